@@ -1,0 +1,278 @@
+"""EDF and EDF+ files: strict checks first, then edfio does the reading.
+
+Format: Kemp et al. 1992 (EDF) and Kemp & Olivan 2003 (EDF+). edfio repairs or skips much of what
+is broken in a file; a store must not be built on repairs, so everything is checked here before.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from utils.errors import UserError
+
+if TYPE_CHECKING:
+    import edfio
+
+_INTEGER = re.compile(r"[+-]?\d{1,8}")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
+_DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)")
+_ANNOTATION_LABEL = "EDF Annotations"
+# name, width: the header record of every signal, one field of all signals after the other
+_SIGNAL_FIELDS = (
+    ("label", 16), ("transducer", 80), ("unit", 8), ("physical_min", 8), ("physical_max", 8),
+    ("digital_min", 8), ("digital_max", 8), ("prefilter", 80), ("samples", 8), ("reserved", 32),
+)  # fmt: skip
+# onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...]
+_ENTRY = re.compile(r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\x15]*\x14)+)")
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One ordinary signal of a file, as its header describes it."""
+
+    label: str
+    unit: str
+    fs: float
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One EDF+ annotation: onset and duration in seconds from the start of the file."""
+
+    onset: float
+    duration: float
+    text: str
+
+
+class EdfFile:
+    """A checked EDF file: header at once, samples when asked for.
+
+    Raises:
+        UserError: not EDF, truncated or overlong, no records, a header field that cannot be,
+            an unreadable date, or a discontinuous recording (EDF+D).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        header = _Header(path)
+        self.start = header.start
+        self.seconds = header.n_records * header.record_seconds
+        self.channels = tuple(
+            Channel(s["label"], s["unit"], s["samples"] / header.record_seconds)
+            for s in header.signals
+            if s["label"] != _ANNOTATION_LABEL
+        )
+        self._header = header
+        if header.is_plus and header.record_seconds > 0:
+            self._check_continuous()
+
+    @cached_property
+    def _edf(self) -> edfio.Edf:
+        import edfio
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            try:
+                return edfio.read_edf(self.path, header_encoding="latin-1")
+            except (ValueError, Warning) as error:
+                raise UserError(
+                    f"{self.path}: not a readable EDF file ({error}); fetch it again"
+                ) from error
+
+    def channel(self, label: str) -> Channel:
+        """The channel called ``label``; :class:`UserError` unless there is exactly one."""
+        found = [channel for channel in self.channels if channel.label == label]
+        if len(found) != 1:
+            present = ", ".join(channel.label for channel in self.channels)
+            how_often = "no channel" if not found else f"{len(found)} channels called"
+            raise UserError(
+                f"{self.path}: {how_often} {label!r}; it has: {present}. Choose with --channels"
+            )
+        return found[0]
+
+    def read(self, label: str, start: float, stop: float) -> np.ndarray:
+        """Samples of one channel between two instants in seconds, float64, in the file's unit."""
+        self.channel(label)
+        return self._edf.get_signal(label).get_data_slice(start, stop)
+
+    def annotations(self) -> list[Annotation]:
+        """All annotations in file order, without the records' time stamps.
+
+        Raises:
+            UserError: on any byte that is not part of a well-formed annotation; edfio would skip
+                the broken entry, and an epoch would lose its stage in silence.
+        """
+        found: list[Annotation] = []
+        for signal in self._annotation_signals():
+            for record in signal:
+                found.extend(self._parse(record))
+        return found
+
+    def _annotation_signals(self) -> Iterator[np.ndarray]:
+        """Bytes (records, width) of every annotation signal."""
+        header = self._header
+        raw = np.memmap(self.path, np.uint8, "r", offset=header.n_bytes)
+        records = raw.reshape(header.n_records, -1)
+        start = 0
+        for fields in header.signals:
+            width = 2 * fields["samples"]
+            if fields["label"] == _ANNOTATION_LABEL:
+                yield records[:, start : start + width]
+            start += width
+
+    def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
+        try:
+            text = record.tobytes().decode("utf-8").rstrip("\x00")
+        except UnicodeDecodeError as error:
+            raise self._broken_annotation(f"byte {error.start} is not UTF-8") from error
+        for entry in text.split("\x00") if text else []:
+            match = _ENTRY.fullmatch(entry)
+            if match is None:
+                raise self._broken_annotation(repr(entry[:60]))
+            onset, duration, texts = match.groups()
+            for words in texts.split("\x14")[:-1]:
+                if words:
+                    yield Annotation(float(onset), float(duration or 0), words)
+
+    def _broken_annotation(self, what: str) -> UserError:
+        return UserError(f"{self.path}: broken EDF+ annotation ({what}); fetch the file again")
+
+    def _check_continuous(self) -> None:
+        """Refuse gaps between records: joining across one would invent neighbours in time."""
+        first = next(self._annotation_signals(), None)
+        if first is None:
+            return
+        onsets = []
+        for record in first:
+            stamp = re.match(rb"([+-]\d+(?:\.\d+)?)\x14\x14\x00", record.tobytes())
+            if stamp is None:
+                raise self._broken_annotation("a record without its time stamp")
+            onsets.append(float(stamp[1]))
+        steps = np.diff(onsets)
+        if not np.allclose(steps, self._header.record_seconds, rtol=0, atol=1e-3):
+            gap = int(np.argmax(np.abs(steps - self._header.record_seconds)))
+            raise UserError(
+                f"{self.path}: the recording is discontinuous (EDF+D), first at {onsets[gap]:g} s; "
+                "split it into continuous files first"
+            )
+
+
+class _Header:
+    """The fields of a header that reading depends on, each checked on its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            fixed = file.read(256)
+            self._check_magic(fixed)
+            n_signals = self._integer(fixed[252:256], "number of signals", 1, 4096)
+            per_signal = file.read(256 * n_signals)
+        if len(per_signal) < 256 * n_signals:
+            raise self._wrong("is truncated inside its header; fetch it again")
+        text = fixed.decode("latin-1")
+        self.n_bytes = self._integer(fixed[184:192], "header size", 512, 256 * 4097)
+        if self.n_bytes != 256 * (n_signals + 1):
+            raise self._wrong(
+                f"wrong signal count: {n_signals} signals need a header of "
+                f"{256 * (n_signals + 1)} bytes, it says {self.n_bytes}; fetch it again"
+            )
+        self.start = self._start(text[168:184])
+        self.is_plus = text[192:197] in ("EDF+C", "EDF+D")
+        self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
+        self.record_seconds = self._number(fixed[244:252], "record duration")
+        self.signals = self._split(per_signal, n_signals)
+        self._check_records()
+        self._check_size()
+
+    def _wrong(self, what: str) -> UserError:
+        return UserError(f"{self.path}: {what}")
+
+    def _check_magic(self, fixed: bytes) -> None:
+        if fixed[:1] == b"\xff":
+            raise self._wrong("is a BDF file, not EDF; convert it first")
+        if len(fixed) < 256 or fixed[:8] != b"0       ":
+            raise self._wrong("is not an EDF file (wrong first bytes); fetch it again")
+
+    def _integer(self, field: bytes, name: str, low: int, high: int) -> int:
+        text = field.decode("latin-1").strip(" \x00")
+        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
+            raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
+        return int(text)
+
+    def _number(self, field: bytes, name: str) -> float:
+        text = field.decode("latin-1").strip(" \x00")
+        if not _NUMBER.fullmatch(text) or not np.isfinite(float(text)):
+            raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
+        return float(text)
+
+    def _start(self, field: str) -> datetime:
+        match = _DATE_TIME.fullmatch(field)
+        try:
+            day, month, year, hour, minute, second = map(int, match.groups() if match else ())
+            century = 1900 if year >= 85 else 2000
+            return datetime(century + year, month, day, hour, minute, second)
+        except ValueError:
+            raise self._wrong(
+                f"unreadable start date and time {field!r} (expected dd.mm.yyhh.mm.ss); "
+                "correct bytes 168-183 of the header"
+            ) from None
+
+    def _split(self, raw: bytes, n_signals: int) -> list[dict]:
+        signals: list[dict] = [{} for _ in range(n_signals)]
+        at = 0
+        for name, width in _SIGNAL_FIELDS:
+            for fields in signals:
+                fields[name] = raw[at : at + width]
+                at += width
+        for fields in signals:
+            for name in ("label", "unit"):
+                fields[name] = fields[name].decode("latin-1").strip(" \x00")
+            label = fields["label"]
+            fields["samples"] = self._integer(
+                fields["samples"], f"samples per record of {label!r}", 1, 10**8
+            )
+            if label != _ANNOTATION_LABEL:
+                self._check_range(fields)
+        return signals
+
+    def _check_range(self, fields: dict) -> None:
+        label = fields["label"]
+        low, high = (
+            self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -32768, 32767)
+            for end in ("min", "max")
+        )
+        bottom, top = (
+            self._number(fields[f"physical_{end}"], f"physical {end} of {label!r}")
+            for end in ("min", "max")
+        )
+        if low >= high or bottom == top:
+            raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
+
+    def _check_records(self) -> None:
+        if self.n_records <= 0:
+            raise self._wrong(
+                f"holds no data ({self.n_records} records); the recording was not closed properly, "
+                "fetch it again"
+            )
+        only_annotations = all(s["label"] == _ANNOTATION_LABEL for s in self.signals)
+        if self.record_seconds < 0 or (self.record_seconds == 0 and not only_annotations):
+            raise self._wrong(f"impossible record duration {self.record_seconds:g} s")
+
+    def _check_size(self) -> None:
+        expected = self.n_bytes + 2 * self.n_records * sum(s["samples"] for s in self.signals)
+        actual = self.path.stat().st_size
+        if actual != expected:
+            state = "is truncated" if actual < expected else "has bytes after its last record"
+            raise self._wrong(
+                f"{state}: its header promises {expected:,} bytes, there are {actual:,}; "
+                "fetch it again"
+            )

@@ -1,0 +1,153 @@
+"""From a recording to the arrays of the store: trim, choose channels, filter, resample, cut.
+
+Filters see the night around the kept range, never an epoch on its own, so no transient marks the
+epoch borders; only as much of the file is read as the filters reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from datasets.channels import choose
+from datasets.protocols import PROTOCOLS
+from datasets.recording import Recording, Signal
+from utils.errors import UserError
+from utils.signals import bandpass_taps, filter_zero_phase, resample, resample_reach_seconds
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+_TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a store holds; equal settings, equal bytes.
+
+    ``bandpass`` (low, high) in Hz applies to channels in volts whose rate allows it; ``fs`` None
+    keeps every channel's own rate.
+    """
+
+    cohort: str
+    protocol: str
+    channels: tuple[str, ...]
+    bandpass: tuple[float, float] | None = None
+    fs: float | None = None
+    dtype: str = "float32"
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, tuples as lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class StoredChannel:
+    """One channel of a store: where it came from and how it is kept."""
+
+    label: str
+    role: str
+    unit: str
+    fs: float
+
+
+@dataclass(frozen=True)
+class PreparedNight:
+    """Arrays of one night: ``signals`` per rate [n_epochs, n_channels, fs*30], ``stages`` int8."""
+
+    recording: Recording
+    channels: tuple[StoredChannel, ...]
+    signals: dict[float, np.ndarray]
+    stages: np.ndarray
+    first_epoch: int
+
+
+def prepare(
+    recording: Recording, settings: Settings, roles: Mapping[str, tuple[str, ...]]
+) -> PreparedNight:
+    """Cut ``recording`` to its protocol's range and bring its channels into epochs.
+
+    Raises:
+        UserError: a channel is missing, a rate does not divide into 30 s epochs, or the filter
+            does not fit the rate.
+    """
+    start, stop = PROTOCOLS[settings.protocol](recording)
+    chosen = choose(settings.channels, recording.signals, roles, recording.id)
+    channels = tuple(
+        _describe(label, role, recording, settings) for label, role in chosen.items()
+    )
+    signals = {}
+    for fs in dict.fromkeys(channel.fs for channel in channels):
+        group = [channel for channel in channels if channel.fs == fs]
+        shape = (stop - start, len(group), round(fs * EPOCH_SECONDS))
+        signals[fs] = np.empty(shape, settings.dtype)
+        for index, channel in enumerate(group):
+            samples = _continuous(recording.signals[channel.label], start, stop, settings)
+            signals[fs][:, index] = samples.reshape(shape[0], shape[2])
+    return PreparedNight(recording, channels, signals, recording.stages[start:stop], start)
+
+
+def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over the scored epochs (all, if none is scored).
+
+    ``epochs`` (n, channels, T) -> two float64 arrays (channels,).
+    """
+    scored = stages != UNSCORED
+    used = epochs if scored.all() or not scored.any() else epochs[scored]
+    n_samples = used.shape[0] * used.shape[2]
+    mean = used.sum(axis=(0, 2), dtype=np.float64) / n_samples
+    squares = np.empty_like(mean)
+    for channel in range(used.shape[1]):
+        centred = used[:, channel].astype(np.float32) - np.float32(mean[channel])
+        squares[channel] = np.square(centred, out=centred).sum(dtype=np.float64)
+    return mean, np.sqrt(squares / n_samples)
+
+
+def _describe(label: str, role: str, recording: Recording, settings: Settings) -> StoredChannel:
+    signal = recording.signals[label]
+    fs = settings.fs or signal.fs
+    if not math.isclose(fs * EPOCH_SECONDS, round(fs * EPOCH_SECONDS), rel_tol=1e-9):
+        raise UserError(
+            f"{recording.id}: channel {label!r} at {fs:g} Hz does not divide into 30 s epochs; "
+            "choose another rate with --resample"
+        )
+    unit = "uV" if signal.unit.lower() in _TO_MICROVOLT else signal.unit
+    return StoredChannel(label, role, unit, fs)
+
+
+def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+    """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
+    taps = _taps(signal, settings)
+    new_fs = settings.fs or signal.fs
+    reach = resample_reach_seconds(signal.fs, new_fs)
+    reach += 0.0 if taps is None else len(taps) / 2 / signal.fs
+    margin = math.ceil(reach / EPOCH_SECONDS)
+    whole_end = signal.seconds - signal.seconds % EPOCH_SECONDS
+    before = max(0, start - margin) * EPOCH_SECONDS
+    # up to the true end, part of an epoch included, where the margin reaches the last epoch
+    after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
+    if not margin:
+        after = min(after, whole_end)
+    samples = signal.read(before, after)
+    if (scale := _TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
+        samples = samples * scale
+    if taps is not None:
+        samples = filter_zero_phase(samples, taps)
+    samples = resample(samples, signal.fs, new_fs)
+    first = round((start * EPOCH_SECONDS - before) * new_fs)
+    return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
+
+
+def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:
+    """The filter for one channel: none for slow channels and for what is not a voltage."""
+    if settings.bandpass is None or signal.unit.lower() not in _TO_MICROVOLT:
+        return None
+    low, high = settings.bandpass
+    if signal.fs <= 2 * low:
+        return None
+    try:
+        return bandpass_taps(low, high, signal.fs)
+    except ValueError as error:
+        raise UserError(f"--bandpass: {error}") from error

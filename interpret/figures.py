@@ -1,0 +1,92 @@
+"""Figures: one palette, one stage order, closed after saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import signal
+
+from utils.files import written_whole
+from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES, UNSCORED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_HIGHEST_HZ = 30.0
+_LEVEL_OF_CODE = np.array([PLOT_ORDER.index(name) for name in STAGES])
+
+
+def draw_night(
+    epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "uV"
+) -> Figure:
+    """Hypnogram over spectrogram on one time axis.
+
+    ``epochs`` (n, T) of one channel, ``stages`` (n,) codes; power in dB of ``unit``**2/Hz.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
+    draw_hypnogram(top, stages)
+    top.set_title(title, loc="left")
+    image = draw_spectrogram(bottom, epochs, fs=fs)
+    bottom.set_xlabel("hours since the first kept epoch")
+    figure.colorbar(image, ax=bottom, label=f"dB ({unit}²/Hz)", pad=0.01)
+    return figure
+
+
+def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
+    """Stairs from W (top) to N3; REM as a thick red line, unscored epochs as grey bands."""
+    hours = np.arange(len(stages) + 1) * EPOCH_SECONDS / 3600
+    level = np.where(stages == UNSCORED, np.nan, _LEVEL_OF_CODE[stages])
+    axes.stairs(level, hours, baseline=None, color="#404040", linewidth=1)
+    for name in PLOT_ORDER:
+        shown = np.where(stages == STAGES.index(name), level, np.nan)
+        axes.hlines(
+            shown, hours[:-1], hours[1:], colors=COLOURS[name], linewidth=4 if name == "REM" else 3
+        )
+    borders = np.flatnonzero(np.diff(np.r_[0, stages == UNSCORED, 0]))
+    for number, (start, stop) in enumerate(borders.reshape(-1, 2)):
+        axes.axvspan(
+            hours[start],
+            hours[stop],
+            color=COLOURS["unscored"],
+            label="unscored" if number == 0 else None,
+        )
+    if len(borders):
+        axes.legend(loc="lower right", frameon=False)
+    axes.set_yticks(range(len(PLOT_ORDER)), PLOT_ORDER)
+    axes.set_ylim(len(PLOT_ORDER) - 0.5, -0.5)
+    axes.set_xlim(0, hours[-1])
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
+    """Welch spectrum of every epoch as a column; colours span its 2nd to 98th percentile."""
+    epochs = np.asarray(epochs, dtype=np.float32)
+    segment = min(round(4 * fs), epochs.shape[1])
+    frequencies, density = signal.welch(epochs, fs, nperseg=segment)
+    shown = frequencies <= min(_HIGHEST_HZ, fs / 2)
+    decibel = 10 * np.log10(np.maximum(density[:, shown], 1e-6))
+    low, high = np.percentile(decibel, (2, 98))
+    image = axes.imshow(
+        decibel.T,
+        aspect="auto",
+        origin="lower",
+        cmap="viridis",
+        vmin=low,
+        vmax=high,
+        extent=(0, len(epochs) * EPOCH_SECONDS / 3600, 0, float(frequencies[shown][-1])),
+    )
+    axes.set_ylabel("Hz")
+    return image
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG, whole or not at all; figures are not registered anywhere, so none leaks."""
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=110, format=path.suffix[1:])
+    return path

@@ -1,0 +1,96 @@
+"""The command line every script shares: spellings, ``--config`` and one-line errors."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+
+class ScriptParser(argparse.ArgumentParser):
+    """``ArgumentParser`` with defaults shown in the help, ``--config`` and one-line errors.
+
+    Booleans accept ``--flag``, ``--flag True`` and ``--flag False``; lists accept ``0 1 2``,
+    ``0,1,2`` and ``[0,1,2]``. ``--config file.json`` sets defaults that flags override.
+    """
+
+    def __init__(self, description: str, epilog: str = "") -> None:
+        super().__init__(
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.add_argument(
+            "--config", type=Path, help="JSON file of settings; flags given beside it win"
+        )
+
+    def parse(self, argv: list[str] | None) -> argparse.Namespace:
+        """Parse ``argv`` over the defaults of ``--config``, if one is named."""
+        if config := self.parse_known_args(argv)[0].config:
+            self.set_defaults(**self._read_config(config))
+        return self.parse_args(argv)
+
+    def _read_config(self, path: Path) -> dict[str, Any]:
+        try:
+            settings = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot read this --config file: {error}") from error
+        known = {action.dest: action for action in self._actions}
+        if not isinstance(settings, dict):
+            raise UserError(f"{path}: a --config file holds one JSON object of settings")
+        if unknown := sorted(set(settings) - set(known)):
+            raise UserError(f"{path}: unknown settings {', '.join(unknown)}; see --help")
+        return {name: self._from_json(known[name], value) for name, value in settings.items()}
+
+    def _from_json(self, action: argparse.Action, value: Any) -> Any:
+        """The value a flag would have given, checked the same way."""
+        if value is None:
+            return value
+        tokens = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        return getattr(self.parse_known_args([action.option_strings[0], *tokens])[0], action.dest)
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Refuse in one line; argparse would print the whole usage before it."""
+        raise UserError(f"{message}; {self.prog} --help explains every flag")
+
+
+class ListAction(argparse.Action):
+    """Collect ``0 1 2``, ``0,1,2`` or ``[0,1,2]`` into one list of the flag's type."""
+
+    def __init__(self, *args: Any, item: type = str, **kwargs: Any) -> None:
+        super().__init__(*args, nargs="+", **kwargs)
+        self.item = item
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        text = ",".join(values).replace("[", "").replace("]", "")
+        tokens = [token.strip().strip("'\"") for token in text.split(",")]
+        try:
+            setattr(namespace, self.dest, [self.item(token) for token in tokens if token])
+        except ValueError:
+            parser.error(f"argument {option}: {text!r} is not a list of {self.item.__name__}")
+
+
+def boolean(text: str) -> bool:
+    """``True``, ``yes``, ``1`` and their opposites, in any case."""
+    lowered = text.lower()
+    if lowered in ("true", "yes", "1"):
+        return True
+    if lowered in ("false", "no", "0"):
+        return False
+    raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+
+
+def add_flag(group: Any, name: str, *, help: str, default: bool = False) -> None:
+    """Add a boolean that accepts ``--flag``, ``--flag True`` and ``--flag False``."""
+    group.add_argument(
+        name, type=boolean, nargs="?", const=True, default=default, metavar="True|False", help=help
+    )
+
+
+def add_list(group: Any, name: str, *, item: type = str, help: str, **options: Any) -> None:
+    """Add a list that accepts ``0 1 2``, ``0,1,2`` and ``[0,1,2]``."""
+    group.add_argument(name, action=ListAction, item=item, help=help, **options)

@@ -1,0 +1,45 @@
+"""Errors users can cause: one clear line on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class UserError(Exception):
+    """What file, what is wrong, what to do: one line, in the user's words."""
+
+
+def run_script(main: Callable[[], None]) -> int:
+    """Run a script's ``main`` and turn its end into an exit code.
+
+    Returns 0 on success, 2 after a ``UserError`` or an error of the operating system (a full
+    disk, a missing permission), 130 after Ctrl-C. Everything else is our fault and keeps its
+    traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(_describe(error))
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues where this stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _refuse(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+def _describe(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return (
+            f"{where}no space left on the disk; free some and run the same command again: "
+            "what is finished is kept"
+        )
+    return f"{where}{error.strerror or error}"

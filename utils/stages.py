@@ -1,0 +1,24 @@
+"""Sleep stages: the one place that knows their names, codes, order and colours."""
+
+from __future__ import annotations
+
+import numpy as np
+
+STAGES = ("W", "N1", "N2", "N3", "REM")  # code = index
+UNSCORED = -1  # movement, "?", lights on: kept on disk, ignored by losses and metrics
+PLOT_ORDER = ("W", "REM", "N1", "N2", "N3")  # top to bottom of a hypnogram
+EPOCH_SECONDS = 30
+COLOURS = {
+    "W": "#e8a33d",
+    "N1": "#8cc4e0",
+    "N2": "#3f87c4",
+    "N3": "#1b3f7a",
+    "REM": "#c8322e",
+    "unscored": "#b8b8b8",
+}
+
+
+def stage_counts(stages: np.ndarray) -> dict[str, int]:
+    """Epochs per stage of ``stages`` (any shape, codes -1..4), with ``unscored`` last."""
+    counts = {name: int((stages == code).sum()) for code, name in enumerate(STAGES)}
+    return counts | {"unscored": int((stages == UNSCORED).sum())}
