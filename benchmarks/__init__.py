@@ -1,0 +1,1 @@
+"""Scripts that print ratios and fits; never part of the tests' timing."""

@@ -1,0 +1,331 @@
+"""Graphoelements: what occurs when, how large, and where it is seen.
+
+Rates are means per 30 s of each state; amplitudes are peak to peak in the derivation where a kind
+is largest. Definitions after Rechtschaffen & Kales and the AASM manual; numbers within the ranges
+of scoring practice, tuned so that band powers and time-domain figures match real nights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.synthetic import waveforms
+from datasets.synthetic.hypnogram import N1, N2, N3, REM
+from datasets.synthetic.streams import stream
+from datasets.synthetic.subject import Subject
+from datasets.synthetic.timeline import SLOT_SECONDS, SLOTS, Timeline
+from utils.stages import EPOCH_SECONDS
+
+W_OPEN, W_CLOSED = 0, 1  # columns of Timeline.state; N1..REM follow as 2..5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of events.
+
+    ``rates`` per epoch of [W eyes open, W eyes closed, N1, N2, N3, REM]; ``amplitude`` (median, log
+    sd, lowest, highest) in uV; ``seconds`` (median, log sd, lowest, highest); ``hz`` (mean, sd);
+    ``gains`` per derivation; ``supports``: stages it is evidence for.
+    """
+
+    wave: Callable
+    rates: tuple[float, ...]
+    amplitude: tuple[float, float, float, float]
+    seconds: tuple[float, float, float, float]
+    hz: tuple[float, float]
+    gains: dict[str, float]
+    supports: str
+
+
+def _gains(fpz: float, pz: float, eog: float, emg: float = 0.0) -> dict[str, float]:
+    return {
+        "EEG Fpz-Cz": fpz, "EEG Pz-Oz": pz, "EOG horizontal": eog, "EMG submental": emg
+    }  # fmt: skip
+
+
+KINDS: dict[str, Kind] = {
+    "alpha": Kind(
+        waveforms.alpha, (0, 8, 1.1, 0, 0, 0.15), (26, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
+        _gains(0.25, 1, 0.05), "W",
+    ),
+    "vertex_wave": Kind(
+        waveforms.vertex_wave, (0, 0, 0.8, 0.2, 0, 0), (65, 0.2, 50, 120), (0.42, 0.1, 0.3, 0.5),
+        (0, 0), _gains(1, 0.3, 0.15), "N1",
+    ),
+    "spindle": Kind(
+        waveforms.spindle, (0, 0, 0, 2.2, 0.6, 0), (28, 0.25, 15, 50), (0.95, 0.3, 0.5, 2), (0, 0),
+        _gains(1, 0.5, 0.1), "N2",
+    ),
+    "k_complex": Kind(
+        waveforms.k_complex, (0, 0, 0, 0.7, 0.15, 0), (125, 0.2, 100, 250), (0.9, 0.2, 0.5, 1.5),
+        (0, 0), _gains(1, 0.35, 0.4), "N2",
+    ),
+    "slow_wave": Kind(
+        waveforms.slow_wave, (0, 0, 0, 0.3, 0, 0), (92, 0.2, 75, 220), (1, 0.2, 0.5, 2), (0, 0),
+        _gains(1, 0.5, 0.5), "N3",
+    ),
+    "theta_run": Kind(
+        waveforms.theta_run, (0, 0, 1.6, 0.2, 0, 0.6), (16, 0.25, 10, 30), (2, 0.35, 1, 4),
+        (5.5, 0.7), _gains(1, 0.6, 0.1), "N1 REM",
+    ),
+    "sawtooth": Kind(
+        waveforms.sawtooth, (0, 0, 0, 0, 0, 0), (28, 0.25, 20, 60), (2.8, 0.25, 2, 5), (3.2, 0.6),
+        _gains(1, 0.4, 0.15), "REM",
+    ),
+    "rem": Kind(
+        waveforms.saccade, (0, 0, 0, 0, 0, 0), (88, 0.4, 50, 300), (0.55, 0.35, 0.25, 1.2),
+        (14, 3.5), _gains(0.1, 0, 1), "REM",
+    ),
+    "sem": Kind(
+        waveforms.slow_eye_movement, (0, 0.5, 1.1, 0, 0, 0), (58, 0.3, 40, 150),
+        (3.2, 0.25, 1.8, 6), (0.38, 0.08), _gains(0.04, 0, 1), "N1",
+    ),
+    "blink": Kind(
+        waveforms.blink, (9, 0.4, 0, 0, 0, 0), (125, 0.25, 80, 200), (0.3, 0.12, 0.2, 0.4), (0, 0),
+        _gains(1, 0.02, 0.9), "W",
+    ),
+    "arousal": Kind(
+        waveforms.arousal, (0, 0, 0, 0.06, 0.02, 0.05), (30, 0.25, 20, 80), (5, 0.4, 3, 15), (10, 1),
+        _gains(1, 0.8, 0.4, 0.03), "n/a",
+    ),
+    "twitch": Kind(
+        waveforms.twitch, (0, 0, 0, 0, 0, 0.8), (30, 0.3, 15, 80), (0.12, 0.3, 0.05, 0.25), (40, 5),
+        _gains(0, 0, 0, 1), "REM",
+    ),
+}  # fmt: skip
+_K_WITH_SPINDLE = 0.4
+_DROWSY_SEM_RATE = 1.8
+_BURSTS = {"rem": 1.8, "wake": 0.5}  # bursts of saccades per epoch of phasic REM, of open eyes
+
+
+@dataclass(frozen=True)
+class Events:
+    """All events of one kind in a night, in time order; 1-D arrays of equal length."""
+
+    kind: str
+    onset: np.ndarray
+    duration: np.ndarray
+    amplitude: np.ndarray
+    hz: np.ndarray
+    phase: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.onset)
+
+    def add_to(self, signal: np.ndarray, fs: float, derivation: str, gain: float = 1.0) -> None:
+        """Add these events to ``signal`` (1-D float32 at ``fs``), where the derivation sees them."""
+        gain = gain * KINDS[self.kind].gains.get(derivation, 0.0)
+        if gain == 0.0 or len(self) == 0:
+            return
+        wave = KINDS[self.kind].wave
+        for index, t, of in samples_within(self.onset, self.duration, fs, len(signal)):
+            unit = wave(t, *(a[of].astype(np.float32) for a in (self.duration, self.hz, self.phase)))
+            np.add.at(signal, index, (gain * self.amplitude[of] * unit).astype(np.float32))
+
+
+def samples_within(onset: np.ndarray, duration: np.ndarray, fs: float, n_samples: int):
+    """Yield (sample index, seconds since onset, event number) of every sample inside an event.
+
+    Flat arrays of at most a few hundred thousand entries at a time, so memory stays flat.
+    """
+    first = np.ceil(onset * fs - 1e-6).astype(np.int64)
+    last = np.minimum(np.floor((onset + duration) * fs + 1e-6).astype(np.int64), n_samples - 1)
+    length = np.maximum(last - first + 1, 0)
+    parts = np.cumsum(length) // 400_000
+    for part in range(int(parts[-1]) + 1 if len(parts) else 0):
+        chosen = np.flatnonzero(parts == part)
+        of = chosen.repeat(length[chosen])
+        within = np.arange(len(of)) - (np.cumsum(length[chosen]) - length[chosen]).repeat(
+            length[chosen]
+        )
+        index = first[of] + within
+        yield index, (index / fs - onset[of]).astype(np.float32), of
+
+
+def draw_events(subject: Subject, night: int, timeline: Timeline) -> dict[str, Events]:
+    """Every kind's events; each kind has its own stream, so leaving one out changes no other."""
+    streams = {
+        kind: stream(subject.seed, "subject", subject.number, "night", night, kind)
+        for kind in KINDS
+    }
+    onsets = {
+        kind: _poisson_onsets(streams[kind], _slot_rates(kind, subject, timeline))
+        for kind in KINDS
+        if kind not in ("rem", "slow_wave", "sawtooth")
+    }
+    events = {
+        kind: _events(kind, streams[kind], onsets[kind], subject, timeline) for kind in onsets
+    }
+    bursts = _poisson_onsets(streams["rem"], _slot_rates("rem", subject, timeline))
+    events["rem"] = _saccades(streams["rem"], bursts, subject, timeline)
+    events["sawtooth"] = _before_bursts(streams["sawtooth"], bursts, subject, timeline)
+    events["slow_wave"] = _slow_waves(streams["slow_wave"], subject, timeline)
+    events["spindle"] = _with_k_spindles(streams["spindle"], events, subject, timeline)
+    return {kind: events[kind] for kind in KINDS}
+
+
+def coverage(events: Events, n_epochs: int) -> np.ndarray:
+    """Share of each epoch that events cover (n_epochs,)."""
+    seconds = np.zeros(n_epochs)
+    for index, _, _ in samples_within(events.onset, events.duration, 20, n_epochs * 20 * 30):
+        seconds += np.bincount(index // 600, minlength=n_epochs) / 20
+    return np.minimum(seconds / EPOCH_SECONDS, 1)
+
+
+def _slot_rates(kind: str, subject: Subject, timeline: Timeline) -> np.ndarray:
+    """Expected events per 2 s slot (n_slots,)."""
+    state = timeline.state
+    rates = state @ np.array(KINDS[kind].rates, dtype=np.float32)
+    marked = timeline.evidence.repeat(SLOTS, axis=0)
+    if kind in ("spindle", "k_complex"):
+        rates = np.where(marked[:, 0], rates, rates - state[:, 1 + N2] * KINDS[kind].rates[1 + N2])
+    elif kind == "sem":
+        drowsy = timeline.drowsy.repeat(SLOTS)
+        rates = np.where(marked[:, 2], rates, rates - state[:, 1 + N1] * KINDS[kind].rates[1 + N1])
+        rates = rates + state[:, W_CLOSED] * drowsy * _DROWSY_SEM_RATE
+    elif kind == "rem":
+        hours = np.arange(len(state)) * SLOT_SECONDS / 3600
+        denser = 0.75 + 0.5 * hours / max(hours[-1], 1e-9)
+        rates = state[:, 1 + REM] * marked[:, 1] * _BURSTS["rem"] * denser
+        rates = rates + state[:, W_OPEN] * _BURSTS["wake"]
+    return rates * subject.rate.get(kind, 1.0) / SLOTS
+
+
+def _poisson_onsets(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
+    counts = rng.poisson(np.maximum(rates, 0))
+    slots = np.arange(len(rates)).repeat(counts)
+    return np.sort((slots + rng.random(len(slots))) * SLOT_SECONDS)
+
+
+def _clipped_log_normal(
+    rng: np.random.Generator, law: tuple[float, float, float, float], n: int, factor: float = 1.0
+) -> np.ndarray:
+    median, log_sd, low, high = law
+    return np.clip(factor * median * np.exp(log_sd * rng.standard_normal(n)), low, high)
+
+
+def _events(
+    kind: str,
+    rng: np.random.Generator,
+    onset: np.ndarray,
+    subject: Subject,
+    timeline: Timeline,
+    duration: np.ndarray | None = None,
+) -> Events:
+    """Draw durations, sizes and frequencies for ``onset``; later ones of an overlap are dropped."""
+    n, spec = len(onset), KINDS[kind]
+    if duration is None:
+        duration = _clipped_log_normal(rng, spec.seconds, n)
+    factor = subject.amplitude.get(kind, 1.0)
+    law = spec.amplitude if kind != "alpha" else (*spec.amplitude[:2], 1.0, spec.amplitude[3])
+    events = Events(
+        kind,
+        onset,
+        duration,
+        _clipped_log_normal(rng, law, n, factor),
+        _frequencies(kind, rng, onset, subject, timeline),
+        rng.random(n),
+    )
+    end = timeline.n_epochs * EPOCH_SECONDS - 0.1
+    return _select(events, _without_overlap(onset, duration) & (onset + duration < end))
+
+
+def _frequencies(
+    kind: str, rng: np.random.Generator, onset: np.ndarray, subject: Subject, timeline: Timeline
+) -> np.ndarray:
+    mean, sd = KINDS[kind].hz
+    spread = rng.standard_normal(len(onset))
+    if kind == "alpha":
+        slot = (onset // SLOT_SECONDS).astype(int)
+        slower = 1.5 * timeline.state[slot, 1 + REM]
+        return subject.alpha_hz + sd * spread - slower
+    if kind == "spindle":
+        slow, fast = subject.spindle_hz
+        return np.clip(np.where(rng.random(len(onset)) < 0.4, slow, fast) + 0.3 * spread, 11, 16)
+    return np.maximum(mean + sd * spread, 0.2)
+
+
+def _select(events: Events, keep: np.ndarray) -> Events:
+    return Events(
+        events.kind,
+        *(
+            column[keep]
+            for column in (events.onset, events.duration, events.amplitude, events.hz, events.phase)
+        ),
+    )
+
+
+def _without_overlap(onset: np.ndarray, duration: np.ndarray) -> np.ndarray:
+    keep = np.zeros(len(onset), dtype=bool)
+    free_from = 0.0
+    ends = (onset + duration).tolist()
+    for number, start in enumerate(onset.tolist()):
+        if start >= free_from:
+            keep[number] = True
+            free_from = ends[number]
+    return keep
+
+
+def _saccades(
+    rng: np.random.Generator, bursts: np.ndarray, subject: Subject, timeline: Timeline
+) -> Events:
+    """Bursts of 2-10 saccades, 0.3-1.2 s apart."""
+    sizes = np.minimum(1 + rng.geometric(0.35, len(bursts)), 10)
+    gaps = rng.uniform(0.35, 1.3, sizes.sum())
+    starts = np.cumsum(sizes) - sizes
+    within = np.cumsum(gaps)
+    within -= within[starts].repeat(sizes) if len(starts) else 0
+    onset = bursts.repeat(sizes) + within
+    order = np.argsort(onset, kind="stable")
+    return _events("rem", rng, onset[order], subject, timeline)
+
+
+def _before_bursts(
+    rng: np.random.Generator, bursts: np.ndarray, subject: Subject, timeline: Timeline
+) -> Events:
+    """Sawtooth waves lead into a third of the REM bursts."""
+    slot = (bursts // SLOT_SECONDS).astype(int)
+    led = (timeline.state[slot, 1 + REM] > 0.5) & (rng.random(len(bursts)) < 0.35) & (bursts > 5)
+    duration = _clipped_log_normal(rng, KINDS["sawtooth"].seconds, int(led.sum()))
+    onset = bursts[led] - duration
+    order = np.argsort(onset, kind="stable")
+    return _events("sawtooth", rng, onset[order], subject, timeline, duration[order])
+
+
+def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) -> Events:
+    """Trains of 2-8 waves that cover the epoch's depth in N3, and a few short ones in N2."""
+    wave_seconds = KINDS["slow_wave"].seconds[0]
+    train_seconds = 4.5 * wave_seconds
+    depth = np.minimum(timeline.depth * np.sqrt(subject.rate["slow_wave"]), 0.9).repeat(SLOTS)
+    busy = timeline.state[:, 1 + N3] * depth
+    rates = busy / (1 - busy) * SLOT_SECONDS / train_seconds
+    rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS
+    trains = _poisson_onsets(rng, rates)
+    deep = timeline.state[(trains // SLOT_SECONDS).astype(int), 1 + N3] > 0.3
+    sizes = np.where(deep, rng.integers(2, 8, len(trains)), rng.integers(1, 4, len(trains)))
+    mean_size = np.maximum(sizes, 1)
+    duration = _clipped_log_normal(rng, KINDS["slow_wave"].seconds, int(mean_size.sum()))
+    starts = np.cumsum(mean_size) - mean_size
+    within = np.cumsum(duration) - duration
+    within -= within[starts].repeat(mean_size) if len(starts) else 0
+    lengths = np.add.reduceat(duration, starts) if len(starts) else np.zeros(0)
+    kept = _without_overlap(trains, lengths).repeat(mean_size)
+    onset = trains.repeat(mean_size) + within
+    return _events("slow_wave", rng, onset[kept], subject, timeline, duration[kept] - 1e-6)
+
+
+def _with_k_spindles(
+    rng: np.random.Generator, events: dict[str, Events], subject: Subject, timeline: Timeline
+) -> Events:
+    """The night's spindles and those that follow 40 % of the K-complexes."""
+    k, own = events["k_complex"], events["spindle"]
+    followed = rng.random(len(k)) < _K_WITH_SPINDLE
+    extra = _events("spindle", rng, (k.onset + k.duration)[followed], subject, timeline)
+    columns = ("onset", "duration", "amplitude", "hz", "phase")
+    merged = {c: np.concatenate((getattr(extra, c), getattr(own, c))) for c in columns}
+    order = np.argsort(merged["onset"], kind="stable")
+    both = Events("spindle", *(merged[c][order] for c in columns))
+    return _select(both, _without_overlap(both.onset, both.duration))

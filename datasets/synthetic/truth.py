@@ -1,0 +1,150 @@
+"""Truth files beside a synthetic recording: what was planted where, and how certain a label is.
+
+``<stem>_truth.tsv``   one planted event a row, BIDS column order
+``<stem>_epochs.tsv``  one epoch a row: label, latent stage, mixture, artefact seconds
+``<stem>_truth.json``  seed, settings, subject, gains, versions, column descriptions
+
+Training code never reads them; explanations are scored against them.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from datasets.synthetic.artefacts import ALL, DERIVATIONS
+from datasets.synthetic.events import KINDS, samples_within
+from datasets.synthetic.night import Night
+from utils.files import write_json, write_text
+from utils.stages import EPOCH_SECONDS, STAGES
+
+EVENT_COLUMNS = {
+    "onset": "seconds from the start of the recording",
+    "duration": "seconds",
+    "trial_type": "kind of event or artefact",
+    "channel": "file labels where its amplitude exceeds 20 % of its largest, joined by |",
+    "amplitude_uv": "peak to peak in the channel where it is largest",
+    "frequency_hz": "n/a where a kind has no rhythm",
+    "epoch": "30 s epoch of the onset, counted from 0",
+    "supports": "stages it is evidence for",
+}
+EPOCH_COLUMNS = {
+    "epoch": "counted from 0",
+    "onset": "seconds from the start of the recording",
+    "label": "what the scorer wrote; n/a = unscored",
+    "latent_stage": "stage the signal follows for most of the epoch",
+    "mix_stage": "second stage in the signal; n/a = none",
+    "mix_weight": "weight of mix_stage",
+    "atypical": "1 if the epoch belongs to a run that resembles another stage",
+    "artefact_seconds": "seconds covered by movement, pops, lost leads or sweat",
+}
+_SEEN_ABOVE = 0.2
+
+
+def write_truth(folder: Path, stem: str, night: Night, settings: dict) -> None:
+    """Write the three files of one night."""
+    write_text(folder / f"{stem}_truth.tsv", _event_table(night))
+    write_text(folder / f"{stem}_epochs.tsv", _epoch_table(night))
+    write_json(folder / f"{stem}_truth.json", _facts(night, settings))
+
+
+def latent_stages(night: Night) -> np.ndarray:
+    """Stage with the largest mean weight in each epoch (n_epochs,): the best possible reading."""
+    return _mean_weights(night).argmax(axis=1)
+
+
+def _mean_weights(night: Night) -> np.ndarray:
+    return night.timeline.stage_weights().reshape(night.timeline.n_epochs, -1, 5).mean(axis=1)
+
+
+def _event_table(night: Night) -> str:
+    lines = []
+    for kind, events in night.events.items():
+        if kind in night.omit:
+            continue
+        spec = KINDS[kind]
+        channels, has_hz = "|".join(_seen_by(spec.gains)), spec.hz[1] > 0 or kind == "spindle"
+        for onset, duration, amplitude, hz in zip(
+            events.onset.tolist(),
+            events.duration.tolist(),
+            events.amplitude.tolist(),
+            events.hz.tolist(),
+            strict=True,
+        ):
+            shown = f"{hz:.2f}" if has_hz else "n/a"
+            line = f"\t{duration:.3f}\t{kind}\t{channels}\t{amplitude:.1f}\t{shown}"
+            lines.append((onset, f"{line}\t{int(onset // EPOCH_SECONDS)}\t{spec.supports}"))
+    for kind, artefacts in night.artefacts.items():
+        if kind in night.omit or kind == "ecg_leak":
+            continue
+        for onset, duration, amplitude, channel in zip(
+            artefacts.onset.tolist(),
+            artefacts.duration.tolist(),
+            artefacts.amplitude.tolist(),
+            artefacts.channel.tolist(),
+            strict=True,
+        ):
+            where = "|".join(DERIVATIONS) if channel == ALL else DERIVATIONS[int(channel)]
+            line = f"\t{duration:.3f}\t{kind}\t{where}\t{abs(amplitude):.1f}\tn/a"
+            lines.append((onset, f"{line}\t{int(onset // EPOCH_SECONDS)}\tn/a"))
+    lines.sort()
+    rows = [f"{onset:.3f}{rest}" for onset, rest in lines]
+    return "\n".join(["\t".join(EVENT_COLUMNS), *rows]) + "\n"
+
+
+def _seen_by(gains: dict[str, float]) -> list[str]:
+    largest = max(gains.values())
+    return [name for name, gain in gains.items() if gain > _SEEN_ABOVE * largest]
+
+
+def _epoch_table(night: Night) -> str:
+    weights = _mean_weights(night)
+    order = np.argsort(-weights, axis=1, kind="stable")
+    timeline = night.timeline
+    spoilt = _artefact_seconds(night)
+    rows = ["\t".join(EPOCH_COLUMNS)]
+    for epoch in range(timeline.n_epochs):
+        first, second = order[epoch, :2]
+        mixed = weights[epoch, second] > 1e-6
+        label = timeline.labels[epoch]
+        rows.append(
+            f"{epoch}\t{epoch * EPOCH_SECONDS}\t{STAGES[label] if label >= 0 else 'n/a'}"
+            f"\t{STAGES[first]}\t{STAGES[second] if mixed else 'n/a'}"
+            f"\t{weights[epoch, second]:.3f}\t{int(timeline.atypical[epoch])}\t{spoilt[epoch]:.1f}"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _artefact_seconds(night: Night) -> np.ndarray:
+    """Seconds of each epoch under any artefact but heartbeats (n_epochs,), to a tenth."""
+    covered = np.zeros(night.seconds * 10, dtype=bool)
+    for kind, artefacts in night.artefacts.items():
+        if kind in night.omit or kind == "ecg_leak":
+            continue
+        for index, _, _ in samples_within(artefacts.onset, artefacts.duration, 10, len(covered)):
+            covered[index] = True
+    return covered.reshape(-1, EPOCH_SECONDS * 10).sum(axis=1) / 10
+
+
+def _facts(night: Night, settings: dict) -> dict:
+    subject = night.subject
+    return {
+        "seed": subject.seed,
+        "subject": subject.number,
+        "night": night.number,
+        "settings": settings,
+        "omitted": sorted(night.omit),
+        "subject_parameters": {
+            "alpha_hz": subject.alpha_hz,
+            "spindle_hz": list(subject.spindle_hz),
+            "rate": subject.rate,
+            "amplitude": subject.amplitude,
+            "ecg_leak_uv": subject.ecg_leak_uv,
+        },
+        "gains": {kind: spec.gains for kind, spec in KINDS.items()},
+        "versions": {name: version(name) for name in ("numpy", "scipy")},
+        "event_columns": EVENT_COLUMNS,
+        "epoch_columns": EPOCH_COLUMNS,
+    }

@@ -1,0 +1,169 @@
+"""Synthetic nights as genuine files, with the planted evidence listed beside each.
+
+    python generate_demo_data.py                                  # 8 subjects, 15 nights of 8 h
+    python generate_demo_data.py --profile tiny --output /tmp/x   # seconds, for trying things
+    python generate_demo_data.py --profile night                  # whole 22 h cassette tapes
+
+Nothing here is clinical data: the statistics are those of real sleep, the people do not exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import joblib
+from tqdm import tqdm
+
+from datasets.synthetic.night import OMITTABLE, Night, draw_night
+from datasets.synthetic.sleepedf_files import stem_of, write_sleepedf
+from datasets.synthetic.subject import Difficulty, draw_subject
+from datasets.synthetic.timeline import SPECIALS
+from datasets.synthetic.truth import latent_stages
+from utils.arguments import ScriptParser, add_list
+from utils.errors import UserError, run_script
+from utils.files import sweep, write_json
+
+# subjects, nights each, hours (None: the format's own length)
+PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
+WRITERS = {"sleepedf": write_sleepedf}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Write a synthetic cohort as genuine recordings.",
+        "Same seed and settings, same bytes, for any number of --jobs.",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder of the recordings; data/demo/<format> by default"
+    )
+    parser.add_argument("--format", choices=tuple(WRITERS), default="sleepedf", help="file layout")
+    parser.add_argument(
+        "--profile",
+        choices=tuple(PROFILES),
+        default="small",
+        help="size: tiny (2 x 0.7 h), small (8 subjects x 8 h), night (8 subjects, whole tapes)",
+    )
+    parser.add_argument("--subjects", type=int, help="number of subjects instead of the profile's")
+    parser.add_argument("--nights", type=int, choices=(1, 2), help="nights of each subject")
+    parser.add_argument("--hours", type=float, help="length of a recording; 0 is the format's own")
+    parser.add_argument("--seed", type=int, default=0, help="every random number follows from it")
+    parser.add_argument(
+        "--difficulty",
+        type=int,
+        choices=(0, 1, 2),
+        default=1,
+        help="0: easy, for sanity checks; 1: as hard as real nights; 2: harder",
+    )
+    add_list(
+        parser,
+        "--omit",
+        default=[],
+        help="leave these out and change nothing else: " + ", ".join(OMITTABLE),
+    )
+    parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
+    parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
+    args = parser.parse(argv)
+    check(args)
+    return args
+
+
+def check(args: argparse.Namespace) -> None:
+    """Fill in the profile and refuse settings that cannot work."""
+    subjects, nights, hours = PROFILES[args.profile]
+    args.subjects = subjects if args.subjects is None else args.subjects
+    args.nights = nights if args.nights is None else args.nights
+    args.hours = hours if args.hours is None else (args.hours or None)
+    args.output = args.output or Path("data/demo") / args.format
+    if not 1 <= args.subjects <= 100:
+        raise UserError("--subjects takes 1 to 100: file names have two digits for them")
+    if args.hours is not None and not 0.3 <= args.hours <= 24:
+        raise UserError("--hours takes 0.3 to 24, or 0 for the format's own length")
+    if args.seed < 0:
+        raise UserError("--seed takes a whole number from 0")
+    if args.jobs == 0:
+        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    if unknown := sorted(set(args.omit) - set(OMITTABLE)):
+        raise UserError(f"--omit: no such thing: {', '.join(unknown)}; see --help")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Draw the cohort, write every night, summarise."""
+    args = parse_args(argv)
+    tasks = nights_of(args.subjects, args.nights)
+    refuse_foreign(args.output, {stem_of(*task) for task in tasks})
+    sweep(args.output)
+    jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
+    run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
+    work = run(joblib.delayed(write_one)(args, *task, task == tasks[-1]) for task in tasks)
+    rows = list(tqdm(work, total=len(tasks), desc="nights", unit="night"))
+    summarise(args, rows)
+
+
+def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
+    """(subject, night) pairs; like in the real cohort, one subject has a single night."""
+    tasks = [(subject, night) for subject in range(subjects) for night in range(1, nights + 1)]
+    if nights == 2 and subjects > 2:
+        tasks.remove((subjects - 2, 2))
+    return tasks
+
+
+def refuse_foreign(folder: Path, stems: set[str]) -> None:
+    """Never mix synthetic nights with recordings that are not ours to overwrite."""
+    keys = {stem[:7] for stem in stems}
+    foreign = [p.name for p in folder.glob("*.edf") if p.name[:7] not in keys] if folder else []
+    if foreign and not (folder / "manifest.json").exists():
+        raise UserError(f"{folder}: holds other recordings ({foreign[0]}, …); choose another --output")
+    for name in foreign:
+        raise UserError(
+            f"{folder}: holds {name} of another synthetic cohort; delete the folder or choose "
+            "another --output"
+        )
+
+
+def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
+    """Draw and write one night; the cohort's last has 60 s records, as one real tape has."""
+    person = draw_subject(args.seed, subject, Difficulty(args.difficulty))
+    night = draw_night(
+        person, number, hours=args.hours, special=args.special, omit=tuple(args.omit)
+    )
+    long_records = last and night.timeline.n_epochs % 2 == 0
+    stem = WRITERS[args.format](
+        args.output, night, settings_of(args), record_seconds=60 if long_records else 30
+    )
+    return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
+
+
+def agreement(night: Night) -> dict[str, int]:
+    """Scored epochs, and how many of them a reader of the latent stage would label alike."""
+    labels = night.timeline.labels
+    scored = labels >= 0
+    same = latent_stages(night)[scored] == labels[scored]
+    return {"scored_epochs": int(scored.sum()), "latent_agrees": int(same.sum())}
+
+
+def settings_of(args: argparse.Namespace) -> dict:
+    """What the files' content follows from."""
+    names = ("format", "seed", "subjects", "nights", "hours", "difficulty", "omit", "special")
+    return {name: getattr(args, name) for name in names}
+
+
+def summarise(args: argparse.Namespace, rows: list[dict]) -> None:
+    """Write ``manifest.json`` and say what is there and what to do with it."""
+    share = sum(r["latent_agrees"] for r in rows) / sum(r["scored_epochs"] for r in rows)
+    manifest = {
+        "settings": settings_of(args),
+        "latent_agreement": round(share, 4),
+        "recordings": rows,
+        "note": "synthetic: statistics of real sleep, no real person; never report as a real cohort",
+    }
+    write_json(args.output / "manifest.json", manifest)
+    hours = sum(row["hours"] for row in rows)
+    print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {args.output}")
+    print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
+    print(f"next: python preprocess_{args.format}.py --raw_path {args.output}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
