@@ -114,7 +114,9 @@ def refuse_foreign(folder: Path, stems: set[str]) -> None:
     keys = {stem[:7] for stem in stems}
     foreign = [p.name for p in folder.glob("*.edf") if p.name[:7] not in keys] if folder else []
     if foreign and not (folder / "manifest.json").exists():
-        raise UserError(f"{folder}: holds other recordings ({foreign[0]}, …); choose another --output")
+        raise UserError(
+            f"{folder}: holds other recordings ({foreign[0]}, …); choose another --output"
+        )
     for name in foreign:
         raise UserError(
             f"{folder}: holds {name} of another synthetic cohort; delete the folder or choose "

@@ -1,8 +1,8 @@
 """Sleep-EDF files -> store: trimmed, filtered, in epochs, ready for every training script.
 
-    python preprocess_sleepedf.py                                      # the demo data
-    python preprocess_sleepedf.py --raw_path sleep-edfx --save_path data/sleepedf78
-    python preprocess_sleepedf.py --download --version 2013 --save_path data/sleepedf20
+python preprocess_sleepedf.py                                      # the demo data
+python preprocess_sleepedf.py --raw_path sleep-edfx --save_path data/sleepedf78
+python preprocess_sleepedf.py --download --version 2013 --save_path data/sleepedf20
 """
 
 from __future__ import annotations

@@ -39,7 +39,9 @@ def calibrate(rounds: int, subjects: int, seed: int) -> None:
             background={name: getattr(corrections, name) for name in FITTED},
         )
         error = targets - pooled_medians(nights)
-        print(f"round {number}: mean error {np.abs(error).mean():.3f}, worst {np.abs(error).max():.3f}")
+        print(
+            f"round {number}: mean error {np.abs(error).mean():.3f}, worst {np.abs(error).max():.3f}"
+        )
         corrections.FPZ += DAMPING * error[:, 0]
         corrections.PZ += DAMPING * error[:, 1]
         np.clip(corrections.FPZ, -2.5, 1, out=corrections.FPZ)

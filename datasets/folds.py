@@ -128,9 +128,7 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
         rest = [s for s in ids if s not in set(test)]
         n_val = min(max(1, round(_VALIDATION_SHARE * len(rest))), len(rest) - 1)
         val = set(rng.choice(rest, n_val, replace=False).tolist())
-        folds.append(
-            Fold([s for s in rest if s not in val], sorted(val), sorted(test.tolist()))
-        )
+        folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(test.tolist())))
     return FoldTable(name, f"{n_folds} folds drawn from the store's subjects, seed {seed}", folds)
 
 

@@ -75,9 +75,7 @@ def prepare(
     """
     start, stop = PROTOCOLS[settings.protocol](recording)
     chosen = choose(settings.channels, recording.signals, roles, recording.id)
-    channels = tuple(
-        _describe(label, role, recording, settings) for label, role in chosen.items()
-    )
+    channels = tuple(_describe(label, role, recording, settings) for label, role in chosen.items())
     signals = {}
     for fs in dict.fromkeys(channel.fs for channel in channels):
         group = [channel for channel in channels if channel.fs == fs]

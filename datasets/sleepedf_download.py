@@ -56,7 +56,9 @@ def check_against(listing: Path, files: Iterable[Path]) -> None:
     """
     try:
         lines = listing.read_text(encoding="utf-8").splitlines()
-        known = {Path(name).name: digest for digest, name in (line.split(None, 1) for line in lines)}
+        known = {
+            Path(name).name: digest for digest, name in (line.split(None, 1) for line in lines)
+        }
     except (OSError, ValueError) as error:
         raise UserError(f"{listing}: cannot read the checksums --verify needs ({error})") from error
     for path in tqdm(sorted(files), desc="verify", unit="file"):

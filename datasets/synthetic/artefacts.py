@@ -57,14 +57,18 @@ def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Ar
     rates = np.where(asleep, 1.0 / 120, 2.0 / 20)
     epochs = np.arange(timeline.n_epochs).repeat(rng.poisson(rates))
     scored = np.flatnonzero(timeline.rk == MOVEMENT)
-    starts = np.concatenate((
-        epochs * EPOCH_SECONDS + rng.uniform(0, 29, len(epochs)),
-        scored * EPOCH_SECONDS + rng.uniform(1, 8, len(scored)),
-    ))
-    durations = np.concatenate((
-        np.clip(3 * np.exp(0.7 * rng.standard_normal(len(epochs))), 1, 15),
-        rng.uniform(16, 20, len(scored)),
-    ))
+    starts = np.concatenate(
+        (
+            epochs * EPOCH_SECONDS + rng.uniform(0, 29, len(epochs)),
+            scored * EPOCH_SECONDS + rng.uniform(1, 8, len(scored)),
+        )
+    )
+    durations = np.concatenate(
+        (
+            np.clip(3 * np.exp(0.7 * rng.standard_normal(len(epochs))), 1, 15),
+            rng.uniform(16, 20, len(scored)),
+        )
+    )
     sizes = rng.uniform(300, 900, len(starts))
     sizes[: len(epochs)] *= np.where(asleep[epochs], _SIZE_IN_SLEEP, 1)
     order = np.argsort(starts, kind="stable")

@@ -122,7 +122,9 @@ class Events:
             return
         wave = KINDS[self.kind].wave
         for index, t, of in samples_within(self.onset, self.duration, fs, len(signal)):
-            unit = wave(t, *(a[of].astype(np.float32) for a in (self.duration, self.hz, self.phase)))
+            unit = wave(
+                t, *(a[of].astype(np.float32) for a in (self.duration, self.hz, self.phase))
+            )
             np.add.at(signal, index, (gain * self.amplitude[of] * unit).astype(np.float32))
 
 

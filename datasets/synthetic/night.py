@@ -147,7 +147,9 @@ def _log_power(subject: Subject, number: int, timeline: Timeline) -> np.ndarray:
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
     weights = timeline.stage_weights()
     of_night = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
-    shift = (subject.band_shift + OF_NIGHT * of_night) / np.hypot(np.hypot(SHARED, OF_STAGE), OF_NIGHT)
+    shift = (subject.band_shift + OF_NIGHT * of_night) / np.hypot(
+        np.hypot(SHARED, OF_STAGE), OF_NIGHT
+    )
     gains = rng.normal(0, 0.04, N_CALIBRATED)[:, None]
     residual = _residuals(rng, timeline.n_epochs)
     spread = subject.difficulty.spread

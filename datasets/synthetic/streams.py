@@ -10,4 +10,6 @@ import numpy as np
 def stream(seed: int, *path: str | int) -> np.random.Generator:
     """The generator of one quantity, such as ``stream(7, "subject", 3, "night", 1, "spindle")``."""
     name = "/".join(str(part) for part in path)
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, crc32(name.encode())])))
+    return np.random.Generator(
+        np.random.Philox(np.random.SeedSequence([seed, crc32(name.encode())]))
+    )

@@ -77,7 +77,12 @@ def _event_table(night: Night) -> str:
             line = f"\t{duration:.3f}\t{kind}\t{channels}\t{amplitude:.1f}\t{shown}"
             lines.append((onset, f"{line}\t{int(onset // EPOCH_SECONDS)}\t{spec.supports}"))
     for kind, artefacts in night.artefacts.items():
-        if kind in night.omit or kind == "ecg_leak":
+        if kind in night.omit:
+            continue
+        if kind == "ecg_leak" and len(artefacts):
+            where, size = "|".join(DERIVATIONS), night.subject.ecg_leak_uv
+            row = f"\t{night.seconds:.3f}\t{kind}\t{where}\t{size:.1f}\tn/a\t0\tn/a"
+            lines.append((0.0, row))
             continue
         for onset, duration, amplitude, channel in zip(
             artefacts.onset.tolist(),

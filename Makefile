@@ -1,0 +1,43 @@
+# Every target sets up what it needs; nothing has to be run before it.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# what make demo generates, such as: make demo DEMO="--subjects 3 --hours 1"
+DEMO ?=
+
+.PHONY: setup demo test test-slow lint format bench clean
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-dev.txt
+	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and 'Python 3.11 or 3.12 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: setup
+	$(BIN)/python generate_demo_data.py $(DEMO)
+	$(BIN)/python preprocess_sleepedf.py
+	@echo "look at data/demo/store/figures, then at README.md for what comes next"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+bench: setup
+	$(BIN)/python -m benchmarks.generating
+	$(BIN)/python -m benchmarks.preparing
+	$(BIN)/python -m benchmarks.reading
+
+clean:
+	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,321 @@
+"""Views of a store: epochs, sequences and whole nights as tensors, on the device or streamed to it.
+
+Where the chosen nights fit the budget they live on the device as one tensor, standardised once, and
+a batch is one ``index_select``. Otherwise batches are read from the night files one ahead, into
+buffers of their own, so that memory stays flat whatever the size of the store.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.store import Night, Store
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS, STAGES
+
+Standardise = Literal["recording", "train", "none"]
+_OPEN_FILES = 128
+_FLAT = 1e-6  # sd below which a channel is only centred
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation per channel, float32 (C,)."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64, -1 unscored.
+
+    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch in it.
+    """
+
+    signals: Tensor
+    stages: Tensor
+    nights: np.ndarray
+    first: np.ndarray
+
+
+class View:
+    """Chosen channels of chosen recordings of a store.
+
+    Args:
+        store: an opened store.
+        recordings: recording ids; sequences never run from one into the next.
+        channels: labels or roles, all of one rate; default: those at the first channel's rate.
+        standardise: per recording and channel, by training statistics, or not at all.
+        statistics: what "train" standardises by: :func:`train_statistics` of the training split.
+        device: where batches live.
+        budget_gb: device memory the signals may take; above it batches are streamed.
+
+    Raises:
+        UserError: unknown channels or recordings, channels of different rates, no recordings.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        recordings: Sequence[str],
+        *,
+        channels: Sequence[str] | None = None,
+        standardise: Standardise = "recording",
+        statistics: Statistics | None = None,
+        device: torch.device | str = "cpu",
+        budget_gb: float = 4.0,
+    ) -> None:
+        if not recordings:
+            raise UserError(f"{store.path}: no recordings chosen; check the folds")
+        if (standardise == "train") != (statistics is not None):
+            raise ValueError("statistics belong to standardise='train', and only to it")
+        self.recordings = list(recordings)
+        self.nights = [store.night(recording) for recording in recordings]
+        self.fs, self.columns = select_channels(store, channels)
+        self.device = torch.device(device)
+        self.lengths = np.array([night.n_epochs for night in self.nights])
+        self._offsets = np.concatenate(([0], np.cumsum(self.lengths)))
+        self.stages = np.concatenate([night.stages for night in self.nights])
+        self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
+        n_bytes = 4 * len(self.stages) * len(self.columns) * round(self.fs * EPOCH_SECONDS)
+        self.resident = n_bytes <= budget_gb * 1e9
+        self._data = self._load_all() if self.resident else None
+        self._files = None if self.resident else _NightFiles(self.nights, self.fs)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of all recordings, unscored ones included."""
+        return len(self.stages)
+
+    def class_counts(self) -> np.ndarray:
+        """Scored epochs per stage (5,)."""
+        return np.bincount(self.stages[self.stages >= 0], minlength=len(STAGES))
+
+    def epochs(
+        self, batch_size: int, *, seed: int | None = None, scored_only: bool = True
+    ) -> Iterator[Batch]:
+        """Single epochs as windows of length 1, in order or shuffled by ``seed``."""
+        return self.sequences(1, batch_size=batch_size, seed=seed, scored_only=scored_only)
+
+    def sequences(
+        self,
+        length: int,
+        *,
+        stride: int | None = None,
+        batch_size: int,
+        seed: int | None = None,
+        scored_only: bool = True,
+    ) -> Iterator[Batch]:
+        """Windows of ``length`` epochs, ``stride`` apart (default: side by side).
+
+        The last window of a recording ends with it. ``seed`` shuffles; ``scored_only`` leaves out
+        windows without a single scored epoch. Recordings shorter than ``length`` give no window.
+
+        Raises:
+            UserError: no recording is long enough.
+        """
+        nights, first = self._windows(length, stride or length, scored_only)
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(len(nights))
+            nights, first = nights[order], first[order]
+        parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
+        pairs = [(nights[part], first[part]) for part in parts]
+        if self.resident:
+            return (self._gather(*pair, length) for pair in pairs)
+        return self._read_ahead(pairs, length)
+
+    def whole_nights(self) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each recording: id, signals (n, c, t), stages (n,)."""
+        for number, recording in enumerate(self.recordings):
+            where = np.array([number]), np.array([0])
+            length = int(self.lengths[number])
+            batch = self._gather(*where, length) if self.resident else self._read(*where, length)
+            yield recording, batch.signals[0], batch.stages[0]
+
+    def too_short(self, length: int) -> list[str]:
+        """Recordings that hold no window of ``length`` epochs."""
+        return [r for r, n in zip(self.recordings, self.lengths, strict=True) if n < length]
+
+    def _windows(self, length: int, stride: int, scored_only: bool):
+        """Night number and first epoch of every window."""
+        nights, firsts = [], []
+        for number, n_epochs in enumerate(self.lengths):
+            if n_epochs < length:
+                continue
+            first = np.arange(0, n_epochs - length + 1, stride)
+            if first[-1] != n_epochs - length:
+                first = np.append(first, n_epochs - length)
+            nights.append(np.full(len(first), number))
+            firsts.append(first)
+        if not nights:
+            raise UserError(
+                f"no recording has {length} epochs (longest: {self.lengths.max()}); "
+                "choose a shorter sequence"
+            )
+        night, first = np.concatenate(nights), np.concatenate(firsts)
+        if scored_only:
+            scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
+            start = self._offsets[night] + first
+            keep = scored[start + length] > scored[start]
+            night, first = night[keep], first[keep]
+        return night, first
+
+    def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+        """A batch from the resident tensor."""
+        index = (self._offsets[nights] + first)[:, None] + np.arange(length)
+        on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
+        signals = self._data.index_select(0, on_device)
+        signals = signals.view(len(nights), length, *signals.shape[1:])
+        return Batch(signals, self._stages_at(index), nights, first)
+
+    def _read_ahead(self, pairs: list[tuple[np.ndarray, np.ndarray]], length: int):
+        """Batches from the files, the next one being read while this one is used."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for pair in pairs:
+                ready, coming = coming, reader.submit(self._read, *pair, length)
+                if ready is not None:
+                    yield ready.result()
+            if coming is not None:
+                yield coming.result()
+
+    def _read(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+        """A batch from the files."""
+        raw = self._files.read(nights, first, length)
+        signals = torch.from_numpy(raw)
+        if self.device.type == "cuda":
+            signals = signals.pin_memory().to(self.device, non_blocking=True)
+        signals = signals[:, :, self.columns].float()
+        mean, sd = (
+            torch.from_numpy(np.stack([self._moments[n][k] for n in nights])).to(self.device)
+            for k in (0, 1)
+        )
+        signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
+        index = (self._offsets[nights] + first)[:, None] + np.arange(length)
+        return Batch(signals, self._stages_at(index), nights, first)
+
+    def _stages_at(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
+
+    def _load_all(self) -> Tensor:
+        """All signals on the device, standardised."""
+        shape = (self.n_epochs, len(self.columns), round(self.fs * EPOCH_SECONDS))
+        data = torch.empty(shape, dtype=torch.float32, device=self.device)
+        for number, night in enumerate(self.nights):
+            part = data[self._offsets[number] : self._offsets[number + 1]]
+            part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
+            mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
+            part.sub_(mean[:, None]).div_(sd[:, None])
+        return data
+
+    def _moments_of(
+        self, night: Night, standardise: Standardise, statistics: Statistics | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What to subtract and divide by for one night, float32 (c,) each."""
+        if standardise == "none":
+            ones = np.ones(len(self.columns), np.float32)
+            return np.zeros_like(ones), ones
+        if statistics is None:
+            statistics = _of_night(night, self.fs, self.columns)
+        sd = np.where(statistics.sd > _FLAT, statistics.sd, 1.0)
+        return statistics.mean.astype(np.float32), sd.astype(np.float32)
+
+
+def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:
+    """Rate and columns (in the file of that rate) of channels given by label or role.
+
+    Raises:
+        UserError: a channel the store lacks, or channels of different rates.
+    """
+    if wanted is None:
+        fs = store.channels[0].fs
+        return fs, list(range(sum(channel.fs == fs for channel in store.channels)))
+    chosen = []
+    for name in wanted:
+        match = [c for c in store.channels if name in (c.label, c.role)]
+        if not match:
+            present = ", ".join(f"{c.label} ({c.role})" for c in store.channels)
+            raise UserError(f"{store.path}: no channel {name!r}; it has {present}")
+        chosen.append(match[0])
+    rates = sorted({channel.fs for channel in chosen})
+    if len(rates) > 1:
+        raise UserError(
+            f"{store.path}: channels of {' and '.join(f'{r:g}' for r in rates)} Hz cannot share a "
+            "batch; prepare the store with --resample"
+        )
+    of_rate = [channel for channel in store.channels if channel.fs == rates[0]]
+    return rates[0], [of_rate.index(channel) for channel in chosen]
+
+
+def train_statistics(
+    store: Store, recordings: Sequence[str], channels: Sequence[str] | None = None
+) -> Statistics:
+    """Mean and sd per channel over the scored epochs of ``recordings``: training ones, only."""
+    fs, columns = select_channels(store, channels)
+    nights = [store.night(recording) for recording in recordings]
+    weights = np.array([max(1, int((night.stages >= 0).sum())) for night in nights], dtype=float)
+    each = [_of_night(night, fs, columns) for night in nights]
+    weights /= weights.sum()
+    mean = sum(w * s.mean for w, s in zip(weights, each, strict=True))
+    square = sum(w * (s.sd**2 + s.mean**2) for w, s in zip(weights, each, strict=True))
+    return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
+
+
+def _of_night(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
+    """The moments stored with a night, in the order of ``columns``."""
+    of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
+    index = [of_rate[column] for column in columns]
+    return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])
+
+
+class _NightFiles:
+    """Windows read straight into a batch's buffer.
+
+    A memory map would do, but its pages count as the process's memory until the kernel takes them
+    back; plain reads keep the resident size flat and are as fast.
+    """
+
+    def __init__(self, nights: Sequence[Night], fs: float) -> None:
+        self._paths = [night.signals_path(fs) for night in nights]
+        first = nights[0].signals(fs)
+        self._dtype, self._epoch_shape = first.dtype, first.shape[1:]
+        self._epoch_bytes = first.dtype.itemsize * int(np.prod(self._epoch_shape))
+        self._starts: dict[int, int] = {}
+        self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
+
+    def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
+        """(b, length, channels, t) in the store's type."""
+        out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
+        rows = out.reshape(len(nights), -1).view(np.uint8)
+        for row in np.lexsort((first, nights)):
+            file = self._file(int(nights[row]))
+            file.seek(self._starts[int(nights[row])] + int(first[row]) * self._epoch_bytes)
+            if file.readinto(rows[row]) != rows.shape[1]:
+                path = self._paths[int(nights[row])]
+                raise UserError(f"{path}: shorter than it was; delete its folder and prepare again")
+        return out
+
+    def _file(self, night: int) -> BinaryIO:
+        path = self._paths[night]
+        if path in self._open:
+            self._open.move_to_end(path)
+            return self._open[path]
+        file = path.open("rb", buffering=0)
+        if night not in self._starts:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            self._starts[night] = file.tell()
+        self._open[path] = file
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)[1].close()
+        return file
