@@ -110,17 +110,13 @@ def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
 
 
 def refuse_foreign(folder: Path, stems: set[str]) -> None:
-    """Never mix synthetic nights with recordings that are not ours to overwrite."""
+    """Never mix a cohort with recordings that do not belong to it."""
     keys = {stem[:7] for stem in stems}
-    foreign = [p.name for p in folder.glob("*.edf") if p.name[:7] not in keys] if folder else []
-    if foreign and not (folder / "manifest.json").exists():
+    foreign = sorted(path.name for path in folder.glob("*.edf") if path.name[:7] not in keys)
+    if foreign:
         raise UserError(
-            f"{folder}: holds other recordings ({foreign[0]}, …); choose another --output"
-        )
-    for name in foreign:
-        raise UserError(
-            f"{folder}: holds {name} of another synthetic cohort; delete the folder or choose "
-            "another --output"
+            f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "
+            "choose another --output"
         )
 
 
@@ -158,7 +154,7 @@ def summarise(args: argparse.Namespace, rows: list[dict]) -> None:
         "settings": settings_of(args),
         "latent_agreement": round(share, 4),
         "recordings": rows,
-        "note": "synthetic: statistics of real sleep, no real person; never report as a real cohort",
+        "note": "synthetic nights of nobody; never report figures on them as a real cohort's",
     }
     write_json(args.output / "manifest.json", manifest)
     hours = sum(row["hours"] for row in rows)

@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 
 from datasets import folds, sleepedf
-from datasets.build import build_store
+from datasets.build import build_store, on_cluster
 from datasets.preparation import Settings
 from datasets.protocols import PROTOCOLS
 from datasets.sleepedf_download import check_against, download
@@ -116,16 +116,16 @@ def main(argv: list[str] | None = None) -> None:
         check_against(args.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(args, sorted({pair.subject for pair in pairs}))
     settings = settings_of(args)
-    store = build_store(
-        args.save_path,
-        pairs,
-        sleepedf.read,
-        settings=settings,
-        roles=sleepedf.ROLES,
-        command=command_of(args, settings),
-        jobs=args.jobs,
-        dask=args.dask,
-    )
+    with on_cluster(args.dask):
+        store = build_store(
+            args.save_path,
+            pairs,
+            sleepedf.read,
+            settings=settings,
+            roles=sleepedf.ROLES,
+            command=command_of(args, settings),
+            jobs=args.jobs,
+        )
     for table in tables:
         folds.write(store.path / "folds", table)
     print_table(store)

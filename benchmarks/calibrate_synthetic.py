@@ -39,9 +39,8 @@ def calibrate(rounds: int, subjects: int, seed: int) -> None:
             background={name: getattr(corrections, name) for name in FITTED},
         )
         error = targets - pooled_medians(nights)
-        print(
-            f"round {number}: mean error {np.abs(error).mean():.3f}, worst {np.abs(error).max():.3f}"
-        )
+        size = np.abs(error)
+        print(f"round {number}: mean error {size.mean():.3f}, worst {size.max():.3f}")
         corrections.FPZ += DAMPING * error[:, 0]
         corrections.PZ += DAMPING * error[:, 1]
         np.clip(corrections.FPZ, -2.5, 1, out=corrections.FPZ)

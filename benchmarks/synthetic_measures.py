@@ -6,6 +6,7 @@ Shared by the calibration script, the acceptance report and the tests.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import joblib
 import numpy as np
@@ -26,7 +27,8 @@ class MeasuredNight:
     """Features of the scored epochs of one night, Wake trimmed to 60 epochs around sleep.
 
     ``labels`` (n,), ``log_power`` (n, 2, 5) of the EEGs, ``time_domain`` (n, 3, 5): SD, IQR, zero
-    crossings, mobility, excess kurtosis; ``kept`` labels with -1 in place, ``onset`` of sleep in it.
+    crossings, mobility, excess kurtosis; ``kept``: labels with -1 in place; ``onset`` of sleep in
+    ``kept``.
     """
 
     subject: int
@@ -165,7 +167,7 @@ def architecture(nights: list[MeasuredNight]) -> Architecture:
         pairs = (kept[:-1] >= 0) & (kept[1:] >= 0)
         np.add.at(counts, (kept[:-1][pairs], kept[1:][pairs]), 1)
         borders = np.r_[0, np.flatnonzero(np.diff(kept)) + 1, len(kept)]
-        for first, last in zip(borders[:-1], borders[1:], strict=True):
+        for first, last in pairwise(borders):
             if kept[first] >= 0:
                 bouts[kept[first]].append(last - first)
         for hour in range(8):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -36,12 +36,11 @@ def build_store(
     roles: Mapping[str, tuple[str, ...]],
     command: str,
     jobs: int = 1,
-    dask: str | None = None,
 ) -> Store:
     """Prepare every source that the store lacks, then close the store.
 
-    ``jobs`` processes work on this machine (-1: one per core), or the cluster at address ``dask``
-    does. The store's bytes depend on ``settings`` and the files alone.
+    ``jobs`` processes work at once (-1: one per core, or a cluster's workers inside
+    :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone.
 
     Raises:
         UserError: the first night that cannot be prepared; nights finished before it are kept.
@@ -54,21 +53,25 @@ def build_store(
     def one(source: Source) -> None:
         write_night(nights, prepare(read(source), settings, roles), settings, source.files)
 
-    # one thread of BLAS a process comes from loky itself; no process at all for a single job
-    jobs = max(1, min(joblib.cpu_count() if jobs < 0 else jobs, len(todo)))
-    with _cluster(dask):
-        run = joblib.Parallel(n_jobs=jobs if not dask else -1, return_as="generator_unordered")
-        bar = tqdm(total=len(sources), initial=len(sources) - len(todo), unit="night", desc="store")
-        with bar:
-            for _ in run(joblib.delayed(one)(source) for source in todo):
-                bar.update()
+    n_jobs = 1 if len(todo) <= 1 else jobs
+    run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    bar = tqdm(total=len(sources), initial=len(sources) - len(todo), unit="night", desc="store")
+    with bar:
+        for _ in run(joblib.delayed(one)(source) for source in todo):
+            bar.update()
     return finish(path, settings, command)
 
 
-def _cluster(address: str | None):
-    """joblib's Dask backend on the cluster at ``address``; nothing without one."""
+@contextmanager
+def on_cluster(address: str | None) -> Iterator[None]:
+    """Let :func:`build_store` use the Dask cluster at ``address``; does nothing without one.
+
+    Raises:
+        UserError: Dask is not installed, or no cluster answers.
+    """
     if not address:
-        return nullcontext()
+        yield
+        return
     try:
         from dask.distributed import Client
     except ImportError:
@@ -77,4 +80,5 @@ def _cluster(address: str | None):
         client = Client(address, timeout=10)
     except (OSError, ValueError) as error:
         raise UserError(f"--dask {address}: no cluster answers there ({error})") from error
-    return joblib.parallel_config("dask", client=client, wait_for_workers_timeout=60)
+    with client, joblib.parallel_config("dask", client=client, wait_for_workers_timeout=60):
+        yield

@@ -37,9 +37,9 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Batch:
-    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64, -1 unscored.
+    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64.
 
-    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch in it.
+    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch.
     """
 
     signals: Tensor

@@ -88,8 +88,8 @@ KINDS: dict[str, Kind] = {
         _gains(1, 0.02, 0.9), "W",
     ),
     "arousal": Kind(
-        waveforms.arousal, (0, 0, 0, 0.06, 0.02, 0.05), (30, 0.25, 20, 80), (5, 0.4, 3, 15), (10, 1),
-        _gains(1, 0.8, 0.4, 0.03), "n/a",
+        waveforms.arousal, (0, 0, 0, 0.06, 0.02, 0.05), (30, 0.25, 20, 80), (5, 0.4, 3, 15),
+        (10, 1), _gains(1, 0.8, 0.4, 0.03), "n/a",
     ),
     "twitch": Kind(
         waveforms.twitch, (0, 0, 0, 0, 0, 0.8), (30, 0.3, 15, 80), (0.12, 0.3, 0.05, 0.25), (40, 5),
@@ -116,15 +116,14 @@ class Events:
         return len(self.onset)
 
     def add_to(self, signal: np.ndarray, fs: float, derivation: str, gain: float = 1.0) -> None:
-        """Add these events to ``signal`` (1-D float32 at ``fs``), where the derivation sees them."""
+        """Add these events to ``signal`` (1-D float32 at ``fs``) as the derivation sees them."""
         gain = gain * KINDS[self.kind].gains.get(derivation, 0.0)
         if gain == 0.0 or len(self) == 0:
             return
         wave = KINDS[self.kind].wave
         for index, t, of in samples_within(self.onset, self.duration, fs, len(signal)):
-            unit = wave(
-                t, *(a[of].astype(np.float32) for a in (self.duration, self.hz, self.phase))
-            )
+            shape = (self.duration, self.hz, self.phase)
+            unit = wave(t, *(values[of].astype(np.float32) for values in shape))
             np.add.at(signal, index, (gain * self.amplitude[of] * unit).astype(np.float32))
 
 

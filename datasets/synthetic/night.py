@@ -147,13 +147,11 @@ def _log_power(subject: Subject, number: int, timeline: Timeline) -> np.ndarray:
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
     weights = timeline.stage_weights()
     of_night = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
-    shift = (subject.band_shift + OF_NIGHT * of_night) / np.hypot(
-        np.hypot(SHARED, OF_STAGE), OF_NIGHT
-    )
+    total = np.sqrt(SHARED**2 + OF_STAGE**2 + OF_NIGHT**2)
+    shift = _SHIFT_SCALE / total * (subject.band_shift + OF_NIGHT * of_night)
     gains = rng.normal(0, 0.04, N_CALIBRATED)[:, None]
     residual = _residuals(rng, timeline.n_epochs)
     spread = subject.difficulty.spread
-    shift *= _SHIFT_SCALE
     out = np.empty((len(weights), len(DERIVATIONS), N_BANDS), dtype=np.float32)
     calibrated = (
         (

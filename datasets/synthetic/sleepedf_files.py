@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,9 @@ _CHANNELS = (
         "Ag-AgCl electrodes",
     ),
     _Channel("Temp rectal", 1, "DegC", (34, 40), (-2849, 2731), "", "Rectal thermistor"),
-    _Channel("Event marker", 1, "", (-2047, 2048), (-2047, 2048), "Hold during 2 seconds", "Marker"),
+    _Channel(
+        "Event marker", 1, "", (-2047, 2048), (-2047, 2048), "Hold during 2 seconds", "Marker"
+    ),
 )  # fmt: skip
 
 
@@ -91,7 +94,7 @@ def bouts_of(night: Night) -> list[tuple[int, int, str]]:
     borders = np.r_[0, np.flatnonzero(np.diff(rk)) + 1, len(rk)]
     bouts = [
         (int(a) * EPOCH_SECONDS, int(b - a) * EPOCH_SECONDS, _RK_TEXTS[int(rk[a])])
-        for a, b in zip(borders[:-1], borders[1:], strict=True)
+        for a, b in pairwise(borders)
     ]
     overrun = night.timeline.beyond * EPOCH_SECONDS
     bouts.append((len(rk) * EPOCH_SECONDS, overrun, _RK_TEXTS[9]))

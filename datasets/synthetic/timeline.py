@@ -39,12 +39,12 @@ _DROWSY_EPOCHS = 40  # 20 min before sleep onset
 class Timeline:
     """A night before any signal.
 
-    ``labels`` int8 (n,): what the scorer writes, -1 included. ``stages`` int8 (n,): the stage behind
-    it, -1 nowhere. ``rk`` uint8 (n,): 0-5 with stages 3 and 4 apart, 6 movement, 9 unknown.
+    ``labels`` int8 (n,): what the scorer writes, -1 included. ``stages`` int8 (n,): the stage
+    behind it, -1 nowhere. ``rk`` uint8 (n,): 0-5 with stages 3 and 4 apart, 6 movement, 9 unknown.
     ``state`` float32 (15 n, 6): weights of W eyes open, W eyes closed, N1, N2, N3, REM per slot.
     ``drowsy`` bool (n,): Wake on its way to sleep. ``depth`` (n,): share of slow waves if N3.
-    ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``lead_off``: runs ``[a, b)``
-    scored ``?``. ``beyond``: epochs of ``?`` after the signal's end.
+    ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``lead_off``: runs
+    ``[a, b)`` scored ``?``. ``beyond``: epochs of ``?`` after the signal's end.
     """
 
     labels: np.ndarray
