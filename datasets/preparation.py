@@ -20,6 +20,7 @@ from utils.errors import UserError
 from utils.signals import bandpass_taps, filter_zero_phase, resample, resample_reach_seconds
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
+_SLOWEST_WAVEFORM_HZ = 10.0
 _TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 
 
@@ -27,8 +28,8 @@ _TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 class Settings:
     """Everything that decides what a store holds; equal settings, equal bytes.
 
-    ``bandpass`` (low, high) in Hz applies to channels in volts whose rate allows it; ``fs`` None
-    keeps every channel's own rate.
+    ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
+    and envelopes; ``fs`` None keeps every channel's own rate.
     """
 
     cohort: str
@@ -51,6 +52,7 @@ class StoredChannel:
     role: str
     unit: str
     fs: float
+    bandpass: tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,13 @@ def _describe(label: str, role: str, recording: Recording, settings: Settings) -
             "choose another rate with --resample"
         )
     unit = "uV" if signal.unit.lower() in _TO_MICROVOLT else signal.unit
-    return StoredChannel(label, role, unit, fs)
+    band = settings.bandpass if _is_filtered(signal, settings) else None
+    return StoredChannel(label, role, unit, fs, band)
+
+
+def _is_filtered(signal: Signal, settings: Settings) -> bool:
+    is_voltage = signal.unit.lower() in _TO_MICROVOLT
+    return settings.bandpass is not None and is_voltage and signal.fs >= _SLOWEST_WAVEFORM_HZ
 
 
 def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
@@ -139,13 +147,10 @@ def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np
 
 
 def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:
-    """The filter for one channel: none for slow channels and for what is not a voltage."""
-    if settings.bandpass is None or signal.unit.lower() not in _TO_MICROVOLT:
-        return None
-    low, high = settings.bandpass
-    if signal.fs <= 2 * low:
+    """The filter for one channel, if it is filtered."""
+    if not _is_filtered(signal, settings):
         return None
     try:
-        return bandpass_taps(low, high, signal.fs)
+        return bandpass_taps(*settings.bandpass, signal.fs)
     except ValueError as error:
         raise UserError(f"--bandpass: {error}") from error

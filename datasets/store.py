@@ -33,6 +33,7 @@ from utils.files import sha256, write_array, write_json, write_text, written_who
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
+_OF_ONE_NIGHT = ("mean", "sd")
 _HASHED_ON_RESUME = 4 << 20  # bytes: annotations are edited by hand, signals are not
 
 
@@ -96,7 +97,7 @@ class Store:
         description = self._read_description()
         self.cohort: str = description["cohort"]
         self.settings: dict[str, Any] = description["settings"]
-        self.channels = tuple(StoredChannel(**channel) for channel in description["channels"])
+        self.channels = tuple(_channel(fields) for fields in description["channels"])
         self.dtype = np.dtype(self.settings["dtype"])
         with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
             self.recordings = {row["recording"]: row for row in csv.DictReader(file)}
@@ -159,12 +160,17 @@ def read_night(folder: Path) -> Night:
             n_epochs=facts["n_epochs"],
             first_epoch=facts["first_epoch"],
             start=facts["start"],
-            channels=tuple(StoredChannel(**channel) for channel in channels),
+            channels=tuple(_channel(fields) for fields in channels),
             mean=mean,
             sd=sd,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a stored night ({error}); {_remake(folder)}") from error
+
+
+def _channel(fields: dict[str, Any]) -> StoredChannel:
+    band = fields["bandpass"]
+    return StoredChannel(**fields | {"bandpass": tuple(band) if band else None})
 
 
 def _remake(folder: Path) -> str:
@@ -243,7 +249,7 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
     rows, channels = [], None
     for folder in sorted((path / "nights").glob("[!.]*")):
         facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
-        these = [{k: c[k] for k in ("label", "role", "unit", "fs")} for c in facts["channels"]]
+        these = [{k: v for k, v in c.items() if k not in _OF_ONE_NIGHT} for c in facts["channels"]]
         if channels is not None and these != channels:
             raise UserError(
                 f"{folder}: its channels differ from the other nights' "

@@ -1,0 +1,48 @@
+"""Shared fixtures: a tiny synthetic cohort, made once a session, and its store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import generate_demo_data
+import preprocess_sleepedf
+from datasets.store import Store
+
+
+def pytest_addoption(parser):
+    parser.addoption("--fuzz-cases", type=int, default=600, help="mutated file pairs to try")
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory) -> Path:
+    """Three subjects, five nights of 0.7 h."""
+    folder = tmp_path_factory.mktemp("raw")
+    options = ["--subjects", "3", "--nights", "2", "--hours", "0.7", "--jobs", "1"]
+    generate_demo_data.main(["--output", str(folder), *options])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(raw, tmp_path_factory) -> Store:
+    """The cohort of ``raw`` with all four signals the staging models may use."""
+    path = tmp_path_factory.mktemp("store")
+    prepare(raw, path, "--channels", "EEG", "EEG2", "EOG", "EMG")
+    return Store(path)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real files, or a skip."""
+    folder = os.environ.get("SLEEP_REAL_DATA")
+    if not folder:
+        pytest.skip("SLEEP_REAL_DATA is not set")
+    return Path(folder)
+
+
+def prepare(raw: Path, path: Path, *options: str) -> None:
+    """``preprocess_sleepedf.py`` in this process, without pictures."""
+    paths = ["--raw_path", str(raw), "--save_path", str(path)]
+    preprocess_sleepedf.main([*paths, "--jobs", "1", "--figures", "0", *options])

@@ -1,0 +1,118 @@
+"""EDF files for tests: small, exact, and decoded a second time without the project's code."""
+
+from __future__ import annotations
+
+import re
+from datetime import date, time
+from pathlib import Path
+
+import edfio
+import numpy as np
+
+START = (date(1989, 4, 24), time(16, 13))
+TEXTS = {
+    "W": "Sleep stage W",
+    "1": "Sleep stage 1",
+    "2": "Sleep stage 2",
+    "3": "Sleep stage 3",
+    "4": "Sleep stage 4",
+    "R": "Sleep stage R",
+    "?": "Sleep stage ?",
+    "M": "Movement time",
+}
+LABELS = {"EEG Fpz-Cz": 100, "EOG horizontal": 100, "EMG submental": 1}
+
+
+def digital_noise(n: int, seed: int = 0) -> np.ndarray:
+    """12-bit samples that touch both limits."""
+    samples = np.random.default_rng(seed).integers(-2048, 2048, n).astype(np.int16)
+    samples[:2] = -2048, 2047
+    return samples
+
+
+def write_psg(
+    path: Path,
+    n_epochs: float,
+    channels: dict[str, int] | None = None,
+    record_seconds: int = 30,
+    unit: str = "uV",
+    start=START,
+) -> dict[str, np.ndarray]:
+    """A PSG of ``n_epochs`` x 30 s; returns the physical values of every channel."""
+    signals, truth = [], {}
+    for number, (label, fs) in enumerate((channels or LABELS).items()):
+        digital = digital_noise(round(n_epochs * 30 * fs), number)
+        signals.append(
+            edfio.EdfSignal.from_digital(
+                digital,
+                fs,
+                label=label,
+                physical_dimension=unit,
+                physical_range=(-192, 192),
+                digital_range=(-2048, 2047),
+            )
+        )
+        truth[label] = -192 + (digital + 2048.0) * 384 / 4095
+    edfio.Edf(
+        signals,
+        recording=edfio.Recording(startdate=start[0]),
+        starttime=start[1],
+        data_record_duration=record_seconds,
+    ).write(path)
+    return truth
+
+
+def write_hypnogram(
+    path: Path, bouts: list[tuple[str, int]], first_epoch: int = 0, start=START
+) -> None:
+    """A hypnogram of (stage letter, epochs) bouts, one after the other."""
+    annotations, at = [], first_epoch
+    for letter, length in bouts:
+        annotations.append(edfio.EdfAnnotation(30.0 * at, 30.0 * length, TEXTS.get(letter, letter)))
+        at += length
+    edfio.Edf(
+        [],
+        recording=edfio.Recording(startdate=start[0]),
+        starttime=start[1],
+        annotations=annotations,
+    ).write(path)
+
+
+def write_pair(
+    folder: Path, bouts: list[tuple[str, int]], n_epochs: int, name: str = "SC4001E0", **options
+) -> dict[str, np.ndarray]:
+    """Both files of one night; ``options`` go to :func:`write_psg`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_hypnogram(folder / f"{name[:7]}C-Hypnogram.edf", bouts)
+    return write_psg(folder / f"{name}-PSG.edf", n_epochs, **options)
+
+
+def decode(path: Path) -> tuple[dict[str, tuple[float, np.ndarray]], list[tuple[float, float, str]]]:
+    """Signals {label: (rate, physical values)} and annotations of an EDF file, from the format.
+
+    Written from the format's description alone, to check the project's reader against.
+    """
+    raw = path.read_bytes()
+    n_records, seconds = int(raw[236:244]), float(raw[244:252])
+    n = int(raw[252:256])
+    widths = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
+    columns, at = [], 256
+    for width in widths:
+        columns.append([raw[at + k * width : at + (k + 1) * width] for k in range(n)])
+        at += n * width
+    labels = [c.decode("latin-1").strip(" \x00") for c in columns[0]]
+    counts = [int(c) for c in columns[8]]
+    data = np.frombuffer(raw[at:], "<i2").reshape(n_records, sum(counts))
+    signals, annotations, first = {}, [], 0
+    for k, label in enumerate(labels):
+        part = data[:, first : first + counts[k]]
+        first += counts[k]
+        if label == "EDF Annotations":
+            text = part.tobytes().decode("utf-8")
+            found = re.findall(r"([+-][\d.]+)(?:\x15([\d.]+))?\x14([^\x14]+)\x14", text)
+            annotations += [(float(a), float(b or 0), c) for a, b, c in found]
+            continue
+        bottom, top, low, high = (float(columns[c][k]) for c in (3, 4, 5, 6))
+        values = bottom + (part.reshape(-1) - low) * (top - bottom) / (high - low)
+        signals[label] = counts[k] / seconds, values
+    return signals, annotations

@@ -1,0 +1,174 @@
+"""The strict EDF reader: every broken header is one line, every annotation counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datasets.edf import EdfFile
+from tests.edf_files import decode, write_hypnogram, write_psg
+from utils.errors import UserError
+
+
+@pytest.fixture
+def psg(tmp_path):
+    path = tmp_path / "SC4001E0-PSG.edf"
+    write_psg(path, 4)
+    return path
+
+
+def patch(path, at, new):
+    raw = bytearray(path.read_bytes())
+    raw[at : at + len(new)] = new
+    path.write_bytes(raw)
+
+
+def test_header_and_samples(psg):
+    file = EdfFile(psg)
+    assert file.start.isoformat() == "1989-04-24T16:13:00"
+    assert file.seconds == 120
+    assert [(c.label, c.fs, c.unit) for c in file.channels] == [
+        ("EEG Fpz-Cz", 100, "uV"), ("EOG horizontal", 100, "uV"), ("EMG submental", 1, "uV")
+    ]  # fmt: skip
+    for label, (fs, values) in decode(psg)[0].items():
+        read = file.read(label, 0, 120)
+        np.testing.assert_allclose(read, values, atol=1e-9)
+        np.testing.assert_allclose(file.read(label, 30, 90), read[round(30 * fs) : round(90 * fs)])
+
+
+def test_saturated_samples_stay_saturated(psg):
+    samples = EdfFile(psg).read("EEG Fpz-Cz", 0, 30)
+    assert samples[0] == -192
+    assert samples[1] == pytest.approx(192)
+
+
+def test_sixty_second_records_hold_the_same_samples(tmp_path, psg):
+    other = tmp_path / "long.edf"
+    write_psg(other, 4, record_seconds=60)
+    a, b = EdfFile(psg), EdfFile(other)
+    assert a.seconds == b.seconds
+    for channel in a.channels:
+        np.testing.assert_array_equal(
+            a.read(channel.label, 0, 120), b.read(channel.label, 0, 120)
+        )
+
+
+BROKEN = {
+    "other bytes": (0, b"RIFFabcd", "not an EDF file"),
+    "biosemi": (0, b"\xffBIOSEMI", "BDF"),
+    "signal count": (252, b"5   ", "signal count|truncated"),
+    "no signal count": (252, b"xx  ", "number of signals"),
+    "header size": (184, b"9999    ", "signal count"),
+    "date": (168, b"00.00.00", "unreadable start date"),
+    "letters in date": (168, b"24-04-89", "unreadable start date"),
+    "time": (176, b"25.99.00", "unreadable start date"),
+    "zero records": (236, b"0       ", "holds no data"),
+    "unfinished": (236, b"-1      ", "holds no data"),
+    "many records": (236, b"5       ", "truncated: its header promises"),
+    "few records": (236, b"3       ", "bytes after its last record"),
+    "record duration": (244, b"0       ", "record duration"),
+    "negative duration": (244, b"-30     ", "record duration"),
+    "endless duration": (244, b"1e999   ", "record duration"),
+    "underscored number": (236, b"1_0     ", "number of records"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken_headers_are_one_line(psg, case):
+    at, new, message = BROKEN[case]
+    patch(psg, at, new)
+    with pytest.raises(UserError, match=message) as caught:
+        EdfFile(psg)
+    assert str(psg) in str(caught.value)
+
+
+def field_at(column_start: int, signal: int, width: int) -> int:
+    return 256 + column_start * 3 + signal * width
+
+
+@pytest.mark.parametrize(
+    ("at", "new"),
+    [
+        (field_at(104, 0, 8), b"192     "),  # physical min = max
+        (field_at(104, 0, 8), b"none    "),
+        (field_at(120, 1, 8), b"2047    "),  # digital min = max
+        (field_at(128, 1, 8), b"99999   "),  # beyond 16 bit
+        (field_at(216, 2, 8), b"0       "),  # no samples
+        (field_at(216, 2, 8), b"-30     "),
+    ],
+)
+def test_broken_signal_fields_are_one_line(psg, at, new):
+    patch(psg, at, new)
+    with pytest.raises(UserError, match="fetch it again"):
+        EdfFile(psg)
+
+
+@pytest.mark.parametrize("size", [0, 100, 255, 256, 700, 1023, 5000])
+def test_truncated_files_are_one_line(psg, size):
+    psg.write_bytes(psg.read_bytes()[:size])
+    with pytest.raises(UserError, match="not an EDF|truncated"):
+        EdfFile(psg)
+
+
+def test_missing_and_doubled_channels_are_named(tmp_path, psg):
+    with pytest.raises(UserError, match="no channel 'EEG C3'; it has: EEG Fpz-Cz, EOG horizontal"):
+        EdfFile(psg).read("EEG C3", 0, 30)
+    patch(psg, 256 + 16, b"EEG Fpz-Cz      ")
+    with pytest.raises(UserError, match="2 channels called 'EEG Fpz-Cz'"):
+        EdfFile(psg).read("EEG Fpz-Cz", 0, 30)
+
+
+def test_annotations_in_file_order(tmp_path):
+    path = tmp_path / "h.edf"
+    write_hypnogram(path, [("W", 3), ("1", 1), ("?", 2)], first_epoch=5)
+    found = [(a.onset, a.duration, a.text) for a in EdfFile(path).annotations()]
+    assert found == [
+        (150, 90, "Sleep stage W"), (240, 30, "Sleep stage 1"), (270, 60, "Sleep stage ?")
+    ]  # fmt: skip
+    assert found == decode(path)[1]
+
+
+@pytest.mark.parametrize("letter", [b"\x15", b"\x14", b"+", b"S"])
+def test_a_damaged_annotation_is_never_skipped(tmp_path, letter):
+    # edfio's own parser drops an entry it cannot match; an epoch would lose its stage in silence
+    path = tmp_path / "h.edf"
+    write_hypnogram(path, [("W", 3), ("1", 1), ("2", 2)])
+    raw = path.read_bytes()
+    at = raw.index(letter, raw.index(b"Sleep stage W") + 20 if letter != b"S" else 512)
+    patch(path, at, b"\x00" if letter != b"S" else b"\xff")
+    with pytest.raises(UserError, match="broken EDF"):
+        EdfFile(path).annotations()
+
+
+def test_discontinuous_recordings_are_refused(real_data):
+    path = real_data / "edf_edge_cases" / "edfPlusD-discontinuous.edf"
+    with pytest.raises(UserError, match="discontinuous"):
+        EdfFile(path)
+
+
+@pytest.mark.parametrize("name", ["invalid-date.edf", "zero-data-records.edf"])
+def test_real_broken_files_are_refused(real_data, name):
+    with pytest.raises(UserError, match=name):
+        EdfFile(real_data / "edf_edge_cases" / name)
+
+
+def test_real_utf8_annotations_are_read(real_data):
+    file = EdfFile(real_data / "edf_edge_cases" / "test_utf8_annotations.edf")
+    texts = [a.text for a in file.annotations()]
+    assert any(not text.isascii() for text in texts)
+
+
+def test_generated_gap_between_records_is_refused(tmp_path):
+    # format-faithful EDF+D: two records, the second ten seconds late
+    path = tmp_path / "d.edf"
+    write_hypnogram(path, [("W", 1)])
+    raw = path.read_bytes()
+    stamps = b"".join(stamp.ljust(40, b"\x00") for stamp in (b"+0\x14\x14\x00", b"+40\x14\x14\x00"))
+    header = bytearray(raw[:512])
+    header[192:197] = b"EDF+D"
+    header[236:244] = b"2       "
+    header[244:252] = b"30      "
+    header[256 + 216 : 256 + 224] = b"20      "
+    path.write_bytes(bytes(header) + stamps)
+    with pytest.raises(UserError, match=r"discontinuous \(EDF\+D\), first at 0 s"):
+        EdfFile(path)

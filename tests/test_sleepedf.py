@@ -1,0 +1,170 @@
+"""Sleep-EDF: pairing, stages by onset, channels at their own rates and units."""
+
+from __future__ import annotations
+
+from datetime import date, time
+
+import numpy as np
+import pytest
+
+from datasets.sleepedf import find_pairs, read
+from tests.edf_files import write_hypnogram, write_pair, write_psg
+from utils.errors import UserError
+
+NIGHT = [("W", 4), ("1", 1), ("2", 3), ("3", 1), ("4", 2), ("R", 2), ("M", 1), ("2", 1), ("W", 3)]
+CODES = [0] * 4 + [1] + [2] * 3 + [3] * 3 + [4] * 2 + [-1] + [2] + [0] * 3
+
+
+def touch_pair(folder, psg, scorer="C"):
+    folder.mkdir(exist_ok=True)
+    (folder / f"{psg}-PSG.edf").touch()
+    (folder / f"{psg[:7]}{scorer}-Hypnogram.edf").touch()
+
+
+def test_pairs_on_seven_characters_whatever_the_letters(tmp_path):
+    for psg, scorer in (("SC4001E0", "C"), ("SC4201F0", "9"), ("SC4701G0", "V"), ("SC4702G0", "W")):
+        touch_pair(tmp_path, psg, scorer)
+    pairs = find_pairs(tmp_path)
+    assert [p.id for p in pairs] == ["SC4001E0", "SC4201F0", "SC4701G0", "SC4702G0"]
+    assert [(p.subject, p.night) for p in pairs[-2:]] == [("SC470", 1), ("SC470", 2)]
+    assert all(p.psg.name[:7] == p.hypnogram.name[:7] for p in pairs)
+
+
+def test_cassette_and_telemetry_of_one_number_are_two_people(tmp_path):
+    touch_pair(tmp_path / "sleep-cassette", "SC4011E0")
+    touch_pair(tmp_path / "sleep-telemetry", "ST7011J0", "P")
+    assert {p.subject for p in find_pairs(tmp_path, study="both")} == {"SC401", "ST701"}
+    assert [p.id for p in find_pairs(tmp_path)] == ["SC4011E0"]
+    assert [p.id for p in find_pairs(tmp_path, study="telemetry")] == ["ST7011J0"]
+
+
+def test_version_2013_is_subjects_0_to_19(tmp_path):
+    for psg in ("SC4191E0", "SC4201E0"):
+        touch_pair(tmp_path, psg)
+    assert [p.id for p in find_pairs(tmp_path, version="2013")] == ["SC4191E0"]
+
+
+@pytest.mark.parametrize("gone", ["PSG", "Hypnogram"])
+def test_an_unpaired_file_is_named(tmp_path, gone):
+    for psg in ("SC4001E0", "SC4002E0", "SC4011E0"):
+        touch_pair(tmp_path, psg)
+    lost = next(tmp_path.glob(f"SC4002*{gone}.edf"))
+    lost.unlink()
+    other = next(tmp_path.glob("SC4002*"))
+    with pytest.raises(UserError, match=f"{other.name}: no .* file beside it"):
+        find_pairs(tmp_path)
+
+
+def test_a_second_hypnogram_is_an_error(tmp_path):
+    touch_pair(tmp_path, "SC4001E0", "C")
+    (tmp_path / "SC4001EH-Hypnogram.edf").touch()
+    with pytest.raises(UserError, match="second Hypnogram for night SC4001E"):
+        find_pairs(tmp_path)
+
+
+def test_an_empty_folder_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match=r"generate_demo_data\.py.*--download.*--raw_path"):
+        find_pairs(tmp_path / "absent")
+    touch_pair(tmp_path, "ST7011J0")
+    with pytest.raises(UserError, match=r"2 ST7\* files"):
+        find_pairs(tmp_path)
+
+
+def test_stages_index_by_index(tmp_path):
+    write_pair(tmp_path, [*NIGHT, ("?", 40)], n_epochs=18)
+    recording = read(find_pairs(tmp_path)[0])
+    assert recording.stages.tolist() == CODES
+    assert recording.stages.dtype == np.int8
+    assert (recording.id, recording.subject, recording.night) == ("SC4001E0", "SC400", 1)
+
+
+def test_one_epoch_bouts_and_the_last_epoch_survive(tmp_path):
+    letters = list("W1W2W3W4WRW1")
+    write_pair(tmp_path, [(letter, 1) for letter in letters], n_epochs=len(letters))
+    assert read(find_pairs(tmp_path)[0]).stages.tolist() == [0, 1, 0, 2, 0, 3, 0, 3, 0, 4, 0, 1]
+
+
+def test_annotations_end_before_the_signal(tmp_path):
+    write_pair(tmp_path, [("W", 3), ("2", 2)], n_epochs=8)
+    assert read(find_pairs(tmp_path)[0]).stages.tolist() == [0, 0, 0, 2, 2, -1, -1, -1]
+
+
+def test_a_hypnogram_that_starts_late(tmp_path):
+    write_hypnogram(tmp_path / "ST7011JP-Hypnogram.edf", [("W", 2), ("2", 2)], first_epoch=18)
+    write_psg(tmp_path / "ST7011J0-PSG.edf", 22)
+    recording = read(find_pairs(tmp_path, study="telemetry")[0])
+    assert recording.stages.tolist() == [-1] * 18 + [0, 0, 2, 2]
+
+
+def test_part_of_an_epoch_at_the_end_is_no_epoch(tmp_path):
+    write_hypnogram(tmp_path / "SC4001EC-Hypnogram.edf", [("W", 5)])
+    write_psg(tmp_path / "SC4001E0-PSG.edf", 4.5, record_seconds=15)
+    assert len(read(find_pairs(tmp_path)[0]).stages) == 4
+
+
+def test_channels_keep_rate_and_unit(tmp_path):
+    truth = write_pair(tmp_path, NIGHT, n_epochs=18)
+    signals = read(find_pairs(tmp_path)[0]).signals
+    assert {label: s.fs for label, s in signals.items()} == {
+        "EEG Fpz-Cz": 100, "EOG horizontal": 100, "EMG submental": 1
+    }  # fmt: skip
+    for label, values in truth.items():
+        np.testing.assert_allclose(signals[label].read(0, 540), values, atol=1e-9)
+
+
+def test_unknown_stages_are_named(tmp_path):
+    write_pair(tmp_path, [("W", 3), ("Sleep stage 5", 2)], n_epochs=5)
+    with pytest.raises(UserError, match="unknown stage 'Sleep stage 5' at 90 s"):
+        read(find_pairs(tmp_path)[0])
+
+
+def test_files_of_different_nights_are_refused(tmp_path):
+    write_hypnogram(tmp_path / "SC4001EC-Hypnogram.edf", NIGHT)
+    write_psg(tmp_path / "SC4001E0-PSG.edf", 18, start=(date(1989, 4, 25), time(16, 13)))
+    with pytest.raises(UserError, match="not one night"):
+        read(find_pairs(tmp_path)[0])
+
+
+def test_a_hypnogram_that_scores_nothing_is_refused(tmp_path):
+    write_pair(tmp_path, [("?", 10)], n_epochs=10)
+    with pytest.raises(UserError, match="scores no epoch"):
+        read(find_pairs(tmp_path)[0])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"+120\x15", b"+125\x15"),  # off the grid
+        (b"+120\x15", b"+090\x15"),  # overlaps the Wake before it
+        (b"\x1530\x14", b"\x1535\x14"),
+    ],
+)
+def test_annotations_off_the_grid_or_overlapping_are_refused(tmp_path, old, new):
+    write_pair(tmp_path, NIGHT, n_epochs=18)
+    path = next(tmp_path.glob("*Hypnogram*"))
+    raw = path.read_bytes()
+    assert raw.count(old) >= 1
+    path.write_bytes(raw.replace(old, new, 1))
+    with pytest.raises(UserError, match="30 s epochs|before the annotation above"):
+        read(find_pairs(tmp_path)[0])
+
+
+def test_real_hypnogram_counts(real_data):
+    from datasets.edf import EdfFile
+    from datasets.recording import stages_from_bouts
+    from datasets.sleepedf import read_bouts
+    from utils.stages import stage_counts
+
+    bouts = read_bouts(EdfFile(real_data / "sleep_edf" / "SC4001EC-Hypnogram.edf"))
+    whole = stage_counts(stages_from_bouts(bouts, 2880))
+    assert whole == {"W": 1997, "N1": 58, "N2": 250, "N3": 220, "REM": 125, "unscored": 230}
+
+
+@pytest.mark.parametrize("name", ["ST7021JM", "ST7041JO", "ST7062JR"])
+def test_real_telemetry_hypnograms_are_read(real_data, name):
+    from datasets.edf import EdfFile
+    from datasets.sleepedf import read_bouts
+
+    bouts = read_bouts(EdfFile(real_data / "sleep_edf" / f"{name}-Hypnogram.edf"))
+    assert bouts[-1].stage == 0
+    assert {bout.stage for bout in bouts} >= {0, 1, 2, 3, 4}
