@@ -42,6 +42,17 @@ class Channel:
     label: str
     unit: str
     fs: float
+    physical: tuple[float, float]
+    digital: tuple[int, int]
+
+    def calibrate(self, digital: np.ndarray) -> np.ndarray:
+        """Physical values, float64, of digital ones.
+
+        edfio would return digital values unchanged where it cannot read the ranges.
+        """
+        (bottom, top), (low, high) = self.physical, self.digital
+        gain = (top - bottom) / (high - low)
+        return (digital + (top / gain - high)) * gain
 
 
 @dataclass(frozen=True)
@@ -67,9 +78,15 @@ class EdfFile:
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
         self.channels = tuple(
-            Channel(s["label"], s["unit"], s["samples"] / header.record_seconds)
-            for s in header.signals
-            if s["label"] != _ANNOTATION_LABEL
+            Channel(
+                label=fields["label"],
+                unit=fields["unit"],
+                fs=fields["samples"] / header.record_seconds,
+                physical=fields["physical"],
+                digital=fields["digital"],
+            )
+            for fields in header.signals
+            if fields["label"] != _ANNOTATION_LABEL
         )
         self._header = header
         if header.is_plus and header.record_seconds > 0:
@@ -101,8 +118,8 @@ class EdfFile:
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""
-        self.channel(label)
-        return self._edf.get_signal(label).get_data_slice(start, stop)
+        channel = self.channel(label)
+        return channel.calibrate(self._edf.get_signal(label).get_digital_slice(start, stop))
 
     def annotations(self) -> list[Annotation]:
         """All annotations in file order, without the records' time stamps.
@@ -245,6 +262,7 @@ class _Header:
         return signals
 
     def _check_range(self, fields: dict) -> None:
+        """Parse and keep the ranges that calibrate one signal."""
         label = fields["label"]
         low, high = (
             self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -32768, 32767)
@@ -256,6 +274,7 @@ class _Header:
         )
         if low >= high or bottom == top:
             raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
+        fields["physical"], fields["digital"] = (bottom, top), (low, high)
 
     def _check_records(self) -> None:
         if self.n_records <= 0:

@@ -305,6 +305,10 @@ class _NightFiles:
                 raise UserError(f"{path}: shorter than it was; delete its folder and prepare again")
         return out
 
+    def __del__(self) -> None:
+        for file in self._open.values():
+            file.close()
+
     def _file(self, night: int) -> BinaryIO:
         path = self._paths[night]
         if path in self._open:

@@ -93,14 +93,16 @@ def decode(path: Path) -> tuple[dict[str, tuple[float, np.ndarray]], list[tuple[
     Written from the format's description alone, to check the project's reader against.
     """
     raw = path.read_bytes()
-    n_records, seconds = int(raw[236:244]), float(raw[244:252])
-    n = int(raw[252:256])
+    n_records, seconds, n = (
+        float(raw[a:b].strip(b" \0")) for a, b in ((236, 244), (244, 252), (252, 256))
+    )
+    n_records, n = int(n_records), int(n)
     widths = (16, 80, 8, 8, 8, 8, 8, 80, 8, 32)
     columns, at = [], 256
     for width in widths:
-        columns.append([raw[at + k * width : at + (k + 1) * width] for k in range(n)])
+        columns.append([raw[at + k * width : at + (k + 1) * width].strip(b" \0") for k in range(n)])
         at += n * width
-    labels = [c.decode("latin-1").strip(" \x00") for c in columns[0]]
+    labels = [c.decode("latin-1") for c in columns[0]]
     counts = [int(c) for c in columns[8]]
     data = np.frombuffer(raw[at:], "<i2").reshape(n_records, sum(counts))
     signals, annotations, first = {}, [], 0

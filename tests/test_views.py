@@ -1,0 +1,211 @@
+"""Views: epochs, sequences and nights, resident or streamed, standardised without leaks."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.store import Store
+from datasets.views import View, select_channels, train_statistics
+from tests.conftest import prepare
+from tests.edf_files import write_pair
+from utils.errors import UserError
+
+
+@pytest.fixture(params=[4.0, 0.0], ids=["resident", "streamed"])
+def view(request, store) -> View:
+    made = View(store, list(store.recordings), budget_gb=request.param)
+    assert made.resident == (request.param > 0)
+    return made
+
+
+def expected(store: Store, recording: str) -> np.ndarray:
+    """Standardised by the moments of its own scored epochs, channel by channel."""
+    night = store.night(recording)
+    x = np.array(night.signals()).astype(np.float64)
+    scored = x[np.asarray(night.stages) >= 0]
+    mean, sd = scored.mean(axis=(0, 2)), scored.std(axis=(0, 2))
+    return (x - mean[:, None]) / sd[:, None]
+
+
+def test_whole_nights(store, view):
+    for recording, signals, stages in view.whole_nights():
+        np.testing.assert_allclose(signals, expected(store, recording), atol=1e-3)
+        np.testing.assert_array_equal(stages, store.night(recording).stages)
+        assert (signals.dtype, stages.dtype) == (torch.float32, torch.int64)
+
+
+def test_every_scored_epoch_comes_once(store, view):
+    seen = []
+    for batch in view.epochs(7, seed=3):
+        assert batch.signals.shape[1:] == (1, 3, 3000)
+        assert (batch.stages >= 0).all()
+        seen += list(zip(batch.nights.tolist(), batch.first.tolist(), strict=True))
+        for k in range(len(batch.nights)):
+            night = expected(store, view.recordings[batch.nights[k]])
+            np.testing.assert_allclose(batch.signals[k, 0], night[batch.first[k]], atol=1e-3)
+    truth = {
+        (n, e)
+        for n, recording in enumerate(view.recordings)
+        for e in np.flatnonzero(store.night(recording).stages >= 0).tolist()
+    }
+    assert set(seen) == truth
+    assert len(seen) == len(truth)
+
+
+@pytest.mark.parametrize(("length", "stride"), [(5, 1), (8, 5), (20, None)])
+def test_sequences_never_cross_a_recording(store, view, length, stride):
+    starts = []
+    for batch in view.sequences(length, stride=stride, batch_size=6, scored_only=False):
+        assert batch.signals.shape[1:] == (length, 3, 3000)
+        for k, (number, first) in enumerate(zip(batch.nights, batch.first, strict=True)):
+            night = store.night(view.recordings[number])
+            assert first + length <= night.n_epochs
+            np.testing.assert_array_equal(batch.stages[k], night.stages[first : first + length])
+            starts.append((number, first))
+    for number, recording in enumerate(view.recordings):
+        of_night = [first for n, first in starts if n == number]
+        n_epochs = store.night(recording).n_epochs
+        assert of_night[0] == 0
+        assert of_night[-1] == n_epochs - length
+        assert set(np.diff(of_night)) <= {stride or length} | set(range(1, stride or length))
+        covered = {e for first in of_night for e in range(first, first + length)}
+        assert covered == set(range(n_epochs))
+
+
+def test_shuffling_follows_the_seed_alone(view):
+    def order(seed):
+        return [f for b in view.sequences(4, batch_size=5, seed=seed) for f in b.first.tolist()]
+
+    assert order(1) == order(1) != order(2)
+    assert sorted(order(1)) == sorted(order(None))
+
+
+def test_resident_and_streamed_agree(store):
+    views = [View(store, list(store.recordings), budget_gb=gb) for gb in (4.0, 0.0)]
+    pairs = zip(*(v.sequences(6, stride=2, batch_size=4, seed=9) for v in views), strict=True)
+    for a, b in pairs:
+        assert torch.allclose(a.signals, b.signals, atol=1e-6)
+        assert torch.equal(a.stages, b.stages)
+        np.testing.assert_array_equal(a.first, b.first)
+
+
+def test_class_counts(store, view):
+    rows = store.recordings.values()
+    totals = [sum(int(r[s]) for r in rows) for s in ("W", "N1", "N2", "N3", "REM")]
+    assert view.class_counts().tolist() == totals
+
+
+def test_train_statistics_come_from_training_recordings_only(store, tmp_path):
+    train, test = store.of_subjects(["SC400", "SC401"]), store.of_subjects(["SC402"])
+    statistics = train_statistics(store, train)
+    pooled = [
+        np.array(store.night(r).signals(), np.float64)[np.asarray(store.night(r).stages) >= 0]
+        for r in train
+    ]
+    joined = np.concatenate(pooled)
+    np.testing.assert_allclose(statistics.mean, joined.mean(axis=(0, 2)), atol=1e-3)
+    np.testing.assert_allclose(statistics.sd, joined.std(axis=(0, 2)), rtol=1e-4)
+    # a test night's values do not enter: change them on disk, and nothing moves
+    copy = tmp_path / "copy"
+    shutil.copytree(store.path, copy)
+    changed = Store(copy)
+    np.save(
+        copy / "nights" / test[0] / "signals.npy",
+        1000 + np.array(changed.night(test[0]).signals()),
+    )
+    again = train_statistics(changed, train)
+    np.testing.assert_array_equal(again.mean, statistics.mean)
+    np.testing.assert_array_equal(again.sd, statistics.sd)
+    view = View(store, test, standardise="train", statistics=statistics)
+    _, signals, _ = next(view.whole_nights())
+    raw = np.array(store.night(test[0]).signals())
+    wanted = (raw - statistics.mean[:, None]) / statistics.sd[:, None]
+    np.testing.assert_allclose(signals, wanted, atol=1e-3)
+
+
+def test_plain_microvolts(store):
+    view = View(store, ["SC4001E0"], standardise="none")
+    _, signals, _ = next(view.whole_nights())
+    np.testing.assert_array_equal(signals, store.night("SC4001E0").signals())
+
+
+def test_channels_by_label_and_role(store):
+    assert select_channels(store, ["EOG", "EEG Pz-Oz"]) == (100.0, [2, 1])
+    assert select_channels(store, ["EMG"]) == (1.0, [0])
+    view = View(store, ["SC4001E0"], channels=["EOG", "EEG"], standardise="none")
+    _, signals, _ = next(view.whole_nights())
+    np.testing.assert_array_equal(signals, store.night("SC4001E0").signals()[:, [2, 0]])
+    with pytest.raises(UserError, match=r"no channel 'ECG'; it has EEG Fpz-Cz \(EEG\)"):
+        select_channels(store, ["ECG"])
+    with pytest.raises(UserError, match=r"1 and 100 Hz.*--resample"):
+        select_channels(store, ["EEG", "EMG"])
+
+
+def test_one_hertz_channels_can_be_viewed_alone(store):
+    for gb in (1.0, 0.0):
+        view = View(store, ["SC4001E0"], channels=["EMG"], standardise="none", budget_gb=gb)
+        batch = next(view.sequences(3, batch_size=2))
+        wanted = store.night("SC4001E0").signals(1.0)[:3]
+        np.testing.assert_array_equal(batch.signals[0], wanted)
+
+
+def test_nights_shorter_than_a_sequence(tmp_path):
+    write_pair(tmp_path / "raw", [("W", 5), ("2", 5)], 10, name="SC4001E0")
+    write_pair(tmp_path / "raw", [("W", 15), ("2", 15)], 30, name="SC4011E0")
+    prepare(tmp_path / "raw", tmp_path / "s")
+    store = Store(tmp_path / "s")
+    view = View(store, list(store.recordings))
+    assert view.too_short(20) == ["SC4001E0"]
+    assert {int(n) for b in view.sequences(20, batch_size=8) for n in b.nights} == {1}
+    with pytest.raises(UserError, match=r"no recording has 31 epochs \(longest: 30\)"):
+        next(view.sequences(31, batch_size=8))
+
+
+def test_windows_without_any_scored_epoch_are_left_out(tmp_path):
+    write_pair(tmp_path / "raw", [("W", 4), ("2", 4), ("?", 8), ("2", 4)], 20)
+    prepare(tmp_path / "raw", tmp_path / "s", "--keep_all")
+    view = View(Store(tmp_path / "s"), ["SC4001E0"])
+    firsts = [int(f) for b in view.sequences(4, batch_size=8) for f in b.first]
+    assert firsts == [0, 4, 16]
+    assert [int(f) for b in view.sequences(4, batch_size=8, scored_only=False) for f in b.first] == [
+        0, 4, 8, 12, 16
+    ]  # fmt: skip
+    # an unscored epoch stays inside its sequence: neighbours on disk are neighbours in time
+    batch = next(view.sequences(6, stride=4, batch_size=8))
+    assert batch.stages[1].tolist() == [2, 2, 2, 2, -1, -1]
+
+
+def test_a_flat_channel_is_centred_not_blown_up(store, tmp_path):
+    write_pair(tmp_path / "raw", [("W", 3), ("2", 3)], 6)
+    psg = next((tmp_path / "raw").glob("*PSG*"))
+    raw = bytearray(psg.read_bytes())
+    raw[1024:] = np.full((len(raw) - 1024) // 2, 100, "<i2").tobytes()
+    psg.write_bytes(raw)
+    prepare(tmp_path / "raw", tmp_path / "s")
+    view = View(Store(tmp_path / "s"), ["SC4001E0"])
+    _, signals, _ = next(view.whole_nights())
+    assert signals.abs().max() < 1e-3
+
+
+def test_views_refuse_nothing_and_mixed_orders(store):
+    with pytest.raises(UserError, match="no recordings chosen"):
+        View(store, [])
+    with pytest.raises(ValueError, match="statistics"):
+        View(store, ["SC4001E0"], standardise="train")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("budget_gb", [4.0, 0.0])
+def test_batches_live_on_the_gpu(store, budget_gb):
+    here = View(store, list(store.recordings))
+    there = View(store, list(store.recordings), device="cuda", budget_gb=budget_gb)
+    for a, b in zip(
+        here.sequences(5, batch_size=4, seed=1), there.sequences(5, batch_size=4, seed=1), strict=True
+    ):
+        assert b.signals.is_cuda
+        assert b.stages.is_cuda
+        assert torch.allclose(a.signals, b.signals.cpu(), atol=1e-5)
