@@ -1,26 +1,23 @@
-"""EDF and EDF+ files: strict checks first, then edfio does the reading.
+"""EDF and EDF+ files, read strictly: what is broken is refused, never repaired or skipped.
 
-Format: Kemp et al. 1992 (EDF) and Kemp & Olivan 2003 (EDF+). edfio repairs or skips much of what
-is broken in a file; a store must not be built on repairs, so everything is checked here before.
+Format: Kemp et al. 1992 (EDF) and Kemp & Olivan 2003 (EDF+). Libraries are lenient here: edfio
+drops annotations that do not match and leaves samples uncalibrated where a range cannot be read,
+mne repairs dates and record counts. A store must not be built on repairs, so once a header has
+passed every check, samples are taken from a memory map of the records.
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from utils.errors import UserError
-
-if TYPE_CHECKING:
-    import edfio
 
 _INTEGER = re.compile(r"[+-]?\d{1,8}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
@@ -37,19 +34,17 @@ _ENTRY = re.compile(r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\
 
 @dataclass(frozen=True)
 class Channel:
-    """One ordinary signal of a file, as its header describes it."""
+    """One ordinary signal of a file, as its header describes it; ``columns`` of every record."""
 
     label: str
     unit: str
     fs: float
     physical: tuple[float, float]
     digital: tuple[int, int]
+    columns: slice
 
     def calibrate(self, digital: np.ndarray) -> np.ndarray:
-        """Physical values, float64, of digital ones.
-
-        edfio would return digital values unchanged where it cannot read the ranges.
-        """
+        """Physical values, float64, of digital ones."""
         (bottom, top), (low, high) = self.physical, self.digital
         gain = (top - bottom) / (high - low)
         return (digital + (top / gain - high)) * gain
@@ -84,6 +79,7 @@ class EdfFile:
                 fs=fields["samples"] / header.record_seconds,
                 physical=fields["physical"],
                 digital=fields["digital"],
+                columns=fields["columns"],
             )
             for fields in header.signals
             if fields["label"] != _ANNOTATION_LABEL
@@ -93,17 +89,11 @@ class EdfFile:
             self._check_continuous()
 
     @cached_property
-    def _edf(self) -> edfio.Edf:
-        import edfio
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            try:
-                return edfio.read_edf(self.path, header_encoding="latin-1")
-            except (ValueError, Warning) as error:
-                raise UserError(
-                    f"{self.path}: not a readable EDF file ({error}); fetch it again"
-                ) from error
+    def _records(self) -> np.ndarray:
+        """All samples (n_records, samples a record), int16, mapped."""
+        header = self._header
+        raw = np.memmap(self.path, "<i2", "r", offset=header.n_bytes)
+        return raw.reshape(header.n_records, -1)
 
     def channel(self, label: str) -> Channel:
         """The channel called ``label``; :class:`UserError` unless there is exactly one."""
@@ -119,7 +109,12 @@ class EdfFile:
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""
         channel = self.channel(label)
-        return channel.calibrate(self._edf.get_signal(label).get_digital_slice(start, stop))
+        first, last = round(start * channel.fs), round(stop * channel.fs)
+        width = channel.columns.stop - channel.columns.start
+        records = slice(first // width, -(-last // width))
+        digital = self._records[records, channel.columns].reshape(-1)
+        offset = first - records.start * width
+        return channel.calibrate(digital[offset : offset + last - first])
 
     def annotations(self) -> list[Annotation]:
         """All annotations in file order, without the records' time stamps.
@@ -135,16 +130,10 @@ class EdfFile:
         return found
 
     def _annotation_signals(self) -> Iterator[np.ndarray]:
-        """Bytes (records, width) of every annotation signal."""
-        header = self._header
-        raw = np.memmap(self.path, np.uint8, "r", offset=header.n_bytes)
-        records = raw.reshape(header.n_records, -1)
-        start = 0
-        for fields in header.signals:
-            width = 2 * fields["samples"]
+        """Samples (n_records, width) of every annotation signal; two bytes of text each."""
+        for fields in self._header.signals:
             if fields["label"] == _ANNOTATION_LABEL:
-                yield records[:, start : start + width]
-            start += width
+                yield self._records[:, fields["columns"]]
 
     def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
         try:
@@ -250,6 +239,7 @@ class _Header:
             for fields in signals:
                 fields[name] = raw[at : at + width]
                 at += width
+        column = 0
         for fields in signals:
             for name in ("label", "unit"):
                 fields[name] = fields[name].decode("latin-1").strip(" \x00")
@@ -257,6 +247,8 @@ class _Header:
             fields["samples"] = self._integer(
                 fields["samples"], f"samples per record of {label!r}", 1, 10**8
             )
+            fields["columns"] = slice(column, column + fields["samples"])
+            column += fields["samples"]
             if label != _ANNOTATION_LABEL:
                 self._check_range(fields)
         return signals

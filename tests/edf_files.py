@@ -87,7 +87,9 @@ def write_pair(
     return write_psg(folder / f"{name}-PSG.edf", n_epochs, **options)
 
 
-def decode(path: Path) -> tuple[dict[str, tuple[float, np.ndarray]], list[tuple[float, float, str]]]:
+def decode(
+    path: Path,
+) -> tuple[dict[str, tuple[float, np.ndarray]], list[tuple[float, float, str]]]:
     """Signals {label: (rate, physical values)} and annotations of an EDF file, from the format.
 
     Written from the format's description alone, to check the project's reader against.

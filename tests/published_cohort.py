@@ -37,7 +37,14 @@ TOTAL = {
     "2018": {"deepsleepnet": 195_479, "tinysleepnet": 199_352, "cmt": 196_350},
 }
 # extra Wake a peculiar tape keeps, by what is peculiar: (tinysleepnet, cmt) beyond deepsleepnet
-_ENDS_IN_QUESTION = {(0, 1): 500, (4, 2): 612, (9, 1): 400, (16, 2): 400, (25, 1): 539, (71, 2): 539}
+_ENDS_IN_QUESTION = {
+    (0, 1): 500,
+    (4, 2): 612,
+    (9, 1): 400,
+    (16, 2): 400,
+    (25, 1): 539,
+    (71, 2): 539,
+}
 _BEGINS_IN_QUESTION = {(30, 1): 300, (55, 1): 321, (62, 1): 262}
 _NO_QUESTION = {(46, 2): 12}  # last sleep bout of 12 epochs: cmt keeps 48 of 60 Wake epochs
 

@@ -48,9 +48,7 @@ def test_sixty_second_records_hold_the_same_samples(tmp_path, psg):
     a, b = EdfFile(psg), EdfFile(other)
     assert a.seconds == b.seconds
     for channel in a.channels:
-        np.testing.assert_array_equal(
-            a.read(channel.label, 0, 120), b.read(channel.label, 0, 120)
-        )
+        np.testing.assert_array_equal(a.read(channel.label, 0, 120), b.read(channel.label, 0, 120))
 
 
 BROKEN = {
@@ -106,7 +104,7 @@ def test_broken_signal_fields_are_one_line(psg, at, new):
 @pytest.mark.parametrize("size", [0, 100, 255, 256, 700, 1023, 5000])
 def test_truncated_files_are_one_line(psg, size):
     psg.write_bytes(psg.read_bytes()[:size])
-    with pytest.raises(UserError, match="not an EDF|truncated"):
+    with pytest.raises(UserError, match=r"not an EDF|truncated"):
         EdfFile(psg)
 
 

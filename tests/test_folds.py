@@ -30,7 +30,7 @@ def test_tinysleepnet_tables_follow_their_rule(name, n, n_folds):
         zip(table(name).folds, np.array_split(ids, n_folds), strict=True)
     ):
         train = np.setdiff1d(ids, test)
-        rng = np.random.RandomState(42 + number)  # noqa: NPY002  the published rule's generator
+        rng = np.random.RandomState(42 + number)
         val = rng.choice(train, round(0.1 * len(train)), replace=False)
         assert fold.test == [key(i) for i in test]
         assert sorted(fold.val) == sorted(key(i) for i in val)
@@ -101,7 +101,9 @@ def test_a_table_that_leaves_subjects_untested_is_refused():
         "{",
         "[]",
         json.dumps({"name": "x", "source": "", "folds": [{"train": ["a"], "test": []}]}),
-        json.dumps({"name": "x", "source": "", "folds": [{"train": ["a"], "val": [], "test": ["a"]}]}),
+        json.dumps(
+            {"name": "x", "source": "", "folds": [{"train": ["a"], "val": [], "test": ["a"]}]}
+        ),
     ],
 )
 def test_broken_or_leaking_tables_are_refused(tmp_path, content):

@@ -77,7 +77,7 @@ def test_a_night_without_sleep_is_kept_whole():
 
 def test_cmt_is_for_cassettes_only():
     night = recording([("W", 100), ("2", 50), ("W", 100), ("?", 5)], name="ST7011J0")
-    with pytest.raises(UserError, match="ST7011J0.*cassette.*--protocol tinysleepnet"):
+    with pytest.raises(UserError, match=r"ST7011J0.*cassette.*--protocol tinysleepnet"):
         PROTOCOLS["cmt"](night)
 
 

@@ -145,7 +145,7 @@ def test_annotations_off_the_grid_or_overlapping_are_refused(tmp_path, old, new)
     raw = path.read_bytes()
     assert raw.count(old) >= 1
     path.write_bytes(raw.replace(old, new, 1))
-    with pytest.raises(UserError, match="30 s epochs|before the annotation above"):
+    with pytest.raises(UserError, match=r"30 s epochs|before the annotation above"):
         read(find_pairs(tmp_path)[0])
 
 

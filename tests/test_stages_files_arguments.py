@@ -118,7 +118,9 @@ def test_a_bad_config_is_one_line(tmp_path, content):
         make_parser().parse(["--config", str(config)])
 
 
-@pytest.mark.parametrize("words", [["--nothing"], ["--folds", "a"], ["--rate", "x"], ["--fold", "1"]])
+@pytest.mark.parametrize(
+    "words", [["--nothing"], ["--folds", "a"], ["--rate", "x"], ["--fold", "1"]]
+)
 def test_wrong_flags_are_user_errors(words):
     with pytest.raises(UserError, match="--help"):
         make_parser().parse(words)

@@ -162,8 +162,8 @@ def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, fai
 def kill_while_writing(command: list[str], store: Path, delay: float) -> bool:
     """Start, wait for the first new array, kill the whole process group; False if it finished."""
     before = len(list(store.rglob("*.npy")))
-    with open(os.devnull, "wb") as nothing:
-        process = subprocess.Popen(command, stderr=nothing, stdout=nothing, start_new_session=True)
+    nothing = subprocess.DEVNULL
+    process = subprocess.Popen(command, stderr=nothing, stdout=nothing, start_new_session=True)
     while process.poll() is None and len(list(store.rglob("*.npy"))) <= before:
         time.sleep(0.001)
     time.sleep(delay)

@@ -171,9 +171,8 @@ def test_windows_without_any_scored_epoch_are_left_out(tmp_path):
     view = View(Store(tmp_path / "s"), ["SC4001E0"])
     firsts = [int(f) for b in view.sequences(4, batch_size=8) for f in b.first]
     assert firsts == [0, 4, 16]
-    assert [int(f) for b in view.sequences(4, batch_size=8, scored_only=False) for f in b.first] == [
-        0, 4, 8, 12, 16
-    ]  # fmt: skip
+    batches = view.sequences(4, batch_size=8, scored_only=False)
+    assert [int(f) for b in batches for f in b.first] == [0, 4, 8, 12, 16]
     # an unscored epoch stays inside its sequence: neighbours on disk are neighbours in time
     batch = next(view.sequences(6, stride=4, batch_size=8))
     assert batch.stages[1].tolist() == [2, 2, 2, 2, -1, -1]
@@ -204,7 +203,9 @@ def test_batches_live_on_the_gpu(store, budget_gb):
     here = View(store, list(store.recordings))
     there = View(store, list(store.recordings), device="cuda", budget_gb=budget_gb)
     for a, b in zip(
-        here.sequences(5, batch_size=4, seed=1), there.sequences(5, batch_size=4, seed=1), strict=True
+        here.sequences(5, batch_size=4, seed=1),
+        there.sequences(5, batch_size=4, seed=1),
+        strict=True,
     ):
         assert b.signals.is_cuda
         assert b.stages.is_cuda
