@@ -132,7 +132,9 @@ def flags_of(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
         if name in FLAG_ADDERS:
             words = [a.value for a in node.args if isinstance(a, ast.Constant)]
             found |= {w.removeprefix("--") for w in words if str(w).startswith("--")}
@@ -165,7 +167,7 @@ def test_scripts_keep_the_same_shape(script):
     names = [n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)]
     assert {"parse_args", "main"} <= set(names)
     assert source.endswith('if __name__ == "__main__":\n    raise SystemExit(run_script(main))\n')
-    assert 'def main(argv: list[str] | None = None) -> None:' in source
+    assert "def main(argv: list[str] | None = None) -> None:" in source
 
 
 def tracked() -> list[Path]:

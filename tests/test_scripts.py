@@ -131,5 +131,7 @@ def test_demo_generator_refuses_in_one_line(tmp_path, words, message):
 
 def test_demo_generator_does_not_mix_cohorts(tmp_path):
     write_pair(tmp_path / "x", [("W", 3)], 3, name="SC4771G0")
-    line = one_line(run("generate_demo_data.py", "--profile", "tiny", "--output", str(tmp_path / "x")))
+    line = one_line(
+        run("generate_demo_data.py", "--profile", "tiny", "--output", str(tmp_path / "x"))
+    )
     assert "SC4771G" in line

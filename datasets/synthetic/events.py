@@ -97,6 +97,7 @@ KINDS: dict[str, Kind] = {
     ),
 }  # fmt: skip
 _K_WITH_SPINDLE = 0.4
+_TOUCHING = 1e-6  # seconds: waves of a train follow each other without a gap
 _DROWSY_SEM_RATE = 1.8
 _BURSTS = {"rem": 1.8, "wake": 0.5}  # bursts of saccades per epoch of phasic REM, of open eyes
 
@@ -264,7 +265,7 @@ def _without_overlap(onset: np.ndarray, duration: np.ndarray) -> np.ndarray:
     free_from = 0.0
     ends = (onset + duration).tolist()
     for number, start in enumerate(onset.tolist()):
-        if start >= free_from:
+        if start >= free_from - _TOUCHING:
             keep[number] = True
             free_from = ends[number]
     return keep
@@ -315,7 +316,7 @@ def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) 
     lengths = np.add.reduceat(duration, starts) if len(starts) else np.zeros(0)
     kept = _without_overlap(trains, lengths).repeat(mean_size)
     onset = trains.repeat(mean_size) + within
-    return _events("slow_wave", rng, onset[kept], subject, timeline, duration[kept] - 1e-6)
+    return _events("slow_wave", rng, onset[kept], subject, timeline, duration[kept])
 
 
 def _with_k_spindles(
