@@ -1,0 +1,39 @@
+"""How fast synthetic nights are written, and how much memory that takes, on one core.
+
+python -m benchmarks.generating
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from pathlib import Path
+
+from benchmarks.side_by_side import one_core, seconds
+from datasets.synthetic.night import draw_night
+from datasets.synthetic.sleepedf_files import write_sleepedf
+from datasets.synthetic.subject import Difficulty, draw_subject
+
+# name, hours, limit in seconds
+SIZES = (("22 h cassette tape", None, 4.0), ("8 h night", 8.0, 2.0), ("0.7 h, tiny", 0.7, 0.2))
+
+
+def main() -> None:
+    """Write every size a few times and compare with its limit."""
+    one_core()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, hours, limit in SIZES:
+
+            def write(hours: float | None = hours) -> None:
+                night = draw_night(draw_subject(0, 0, Difficulty(1)), 1, hours=hours)
+                write_sleepedf(Path(folder), night, {})
+
+            write()
+            taken = seconds({"write": write}, 3)["write"]
+            print(f"{name:<20} {taken:6.2f} s   limit {limit:g} s")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{'peak memory':<20} {peak:6.0f} MB  limit 400 MB")
+
+
+if __name__ == "__main__":
+    main()

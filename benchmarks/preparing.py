@@ -1,0 +1,96 @@
+"""Seconds per night from EDF to store, beside a plain MNE script of the same protocol.
+
+    python -m benchmarks.preparing
+
+Both sides run in this process on one core, in turns, over the same 22 h tape with a warm file
+cache, and both write their result. The arrays are compared before anything is timed. Our side also
+checks the files, hashes them, and stores moments and a description.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.side_by_side import one_core, seconds
+from datasets import sleepedf
+from datasets.preparation import Settings, prepare
+from datasets.store import read_night, write_night
+from datasets.synthetic.night import draw_night
+from datasets.synthetic.sleepedf_files import write_sleepedf
+from datasets.synthetic.subject import Difficulty, draw_subject
+
+CHANNELS = ("EEG Fpz-Cz", "EOG horizontal")
+BAND = (0.2, 40.0)
+REPEATS = 5
+TARGET = 5.0
+
+
+def plain_mne(pair: sleepedf.Pair, out: Path, *, crops_like_cmt: bool) -> None:
+    """Load, filter and epoch as published preparation scripts do with MNE, and save."""
+    import mne
+
+    raw = mne.io.read_raw_edf(pair.psg, include=list(CHANNELS), preload=True, verbose=False)
+    annotations = mne.read_annotations(pair.hypnogram)
+    if crops_like_cmt:
+        annotations.crop(annotations[1]["onset"] - 1800, annotations[-2]["onset"] + 1800)
+        raw.filter(*BAND, verbose=False)
+    raw.set_annotations(annotations, emit_warning=False, verbose=False)
+    codes = {text: code + 1 for text, code in sleepedf.STAGE_OF_TEXT.items()}
+    events, _ = mne.events_from_annotations(raw, codes, chunk_duration=30.0, verbose=False)
+    if not crops_like_cmt:
+        asleep = np.flatnonzero(events[:, 2] != 1)
+        asleep = asleep[events[asleep, 0] < raw.n_times]
+        events = events[max(0, asleep[0] - 60) : asleep[-1] + 61]
+    tmax = 30.0 - 1.0 / raw.info["sfreq"]
+    epochs = mne.Epochs(
+        raw, events, tmin=0.0, tmax=tmax, baseline=None, preload=True, verbose=False
+    )
+    np.save(out / "signals.npy", (1e6 * epochs.get_data()).astype(np.float32))
+    np.save(out / "stages.npy", epochs.events[:, 2] - 1)
+
+
+def ours(pair: sleepedf.Pair, out: Path, settings: Settings) -> None:
+    """One night through the project's own path."""
+    prepared = prepare(sleepedf.read(pair), settings, sleepedf.ROLES)
+    write_night(out, prepared, settings, pair.files)
+
+
+def check_equal(pair: sleepedf.Pair, out: Path) -> float:
+    """Largest difference in uV between the two results, whose labels must be the same."""
+    night = read_night(out / pair.id)
+    theirs, stages = np.load(out / "signals.npy"), np.load(out / "stages.npy")
+    if not np.array_equal(night.stages, stages):
+        raise SystemExit("the two sides disagree about the stages")
+    return float(np.abs(night.signals() - theirs).max())
+
+
+def main() -> None:
+    """Compare the two protocols, one without and one with a filter."""
+    one_core()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_sleepedf(folder, draw_night(draw_subject(0, 0, Difficulty(1)), 1), {})
+        pair = sleepedf.find_pairs(folder)[0]
+        for protocol, band in (("tinysleepnet", None), ("cmt", BAND)):
+            settings = Settings("benchmark", protocol, CHANNELS, band)
+            is_cmt = protocol == "cmt"
+            ways = {
+                "ours": lambda s=settings: ours(pair, folder, s),
+                "mne": lambda c=is_cmt: plain_mne(pair, folder, crops_like_cmt=c),
+            }
+            for way in ways.values():
+                way()
+            difference = check_equal(pair, folder)
+            taken = seconds(ways, REPEATS)
+            print(
+                f"{protocol:<13} ours {taken['ours']:.3f} s   plain MNE {taken['mne']:.3f} s   "
+                f"{taken['mne'] / taken['ours']:.1f} times faster (target {TARGET:g})   "
+                f"largest difference {difference:.1e} uV"
+            )
+
+
+if __name__ == "__main__":
+    main()
