@@ -15,8 +15,8 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
+from datasets.synthetic import sleepedf_files
 from datasets.synthetic.night import OMITTABLE, Night, draw_night
-from datasets.synthetic.sleepedf_files import stem_of, write_sleepedf
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
@@ -26,7 +26,8 @@ from utils.files import sweep, write_json
 
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
-WRITERS = {"sleepedf": write_sleepedf}
+# modules with ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``
+LAYOUTS = {"sleepedf": sleepedf_files}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -38,7 +39,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="folder of the recordings; data/demo/<format> by default"
     )
-    parser.add_argument("--format", choices=tuple(WRITERS), default="sleepedf", help="file layout")
+    parser.add_argument("--format", choices=tuple(LAYOUTS), default="sleepedf", help="file layout")
     parser.add_argument(
         "--profile",
         choices=tuple(PROFILES),
@@ -92,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
     """Draw the cohort, write every night, summarise."""
     args = parse_args(argv)
     tasks = nights_of(args.subjects, args.nights)
-    refuse_foreign(args.output, {stem_of(*task) for task in tasks})
+    refuse_foreign(args.output, {LAYOUTS[args.format].stem_of(*task) for task in tasks})
     sweep(args.output)
     jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
@@ -121,15 +122,12 @@ def refuse_foreign(folder: Path, stems: set[str]) -> None:
 
 
 def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
-    """Draw and write one night; the cohort's last has 60 s records, as one real tape has."""
+    """Draw and write one night, and say how certain its labels are."""
     person = draw_subject(args.seed, subject, Difficulty(args.difficulty))
     night = draw_night(
         person, number, hours=args.hours, special=args.special, omit=tuple(args.omit)
     )
-    long_records = last and night.timeline.n_epochs % 2 == 0
-    stem = WRITERS[args.format](
-        args.output, night, settings_of(args), record_seconds=60 if long_records else 30
-    )
+    stem = LAYOUTS[args.format].write(args.output, night, settings_of(args), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 
 

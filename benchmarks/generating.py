@@ -10,8 +10,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.side_by_side import one_core, seconds
+from datasets.synthetic import sleepedf_files
 from datasets.synthetic.night import draw_night
-from datasets.synthetic.sleepedf_files import write_sleepedf
 from datasets.synthetic.subject import Difficulty, draw_subject
 
 # name, hours, limit in seconds
@@ -26,7 +26,7 @@ def main() -> None:
 
             def write(hours: float | None = hours) -> None:
                 night = draw_night(draw_subject(0, 0, Difficulty(1)), 1, hours=hours)
-                write_sleepedf(Path(folder), night, {})
+                sleepedf_files.write(Path(folder), night, {})
 
             write()
             taken = seconds({"write": write}, 3)["write"]

@@ -66,6 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))
         view = View(store, list(store.recordings), standardise="none", budget_gb=0.1)
+        report_memory(view)
         whole = View(store, list(store.recordings)[:20], standardise="none", budget_gb=4)
         for name, length, batch_size in (("epochs", 1, 256), ("sequences of 21", 21, 16)):
             print(compare(store, view, length, batch_size).format(name=name))
@@ -73,7 +74,6 @@ def main() -> None:
             batches = partial(whole.sequences, length, batch_size=batch_size, seed=1)
             taken = seconds({"resident": lambda batches=batches: list_all(batches())}, 3)
             print(f"{name:<16} of 20 nights, resident: {taken['resident']:.3f} s")
-        report_memory(view)
 
 
 def compare(store: Store, view: View, length: int, batch_size: int) -> str:

@@ -43,11 +43,12 @@ def build_store(
     :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone.
 
     Raises:
-        UserError: the first night that cannot be prepared; nights finished before it are kept.
+        UserError: the folder holds nights that are not among the sources, or the first night that
+            cannot be prepared; nights finished before it are kept.
     """
     nights = path / "nights"
-    sweep(nights)
     sweep(path)
+    _refuse_foreign(nights, {source.id for source in sources})
     todo = [s for s in sources if not is_current(nights / s.id, settings, s.files)]
 
     def one(source: Source) -> None:
@@ -60,6 +61,15 @@ def build_store(
         for _ in run(joblib.delayed(one)(source) for source in todo):
             bar.update()
     return finish(path, settings, command)
+
+
+def _refuse_foreign(nights: Path, ids: set[str]) -> None:
+    """One folder of recordings, one store: a mixture could not be made again."""
+    if foreign := sorted({folder.name for folder in nights.glob("*")} - ids):
+        raise UserError(
+            f"{nights.parent}: holds {foreign[0]}, which is not among the recordings given "
+            f"({len(foreign)} such); choose another --save_path or delete {nights / foreign[0]}"
+        )
 
 
 @contextmanager

@@ -95,12 +95,17 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         description = self._read_description()
-        self.cohort: str = description["cohort"]
-        self.settings: dict[str, Any] = description["settings"]
-        self.channels = tuple(_channel(fields) for fields in description["channels"])
-        self.dtype = np.dtype(self.settings["dtype"])
-        with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
-            self.recordings = {row["recording"]: row for row in csv.DictReader(file)}
+        try:
+            self.cohort: str = description["cohort"]
+            self.settings: dict[str, Any] = description["settings"]
+            self.channels = tuple(_channel(fields) for fields in description["channels"])
+            with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
+                self.recordings = {row["recording"]: row for row in csv.DictReader(file)}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}: damaged store ({type(error).__name__}: {error}); run the preprocess "
+                "script with this path again"
+            ) from error
 
     def _read_description(self) -> dict[str, Any]:
         path = self.path / "dataset.json"

@@ -85,6 +85,7 @@ class View:
         self.device = torch.device(device)
         self.lengths = np.array([night.n_epochs for night in self.nights])
         self._offsets = np.concatenate(([0], np.cumsum(self.lengths)))
+        self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
         n_bytes = 4 * len(self.stages) * len(self.columns) * round(self.fs * EPOCH_SECONDS)
@@ -195,12 +196,15 @@ class View:
         signals = torch.from_numpy(raw)
         if self.device.type == "cuda":
             signals = signals.pin_memory().to(self.device, non_blocking=True)
-        signals = signals[:, :, self.columns].float()
-        mean, sd = (
-            torch.from_numpy(np.stack([self._moments[n][k] for n in nights])).to(self.device)
-            for k in (0, 1)
-        )
-        signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
+        if self.columns != list(range(signals.shape[2])):
+            signals = signals[:, :, self.columns]
+        signals = signals.float()
+        if self._standardised:
+            mean, sd = (
+                torch.from_numpy(np.stack([self._moments[n][k] for n in nights])).to(self.device)
+                for k in (0, 1)
+            )
+            signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
         index = (self._offsets[nights] + first)[:, None] + np.arange(length)
         return Batch(signals, self._stages_at(index), nights, first)
 
@@ -297,11 +301,11 @@ class _NightFiles:
         """(b, length, channels, t) in the store's type."""
         out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
         rows = out.reshape(len(nights), -1).view(np.uint8)
-        for row in np.lexsort((first, nights)):
-            file = self._file(int(nights[row]))
-            file.seek(self._starts[int(nights[row])] + int(first[row]) * self._epoch_bytes)
+        for row, (night, epoch) in enumerate(zip(nights.tolist(), first.tolist(), strict=True)):
+            file = self._file(night)
+            file.seek(self._starts[night] + epoch * self._epoch_bytes)
             if file.readinto(rows[row]) != rows.shape[1]:
-                path = self._paths[int(nights[row])]
+                path = self._paths[night]
                 raise UserError(f"{path}: shorter than it was; delete its folder and prepare again")
         return out
 

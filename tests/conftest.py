@@ -13,7 +13,7 @@ from datasets.store import Store
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fuzz-cases", type=int, default=600, help="mutated file pairs to try")
+    parser.addoption("--fuzz-cases", type=int, default=2000, help="mutated file pairs to try")
 
 
 @pytest.fixture(scope="session")

@@ -46,8 +46,10 @@ def test_a_folder_replaces_a_folder(tmp_path):
 
 def test_sweep_takes_only_leftovers(tmp_path):
     (tmp_path / ".x.123.unfinished").mkdir()
+    (tmp_path / ".x.123.unfinished" / ".y.123.unfinished").touch()
     (tmp_path / ".keep").touch()
     sweep(tmp_path)
+    sweep(tmp_path / "absent")
     assert [p.name for p in tmp_path.iterdir()] == [".keep"]
     remove(tmp_path / "absent")
 

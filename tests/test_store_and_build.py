@@ -106,6 +106,19 @@ def test_other_settings_need_another_folder(raw, tmp_path):
     assert tree(tmp_path) == before
 
 
+def test_a_store_holds_the_recordings_of_one_folder(raw, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in raw.glob("SC400*.edf"):
+        shutil.copy(path, few)
+    prepare(raw, tmp_path / "s")
+    with pytest.raises(UserError, match=r"holds SC4011F0, which is not among .*\(3 such\)"):
+        prepare(few, tmp_path / "s")
+    prepare(few, tmp_path / "t")
+    prepare(raw, tmp_path / "t")  # more recordings of the same folder are welcome
+    assert tree(tmp_path / "s") == tree(tmp_path / "t")
+
+
 def test_nights_of_different_rates_do_not_share_a_store(tmp_path):
     bouts = [("W", 2), ("2", 4)]
     write_pair(tmp_path / "raw", bouts, 6, name="SC4001E0", channels={"EEG Fpz-Cz": 100})
@@ -211,6 +224,9 @@ def test_opening_what_is_no_store_is_one_line(store, tmp_path):
     shutil.copytree(store.path, copy)
     edit_description(copy, format=99)
     with pytest.raises(UserError, match="store format 99, this code reads 1"):
+        Store(copy)
+    edit_description(copy, format=1, channels=[{"label": "EEG"}])
+    with pytest.raises(UserError, match="damaged store"):
         Store(copy)
     (copy / "dataset.json").write_text("{")
     with pytest.raises(UserError, match="not a description"):

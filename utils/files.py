@@ -44,10 +44,9 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what killed runs left unfinished directly in ``folder``."""
-    if folder.is_dir():
-        for leftover in folder.glob(f".*{_SUFFIX}"):
-            remove(leftover)
+    """Delete what killed runs left unfinished anywhere below ``folder``."""
+    for leftover in list(folder.rglob(f".*{_SUFFIX}")):
+        remove(leftover)
 
 
 def write_text(path: Path, text: str) -> None:

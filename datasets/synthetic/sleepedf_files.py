@@ -73,11 +73,13 @@ def stem_of(subject: int, night: int) -> str:
     return f"SC4{subject:02d}{night}{_RECORDERS[subject % 3]}0"
 
 
-def write_sleepedf(folder: Path, night: Night, settings: dict, *, record_seconds: int = 30) -> str:
+def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) -> str:
     """Write one night's two EDF files and its truth files; returns the stem.
 
-    The hypnogram is written last: a killed run leaves no complete pair behind.
+    The cohort's last night has 60 s records if its length allows. The hypnogram is written last: a
+    killed run leaves no complete pair behind.
     """
+    record_seconds = 60 if is_last and night.timeline.n_epochs % 2 == 0 else 30
     stem = stem_of(night.subject.number, night.number)
     rng = night.stream("tape")
     start = _start(rng, night)
