@@ -1,7 +1,7 @@
 """Synthetic nights as genuine files, with the planted evidence listed beside each.
 
     python generate_demo_data.py                                  # 8 subjects, 15 nights of 8 h
-    python generate_demo_data.py --profile tiny --output /tmp/x   # seconds, for trying things
+    python generate_demo_data.py --profile tiny --output data/tiny   # a second, to try things
     python generate_demo_data.py --profile night                  # whole 22 h cassette tapes
 
 Nothing here is clinical data: the statistics are those of real sleep, the people do not exist.

@@ -2,7 +2,7 @@
 
 python preprocess_sleepedf.py                                      # the demo data
 python preprocess_sleepedf.py --raw_path sleep-edfx --save_path data/sleepedf78
-python preprocess_sleepedf.py --download --version 2013 --save_path data/sleepedf20
+python preprocess_sleepedf.py --download --version 2013 --raw_path sleep-edfx --save_path data/20
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
 from utils.stages import STAGES
 
+DEMO = Path("data/demo/sleepedf")
 CMT_BAND = [0.2, 40.0]
 ANY_COHORT = "kfold:5:0"
 
@@ -31,11 +32,20 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "Turn a folder of Sleep-EDF recordings into a data store.",
         "A run that was interrupted continues; what is finished is never prepared twice.",
     )
-    files = parser.add_argument_group("files")
+    add_files(parser.add_argument_group("files"))
+    add_content(parser.add_argument_group("what the store holds"))
+    add_run(parser.add_argument_group("how it runs"))
+    args = parser.parse(argv)
+    check(args)
+    return args
+
+
+def add_files(files: argparse._ArgumentGroup) -> None:
+    """Where recordings come from and the store goes to."""
     files.add_argument(
         "--raw_path",
         type=Path,
-        default=Path("data/demo/sleepedf"),
+        default=DEMO,
         help="folder with *-PSG.edf and *-Hypnogram.edf, searched with its subfolders",
     )
     files.add_argument(
@@ -55,7 +65,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_flag(files, "--download", help="fetch the real recordings into --raw_path first (8 GB)")
     add_flag(files, "--verify", help="compare the files with SHA256SUMS.txt in --raw_path")
-    what = parser.add_argument_group("what the store holds")
+
+
+def add_content(what: argparse._ArgumentGroup) -> None:
+    """What decides the bytes of the store."""
     what.add_argument(
         "--protocol",
         choices=[name for name in PROTOCOLS if name != "keep_all"],
@@ -87,13 +100,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         f"writes every published one that fits the subjects, and {ANY_COHORT}",
     )
     add_flag(what, "--allow_missing", help="accept fold tables naming subjects you do not have")
-    run = parser.add_argument_group("how it runs")
+
+
+def add_run(run: argparse._ArgumentGroup) -> None:
+    """What the arrays do not depend on."""
     run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
     run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
     run.add_argument("--figures", type=int, default=1, help="nights to draw into <store>/figures")
-    args = parser.parse(argv)
-    check(args)
-    return args
 
 
 def check(args: argparse.Namespace) -> None:
@@ -104,6 +117,8 @@ def check(args: argparse.Namespace) -> None:
         raise UserError("--resample takes a rate in Hz above 0")
     if args.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    if args.download and args.raw_path == DEMO:
+        raise UserError("--download: name a --raw_path of its own, apart from the synthetic nights")
 
 
 def main(argv: list[str] | None = None) -> None:

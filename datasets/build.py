@@ -57,9 +57,12 @@ def build_store(
     n_jobs = 1 if len(todo) <= 1 else jobs
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     bar = tqdm(total=len(sources), initial=len(sources) - len(todo), unit="night", desc="store")
-    with bar:
-        for _ in run(joblib.delayed(one)(source) for source in todo):
-            bar.update()
+    try:
+        with bar:
+            for _ in run(joblib.delayed(one)(source) for source in todo):
+                bar.update()
+    finally:
+        sweep(path)  # of the nights that other workers were at when one failed
     return finish(path, settings, command)
 
 

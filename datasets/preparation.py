@@ -130,12 +130,8 @@ def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np
     reach = resample_reach_seconds(signal.fs, new_fs)
     reach += 0.0 if taps is None else len(taps) / 2 / signal.fs
     margin = math.ceil(reach / EPOCH_SECONDS)
-    whole_end = signal.seconds - signal.seconds % EPOCH_SECONDS
     before = max(0, start - margin) * EPOCH_SECONDS
-    # up to the true end, part of an epoch included, where the margin reaches the last epoch
     after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
-    if not margin:
-        after = min(after, whole_end)
     samples = signal.read(before, after)
     if (scale := _TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
         samples = samples * scale

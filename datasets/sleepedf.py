@@ -46,17 +46,17 @@ class Pair:
     @property
     def id(self) -> str:
         """The name the field uses: ``SC4001E0``."""
-        return self.psg.name[:8]
+        return self.psg.name[:8].upper()
 
     @property
     def subject(self) -> str:
         """First five characters: SC and ST number different people alike."""
-        return self.psg.name[:5]
+        return self.id[:5]
 
     @property
     def night(self) -> int:
         """1 or 2."""
-        return int(self.psg.name[5])
+        return int(self.id[5])
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -72,12 +72,12 @@ def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette"
     """
     psgs: dict[str, Path] = {}
     hypnograms: dict[str, Path] = {}
-    for path in sorted(raw_path.rglob("*.edf")):
+    for path in sorted(raw_path.rglob("*")):
         match = _NAME.fullmatch(path.name)
         if match is None or not _is_wanted(match, version, study):
             continue
         kind = psgs if match[6].lower() == "psg" else hypnograms
-        key = path.name[:7]
+        key = path.name[:7].upper()
         if key in kind:
             raise UserError(f"{path}: a second {match[6]} for night {key}; remove one of the two")
         kind[key] = path
@@ -99,7 +99,7 @@ def _is_wanted(match: re.Match, version: str, study: str) -> bool:
 
 
 def _nothing_found(raw_path: Path, study: str) -> str:
-    kinds = Counter(m[1].upper() for p in raw_path.rglob("*.edf") if (m := _NAME.fullmatch(p.name)))
+    kinds = Counter(m[1].upper() for p in raw_path.rglob("*") if (m := _NAME.fullmatch(p.name)))
     present = ", ".join(f"{count} {kind}* files" for kind, count in sorted(kinds.items()))
     return (
         f"{raw_path}: no Sleep-EDF {study} recordings (SC4ssNE0-PSG.edf) there"

@@ -78,6 +78,7 @@ def test_without_data_it_says_the_one_command(tmp_path):
         (["--folds", "nothing"], "unknown folds"),
         (["--bandpass", "0.3,60"], "band-pass 0.3-60 Hz"),
         (["--verify"], "SHA256SUMS.txt"),
+        (["--download", "--raw_path", "data/demo/sleepedf"], "--raw_path of its own"),
         (["--study", "telemetry"], "no Sleep-EDF telemetry recordings"),
         (["--dask", "tcp://127.0.0.1:1"], "--dask"),
     ],

@@ -30,6 +30,12 @@ def test_pairs_on_seven_characters_whatever_the_letters(tmp_path):
     assert all(p.psg.name[:7] == p.hypnogram.name[:7] for p in pairs)
 
 
+def test_names_in_any_case_make_the_same_night(tmp_path):
+    (tmp_path / "sc4001e0-psg.EDF").touch()
+    (tmp_path / "SC4001EC-Hypnogram.edf").touch()
+    assert [(p.id, p.subject, p.night) for p in find_pairs(tmp_path)] == [("SC4001E0", "SC400", 1)]
+
+
 def test_cassette_and_telemetry_of_one_number_are_two_people(tmp_path):
     touch_pair(tmp_path / "sleep-cassette", "SC4011E0")
     touch_pair(tmp_path / "sleep-telemetry", "ST7011J0", "P")

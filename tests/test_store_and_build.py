@@ -147,6 +147,18 @@ def test_a_failing_night_leaves_the_others_and_no_store(raw, tmp_path):
     assert tree(tmp_path / "s") == tree(tmp_path / "whole")
 
 
+def test_a_failing_night_among_parallel_ones_leaves_no_halves(tmp_path):
+    raw, path = tmp_path / "raw", tmp_path / "s"
+    for subject in range(8):
+        write_pair(raw, [("W", 200), ("2", 200)], 400, name=f"SC4{subject:02d}1E0")
+    psg = raw / "SC4011E0-PSG.edf"
+    psg.write_bytes(psg.read_bytes()[:-2])
+    with pytest.raises(UserError, match="truncated"):
+        prepare(raw, path, "--jobs", "2", "--keep_all")
+    assert not list(path.rglob(".*"))
+    assert not (path / "dataset.json").exists()
+
+
 @pytest.mark.parametrize("fails_at", range(1, 12, 2))
 def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, fails_at):
     calls = {"n": 0}

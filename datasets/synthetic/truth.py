@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.synthetic.artefacts import ALL, DERIVATIONS
-from datasets.synthetic.events import KINDS, samples_within
+from datasets.synthetic.artefacts import ALL, DERIVATIONS, Artefacts
+from datasets.synthetic.events import KINDS, Events, samples_within
 from datasets.synthetic.night import Night
 from utils.files import write_json, write_text
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -60,43 +60,45 @@ def _mean_weights(night: Night) -> np.ndarray:
 
 
 def _event_table(night: Night) -> str:
-    lines = []
+    rows: list[tuple[float, str]] = []
     for kind, events in night.events.items():
-        if kind in night.omit:
-            continue
-        spec = KINDS[kind]
-        channels, has_hz = "|".join(_seen_by(spec.gains)), spec.hz[1] > 0 or kind == "spindle"
-        for onset, duration, amplitude, hz in zip(
-            events.onset.tolist(),
-            events.duration.tolist(),
-            events.amplitude.tolist(),
-            events.hz.tolist(),
-            strict=True,
-        ):
-            shown = f"{hz:.2f}" if has_hz else "n/a"
-            line = f"\t{duration:.3f}\t{kind}\t{channels}\t{amplitude:.1f}\t{shown}"
-            lines.append((onset, f"{line}\t{int(onset // EPOCH_SECONDS)}\t{spec.supports}"))
+        if kind not in night.omit:
+            spec = KINDS[kind]
+            where = ["|".join(_seen_by(spec.gains))] * len(events)
+            rhythmic = spec.hz[1] > 0 or kind == "spindle"
+            hz = [f"{value:.2f}" if rhythmic else "n/a" for value in events.hz]
+            rows += _event_rows(events, where, hz, spec.supports)
     for kind, artefacts in night.artefacts.items():
-        if kind in night.omit:
-            continue
-        if kind == "ecg_leak" and len(artefacts):
-            where, size = "|".join(DERIVATIONS), night.subject.ecg_leak_uv
-            row = f"\t{night.seconds:.3f}\t{kind}\t{where}\t{size:.1f}\tn/a\t0\tn/a"
-            lines.append((0.0, row))
-            continue
-        for onset, duration, amplitude, channel in zip(
-            artefacts.onset.tolist(),
-            artefacts.duration.tolist(),
-            artefacts.amplitude.tolist(),
-            artefacts.channel.tolist(),
-            strict=True,
-        ):
-            where = "|".join(DERIVATIONS) if channel == ALL else DERIVATIONS[int(channel)]
-            line = f"\t{duration:.3f}\t{kind}\t{where}\t{abs(amplitude):.1f}\tn/a"
-            lines.append((onset, f"{line}\t{int(onset // EPOCH_SECONDS)}\tn/a"))
-    lines.sort()
-    rows = [f"{onset:.3f}{rest}" for onset, rest in lines]
-    return "\n".join(["\t".join(EVENT_COLUMNS), *rows]) + "\n"
+        if kind not in night.omit:
+            rows += _artefact_rows(artefacts, night.seconds)
+    rows.sort()
+    lines = [f"{onset:.3f}\t{rest}" for onset, rest in rows]
+    return "\n".join(["\t".join(EVENT_COLUMNS), *lines]) + "\n"
+
+
+def _artefact_rows(artefacts: Artefacts, seconds: int) -> list[tuple[float, str]]:
+    """Heartbeats of a whole night are one row, everything else one row each."""
+    if artefacts.kind == "ecg_leak" and len(artefacts):
+        size = artefacts.amplitude[:1]
+        artefacts = Artefacts("ecg_leak", np.zeros(1), np.array([seconds]), size, np.array([ALL]))
+    where = ["|".join(DERIVATIONS) if c == ALL else DERIVATIONS[int(c)] for c in artefacts.channel]
+    return _event_rows(artefacts, where, ["n/a"] * len(artefacts), "n/a")
+
+
+def _event_rows(
+    events: Events | Artefacts, where: list[str], hz: list[str], supports: str
+) -> list[tuple[float, str]]:
+    """(onset, the other columns) of every event."""
+    sizes = np.abs(events.amplitude).tolist()
+    columns = (events.onset.tolist(), events.duration.tolist(), sizes, where, hz)
+    return [
+        (
+            onset,
+            f"{duration:.3f}\t{events.kind}\t{channel}\t{size:.1f}\t{frequency}"
+            f"\t{int(onset // EPOCH_SECONDS)}\t{supports}",
+        )
+        for onset, duration, size, channel, frequency in zip(*columns, strict=True)
+    ]
 
 
 def _seen_by(gains: dict[str, float]) -> list[str]:
