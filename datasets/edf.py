@@ -19,9 +19,11 @@ import numpy as np
 
 from utils.errors import UserError
 
-_INTEGER = re.compile(r"[+-]?\d{1,8}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")
-_DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)")
+_INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
+_LARGEST_NUMBER = 1e9  # beyond any physical value or record duration in seconds
+_LONGEST_SECONDS = 10 * 86_400
 _ANNOTATION_LABEL = "EDF Annotations"
 # name, width: the header record of every signal, one field of all signals after the other
 _SIGNAL_FIELDS = (
@@ -29,7 +31,9 @@ _SIGNAL_FIELDS = (
     ("digital_min", 8), ("digital_max", 8), ("prefilter", 80), ("samples", 8), ("reserved", 32),
 )  # fmt: skip
 # onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...]
-_ENTRY = re.compile(r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\x15]*\x14)+)")
+_ENTRY = re.compile(
+    r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\x15]*\x14)+)", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class _Header:
 
     def _number(self, field: bytes, name: str) -> float:
         text = field.decode("latin-1").strip(" \x00")
-        if not _NUMBER.fullmatch(text) or not np.isfinite(float(text)):
+        if not _NUMBER.fullmatch(text) or abs(float(text)) > _LARGEST_NUMBER:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return float(text)
 
@@ -277,6 +281,8 @@ class _Header:
         only_annotations = all(s["label"] == _ANNOTATION_LABEL for s in self.signals)
         if self.record_seconds < 0 or (self.record_seconds == 0 and not only_annotations):
             raise self._wrong(f"impossible record duration {self.record_seconds:g} s")
+        if self.n_records * self.record_seconds > _LONGEST_SECONDS:
+            raise self._wrong(f"claims to last {self.n_records * self.record_seconds:g} s")
 
     def _check_size(self) -> None:
         expected = self.n_bytes + 2 * self.n_records * sum(s["samples"] for s in self.signals)

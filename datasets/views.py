@@ -24,6 +24,7 @@ from utils.stages import EPOCH_SECONDS, STAGES
 
 Standardise = Literal["recording", "train", "none"]
 _OPEN_FILES = 128
+_GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
 
 
@@ -58,7 +59,8 @@ class View:
         standardise: per recording and channel, by training statistics, or not at all.
         statistics: what "train" standardises by: :func:`train_statistics` of the training split.
         device: where batches live.
-        budget_gb: device memory the signals may take; above it batches are streamed.
+        budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
+            of a GPU's free memory, or 4 GB of the host's.
 
     Raises:
         UserError: unknown channels or recordings, channels of different rates, no recordings.
@@ -73,7 +75,7 @@ class View:
         standardise: Standardise = "recording",
         statistics: Statistics | None = None,
         device: torch.device | str = "cpu",
-        budget_gb: float = 4.0,
+        budget_gb: float | None = None,
     ) -> None:
         if not recordings:
             raise UserError(f"{store.path}: no recordings chosen; check the folds")
@@ -89,7 +91,7 @@ class View:
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
         n_bytes = 4 * len(self.stages) * len(self.columns) * round(self.fs * EPOCH_SECONDS)
-        self.resident = n_bytes <= budget_gb * 1e9
+        self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
         self._data = self._load_all() if self.resident else None
         self._files = None if self.resident else _NightFiles(self.nights, self.fs)
 
@@ -233,6 +235,13 @@ class View:
             statistics = _of_night(night, self.fs, self.columns)
         sd = np.where(statistics.sd > _FLAT, statistics.sd, 1.0)
         return statistics.mean.astype(np.float32), sd.astype(np.float32)
+
+
+def _budget(device: torch.device) -> float:
+    """Memory in GB that signals may take where nobody said how much."""
+    if device.type == "cuda":
+        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
+    return _HOST_GB
 
 
 def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:

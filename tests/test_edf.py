@@ -67,6 +67,7 @@ BROKEN = {
     "record duration": (244, b"0       ", "record duration"),
     "negative duration": (244, b"-30     ", "record duration"),
     "endless duration": (244, b"1e999   ", "record duration"),
+    "absurd duration": (244, b"3e8     ", "claims to last"),
     "underscored number": (236, b"1_0     ", "number of records"),
 }
 
@@ -89,6 +90,7 @@ def field_at(column_start: int, signal: int, width: int) -> int:
     [
         (field_at(104, 0, 8), b"192     "),  # physical min = max
         (field_at(104, 0, 8), b"none    "),
+        (field_at(104, 0, 8), b"-1e40   "),
         (field_at(120, 1, 8), b"2047    "),  # digital min = max
         (field_at(128, 1, 8), b"99999   "),  # beyond 16 bit
         (field_at(216, 2, 8), b"0       "),  # no samples

@@ -44,7 +44,7 @@ def damage(raw: bytes, rng: random.Random) -> bytes:
         elif kind == 1:
             data[at] = rng.randrange(256)
         elif kind == 2:
-            data[at] = rng.choice(b"0123456789+-. \x00\x14\x15")
+            data[at] = rng.choice(b"0123456789+-.eE \x00\x14\x15")
         elif kind == 3:
             del data[at : at + rng.randrange(1, 40)]
         elif kind == 4:

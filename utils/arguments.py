@@ -10,6 +10,17 @@ from typing import Any
 from utils.errors import UserError
 
 
+class _Help(argparse.HelpFormatter):
+    """Defaults after each flag, where there is one worth showing."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        default = action.default
+        if default in (None, [], argparse.SUPPRESS):
+            return action.help or ""
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        return f"{action.help} (default: {shown})"
+
+
 class ScriptParser(argparse.ArgumentParser):
     """``ArgumentParser`` with defaults shown in the help, ``--config`` and one-line errors.
 
@@ -21,7 +32,7 @@ class ScriptParser(argparse.ArgumentParser):
         super().__init__(
             description=description,
             epilog=epilog,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+            formatter_class=_Help,
             allow_abbrev=False,
         )
         self.add_argument(
