@@ -20,7 +20,7 @@ _LEVEL_OF_CODE = np.array([PLOT_ORDER.index(name) for name in STAGES])
 
 
 def draw_night(
-    epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "uV"
+    epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "µV"
 ) -> Figure:
     """Hypnogram over spectrogram on one time axis.
 
@@ -33,26 +33,26 @@ def draw_night(
     draw_hypnogram(top, stages)
     top.set_title(title, loc="left")
     image = draw_spectrogram(bottom, epochs, fs=fs)
-    bottom.set_xlabel("hours since the first kept epoch")
+    bottom.set_xlabel(f"{_time_axis(len(stages))[1]} since the first kept epoch")
     figure.colorbar(image, ax=bottom, label=f"dB ({unit}²/Hz)", pad=0.01)
     return figure
 
 
 def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
     """Stairs from W (top) to N3; REM as a thick red line, unscored epochs as grey bands."""
-    hours = np.arange(len(stages) + 1) * EPOCH_SECONDS / 3600
+    edges, _ = _time_axis(len(stages))
     level = np.where(stages == UNSCORED, np.nan, _LEVEL_OF_CODE[stages])
-    axes.stairs(level, hours, baseline=None, color="#404040", linewidth=1)
+    axes.stairs(level, edges, baseline=None, color="#404040", linewidth=1)
     for name in PLOT_ORDER:
         shown = np.where(stages == STAGES.index(name), level, np.nan)
         axes.hlines(
-            shown, hours[:-1], hours[1:], colors=COLOURS[name], linewidth=4 if name == "REM" else 3
+            shown, edges[:-1], edges[1:], colors=COLOURS[name], linewidth=4 if name == "REM" else 3
         )
     borders = np.flatnonzero(np.diff(np.r_[0, stages == UNSCORED, 0]))
     for number, (start, stop) in enumerate(borders.reshape(-1, 2)):
         axes.axvspan(
-            hours[start],
-            hours[stop],
+            edges[start],
+            edges[stop],
             color=COLOURS["unscored"],
             label="unscored" if number == 0 else None,
         )
@@ -60,7 +60,7 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
         axes.legend(loc="lower right", frameon=False)
     axes.set_yticks(range(len(PLOT_ORDER)), PLOT_ORDER)
     axes.set_ylim(len(PLOT_ORDER) - 0.5, -0.5)
-    axes.set_xlim(0, hours[-1])
+    axes.set_xlim(0, edges[-1])
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -77,12 +77,19 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
         aspect="auto",
         origin="lower",
         cmap="viridis",
+        interpolation="nearest",
         vmin=low,
         vmax=high,
-        extent=(0, len(epochs) * EPOCH_SECONDS / 3600, 0, float(frequencies[shown][-1])),
+        extent=(0, _time_axis(len(epochs))[0][-1], 0, float(frequencies[shown][-1])),
     )
     axes.set_ylabel("Hz")
     return image
+
+
+def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:
+    """Epoch borders (n + 1,) and their unit: hours, or minutes for less than one hour."""
+    seconds = np.arange(n_epochs + 1) * EPOCH_SECONDS
+    return (seconds / 3600, "hours") if seconds[-1] >= 3600 else (seconds / 60, "minutes")
 
 
 def save(figure: Figure, path: Path) -> Path:

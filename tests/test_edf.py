@@ -110,7 +110,7 @@ def test_truncated_files_are_one_line(psg, size):
         EdfFile(psg)
 
 
-def test_missing_and_doubled_channels_are_named(tmp_path, psg):
+def test_missing_and_doubled_channels_are_named(psg):
     with pytest.raises(UserError, match="no channel 'EEG C3'; it has: EEG Fpz-Cz, EOG horizontal"):
         EdfFile(psg).read("EEG C3", 0, 30)
     patch(psg, 256 + 16, b"EEG Fpz-Cz      ")

@@ -178,7 +178,7 @@ def test_windows_without_any_scored_epoch_are_left_out(tmp_path):
     assert batch.stages[1].tolist() == [2, 2, 2, 2, -1, -1]
 
 
-def test_a_flat_channel_is_centred_not_blown_up(store, tmp_path):
+def test_a_flat_channel_is_centred_not_blown_up(tmp_path):
     write_pair(tmp_path / "raw", [("W", 3), ("2", 3)], 6)
     psg = next((tmp_path / "raw").glob("*PSG*"))
     raw = bytearray(psg.read_bytes())

@@ -91,7 +91,7 @@ def draw_timeline(
     return Timeline(
         labels=labels,
         stages=stages,
-        rk=_rk_codes(labels, stages, lead_off),
+        rk=_rk_codes(labels, lead_off),
         state=state.astype(np.float32),
         drowsy=drowsy,
         depth=_depths(stream(subject.seed, *path, "depth"), stages),
@@ -208,9 +208,7 @@ def _unscored(
     return labels, lead_off
 
 
-def _rk_codes(
-    labels: np.ndarray, stages: np.ndarray, lead_off: list[tuple[int, int]]
-) -> np.ndarray:
+def _rk_codes(labels: np.ndarray, lead_off: list[tuple[int, int]]) -> np.ndarray:
     rk = np.array([0, 1, 2, 3, 5], dtype=np.uint8)[np.maximum(labels, 0)]
     rk[labels == UNSCORED] = MOVEMENT
     for start, stop in lead_off:
