@@ -38,7 +38,10 @@ _ENTRY = re.compile(
 
 @dataclass(frozen=True)
 class Channel:
-    """One ordinary signal of a file, as its header describes it; ``columns`` of every record."""
+    """One ordinary signal of a file, as its header describes it; ``columns`` of every record.
+
+    ``fault`` says why it cannot be read, where its value ranges make no sense.
+    """
 
     label: str
     unit: str
@@ -46,6 +49,7 @@ class Channel:
     physical: tuple[float, float]
     digital: tuple[int, int]
     columns: slice
+    fault: str | None = None
 
     def calibrate(self, digital: np.ndarray) -> np.ndarray:
         """Physical values, float64, of digital ones."""
@@ -81,9 +85,10 @@ class EdfFile:
                 label=fields["label"],
                 unit=fields["unit"],
                 fs=fields["samples"] / header.record_seconds,
-                physical=fields["physical"],
-                digital=fields["digital"],
+                physical=fields.get("physical", (0.0, 0.0)),
+                digital=fields.get("digital", (0, 0)),
                 columns=fields["columns"],
+                fault=fields.get("fault"),
             )
             for fields in header.signals
             if fields["label"] != _ANNOTATION_LABEL
@@ -100,7 +105,7 @@ class EdfFile:
         return raw.reshape(header.n_records, -1)
 
     def channel(self, label: str) -> Channel:
-        """The channel called ``label``; :class:`UserError` unless there is exactly one."""
+        """The channel called ``label``; :class:`UserError` unless there is one, and a sound one."""
         found = [channel for channel in self.channels if channel.label == label]
         if len(found) != 1:
             present = ", ".join(channel.label for channel in self.channels)
@@ -108,6 +113,8 @@ class EdfFile:
             raise UserError(
                 f"{self.path}: {how_often} {label!r}; it has: {present}. Choose with --channels"
             )
+        if found[0].fault:
+            raise UserError(found[0].fault)
         return found[0]
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
@@ -254,11 +261,14 @@ class _Header:
             fields["columns"] = slice(column, column + fields["samples"])
             column += fields["samples"]
             if label != _ANNOTATION_LABEL:
-                self._check_range(fields)
+                try:
+                    self._parse_range(fields)
+                except UserError as error:
+                    fields["fault"] = str(error)
         return signals
 
-    def _check_range(self, fields: dict) -> None:
-        """Parse and keep the ranges that calibrate one signal."""
+    def _parse_range(self, fields: dict) -> None:
+        """Keep the ranges that calibrate one signal; a fault matters only if the signal is read."""
         label = fields["label"]
         low, high = (
             self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -32768, 32767)

@@ -100,7 +100,17 @@ def field_at(column_start: int, signal: int, width: int) -> int:
 def test_broken_signal_fields_are_one_line(psg, at, new):
     patch(psg, at, new)
     with pytest.raises(UserError, match="fetch it again"):
-        EdfFile(psg)
+        for label in ("EEG Fpz-Cz", "EOG horizontal", "EMG submental"):
+            EdfFile(psg).read(label, 0, 30)
+
+
+def test_a_broken_range_matters_only_to_who_reads_it(psg):
+    # markers and sensors of real files carry odd ranges; they must not cost the EEG
+    patch(psg, field_at(104, 2, 8), b"192     ")
+    file = EdfFile(psg)
+    assert len(file.read("EEG Fpz-Cz", 0, 120)) == 12_000
+    with pytest.raises(UserError, match="'EMG submental' has an empty value range"):
+        file.read("EMG submental", 0, 30)
 
 
 @pytest.mark.parametrize("size", [0, 100, 255, 256, 700, 1023, 5000])
