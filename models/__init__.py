@@ -1,0 +1,27 @@
+"""What is computed: one file per architecture; :func:`build` makes one by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from models.cmt import EpochCMT, SequenceCMT
+
+_BUILDERS = {"epoch_cmt": EpochCMT, "sequence_cmt": SequenceCMT}
+
+
+def names() -> list[str]:
+    """Names that :func:`build` knows."""
+    return sorted(_BUILDERS)
+
+
+def build(name: str, **settings: Any) -> nn.Module:
+    """The model ``name``; defaults are the published settings.
+
+    Raises:
+        ValueError: an unknown name, or settings the architecture cannot have.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"unknown model {name!r}; there are {', '.join(names())}")
+    return _BUILDERS[name](**settings)

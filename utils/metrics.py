@@ -1,0 +1,161 @@
+"""Agreement with the expert, from one confusion matrix a recording; undefined is NaN, never 0.
+
+Every figure takes counts ``[..., true, predicted]`` with any leading axes, so pooled figures,
+figures per recording and thousands of bootstrap samples are the same few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from utils.stages import STAGES
+
+
+def confusion(true: np.ndarray, predicted: np.ndarray, n_classes: int = len(STAGES)) -> np.ndarray:
+    """Counts (n_classes, n_classes) as ``[true, predicted]``; unscored epochs are left out."""
+    scored = true >= 0
+    flat = true[scored].astype(np.int64) * n_classes + predicted[scored]
+    return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of what is defined; NaN where nothing is."""
+    defined = ~np.isnan(values)
+    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1))
+
+
+def support(counts: np.ndarray) -> np.ndarray:
+    """Expert epochs per class (..., k)."""
+    return counts.sum(axis=-1)
+
+
+def precision(counts: np.ndarray) -> np.ndarray:
+    """Per class (..., k); NaN for a class that is never predicted."""
+    return _ratio(_hits(counts), counts.sum(axis=-2))
+
+
+def recall(counts: np.ndarray) -> np.ndarray:
+    """Per class (..., k); NaN for a class the expert never gives."""
+    return _ratio(_hits(counts), support(counts))
+
+
+def specificity(counts: np.ndarray) -> np.ndarray:
+    """Share of the epochs of other classes not given this one (..., k)."""
+    others = counts.sum(axis=(-2, -1))[..., None] - support(counts)
+    return _ratio(others - (counts.sum(axis=-2) - _hits(counts)), others)
+
+
+def f1(counts: np.ndarray) -> np.ndarray:
+    """Per class (..., k); NaN for a class neither side ever gives."""
+    return _ratio(2 * _hits(counts), support(counts) + counts.sum(axis=-2))
+
+
+def accuracy(counts: np.ndarray) -> np.ndarray:
+    """Share of epochs agreed on."""
+    return _ratio(_hits(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
+
+
+def macro_f1(counts: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that either side gives."""
+    return _mean(f1(counts))
+
+
+def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes the expert gives."""
+    return _mean(recall(counts))
+
+
+def g_mean(counts: np.ndarray) -> np.ndarray:
+    """Geometric mean of the recalls of the classes the expert gives; 0 if one is never found."""
+    with np.errstate(divide="ignore"):
+        return np.exp(_mean(np.log(recall(counts))))
+
+
+def kappa(counts: np.ndarray) -> np.ndarray:
+    """Cohen's kappa; NaN where chance alone would agree on everything."""
+    total = counts.sum(axis=(-2, -1)).astype(float)
+    by_chance = (support(counts) * counts.sum(axis=-2)).sum(axis=-1) / np.maximum(total, 1) ** 2
+    return _ratio(accuracy(counts) - by_chance, 1 - by_chance)
+
+
+def mcc(counts: np.ndarray) -> np.ndarray:
+    """Matthews correlation for several classes (Gorodkin 2004)."""
+    counts = counts.astype(float)
+    total, true, predicted = counts.sum(axis=(-2, -1)), support(counts), counts.sum(axis=-2)
+    covariance = _hits(counts).sum(axis=-1) * total - (true * predicted).sum(axis=-1)
+    spread = (total**2 - (true**2).sum(axis=-1)) * (total**2 - (predicted**2).sum(axis=-1))
+    return _ratio(covariance, np.sqrt(spread))
+
+
+def _hits(counts: np.ndarray) -> np.ndarray:
+    return np.diagonal(counts, axis1=-2, axis2=-1)
+
+
+SUMMARIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "kappa": kappa,
+    "balanced_accuracy": balanced_accuracy,
+    "mcc": mcc,
+    "g_mean": g_mean,
+}
+PER_STAGE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "precision": precision,
+    "recall": recall,
+    "specificity": specificity,
+    "f1": f1,
+    "support": support,
+}
+
+
+def bootstrap(
+    counts: np.ndarray,
+    subjects: Sequence[str],
+    figure: Callable[[np.ndarray], np.ndarray],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval of a pooled figure, resampling whole subjects with replacement.
+
+    ``counts`` (recordings, k, k), ``subjects`` one id a recording: both nights of a person go
+    together. A single subject has no interval: NaN.
+    """
+    names, of = np.unique(subjects, return_inverse=True)
+    by_subject = np.zeros((len(names), *counts.shape[1:]))
+    np.add.at(by_subject, of, counts)
+    if len(names) < 2:
+        undefined = np.full_like(figure(by_subject[0]), np.nan, dtype=float)
+        return undefined, undefined
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
+    drawn = figure(np.tensordot(times, by_subject, axes=1))
+    low, high = np.nanquantile(drawn, ((1 - level) / 2, (1 + level) / 2), axis=0)
+    return low, high
+
+
+def calibration(
+    probabilities: np.ndarray, true: np.ndarray, n_bins: int = 15
+) -> tuple[float, np.ndarray]:
+    """Expected calibration error of the predicted class (Guo et al. 2017), and the bins behind it.
+
+    ``probabilities`` (n, k), ``true`` (n,) with -1 left out. Bins (n_bins, 3): epochs, mean
+    confidence, accuracy; NaN in empty ones.
+    """
+    scored = true >= 0
+    confidence = probabilities[scored].max(axis=1)
+    right = probabilities[scored].argmax(axis=1) == true[scored]
+    bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    size, sure, hit = (
+        np.bincount(bin_of, weights, n_bins) for weights in (None, confidence, right.astype(float))
+    )
+    error = np.abs(sure - hit).sum() / scored.sum() if scored.any() else np.nan
+    return float(error), np.stack((size, _ratio(sure, size), _ratio(hit, size)), axis=1)
