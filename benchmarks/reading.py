@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from benchmarks.side_by_side import one_core, resident_mb, seconds
 from datasets.preparation import PreparedNight, Settings, StoredChannel
@@ -63,6 +64,7 @@ def bare_memory_map(
 def main() -> None:
     """Ratios of time, then memory while a store ten times the budget goes by."""
     one_core()
+    torch.set_num_threads(1)  # two threads on one core wait for each other: 40 times as long
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))
         view = View(store, list(store.recordings), standardise="none", budget_gb=0.1)
