@@ -24,6 +24,7 @@ from utils.arguments import ScriptParser, add_list
 from utils.errors import UserError, run_script
 from utils.files import sweep, write_json
 
+DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
 # modules with ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``
@@ -76,7 +77,7 @@ def check(args: argparse.Namespace) -> None:
     args.subjects = subjects if args.subjects is None else args.subjects
     args.nights = nights if args.nights is None else args.nights
     args.hours = hours if args.hours is None else (args.hours or None)
-    args.output = args.output or Path("data/demo") / args.format
+    args.output = args.output or DEMO / args.format
     if not 1 <= args.subjects <= 100:
         raise UserError("--subjects takes 1 to 100: file names have two digits for them")
     if args.hours is not None and not 0.3 <= args.hours <= 24:
@@ -158,7 +159,9 @@ def summarise(args: argparse.Namespace, rows: list[dict]) -> None:
     hours = sum(row["hours"] for row in rows)
     print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {args.output}")
     print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
-    print(f"next: python preprocess_{args.format}.py --raw_path {args.output}")
+    is_demo = args.output == DEMO / args.format
+    paths = "" if is_demo else f" --raw_path {args.output} --save_path {args.output}_store"
+    print(f"next: python preprocess_{args.format}.py{paths}")
 
 
 if __name__ == "__main__":
