@@ -24,6 +24,7 @@ from utils.stages import STAGES
 DEMO = Path("data/demo/sleepedf")
 CMT_BAND = [0.2, 40.0]
 ANY_COHORT = "kfold:5:0"
+FASTEST_HZ = 10_000
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -113,8 +114,10 @@ def check(args: argparse.Namespace) -> None:
     """Refuse settings that cannot work before any file is touched."""
     if args.bandpass is not None and len(args.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
-    if args.resample is not None and not args.resample > 0:
-        raise UserError("--resample takes a rate in Hz above 0")
+    if args.resample is not None and not 0 < args.resample <= FASTEST_HZ:
+        raise UserError(f"--resample takes a rate in Hz above 0, up to {FASTEST_HZ:,}")
+    if args.figures < 0:
+        raise UserError("--figures takes a number of nights, from 0")
     if args.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
     if args.download and args.raw_path == DEMO:
@@ -217,8 +220,9 @@ def draw(store: Store, n_nights: int) -> None:
     for recording in list(store.recordings)[:n_nights]:
         night = store.night(recording)
         title = f"{recording}, {store.channels[0].label}, protocol {store.settings['protocol']}"
+        channel = store.channels[0]
         figure = draw_night(
-            night.signals()[:, 0], night.stages, fs=store.channels[0].fs, title=title
+            night.signals()[:, 0], night.stages, fs=channel.fs, title=title, unit=channel.unit
         )
         print(f"picture: {save(figure, store.path / 'figures' / f'{recording}.png')}")
 

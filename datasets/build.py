@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from datasets.preparation import Settings, prepare
 from datasets.recording import Recording
-from datasets.store import Store, finish, is_current, write_night
+from datasets.store import Store, finish, is_current, refuse_other_settings, write_night
 from utils.errors import UserError
 from utils.files import sweep
 
@@ -37,30 +37,30 @@ def build_store(
     command: str,
     jobs: int = 1,
 ) -> Store:
-    """Prepare every source that the store lacks, then close the store.
+    """Prepare every source that the store lacks or has from other bytes, then close the store.
 
     ``jobs`` processes work at once (-1: one per core, or a cluster's workers inside
     :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone.
 
     Raises:
-        UserError: the folder holds nights that are not among the sources, or the first night that
+        UserError: the folder holds nights of other sources or settings, or the first night that
             cannot be prepared; nights finished before it are kept.
     """
     nights = path / "nights"
     sweep(path)
     _refuse_foreign(nights, {source.id for source in sources})
-    todo = [s for s in sources if not is_current(nights / s.id, settings, s.files)]
+    refuse_other_settings(nights, settings)
 
     def one(source: Source) -> None:
-        write_night(nights, prepare(read(source), settings, roles), settings, source.files)
+        if not is_current(nights / source.id, source.files):
+            write_night(nights, prepare(read(source), settings, roles), settings, source.files)
 
-    n_jobs = 1 if len(todo) <= 1 else jobs
+    n_jobs = 1 if len(sources) == 1 else jobs
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    bar = tqdm(total=len(sources), initial=len(sources) - len(todo), unit="night", desc="store")
+    work = run(joblib.delayed(one)(source) for source in sources)
     try:
-        with bar:
-            for _ in run(joblib.delayed(one)(source) for source in todo):
-                bar.update()
+        for _ in tqdm(work, total=len(sources), unit="night", desc="store"):
+            pass
     finally:
         sweep(path)  # of the nights that other workers were at when one failed
     return finish(path, settings, command)

@@ -34,7 +34,6 @@ from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
 _OF_ONE_NIGHT = ("mean", "sd")
-_HASHED_ON_RESUME = 4 << 20  # bytes: annotations are edited by hand, signals are not
 
 
 @dataclass(frozen=True)
@@ -217,32 +216,39 @@ def write_night(
         write_json(folder / "night.json", facts)
 
 
-def is_current(folder: Path, settings: Settings, sources: Iterable[Path]) -> bool:
-    """Whether a finished night is there, made with these settings from these files.
+def refuse_other_settings(nights: Path, settings: Settings) -> None:
+    """One store, one set of settings.
 
     Raises:
-        UserError: the night was made with other settings; one store has one protocol.
+        UserError: naming the settings in which a finished night differs from these.
     """
+    asked = settings.as_json()
+    for folder in sorted(nights.glob("[!.]*")):
+        made_with = _facts(folder).get("settings", asked)
+        if differing := sorted(key for key in asked if asked[key] != made_with.get(key)):
+            raise UserError(
+                f"{nights.parent}: prepared before with other settings "
+                f"({', '.join(differing)}); choose another --save_path or delete that store"
+            )
+
+
+def is_current(folder: Path, sources: Iterable[Path]) -> bool:
+    """Whether a finished night is there, made from exactly these files."""
+    known = _facts(folder).get("sources", {})
+    return bool(known) and all(
+        path.stat().st_size == known.get(path.name, {}).get("bytes")
+        and sha256(path) == known[path.name].get("sha256")
+        for path in sources
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What ``night.json`` says; nothing if it is missing or damaged."""
     try:
         facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
-        made_with, known = facts["settings"], facts["sources"]
-    except (OSError, ValueError, KeyError):
-        return False
-    if made_with != settings.as_json():
-        asked = settings.as_json()
-        differing = sorted(key for key in asked if asked[key] != made_with.get(key))
-        raise UserError(
-            f"{folder.parent.parent}: prepared before with other settings "
-            f"({', '.join(differing)}); choose another --save_path or delete that store"
-        )
-    return all(_is_same_file(path, known.get(path.name)) for path in sources)
-
-
-def _is_same_file(path: Path, known: dict[str, Any] | None) -> bool:
-    size = path.stat().st_size
-    if known is None or known["bytes"] != size:
-        return False
-    return size > _HASHED_ON_RESUME or sha256(path) == known["sha256"]
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def finish(path: Path, settings: Settings, command: str) -> Store:

@@ -20,7 +20,7 @@ _LEVEL_OF_CODE = np.array([PLOT_ORDER.index(name) for name in STAGES])
 
 
 def draw_night(
-    epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "µV"
+    epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "uV"
 ) -> Figure:
     """Hypnogram over spectrogram on one time axis.
 
@@ -34,7 +34,7 @@ def draw_night(
     top.set_title(title, loc="left")
     image = draw_spectrogram(bottom, epochs, fs=fs)
     bottom.set_xlabel(f"{_time_axis(len(stages))[1]} since the first kept epoch")
-    figure.colorbar(image, ax=bottom, label=f"dB ({unit}²/Hz)", pad=0.01)
+    figure.colorbar(image, ax=bottom, label=f"dB ({unit.replace('uV', 'µV')}²/Hz)", pad=0.01)
     return figure
 
 

@@ -64,6 +64,15 @@ def test_a_night_with_unscored_epochs_differs_as_computed_by_hand():
     assert found["cmt"] == (40, 244, 60 + 65 + 10 + 60)
 
 
+def test_question_marks_at_both_ends():
+    # 5 ?, 100 W | 5 N1, 50 N2 | 100 W, 10 ? of which 3 lie beyond the signal
+    night = recording([("?", 5), ("W", 100), ("1", 5), ("2", 50), ("W", 100), ("?", 10)], 267)
+    found = kept(night)
+    assert found["tinysleepnet"] == (0, 267, 255)  # from the first ? to the last: everything
+    assert found["deepsleepnet"] == (45, 220, 60 + 55 + 60)
+    assert found["cmt"] == (0, 220, 100 + 55 + 60)  # starts before the second annotation, Wake
+
+
 def test_margins_stop_at_the_ends_of_the_recording():
     night = recording([("W", 20), ("2", 30), ("W", 25), ("?", 1)], 75)
     assert kept(night)["tinysleepnet"] == (0, 75, 75)

@@ -24,7 +24,7 @@ from datasets.sleepedf import read as read_pair
 from datasets.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair
-from utils.errors import UserError
+from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).parents[1]
 
@@ -98,6 +98,20 @@ def test_an_edited_hypnogram_is_prepared_again(tmp_path):
     assert store.recordings["SC4001E0"]["REM"] == "4"
 
 
+def test_a_recording_replaced_by_one_of_the_same_size_is_prepared_again(tmp_path):
+    raw = tmp_path / "raw"
+    write_pair(raw, [("W", 400), ("2", 400)], 800)
+    prepare(raw, tmp_path / "s")
+    psg = raw / "SC4001E0-PSG.edf"
+    data = bytearray(psg.read_bytes())
+    assert len(data) > 4 << 20
+    data[-60_000:] = bytes(60_000)
+    psg.write_bytes(data)
+    prepare(raw, tmp_path / "s")
+    prepare(raw, tmp_path / "fresh")
+    assert tree(tmp_path / "s") == tree(tmp_path / "fresh")
+
+
 def test_other_settings_need_another_folder(raw, tmp_path):
     prepare(raw, tmp_path)
     before = tree(tmp_path)
@@ -159,8 +173,8 @@ def test_a_failing_night_among_parallel_ones_leaves_no_halves(tmp_path):
     assert not (path / "dataset.json").exists()
 
 
-@pytest.mark.parametrize("fails_at", range(1, 12, 2))
-def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, fails_at):
+@pytest.mark.parametrize("fails_at", range(1, 11))  # two arrays a night, five nights
+def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, capsys, fails_at):
     calls = {"n": 0}
     real = utils.files.write_array
 
@@ -172,13 +186,14 @@ def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, fai
         real(path, array)
 
     monkeypatch.setattr("datasets.store.write_array", full)
-    if fails_at <= 10:  # two arrays a night, five nights
-        with pytest.raises(OSError, match="No space left"):
-            prepare(raw, tmp_path)
-        nights = list((tmp_path / "nights").iterdir())
-        assert len(nights) == (fails_at - 1) // 2
-        assert all(len(list(night.iterdir())) == 3 for night in nights)
-        assert not (tmp_path / "dataset.json").exists()
+    assert run_script(lambda: prepare(raw, tmp_path)) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "no space left on the disk" in errors[0]
+    nights = list((tmp_path / "nights").iterdir())
+    assert len(nights) == (fails_at - 1) // 2
+    assert all(len(list(night.iterdir())) == 3 for night in nights)
+    assert not (tmp_path / "dataset.json").exists()
     monkeypatch.undo()
     prepare(raw, tmp_path)
     assert len(Store(tmp_path).recordings) == 5
