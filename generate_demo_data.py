@@ -112,9 +112,9 @@ def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
 
 
 def refuse_foreign(folder: Path, stems: set[str]) -> None:
-    """Never mix a cohort with recordings that do not belong to it."""
-    keys = {stem[:7] for stem in stems}
-    foreign = sorted(path.name for path in folder.glob("*.edf") if path.name[:7] not in keys)
+    """Never mix a cohort with other recordings, nor overwrite one that has no truth beside it."""
+    ours = {s[:7] for s in stems if (folder / f"{s}_truth.json").is_file()}
+    foreign = sorted(path.name for path in folder.glob("*.edf") if path.name[:7] not in ours)
     if foreign:
         raise UserError(
             f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "

@@ -324,6 +324,22 @@ def test_omitted_kinds_leave_the_truth_file_too(tmp_path):
     assert hypnograms[0] == hypnograms[1]
 
 
+def test_real_recordings_of_the_same_name_are_never_overwritten(tmp_path):
+    real = tmp_path / "SC4001E0-PSG.edf"
+    real.write_bytes(b"somebody's night")
+    with pytest.raises(UserError, match=r"SC4001E0-PSG\.edf, which is not"):
+        generate_demo_data.main(["--output", str(tmp_path), "--profile", "tiny"])
+    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"somebody's night"]
+
+
+def test_another_seed_in_the_same_folder_replaces_the_cohort(tmp_path):
+    # the scorer's letter, part of the hypnogram's name, follows the seed
+    for seed in range(4):
+        options = ["--output", str(tmp_path), "--profile", "tiny", "--jobs", "1"]
+        generate_demo_data.main([*options, "--seed", str(seed)])
+        assert len(find_pairs(tmp_path)) == 2
+
+
 def test_the_generator_refuses_folders_of_others(tmp_path):
     (tmp_path / "SC4991E0-PSG.edf").touch()
     with pytest.raises(UserError, match="SC4991E0"):

@@ -85,6 +85,8 @@ def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) 
     start = _start(rng, night)
     write_truth(folder, stem, night, settings)
     _write_psg(folder / f"{stem}-PSG.edf", night, start, record_seconds)
+    for former in folder.glob(f"{stem[:7]}?-Hypnogram.edf"):
+        former.unlink()  # of another seed, and so perhaps of another scorer
     scorer = _SCORERS[int(rng.integers(len(_SCORERS)))]
     _write_hypnogram(folder / f"{stem[:7]}{scorer}-Hypnogram.edf", night, start)
     return stem
