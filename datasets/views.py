@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -49,6 +49,40 @@ class Batch:
     first: np.ndarray
 
 
+Windows = tuple[np.ndarray, np.ndarray]  # night numbers, first epochs
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What one pass goes through: windows listed beforehand, read when iterated over."""
+
+    view: View
+    length: int
+    windows: tuple[Windows, ...]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.view.read(self.windows, self.length)
+
+    def after(self, step: int) -> Batches:
+        """The batches that follow the first ``step``; those are not read."""
+        return replace(self, windows=self.windows[step:])
+
+    def for_process(self, rank: int, processes: int) -> Batches:
+        """Every batch shared among processes: together they see it whole, once.
+
+        A last batch too small for all of them, or of a single window, joins the one before it.
+        """
+        windows = list(self.windows)
+        if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
+            last, before = windows.pop(), windows.pop()
+            windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
+        shares = ((n[rank::processes], f[rank::processes]) for n, f in windows)
+        return replace(self, windows=tuple(shares))
+
+
 class View:
     """Chosen channels of chosen recordings of a store.
 
@@ -84,16 +118,23 @@ class View:
         self.recordings = list(recordings)
         self.nights = [store.night(recording) for recording in recordings]
         self.fs, self.columns = select_channels(store, channels)
+        of_rate = [channel for channel in store.channels if channel.fs == self.fs]
+        self.channels = tuple(of_rate[column] for column in self.columns)
         self.device = torch.device(device)
         self.lengths = np.array([night.n_epochs for night in self.nights])
         self._offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
-        n_bytes = 4 * len(self.stages) * len(self.columns) * round(self.fs * EPOCH_SECONDS)
+        n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
         self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
         self._data = self._load_all() if self.resident else None
         self._files = None if self.resident else _NightFiles(self.nights, self.fs)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch."""
+        return round(self.fs * EPOCH_SECONDS)
 
     @property
     def n_epochs(self) -> int:
@@ -106,7 +147,7 @@ class View:
 
     def epochs(
         self, batch_size: int, *, seed: int | None = None, scored_only: bool = True
-    ) -> Iterator[Batch]:
+    ) -> Batches:
         """Single epochs as windows of length 1, in order or shuffled by ``seed``."""
         return self.sequences(1, batch_size=batch_size, seed=seed, scored_only=scored_only)
 
@@ -116,30 +157,39 @@ class View:
         *,
         stride: int | None = None,
         batch_size: int,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         scored_only: bool = True,
-    ) -> Iterator[Batch]:
+        jitter: bool = False,
+    ) -> Batches:
         """Windows of ``length`` epochs, ``stride`` apart (default: side by side).
 
-        The last window of a recording ends with it. ``seed`` shuffles; ``scored_only`` leaves out
-        windows without a single scored epoch. Recordings shorter than ``length`` give no window.
+        The last window of a recording ends with it. ``seed`` shuffles; ``jitter`` also starts each
+        recording anywhere within its first stride, so that the borders between windows move from
+        seed to seed. ``scored_only`` leaves out windows without a single scored epoch. Recordings
+        shorter than ``length`` give no window.
 
         Raises:
             UserError: no recording is long enough.
         """
-        nights, first = self._windows(length, stride or length, scored_only)
+        rng = np.random.default_rng(seed)
+        nights, first = self._windows(length, stride or length, rng if jitter else None)
+        if scored_only:
+            scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
+            start = self._offsets[nights] + first
+            keep = scored[start + length] > scored[start]
+            nights, first = nights[keep], first[keep]
         if seed is not None:
-            order = np.random.default_rng(seed).permutation(len(nights))
+            order = rng.permutation(len(nights))
             nights, first = nights[order], first[order]
         parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
-        pairs = [(nights[part], first[part]) for part in parts]
-        if self.resident:
-            return (self._gather(*pair, length) for pair in pairs)
-        return self._read_ahead(pairs, length)
+        return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
 
-    def whole_nights(self) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """Each recording: id, signals (n, c, t), stages (n,)."""
-        for number, recording in enumerate(self.recordings):
+    def whole_nights(
+        self, rank: int = 0, processes: int = 1
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each recording, or this process's share: id, signals (n, c, t), stages (n,)."""
+        for number in range(rank, len(self.recordings), processes):
+            recording = self.recordings[number]
             where = np.array([number]), np.array([0])
             length = int(self.lengths[number])
             batch = self._gather(*where, length) if self.resident else self._read(*where, length)
@@ -149,15 +199,15 @@ class View:
         """Recordings that hold no window of ``length`` epochs."""
         return [r for r, n in zip(self.recordings, self.lengths, strict=True) if n < length]
 
-    def _windows(self, length: int, stride: int, scored_only: bool):
+    def _windows(self, length: int, stride: int, jitter: np.random.Generator | None):
         """Night number and first epoch of every window."""
         nights, firsts = [], []
         for number, n_epochs in enumerate(self.lengths):
             if n_epochs < length:
                 continue
-            first = np.arange(0, n_epochs - length + 1, stride)
-            if first[-1] != n_epochs - length:
-                first = np.append(first, n_epochs - length)
+            start = -int(jitter.integers(stride)) if jitter else 0
+            first = np.arange(start, n_epochs - length + stride, stride)
+            first = np.unique(first.clip(0, n_epochs - length))
             nights.append(np.full(len(first), number))
             firsts.append(first)
         if not nights:
@@ -165,13 +215,13 @@ class View:
                 f"no recording has {length} epochs (longest: {self.lengths.max()}); "
                 "choose a shorter sequence"
             )
-        night, first = np.concatenate(nights), np.concatenate(firsts)
-        if scored_only:
-            scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
-            start = self._offsets[night] + first
-            keep = scored[start + length] > scored[start]
-            night, first = night[keep], first[keep]
-        return night, first
+        return np.concatenate(nights), np.concatenate(firsts)
+
+    def read(self, windows: Sequence[Windows], length: int) -> Iterator[Batch]:
+        """Batches of the windows listed, in order."""
+        if self.resident:
+            return (self._gather(*pair, length) for pair in windows)
+        return self._read_ahead(windows, length)
 
     def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
         """A batch from the resident tensor."""
@@ -181,7 +231,7 @@ class View:
         signals = signals.view(len(nights), length, *signals.shape[1:])
         return Batch(signals, self._stages_at(index), nights, first)
 
-    def _read_ahead(self, pairs: list[tuple[np.ndarray, np.ndarray]], length: int):
+    def _read_ahead(self, pairs: Sequence[Windows], length: int):
         """Batches from the files, the next one being read while this one is used."""
         with ThreadPoolExecutor(1) as reader:
             coming = None
@@ -215,7 +265,7 @@ class View:
 
     def _load_all(self) -> Tensor:
         """All signals on the device, standardised."""
-        shape = (self.n_epochs, len(self.columns), round(self.fs * EPOCH_SECONDS))
+        shape = (self.n_epochs, len(self.columns), self.n_samples)
         data = torch.empty(shape, dtype=torch.float32, device=self.device)
         for number, night in enumerate(self.nights):
             part = data[self._offsets[number] : self._offsets[number + 1]]

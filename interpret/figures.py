@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,31 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     )
     axes.set_ylabel("Hz")
     return image
+
+
+def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
+    """Loss and validation agreement by pass; the best pass is marked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    passes = [row["pass"] for row in rows]
+    top.plot(passes, [row["train_loss"] for row in rows], color="#404040", marker=".")
+    top.set_ylabel("training loss")
+    top.set_title(title, loc="left")
+    names = ("accuracy", "macro_f1", "kappa")
+    for name, colour in zip(names, ("#3f87c4", "#e8a33d", "#c8322e"), strict=True):
+        values = [np.nan if row[f"val_{name}"] is None else row[f"val_{name}"] for row in rows]
+        bottom.plot(passes, values, color=colour, marker=".", label=name.replace("_", "-"))
+    bottom.axvline(rows[-1]["best_pass"], color="#808080", linestyle=":", label="best kappa")
+    bottom.set_ylabel("validation subjects")
+    bottom.set_xlabel("pass")
+    bottom.xaxis.get_major_locator().set_params(integer=True)
+    bottom.legend(loc="lower right", frameon=False)
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+    return figure
 
 
 def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -25,3 +26,17 @@ def build(name: str, **settings: Any) -> nn.Module:
     if name not in _BUILDERS:
         raise ValueError(f"unknown model {name!r}; there are {', '.join(names())}")
     return _BUILDERS[name](**settings)
+
+
+def build_from(checkpoint: Mapping[str, Any]) -> nn.Module:
+    """The trained model of a checkpoint (see ``utils.runs``), in evaluation mode.
+
+    Raises:
+        ValueError: an unknown model, impossible settings, or weights of other shapes.
+    """
+    try:
+        model = build(checkpoint["model"], **checkpoint["settings"])
+        model.load_state_dict(checkpoint["state"])
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise ValueError(f"its weights and settings do not fit together: {error}") from error
+    return model.eval()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from utils.stages import STAGES
+
 
 @dataclass(frozen=True)
 class AttentionMaps:
@@ -40,10 +42,14 @@ class StagingModel(nn.Module, ABC):
     def classify(self, z: Tensor) -> Tensor:
         """Encodings in sequence: (b, l, d) -> logits (b, l, 5)."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, l, m, t) -> logits (b, l, 5)."""
-        encoded = self.encode_epochs(x.flatten(0, 1))
-        return self.classify(encoded.unflatten(0, x.shape[:2]))
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """What training calls: runs of epochs (b, n, m, t) -> logits (b * windows, l, 5).
+
+        Every epoch is encoded once; all windows of l = min(n, ``num_seq``) epochs, ``stride``
+        apart, slide over the encodings. A run of exactly ``num_seq`` epochs is one window.
+        """
+        encoded = self.encode_epochs(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.classify(windows_of(encoded, self.num_seq, stride))
 
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
@@ -52,10 +58,18 @@ class StagingModel(nn.Module, ABC):
         ``batch_size`` bounds memory and does not change the result. A night shorter than a window
         is one shorter window.
         """
+        if not len(x):
+            return x.new_zeros(0, len(STAGES))
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])
-        windows = encoded.unfold(0, min(self.num_seq, len(x)), 1).transpose(1, 2)
+        windows = windows_of(encoded[None], self.num_seq)
         logits = torch.cat([self.classify(part) for part in windows.split(batch_size)])
         return average_windows(logits.softmax(dim=-1))
+
+
+def windows_of(runs: Tensor, length: int, stride: int = 1) -> Tensor:
+    """Windows of ``length`` (or the whole run, if shorter): (b, n, …) -> (b * windows, l, …)."""
+    windows = runs.unfold(1, min(length, runs.shape[1]), stride)
+    return windows.movedim(-1, 2).flatten(0, 1)
 
 
 def average_windows(probabilities: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from models.attention import AttentionBlock, FeedForward, sinusoidal_positions
-from models.base import AttentionMaps, StagingModel, average_windows
+from models.base import AttentionMaps, StagingModel, average_windows, windows_of
+from models.batch_norm import BatchNorm
 from utils.stages import STAGES
 
 N_STAGES = len(STAGES)
@@ -26,7 +27,7 @@ def _convolutions(*steps: tuple[int, int, int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for kernel, inputs, outputs in steps:
         layers += [nn.Conv1d(inputs, outputs, kernel, stride=kernel), nn.LeakyReLU(0.01)]
-    return nn.Sequential(*layers, nn.BatchNorm1d(steps[-1][2]))
+    return nn.Sequential(*layers, BatchNorm(steps[-1][2]))
 
 
 class WindowEmbedding(nn.Module):
@@ -199,11 +200,12 @@ class SequenceCMT(StagingModel):
             raise ValueError("per_position encoders need an epoch's position: call forward")
         return self.encoders[0](x)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, l, m, t) -> logits (b, l, 5)."""
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """(b, n, m, t) -> logits (b * windows, l, 5); see the base class."""
         if self.shared:
-            return super().forward(x)
-        pairs = zip(self.encoders, x.unbind(dim=1), strict=False)
+            return super().forward(x, stride)
+        windows = windows_of(x, self.num_seq, stride)
+        pairs = zip(self.encoders, windows.unbind(dim=1), strict=False)
         return self.classify(torch.stack([encoder(epoch) for encoder, epoch in pairs], dim=1))
 
     def classify(self, z: Tensor) -> Tensor:
@@ -218,7 +220,7 @@ class SequenceCMT(StagingModel):
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """(n, m, t) -> (n, 5). Encoder p of ``per_position`` runs over epochs p to n - l + p."""
-        if self.shared:
+        if self.shared or not len(x):
             return super().stage_night(x, batch_size)
         length = min(self.num_seq, len(x))
         n_windows = len(x) - length + 1

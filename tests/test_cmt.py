@@ -71,7 +71,8 @@ def test_shapes(batch, length, modalities):
     for encoder in ("shared", "per_position"):
         model = made(SequenceCMT, num_seq=length, encoder=encoder, n_modalities=modalities)
         assert model(x).shape == (batch, length, 5)
-    assert made(EpochCMT, n_modalities=modalities)(x).shape == (batch, length, 5)
+    # windows of one epoch
+    assert made(EpochCMT, n_modalities=modalities)(x).shape == (batch * length, 1, 5)
 
 
 @pytest.mark.parametrize("window_size", [25, 50, 75, 150])

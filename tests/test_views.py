@@ -148,7 +148,7 @@ def test_channels_by_label_and_role(store):
 def test_one_hertz_channels_can_be_viewed_alone(store):
     for gb in (1.0, 0.0):
         view = View(store, ["SC4001E0"], channels=["EMG"], standardise="none", budget_gb=gb)
-        batch = next(view.sequences(3, batch_size=2))
+        batch = next(iter(view.sequences(3, batch_size=2)))
         wanted = store.night("SC4001E0").signals(1.0)[:3]
         np.testing.assert_array_equal(batch.signals[0], wanted)
 
@@ -162,7 +162,7 @@ def test_nights_shorter_than_a_sequence(tmp_path):
     assert view.too_short(20) == ["SC4001E0"]
     assert {int(n) for b in view.sequences(20, batch_size=8) for n in b.nights} == {1}
     with pytest.raises(UserError, match=r"no recording has 31 epochs \(longest: 30\)"):
-        next(view.sequences(31, batch_size=8))
+        view.sequences(31, batch_size=8)
 
 
 def test_windows_without_any_scored_epoch_are_left_out(tmp_path):
@@ -174,7 +174,7 @@ def test_windows_without_any_scored_epoch_are_left_out(tmp_path):
     batches = view.sequences(4, batch_size=8, scored_only=False)
     assert [int(f) for b in batches for f in b.first] == [0, 4, 8, 12, 16]
     # an unscored epoch stays inside its sequence: neighbours on disk are neighbours in time
-    batch = next(view.sequences(6, stride=4, batch_size=8))
+    batch = next(iter(view.sequences(6, stride=4, batch_size=8)))
     assert batch.stages[1].tolist() == [2, 2, 2, 2, -1, -1]
 
 

@@ -50,7 +50,8 @@ class ScriptParser(argparse.ArgumentParser):
             settings = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot read this --config file: {error}") from error
-        known = {action.dest: action for action in self._actions}
+        # the first action of a name takes values; a later one is the --no- form of a boolean
+        known = {action.dest: action for action in reversed(self._actions)}
         if not isinstance(settings, dict):
             raise UserError(f"{path}: a --config file holds one JSON object of settings")
         if unknown := sorted(set(settings) - set(known)):
@@ -95,13 +96,48 @@ def boolean(text: str) -> bool:
     raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
 
 
-def add_flag(group: Any, name: str, *, help: str, default: bool = False) -> None:
-    """Add a boolean that accepts ``--flag``, ``--flag True`` and ``--flag False``."""
+def add_flag(group: Any, *names: str, help: str, default: bool = False) -> None:
+    """Add a boolean: ``--flag``, ``--flag True``, ``--flag False`` and ``--no-flag``."""
     group.add_argument(
-        name, type=boolean, nargs="?", const=True, default=default, metavar="True|False", help=help
+        *names,
+        type=boolean,
+        nargs="?",
+        const=True,
+        default=default,
+        metavar="True|False",
+        help=help,
+    )
+    negated = [f"--no-{name.removeprefix('--')}" for name in names]
+    dest = names[0].removeprefix("--")
+    group.add_argument(
+        *negated, dest=dest, action="store_const", const=False, help=argparse.SUPPRESS
     )
 
 
-def add_list(group: Any, name: str, *, item: type = str, help: str, **options: Any) -> None:
+def add_list(group: Any, *names: str, item: type = str, help: str, **options: Any) -> None:
     """Add a list that accepts ``0 1 2``, ``0,1,2`` and ``[0,1,2]``."""
-    group.add_argument(name, action=ListAction, item=item, help=help, **options)
+    group.add_argument(*names, action=ListAction, item=item, help=help, **options)
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A number from 0."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number from 0."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value

@@ -1,0 +1,50 @@
+"""Batch norm over the batch of all processes: two GPUs train like one with twice the batch.
+
+``torch.nn.SyncBatchNorm`` does so on GPUs alone; this one runs anywhere, with shares of any size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """All-reduce forward and backward: what every process did with the sum counts."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        x = x.clone()
+        distributed.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone()
+        distributed.all_reduce(gradient)
+        return gradient
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """``nn.BatchNorm1d`` on (n, c, t) whose training statistics are those of all processes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, c, t)."""
+        alone = not (distributed.is_initialized() and distributed.get_world_size() > 1)
+        if alone or not self.training:
+            return super().forward(x)
+        wide = x.float()
+        count = wide.new_full((1,), x.shape[0] * x.shape[2])
+        sums = torch.cat((wide.sum(dim=(0, 2)), wide.square().sum(dim=(0, 2)), count))
+        total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[1], x.shape[1], 1])
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp_min(0)
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (wide * scale[:, None] + (self.bias - mean * scale)[:, None]).to(x.dtype)
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        self.num_batches_tracked.add_(1)

@@ -1,0 +1,77 @@
+"""Weighted cross-entropy over every window of a batch of runs.
+
+Pradeepkumar et al. 2024, section IV: each position of the sequence has a weighted mean of its own,
+and the positions are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from utils.stages import STAGES
+
+PUBLISHED_WEIGHTS = (1.0, 2.0, 1.0, 2.0, 2.0)  # W, N1, N2, N3, REM
+
+
+class Staging:
+    """Callable on a model and a batch of runs; unscored epochs count for nothing.
+
+    Args:
+        weights: one per stage.
+        over_positions: "sum" as published, or "mean", whose size does not grow with the sequence.
+        stride: epochs between the windows of a run.
+
+    Raises:
+        ValueError: not one weight per stage, or a negative one, or none above 0.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[float] = PUBLISHED_WEIGHTS,
+        *,
+        over_positions: str = "sum",
+        stride: int = 1,
+    ) -> None:
+        if len(weights) != len(STAGES) or min(weights) < 0 or not max(weights) > 0:
+            raise ValueError(f"weights {list(weights)}: one per stage {'/'.join(STAGES)}, >= 0")
+        self.weights = torch.tensor(weights, dtype=torch.float32)
+        self.over_positions = over_positions
+        self.stride = stride
+
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """``batch.signals`` (b, n, c, t), ``batch.stages`` (b, n) -> loss, logs.
+
+        Logs are sums over the batch: ``right`` and ``scored`` epochs, once per window.
+        """
+        logits = model(batch.signals, self.stride)
+        stages = batch.stages.unfold(1, logits.shape[1], self.stride).flatten(0, 1)
+        loss = self.loss(logits, stages)
+        with torch.no_grad():
+            right = (logits.argmax(dim=-1) == stages).sum()
+        return loss, {"right": right, "scored": (stages >= 0).sum()}
+
+    def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
+        """Logits (b, l, 5), stages (b, l) -> scalar.
+
+        Each position is normalised by its own sum of weights, over all processes: the average of
+        their gradients, which is what DDP makes, is then the gradient of one large batch.
+        """
+        weights = self.weights.to(logits.device)
+        scored = stages >= 0
+        weight = torch.where(scored, weights[stages.clamp_min(0)], 0.0)
+        entropy = nn.functional.cross_entropy(
+            logits.float().transpose(1, 2), stages.clamp_min(0), reduction="none"
+        )
+        total = weight.sum(dim=0)
+        processes = 1
+        if distributed.is_initialized():
+            processes = distributed.get_world_size()
+            distributed.all_reduce(total)
+        # a position nobody scored has no weight and adds nothing
+        by_position = (entropy * weight).sum(dim=0) / torch.where(total > 0, total, 1.0)
+        summed = by_position.sum() if self.over_positions == "sum" else by_position.mean()
+        return processes * summed

@@ -1,0 +1,65 @@
+"""Where metrics go beside ``metrics.jsonl``: TensorBoard, W&B or Neptune."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+NAMES = ("tensorboard", "csv", "wandb", "neptune")
+Log = Callable[[Mapping[str, float], int], None]
+
+
+def open_logger(name: str, folder: Path, settings: Mapping[str, Any], project: str) -> Log:
+    """A function of (figures, pass); ``csv`` adds nothing to the files that are always written.
+
+    W&B and Neptune take their tokens from their own environment variables, never from a flag.
+
+    Raises:
+        UserError: the library asked for is not installed.
+    """
+    makers = {"tensorboard": _tensorboard, "wandb": _wandb, "neptune": _neptune}
+    if name not in makers:
+        return lambda figures, step: None
+    try:
+        return makers[name](folder, settings, project)
+    except ImportError as error:
+        raise UserError(
+            f"--logger {name}: not installed; pip install {name}, or choose --logger tensorboard"
+        ) from error
+
+
+def _tensorboard(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
+    from lightning_fabric.loggers import TensorBoardLogger
+
+    logger = TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
+
+    def log(figures: Mapping[str, float], step: int) -> None:
+        logger.log_metrics(dict(figures), step)
+        logger.save()
+
+    return log
+
+
+def _wandb(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
+    import wandb
+
+    run = wandb.init(
+        project=project, name=folder.name, dir=str(folder), config=dict(settings), resume="allow"
+    )
+    return lambda figures, step: run.log(dict(figures), step=step)
+
+
+def _neptune(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
+    import neptune
+
+    run = neptune.init_run(project=project, name=folder.name)
+    run["settings"] = {name: str(value) for name, value in settings.items()}
+
+    def log(figures: Mapping[str, float], step: int) -> None:
+        for name, value in figures.items():
+            run[name].append(value, step=step)
+
+    return log
