@@ -58,8 +58,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_objective(parser.add_argument_group("windows and loss"))
     flags.add_optimiser(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
-    if preset := parser.parse_known_args(argv)[0].preset:
-        parser.set_defaults(**PRESETS[preset])
+    args, _ = parser.parse_known_args(argv)
+    parser.set_defaults(**PRESETS.get(args.preset, {}))
     args = parser.parse(argv)
     flags.check_shared(args)
     if len(args.weights) != 5 or min(args.weights) < 0 or not max(args.weights) > 0:

@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.verify:
         check_against(args.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(args, sorted({pair.subject for pair in pairs}))
-    settings = settings_of(args)
+    settings = settings_of(args, pairs)
     with on_cluster(args.dask):
         store = build_store(
             args.save_path,
@@ -150,13 +150,14 @@ def main(argv: list[str] | None = None) -> None:
     draw(store, args.figures)
 
 
-def settings_of(args: argparse.Namespace) -> Settings:
-    """The part of the command line that decides what the store holds."""
+def settings_of(args: argparse.Namespace, pairs: list[sleepedf.Pair]) -> Settings:
+    """What decides the store's content; a cohort with truth files beside it is called synthetic."""
     protocol = "keep_all" if args.keep_all else args.protocol
     band = args.bandpass or (CMT_BAND if protocol == "cmt" else None)
     cohorts = {"cassette": f"sleepedf-{args.version}", "telemetry": "sleepedf-telemetry"}
+    synthetic = any(pair.psg.with_name(f"{pair.id}_truth.json").exists() for pair in pairs)
     return Settings(
-        cohort=cohorts.get(args.study, "sleepedf-both"),
+        cohort="synthetic-" * synthetic + cohorts.get(args.study, "sleepedf-both"),
         protocol=protocol,
         channels=tuple(args.channels),
         bandpass=tuple(band) if band else None,

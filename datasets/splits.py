@@ -44,30 +44,41 @@ def _default(present: list[str]) -> str:
     return next((name for name in PREFERRED if name in present), present[0])
 
 
-def held_out_folds(table: FoldTable, train: Sequence[int], held_out: Sequence[int] | None):
+def held_out_folds(
+    table: FoldTable, train: Sequence[int], held_out: Sequence[int] | None
+) -> list[int]:
     """The folds to report, checked against those to train on; default: all others.
 
     Raises:
-        UserError: a fold named twice, in both lists, or not in the table; nothing to train on.
+        UserError: a fold named twice, in both lists, or not in the table; an empty list.
     """
-    n_folds = len(table.folds)
     if held_out is None:
-        held_out = [k for k in range(n_folds) if k not in train]
-    for name, chosen in (("train", train), ("held-out", held_out)):
-        if wrong := [k for k in chosen if not 0 <= k < n_folds]:
-            raise UserError(
-                f"folds {table.name}: no fold {', '.join(map(str, wrong))} for the {name} list; "
-                f"there are 0 to {n_folds - 1}"
-            )
-        if len(set(chosen)) < len(chosen):
-            raise UserError(f"folds {table.name}: the {name} list {list(chosen)} repeats a fold")
-        if not chosen:
-            raise UserError(f"folds {table.name}: the {name} list is empty")
+        held_out = [k for k in range(len(table.folds)) if k not in train]
+    check_folds(table, train, "training")
+    check_folds(table, held_out, "held-out")
     if both := sorted(set(train) & set(held_out)):
         raise UserError(
             f"folds {table.name}: fold {', '.join(map(str, both))} is both trained on and held out"
         )
     return list(held_out)
+
+
+def check_folds(table: FoldTable, chosen: Sequence[int], role: str) -> None:
+    """Refuse a list of folds that is empty, repeats one or names one the table lacks.
+
+    Raises:
+        UserError: saying which.
+    """
+    n_folds = len(table.folds)
+    if wrong := [k for k in chosen if not 0 <= k < n_folds]:
+        raise UserError(
+            f"folds {table.name}: no fold {', '.join(map(str, wrong))} for the {role} list; there "
+            f"are 0 to {n_folds - 1}"
+        )
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"folds {table.name}: the {role} list {list(chosen)} repeats a fold")
+    if not chosen:
+        raise UserError(f"folds {table.name}: the {role} list is empty")
 
 
 def split(

@@ -65,6 +65,92 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: str) -> Figure:
+    """Expert over model hypnogram, their disagreements, and the hypnodensity, on one time axis.
+
+    ``probabilities`` (n, 5), ``expert`` (n,) codes; disagreement is marked on scored epochs only.
+    """
+    from matplotlib.figure import Figure
+
+    model = probabilities.argmax(axis=1)
+    edges, unit = _time_axis(len(expert))
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    top, middle, marks, bottom = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 0.12, 1))
+    for axes, stages, name in ((top, expert, "expert"), (middle, model, "model")):
+        draw_hypnogram(axes, stages)
+        axes.set_ylabel(name)
+    top.set_title(title, loc="left")
+    wrong = (model != expert) & (expert != UNSCORED)
+    marks.vlines(edges[:-1][wrong], 0, 1, color="#202020", linewidth=0.8)
+    marks.set(ylim=(0, 1), yticks=[])
+    marks.set_ylabel("differ", rotation=0, ha="right", va="center")
+    draw_hypnodensity(bottom, probabilities)
+    bottom.set_xlabel(f"{unit} since the first kept epoch")
+    return figure
+
+
+def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:
+    """Stacked probabilities (n, 5), N3 at the bottom to W on top."""
+    edges, _ = _time_axis(len(probabilities))
+    base = np.zeros(len(probabilities))
+    for name in reversed(PLOT_ORDER):
+        level = base + probabilities[:, STAGES.index(name)]
+        axes.stairs(level, edges, baseline=base, fill=True, color=COLOURS[name], label=name)
+        base = level
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("probability")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
+    )
+
+
+def draw_confusion(counts: np.ndarray, *, title: str) -> Figure:
+    """Rows: expert, columns: model; per cent of the row large, epochs small."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.5, 5.8), layout="constrained")
+    axes = figure.subplots()
+    totals = counts.sum(axis=1, keepdims=True)
+    share = np.divide(100 * counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(*counts.shape):
+        colour = "white" if share[row, column] > 55 else "black"
+        shown = f"{share[row, column]:.0f}" if totals[row] else "–"
+        axes.text(column, row - 0.08, shown, ha="center", va="center", color=colour, fontsize=15)
+        axes.text(
+            column, row + 0.27, f"{counts[row, column]:,}", ha="center", va="center", color=colour,
+            fontsize=8,
+        )  # fmt: skip
+    axes.set_xticks(range(len(STAGES)), STAGES)
+    axes.set_yticks(range(len(STAGES)), STAGES)
+    axes.set_xlabel("model")
+    axes.set_ylabel("expert")
+    axes.set_title(title, loc="left", fontsize=10)
+    figure.colorbar(image, ax=axes, label="% of the expert's epochs", shrink=0.85)
+    return figure
+
+
+def draw_reliability(bins: np.ndarray, *, title: str) -> Figure:
+    """Accuracy against confidence over bins (n, 3) of epochs, mean confidence and accuracy."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    edges = np.linspace(0, 1, len(bins) + 1)
+    top.plot([0, 1], [0, 1], color="#808080", linestyle=":", label="perfectly calibrated")
+    used = bins[:, 0] > 0
+    top.plot(bins[used, 1], bins[used, 2], color="#c8322e", marker="o", label="model")
+    top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right")
+    top.set_title(title, loc="left", fontsize=10)
+    top.legend(loc="upper left", frameon=False)
+    bottom.stairs(bins[:, 0], edges, fill=True, color="#3f87c4")
+    bottom.set(xlabel="probability of the predicted stage", ylabel="epochs")
+    for axes in (top, bottom):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     """Welch spectrum of every epoch as a column; colours span its 2nd to 98th percentile."""
     epochs = np.asarray(epochs, dtype=np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,33 @@ import torch
 from torch import Tensor
 
 from utils.metrics import confusion
+
+
+@dataclass(frozen=True)
+class StagedNight:
+    """A recording as a model staged it, beside the expert.
+
+    ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
+    ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
+    source's first second in ISO 8601, if known.
+    """
+
+    recording: str
+    subject: str
+    probabilities: np.ndarray
+    expert: np.ndarray
+    first_epoch: int = 0
+    start: str | None = None
+
+    @property
+    def stages(self) -> np.ndarray:
+        """The most probable stage of every epoch, int8 (n,)."""
+        return self.probabilities.argmax(axis=1).astype(np.int8)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Confusion counts (5, 5) of the scored epochs."""
+        return confusion(self.expert, self.stages)
 
 
 def stage_nights(
@@ -22,7 +50,7 @@ def stage_nights(
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Recordings (id, signals (n, c, t), stages (n,)) -> (id, probabilities (n, 5), stages).
 
-    ``model`` has ``stage_night`` and stays in evaluation mode; ``batch_size`` bounds memory only.
+    ``model`` has ``stage_night`` and is put in evaluation mode; ``batch_size`` bounds memory only.
     """
     model.eval()
     for recording, signals, stages in nights:

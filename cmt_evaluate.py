@@ -1,0 +1,283 @@
+"""Stage held-out nights with a trained cross-modal transformer and measure the agreement.
+
+python cmt_evaluate.py                                     # the run trained last
+python cmt_evaluate.py --model_type Seq --val_data_list [4]
+python cmt_evaluate.py --model_path results/cmt_seq_fold4/checkpoints/best.pt --data_path data/other
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+import models
+from datasets import splits
+from datasets.store import Store
+from datasets.views import View
+from interpret.evaluation import write_evaluation
+from utils import flags
+from utils.arguments import ScriptParser, add_flag, add_list, count, positive
+from utils.errors import UserError, run_script
+from utils.runs import command, load_checkpoint, newest_run
+from utils.staging import StagedNight, stage_nights
+
+REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Evaluate a cross-modal transformer on nights of subjects it has never seen.",
+        "Everything lands in <run>/evaluation: metrics.json, tables, exports and pictures.",
+    )
+    add_what(parser.add_argument_group("what is evaluated"))
+    add_how(parser.add_argument_group("how"))
+    return parser.parse(argv)
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Checkpoint, store and folds."""
+    group.add_argument(
+        "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
+    )
+    group.add_argument(
+        "--data_path", type=Path, default=flags.DEMO_STORE, help="folder of the store"
+    )
+    group.add_argument(
+        "--model_type", choices=tuple(REGISTRY), help="kind of the run (default: trained last)"
+    )
+    group.add_argument("--model_path", type=Path, help="a checkpoint, instead of a run's best")
+    add_flag(
+        group,
+        "--is_best_kappa",
+        default=True,
+        help="the checkpoint of best kappa on the validation subjects; False: of best accuracy",
+    )
+    group.add_argument("--folds", help="fold table (default: the one trained with)")
+    add_list(
+        group,
+        "--val_data_list",
+        "--test_data_list",
+        item=int,
+        help="folds to report (default: those training held out)",
+    )
+    add_list(
+        group,
+        "--train_data_list",
+        item=int,
+        help="refuse a checkpoint that was not trained on exactly these folds",
+    )
+    add_list(
+        group,
+        "--channels",
+        help="labels or roles that stand in for the checkpoint's, in its order, for other stores",
+    )
+
+
+def add_how(group: argparse._ArgumentGroup) -> None:
+    """What changes speed and pictures, never the figures."""
+    group.add_argument(
+        "--num_seq", type=positive, help="refuse a checkpoint of another sequence length"
+    )
+    group.add_argument(
+        "--batch_size", type=positive, default=256, help="epochs at a time; the result is the same"
+    )
+    group.add_argument("--pictures", type=count, default=20, help="recordings to draw")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Load, stage, score, write."""
+    args = parse_args(argv)
+    path = find_checkpoint(args)
+    checkpoint = load_checkpoint(path)
+    check_kind(args, path, checkpoint)
+    model = load_model(path, checkpoint)
+    store = Store(args.data_path)
+    held_out, subjects = choose_subjects(args, store, checkpoint["trained"])
+    device = pick_device(args.device)
+    view = open_view(args, store, checkpoint, subjects, device)
+    about = describe(path, checkpoint, store, held_out)
+    print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
+    nights = list(stage(model.to(device), view, args.batch_size))
+    folder = path.parents[1] / "evaluation"
+    result = write_evaluation(folder, nights, about, pictures=args.pictures)
+    report(result, folder)
+
+
+def find_checkpoint(args: argparse.Namespace) -> Path:
+    """The file named, or the best of the run trained last; another of its files if that is gone."""
+    if args.model_path:
+        return args.model_path
+    kind = args.model_type.lower() if args.model_type else "*"
+    folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
+    run = newest_run(args.project_path, f"cmt_{kind}_fold{folds}")
+    wanted = ["best", "best_accuracy"] if args.is_best_kappa else ["best_accuracy", "best"]
+    for name in [*wanted, "last"]:
+        path = run / "checkpoints" / f"{name}.pt"
+        if path.exists():
+            if name != wanted[0]:
+                print(f"{run}: no {wanted[0]}.pt, taking {name}.pt")
+            return path
+    raise UserError(f"{run}: no checkpoint yet; let cmt_training.py finish a pass")
+
+
+def check_kind(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint that is not what the flags say."""
+    kinds = {name: kind for kind, name in REGISTRY.items()}
+    if checkpoint["model"] not in kinds or "trained" not in checkpoint:
+        raise UserError(f"{path}: a {checkpoint['model']} checkpoint, not of cmt_training.py")
+    if args.model_type and REGISTRY[args.model_type] != checkpoint["model"]:
+        raise UserError(
+            f"{path}: --model_type {args.model_type}, but it holds a {kinds[checkpoint['model']]}"
+        )
+    length = checkpoint["settings"].get("num_seq", 1)
+    if args.num_seq not in (None, length):
+        raise UserError(f"{path}: --num_seq {args.num_seq}, but it was trained with {length}")
+    trained = checkpoint["trained"]["train_folds"]
+    if args.train_data_list is not None and sorted(args.train_data_list) != sorted(trained):
+        raise UserError(f"{path}: trained on folds {trained}, not on {args.train_data_list}")
+
+
+def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:
+    """The trained model."""
+    try:
+        return models.build_from(checkpoint)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def choose_subjects(
+    args: argparse.Namespace, store: Store, trained: dict[str, Any]
+) -> tuple[list[int], list[str]]:
+    """Folds and subjects to report: in the cohort trained on, none that training has seen."""
+    table = splits.find_table(store, args.folds or trained["folds"])
+    wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
+    splits.check_folds(table, wanted, "held-out")
+    subjects = sorted(s for k in wanted for s in table.folds[k].test)
+    seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
+    if store.cohort == trained["cohort"] and (both := sorted(seen & set(subjects))):
+        raise UserError(
+            f"folds {wanted}: training has seen {', '.join(both[:5])}"
+            f"{' …' if len(both) > 5 else ''}; report folds {trained['held_out_folds']}"
+        )
+    return list(wanted), subjects
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one."""
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.empty(0, device=device if name == "auto" else name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
+
+
+def open_view(
+    args: argparse.Namespace,
+    store: Store,
+    checkpoint: dict[str, Any],
+    subjects: list[str],
+    device: torch.device,
+) -> View:
+    """The nights, in the channels and at the rate the checkpoint reads."""
+    labels = [label for label, _ in checkpoint["channels"]]
+    channels = args.channels or labels
+    if len(channels) != len(labels):
+        raise UserError(f"--channels: the checkpoint reads {len(labels)}: {', '.join(labels)}")
+    view = View(
+        store,
+        store.of_subjects(subjects),
+        channels=channels,
+        standardise=checkpoint["standardise"],
+        device=device,
+        budget_gb=0,
+    )
+    if view.fs != checkpoint["fs"]:
+        raise UserError(
+            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint['fs']:g} Hz; prepare "
+            f"the store with --resample {checkpoint['fs']:g}"
+        )
+    return view
+
+
+def describe(
+    path: Path, checkpoint: dict[str, Any], store: Store, held_out: list[int]
+) -> dict[str, Any]:
+    """What was measured on what; the headline goes onto every picture."""
+    trained = checkpoint["trained"]
+    headline = (
+        f"{store.cohort}, protocol {store.settings['protocol']}, {trained['folds']} "
+        f"fold {', '.join(map(str, held_out))}"
+    )
+    if trained["select_on"] == "test":
+        headline += ", SELECTED ON THE TEST FOLD"
+    return {
+        "headline": headline,
+        "command": command(),
+        "checkpoint": path.name,
+        "pass": checkpoint.get("pass"),
+        "model": checkpoint["model"],
+        "settings": checkpoint["settings"],
+        "channels": checkpoint["channels"],
+        "cohort": store.cohort,
+        "protocol": store.settings["protocol"],
+        "folds": trained["folds"],
+        "held_out_folds": held_out,
+        "select_on": trained["select_on"],
+        "trained": {key: trained[key] for key in ("command", "cohort", "train_folds", "subjects")},
+    }
+
+
+def stage(model: torch.nn.Module, view: View, batch_size: int) -> Iterator[StagedNight]:
+    """Each night whole, with what its exports need."""
+    by_id = {night.id: night for night in view.nights}
+    bar = tqdm(view.whole_nights(), desc="staging", total=len(by_id), unit="night", disable=None)
+    for recording, probabilities, expert in stage_nights(model, bar, batch_size=batch_size):
+        night = by_id[recording]
+        yield StagedNight(
+            recording,
+            night.subject,
+            probabilities.cpu().numpy(),
+            expert.cpu().numpy(),
+            night.first_epoch,
+            night.start,
+        )
+
+
+def report(result: dict[str, Any], folder: Path) -> None:
+    """Figures with their intervals, per stage, and where everything is."""
+    print(f"{result['epochs']:,} scored epochs of {result['subjects']} subjects")
+    for name, figure in result["pooled"].items():
+        print(f"  {name.replace('_', ' '):<18}{shown(figure)}")
+    columns = ("precision", "recall", "specificity", "f1")
+    print(f"  {'stage':<8}" + "".join(f"{name:>12}" for name in columns) + f"{'support':>10}")
+    for stage_name, row in result["per_stage"].items():
+        values = "".join(f"{cell(row[name]['value']):>12}" for name in columns)
+        print(f"  {stage_name:<8}{values}{row['support']:>10,}")
+    error = result["calibration"]["expected_calibration_error"]
+    print(f"  expected calibration error {cell(error)}")
+    if result["absent"]:
+        print(f"  neither expert nor model gives {', '.join(result['absent'])}: left out of means")
+    print(f"written: {folder}   pictures: {folder / 'nights'}")
+
+
+def shown(figure: dict[str, float | None]) -> str:
+    """Value and interval."""
+    if figure["low"] is None:
+        return f"{cell(figure['value'])}  (no interval: fewer than two subjects)"
+    return f"{cell(figure['value'])}  [{cell(figure['low'])}, {cell(figure['high'])}]"
+
+
+def cell(value: float | None) -> str:
+    """Three digits, or a dash where undefined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

@@ -1,0 +1,45 @@
+"""Sleep statistics of a hypnogram, by YASA, with their definitions."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utils.stages import STAGES, UNSCORED
+
+# name: YASA's name, unit and definition
+STATISTICS = {
+    "TIB": ("TIB", "min", "time in bed: all kept epochs, unscored ones included"),
+    "TST": ("TST", "min", "total sleep time: N1 + N2 + N3 + REM"),
+    "SE": ("SE", "%", "sleep efficiency: TST of TIB"),
+    "SOL": ("SOL", "min", "sleep onset latency: first kept epoch to first epoch of sleep"),
+    "WASO": ("WASO", "min", "wake after sleep onset, up to the last epoch of sleep"),
+    "REM_latency": ("Lat_REM", "min", "first epoch of sleep to first epoch of REM"),
+    "W": ("WAKE", "min", "minutes of W"),
+    "N1": ("N1", "min", "minutes of N1"),
+    "N2": ("N2", "min", "minutes of N2"),
+    "N3": ("N3", "min", "minutes of N3"),
+    "REM": ("REM", "min", "minutes of REM"),
+    "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings an hour of TST"),
+}
+_YASA_STAGES = np.array([*(name.replace("W", "WAKE") for name in STAGES), "UNS"])
+
+
+def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
+    """Statistics of codes (n,), named as in :data:`STATISTICS`; NaN where undefined.
+
+    They depend on how much Wake the protocol keeps around the night: TIB, SE and SOL above all.
+    """
+    if not len(stages):
+        return dict.fromkeys(STATISTICS, float("nan"))
+    import yasa
+
+    values = yasa.Hypnogram(_YASA_STAGES[stages].tolist(), freq="30s").sleep_statistics()
+    found = {name: float(values[theirs]) for name, (theirs, *_) in STATISTICS.items()}
+    return found | {"REM_latency": found["REM_latency"] - found["SOL"]}
+
+
+def compare(expert: np.ndarray, model: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Statistic -> (expert, model, model - expert), both over the epochs the expert scored."""
+    masked = np.where(expert == UNSCORED, UNSCORED, model)
+    theirs, ours = sleep_statistics(expert), sleep_statistics(masked)
+    return {name: (theirs[name], ours[name], ours[name] - theirs[name]) for name in STATISTICS}
