@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> None:
     about = describe(path, checkpoint, store, held_out)
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     nights = list(stage(model.to(device), view, args.batch_size))
-    folder = path.parents[1] / "evaluation"
+    folder = folder_for(path, store, checkpoint["trained"])
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
 
@@ -248,6 +248,14 @@ def stage(model: torch.nn.Module, view: View, batch_size: int) -> Iterator[Stage
             night.first_epoch,
             night.start,
         )
+
+
+def folder_for(path: Path, store: Store, trained: dict[str, Any]) -> Path:
+    """``evaluation`` beside the checkpoints; named after a store that is not the one trained on."""
+    path = path.resolve()
+    run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
+    same = splits.fingerprint(store) == trained["store"]
+    return run / ("evaluation" if same else f"evaluation_{store.path.resolve().name}")
 
 
 def report(result: dict[str, Any], folder: Path) -> None:

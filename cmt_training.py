@@ -22,7 +22,7 @@ from objectives.staging import PUBLISHED_WEIGHTS, Staging
 from utils import flags, metrics
 from utils.arguments import ScriptParser, add_list, not_negative, positive
 from utils.errors import UserError, run_script
-from utils.files import sha256, written_whole
+from utils.files import written_whole
 from utils.loggers import open_logger
 from utils.progress import Learner, Outputs
 from utils.runs import Run, command, load_checkpoint
@@ -247,7 +247,7 @@ def facts_of(
         "command": command(),
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
-        "store": [sha256(store.path / name) for name in ("dataset.json", "recordings.csv")],
+        "store": splits.fingerprint(store),
         "folds": table,
         "train_folds": list(args.train_data_list),
         "held_out_folds": held_out,

@@ -11,6 +11,7 @@ from datasets import folds
 from datasets.folds import FoldTable
 from datasets.store import Store
 from utils.errors import UserError
+from utils.files import sha256
 
 PREFERRED = ("cmt5", "kfold-5-0")
 
@@ -106,6 +107,11 @@ def split(
         n = min(max(1, round(share * len(pool))), len(pool) - 1)
         validation = set(np.random.default_rng(seed).choice(pool, n, replace=False).tolist())
     return Split([s for s in pool if s not in validation], sorted(validation), reported)
+
+
+def fingerprint(store: Store) -> list[str]:
+    """Checksums that tell two stores apart: their description and their table of recordings."""
+    return [sha256(store.path / name) for name in ("dataset.json", "recordings.csv")]
 
 
 def sizes(store: Store, subjects: Sequence[str]) -> str:

@@ -58,7 +58,7 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
             label="unscored" if number == 0 else None,
         )
     if len(borders):
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     axes.set_yticks(range(len(PLOT_ORDER)), PLOT_ORDER)
     axes.set_ylim(len(PLOT_ORDER) - 0.5, -0.5)
     axes.set_xlim(0, edges[-1])

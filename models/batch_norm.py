@@ -26,22 +26,23 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """``nn.BatchNorm1d`` on (n, c, t) whose training statistics are those of all processes."""
+    """``nn.BatchNorm1d`` on (…, c) whose training statistics are those of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, c, t)."""
+        """(…, c) -> (…, c), normalised over all leading axes."""
+        rows = x.flatten(0, -2)
         alone = not (distributed.is_initialized() and distributed.get_world_size() > 1)
         if alone or not self.training:
-            return super().forward(x)
-        wide = x.float()
-        count = wide.new_full((1,), x.shape[0] * x.shape[2])
-        sums = torch.cat((wide.sum(dim=(0, 2)), wide.square().sum(dim=(0, 2)), count))
-        total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[1], x.shape[1], 1])
+            return super().forward(rows).view_as(x)
+        wide = rows.float()
+        count = wide.new_full((1,), len(wide))
+        sums = torch.cat((wide.sum(dim=0), wide.square().sum(dim=0), count))
+        total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[-1], x.shape[-1], 1])
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(0)
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (wide * scale[:, None] + (self.bias - mean * scale)[:, None]).to(x.dtype)
+        return (wide * scale + (self.bias - mean * scale)).view_as(x).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:

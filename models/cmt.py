@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor, nn
 
 from models.attention import AttentionBlock, FeedForward, sinusoidal_positions
@@ -22,11 +22,22 @@ N_STAGES = len(STAGES)
 _UNIT = 25  # window sizes are multiples of the finest branch's 5 x 5 samples
 
 
+class _Patches(nn.Linear):
+    """A convolution whose stride is its kernel, as one matrix product: (n, t, c) -> (n, t / k, o)."""
+
+    def __init__(self, kernel: int, inputs: int, outputs: int) -> None:
+        super().__init__(kernel * inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each ``kernel`` rows of ``x`` side by side become one row."""
+        return super().forward(x.reshape(len(x), -1, self.in_features))
+
+
 def _convolutions(*steps: tuple[int, int, int]) -> nn.Sequential:
     """Convolutions (kernel = stride, in, out), each with LeakyReLU; batch norm after the last."""
     layers: list[nn.Module] = []
-    for kernel, inputs, outputs in steps:
-        layers += [nn.Conv1d(inputs, outputs, kernel, stride=kernel), nn.LeakyReLU(0.01)]
+    for step in steps:
+        layers += [_Patches(*step), nn.LeakyReLU(0.01, inplace=True)]
     return nn.Sequential(*layers, BatchNorm(steps[-1][2]))
 
 
@@ -52,9 +63,9 @@ class WindowEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, t) -> (n, 1 + windows, d), CLS first."""
-        scales = torch.cat([branch(x[:, None]) for branch in self.branches], dim=1)
-        tokens = rearrange(self.fuse(scales), "n d w -> n w d")
-        tokens = torch.cat((repeat(self.cls, "1 1 d -> n 1 d", n=len(x)), tokens), dim=1)
+        scales = torch.cat([branch(x[..., None]) for branch in self.branches], dim=2)
+        cls = repeat(self.cls, "1 1 d -> n 1 d", n=len(x))
+        tokens = torch.cat((cls, self.fuse(scales)), dim=1)
         return self.dropout(tokens + self.positions)
 
 
