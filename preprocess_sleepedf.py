@@ -151,11 +151,11 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def settings_of(args: argparse.Namespace, pairs: list[sleepedf.Pair]) -> Settings:
-    """What decides the store's content; a cohort with truth files beside it is called synthetic."""
+    """What decides the store's content; a cohort of generated nights is called synthetic."""
     protocol = "keep_all" if args.keep_all else args.protocol
     band = args.bandpass or (CMT_BAND if protocol == "cmt" else None)
     cohorts = {"cassette": f"sleepedf-{args.version}", "telemetry": "sleepedf-telemetry"}
-    synthetic = any(pair.psg.with_name(f"{pair.id}_truth.json").exists() for pair in pairs)
+    synthetic = any(sleepedf.is_synthetic(pair) for pair in pairs)
     return Settings(
         cohort="synthetic-" * synthetic + cohorts.get(args.study, "sleepedf-both"),
         protocol=protocol,

@@ -64,6 +64,13 @@ class Pair:
         return (self.psg, self.hypnogram)
 
 
+def is_synthetic(pair: Pair) -> bool:
+    """Whether the header names a generator as the recording's equipment (EDF+)."""
+    with pair.psg.open("rb") as file:
+        recording = file.read(168)[88:].split()
+    return b"synthetic" in recording
+
+
 def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette") -> list[Pair]:
     """All nights below ``raw_path``, by name; ``version`` 2013 keeps cassette subjects 0-19.
 

@@ -23,7 +23,7 @@ _UNIT = 25  # window sizes are multiples of the finest branch's 5 x 5 samples
 
 
 class _Patches(nn.Linear):
-    """A convolution whose stride is its kernel, as one matrix product: (n, t, c) -> (n, t / k, o)."""
+    """A convolution whose stride is its kernel, as one product: (n, t, c) -> (n, t / k, o)."""
 
     def __init__(self, kernel: int, inputs: int, outputs: int) -> None:
         super().__init__(kernel * inputs, outputs)

@@ -9,7 +9,7 @@ from torch import nn
 import models
 from models.attention import AttentionBlock, sinusoidal_positions
 from models.base import average_windows
-from models.cmt import EpochCMT, EpochEncoder, SequenceCMT, WindowEmbedding
+from models.cmt import EpochCMT, EpochEncoder, SequenceCMT, WindowEmbedding, _Patches
 
 SMALL = {"n_samples": 300, "d_model": 32, "dim_feedforward": 64}
 
@@ -61,6 +61,15 @@ def test_parameter_counts_of_the_parts():
     assert count(AttentionBlock(128)) == 66_304
     encoder = EpochEncoder(n_modalities=2, n_samples=3000, d_model=128, window_size=50, dropout=0.1)
     assert count(encoder) == 256_128
+
+
+def test_patches_are_a_convolution_with_stride_kernel():
+    patches = _Patches(5, 3, 7)
+    convolution = nn.Conv1d(3, 7, 5, stride=5)
+    convolution.weight.data = patches.weight.view(7, 5, 3).transpose(1, 2)
+    convolution.bias.data = patches.bias
+    x = torch.randn(2, 20, 3)
+    assert torch.allclose(patches(x), convolution(x.transpose(1, 2)).transpose(1, 2), atol=1e-6)
 
 
 @pytest.mark.parametrize("modalities", [1, 2, 3])

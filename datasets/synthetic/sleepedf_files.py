@@ -131,7 +131,7 @@ def _write_psg(path: Path, night: Night, start: tuple[date, time], record_second
     ]
     edf = edfio.Edf(
         signals,
-        recording=edfio.Recording(startdate=start[0]),
+        recording=edfio.Recording(startdate=start[0], equipment_code="synthetic"),
         starttime=start[1],
         data_record_duration=record_seconds,
     )
