@@ -10,6 +10,7 @@ import json
 import pickle
 import platform
 import sys
+import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -137,6 +138,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train first, or name one by --model_path")
+    if not zipfile.is_zipfile(path):  # older pickles and cut files never reach the unpickler
+        raise UserError(f"{path}: damaged, or no checkpoint of this project")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -144,7 +147,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: refused: it is not a file of plain tensors, and loading it could run code; "
             "only checkpoints written by this project are read"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
     if not isinstance(checkpoint, dict) or not set(KEYS) <= checkpoint.keys():
         raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
