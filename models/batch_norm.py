@@ -34,7 +34,7 @@ class BatchNorm(nn.BatchNorm1d):
         alone = not (distributed.is_initialized() and distributed.get_world_size() > 1)
         if alone or not self.training:
             return super().forward(rows).view_as(x)
-        wide = rows.float()
+        wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
         count = wide.new_full((1,), len(wide))
         sums = torch.cat((wide.sum(dim=0), wide.square().sum(dim=0), count))
         total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[-1], x.shape[-1], 1])
