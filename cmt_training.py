@@ -147,6 +147,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     fabric = flags.start_fabric(args)
     train, validation = views_of(args, store, split, fabric.device)
+    shape = shape_of(args, train)
     net = build(args, train)
     run = Run(args.project_path / run_name(args.model_type, held_out))
     facts = facts_of(args, store, table.name, held_out, split)
@@ -158,7 +159,6 @@ def main(argv: list[str] | None = None) -> None:
         announce(args, store, split, net, run)
     fabric.barrier()
     learner = prepare(args, fabric, net)
-    shape = shape_of(args, train)
 
     def batches(number: int):
         length, stride, runs = shape
@@ -307,7 +307,9 @@ def shape_of(args: argparse.Namespace, train: View) -> tuple[int, int, int]:
         windows = (args.chunk_epochs - length) // args.train_stride + 1
     if windows < 1:
         raise UserError(f"--chunk_epochs {args.chunk_epochs} holds no window of {length} epochs")
-    shortest = min((n for n in train.lengths if n >= length), default=length)
+    if train.lengths.max() < length:
+        raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
+    shortest = min(n for n in train.lengths if n >= length)
     windows = min(windows, (shortest - length) // args.train_stride + 1)
     windows = max(w for w in range(1, windows + 1) if args.batch_size % w == 0)
     if short := train.too_short(length):
