@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# what make demo generates, such as: make demo DEMO="--subjects 3 --hours 1"
-DEMO ?=
+# what make demo generates and how long it trains, such as: make demo DEMO="--subjects 5 --hours 1"
+DEMO ?= --subjects 10
+TRAIN ?= --n_epochs 5
 
 .PHONY: setup demo test test-slow lint format bench clean
 
@@ -18,7 +19,9 @@ $(READY): requirements.txt requirements-dev.txt
 demo: setup
 	$(BIN)/python generate_demo_data.py $(DEMO)
 	$(BIN)/python preprocess_sleepedf.py
-	@echo "look at data/demo/store/figures, then at README.md for what comes next"
+	$(BIN)/python cmt_training.py --model_type Seq $(TRAIN)
+	$(BIN)/python cmt_evaluate.py --model_type Seq
+	@echo "look at results/cmt_seq_fold4/evaluation, then at README.md for what comes next"
 
 lint: setup
 	$(BIN)/ruff check .
@@ -38,6 +41,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.generating
 	$(BIN)/python -m benchmarks.preparing
 	$(BIN)/python -m benchmarks.reading
+	$(BIN)/python -m benchmarks.cmt
+	$(BIN)/python -m benchmarks.training
 
 clean:
 	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

@@ -252,7 +252,6 @@ def stage(model: torch.nn.Module, view: View, batch_size: int) -> Iterator[Stage
 
 def folder_for(path: Path, store: Store, trained: dict[str, Any]) -> Path:
     """``evaluation`` beside the checkpoints; named after a store that is not the one trained on."""
-    path = path.resolve()
     run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     same = splits.fingerprint(store) == trained["store"]
     return run / ("evaluation" if same else f"evaluation_{store.path.resolve().name}")

@@ -145,12 +145,13 @@ def main(argv: list[str] | None = None) -> None:
     split = splits.split(
         table, args.train_data_list, held_out, share=args.val_share, seed=args.seed
     )
+    args.folds, args.val_data_list = table.name, held_out  # what was asked for, spelled out
     fabric = flags.start_fabric(args)
     train, validation = views_of(args, store, split, fabric.device)
-    shape = shape_of(args, train)
+    shape = shape_of(args, train, fabric.world_size)
     net = build(args, train)
     run = Run(args.project_path / run_name(args.model_type, held_out))
-    facts = facts_of(args, store, table.name, held_out, split)
+    facts = facts_of(args, store, split)
     outputs = Outputs(run, lambda figures, step: None, description_of(args, train, facts))
     if fabric.is_global_zero:
         settings = {k: plain(v) for k, v in vars(args).items() if k not in NOT_SETTINGS}
@@ -239,18 +240,16 @@ def run_name(model_type: str, held_out: list[int]) -> str:
     return f"cmt_{model_type.lower()}_fold{'-'.join(map(str, held_out))}"
 
 
-def facts_of(
-    args: argparse.Namespace, store: Store, table: str, held_out: list[int], split: Split
-) -> dict[str, object]:
+def facts_of(args: argparse.Namespace, store: Store, split: Split) -> dict[str, object]:
     """What decides or explains the result beside the flags."""
     return {
         "command": command(),
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
         "store": splits.fingerprint(store),
-        "folds": table,
-        "train_folds": list(args.train_data_list),
-        "held_out_folds": held_out,
+        "folds": args.folds,
+        "train_folds": args.train_data_list,
+        "held_out_folds": args.val_data_list,
         "subjects": {
             "train": split.train, "validation": split.validation, "held_out": split.held_out
         },
@@ -298,8 +297,10 @@ def prepare(args: argparse.Namespace, fabric, net: torch.nn.Module) -> Learner:
     return Learner(net, model, optimizer, schedule, objective)
 
 
-def shape_of(args: argparse.Namespace, train: View) -> tuple[int, int, int]:
+def shape_of(args: argparse.Namespace, train: View, processes: int) -> tuple[int, int, int]:
     """Epochs of a run, epochs between runs, and runs of a step (--batch_size windows in all)."""
+    if args.batch_size < processes:
+        raise UserError(f"--batch_size {args.batch_size} is too small for {processes} processes")
     length = args.num_seq if args.model_type == "Seq" else 1
     once = args.model_type == "Seq" and args.encoder == "shared"
     windows = WINDOWS_A_RUN if once else 1
@@ -310,7 +311,8 @@ def shape_of(args: argparse.Namespace, train: View) -> tuple[int, int, int]:
     if train.lengths.max() < length:
         raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
     shortest = min(n for n in train.lengths if n >= length)
-    windows = min(windows, (shortest - length) // args.train_stride + 1)
+    most = min((shortest - length) // args.train_stride + 1, args.batch_size // processes)
+    windows = min(windows, most)
     windows = max(w for w in range(1, windows + 1) if args.batch_size % w == 0)
     if short := train.too_short(length):
         print(f"left out, shorter than {length} epochs: {', '.join(short)}")

@@ -26,12 +26,12 @@ CHANNELS = (
 )
 
 
-def make_store(path: Path) -> Store:
-    """A store of random nights, 1.4 GB; one is drawn, the others are copies."""
+def make_store(path: Path, n_nights: int = N_NIGHTS, n_epochs: int = N_EPOCHS) -> Store:
+    """A store of random nights, 1.4 GB by default; one is drawn, the others are copies."""
     settings = Settings("benchmark", "keep_all", ("EEG", "EOG"))
     rng = np.random.default_rng(0)
-    signals = rng.standard_normal((N_EPOCHS, 2, FS * 30), dtype=np.float32)
-    stages = rng.integers(0, 5, N_EPOCHS).astype(np.int8)
+    signals = rng.standard_normal((n_epochs, 2, FS * 30), dtype=np.float32)
+    stages = rng.integers(0, 5, n_epochs).astype(np.int8)
     night = Recording("N000", "S000", 1, {}, (), stages, None)
     source = path / "source.txt"
     source.write_text("none")
@@ -42,7 +42,7 @@ def make_store(path: Path) -> Store:
         [source],
     )
     first = path / "nights" / "N000"
-    for number in range(1, N_NIGHTS):
+    for number in range(1, n_nights):
         name = f"N{number:03d}"
         shutil.copytree(first, path / "nights" / name)
         facts = (first / "night.json").read_text().replace("N000", name).replace("S000", f"S{name}")

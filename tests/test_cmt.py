@@ -237,3 +237,37 @@ def test_position_codes():
     assert torch.allclose(code[0], torch.tensor([0.0, 1] * 4))
     assert torch.allclose(code[:, 0], torch.sin(torch.arange(4.0)))
     assert torch.allclose(code[:, 7], torch.cos(torch.arange(4.0) / 1e4**0.75))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "solved"),
+    [
+        ("sequence_cmt", {"encoder": "shared"}, True),
+        ("sequence_cmt", {"encoder": "per_position"}, True),
+        ("sequence_cmt", {"encoder": "shared", "epoch_position": "none"}, False),
+        ("epoch_cmt", {}, False),
+    ],
+)
+def test_a_stage_that_depends_on_the_epoch_before(name, settings, solved):
+    # the label of an epoch is the pattern of the one before it: only order can tell
+    torch.manual_seed(0)
+    small = SMALL | {"dropout": 0.0} | ({"num_seq": 4} if name == "sequence_cmt" else {})
+    model = models.build(name, **small | settings).train()
+    patterns = torch.randn(5, 2, 300)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+
+    def draw(n):
+        kinds = torch.randint(0, 5, (n, 4))
+        return patterns[kinds] + 0.1 * torch.randn(n, 4, 2, 300), kinds[:, :-1]
+
+    for _ in range(120):
+        x, labels = draw(48)
+        logits = model(x).view(48, 4, 5)[:, 1:]
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    x, labels = draw(400)
+    with torch.no_grad():
+        right = (model.eval()(x).view(400, 4, 5)[:, 1:].argmax(-1) == labels).float().mean()
+    assert right > 0.95 if solved else right < 0.6

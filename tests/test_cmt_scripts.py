@@ -290,7 +290,7 @@ def test_the_run_meant_is_found(store, project, capsys, words, run_name):
     words = [part for word in words for part in word.split()]
     evaluate(store, project, *words)
     out = capsys.readouterr().out
-    assert f"written: {project.resolve() / run_name / 'evaluation'}" in out
+    assert f"written: {project / run_name / 'evaluation'}" in out
     about = result_of(project / run_name)["about"]
     wanted = "best_accuracy.pt" if "--is_best_kappa" in words else "best.pt"
     assert about["checkpoint"] == wanted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -210,3 +211,66 @@ def test_batches_live_on_the_gpu(store, budget_gb):
         assert b.signals.is_cuda
         assert b.stages.is_cuda
         assert torch.allclose(a.signals, b.signals.cpu(), atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_jittered_runs_still_hold_every_window(store, seed):
+    # runs of 10 epochs, 4 apart, hold all windows of 7
+    view = View(store, list(store.recordings))
+    held = set()
+    for batch in view.sequences(10, stride=4, batch_size=3, seed=seed, jitter=True):
+        for night, first in zip(batch.nights.tolist(), batch.first.tolist(), strict=True):
+            assert 0 <= first <= view.lengths[night] - 10
+            held |= {(night, first + k) for k in range(4)}
+    assert held == {(k, f) for k, n in enumerate(view.lengths) for f in range(n - 7 + 1)}
+
+
+def test_jitter_moves_the_borders(store):
+    view = View(store, list(store.recordings)[:1])
+
+    def firsts(seed):
+        batches = view.sequences(10, stride=8, batch_size=3, seed=seed, jitter=True)
+        return {int(first) for batch in batches for first in batch.first}
+
+    assert len({frozenset(firsts(seed)) for seed in range(6)}) > 2
+    assert firsts([0, 7]) == firsts([0, 7])
+
+
+def listed(batches) -> list[tuple[int, int]]:
+    return [pair for n, f in batches.windows for pair in zip(n.tolist(), f.tolist(), strict=True)]
+
+
+def test_batches_can_be_continued_in_the_middle(store):
+    view = View(store, list(store.recordings))
+    whole = view.sequences(5, batch_size=4, seed=1)
+    rest = list(whole.after(3))
+    assert len(rest) == len(whole) - 3
+    for a, b in zip(list(whole)[3:], rest, strict=True):
+        assert torch.equal(a.signals, b.signals) and torch.equal(a.stages, b.stages)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 1000])
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_every_batch(store, processes, batch_size):
+    view = View(store, list(store.recordings))
+    whole = view.sequences(5, batch_size=batch_size, seed=1)
+    shares = [whole.for_process(rank, processes) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    assert sorted(chain.from_iterable(map(listed, shares))) == sorted(listed(whole))
+    sizes = [[len(n) for n, _ in share.windows] for share in shares]
+    if batch_size >= processes:
+        assert all(size for share in sizes for size in share), "a process without work"
+
+
+def test_a_last_batch_of_one_joins_the_one_before(store):
+    view = View(store, list(store.recordings))
+    n_windows = len(listed(view.sequences(5, batch_size=1000)))
+    batches = view.sequences(5, batch_size=n_windows - 1).for_process(0, 1)
+    assert [len(n) for n, _ in batches.windows] == [n_windows]
+
+
+def test_processes_share_whole_nights(store):
+    view = View(store, list(store.recordings))
+    shares = [[r for r, *_ in view.whole_nights(rank, 2)] for rank in (0, 1)]
+    assert sorted(chain.from_iterable(shares)) == sorted(view.recordings)
+    assert not set(shares[0]) & set(shares[1])
