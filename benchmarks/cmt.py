@@ -3,8 +3,8 @@
 python -m benchmarks.cmt                  # this machine's processor
 python -m benchmarks.cmt --device cuda    # a GPU
 
-The published pattern is built from our own modules: every window encodes all its epochs again, all
-attention rows are computed, and evaluation takes one window at a time.
+The published pattern is built from our own modules: strided convolutions, all attention rows, every
+window encoding all its epochs again, and evaluation of one window at a time.
 """
 
 from __future__ import annotations
@@ -19,16 +19,39 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import models
 from benchmarks.side_by_side import seconds
-from models.cmt import EpochCMT, EpochEncoder, SequenceCMT
+from models.batch_norm import BatchNorm
+from models.cmt import EpochCMT, EpochEncoder, SequenceCMT, WindowEmbedding
 from objectives.staging import Staging
 
 N_WINDOWS, LENGTH, NIGHT, SAMPLES = 32, 15, 960, 3000
 
 
+def convolve(branch: nn.Sequential, x: Tensor) -> Tensor:
+    """A branch of the embedding as the convolutions it stands for: (n, c, t) -> (n, o, windows)."""
+    for layer in branch:
+        if isinstance(layer, nn.Linear):
+            kernel = layer.in_features // x.shape[1]
+            weight = layer.weight.unflatten(1, (kernel, x.shape[1])).transpose(1, 2)
+            x = nn.functional.conv1d(x, weight, layer.bias, stride=kernel)
+        elif isinstance(layer, BatchNorm):
+            x = nn.BatchNorm1d.forward(layer, x)
+        else:
+            x = layer(x)
+    return x
+
+
+def plain_embedding(embed: WindowEmbedding, x: Tensor) -> Tensor:
+    """(n, t) -> (n, 1 + windows, d)."""
+    scales = torch.cat([convolve(branch, x[:, None]) for branch in embed.branches], dim=1)
+    tokens = convolve(embed.fuse, scales).transpose(1, 2)
+    tokens = torch.cat((embed.cls.expand(len(x), -1, -1), tokens), dim=1)
+    return embed.dropout(tokens + embed.positions)
+
+
 def plain_encoder(encoder: EpochEncoder, x: Tensor) -> tuple[Tensor, list[Tensor]]:
     """All rows of all attention blocks: (n, m, t) -> vector (n, d), window tokens."""
     parts = zip(encoder.embeddings, encoder.intra, strict=True)
-    tokens = [attend(embed(x[:, m]))[0] for m, (embed, attend) in enumerate(parts)]
+    tokens = [attend(plain_embedding(embed, x[:, m]))[0] for m, (embed, attend) in enumerate(parts)]
     cls = encoder.cls.expand(len(x), -1, -1)
     mixed, _ = encoder.cross(torch.cat([cls, *(t[:, :1] for t in tokens)], dim=1))
     return mixed[:, 0], tokens
@@ -44,7 +67,10 @@ class PublishedSequence(nn.Module):
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         """(b, l, m, t) -> logits (b, l, 5)."""
         pairs = zip(self.model.encoders, x.unbind(dim=1), strict=True)
-        return self.model.classify(torch.stack([plain_encoder(e, w)[0] for e, w in pairs], dim=1))
+        vectors = torch.stack([plain_encoder(encoder, epoch)[0] for encoder, epoch in pairs], dim=1)
+        mixed, _ = self.model.inter(vectors)  # weights made and thrown away
+        pairs = zip(self.model.heads, self.model.feed_forward(mixed).unbind(dim=1), strict=True)
+        return torch.stack([head(epoch) for head, epoch in pairs], dim=1)
 
 
 class PublishedEpoch(nn.Module):

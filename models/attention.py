@@ -35,13 +35,19 @@ class AttentionBlock(nn.Module):
         nn.init.zeros_(self.to_qkv.bias)
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """(b, n, d) -> output (b, n, d), weights (b, h, n, n)."""
+    def forward(self, tokens: Tensor, *, shown: bool = True) -> tuple[Tensor, Tensor | None]:
+        """(b, n, d) -> output (b, n, d), weights (b, h, n, n), or ``None`` if not ``shown``."""
         q, k, v = rearrange(
             self.to_qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
-        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
-        mixed = rearrange(self.dropout_weights(weights) @ v, "b h n d -> b n (h d)")
+        weights = None
+        if shown:
+            weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
+            mixed = self.dropout_weights(weights) @ v
+        else:
+            rate = self.dropout_weights.p if self.training else 0.0
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=rate)
+        mixed = rearrange(mixed, "b h n d -> b n (h d)")
         return self.norm(tokens + self.dropout(self.out(mixed))), weights
 
     def first(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

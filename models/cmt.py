@@ -66,7 +66,7 @@ class WindowEmbedding(nn.Module):
         scales = torch.cat([branch(x[..., None]) for branch in self.branches], dim=2)
         cls = repeat(self.cls, "1 1 d -> n 1 d", n=len(x))
         tokens = torch.cat((cls, self.fuse(scales)), dim=1)
-        return self.dropout(tokens + self.positions)
+        return self.dropout(tokens.add_(self.positions))
 
 
 class EpochEncoder(nn.Module):
@@ -221,7 +221,7 @@ class SequenceCMT(StagingModel):
 
     def classify(self, z: Tensor) -> Tensor:
         """(b, l, d) -> logits (b, l, 5), l <= ``num_seq``."""
-        mixed, _ = self.inter(z + self.positions[: z.shape[1]])
+        mixed, _ = self.inter(z + self.positions[: z.shape[1]], shown=False)
         mixed = self.feed_forward(mixed)
         if self.shared:
             return self.heads[0](mixed)

@@ -115,6 +115,14 @@ def test_attention_equals_torch():
     assert torch.allclose(our_weights, weights, atol=1e-6)
 
 
+def test_weights_shown_or_not_the_output_is_the_same():
+    block = AttentionBlock(32).double().eval()
+    x = torch.randn(3, 7, 32, dtype=torch.double)
+    output, none = block(x, shown=False)
+    assert none is None
+    assert torch.allclose(output, block(x)[0], atol=1e-12)
+
+
 def test_the_first_row_alone_is_the_first_row():
     block = AttentionBlock(32, dropout=0.0).double()
     nn.init.uniform_(block.to_qkv.bias, -1, 1)
@@ -188,6 +196,12 @@ def test_a_night_is_the_mean_over_its_windows(encoder, n_epochs, batch_size):
     staged = model.stage_night(x, batch_size=batch_size)
     assert torch.allclose(staged, total / covered, atol=1e-5)
     assert torch.allclose(staged.sum(-1), torch.ones(n_epochs), atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["shared", "per_position"])
+def test_a_night_without_epochs_has_no_probabilities(encoder):
+    model = made(SequenceCMT, num_seq=5, encoder=encoder)
+    assert model.stage_night(torch.zeros(0, 2, 300)).shape == (0, 5)
 
 
 def test_every_epoch_is_divided_by_its_own_coverage():

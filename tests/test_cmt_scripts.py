@@ -105,6 +105,7 @@ def test_presets_and_flags_beside_them():
         (["--model_type", "Seq", "--num_seq", "21"], 455_045),  # published: never reaches the model
         (["--model_type", "Seq", "--epoch_position", "learned"], 455_045 + 15 * 128),
         (["--channels", "EEG", "EEG2", "EOG"], 521_349 + 94_848 + 131_968 + 128 * 5),
+        (["--window_size", "25"], 521_349 - 2 * 3_872),  # published: only 50 works
         (["--channels", "EEG"], 521_349 - 94_848 - 131_968 - 128 * 5),
     ],
 )
@@ -398,6 +399,30 @@ def test_scripts_without_a_store_or_a_run_say_the_next_step(tmp_path):
     )
     assert "no trained run" in one_line(run("cmt_evaluate.py", cwd=tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+def test_train_and_evaluate_as_after_make_demo(tmp_path):
+    # published: the confusion matrix lands in the current folder
+    for script, *words in (
+        ("generate_demo_data.py", "--subjects", "5", "--hours", "0.5"),
+        ("preprocess_sleepedf.py",),
+        (
+            "cmt_training.py",
+            "--model_type",
+            "Seq",
+            "--train_data_list",
+            "[0,1,2,3]",
+            "--n_epochs=1",
+        ),
+        ("cmt_evaluate.py", "--model_type", "Seq", "--val_data_list", "[4]"),
+    ):
+        done = run(script, *words, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "results"]
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["cmt_seq_fold4"]
+    result = result_of(tmp_path / "results" / "cmt_seq_fold4")
+    assert result["about"]["cohort"] == "synthetic-sleepedf-2018"
+    assert "protocol tinysleepnet" in result["about"]["headline"]
 
 
 def test_ctrl_c_keeps_last_and_leaves_with_130(store, tmp_path):
