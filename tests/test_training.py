@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -262,8 +263,9 @@ def test_an_undefined_kappa_still_leaves_a_best_checkpoint(tmp_path):
     # the published code writes none, and its evaluation then fails
     recorder = Recorder(tmp_path)
     nan = float("nan")
-    position = recorder.fit(Plan(3), figures_of(nan, -0.1, nan))
-    assert position.best_pass == 2
+    assert recorder.fit(Plan(1), figures_of(nan)).best_pass == 1
+    assert load_checkpoint(tmp_path / "checkpoints/best.pt")["pass"] == 1
+    assert recorder.fit(Plan(3), figures_of(-0.1, nan)).best_pass == 2
     assert load_checkpoint(tmp_path / "checkpoints/best.pt")["pass"] == 2
     assert Run(tmp_path).rows()[0]["val_kappa"] is None
 
@@ -282,6 +284,34 @@ def test_gradients_are_clipped_and_accumulated(tmp_path, monkeypatch):
     recorder.fit(Plan(1, accumulate=2, grad_clip=0.01), figures_of(0.1))
     assert len(steps) == len(norms) == 3  # two, two and the one left over
     assert all(norm <= 0.0101 for norm in norms)
+
+
+def test_accumulated_gradients_are_the_mean_over_their_batches(tmp_path):
+    recorder = Recorder(tmp_path, n_batches=2, dropout=0.0)
+    net, parameter = recorder.net, recorder.net.heads[0].weight
+    each = []
+    for batch in recorder.batches:
+        loss, _ = Staging()(net, batch)
+        each.append(torch.autograd.grad(loss, parameter)[0])
+    seen = []
+    recorder.learner.optimizer.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(parameter.grad.clone())
+    )
+    recorder.fit(Plan(1, accumulate=2), figures_of(0.1))
+    assert len(seen) == 1 and torch.allclose(seen[0], sum(each) / 2, atol=1e-6)
+
+
+def test_on_a_gpu_losses_are_looked_at_now_and_then_and_at_the_end():
+    losses = training._Losses(SimpleNamespace(device=torch.device("cuda")))
+    losses.add(torch.tensor(float("inf")), "pass 1, step 1")
+    for step in range(2, 20):
+        losses.add(torch.tensor(1.0), f"pass 1, step {step}")
+    with pytest.raises(UserError, match="pass 1, step 1: the loss is inf"):
+        losses.add(torch.tensor(1.0), "pass 1, step 20")
+    short = training._Losses(SimpleNamespace(device=torch.device("cuda")))
+    short.add(torch.tensor(float("nan")), "pass 1, step 1")
+    with pytest.raises(UserError, match="nan"):
+        short.look()
 
 
 def test_a_tiny_model_overfits_32_windows(tmp_path):
