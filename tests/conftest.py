@@ -6,10 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import generate_demo_data
 import preprocess_sleepedf
 from datasets.store import Store
+
+torch.set_num_threads(1)  # tiny models: threads would only wait, the more so on a busy machine
 
 
 def pytest_addoption(parser):

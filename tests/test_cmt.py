@@ -225,6 +225,17 @@ def test_who_knows_the_order():
         assert same == blind, settings
 
 
+def test_every_position_has_an_encoder_and_a_head_of_its_own():
+    model = made(SequenceCMT, num_seq=3, encoder="per_position")
+    x = torch.randn(1, 3, 2, 300)
+    before = model(x)
+    model.heads[1].bias.data += 7
+    assert torch.allclose(model(x) - before, torch.tensor([0.0, 7, 0])[:, None], atol=1e-5)
+    vectors = torch.stack([e(x[:, p]) for p, e in enumerate(model.encoders)], dim=1)
+    model.heads[1].bias.data -= 7
+    assert torch.allclose(model.classify(vectors), before, atol=1e-5)
+
+
 @pytest.mark.parametrize("encoder", ["shared", "per_position"])
 def test_attention_maps_are_the_layers_own(encoder):
     model = made(SequenceCMT, num_seq=5, encoder=encoder)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 import cmt_evaluate
 import cmt_training
@@ -19,6 +21,15 @@ from utils.runs import load_checkpoint
 from utils.staging import agreement
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def all_cores():
+    """Real sizes again: undo what ``conftest.py`` sets for tiny models."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count())
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

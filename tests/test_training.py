@@ -23,6 +23,7 @@ from tests.conftest import prepare
 from utils import training
 from utils.errors import UserError, run_script
 from utils.files import write_json
+from utils.interruption import Interruption
 from utils.progress import Learner, Outputs
 from utils.runs import Run, load_checkpoint, save_checkpoint
 from utils.training import Plan, fit
@@ -115,6 +116,13 @@ def test_sigterm_is_heard_too_and_handlers_are_put_back(store, tmp_path, monkeyp
         train(store, tmp_path)
     assert signal.getsignal(signal.SIGTERM) is before
     assert Run(next(tmp_path.glob("cmt_*"))).checkpoint("last").exists()
+
+
+def test_a_second_ctrl_c_stops_at_once():
+    with pytest.raises(KeyboardInterrupt), Interruption() as interruption:
+        signal.raise_signal(signal.SIGINT)
+        assert interruption.wanted
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_killed_between_log_and_checkpoint_logs_no_pass_twice(store, tmp_path, whole):
