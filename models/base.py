@@ -33,6 +33,7 @@ class StagingModel(nn.Module, ABC):
     """What training, evaluation and explanation call; ``num_seq`` epochs make a window."""
 
     num_seq: int = 1
+    separable: bool = True  # an epoch's encoding does not depend on where it stands in a window
 
     @abstractmethod
     def encode_epochs(self, x: Tensor) -> Tensor:

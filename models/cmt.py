@@ -180,7 +180,7 @@ class SequenceCMT(StagingModel):
         if num_seq < 1:
             raise ValueError(f"num_seq {num_seq} must be at least 1")
         self.num_seq = num_seq
-        self.shared = encoder == "shared"
+        self.shared = self.separable = encoder == "shared"
         copies = 1 if self.shared else num_seq
         self.encoders = nn.ModuleList(
             EpochEncoder(

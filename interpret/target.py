@@ -1,0 +1,108 @@
+"""What is explained: one output of a staging model, as a function of one epoch in its context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Output = Literal["logit", "prob", "logodds"]
+
+
+class EpochTarget(nn.Module):
+    """F(x): the output for a class at an epoch, its neighbours staying as they are.
+
+    Each epoch i of a night is looked at in the window that has it in the middle (shifted at the
+    ends of the night). The neighbours are encoded once; what varies is the epoch itself, so a
+    night of n epochs and k steps costs n k encodings and not n k times a window.
+
+    Args:
+        model: a staging model with ``encode_epochs``, ``classify`` and ``num_seq``; others are
+            called by ``forward`` on whole windows.
+        night: signals (n, m, t) as the model receives them.
+        output: logit of the class, its probability, or its log odds against all others.
+    """
+
+    def __init__(self, model: Any, night: Tensor, output: Output = "logit") -> None:
+        super().__init__()
+        self.model, self.night, self.output = model, night, output
+        self.length = min(model.num_seq, len(night))
+        self.starts = (torch.arange(len(night)) - self.length // 2).clamp(
+            0, len(night) - self.length
+        )
+        self.positions = torch.arange(len(night)) - self.starts
+        self.encoded = None
+        if model.separable:
+            with torch.no_grad():
+                self.encoded = torch.cat([model.encode_epochs(part) for part in night.split(256)])
+
+    def forward(self, x: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
+        """Signals (b, m, t) in place of ``epochs`` (b,), for ``classes`` (b,) -> F (b,)."""
+        if self.encoded is None:
+            windows = self.put(self.night, x, epochs)
+            return self.read(self.model(windows), epochs, classes)
+        windows = self.put(self.encoded, self.model.encode_epochs(x), epochs)
+        return self.read(self.model.classify(windows), epochs, classes)
+
+    def context(self, epochs: Tensor, classes: Tensor) -> Tensor:
+        """What each epoch of the window adds to F: (b, l).
+
+        F minus F with that epoch replaced by the recording's mean, a flat line.
+        """
+        flat = torch.zeros_like(self.night[:1])
+        night, nothing = self.night, flat
+        if self.encoded is not None:
+            night, nothing = self.encoded, self.model.encode_epochs(flat)
+        windows = night[self.members(epochs)]
+        effects = []
+        for position in [None, *range(self.length)]:
+            changed = windows.clone()
+            if position is not None:
+                changed[:, position] = nothing
+            logits = self.model(changed) if self.encoded is None else self.model.classify(changed)
+            effects.append(self.read(logits, epochs, classes))
+        return effects[0][:, None] - torch.stack(effects[1:], dim=1)
+
+    def read(self, logits: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
+        """The output explained, from logits (b, l, 5) of the windows around ``epochs``: (b,)."""
+        rows = torch.arange(len(logits), device=logits.device)
+        logits = logits[rows, self.positions[epochs.cpu()].to(logits.device)]
+        if self.output == "prob":
+            return logits.softmax(dim=-1)[rows, classes]
+        chosen = logits[rows, classes]
+        if self.output == "logit":
+            return chosen
+        return chosen - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(dim=-1)
+
+    def put(self, night: Tensor, own: Tensor, epochs: Tensor) -> Tensor:
+        """Windows (b, l, …) of ``night`` around ``epochs``, ``own`` (b, …) in their places."""
+        windows = night[self.members(epochs)]
+        here = self.members(epochs) == epochs[:, None]
+        return torch.where(here.view(*here.shape, *[1] * (own.dim() - 1)), own[:, None], windows)
+
+    def members(self, epochs: Tensor) -> Tensor:
+        """Epochs of the windows around ``epochs``: (b, l)."""
+        starts = self.starts[epochs.cpu()]
+        return (starts[:, None] + torch.arange(self.length)).to(self.night.device)
+
+
+def baselines_of(night: Tensor, epochs: Sequence[int], kind: str, seed: int = 0) -> Tensor:
+    """What an epoch is compared with: (b, m, t).
+
+    ``zero`` (the recording's mean, after scaling), ``mean`` (the epoch's own mean per channel),
+    ``shuffled`` (another epoch of the night, drawn by ``seed``).
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    x = night[list(epochs)]
+    if kind == "zero":
+        return torch.zeros_like(x)
+    if kind == "mean":
+        return x.mean(dim=-1, keepdim=True).expand_as(x).clone()
+    if kind == "shuffled":
+        generator = torch.Generator().manual_seed(seed)
+        return night[torch.randint(len(night), (len(x),), generator=generator)]
+    raise ValueError(f"unknown baseline {kind!r}: zero, mean or shuffled")
