@@ -60,7 +60,7 @@ def explain(
         raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     device = target.night.device
     parts = []
-    with _frozen(target):
+    with frozen(target):
         for part in torch.arange(len(epochs)).split(_CHUNK):
             these, wanted = epochs[part].to(device), classes[part].to(device)
             x = target.night[these]
@@ -88,7 +88,7 @@ def completeness_error(attributions: Tensor, value: Tensor, at_baseline: Tensor)
 
 
 @contextmanager
-def _frozen(target: EpochTarget):
+def frozen(target: EpochTarget):
     """Evaluation mode, no gradients of parameters, no cuDNN: it cannot go back through an LSTM."""
     model = target.model
     training = model.training
@@ -127,7 +127,7 @@ def _input_x_gradient(target, x, compared, extra):
     return InputXGradient(target).attribute(x, additional_forward_args=extra)
 
 
-def _integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
+def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
     """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken."""
     from captum.attr import IntegratedGradients
 
@@ -205,7 +205,7 @@ def _random(target, x, compared, extra):
 METHODS: dict[str, Callable[..., Tensor]] = {
     "saliency": _saliency,
     "ixg": _input_x_gradient,
-    "ig": _integrated_gradients,
+    "ig": integrated_gradients,
     "gshap": _gradient_shap,
     "deeplift": _deep_lift,
     "occlusion": _occlusion,

@@ -1,0 +1,106 @@
+"""Band importance: what a night's probabilities lose when frequency bands are taken out of it.
+
+After the band subsets of PhysioEx (Gagliardi et al.), with the Shapley value added, which alone of
+these figures sums to the change it explains.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import factorial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+BANDS = {
+    "delta": (0.5, 4.0),
+    "theta": (4.0, 8.0),
+    "alpha": (8.0, 11.5),
+    "sigma": (11.5, 15.5),
+    "beta": (15.5, 30.0),
+    "gamma": (30.0, 49.5),
+}
+
+
+@dataclass(frozen=True)
+class BandImportance:
+    """Change of a class's probability at every epoch, (n, bands) each.
+
+    ``single``: the band alone removed. ``mean``, ``weighted``: over all subsets with the band,
+    plain and by one over the subset's size; they sum to nothing in particular. ``shapley`` sums to
+    ``total`` (n,), the change when all bands are removed.
+    """
+
+    bands: tuple[str, ...]
+    single: Tensor
+    mean: Tensor
+    weighted: Tensor
+    shapley: Tensor
+    total: Tensor
+
+    def gap(self, name: str) -> Tensor:
+        """How far a figure's sum over bands misses ``total``, (n,)."""
+        return getattr(self, name).sum(dim=1) - self.total
+
+
+def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:
+    """What lies in each band [low, high) of a continuous night: (n, m, t) -> (bands, n, m, t).
+
+    Taken from the spectrum of the whole night, so that no epoch border filters anything; disjoint
+    bands and the rest add up to the night.
+    """
+    line = night.transpose(0, 1).flatten(1)
+    spectrum = torch.fft.rfft(line)
+    frequencies = torch.fft.rfftfreq(line.shape[1], 1 / fs, device=night.device)
+    parts = []
+    for low, high in bands:
+        inside = (frequencies >= low) & (frequencies < high)
+        part = torch.fft.irfft(spectrum * inside, n=line.shape[1])
+        parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1))
+    return torch.stack(parts)
+
+
+def band_importance(
+    model: Any,
+    night: Tensor,
+    fs: float,
+    classes: Tensor,
+    bands: Mapping[str, tuple[float, float]] = BANDS,
+) -> BandImportance:
+    """All subsets of bands: 2 ** bands stagings of the night (n, m, t), for ``classes`` (n,)."""
+    parts = components(night, fs, list(bands.values()))
+    rows, numbers = torch.arange(len(night)), range(len(bands))
+    lost = {}
+    whole = model.stage_night(night)[rows, classes]
+    for size in range(len(bands) + 1):
+        for subset in combinations(numbers, size):
+            without = night - parts[list(subset)].sum(dim=0)
+            lost[subset] = whole - model.stage_night(without)[rows, classes]
+    return BandImportance(
+        tuple(bands),
+        torch.stack([lost[(b,)] for b in numbers], dim=1),
+        torch.stack([_mean(lost, b, lambda size: 1.0) for b in numbers], dim=1),
+        torch.stack([_mean(lost, b, lambda size: 1 / size) for b in numbers], dim=1),
+        torch.stack([_shapley(lost, b, len(bands)) for b in numbers], dim=1),
+        lost[tuple(numbers)],
+    )
+
+
+def _mean(lost: dict[tuple[int, ...], Tensor], band: int, weight: Any) -> Tensor:
+    """Weighted mean over the subsets with ``band``; weights depend on the subset's size."""
+    held = [(weight(len(subset)), change) for subset, change in lost.items() if band in subset]
+    return sum(w * change for w, change in held) / sum(w for w, _ in held)
+
+
+def _shapley(lost: dict[tuple[int, ...], Tensor], band: int, n: int) -> Tensor:
+    """Mean change by adding ``band`` to the bands removed, over all orders of removing them."""
+    total = torch.zeros_like(lost[()])
+    for subset, change in lost.items():
+        if band not in subset:
+            size = len(subset)
+            weight = factorial(size) * factorial(n - 1 - size) / factorial(n)
+            total = total + weight * (lost[tuple(sorted((*subset, band)))] - change)
+    return total
