@@ -1,0 +1,104 @@
+"""Agreement of attributions with evidence: do they point where the graphic elements are?
+
+Two readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
+learned, as a model with random weights shows; its *sign* (evidence for the stage) does not.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+from scipy.stats import rankdata
+
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
+
+SMOOTH_SECONDS = 0.2
+_NEAR_SECONDS = 0.25
+# kind of event: stage it speaks for, role of the channel it is looked for in
+EVIDENCE = {
+    "spindle": ("N2", "EEG"),
+    "k_complex": ("N2", "EEG"),
+    "slow_wave": ("N3", "EEG"),
+    "rem": ("REM", "EOG"),
+    "alpha": ("W", "EEG"),
+}
+
+
+def read_events(path: Path, kinds: Sequence[str] = tuple(EVIDENCE)) -> dict[str, np.ndarray]:
+    """Events of a truth file as onset and duration in s of the recording: kind -> (events, 2).
+
+    Raises:
+        UserError: the file is missing or has other columns.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+        return {
+            kind: np.array(
+                [(float(r["onset"]), float(r["duration"])) for r in rows if r["trial_type"] == kind]
+            ).reshape(-1, 2)
+            for kind in kinds
+        }
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a list of events ({error})") from error
+
+
+def event_mask(
+    events: np.ndarray, n_epochs: int, *, fs: float, first_epoch: int, widen: float = 0.0
+) -> np.ndarray:
+    """Samples within events: bool (n_epochs, fs * 30) of a night that begins at ``first_epoch``."""
+    mask = np.zeros(n_epochs * round(fs * EPOCH_SECONDS), bool)
+    begin = (events[:, 0] - first_epoch * EPOCH_SECONDS - widen) * fs
+    end = begin + (events[:, 1] + 2 * widen) * fs
+    for start, stop in zip(np.round(begin), np.round(end), strict=True):
+        mask[max(0, int(start)) : max(0, int(stop))] = True
+    return mask.reshape(n_epochs, -1)
+
+
+def auroc(maps: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each row's samples, inside against outside: (n,).
+
+    NaN in rows that are all inside or all outside. Ties count half.
+    """
+    inside = mask.sum(axis=1)
+    outside = mask.shape[1] - inside
+    ranks = rankdata(maps, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (np.where(mask, ranks, 0).sum(axis=1) - inside * (inside + 1) / 2) / np.where(
+            (inside > 0) & (outside > 0), inside * outside, np.nan
+        )
+
+
+def pointing(maps: np.ndarray, near: np.ndarray) -> np.ndarray:
+    """Whether each row's largest sample lies in an event widened by 0.25 s: bool (n,)."""
+    return near[np.arange(len(maps)), maps.argmax(axis=1)]
+
+
+def smooth(maps: np.ndarray, fs: float) -> np.ndarray:
+    """Moving mean over 0.2 s."""
+    return uniform_filter1d(maps, max(1, round(SMOOTH_SECONDS * fs)), axis=-1, mode="nearest")
+
+
+def agreement(
+    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
+) -> Mapping[str, np.ndarray]:
+    """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value an epoch and measure.
+
+    ``auroc_size``, ``auroc_sign``, ``pointing_size`` and ``pointing_sign``; epochs without an event
+    are NaN.
+    """
+    n_epochs = int(rows.max()) + 1
+    mask = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch)[rows]
+    near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
+    present = mask.any(axis=1)
+    scores = {}
+    for name, read in (("size", np.abs(maps)), ("sign", maps)):
+        smoothed = smooth(read, fs)
+        scores[f"auroc_{name}"] = auroc(smoothed, mask)
+        scores[f"pointing_{name}"] = np.where(present, pointing(smoothed, near), np.nan)
+    return scores

@@ -1,0 +1,77 @@
+"""Deletion and insertion: does F fall fastest when what the map calls important goes first?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpret.attribution import frozen
+from interpret.target import EpochTarget, baselines_of
+
+UNIT_SECONDS = 0.5
+_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Curves:
+    """F while units are removed or added, (b, steps + 1), scaled so that F(x) = 1, F(x') = 0.
+
+    ``share`` (steps + 1,) is the share of units changed.
+    """
+
+    share: np.ndarray
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """Areas under deletion (lower is better) and insertion (higher is better): (b,) each."""
+        return (
+            np.trapezoid(self.deletion, self.share, axis=1),
+            np.trapezoid(self.insertion, self.share, axis=1),
+        )
+
+
+def unit_scores(maps: Tensor, units: int) -> Tensor:
+    """Maps (b, m, t) summed over ``units`` stretches of each modality: (b, m * units)."""
+    return maps.unflatten(2, (units, -1)).sum(dim=-1).flatten(1)
+
+
+def curves(
+    target: EpochTarget,
+    epochs: Tensor,
+    classes: Tensor,
+    scores: Tensor,
+    *,
+    baseline: str = "zero",
+) -> Curves:
+    """Change units in the order of ``scores`` (b, m * units), most important first."""
+    x = target.night[epochs]
+    compared = baselines_of(target.night, epochs.tolist(), baseline)
+    order = scores.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter_(
+        1, order, torch.arange(order.shape[1]).expand_as(order).contiguous()
+    )
+    units = order.shape[1] // x.shape[1]
+    rank = rank.unflatten(1, (x.shape[1], units)).repeat_interleave(x.shape[2] // units, dim=2)
+    steps = np.unique(np.linspace(0, order.shape[1], _STEPS + 1).round().astype(int))
+    removed, added = [], []
+    with frozen(target), torch.no_grad():
+        top, bottom = target(x, epochs, classes), target(compared, epochs, classes)
+        for step in steps:
+            first = rank < step
+            removed.append(target(torch.where(first, compared, x), epochs, classes))
+            added.append(target(torch.where(first, x, compared), epochs, classes))
+    change = (top - bottom)[:, None]
+    scaled = [
+        ((torch.stack(part, 1) - bottom[:, None]) / change).numpy() for part in (removed, added)
+    ]
+    return Curves(steps / order.shape[1], *scaled)
+
+
+def random_scores(scores: Tensor, seed: int) -> Tensor:
+    """Units in random order, one draw an epoch."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(scores.shape, generator=generator)

@@ -1,0 +1,161 @@
+"""Agreement with evidence, deletion and insertion, attention of whole nights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+import models
+from interpret.attention import night_attention
+from interpret.attribution import explain
+from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
+from interpret.faithfulness import curves, random_scores, unit_scores
+from interpret.target import EpochTarget
+from tests.test_attribution import CLASSES, FIRST, Linear, night_of
+from tests.test_bands import SigmaDetector
+from utils.errors import UserError
+
+
+def test_auroc_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((6, 200)).round(1)  # ties
+    mask = rng.random((6, 200)) < 0.2
+    mask[4], mask[5] = False, True
+    expected = [roc_auc_score(m, a) for m, a in zip(mask[:4], maps[:4], strict=True)]
+    found = auroc(maps, mask)
+    assert found[:4] == pytest.approx(expected)
+    assert np.isnan(found[4:]).all()
+
+
+def test_events_land_on_their_samples():
+    events = np.array([[60.5, 1.0], [89.5, 1.0], [10.0, 1.0]])
+    mask = event_mask(events, 2, fs=10, first_epoch=2)
+    assert np.flatnonzero(mask[0]).tolist() == [*range(5, 15), *range(295, 300)]
+    assert np.flatnonzero(mask[1]).tolist() == list(range(5))
+    wide = event_mask(events[:1], 2, fs=10, first_epoch=2, widen=0.5)
+    assert np.flatnonzero(wide[0]).tolist() == list(range(20))
+
+
+def test_pointing():
+    maps = np.array([[0.0, 3, 1], [5, 0, 0]])
+    near = np.array([[False, True, False], [False, True, True]])
+    assert pointing(maps, near).tolist() == [True, False]
+
+
+def test_random_maps_are_at_chance():
+    rng = np.random.default_rng(1)
+    events = np.stack([np.arange(200) * 30 + rng.uniform(0, 28, 200), np.full(200, 1.0)], axis=1)
+    maps = rng.standard_normal((200, 3000))
+    scores = agreement(maps, events, np.arange(200), fs=100, first_epoch=0)
+    for name in ("auroc_size", "auroc_sign"):
+        assert np.nanmean(scores[name]) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_spindle_detector_points_at_spindles():
+    # sigma bursts of 1 s planted in noise: attributions of a sigma-energy model must find them
+    torch.manual_seed(0)
+    night = 0.5 * torch.randn(8, 2, 3000)
+    t = torch.arange(100) / 100
+    events = []
+    for epoch in range(8):
+        start = 300 + 250 * epoch
+        night[epoch, 0, start : start + 100] += 3 * torch.sin(2 * torch.pi * 13 * t)
+        events.append((30 * epoch + start / 100, 1.0))
+    target = EpochTarget(SigmaDetector(), night)
+    rows = torch.arange(8)
+    found = explain(target, rows, torch.full((8,), 2), method="ig")
+    scores = agreement(
+        found.attributions[:, 0].numpy(), np.array(events), rows.numpy(), fs=100, first_epoch=0
+    )
+    for name in ("auroc_size", "auroc_sign", "pointing_size", "pointing_sign"):
+        assert np.mean(scores[name]) > 0.9, name
+    assert (found.attributions[:, 1] == 0).all()  # the EOG is not read
+
+
+def test_truth_files_are_read(raw):
+    events = read_events(raw / "SC4001E0_truth.tsv")
+    assert set(events) == {"spindle", "k_complex", "slow_wave", "rem", "alpha"}
+    assert len(events["spindle"]) and events["spindle"].shape[1] == 2
+    with pytest.raises(UserError, match="not a list of events"):
+        read_events(raw / "absent.tsv")
+    with pytest.raises(UserError, match="not a list of events"):
+        read_events(raw / "SC4001E0_epochs.tsv")
+
+
+def test_deletion_of_a_linear_model_by_hand():
+    torch.manual_seed(0)
+    target = EpochTarget(Linear(), night_of())
+    products = explain(target, FIRST, CLASSES, method="ig").attributions
+    scores = unit_scores(products, 30)  # two samples a unit
+    found = curves(target, FIRST, CLASSES, scores)
+    ordered = scores.sort(dim=1, descending=True).values.cumsum(1)
+    ordered = torch.cat([torch.zeros(4, 1), ordered], dim=1) / scores.sum(1, keepdim=True)
+    steps = (found.share * 60).round().astype(int)
+    assert np.allclose(found.insertion, ordered[:, steps], atol=1e-3)
+    assert np.allclose(found.deletion, 1 - ordered[:, steps], atol=1e-3)
+    assert np.allclose(found.deletion[:, 0], 1) and np.allclose(found.deletion[:, -1], 0, atol=1e-5)
+
+
+def test_the_right_order_beats_random_and_reversed_ones():
+    torch.manual_seed(0)
+    target = EpochTarget(Linear(), night_of())
+    scores = unit_scores(explain(target, FIRST, CLASSES, method="ig").attributions, 30)
+    sign = torch.sign(scores.sum(1, keepdim=True))  # of the change the curves are scaled by
+    deletion, insertion = curves(target, FIRST, CLASSES, sign * scores).areas()
+    turned = curves(target, FIRST, CLASSES, -sign * scores).areas()
+    by_chance = [
+        curves(target, FIRST, CLASSES, random_scores(scores, seed)).areas() for seed in range(20)
+    ]
+    mean = np.mean([areas[0] for areas in by_chance], axis=0)
+    assert (deletion < mean).all() and (mean < turned[0]).all()
+    assert (insertion > np.mean([areas[1] for areas in by_chance], axis=0)).all()
+
+
+def test_a_modality_that_is_not_read_has_flat_curves():
+    torch.manual_seed(0)
+    model = Linear()
+    with torch.no_grad():
+        model.weights.weight.view(5, 2, 60)[:, 1] = 0
+    target = EpochTarget(model, night_of())
+    only_second = torch.tensor([0.0] * 30 + [1.0] * 30).expand(4, 60)
+    found = curves(target, FIRST, CLASSES, only_second)
+    assert np.allclose(found.deletion[:, found.share <= 0.5], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("encoder", ["shared", "per_position"])
+@pytest.mark.parametrize("n_epochs", [3, 5, 9])
+def test_attention_of_a_night_is_the_mean_over_its_windows(encoder, n_epochs):
+    torch.manual_seed(0)
+    settings = {"n_samples": 300, "d_model": 16, "dim_feedforward": 16, "num_seq": 5}
+    model = models.build("sequence_cmt", encoder=encoder, **settings).eval()
+    night = torch.randn(n_epochs, 2, 300)
+    found = night_attention(model, night)
+    length = min(5, n_epochs)
+    with torch.no_grad():
+        each = [model.attention(night[None, s : s + length]) for s in range(n_epochs - length + 1)]
+    for epoch in range(n_epochs):
+        seen = [(s, epoch - s) for s in range(len(each)) if 0 <= epoch - s < length]
+        intra = torch.stack([each[s].intra[0, p] for s, p in seen]).mean(0)
+        assert torch.allclose(found.intra[epoch], intra, atol=1e-5)
+        one_on = [each[s].inter[0, :, p, p + 1].mean() for s, p in seen if p + 1 < length]
+        expected = torch.stack(one_on).mean() if one_on else torch.tensor(torch.nan)
+        ahead = found.inter[epoch, length]  # offset +1
+        assert torch.allclose(ahead, expected, atol=1e-5, equal_nan=True)
+    windows, modalities = found.shares()
+    assert torch.allclose(windows.sum(-1), torch.ones(n_epochs, 2), atol=1e-5)
+    assert torch.allclose(modalities.sum(-1), torch.ones(n_epochs), atol=1e-5)
+    assert torch.allclose(found.rollout().sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
+    own_windows, own = found.own()
+    assert torch.allclose(own, found.cross.mean(1)[:, 0]) and (own_windows > 0).all()
+    samples = found.as_samples("rollout", 300)
+    assert samples.shape == (n_epochs, 2, 300)
+    assert torch.allclose(samples.sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
+
+
+def test_attention_of_single_epochs():
+    torch.manual_seed(0)
+    model = models.build("epoch_cmt", n_samples=300, d_model=16, dim_feedforward=16).eval()
+    found = night_attention(model, torch.randn(4, 2, 300))
+    assert found.inter is None and found.intra.shape == (4, 2, 8, 7)
