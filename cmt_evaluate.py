@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ from datasets import splits
 from datasets.store import Store
 from datasets.views import View
 from interpret.evaluation import write_evaluation
+from interpret.evidence import read_events
+from interpret.explaining import NAMES, Plan, Subject, explain_night, write_index
+from interpret.selection import SPELLINGS, select
 from utils import flags
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
+from utils.files import written_whole
 from utils.runs import command, load_checkpoint, newest_run
+from utils.stages import STAGES
 from utils.staging import StagedNight, stage_nights
 
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
@@ -37,7 +43,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_what(parser.add_argument_group("what is evaluated"))
     add_how(parser.add_argument_group("how"))
-    return parser.parse(argv)
+    add_interpretation(parser.add_argument_group("explanations"))
+    args = parser.parse(argv)
+    if unknown := sorted(set(args.interpret_methods) - set(NAMES)):
+        raise UserError(
+            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(NAMES)}"
+        )
+    return args
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
@@ -91,6 +103,49 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
+def add_interpretation(group: argparse._ArgumentGroup) -> None:
+    """What is explained, and how."""
+    add_flag(group, "--is_interpret", help="explain epochs, into <run>/interpretations")
+    add_list(
+        group,
+        "--interpret_methods",
+        default=["ig", "attention", "rollout"],
+        help=f"any of {', '.join(NAMES)}; random is always added as the control",
+    )
+    group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
+    group.add_argument(
+        "--interpret_recordings", type=count, default=1, help="recordings to explain; 0: all"
+    )
+    group.add_argument(
+        "--interpret_baseline",
+        choices=("zero", "mean", "shuffled"),
+        default="zero",
+        help="what an epoch is compared with: the recording's mean, its own, or another epoch",
+    )
+    group.add_argument(
+        "--target_output",
+        choices=("logit", "prob", "logodds"),
+        default="logit",
+        help="what of the class is explained",
+    )
+    group.add_argument(
+        "--target_class",
+        choices=("predicted", "true", *STAGES),
+        default="predicted",
+        help="the class explained",
+    )
+    group.add_argument(
+        "--n_random", type=positive, default=20, help="random orders to compare with"
+    )
+    group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
+    group.add_argument(
+        "--truth_path",
+        type=Path,
+        default=Path("data/demo/sleepedf"),
+        help="folder with *_truth.tsv of synthetic nights; their events score the explanations",
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Load, stage, score, write."""
     args = parse_args(argv)
@@ -108,6 +163,8 @@ def main(argv: list[str] | None = None) -> None:
     folder = folder_for(path, store, checkpoint["trained"])
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
+    if args.is_interpret:
+        interpret(args, model, view, nights, about, folder.with_name("interpretations"))
 
 
 def find_checkpoint(args: argparse.Namespace) -> Path:
@@ -255,6 +312,77 @@ def folder_for(path: Path, store: Store, trained: dict[str, Any]) -> Path:
     run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     same = splits.fingerprint(store) == trained["store"]
     return run / ("evaluation" if same else f"evaluation_{store.path.resolve().name}")
+
+
+def interpret(
+    args: argparse.Namespace,
+    model: torch.nn.Module,
+    view: View,
+    nights: list[StagedNight],
+    about: dict[str, Any],
+    folder: Path,
+) -> None:
+    """Explain the chosen epochs of the first recordings."""
+    plan = Plan(
+        methods=tuple(args.interpret_methods),
+        baseline=args.interpret_baseline,
+        output=args.target_output,
+        target_class=args.target_class,
+        seed=args.interpret_seed,
+        steps=args.ig_steps,
+        orders=args.n_random,
+        pictures=args.interpret_pictures,
+    )
+    entries, scores = [], []
+    staged = {night.recording: night for night in nights}
+    wanted = args.interpret_recordings or len(nights)
+    with written_whole(folder) as temporary:
+        temporary.mkdir()
+        for recording, signals, _ in islice(view.whole_nights(), wanted):
+            night = subject_of(args, view, staged[recording], signals)
+            chosen = select(
+                args.interpret_select, night.staged.probabilities, night.staged.expert,
+                seed=plan.seed,
+            )  # fmt: skip
+            print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
+            try:
+                found = explain_night(model, night, chosen, plan, temporary)
+            except ValueError as error:
+                raise UserError(f"{recording}: {error}") from error
+            entries += found[0]
+            scores += found[1]
+        rows = write_index(temporary, entries, scores, about | {"interpretation": vars(plan)})
+    report_faithfulness(rows)
+    print(f"explanations: {folder}   figures: {folder / entries[0]['folder'] if entries else '-'}")
+
+
+def subject_of(
+    args: argparse.Namespace, view: View, staged: StagedNight, signals: torch.Tensor
+) -> Subject:
+    """A night with its scale in the unit it was recorded in, and its planted events if known."""
+    mean, sd = view.moments(staged.recording)
+    truth = args.truth_path / f"{staged.recording}_truth.tsv"
+    return Subject(
+        staged,
+        signals,
+        mean,
+        sd,
+        tuple(channel.label for channel in view.channels),
+        tuple(channel.role for channel in view.channels),
+        view.channels[0].unit.replace("uV", "µV") or "no unit",
+        read_events(truth) if truth.exists() else {},
+    )
+
+
+def report_faithfulness(rows: list[dict[str, Any]]) -> None:
+    """Means over all stages, one line a method and measure."""
+    shown_rows = [row for row in rows if row["stage"] == "all"]
+    for row in shown_rows:
+        interval = "" if row["low"] is None else f"  [{cell(row['low'])}, {cell(row['high'])}]"
+        print(
+            f"  {row['measure']:<26}{row['method']:<12}{row['mean']:>8.3f}{interval}"
+            f"  {row['epochs']} epochs"
+        )
 
 
 def report(result: dict[str, Any], folder: Path) -> None:

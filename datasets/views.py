@@ -195,6 +195,10 @@ class View:
             batch = self._gather(*where, length) if self.resident else self._read(*where, length)
             yield recording, batch.signals[0], batch.stages[0]
 
+    def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
+        """What was subtracted from a recording's channels and divided by, (c,) each."""
+        return self._moments[self.recordings.index(recording)]
+
     def too_short(self, length: int) -> list[str]:
         """Recordings that hold no window of ``length`` epochs."""
         return [r for r, n in zip(self.recordings, self.lengths, strict=True) if n < length]

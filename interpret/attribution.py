@@ -29,7 +29,8 @@ class Explanation:
     """Attributions (b, m, t), signed, with what they explain.
 
     ``value`` and ``baseline_value`` (b,) are F at the epoch and at the baseline; ``error`` (b,) is
-    the completeness error, NaN for methods that do not promise it.
+    the completeness error, NaN for methods that do not promise it; ``context`` (b, l) what each
+    epoch of the window adds to F.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Explanation:
     value: Tensor
     baseline_value: Tensor
     error: Tensor
+    context: Tensor
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -71,13 +73,15 @@ def explain(
                 found = METHODS[method](target, x, compared, (these, wanted), **settings)
             with torch.no_grad():
                 values = target(x, these, wanted), target(compared, these, wanted)
-            parts.append((found.detach(), *values))
-    attributions, value, at_baseline = (torch.cat(part) for part in zip(*parts, strict=True))
+                parts.append((found.detach(), *values, target.context(these, wanted)))
+    attributions, value, at_baseline, context = (
+        torch.cat(part) for part in zip(*parts, strict=True)
+    )
     error = torch.full_like(value, torch.nan)
     if method in COMPLETE:
         error = completeness_error(attributions, value, at_baseline)
     about = {"baseline": baseline, "seed": seed, "output": target.output, **settings}
-    return Explanation(method, attributions, value, at_baseline, error, about)
+    return Explanation(method, attributions, value, at_baseline, error, context, about)
 
 
 def completeness_error(attributions: Tensor, value: Tensor, at_baseline: Tensor) -> Tensor:

@@ -1,0 +1,337 @@
+"""Explain chosen epochs of staged nights and leave arrays, figures, an index and the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpret import figures
+from interpret.attention import NightAttention, night_attention
+from interpret.attribution import METHODS, Explanation, explain
+from interpret.evidence import EVIDENCE, agreement
+from interpret.faithfulness import UNIT_SECONDS, curves, random_scores, unit_scores
+from interpret.scoreboard import Score, summarise
+from interpret.target import EpochTarget
+from utils.exports import write_table
+from utils.files import write_json
+from utils.scoring import plain
+from utils.stages import EPOCH_SECONDS, STAGES
+from utils.staging import StagedNight
+
+ATTENTION = ("attention", "rollout")
+NAMES = (*METHODS, *ATTENTION)
+_TIMES_UNIFORM = 3.0  # top of the attention colours: three times the uniform weight
+_LIMIT = 99  # percentile of |attribution| at the ends of the diverging colours
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed for every chosen epoch; ``target_class`` is predicted, true or a stage.
+
+    ``steps`` of integrated gradients to begin with, random ``orders`` that deletion is compared
+    with, on at most ``curves_per_stage`` epochs a night and stage; ``pictures`` are drawn a night.
+    """
+
+    methods: tuple[str, ...]
+    baseline: str = "zero"
+    output: str = "logit"
+    target_class: str = "predicted"
+    seed: int = 0
+    steps: int = 20
+    orders: int = 20
+    curves_per_stage: int = 20
+    pictures: int = 20
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A staged night with what explaining it needs.
+
+    ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
+    ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence.
+    """
+
+    staged: StagedNight
+    signals: Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    channels: tuple[str, ...]
+    roles: tuple[str, ...]
+    unit: str
+    events: Mapping[str, np.ndarray]
+
+    @property
+    def fs(self) -> float:
+        """Samples a second."""
+        return self.signals.shape[-1] / EPOCH_SECONDS
+
+    def physical(self, epoch: int) -> np.ndarray:
+        """The epoch in ``unit``, (m, t)."""
+        return self.signals[epoch].cpu().numpy() * self.sd[:, None] + self.mean[:, None]
+
+
+def explain_night(
+    model: Any, night: Subject, chosen: np.ndarray, plan: Plan, folder: Path
+) -> tuple[list[dict[str, Any]], list[Score]]:
+    """Write a folder for every chosen epoch; returns the index entries and the scores."""
+    target = EpochTarget(model, night.signals, plan.output)
+    classes = classes_of(night.staged, chosen, plan.target_class)
+    chosen, classes = chosen[classes >= 0], classes[classes >= 0]
+    if not len(chosen):
+        return [], []
+    epochs, wanted = torch.from_numpy(chosen), torch.from_numpy(classes.astype(np.int64))
+    attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
+    found = {}
+    for method in dict.fromkeys((*plan.methods, "random")):
+        if method in METHODS:
+            settings = {"steps": plan.steps} if method == "ig" else {}
+            found[method] = explain(
+                target, epochs, wanted, method=method, baseline=plan.baseline, seed=plan.seed,
+                **settings,
+            )  # fmt: skip
+        elif attention is not None:
+            found[method] = as_explanation(attention, method, epochs, night.signals.shape[-1])
+    scores = list(score_all(target, night, epochs, wanted, found, plan))
+    entries = []
+    for row, epoch in enumerate(chosen.tolist()):
+        place = folder / f"{night.staged.recording}_e{epoch:04d}"
+        place.mkdir()
+        write_arrays(place, night, epoch, found, row)
+        if row < plan.pictures:
+            draw_epoch(place, night, target, epoch, found, row, attention)
+        entries.append(entry_of(night, epoch, int(classes[row]), found, row, place.name, plan))
+    return entries, scores
+
+
+def classes_of(staged: StagedNight, chosen: np.ndarray, target_class: str) -> np.ndarray:
+    """Class explained at each chosen epoch; -1 where ``true`` is asked for and nobody scored."""
+    if target_class == "predicted":
+        return staged.stages[chosen]
+    if target_class == "true":
+        return staged.expert[chosen]
+    return np.full(len(chosen), STAGES.index(target_class), np.int8)
+
+
+def as_explanation(
+    attention: NightAttention, method: str, epochs: Tensor, n_samples: int
+) -> Explanation:
+    """Attention spread over samples: it has no baseline and sums to no change of F."""
+    maps = attention.as_samples(method, n_samples)[epochs.cpu()]
+    nothing = torch.full((len(epochs),), torch.nan)
+    return Explanation(method, maps, nothing, nothing, nothing, nothing[:, None])
+
+
+def score_all(
+    target: EpochTarget,
+    night: Subject,
+    epochs: Tensor,
+    classes: Tensor,
+    found: Mapping[str, Explanation],
+    plan: Plan,
+) -> Iterator[Score]:
+    """Completeness, deletion and insertion against random orders, agreement with evidence."""
+    stages = [STAGES[code] for code in classes.tolist()]
+    subject, units = night.staged.subject, round(EPOCH_SECONDS / UNIT_SECONDS)
+
+    def scores(method: str, measure: str, values: np.ndarray) -> Iterator[Score]:
+        for stage, value in zip(stages, values, strict=True):
+            yield Score(method, measure, stage, subject, float(value))
+
+    some = some_of_each(classes, plan.curves_per_stage, plan.seed)
+
+    def areas(order: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        return curves(target, epochs[some], classes[some], order, baseline=plan.baseline).areas()
+
+    controls = _units(found["random"], units)[some]
+    by_chance = [areas(random_scores(controls, plan.seed + k)) for k in range(plan.orders)]
+    deletion, insertion = (np.mean(part, axis=0) for part in zip(*by_chance, strict=True))
+    for method, explanation in found.items():
+        yield from scores(method, "completeness_error", explanation.error.cpu().numpy())
+        own = areas(_units(explanation, units)[some])
+        gains = np.full((2, len(epochs)), np.nan)
+        gains[:, some] = deletion - own[0], own[1] - insertion
+        yield from scores(method, "deletion_below_random", gains[0])
+        yield from scores(method, "insertion_above_random", gains[1])
+        for kind, values in evidence_of(night, epochs, classes, explanation).items():
+            yield from scores(method, kind, values)
+
+
+def some_of_each(classes: Tensor, most: int, seed: int) -> Tensor:
+    """Row numbers, up to ``most`` of every class, drawn by ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled = torch.randperm(len(classes), generator=generator)
+    kept = [shuffled[classes[shuffled] == k][:most] for k in classes.unique()]
+    return torch.cat(kept).sort().values
+
+
+def _units(explanation: Explanation, units: int) -> Tensor:
+    return unit_scores(explanation.attributions, units)
+
+
+def evidence_of(
+    night: Subject, epochs: Tensor, classes: Tensor, explanation: Explanation
+) -> dict[str, np.ndarray]:
+    """``auroc_size_spindle`` …, at epochs rightly staged as the stage the event speaks for."""
+    rows, result = epochs.cpu().numpy(), {}
+    right = night.staged.expert[rows] == night.staged.stages[rows]
+    for kind, events in night.events.items():
+        stage, role = EVIDENCE[kind]
+        fits = right & (classes.cpu().numpy() == STAGES.index(stage))
+        if role not in night.roles or not fits.any():
+            continue
+        maps = explanation.attributions[:, night.roles.index(role)].cpu().numpy()
+        found = agreement(maps, events, rows, fs=night.fs, first_epoch=night.staged.first_epoch)
+        for measure, values in found.items():
+            result[f"{measure}_{kind}"] = np.where(fits, values, np.nan)
+    return result
+
+
+def write_arrays(
+    folder: Path, night: Subject, epoch: int, found: Mapping[str, Explanation], row: int
+) -> None:
+    """``input.npz`` and one file a method: signed and absolute maps under names of their own."""
+    signals = night.physical(epoch).astype(np.float32)
+    time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
+    np.savez_compressed(folder / "input.npz", signals=signals, time_s=time)
+    for method, explanation in found.items():
+        signed = explanation.attributions[row].cpu().numpy().astype(np.float32)
+        np.savez_compressed(folder / f"{method}.npz", signed=signed, size=np.abs(signed))
+
+
+def draw_epoch(
+    folder: Path,
+    night: Subject,
+    target: EpochTarget,
+    epoch: int,
+    found: Mapping[str, Explanation],
+    row: int,
+    attention: NightAttention | None,
+) -> None:
+    """A figure of the epoch for every attribution, and the attention of its window."""
+    members = target.members(torch.tensor([epoch]))[0].tolist()
+    for method, explanation in found.items():
+        if method not in (*ATTENTION, "random"):
+            maps = explanation.attributions[row].cpu().numpy()
+            rows = [attributed_row(night, epoch, maps, found[method].context[row], members)]
+            limit = max(1e-12, float(np.percentile(np.abs(maps), _LIMIT)))
+            colour = ("coolwarm", -limit, limit, f"{method}: against | for the stage")
+            save_sample(folder / method, night, epoch, rows, colour)
+    if attention is not None:
+        rows = attended_rows(night, epoch, attention, members)
+        colour = ("viridis", 0.0, _TIMES_UNIFORM, "attention, times uniform")
+        save_sample(folder / "attention", night, epoch, rows, colour)
+
+
+def attributed_row(
+    night: Subject, epoch: int, maps: np.ndarray, context: Tensor, members: Sequence[int]
+) -> figures.SampleRow:
+    """The epoch alone; bars are shares of absolute context effects and attributions."""
+    effects, size = context.abs().cpu().numpy(), np.abs(maps).sum(axis=1)
+    return figures.SampleRow(
+        caption(night, epoch), night.physical(epoch), maps,
+        effects / max(effects.sum(), 1e-12) if len(members) > 1 else None,
+        size / max(size.sum(), 1e-12), members.index(epoch),
+    )  # fmt: skip
+
+
+def attended_rows(
+    night: Subject, epoch: int, attention: NightAttention, members: Sequence[int]
+) -> list[figures.SampleRow]:
+    """Every epoch of the window with its own attention, as means over the night's windows."""
+    windows, modalities = attention.shares()
+    times = windows * windows.shape[-1]
+    times = times.repeat_interleave(night.signals.shape[-1] // windows.shape[-1], dim=-1)
+    return [
+        figures.SampleRow(
+            caption(night, member), night.physical(member), times[member].numpy(),
+            inter_of(attention, member, members), modalities[member].numpy(),
+            members.index(member), member == epoch,
+        )
+        for member in members
+    ]  # fmt: skip
+
+
+def inter_of(attention: NightAttention, epoch: int, members: Sequence[int]) -> np.ndarray | None:
+    """Weights of an epoch on those of the window, from the night's means by offset."""
+    if attention.inter is None:
+        return None
+    middle = attention.inter.shape[1] // 2
+    weights = attention.inter[epoch, [middle + member - epoch for member in members]]
+    return weights.nan_to_num(0.0).numpy()
+
+
+def caption(night: Subject, epoch: int) -> str:
+    """``epoch 12   expert N2   model N2 0.93  ✓``."""
+    staged = night.staged
+    true, model = int(staged.expert[epoch]), int(staged.stages[epoch])
+    mark = "" if true < 0 else ("  ✓" if true == model else "  ✗")
+    said = STAGES[true] if true >= 0 else "unscored"
+    return (
+        f"epoch {epoch}   expert {said}   model {STAGES[model]} "
+        f"{staged.probabilities[epoch, model]:.2f}{mark}"
+    )
+
+
+def save_sample(
+    stem: Path,
+    night: Subject,
+    epoch: int,
+    rows: Sequence[figures.SampleRow],
+    colour: tuple[str, float, float, str],
+) -> None:
+    """One sample's figure as PNG and SVG."""
+    picture = figures.draw_sample(
+        rows, title=f"{night.staged.recording}, epoch {epoch}: {stem.name}",
+        channels=night.channels, unit=night.unit, colour=colour,
+    )  # fmt: skip
+    for suffix in (".png", ".svg"):
+        figures.save(picture, stem.with_suffix(suffix))
+
+
+def entry_of(
+    night: Subject,
+    epoch: int,
+    code: int,
+    found: Mapping[str, Explanation],
+    row: int,
+    place: str,
+    plan: Plan,
+) -> dict[str, Any]:
+    """One epoch's line of ``index.json``."""
+    staged = night.staged
+    return {
+        "recording": staged.recording,
+        "subject": staged.subject,
+        "epoch": epoch,
+        "expert": STAGES[staged.expert[epoch]] if staged.expert[epoch] >= 0 else None,
+        "model": STAGES[staged.stages[epoch]],
+        "probabilities": [round(float(p), 6) for p in staged.probabilities[epoch]],
+        "explained": STAGES[code],
+        "folder": place,
+        "methods": {
+            method: {
+                "value": plain(explanation.value[row]),
+                "baseline_value": plain(explanation.baseline_value[row]),
+                "completeness_error": plain(explanation.error[row]),
+            }
+            for method, explanation in found.items()
+        },
+    }
+
+
+def write_index(
+    folder: Path, entries: Sequence[Mapping[str, Any]], scores: Sequence[Score], about: Any
+) -> list[dict[str, Any]]:
+    """``index.json``, ``summary.csv`` and ``faithfulness.json``; returns the summary's rows."""
+    rows = summarise(scores)
+    write_json(folder / "index.json", {"about": about, "explanations": list(entries)})
+    write_json(folder / "faithfulness.json", {"about": about, "rows": rows})
+    if rows:
+        write_table(folder / "summary.csv", rows)
+    return rows

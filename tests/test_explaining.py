@@ -1,0 +1,180 @@
+"""``--is_interpret`` from the command line: folders, index, figures, scores."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+import cmt_evaluate
+from interpret.scoreboard import Score, summarise
+from interpret.selection import select
+from tests.test_training import train
+from utils.errors import UserError
+from utils.stages import STAGES
+
+EXPERT = np.array([0, 0, 1, 2, 2, 2, -1, 3, 4, 4], np.int8)
+
+
+def probabilities_of(stages):
+    sure = np.linspace(0.5, 0.95, len(stages))
+    p = np.repeat((1 - sure)[:, None] / 4, 5, axis=1)
+    p[np.arange(len(stages)), stages] = sure
+    return p
+
+
+STAGED = probabilities_of(np.array([0, 1, 1, 2, 2, 0, 2, 3, 4, 4]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("all", list(range(10))),
+        ("errors", [1, 5]),
+        ("uncertain:3", [0, 1, 2]),
+        ("per_stage:9", [0, 2, 3, 4, 7, 8, 9]),
+        ("3", [3]),
+        ("[4, 2,2]", [2, 4]),
+        ("1,9", [1, 9]),
+    ],
+)
+def test_selection(spec, expected):
+    assert select(spec, STAGED, EXPERT).tolist() == expected
+
+
+def test_a_few_of_every_stage_by_seed():
+    drawn = [select("per_stage:1", STAGED, EXPERT, seed=seed).tolist() for seed in range(8)]
+    assert all(len(chosen) == 5 for chosen in drawn)
+    assert len({tuple(chosen) for chosen in drawn}) > 1
+    unscored = np.full(10, -1, np.int8)
+    assert select("per_stage:9", STAGED, unscored).tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("spec", ["some", "10", "uncertain", "per_stage:x", "-1", ""])
+def test_impossible_selections(spec):
+    with pytest.raises(UserError, match=r"takes all, errors|has epochs 0 to 9"):
+        select(spec, STAGED, EXPERT)
+
+
+def test_summary_resamples_subjects():
+    scores = [Score("ig", "m", "N2", f"s{k % 4}", float(k % 4)) for k in range(40)]
+    scores += [Score("ig", "m", "N3", "s0", 1.0), Score("ig", "m", "N3", "s0", float("nan"))]
+    rows = {(row["stage"]): row for row in summarise(scores)}
+    assert rows["N2"]["mean"] == 1.5 and rows["N2"]["epochs"] == 40
+    assert rows["N2"]["low"] < 1.5 < rows["N2"]["high"]
+    assert rows["N3"] | {"mean": 0} == {
+        "method": "ig", "measure": "m", "stage": "N3", "mean": 0, "low": None, "high": None,
+        "epochs": 1, "subjects": 1,
+    }  # fmt: skip
+    assert rows["all"]["epochs"] == 41
+
+
+@pytest.fixture(scope="module")
+def explained(raw, store, tmp_path_factory) -> Path:
+    """A small run, explained."""
+    project = tmp_path_factory.mktemp("explained")
+    run = train(store, project, "--n_epochs", "1")
+    words = ["--is_interpret", "True", "--interpret_select", "3,40", "--n_random", "3"]
+    methods = ["--interpret_methods", "ig,occlusion,attention,rollout", "--pictures", "0"]
+    evaluate(store, project, raw, *words, *methods)
+    return run / "interpretations"
+
+
+def evaluate(store, project: Path, raw: Path, *words: str) -> None:
+    paths = ["--data_path", str(store.path), "--project_path", str(project), "--device", "cpu"]
+    cmt_evaluate.main([*paths, "--truth_path", str(raw), *words])
+
+
+def test_every_sample_has_a_folder(explained):
+    folders = sorted(path for path in explained.iterdir() if path.is_dir())
+    assert [folder.name[-6:] for folder in folders] == ["_e0003", "_e0040"]
+    names = {path.name for path in folders[0].iterdir()}
+    arrays = {f"{m}.npz" for m in ("ig", "occlusion", "attention", "rollout", "random", "input")}
+    pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "svg")}
+    assert names == arrays | pictures
+    for path in explained.rglob("*"):  # valid on every file system
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", path.name)
+
+
+def test_arrays_say_what_they_hold(store, explained):
+    folder = next(path for path in explained.iterdir() if path.is_dir())
+    recording, epoch = folder.name.split("_e")
+    with np.load(folder / "ig.npz") as maps, np.load(folder / "input.npz") as given:
+        assert maps["signed"].shape == (2, 3000) and (maps["signed"] < 0).any()
+        assert (maps["size"] == np.abs(maps["signed"])).all()
+        raw_signals = store.night(recording).signals()[int(epoch)][[0, 2]]
+        assert np.allclose(given["signals"], raw_signals, atol=1e-2)  # µV, as recorded
+        assert given["time_s"][1] == pytest.approx(0.01)
+    with np.load(folder / "rollout.npz") as maps:
+        assert maps["signed"].sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_the_index_lists_what_was_explained(explained):
+    index = json.loads((explained / "index.json").read_text())
+    about = index["about"]
+    assert about["interpretation"]["methods"] == ["ig", "occlusion", "attention", "rollout"]
+    assert about["cohort"] == "synthetic-sleepedf-2018"
+    for entry in index["explanations"]:
+        assert (explained / entry["folder"]).is_dir()
+        assert entry["explained"] == entry["model"] in STAGES
+        assert entry["methods"]["ig"]["completeness_error"] <= 0.01
+        assert entry["methods"]["attention"]["completeness_error"] is None
+        assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_scores_of_every_method_and_the_control(explained):
+    table = (explained / "summary.csv").read_text().splitlines()
+    assert table[0] == "method,measure,stage,mean,low,high,epochs,subjects"
+    rows = json.loads((explained / "faithfulness.json").read_text())["rows"]
+    measured = {(row["method"], row["measure"]) for row in rows}
+    for method in ("ig", "occlusion", "attention", "rollout", "random"):
+        assert (method, "deletion_below_random") in measured
+    assert ("ig", "completeness_error") in measured
+    assert ("attention", "completeness_error") not in measured
+
+
+@pytest.mark.parametrize("spelling", [["--is_interpret"], ["--is_interpret", "True"]])
+def test_no_figure_stays_open_and_spellings_agree(raw, store, explained, spelling):
+    words = [*spelling, "--interpret_select", "5", "--n_random", "1", "--pictures", "0"]
+    evaluate(store, explained.parents[1], raw, *words)
+    assert plt.get_fignums() == []
+    index = json.loads((explained / "index.json").read_text())
+    assert [entry["epoch"] for entry in index["explanations"]] == [5]
+
+
+def test_false_means_false(raw, store, explained, capsys):
+    evaluate(store, explained.parents[1], raw, "--is_interpret", "False", "--pictures", "0")
+    assert "explanations:" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--interpret_methods", "shap"], "no shap; there are saliency"),
+        (["--interpret_select", "9999"], "the night has epochs 0 to"),
+        (["--interpret_methods", "deeplift"], "deeplift has no rule for layer"),
+        (["--target_class", "N7"], "--target_class"),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line(raw, store, explained, words, message):
+    with pytest.raises(UserError) as refused:
+        evaluate(store, explained.parents[1], raw, "--is_interpret", *words, "--pictures", "0")
+    assert message in str(refused.value)
+
+
+def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained):
+    words = ["--is_interpret", "--target_class", "true", "--interpret_select", "all"]
+    cheap = ["--interpret_methods", "saliency", "--n_random", "1", "--pictures", "0"]
+    night = next(iter(json.loads((explained / "index.json").read_text())["explanations"]))
+    recording = night["recording"]
+    stages = np.array(store.night(recording).stages)
+    chosen = np.r_[np.flatnonzero(stages >= 0)[:2], np.flatnonzero(stages < 0)[:1]]
+    words[-1] = ",".join(map(str, chosen))
+    evaluate(store, explained.parents[1], raw, *words, *cheap)
+    entries = json.loads((explained / "index.json").read_text())["explanations"]
+    assert [e["epoch"] for e in entries] == chosen[:2].tolist()
+    assert all(e["explained"] == e["expert"] for e in entries)
