@@ -135,6 +135,15 @@ def add_interpretation(group: argparse._ArgumentGroup) -> None:
         help="the class explained",
     )
     group.add_argument(
+        "--ig_steps",
+        type=positive,
+        default=20,
+        help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
+    )
+    group.add_argument(
+        "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
+    )
+    group.add_argument(
         "--n_random", type=positive, default=20, help="random orders to compare with"
     )
     group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
@@ -345,12 +354,9 @@ def interpret(
                 seed=plan.seed,
             )  # fmt: skip
             print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
-            try:
-                found = explain_night(model, night, chosen, plan, temporary)
-            except ValueError as error:
-                raise UserError(f"{recording}: {error}") from error
-            entries += found[0]
-            scores += found[1]
+            explained, scored = explain_night(model, night, chosen, plan, temporary)
+            entries += explained
+            scores += scored
         rows = write_index(temporary, entries, scores, about | {"interpretation": vars(plan)})
     report_faithfulness(rows)
     print(f"explanations: {folder}   figures: {folder / entries[0]['folder'] if entries else '-'}")

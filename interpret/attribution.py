@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from interpret.target import EpochTarget, baselines_of
+from utils.errors import UserError
 
 COMPLETE = ("ig", "deeplift")  # attributions sum to F(x) - F(x'); gshap's do so on average only
 _CHUNK = 64
@@ -55,11 +56,11 @@ def explain(
     """Explain F at ``epochs`` (b,) for ``classes`` (b,); parameters are left as they were.
 
     Raises:
-        ValueError: an unknown method, one the model does not allow, or a baseline equal to the
+        UserError: an unknown method, one the model does not allow, or a baseline equal to the
             input.
     """
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
+        raise UserError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
     device = target.night.device
     parts = []
     with frozen(target):
@@ -68,7 +69,7 @@ def explain(
             x = target.night[these]
             compared = baselines_of(target.night, these.tolist(), baseline, seed)
             if method in COMPLETE and torch.equal(x, compared):
-                raise ValueError("the baseline equals the epochs: nothing could be attributed")
+                raise UserError("the baseline equals the epochs: nothing could be attributed")
             with _seeded(seed + int(part[0])):
                 found = METHODS[method](target, x, compared, (these, wanted), **settings)
             with torch.no_grad():
@@ -173,11 +174,11 @@ def refuse_deep_lift(model: nn.Module) -> None:
     """DeepLIFT's rules hold for networks of simple layers only.
 
     Raises:
-        ValueError: naming the first layer it has no rule for.
+        UserError: naming the first layer it has no rule for.
     """
     for name, module in model.named_modules():
         if name and not isinstance(module, _RULES):
-            raise ValueError(
+            raise UserError(
                 f"deeplift has no rule for layer {name} ({type(module).__name__}); use ig or "
                 "occlusion"
             )

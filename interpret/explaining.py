@@ -155,7 +155,7 @@ def score_all(
         yield from scores(method, "completeness_error", explanation.error.cpu().numpy())
         own = areas(_units(explanation, units)[some])
         gains = np.full((2, len(epochs)), np.nan)
-        gains[:, some] = deletion - own[0], own[1] - insertion
+        gains[:, some.numpy()] = deletion - own[0], own[1] - insertion
         yield from scores(method, "deletion_below_random", gains[0])
         yield from scores(method, "insertion_above_random", gains[1])
         for kind, values in evidence_of(night, epochs, classes, explanation).items():

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from utils.errors import UserError
+
 Output = Literal["logit", "prob", "logodds"]
 
 
@@ -95,7 +97,7 @@ def baselines_of(night: Tensor, epochs: Sequence[int], kind: str, seed: int = 0)
     ``shuffled`` (another epoch of the night, drawn by ``seed``).
 
     Raises:
-        ValueError: an unknown kind.
+        UserError: an unknown kind.
     """
     x = night[list(epochs)]
     if kind == "zero":
@@ -105,4 +107,4 @@ def baselines_of(night: Tensor, epochs: Sequence[int], kind: str, seed: int = 0)
     if kind == "shuffled":
         generator = torch.Generator().manual_seed(seed)
         return night[torch.randint(len(night), (len(x),), generator=generator)]
-    raise ValueError(f"unknown baseline {kind!r}: zero, mean or shuffled")
+    raise UserError(f"unknown baseline {kind!r}: zero, mean or shuffled")

@@ -10,6 +10,7 @@ import models
 from interpret.attribution import METHODS, completeness_error, explain, refuse_deep_lift
 from interpret.target import EpochTarget, baselines_of
 from models.base import StagingModel
+from utils.errors import UserError
 
 SMALL = {"n_samples": 300, "d_model": 16, "dim_feedforward": 16, "num_seq": 5}
 FIRST = torch.tensor([0, 3, 7, 11])
@@ -213,9 +214,9 @@ def test_deep_lift_only_where_it_has_rules():
     target = EpochTarget(Convolutional(), night_of())
     found = explain(target, FIRST, CLASSES, method="deeplift")
     assert (found.error < 1e-3).all()
-    with pytest.raises(ValueError, match=r"no rule for layer cells \(LSTM\)"):
+    with pytest.raises(UserError, match=r"no rule for layer cells \(LSTM\)"):
         refuse_deep_lift(Recurrent())
-    with pytest.raises(ValueError, match="deeplift has no rule for layer"):
+    with pytest.raises(UserError, match="deeplift has no rule for layer"):
         explain(cmt(), FIRST, CLASSES, method="deeplift")
 
 
@@ -237,12 +238,12 @@ def test_recurrent_models_can_be_attributed(device):
 
 
 def test_what_cannot_be_explained_is_said(linear):
-    with pytest.raises(ValueError, match="unknown method 'shap'; there are saliency, ixg"):
+    with pytest.raises(UserError, match="unknown method 'shap'; there are saliency, ixg"):
         explain(linear, FIRST, CLASSES, method="shap")
-    with pytest.raises(ValueError, match="unknown baseline"):
+    with pytest.raises(UserError, match="unknown baseline"):
         explain(linear, FIRST, CLASSES, baseline="noise")
     flat = EpochTarget(linear.model, torch.zeros(5, 2, 60))
-    with pytest.raises(ValueError, match="baseline equals the epochs"):
+    with pytest.raises(UserError, match="baseline equals the epochs"):
         explain(flat, torch.tensor([1]), torch.tensor([0]))
 
 
