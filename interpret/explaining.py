@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,11 @@ def score_all(
 
     some = some_of_each(classes, plan.curves_per_stage, plan.seed)
 
+    graded = copy(target)
+    graded.output = "prob"
+
     def areas(order: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        return curves(target, epochs[some], classes[some], order, baseline=plan.baseline).areas()
+        return curves(graded, epochs[some], classes[some], order, baseline=plan.baseline).areas()
 
     controls = _units(found["random"], units)[some]
     by_chance = [areas(random_scores(controls, plan.seed + k)) for k in range(plan.orders)]

@@ -17,9 +17,10 @@ _STEPS = 20
 
 @dataclass(frozen=True)
 class Curves:
-    """F while units are removed or added, (b, steps + 1), scaled so that F(x) = 1, F(x') = 0.
+    """F while units are removed from the epoch or added to the baseline, (b, steps + 1).
 
-    ``share`` (steps + 1,) is the share of units changed.
+    ``share`` (steps + 1,) is the share of units changed. F is not divided by F(x) - F(x'), which
+    may be next to nothing; read it as a probability (``target.output``).
     """
 
     share: np.ndarray
@@ -59,16 +60,12 @@ def curves(
     steps = np.unique(np.linspace(0, order.shape[1], _STEPS + 1).round().astype(int))
     removed, added = [], []
     with frozen(target), torch.no_grad():
-        top, bottom = target(x, epochs, classes), target(compared, epochs, classes)
         for step in steps:
             first = rank < step
             removed.append(target(torch.where(first, compared, x), epochs, classes))
             added.append(target(torch.where(first, x, compared), epochs, classes))
-    change = (top - bottom)[:, None]
-    scaled = [
-        ((torch.stack(part, 1) - bottom[:, None]) / change).numpy() for part in (removed, added)
-    ]
-    return Curves(steps / order.shape[1], *scaled)
+    values = [torch.stack(part, dim=1).cpu().numpy() for part in (removed, added)]
+    return Curves(steps / order.shape[1], *values)
 
 
 def random_scores(scores: Tensor, seed: int) -> Tensor:
