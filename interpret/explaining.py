@@ -16,7 +16,14 @@ from interpret import figures
 from interpret.attention import NightAttention, night_attention
 from interpret.attribution import METHODS, Explanation, explain
 from interpret.evidence import EVIDENCE, agreement
-from interpret.faithfulness import UNIT_SECONDS, curves, random_scores, unit_scores
+from interpret.faithfulness import (
+    UNIT_SECONDS,
+    curves,
+    random_scores,
+    rank_correlation,
+    unit_scores,
+    with_random_weights,
+)
 from interpret.scoreboard import Score, summarise
 from interpret.target import EpochTarget
 from utils.exports import write_table
@@ -99,6 +106,7 @@ def explain_night(
         elif attention is not None:
             found[method] = as_explanation(attention, method, epochs, night.signals.shape[-1])
     scores = list(score_all(target, night, epochs, wanted, found, plan))
+    scores += compare_with_random_weights(model, night, epochs, wanted, found, plan)
     entries = []
     for row, epoch in enumerate(chosen.tolist()):
         place = folder / f"{night.staged.recording}_e{epoch:04d}"
@@ -164,6 +172,43 @@ def score_all(
         yield from scores(method, "insertion_above_random", gains[1])
         for kind, values in evidence_of(night, epochs, classes, explanation).items():
             yield from scores(method, kind, values)
+
+
+def compare_with_random_weights(
+    model: Any,
+    night: Subject,
+    epochs: Tensor,
+    classes: Tensor,
+    found: Mapping[str, Explanation],
+    plan: Plan,
+) -> list[Score]:
+    """The same methods on an untrained copy: their evidence, and how alike the maps are.
+
+    A method whose map stays the same explains the signal, not what the model has learned.
+    """
+    target = EpochTarget(with_random_weights(model, plan.seed), night.signals, plan.output)
+    stages = [STAGES[code] for code in classes.tolist()]
+    scores = []
+    for method in plan.methods:
+        if method not in METHODS or method == "random":
+            continue
+        untrained = explain(
+            target, epochs, classes, method=method, baseline=plan.baseline, seed=plan.seed,
+            **({"steps": plan.steps, "doubling": False} if method == "ig" else {}),
+        )  # fmt: skip
+        maps = [e.attributions.cpu().numpy() for e in (found[method], untrained)]
+        measured = {"likeness_to_random_weights": rank_correlation(*maps)}
+        groups = [(method, measured)]
+        evidence = evidence_of(night, epochs, classes, untrained)
+        groups.append((f"{method}, random weights", evidence))
+        for name, values in groups:
+            for measure, column in values.items():
+                pairs = zip(stages, column, strict=True)
+                scores += [
+                    Score(name, measure, stage, night.staged.subject, float(value))
+                    for stage, value in pairs
+                ]
+    return scores
 
 
 def some_of_each(classes: Tensor, most: int, seed: int) -> Tensor:

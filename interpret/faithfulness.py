@@ -1,12 +1,14 @@
-"""Deletion and insertion: does F fall fastest when what the map calls important goes first?"""
+"""Faithfulness: deletion, insertion, and what is left of a map when the weights are random."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy.stats import rankdata
+from torch import Tensor, nn
 
 from interpret.attribution import frozen
 from interpret.target import EpochTarget, baselines_of
@@ -66,6 +68,34 @@ def curves(
             added.append(target(torch.where(first, x, compared), epochs, classes))
     values = [torch.stack(part, dim=1).cpu().numpy() for part in (removed, added)]
     return Curves(steps / order.shape[1], *values)
+
+
+def with_random_weights(model: nn.Module, seed: int) -> nn.Module:
+    """A copy of the model as it was before any training: what its maps show, no training taught.
+
+    Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
+    """
+    copy = deepcopy(model)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for module in copy.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+            for parameter in module.parameters(recurse=False):
+                if not hasattr(module, "reset_parameters"):
+                    nn.init.normal_(parameter)
+    return copy.eval()
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Spearman correlation of the absolute values of two sets of maps (b, …), row by row: (b,)."""
+    ranks = [rankdata(np.abs(part).reshape(len(part), -1), axis=1) for part in (a, b)]
+    centred = [part - part.mean(axis=1, keepdims=True) for part in ranks]
+    norms = [np.linalg.norm(part, axis=1) for part in centred]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (centred[0] * centred[1]).sum(axis=1) / np.where(
+            norms[0] * norms[1] > 0, norms[0] * norms[1], np.nan
+        )
 
 
 def random_scores(scores: Tensor, seed: int) -> Tensor:

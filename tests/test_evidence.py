@@ -11,7 +11,13 @@ import models
 from interpret.attention import night_attention
 from interpret.attribution import explain
 from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
-from interpret.faithfulness import curves, random_scores, unit_scores
+from interpret.faithfulness import (
+    curves,
+    random_scores,
+    rank_correlation,
+    unit_scores,
+    with_random_weights,
+)
 from interpret.target import EpochTarget
 from tests.test_attribution import CLASSES, FIRST, Linear, night_of
 from tests.test_bands import SigmaDetector
@@ -161,3 +167,30 @@ def test_attention_of_single_epochs():
     model = models.build("epoch_cmt", n_samples=300, d_model=16, dim_feedforward=16).eval()
     found = night_attention(model, torch.randn(4, 2, 300))
     assert found.inter is None and found.intra.shape == (4, 2, 8, 7)
+
+
+def test_random_weights_are_new_and_the_model_stays():
+    torch.manual_seed(0)
+    settings = {"n_samples": 300, "d_model": 16, "dim_feedforward": 16, "num_seq": 5}
+    model = models.build("sequence_cmt", **settings).eval()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    copy = with_random_weights(model, 1)
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    for name, parameter in copy.named_parameters():
+        if name.endswith("weight") and "norm" not in name and parameter.dim() > 1:
+            assert not torch.equal(parameter, before[name]), name
+    assert not torch.equal(copy.encoders[0].cls, model.encoders[0].cls)
+    again = with_random_weights(model, 1)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in copy.state_dict().items())
+
+
+def test_rank_correlation_is_scipys():
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, 3, 4, 50))
+    expected = [
+        spearmanr(np.abs(x).ravel(), np.abs(y).ravel())[0] for x, y in zip(a, b, strict=True)
+    ]
+    assert rank_correlation(a, b) == pytest.approx(expected)
+    assert np.isnan(rank_correlation(np.zeros((1, 5)), np.ones((1, 5)))).all()
