@@ -20,6 +20,7 @@ import models
 from datasets import splits
 from datasets.store import Store
 from datasets.views import View
+from interpret.band_report import bands_of, write_bands
 from interpret.evaluation import write_evaluation
 from interpret.evidence import read_events
 from interpret.explaining import NAMES, Plan, Subject, explain_night, write_index
@@ -139,6 +140,12 @@ def add_interpretation(group: argparse._ArgumentGroup) -> None:
         type=positive,
         default=20,
         help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
+    )
+    add_flag(
+        group,
+        "--interpret_bands",
+        default=True,
+        help="what each frequency band adds to the probabilities, over whole nights",
     )
     group.add_argument(
         "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
@@ -342,7 +349,7 @@ def interpret(
         orders=args.n_random,
         pictures=args.interpret_pictures,
     )
-    entries, scores = [], []
+    entries, scores, bands = [], [], []
     staged = {night.recording: night for night in nights}
     wanted = args.interpret_recordings or len(nights)
     with written_whole(folder) as temporary:
@@ -357,6 +364,10 @@ def interpret(
             explained, scored = explain_night(model, night, chosen, plan, temporary)
             entries += explained
             scores += scored
+            if args.interpret_bands:
+                bands += bands_of(model, night)
+        if bands:
+            write_bands(temporary, bands)
         rows = write_index(temporary, entries, scores, about | {"interpretation": vars(plan)})
     report_faithfulness(rows)
     print(f"explanations: {folder}   figures: {folder / entries[0]['folder'] if entries else '-'}")

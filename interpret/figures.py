@@ -274,6 +274,32 @@ def _draw_trace(axes: Axes, trace: np.ndarray, colours: np.ndarray, scale: Any) 
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequence[str]) -> Figure:
+    """Shapley value of every band by stage, with intervals; ``rows`` by (stage, band)."""
+    from matplotlib.figure import Figure
+
+    stages = [stage for stage in PLOT_ORDER if (stage, bands[0]) in rows]
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(stages)
+    for k, stage in enumerate(stages):
+        at = np.arange(len(bands)) + (k - (len(stages) - 1) / 2) * width
+        shown = [rows[stage, band] for band in bands]
+        means = np.array([row["mean"] for row in shown])
+        axes.bar(at, means, width, color=COLOURS[stage], label=stage)
+        if all(row["low"] is not None for row in shown):
+            low, high = (np.array([row[end] for row in shown]) for end in ("low", "high"))
+            axes.errorbar(
+                at, means, [means - low, high - means], fmt="none", ecolor="#303030", linewidth=0.8
+            )
+    axes.axhline(0, color="#404040", linewidth=0.8)
+    axes.set_xticks(range(len(bands)), bands)
+    axes.set_ylabel("probability lost without the band\n(Shapley value)")
+    axes.legend(title="model's stage", frameon=False, ncols=len(stages))
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
     """Loss and validation agreement by pass; the best pass is marked."""
     from matplotlib.figure import Figure

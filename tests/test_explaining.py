@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -124,6 +125,18 @@ def test_the_index_lists_what_was_explained(explained):
         assert entry["methods"]["ig"]["completeness_error"] <= 0.01
         assert entry["methods"]["attention"]["completeness_error"] is None
         assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_bands_add_up(explained):
+    with (explained / "bands.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    shapley = {
+        row["band"]: row for row in rows if (row["figure"], row["stage"]) == ("shapley", "all")
+    }
+    assert set(shapley) == {"delta", "theta", "alpha", "sigma", "beta", "gamma", "gap"}
+    assert abs(float(shapley["gap"]["mean"])) < 1e-5
+    assert {row["figure"] for row in rows} == {"shapley", "single", "mean", "weighted"}
+    assert (explained / "bands.png").read_bytes()[:4] == b"\x89PNG"
 
 
 def test_scores_of_every_method_and_the_control(explained):

@@ -1,0 +1,52 @@
+"""Band importance over whole nights, by stage: one table and one picture a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interpret import figures
+from interpret.bands import BANDS, BandImportance, band_importance
+from interpret.explaining import Subject
+from interpret.scoreboard import Score, summarise
+from utils.exports import write_table
+from utils.stages import STAGES
+
+FIGURES = ("shapley", "single", "mean", "weighted")
+
+
+def bands_of(model: Any, night: Subject) -> list[Score]:
+    """Every figure at every epoch of a night, for the stage the model gives it.
+
+    Bands above half the sampling rate are left out; ``gap`` is what a figure's sum over bands
+    misses, 0 for Shapley values.
+    """
+    inside = {name: edges for name, edges in BANDS.items() if edges[1] <= night.fs / 2}
+    stages = night.staged.stages
+    classes = torch.from_numpy(stages.astype("int64")).to(night.signals.device)
+    found = band_importance(model, night.signals, night.fs, classes, inside)
+    return list(_scores(found, [STAGES[code] for code in stages], night.staged.subject))
+
+
+def _scores(found: BandImportance, stages: Sequence[str], subject: str) -> Iterator[Score]:
+    for figure in FIGURES:
+        columns = dict(zip(found.bands, getattr(found, figure).T.tolist(), strict=True))
+        columns["gap"] = found.gap(figure).tolist()
+        for name, values in columns.items():
+            for stage, value in zip(stages, values, strict=True):
+                yield Score(figure, name, stage, subject, value)
+
+
+def write_bands(folder: Path, scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """``bands.csv`` and ``bands.png``; returns the table's rows."""
+    rows = summarise(scores)
+    rows = [{"figure": r.pop("method"), "band": r.pop("measure"), **r} for r in rows]
+    write_table(folder / "bands.csv", rows)
+    shapley = {(row["stage"], row["band"]): row for row in rows if row["figure"] == "shapley"}
+    bands = [band for band in BANDS if ("all", band) in shapley]
+    picture = figures.draw_bands(shapley, bands)
+    figures.save(picture, folder / "bands.png")
+    return rows
