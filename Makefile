@@ -20,8 +20,8 @@ demo: setup
 	$(BIN)/python generate_demo_data.py $(DEMO)
 	$(BIN)/python preprocess_sleepedf.py
 	$(BIN)/python cmt_training.py --model_type Seq $(TRAIN)
-	$(BIN)/python cmt_evaluate.py --model_type Seq
-	@echo "look at results/cmt_seq_fold4/evaluation, then at README.md for what comes next"
+	$(BIN)/python cmt_evaluate.py --model_type Seq --is_interpret True
+	@echo "open the page above in a browser, look at results/cmt_seq_fold4, then at README.md"
 
 lint: setup
 	$(BIN)/ruff check .

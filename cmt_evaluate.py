@@ -24,6 +24,7 @@ from interpret.band_report import bands_of, write_bands
 from interpret.evaluation import write_evaluation
 from interpret.evidence import read_events
 from interpret.explaining import NAMES, Plan, Subject, explain_night, write_index
+from interpret.page import write_page
 from interpret.selection import SPELLINGS, select
 from utils import flags
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
@@ -349,7 +350,7 @@ def interpret(
         orders=args.n_random,
         pictures=args.interpret_pictures,
     )
-    entries, scores, bands = [], [], []
+    entries, scores, bands, explained_nights = [], [], [], []
     staged = {night.recording: night for night in nights}
     wanted = args.interpret_recordings or len(nights)
     with written_whole(folder) as temporary:
@@ -364,13 +365,19 @@ def interpret(
             explained, scored = explain_night(model, night, chosen, plan, temporary)
             entries += explained
             scores += scored
+            explained_nights.append(night)
             if args.interpret_bands:
                 bands += bands_of(model, night)
         if bands:
             write_bands(temporary, bands)
         rows = write_index(temporary, entries, scores, about | {"interpretation": vars(plan)})
+        for night in explained_nights:
+            page = temporary / f"{night.staged.recording}.html"
+            write_page(page, night, entries, rows, about["headline"])
     report_faithfulness(rows)
-    print(f"explanations: {folder}   figures: {folder / entries[0]['folder'] if entries else '-'}")
+    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained_nights)
+    print(f"explanations: {folder}")
+    print(f"open in a browser: {pages}")
 
 
 def subject_of(

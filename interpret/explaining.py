@@ -79,6 +79,10 @@ class Subject:
         """Samples a second."""
         return self.signals.shape[-1] / EPOCH_SECONDS
 
+    def channel_epochs(self, channel: int) -> np.ndarray:
+        """All epochs of one channel in ``unit``, (n, t)."""
+        return self.signals[:, channel].cpu().numpy() * self.sd[channel] + self.mean[channel]
+
     def physical(self, epoch: int) -> np.ndarray:
         """The epoch in ``unit``, (m, t)."""
         return self.signals[epoch].cpu().numpy() * self.sd[:, None] + self.mean[:, None]

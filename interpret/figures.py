@@ -325,6 +325,19 @@ def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
     return figure
 
 
+def spectrogram_png(epochs: np.ndarray, *, fs: float) -> tuple[bytes, float]:
+    """The image of :func:`draw_spectrogram` without axes, one pixel an epoch, and its top in Hz."""
+    from io import BytesIO
+
+    from matplotlib import image
+    from matplotlib.figure import Figure
+
+    drawn = draw_spectrogram(Figure().subplots(), epochs, fs=fs)
+    file = BytesIO()
+    image.imsave(file, drawn.to_rgba(drawn.get_array())[::-1], format="png")
+    return file.getvalue(), drawn.get_extent()[3]
+
+
 def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:
     """Epoch borders (n + 1,) and their unit: hours, or minutes for less than one hour."""
     seconds = np.arange(n_epochs + 1) * EPOCH_SECONDS

@@ -36,6 +36,8 @@ ONLY_IN = {
     "dask": {"datasets.build"},
     "tqdm": {"datasets.build", "datasets.sleepedf_download", "utils.training"},
     "matplotlib": {"interpret.figures"},
+    "jinja2": {"interpret.page"},
+    "markupsafe": {"interpret.page"},
 }
 # heavy or optional: imported inside the function that needs them
 LATE = {

@@ -1,0 +1,110 @@
+"""A headless Chromium driven over WebDriver, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+BINARY, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+_KEYS = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Shift": "\ue008"}
+
+
+class Browser:
+    """One window; use as a context."""
+
+    def __init__(self, profile: Path, width: int = 1400, height: int = 1000) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self._root = f"http://127.0.0.1:{port}"
+        self._process = subprocess.Popen(
+            [DRIVER, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        options = {
+            "binary": BINARY,
+            "args": [*_FLAGS, f"--user-data-dir={profile}", f"--window-size={width},{height}"],
+        }
+        wanted = {
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
+        self._wait()
+        session = self._call("/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._session = f"/session/{session['sessionId']}"
+
+    def __enter__(self) -> Browser:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._call(self._session, method="DELETE")
+        finally:
+            self._process.terminate()
+            self._process.wait(timeout=10)
+
+    def open(self, path: Path) -> None:
+        self._call(f"{self._session}/url", {"url": path.resolve().as_uri()})
+
+    def run(self, script: str) -> Any:
+        """The value a script returns."""
+        return self._call(f"{self._session}/execute/sync", {"script": script, "args": []})
+
+    def click(self, x: int, y: int) -> None:
+        moves = [
+            {"type": "pointerMove", "duration": 0, "x": x, "y": y},
+            {"type": "pointerDown", "button": 0},
+            {"type": "pointerUp", "button": 0},
+        ]
+        self._act({"type": "pointer", "id": "mouse", "actions": moves})
+
+    def press(self, *names: str) -> None:
+        """Keys held together."""
+        down = [{"type": "keyDown", "value": _KEYS[name]} for name in names]
+        up = [{"type": "keyUp", "value": _KEYS[name]} for name in reversed(names)]
+        self._act({"type": "key", "id": "keyboard", "actions": down + up})
+
+    def log(self, kind: str) -> list[dict[str, Any]]:
+        """Lines of the ``browser`` console or of ``performance``."""
+        return self._call(f"{self._session}/se/log", {"type": kind})
+
+    def requests(self) -> list[str]:
+        """Addresses the page asked for."""
+        found = []
+        for line in self.log("performance"):
+            message = json.loads(line["message"])["message"]
+            if message["method"] == "Network.requestWillBeSent":
+                found.append(message["params"]["request"]["url"])
+        return found
+
+    def _act(self, source: dict[str, Any]) -> None:
+        self._call(f"{self._session}/actions", {"actions": [source]})
+
+    def _wait(self) -> None:
+        for _ in range(100):
+            try:
+                self._call("/status", method="GET")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        raise TimeoutError("chromedriver did not start")
+
+    def _call(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        data = json.dumps(body or {}).encode() if method == "POST" else None
+        request = urllib.request.Request(self._root + path, data, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            raise RuntimeError(error.read().decode()) from error

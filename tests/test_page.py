@@ -1,0 +1,126 @@
+"""The night's page: self-contained, escaped, small, and alive in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from interpret.page import _for_script, _thinned
+from tests import browser
+from tests.test_explaining import evaluate
+from tests.test_training import train
+
+
+@pytest.fixture(scope="module")
+def folder(raw, store, tmp_path_factory) -> Path:
+    """A whole small night explained."""
+    project = tmp_path_factory.mktemp("page")
+    run = train(store, project, "--n_epochs", "1")
+    words = ["--is_interpret", "--interpret_select", "all", "--interpret_pictures", "0"]
+    cheap = [
+        "--interpret_methods",
+        "ixg,attention",
+        "--n_random",
+        "1",
+        "--interpret_bands",
+        "False",
+    ]
+    evaluate(store, project, raw, *words, *cheap, "--pictures", "0")
+    return run / "interpretations"
+
+
+@pytest.fixture(scope="module")
+def page(folder) -> Path:
+    return next(folder.glob("*.html"))
+
+
+def test_nothing_is_fetched_from_anywhere(page):
+    text = page.read_text()
+    for source in re.findall(r"""(?:src|href)=["']([^"']*)""", text):
+        assert source.startswith("data:"), source
+    assert "http://" not in text and "https://" not in text and "url(" not in text
+
+
+def test_a_whole_night_stays_small(page, store):
+    index = json.loads((page.parent / "index.json").read_text())
+    explained = len(index["explanations"])
+    assert explained > 50
+    assert page.stat().st_size / explained * 960 < 5e6  # three methods at every epoch
+
+
+def test_json_cannot_leave_its_element():
+    text = str(_for_script({"a": "</script><b>&"}))
+    assert "<" not in text and ">" not in text
+    assert json.loads(text) == {"a": "</script><b>&"}
+
+
+def test_maps_are_scaled_by_size_alone():
+    maps = np.zeros((2, 3000))
+    maps[0, :10], maps[1, 20:30] = -4, 2
+    found = _thinned(maps, 300)
+    assert found.shape == (2, 300) and found.min() == -1
+    assert (np.sign(found) == np.sign(maps.reshape(2, 300, 10).mean(2))).all()
+
+
+@pytest.fixture
+def window(page, tmp_path):
+    if not (browser.BINARY and browser.DRIVER):
+        pytest.skip("no chromium and chromedriver")
+    with browser.Browser(tmp_path) as opened:
+        opened.open(page)
+        yield opened
+
+
+CAPTION = "return document.getElementById('caption').textContent"
+
+
+def shown(window) -> int:
+    return int(re.match(r"epoch (\d+)", window.run(CAPTION))[1])
+
+
+def inked(window, canvas: str) -> bool:
+    """Whether anything is drawn on a canvas."""
+    return window.run(
+        f"const c = document.querySelector('{canvas}');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)"
+    )
+
+
+def test_the_night_is_drawn_and_an_epoch_explained(window):
+    for canvas in ("#expert", "#model", "#density", "#traces canvas"):
+        assert inked(window, canvas), canvas
+    assert window.run("return document.getElementById('spectrogram').naturalWidth") > 50
+    assert window.run("return document.querySelectorAll('#traces canvas').length") == 2
+    assert window.run("return document.querySelectorAll('#scores tr').length") > 3
+
+
+def test_clicks_and_arrow_keys_move(window, page):
+    box = window.run(
+        "const b = document.getElementById('night').getBoundingClientRect();"
+        "return [b.left, b.top, b.width, b.height]"
+    )
+    n = window.run("return D.expert.length")
+    window.click(round(box[0] + box[2] * (20.5 / n)), round(box[1] + 30))
+    assert shown(window) == 20
+    window.press("ArrowRight")
+    assert shown(window) == 21
+    window.press("ArrowLeft")
+    window.press("ArrowLeft")
+    assert shown(window) == 19
+    window.press("Shift", "ArrowRight")
+    assert shown(window) == 20
+    assert "Red speaks for it" in window.run("return document.getElementById('note').textContent")
+    window.run("document.querySelectorAll('#methods button')[1].click()")
+    assert "attend" in window.run("return document.getElementById('note').textContent")
+
+
+def test_no_errors_and_no_requests(window):
+    window.press("ArrowRight")
+    assert [line for line in window.log("browser") if line["level"] == "SEVERE"] == []
+    asked = window.requests()
+    assert any(url.startswith("file:") for url in asked)
+    assert not [url for url in asked if url.startswith(("http", "ws", "ftp"))]
