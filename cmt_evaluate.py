@@ -23,7 +23,7 @@ from datasets.views import View
 from interpret.band_report import bands_of, write_bands
 from interpret.evaluation import write_evaluation
 from interpret.evidence import read_events
-from interpret.explaining import NAMES, Plan, Subject, explain_night, write_index
+from interpret.explaining import NAMES, ExplainedNight, Plan, explain_night, write_index
 from interpret.page import write_page
 from interpret.selection import SPELLINGS, select
 from utils import flags
@@ -356,7 +356,7 @@ def interpret(
     with written_whole(folder) as temporary:
         temporary.mkdir()
         for recording, signals, _ in islice(view.whole_nights(), wanted):
-            night = subject_of(args, view, staged[recording], signals)
+            night = night_of(args, view, staged[recording], signals)
             chosen = select(
                 args.interpret_select, night.staged.probabilities, night.staged.expert,
                 seed=plan.seed,
@@ -380,13 +380,13 @@ def interpret(
     print(f"open in a browser: {pages}")
 
 
-def subject_of(
+def night_of(
     args: argparse.Namespace, view: View, staged: StagedNight, signals: torch.Tensor
-) -> Subject:
+) -> ExplainedNight:
     """A night with its scale in the unit it was recorded in, and its planted events if known."""
     mean, sd = view.moments(staged.recording)
     truth = args.truth_path / f"{staged.recording}_truth.tsv"
-    return Subject(
+    return ExplainedNight(
         staged,
         signals,
         mean,

@@ -65,7 +65,7 @@ def night_attention(model: Any, night: Tensor) -> NightAttention:
     model.eval()
     for part in starts.split(_WINDOWS_AT_ONCE):
         members = part[:, None] + torch.arange(length)
-        maps = model.attention(night[members])
+        maps = model.attention(night[members.to(night.device)])
         if intra is None:
             intra = torch.zeros(len(night), *maps.intra.shape[2:])
             cross = torch.zeros(len(night), *maps.cross.shape[2:])

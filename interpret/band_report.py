@@ -10,7 +10,7 @@ import torch
 
 from interpret import figures
 from interpret.bands import BANDS, BandImportance, band_importance
-from interpret.explaining import Subject
+from interpret.explaining import ExplainedNight
 from interpret.scoreboard import Score, summarise
 from utils.exports import write_table
 from utils.stages import STAGES
@@ -18,7 +18,7 @@ from utils.stages import STAGES
 FIGURES = ("shapley", "single", "mean", "weighted")
 
 
-def bands_of(model: Any, night: Subject) -> list[Score]:
+def bands_of(model: Any, night: ExplainedNight) -> list[Score]:
     """Every figure at every epoch of a night, for the stage the model gives it.
 
     Bands above half the sampling rate are left out; ``gap`` is what a figure's sum over bands

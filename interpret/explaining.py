@@ -58,7 +58,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExplainedNight:
     """A staged night with what explaining it needs.
 
     ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
@@ -89,7 +89,7 @@ class Subject:
 
 
 def explain_night(
-    model: Any, night: Subject, chosen: np.ndarray, plan: Plan, folder: Path
+    model: Any, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path
 ) -> tuple[list[dict[str, Any]], list[Score]]:
     """Write a folder for every chosen epoch; returns the index entries and the scores."""
     target = EpochTarget(model, night.signals, plan.output)
@@ -97,7 +97,9 @@ def explain_night(
     chosen, classes = chosen[classes >= 0], classes[classes >= 0]
     if not len(chosen):
         return [], []
-    epochs, wanted = torch.from_numpy(chosen), torch.from_numpy(classes.astype(np.int64))
+    device = night.signals.device
+    epochs = torch.from_numpy(chosen).to(device)
+    wanted = torch.from_numpy(classes.astype(np.int64)).to(device)
     attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
     found = {}
     for method in dict.fromkeys((*plan.methods, "random")):
@@ -118,7 +120,7 @@ def explain_night(
         write_arrays(place, night, epoch, found, row)
         if row < plan.pictures:
             draw_epoch(place, night, target, epoch, found, row, attention)
-        entries.append(entry_of(night, epoch, int(classes[row]), found, row, place.name, plan))
+        entries.append(entry_of(night, epoch, int(classes[row]), found, row, place.name))
     return entries, scores
 
 
@@ -135,14 +137,14 @@ def as_explanation(
     attention: NightAttention, method: str, epochs: Tensor, n_samples: int
 ) -> Explanation:
     """Attention spread over samples: it has no baseline and sums to no change of F."""
-    maps = attention.as_samples(method, n_samples)[epochs.cpu()]
+    maps = attention.as_samples(method, n_samples)[epochs.cpu()].to(epochs.device)
     nothing = torch.full((len(epochs),), torch.nan)
     return Explanation(method, maps, nothing, nothing, nothing, nothing[:, None])
 
 
 def score_all(
     target: EpochTarget,
-    night: Subject,
+    night: ExplainedNight,
     epochs: Tensor,
     classes: Tensor,
     found: Mapping[str, Explanation],
@@ -180,7 +182,7 @@ def score_all(
 
 def compare_with_random_weights(
     model: Any,
-    night: Subject,
+    night: ExplainedNight,
     epochs: Tensor,
     classes: Tensor,
     found: Mapping[str, Explanation],
@@ -218,7 +220,7 @@ def compare_with_random_weights(
 def some_of_each(classes: Tensor, most: int, seed: int) -> Tensor:
     """Row numbers, up to ``most`` of every class, drawn by ``seed``."""
     generator = torch.Generator().manual_seed(seed)
-    shuffled = torch.randperm(len(classes), generator=generator)
+    shuffled, classes = torch.randperm(len(classes), generator=generator), classes.cpu()
     kept = [shuffled[classes[shuffled] == k][:most] for k in classes.unique()]
     return torch.cat(kept).sort().values
 
@@ -228,7 +230,7 @@ def _units(explanation: Explanation, units: int) -> Tensor:
 
 
 def evidence_of(
-    night: Subject, epochs: Tensor, classes: Tensor, explanation: Explanation
+    night: ExplainedNight, epochs: Tensor, classes: Tensor, explanation: Explanation
 ) -> dict[str, np.ndarray]:
     """``auroc_size_spindle`` …, at epochs rightly staged as the stage the event speaks for."""
     rows, result = epochs.cpu().numpy(), {}
@@ -246,7 +248,7 @@ def evidence_of(
 
 
 def write_arrays(
-    folder: Path, night: Subject, epoch: int, found: Mapping[str, Explanation], row: int
+    folder: Path, night: ExplainedNight, epoch: int, found: Mapping[str, Explanation], row: int
 ) -> None:
     """``input.npz`` and one file a method: signed and absolute maps under names of their own."""
     signals = night.physical(epoch).astype(np.float32)
@@ -259,7 +261,7 @@ def write_arrays(
 
 def draw_epoch(
     folder: Path,
-    night: Subject,
+    night: ExplainedNight,
     target: EpochTarget,
     epoch: int,
     found: Mapping[str, Explanation],
@@ -282,7 +284,7 @@ def draw_epoch(
 
 
 def attributed_row(
-    night: Subject, epoch: int, maps: np.ndarray, context: Tensor, members: Sequence[int]
+    night: ExplainedNight, epoch: int, maps: np.ndarray, context: Tensor, members: Sequence[int]
 ) -> figures.SampleRow:
     """The epoch alone; bars are shares of absolute context effects and attributions."""
     effects, size = context.abs().cpu().numpy(), np.abs(maps).sum(axis=1)
@@ -294,7 +296,7 @@ def attributed_row(
 
 
 def attended_rows(
-    night: Subject, epoch: int, attention: NightAttention, members: Sequence[int]
+    night: ExplainedNight, epoch: int, attention: NightAttention, members: Sequence[int]
 ) -> list[figures.SampleRow]:
     """Every epoch of the window with its own attention, as means over the night's windows."""
     windows, modalities = attention.shares()
@@ -319,7 +321,7 @@ def inter_of(attention: NightAttention, epoch: int, members: Sequence[int]) -> n
     return weights.nan_to_num(0.0).numpy()
 
 
-def caption(night: Subject, epoch: int) -> str:
+def caption(night: ExplainedNight, epoch: int) -> str:
     """``epoch 12   expert N2   model N2 0.93  ✓``."""
     staged = night.staged
     true, model = int(staged.expert[epoch]), int(staged.stages[epoch])
@@ -333,7 +335,7 @@ def caption(night: Subject, epoch: int) -> str:
 
 def save_sample(
     stem: Path,
-    night: Subject,
+    night: ExplainedNight,
     epoch: int,
     rows: Sequence[figures.SampleRow],
     colour: tuple[str, float, float, str],
@@ -348,13 +350,12 @@ def save_sample(
 
 
 def entry_of(
-    night: Subject,
+    night: ExplainedNight,
     epoch: int,
     code: int,
     found: Mapping[str, Explanation],
     row: int,
     place: str,
-    plan: Plan,
 ) -> dict[str, Any]:
     """One epoch's line of ``index.json``."""
     staged = night.staged

@@ -54,9 +54,8 @@ def curves(
     x = target.night[epochs]
     compared = baselines_of(target.night, epochs.tolist(), baseline)
     order = scores.argsort(dim=1, descending=True, stable=True)
-    rank = torch.empty_like(order).scatter_(
-        1, order, torch.arange(order.shape[1]).expand_as(order).contiguous()
-    )
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(1, order, places.contiguous())
     units = order.shape[1] // x.shape[1]
     rank = rank.unflatten(1, (x.shape[1], units)).repeat_interleave(x.shape[2] // units, dim=2)
     steps = np.unique(np.linspace(0, order.shape[1], _STEPS + 1).round().astype(int))
@@ -101,4 +100,4 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def random_scores(scores: Tensor, seed: int) -> Tensor:
     """Units in random order, one draw an epoch."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(scores.shape, generator=generator)
+    return torch.rand(scores.shape, generator=generator).to(scores.device)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from interpret import figures
-from interpret.explaining import ATTENTION, Subject
+from interpret.explaining import ATTENTION, ExplainedNight
 from utils.files import write_text
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
@@ -27,7 +27,7 @@ _FIRST = ("deletion_below_random", "insertion_above_random", "completeness_error
 
 def write_page(
     path: Path,
-    night: Subject,
+    night: ExplainedNight,
     entries: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     headline: str,
@@ -71,7 +71,7 @@ def _for_script(data: Mapping[str, Any]) -> Any:
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def night_data(night: Subject) -> dict[str, Any]:
+def night_data(night: ExplainedNight) -> dict[str, Any]:
     """Stages and probabilities of the whole night."""
     probabilities = np.round(255 * night.staged.probabilities).astype(np.uint8)
     return {

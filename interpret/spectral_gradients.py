@@ -63,7 +63,9 @@ def spectral_gradients(
     """
     edges = edges or linear_edges()
     orders = ("high_to_low", "low_to_high") if order == "both" else (order,)
-    found = torch.zeros(len(epochs), len(edges), *target.night.shape[1:])
+    device = target.night.device
+    epochs, classes = epochs.to(device), classes.to(device)
+    found = torch.zeros(len(epochs), len(edges), *target.night.shape[1:], device=device)
     parts = components(target.night, fs, edges)[:, epochs]
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(_CHUNK):

@@ -42,6 +42,7 @@ class EpochTarget(nn.Module):
 
     def forward(self, x: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """Signals (b, m, t) in place of ``epochs`` (b,), for ``classes`` (b,) -> F (b,)."""
+        epochs, classes = epochs.to(x.device), classes.to(x.device)
         if self.encoded is None:
             windows = self.put(self.night, x, epochs)
             return self.read(self.model(windows), epochs, classes)
@@ -53,6 +54,7 @@ class EpochTarget(nn.Module):
 
         F minus F with that epoch replaced by the recording's mean, a flat line.
         """
+        epochs, classes = epochs.to(self.night.device), classes.to(self.night.device)
         flat = torch.zeros_like(self.night[:1])
         night, nothing = self.night, flat
         if self.encoded is not None:
