@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from interpret.target import EpochTarget, baselines_of
 from utils.errors import UserError
 
+TIMES_INPUT = ("ixg", "ig", "gshap", "deeplift", "occlusion", "ablation")  # maps that hold x
 COMPLETE = ("ig", "deeplift")  # attributions sum to F(x) - F(x'); gshap's do so on average only
 _CHUNK = 64
 _TOLERANCE, _MOST_STEPS = 0.01, 400
@@ -70,7 +71,7 @@ def explain(
             compared = baselines_of(target.night, these.tolist(), baseline, seed)
             if method in COMPLETE and torch.equal(x, compared):
                 raise UserError("the baseline equals the epochs: nothing could be attributed")
-            with _seeded(seed + int(part[0])):
+            with seeded(seed + int(part[0])):
                 found = METHODS[method](target, x, compared, (these, wanted), **settings)
             with torch.no_grad():
                 values = target(x, these, wanted), target(compared, these, wanted)
@@ -110,7 +111,7 @@ def frozen(target: EpochTarget):
 
 
 @contextmanager
-def _seeded(seed: int):
+def seeded(seed: int):
     """Torch's and numpy's global generators, which Captum draws from, seeded and put back."""
     state = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng():

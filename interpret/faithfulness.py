@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -10,11 +11,12 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from interpret.attribution import frozen
+from interpret.attribution import frozen, seeded
 from interpret.target import EpochTarget, baselines_of
 
 UNIT_SECONDS = 0.5
 _STEPS = 20
+_NOISE, _DRAWS = 0.03, 5  # share of a channel's standard deviation
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,51 @@ def curves(
             added.append(target(torch.where(first, x, compared), epochs, classes))
     values = [torch.stack(part, dim=1).cpu().numpy() for part in (removed, added)]
     return Curves(steps / order.shape[1], *values)
+
+
+def infidelity(
+    target: EpochTarget,
+    epochs: Tensor,
+    classes: Tensor,
+    attributions: Tensor,
+    *,
+    times_input: bool,
+    seed: int = 0,
+) -> np.ndarray:
+    """How badly a map foretells F under small noise, (b,); compare within one model only.
+
+    Captum's measure (Yeh et al., NeurIPS 2019) with 3 % noise; ``times_input`` for maps that hold
+    the signal as a factor, such as integrated gradients.
+    """
+    from captum.metrics import infidelity, infidelity_perturb_func_decorator
+
+    @infidelity_perturb_func_decorator(times_input)
+    def moved(x: Tensor) -> Tensor:
+        return x - _NOISE * torch.randn_like(x)
+
+    with frozen(target), seeded(seed), torch.no_grad():
+        found = infidelity(
+            target, moved, target.night[epochs], attributions,
+            additional_forward_args=(epochs, classes), n_perturb_samples=_DRAWS,
+            max_examples_per_batch=256,
+        )  # fmt: skip
+    return found.cpu().numpy()
+
+
+def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int = 0) -> np.ndarray:
+    """Largest relative change of a map under noise of 3 %, (b,): Captum's sensitivity-max.
+
+    ``explainer`` maps signals (b, m, t) to attributions (b, m, t).
+    """
+    base = explainer(x)
+    size = base.flatten(1).norm(dim=1).clamp_min(1e-12)
+    largest = torch.zeros(len(x), device=x.device)
+    with seeded(seed):
+        for _ in range(_DRAWS):
+            noise = _NOISE * (2 * torch.rand_like(x) - 1)
+            change = (explainer(x + noise) - base).flatten(1).norm(dim=1) / size
+            largest = torch.maximum(largest, change)
+    return largest.cpu().numpy()
 
 
 def with_random_weights(model: nn.Module, seed: int) -> nn.Module:

@@ -13,8 +13,10 @@ from interpret.attribution import explain
 from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
 from interpret.faithfulness import (
     curves,
+    infidelity,
     random_scores,
     rank_correlation,
+    sensitivity,
     unit_scores,
     with_random_weights,
 )
@@ -194,3 +196,21 @@ def test_rank_correlation_is_scipys():
     ]
     assert rank_correlation(a, b) == pytest.approx(expected)
     assert np.isnan(rank_correlation(np.zeros((1, 5)), np.ones((1, 5)))).all()
+
+
+@pytest.mark.parametrize(("method", "times_input"), [("saliency", False), ("ixg", True)])
+def test_infidelity_of_a_linear_model_is_zero(method, times_input):
+    torch.manual_seed(0)
+    target = EpochTarget(Linear(), night_of())
+    found = explain(target, FIRST, CLASSES, method=method).attributions
+    right = infidelity(target, FIRST, CLASSES, found, times_input=times_input)
+    wrong = infidelity(target, FIRST, CLASSES, -found, times_input=times_input)
+    assert (right < 1e-6).all() and (wrong > 1e-4).all()
+
+
+def test_sensitivity_of_known_maps():
+    x = torch.ones(3, 2, 50)
+    assert (sensitivity(lambda x: torch.ones_like(x), x) == 0).all()  # a map that never changes
+    found = sensitivity(lambda x: x, x)
+    assert ((found > 0.012) & (found < 0.03)).all()  # uniform noise of 3 % has an rms of 1.7 %
+    assert np.allclose(found, sensitivity(lambda x: x, x))
