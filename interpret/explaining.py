@@ -14,18 +14,20 @@ from torch import Tensor
 
 from interpret import figures
 from interpret.attention import NightAttention, night_attention
-from interpret.attribution import METHODS, Explanation, explain
+from interpret.attribution import METHODS, TIMES_INPUT, Explanation, explain, frozen, seeded
 from interpret.evidence import EVIDENCE, agreement
 from interpret.faithfulness import (
     UNIT_SECONDS,
     curves,
+    infidelity,
     random_scores,
     rank_correlation,
+    sensitivity,
     unit_scores,
     with_random_weights,
 )
 from interpret.scoreboard import Score, summarise
-from interpret.target import EpochTarget
+from interpret.target import EpochTarget, baselines_of
 from utils.exports import write_table
 from utils.files import write_json
 from utils.scoring import plain
@@ -178,6 +180,36 @@ def score_all(
         yield from scores(method, "insertion_above_random", gains[1])
         for kind, values in evidence_of(night, epochs, classes, explanation).items():
             yield from scores(method, kind, values)
+        if method in METHODS and method != "random":
+            noise = np.full((2, len(epochs)), np.nan)
+            noise[:, some.numpy()] = under_noise(
+                target, epochs[some], classes[some], explanation.attributions[some], method, plan
+            )
+            yield from scores(method, "infidelity", noise[0])
+            yield from scores(method, "sensitivity_max", noise[1])
+
+
+def under_noise(
+    target: EpochTarget,
+    epochs: Tensor,
+    classes: Tensor,
+    attributions: Tensor,
+    method: str,
+    plan: Plan,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Infidelity and sensitivity of a method's maps, (b,) each."""
+    settings = {"steps": plan.steps, "doubling": False} if method == "ig" else {}
+    compared = baselines_of(target.night, epochs.tolist(), plan.baseline, plan.seed)
+
+    def explainer(x: Tensor) -> Tensor:
+        with frozen(target), seeded(plan.seed):
+            return METHODS[method](target, x, compared, (epochs, classes), **settings).detach()
+
+    times_input = method in TIMES_INPUT
+    return (
+        infidelity(target, epochs, classes, attributions, times_input=times_input, seed=plan.seed),
+        sensitivity(explainer, target.night[epochs], seed=plan.seed),
+    )
 
 
 def compare_with_random_weights(

@@ -146,7 +146,9 @@ def test_scores_of_every_method_and_the_control(explained):
     measured = {(row["method"], row["measure"]) for row in rows}
     for method in ("ig", "occlusion", "attention", "rollout", "random"):
         assert (method, "deletion_below_random") in measured
-    assert ("ig", "completeness_error") in measured
+    for measure in ("completeness_error", "infidelity", "sensitivity_max"):
+        assert ("ig", measure) in measured
+    assert ("ig", "likeness_to_random_weights") in measured
     assert ("attention", "completeness_error") not in measured
 
 
