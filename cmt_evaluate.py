@@ -174,14 +174,15 @@ def main(argv: list[str] | None = None) -> None:
     held_out, subjects = choose_subjects(args, store, checkpoint["trained"])
     device = pick_device(args.device)
     view = open_view(args, store, checkpoint, subjects, device)
-    about = describe(path, checkpoint, store, held_out)
+    about = describe(args, path, checkpoint, store, held_out)
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     nights = list(stage(model.to(device), view, args.batch_size))
     folder = folder_for(path, store, checkpoint["trained"])
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
     if args.is_interpret:
-        interpret(args, model, view, nights, about, folder.with_name("interpretations"))
+        name = folder.name.replace("evaluation", "interpretations")
+        interpret(args, model, view, nights, about, folder.with_name(name))
 
 
 def find_checkpoint(args: argparse.Namespace) -> Path:
@@ -229,13 +230,18 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:
 def choose_subjects(
     args: argparse.Namespace, store: Store, trained: dict[str, Any]
 ) -> tuple[list[int], list[str]]:
-    """Folds and subjects to report: in the cohort trained on, none that training has seen."""
+    """Folds and subjects to report, none that training has seen.
+
+    People are known by their ids, whatever part of the collection a store holds; only synthetic
+    and real people share ids without being the same.
+    """
     table = splits.find_table(store, args.folds or trained["folds"])
     wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
     splits.check_folds(table, wanted, "held-out")
     subjects = sorted(s for k in wanted for s in table.folds[k].test)
     seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
-    if store.cohort == trained["cohort"] and (both := sorted(seen & set(subjects))):
+    invented = [name.startswith("synthetic-") for name in (store.cohort, trained["cohort"])]
+    if invented[0] == invented[1] and (both := sorted(seen & set(subjects))):
         raise UserError(
             f"folds {wanted}: training has seen {', '.join(both[:5])}"
             f"{' …' if len(both) > 5 else ''}; report folds {trained['held_out_folds']}"
@@ -281,12 +287,17 @@ def open_view(
 
 
 def describe(
-    path: Path, checkpoint: dict[str, Any], store: Store, held_out: list[int]
+    args: argparse.Namespace,
+    path: Path,
+    checkpoint: dict[str, Any],
+    store: Store,
+    held_out: list[int],
 ) -> dict[str, Any]:
     """What was measured on what; the headline goes onto every picture."""
     trained = checkpoint["trained"]
+    folds = args.folds or trained["folds"]
     headline = (
-        f"{store.cohort}, protocol {store.settings['protocol']}, {trained['folds']} "
+        f"{store.cohort}, protocol {store.settings['protocol']}, {folds} "
         f"fold {', '.join(map(str, held_out))}"
     )
     if trained["select_on"] == "test":
@@ -301,7 +312,7 @@ def describe(
         "channels": checkpoint["channels"],
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
-        "folds": trained["folds"],
+        "folds": folds,
         "held_out_folds": held_out,
         "select_on": trained["select_on"],
         "trained": {key: trained[key] for key in ("command", "cohort", "train_folds", "subjects")},

@@ -114,11 +114,13 @@ def frozen(target: EpochTarget):
 def seeded(seed: int):
     """Torch's and numpy's global generators, which Captum draws from, seeded and put back."""
     state = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        yield
-    np.random.set_state(state)  # noqa: NPY002
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002
+            yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 def _saliency(target, x, compared, extra):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -216,8 +217,10 @@ def test_deep_lift_only_where_it_has_rules():
     assert (found.error < 1e-3).all()
     with pytest.raises(UserError, match=r"no rule for layer cells \(LSTM\)"):
         refuse_deep_lift(Recurrent())
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
     with pytest.raises(UserError, match="deeplift has no rule for layer"):
         explain(cmt(), FIRST, CLASSES, method="deeplift")
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
 @pytest.mark.parametrize(

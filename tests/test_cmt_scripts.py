@@ -375,6 +375,21 @@ def test_subjects_seen_in_training_are_refused(store, project):
         evaluate(store, project, "--model_path", best, "--val_data_list", "0")
 
 
+@pytest.mark.parametrize(
+    ("cohort", "refused"), [("synthetic-sleepedf-2013", True), ("sleepedf-2018", False)]
+)
+def test_the_same_people_under_another_cohorts_name(store, project, tmp_path, cohort, refused):
+    # sleepedf-2013 is part of sleepedf-2018; synthetic and real people share ids by chance
+    best = load_checkpoint(project / "cmt_seq_fold2" / "checkpoints" / "best.pt")
+    words = changed(project, tmp_path, trained=best["trained"] | {"cohort": cohort})
+    words += ["--val_data_list", "0", "--pictures", "0"]
+    if not refused:
+        evaluate(store, project, *words)
+        return
+    with pytest.raises(UserError, match="training has seen"):
+        evaluate(store, project, *words)
+
+
 def test_a_checkpoint_that_would_run_code_is_refused_by_the_script(store, tmp_path):
     class Trap:
         def __reduce__(self):
@@ -389,8 +404,13 @@ def test_a_checkpoint_that_would_run_code_is_refused_by_the_script(store, tmp_pa
 def test_another_store_is_evaluated_beside(raw, store, project, tmp_path):
     prepare(raw, tmp_path / "other", "--keep_all", "--folds", "kfold:3:0")
     best = project / "cmt_seq_fold2" / "checkpoints" / "best.pt"
-    evaluate(Store(tmp_path / "other"), project, "--model_path", str(best), "--pictures", "0")
-    assert (project / "cmt_seq_fold2" / "evaluation_other" / "metrics.json").exists()
+    words = ["--model_path", str(best), "--pictures", "0", "--is_interpret", "--n_random", "1"]
+    words += ["--interpret_select", "3", "--interpret_methods", "saliency", "--folds", "kfold-3-0"]
+    evaluate(Store(tmp_path / "other"), project, *words)
+    result = project / "cmt_seq_fold2" / "evaluation_other" / "metrics.json"
+    assert json.loads(result.read_text())["about"]["folds"] == "kfold-3-0"
+    assert (project / "cmt_seq_fold2" / "interpretations_other" / "index.json").exists()
+    assert not (project / "cmt_seq_fold2" / "interpretations").exists()
 
 
 def test_scripts_without_a_store_or_a_run_say_the_next_step(tmp_path):
