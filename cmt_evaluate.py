@@ -23,7 +23,8 @@ from datasets.views import View
 from interpret.band_report import bands_of, write_bands
 from interpret.evaluation import write_evaluation
 from interpret.evidence import read_events
-from interpret.explaining import NAMES, ExplainedNight, Plan, explain_night, write_index
+from interpret.explaining import NAMES, Plan, explain_night, write_index
+from interpret.night import ExplainedNight
 from interpret.page import write_page
 from interpret.selection import SPELLINGS, select
 from utils import flags

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NAMES = ("attention", "rollout")
 _WINDOWS_AT_ONCE = 32
 
 

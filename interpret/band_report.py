@@ -10,7 +10,7 @@ import torch
 
 from interpret import figures
 from interpret.bands import BANDS, BandImportance, band_importance
-from interpret.explaining import ExplainedNight
+from interpret.night import ExplainedNight
 from interpret.scoreboard import Score, summarise
 from utils.exports import write_table
 from utils.stages import STAGES

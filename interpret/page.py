@@ -13,7 +13,8 @@ import numpy as np
 from scipy.signal import resample_poly
 
 from interpret import figures
-from interpret.explaining import ATTENTION, ExplainedNight
+from interpret.attention import NAMES as ATTENTION
+from interpret.night import ExplainedNight
 from utils.files import write_text
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
