@@ -60,11 +60,13 @@ class Staging:
         Each position is normalised by its own sum of weights, over all processes: the average of
         their gradients, which is what DDP makes, is then the gradient of one large batch.
         """
-        weights = self.weights.to(logits.device)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        weights = self.weights.to(logits)
         scored = stages >= 0
         weight = torch.where(scored, weights[stages.clamp_min(0)], 0.0)
         entropy = nn.functional.cross_entropy(
-            logits.float().transpose(1, 2), stages.clamp_min(0), reduction="none"
+            logits.transpose(1, 2), stages.clamp_min(0), reduction="none"
         )
         total = weight.sum(dim=0)
         processes = 1
