@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,12 @@ import models
 from datasets import splits
 from datasets.store import Store
 from datasets.views import View
-from interpret.band_report import bands_of, write_bands
+from interpret import command
 from interpret.evaluation import write_evaluation
-from interpret.evidence import read_events
-from interpret.explaining import NAMES, Plan, explain_night, write_index
-from interpret.night import ExplainedNight
-from interpret.page import write_page
-from interpret.selection import SPELLINGS, select
-from utils import flags
+from utils import flags, runs
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
-from utils.files import written_whole
-from utils.runs import command, load_checkpoint, newest_run
-from utils.stages import STAGES
+from utils.runs import load_checkpoint, newest_run
 from utils.staging import StagedNight, stage_nights
 
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
@@ -46,12 +38,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_what(parser.add_argument_group("what is evaluated"))
     add_how(parser.add_argument_group("how"))
-    add_interpretation(parser.add_argument_group("explanations"))
+    command.add_flags(parser.add_argument_group("explanations"))
     args = parser.parse(argv)
-    if unknown := sorted(set(args.interpret_methods) - set(NAMES)):
-        raise UserError(
-            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(NAMES)}"
-        )
+    command.check(args)
     return args
 
 
@@ -106,64 +95,6 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
-def add_interpretation(group: argparse._ArgumentGroup) -> None:
-    """What is explained, and how."""
-    add_flag(group, "--is_interpret", help="explain epochs, into <run>/interpretations")
-    add_list(
-        group,
-        "--interpret_methods",
-        default=["ig", "attention", "rollout"],
-        help=f"any of {', '.join(NAMES)}; random is always added as the control",
-    )
-    group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
-    group.add_argument(
-        "--interpret_recordings", type=count, default=1, help="recordings to explain; 0: all"
-    )
-    group.add_argument(
-        "--interpret_baseline",
-        choices=("zero", "mean", "shuffled"),
-        default="zero",
-        help="what an epoch is compared with: the recording's mean, its own, or another epoch",
-    )
-    group.add_argument(
-        "--target_output",
-        choices=("logit", "prob", "logodds"),
-        default="logit",
-        help="what of the class is explained",
-    )
-    group.add_argument(
-        "--target_class",
-        choices=("predicted", "true", *STAGES),
-        default="predicted",
-        help="the class explained",
-    )
-    group.add_argument(
-        "--ig_steps",
-        type=positive,
-        default=20,
-        help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
-    )
-    add_flag(
-        group,
-        "--interpret_bands",
-        default=True,
-        help="what each frequency band adds to the probabilities, over whole nights",
-    )
-    group.add_argument(
-        "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
-    )
-    group.add_argument(
-        "--n_random", type=positive, default=20, help="random orders to compare with"
-    )
-    group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
-    group.add_argument(
-        "--truth_path",
-        type=Path,
-        default=Path("data/demo/sleepedf"),
-        help="folder with *_truth.tsv of synthetic nights; their events score the explanations",
-    )
-
-
 def main(argv: list[str] | None = None) -> None:
     """Load, stage, score, write."""
     args = parse_args(argv)
@@ -183,7 +114,7 @@ def main(argv: list[str] | None = None) -> None:
     report(result, folder)
     if args.is_interpret:
         name = folder.name.replace("evaluation", "interpretations")
-        interpret(args, model, view, nights, about, folder.with_name(name))
+        command.interpret(args, model, view, nights, about, folder.with_name(name))
 
 
 def find_checkpoint(args: argparse.Namespace) -> Path:
@@ -305,7 +236,7 @@ def describe(
         headline += ", SELECTED ON THE TEST FOLD"
     return {
         "headline": headline,
-        "command": command(),
+        "command": runs.command(),
         "checkpoint": path.name,
         "pass": checkpoint.get("pass"),
         "model": checkpoint["model"],
@@ -341,84 +272,6 @@ def folder_for(path: Path, store: Store, trained: dict[str, Any]) -> Path:
     run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     same = splits.fingerprint(store) == trained["store"]
     return run / ("evaluation" if same else f"evaluation_{store.path.resolve().name}")
-
-
-def interpret(
-    args: argparse.Namespace,
-    model: torch.nn.Module,
-    view: View,
-    nights: list[StagedNight],
-    about: dict[str, Any],
-    folder: Path,
-) -> None:
-    """Explain the chosen epochs of the first recordings."""
-    plan = Plan(
-        methods=tuple(args.interpret_methods),
-        baseline=args.interpret_baseline,
-        output=args.target_output,
-        target_class=args.target_class,
-        seed=args.interpret_seed,
-        steps=args.ig_steps,
-        orders=args.n_random,
-        pictures=args.interpret_pictures,
-    )
-    entries, scores, bands, explained_nights = [], [], [], []
-    staged = {night.recording: night for night in nights}
-    wanted = args.interpret_recordings or len(nights)
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
-        for recording, signals, _ in islice(view.whole_nights(), wanted):
-            night = night_of(args, view, staged[recording], signals)
-            chosen = select(
-                args.interpret_select, night.staged.probabilities, night.staged.expert,
-                seed=plan.seed,
-            )  # fmt: skip
-            print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
-            explained, scored = explain_night(model, night, chosen, plan, temporary)
-            entries += explained
-            scores += scored
-            explained_nights.append(night)
-            if args.interpret_bands:
-                bands += bands_of(model, night)
-        if bands:
-            write_bands(temporary, bands)
-        rows = write_index(temporary, entries, scores, about | {"interpretation": vars(plan)})
-        for night in explained_nights:
-            page = temporary / f"{night.staged.recording}.html"
-            write_page(page, night, entries, rows, about["headline"])
-    report_faithfulness(rows)
-    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained_nights)
-    print(f"explanations: {folder}")
-    print(f"open in a browser: {pages}")
-
-
-def night_of(
-    args: argparse.Namespace, view: View, staged: StagedNight, signals: torch.Tensor
-) -> ExplainedNight:
-    """A night with its scale in the unit it was recorded in, and its planted events if known."""
-    mean, sd = view.moments(staged.recording)
-    truth = args.truth_path / f"{staged.recording}_truth.tsv"
-    return ExplainedNight(
-        staged,
-        signals,
-        mean,
-        sd,
-        tuple(channel.label for channel in view.channels),
-        tuple(channel.role for channel in view.channels),
-        view.channels[0].unit.replace("uV", "µV") or "no unit",
-        read_events(truth) if truth.exists() else {},
-    )
-
-
-def report_faithfulness(rows: list[dict[str, Any]]) -> None:
-    """Means over all stages, one line a method and measure."""
-    shown_rows = [row for row in rows if row["stage"] == "all"]
-    for row in shown_rows:
-        interval = "" if row["low"] is None else f"  [{cell(row['low'])}, {cell(row['high'])}]"
-        print(
-            f"  {row['measure']:<26}{row['method']:<12}{row['mean']:>8.3f}{interval}"
-            f"  {row['epochs']} epochs"
-        )
 
 
 def report(result: dict[str, Any], folder: Path) -> None:

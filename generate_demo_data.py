@@ -20,7 +20,7 @@ from datasets.synthetic.night import OMITTABLE, Night, draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
-from utils.arguments import ScriptParser, add_list
+from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
 from utils.files import sweep, write_json
 
@@ -63,6 +63,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--omit",
         default=[],
         help="leave these out and change nothing else: " + ", ".join(OMITTABLE),
+    )
+    add_flag(
+        parser,
+        "--one_background",
+        help="the same noise in every stage: only planted events tell stages apart",
     )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
@@ -126,8 +131,9 @@ def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -
     """Draw and write one night, and say how certain its labels are."""
     person = draw_subject(args.seed, subject, Difficulty(args.difficulty))
     night = draw_night(
-        person, number, hours=args.hours, special=args.special, omit=tuple(args.omit)
-    )
+        person, number, hours=args.hours, special=args.special, omit=tuple(args.omit),
+        one_background=args.one_background,
+    )  # fmt: skip
     stem = LAYOUTS[args.format].write(args.output, night, settings_of(args), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 
@@ -142,7 +148,17 @@ def agreement(night: Night) -> dict[str, int]:
 
 def settings_of(args: argparse.Namespace) -> dict:
     """What the files' content follows from."""
-    names = ("format", "seed", "subjects", "nights", "hours", "difficulty", "omit", "special")
+    names = (
+        "format",
+        "seed",
+        "subjects",
+        "nights",
+        "hours",
+        "difficulty",
+        "omit",
+        "special",
+        "one_background",
+    )
     return {name: getattr(args, name) for name in names}
 
 

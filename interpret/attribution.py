@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interpret.target import EpochTarget, baselines_of
+from interpret.target import EpochTarget
 from utils.errors import UserError
 
 TIMES_INPUT = ("ixg", "ig", "gshap", "deeplift", "occlusion", "ablation")  # maps that hold x
 COMPLETE = ("ig", "deeplift")  # attributions sum to F(x) - F(x'); gshap's do so on average only
-_CHUNK = 64
 _TOLERANCE, _MOST_STEPS = 0.01, 400
 _RULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh,
@@ -30,6 +29,8 @@ _RULES = (
 class Explanation:
     """Attributions (b, m, t), signed, with what they explain.
 
+    ``window`` (b, l, m, t) holds those of the whole window where it was asked for, ``bands``
+    (b, f, m, t) those of every frequency band between ``edges`` in Hz where a method splits them.
     ``value`` and ``baseline_value`` (b,) are F at the epoch and at the baseline; ``error`` (b,) is
     the completeness error, NaN for methods that do not promise it; ``context`` (b, l) what each
     epoch of the window adds to F.
@@ -42,6 +43,9 @@ class Explanation:
     error: Tensor
     context: Tensor
     settings: dict[str, Any] = field(default_factory=dict)
+    window: Tensor | None = None
+    bands: Tensor | None = None
+    edges: tuple[tuple[float, float], ...] = ()
 
 
 def explain(
@@ -56,6 +60,8 @@ def explain(
 ) -> Explanation:
     """Explain F at ``epochs`` (b,) for ``classes`` (b,); parameters are left as they were.
 
+    A :class:`~interpret.target.WindowTarget` has its window attributed as well.
+
     Raises:
         UserError: an unknown method, one the model does not allow, or a baseline equal to the
             input.
@@ -65,10 +71,10 @@ def explain(
     device = target.night.device
     parts = []
     with frozen(target):
-        for part in torch.arange(len(epochs)).split(_CHUNK):
+        for part in torch.arange(len(epochs)).split(target.at_once):
             these, wanted = epochs[part].to(device), classes[part].to(device)
-            x = target.night[these]
-            compared = baselines_of(target.night, these.tolist(), baseline, seed)
+            x = target.inputs(these)
+            compared = target.baseline(these, baseline, seed)
             if method in COMPLETE and torch.equal(x, compared):
                 raise UserError("the baseline equals the epochs: nothing could be attributed")
             with seeded(seed + int(part[0])):
@@ -76,14 +82,20 @@ def explain(
             with torch.no_grad():
                 values = target(x, these, wanted), target(compared, these, wanted)
                 parts.append((found.detach(), *values, target.context(these, wanted)))
-    attributions, value, at_baseline, context = (
-        torch.cat(part) for part in zip(*parts, strict=True)
-    )
+    maps, value, at_baseline, context = (torch.cat(part) for part in zip(*parts, strict=True))
     error = torch.full_like(value, torch.nan)
     if method in COMPLETE:
-        error = completeness_error(attributions, value, at_baseline)
-    about = {"baseline": baseline, "seed": seed, "output": target.output, **settings}
-    return Explanation(method, attributions, value, at_baseline, error, context, about)
+        error = completeness_error(maps, value, at_baseline)
+    return Explanation(
+        method,
+        target.own(maps, epochs.to(device)),
+        value,
+        at_baseline,
+        error,
+        context,
+        {"baseline": baseline, "seed": seed, "output": target.output, **settings},
+        window=maps if maps.dim() == 4 else None,
+    )
 
 
 def completeness_error(attributions: Tensor, value: Tensor, at_baseline: Tensor) -> Tensor:
@@ -135,8 +147,13 @@ def _input_x_gradient(target, x, compared, extra):
     return InputXGradient(target).attribute(x, additional_forward_args=extra)
 
 
-def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
-    """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken."""
+def integrated_gradients(
+    target, x, compared, extra, *, steps: int = 50, doubling: bool = True, scale=None
+):
+    """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken.
+
+    The error is counted against ``scale`` (b,), by default the change of F itself.
+    """
     from captum.attr import IntegratedGradients
 
     method = IntegratedGradients(target)
@@ -144,17 +161,18 @@ def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doublin
     left = torch.arange(len(x), device=x.device)
     with torch.no_grad():
         change = target(x, *extra) - target(compared, *extra)
+    scale = (change if scale is None else scale).abs().clamp_min(1e-6)
     while len(left):
         part = tuple(argument[left] for argument in extra)
         found[left] = method.attribute(
-            x[left], compared[left], n_steps=steps, internal_batch_size=_CHUNK * 4,
+            x[left], compared[left], n_steps=steps, internal_batch_size=4 * target.at_once,
             additional_forward_args=part,
         )  # fmt: skip
-        error = completeness_error(found[left], change[left], torch.zeros_like(change[left]))
+        missing = found[left].flatten(1).sum(dim=1) - change[left]
         steps *= 2
         if not doubling or steps > _MOST_STEPS:
             break
-        left = left[error > _TOLERANCE]
+        left = left[missing.abs() > _TOLERANCE * scale[left]]
     return found
 
 
@@ -191,8 +209,9 @@ def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_second
     from captum.attr import Occlusion
 
     width = max(1, round(seconds * x.shape[-1] / epoch_seconds))
+    alone = (1,) * (x.dim() - 2)  # one modality, and one epoch of a window, at a time
     return Occlusion(target).attribute(
-        x, (1, width), strides=(1, max(1, width // 2)), baselines=compared,
+        x, (*alone, width), strides=(*alone, max(1, width // 2)), baselines=compared,
         additional_forward_args=extra, perturbations_per_eval=8,
     )  # fmt: skip
 
@@ -200,7 +219,8 @@ def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_second
 def _modalities(target, x, compared, extra):
     from captum.attr import FeatureAblation
 
-    groups = torch.arange(x.shape[1], device=x.device)[None, :, None].expand(1, *x.shape[1:])
+    shape = x.shape[1:-1]  # modalities, or epochs of a window and modalities
+    groups = torch.arange(shape.numel(), device=x.device).view(1, *shape, 1).expand(1, *x.shape[1:])
     return FeatureAblation(target).attribute(
         x, compared, feature_mask=groups, additional_forward_args=extra
     )

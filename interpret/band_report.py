@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interpret import figures
+from interpret import explanation_figures, figures
 from interpret.bands import BANDS, BandImportance, band_importance
 from interpret.night import ExplainedNight
 from interpret.scoreboard import Score, summarise
@@ -47,6 +47,6 @@ def write_bands(folder: Path, scores: Sequence[Score]) -> list[dict[str, Any]]:
     write_table(folder / "bands.csv", rows)
     shapley = {(row["stage"], row["band"]): row for row in rows if row["figure"] == "shapley"}
     bands = [band for band in BANDS if ("all", band) in shapley]
-    picture = figures.draw_bands(shapley, bands)
+    picture = explanation_figures.draw_bands(shapley, bands)
     figures.save(picture, folder / "bands.png")
     return rows

@@ -1,7 +1,9 @@
 """Agreement of attributions with evidence: do they point where the graphic elements are?
 
-Two readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
-learned, as a model with random weights shows; its *sign* (evidence for the stage) does not.
+Three readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
+learned, as a model with random weights shows. Its *sign* (evidence for the stage) does not, but a
+stage is also told by what speaks against others. *Net* is the size of what a second adds to F,
+divided by the amplitude of the signal in that second: what an event moves beyond being large.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ from utils.stages import EPOCH_SECONDS
 
 SMOOTH_SECONDS = 0.2
 _NEAR_SECONDS = 0.25
-# kind of event: stage it speaks for, role of the channel it is looked for in
+_NET_SECONDS = 1.0
+# kind of event: stage it speaks for, role of its channel, band it lies in
 EVIDENCE = {
-    "spindle": ("N2", "EEG"),
-    "k_complex": ("N2", "EEG"),
-    "slow_wave": ("N3", "EEG"),
-    "rem": ("REM", "EOG"),
-    "alpha": ("W", "EEG"),
+    "spindle": ("N2", "EEG", "sigma"),
+    "k_complex": ("N2", "EEG", "delta"),
+    "slow_wave": ("N3", "EEG", "delta"),
+    "rem": ("REM", "EOG", "delta"),
+    "alpha": ("W", "EEG", "alpha"),
 }
 
 
@@ -84,19 +87,35 @@ def smooth(maps: np.ndarray, fs: float) -> np.ndarray:
     return uniform_filter1d(maps, max(1, round(SMOOTH_SECONDS * fs)), axis=-1, mode="nearest")
 
 
+def net(maps: np.ndarray, fs: float, amplitude: np.ndarray | None) -> np.ndarray:
+    """|mean of maps (n, t) over 1 s|, divided by the root mean square of ``amplitude`` (n, t)."""
+    width = max(1, round(_NET_SECONDS * fs))
+    sums = np.abs(uniform_filter1d(maps, width, axis=-1, mode="nearest"))
+    if amplitude is None:
+        return sums
+    power = uniform_filter1d(np.square(amplitude), width, axis=-1, mode="nearest")
+    return sums / np.sqrt(np.maximum(power, 1e-12))
+
+
 def agreement(
-    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
+    maps: np.ndarray,
+    events: np.ndarray,
+    rows: np.ndarray,
+    *,
+    fs: float,
+    first_epoch: int,
+    amplitude: np.ndarray | None = None,
 ) -> Mapping[str, np.ndarray]:
     """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value an epoch and measure.
 
-    ``auroc_size``, ``auroc_sign``, ``pointing_size`` and ``pointing_sign``; epochs without an event
-    are NaN.
+    ``auroc_size``, ``auroc_sign``, ``auroc_net``, ``pointing_size`` and ``pointing_sign``; epochs
+    without an event are NaN. ``amplitude`` (n, t) is the signal that the maps hold as a factor.
     """
     n_epochs = int(rows.max()) + 1
     mask = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch)[rows]
     near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
     present = mask.any(axis=1)
-    scores = {}
+    scores = {"auroc_net": auroc(net(maps, fs, amplitude), mask)}
     for name, read in (("size", np.abs(maps)), ("sign", maps)):
         smoothed = smooth(read, fs)
         scores[f"auroc_{name}"] = auroc(smoothed, mask)

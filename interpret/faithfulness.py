@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from interpret.attribution import frozen, seeded
-from interpret.target import EpochTarget, baselines_of
+from interpret.target import EpochTarget
 
 UNIT_SECONDS = 0.5
 _STEPS = 20
@@ -54,7 +54,7 @@ def curves(
 ) -> Curves:
     """Change units in the order of ``scores`` (b, m * units), most important first."""
     x = target.night[epochs]
-    compared = baselines_of(target.night, epochs.tolist(), baseline)
+    compared = target.baseline(epochs, baseline)
     order = scores.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     rank = torch.empty_like(order).scatter_(1, order, places.contiguous())
@@ -116,15 +116,28 @@ def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int =
     return largest.cpu().numpy()
 
 
-def with_random_weights(model: nn.Module, seed: int) -> nn.Module:
-    """A copy of the model as it was before any training: what its maps show, no training taught.
+def layers_from_head(model: nn.Module) -> list[tuple[str, list[nn.Module]]]:
+    """Parts of a model in the order in which they are randomised: the head first, the input last.
+
+    A part is a direct child with weights, or an element of one that is a list.
+    """
+    parts = []
+    for name, child in model.named_children():
+        inner = child.named_children() if isinstance(child, nn.ModuleList) else [("", child)]
+        parts += [(f"{name}.{key}".rstrip("."), [part]) for key, part in inner]
+    return [part for part in reversed(parts) if any(m.parameters() for m in part[1])]
+
+
+def with_random_weights(model: nn.Module, seed: int, parts: Sequence[str] | None = None):
+    """A copy of the model with the weights of ``parts`` as before any training (default: all).
 
     Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018.
     """
     copy = deepcopy(model)
+    chosen = [copy] if parts is None else [copy.get_submodule(name) for name in parts]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        for module in copy.modules():
+        for module in (m for part in chosen for m in part.modules()):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             for parameter in module.parameters(recurse=False):

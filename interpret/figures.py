@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import signal
@@ -172,132 +171,6 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     )
     axes.set_ylabel("Hz")
     return image
-
-
-@dataclass(frozen=True)
-class SampleRow:
-    """One epoch of a sample's figure.
-
-    ``signals`` (m, t) in physical units and ``colours`` (m, t) of their traces; ``epochs`` (l,)
-    and ``modalities`` (m,) are shares that sum to 1, of the window's epochs and of the channels;
-    ``own`` is the epoch's position in the window. The row of the epoch explained is ``marked``.
-    """
-
-    title: str
-    signals: np.ndarray
-    colours: np.ndarray
-    epochs: np.ndarray | None
-    modalities: np.ndarray
-    own: int
-    marked: bool = True
-
-
-def draw_sample(
-    rows: Sequence[SampleRow],
-    *,
-    title: str,
-    channels: Sequence[str],
-    unit: str,
-    colour: tuple[str, float, float, str],
-) -> Figure:
-    """One row an epoch: attention among epochs, among modalities, and the coloured traces.
-
-    ``colour`` is (map, lowest, highest, label); the limits hold for every trace of the figure.
-    After the summary figure of Pradeepkumar et al. 2024, with the layers' own weights.
-    """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
-
-    name, low, high, label = colour
-    figure = Figure(figsize=(20, 1.2 + 2.0 * len(rows)), layout="constrained")
-    widths = [1, 1, *[5] * len(channels)]
-    grid = figure.subplots(len(rows), len(widths), width_ratios=widths, squeeze=False)
-    scale = ScalarMappable(Normalize(low, high), name)
-    for row, axes in zip(rows, grid, strict=True):
-        _draw_epoch_bars(axes[0], row.epochs, row.own)
-        _draw_modality_bars(axes[1], row.modalities, channels)
-        for panel, trace, colours in zip(axes[2:], row.signals, row.colours, strict=True):
-            _draw_trace(panel, trace, colours, scale)
-            panel.set_ylabel(unit)
-        weight = "bold" if row.marked else "normal"
-        axes[2].set_title(row.title, loc="left", fontsize=10, fontweight=weight)
-    for panel, channel in zip(grid[0][2:], channels, strict=True):
-        panel.set_title(channel, loc="right", fontsize=10)
-    grid[0][0].set_title("epochs", fontsize=10)
-    grid[0][1].set_title("modalities", fontsize=10)
-    for panel in grid[-1][2:]:
-        panel.set_xlabel("s")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.colorbar(scale, ax=grid[:, 2:].ravel().tolist(), label=label, pad=0.01, aspect=40)
-    return figure
-
-
-def _draw_epoch_bars(axes: Axes, shares: np.ndarray | None, own: int) -> None:
-    """Shares of the window's epochs, its own in red, the uniform level as a line."""
-    if shares is None:
-        axes.axis("off")
-        return
-    colours = ["#9db4c8"] * len(shares)
-    colours[own] = COLOURS["REM"]
-    axes.bar(range(len(shares)), shares, color=colours)
-    axes.axhline(1 / len(shares), color="#404040", linewidth=0.8, linestyle=":")
-    axes.set_xticks([])
-    axes.set_ylim(0, max(0.3, float(np.max(shares))))
-
-
-def _draw_modality_bars(axes: Axes, shares: np.ndarray, channels: Sequence[str]) -> None:
-    """Shares of the channels from 0 to 1, printed."""
-    axes.bar(range(len(shares)), shares, color="#9db4c8")
-    axes.axhline(1 / len(shares), color="#404040", linewidth=0.8, linestyle=":")
-    axes.set_ylim(0, 1)
-    axes.set_xticks(range(len(shares)), [name.split()[0] for name in channels], fontsize=8)
-    for k, share in enumerate(shares):
-        axes.text(k, min(share, 0.88), f"{share:.2f}", ha="center", va="bottom", fontsize=8)
-
-
-def _draw_trace(axes: Axes, trace: np.ndarray, colours: np.ndarray, scale: Any) -> None:
-    """A signal in pieces of 0.1 s, each in the mean colour of its samples."""
-    from matplotlib.collections import LineCollection
-
-    pieces = 10 * EPOCH_SECONDS if len(trace) % (10 * EPOCH_SECONDS) == 0 else EPOCH_SECONDS
-    width = len(trace) // pieces
-    time = np.arange(len(trace)) * EPOCH_SECONDS / len(trace)
-    points = np.stack([time, trace], axis=1)
-    segments = [points[k * width : (k + 1) * width + 1] for k in range(pieces)]
-    axes.plot(time, trace, color="#a0a0a0", linewidth=0.5, rasterized=True)
-    lines = LineCollection(segments, linewidths=1.1, rasterized=True, zorder=3)
-    lines.set_color(scale.to_rgba(colours[: pieces * width].reshape(pieces, width).mean(axis=1)))
-    axes.add_collection(lines)
-    reach = max(1e-6, 1.05 * float(np.abs(trace).max()))
-    axes.set(xlim=(0, EPOCH_SECONDS), ylim=(-reach, reach))
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequence[str]) -> Figure:
-    """Shapley value of every band by stage, with intervals; ``rows`` by (stage, band)."""
-    from matplotlib.figure import Figure
-
-    stages = [stage for stage in PLOT_ORDER if (stage, bands[0]) in rows]
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
-    axes = figure.subplots()
-    width = 0.8 / len(stages)
-    for k, stage in enumerate(stages):
-        at = np.arange(len(bands)) + (k - (len(stages) - 1) / 2) * width
-        shown = [rows[stage, band] for band in bands]
-        means = np.array([row["mean"] for row in shown])
-        axes.bar(at, means, width, color=COLOURS[stage], label=stage)
-        if all(row["low"] is not None for row in shown):
-            low, high = (np.array([row[end] for row in shown]) for end in ("low", "high"))
-            axes.errorbar(
-                at, means, [means - low, high - means], fmt="none", ecolor="#303030", linewidth=0.8
-            )
-    axes.axhline(0, color="#404040", linewidth=0.8)
-    axes.set_xticks(range(len(bands)), bands)
-    axes.set_ylabel("probability lost without the band\n(Shapley value)")
-    axes.legend(title="model's stage", frameon=False, ncols=len(stages))
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:

@@ -17,7 +17,8 @@ class ExplainedNight:
     """A staged night with what explaining it needs.
 
     ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
-    ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence.
+    ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence, and
+    ``evidence`` says where they come from.
     """
 
     staged: StagedNight
@@ -28,6 +29,7 @@ class ExplainedNight:
     roles: tuple[str, ...]
     unit: str
     events: Mapping[str, np.ndarray]
+    evidence: str = "none"
 
     @property
     def fs(self) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret import figures
+from interpret import explanation_figures, figures
 from interpret.attention import NAMES as ATTENTION
 from interpret.attention import NightAttention
 from interpret.attribution import Explanation
@@ -47,10 +47,10 @@ def draw_epoch(
 
 def attributed_row(
     night: ExplainedNight, epoch: int, maps: np.ndarray, context: Tensor, members: Sequence[int]
-) -> figures.SampleRow:
+) -> explanation_figures.SampleRow:
     """The epoch alone; bars are shares of absolute context effects and attributions."""
     effects, size = context.abs().cpu().numpy(), np.abs(maps).sum(axis=1)
-    return figures.SampleRow(
+    return explanation_figures.SampleRow(
         caption(night, epoch), night.physical(epoch), maps,
         effects / max(effects.sum(), 1e-12) if len(members) > 1 else None,
         size / max(size.sum(), 1e-12), members.index(epoch),
@@ -59,13 +59,13 @@ def attributed_row(
 
 def attended_rows(
     night: ExplainedNight, epoch: int, attention: NightAttention, members: Sequence[int]
-) -> list[figures.SampleRow]:
+) -> list[explanation_figures.SampleRow]:
     """Every epoch of the window with its own attention, as means over the night's windows."""
     windows, modalities = attention.shares()
     times = windows * windows.shape[-1]
     times = times.repeat_interleave(night.signals.shape[-1] // windows.shape[-1], dim=-1)
     return [
-        figures.SampleRow(
+        explanation_figures.SampleRow(
             caption(night, member), night.physical(member), times[member].numpy(),
             inter_of(attention, member, members), modalities[member].numpy(),
             members.index(member), member == epoch,
@@ -99,11 +99,11 @@ def save_sample(
     stem: Path,
     night: ExplainedNight,
     epoch: int,
-    rows: Sequence[figures.SampleRow],
+    rows: Sequence[explanation_figures.SampleRow],
     colour: tuple[str, float, float, str],
 ) -> None:
     """One sample's figure as PNG and SVG."""
-    picture = figures.draw_sample(
+    picture = explanation_figures.draw_sample(
         rows, title=f"{night.staged.recording}, epoch {epoch}: {stem.name}",
         channels=night.channels, unit=night.unit, colour=colour,
     )  # fmt: skip

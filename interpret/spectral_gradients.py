@@ -1,43 +1,26 @@
-"""Spectral gradients: integrated gradients along the way on which a signal loses its bands."""
+"""Spectral gradients: integrated gradients along the way on which a signal loses its bands.
+
+After the spectral gradients of PhysioEx (Gagliardi et al.), with as many steps as completeness
+asks for and filters without phase.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from interpret.attribution import frozen, integrated_gradients
-from interpret.bands import components
+from interpret.attribution import Explanation, completeness_error, frozen, integrated_gradients
+from interpret.bands import BANDS, components
 from interpret.target import EpochTarget
+from utils.stages import EPOCH_SECONDS
 
 Order = Literal["high_to_low", "low_to_high", "both"]
-_CHUNK = 64
+Edges = tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True)
-class SpectralGradients:
-    """Attributions (b, bands, m, t) that sum to F at the epoch minus F without all bands.
-
-    ``edges`` are (low, high) in Hz; ``value`` and ``without`` (b,) are the two ends, ``error`` (b,)
-    the completeness error.
-    """
-
-    edges: tuple[tuple[float, float], ...]
-    attributions: Tensor
-    value: Tensor
-    without: Tensor
-
-    @property
-    def error(self) -> Tensor:
-        """|sum A - (F(x) - F without the bands)| / |F(x) - F without the bands|, (b,)."""
-        change = self.value - self.without
-        missing = self.attributions.flatten(1).sum(dim=1) - change
-        return missing.abs() / change.abs().clamp_min(1e-6)
-
-
-def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0):
+def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0) -> Edges:
     """Bands of one width from ``low`` to ``high`` Hz; the last one may be narrower."""
     edges, start = [], low
     while start < high - 1e-9:
@@ -46,39 +29,71 @@ def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0):
     return tuple(edges)
 
 
+def named_edges(fs: float) -> Edges:
+    """delta, theta, alpha, sigma, beta and gamma, as far as ``fs`` in Hz reaches."""
+    return tuple(band for band in BANDS.values() if band[1] <= fs / 2)
+
+
 def spectral_gradients(
     target: EpochTarget,
-    fs: float,
     epochs: Tensor,
     classes: Tensor,
     *,
-    edges: tuple[tuple[float, float], ...] | None = None,
+    edges: Edges | None = None,
     steps: int = 10,
     order: Order = "both",
-) -> SpectralGradients:
+) -> Explanation:
     """Explain F at ``epochs`` (b,) for ``classes`` (b,) band by band; neighbours keep their signal.
 
-    Bands are removed one after the other from the continuous night; each removal is a path that
-    integrated gradients follow in at least ``steps`` steps. "both" is the mean of the two orders.
+    Bands between ``edges`` (default: 1 Hz wide, 0.5 to 30 Hz) are removed one after the other from
+    the continuous night; each removal is a path that integrated gradients follow in at least
+    ``steps`` steps. "both" is the mean of the two orders. The baseline is the epoch without bands,
+    and the bands' maps sum to F at the epoch minus F there.
     """
     edges = edges or linear_edges()
-    orders = ("high_to_low", "low_to_high") if order == "both" else (order,)
     device = target.night.device
     epochs, classes = epochs.to(device), classes.to(device)
-    found = torch.zeros(len(epochs), len(edges), *target.night.shape[1:], device=device)
-    parts = components(target.night, fs, edges)[:, epochs]
+    fs = target.night.shape[-1] / EPOCH_SECONDS
+    parts = components(target.night, fs, edges)[:, epochs].transpose(0, 1)
+    found = []
     with frozen(target):
-        for rows in torch.arange(len(epochs)).split(_CHUNK):
+        for rows in torch.arange(len(epochs)).split(target.at_once):
             extra = (epochs[rows], classes[rows])
-            for direction in orders:
-                numbers = range(len(edges))
-                x = target.night[epochs[rows]]
-                for band in reversed(numbers) if direction == "high_to_low" else numbers:
-                    without = x - parts[band, rows]
-                    path = integrated_gradients(target, x, without, extra, steps=steps)
-                    found[rows, band] += path / len(orders)
-                    x = without
+            found.append(_along_bands(target, parts[rows], extra, steps, order))
         with torch.no_grad():
             value = target(target.night[epochs], epochs, classes)
-            without = target(target.night[epochs] - parts.sum(dim=0), epochs, classes)
-    return SpectralGradients(edges, found, value, without)
+            without = target(target.night[epochs] - parts.sum(dim=1), epochs, classes)
+            context = target.context(epochs, classes)
+    bands = torch.cat(found)
+    return Explanation(
+        "specgrad",
+        bands.sum(dim=1),
+        value,
+        without,
+        completeness_error(bands, value, without),
+        context,
+        {"baseline": "without bands", "output": target.output, "steps": steps, "order": order},
+        bands=bands,
+        edges=edges,
+    )
+
+
+def _along_bands(
+    target: EpochTarget, parts: Tensor, extra: tuple[Tensor, Tensor], steps: int, order: Order
+) -> Tensor:
+    """Maps (b, f, m, t) of bands ``parts`` (b, f, m, t), each to its share of 1 % of the change."""
+    x, n_bands = target.night[extra[0]], parts.shape[1]
+    with torch.no_grad():
+        change = target(x, *extra) - target(x - parts.sum(dim=1), *extra)
+    orders = ("high_to_low", "low_to_high") if order == "both" else (order,)
+    found = torch.zeros_like(parts)
+    for direction in orders:
+        here = x
+        for band in sorted(range(n_bands), reverse=direction == "high_to_low"):
+            without = here - parts[:, band]
+            path = integrated_gradients(
+                target, here, without, extra, steps=steps, scale=change / n_bands
+            )
+            found[:, band] += path / len(orders)
+            here = without
+    return found

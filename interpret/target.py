@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from utils.errors import UserError
+from interpret.baselines import baselines_of
 
 Output = Literal["logit", "prob", "logodds"]
 
@@ -26,6 +25,8 @@ class EpochTarget(nn.Module):
         night: signals (n, m, t) as the model receives them.
         output: logit of the class, its probability, or its log odds against all others.
     """
+
+    at_once = 64  # epochs explained together
 
     def __init__(self, model: Any, night: Tensor, output: Output = "logit") -> None:
         super().__init__()
@@ -91,22 +92,40 @@ class EpochTarget(nn.Module):
         starts = self.starts[epochs.cpu()]
         return (starts[:, None] + torch.arange(self.length)).to(self.night.device)
 
+    def inputs(self, epochs: Tensor) -> Tensor:
+        """What is attributed to: the signals (b, m, t) of ``epochs`` (b,)."""
+        return self.night[epochs]
 
-def baselines_of(night: Tensor, epochs: Sequence[int], kind: str, seed: int = 0) -> Tensor:
-    """What an epoch is compared with: (b, m, t).
+    def own(self, maps: Tensor, epochs: Tensor) -> Tensor:
+        """The part (b, m, t) of attributions that belongs to ``epochs`` themselves."""
+        return maps
 
-    ``zero`` (the recording's mean, after scaling), ``mean`` (the epoch's own mean per channel),
-    ``shuffled`` (another epoch of the night, drawn by ``seed``).
+    def baseline(self, epochs: Tensor, kind: str, seed: int = 0) -> Tensor:
+        """Baselines in the shape of :meth:`inputs`; see ``interpret.baselines``."""
+        wake = None
+        if kind == "wake":
+            wake = int(self.model.stage_night(self.night)[:, 0].argmax())
+        return baselines_of(self.night, epochs, kind, seed=seed, wake=wake)
 
-    Raises:
-        UserError: an unknown kind.
-    """
-    x = night[list(epochs)]
-    if kind == "zero":
-        return torch.zeros_like(x)
-    if kind == "mean":
-        return x.mean(dim=-1, keepdim=True).expand_as(x).clone()
-    if kind == "shuffled":
-        generator = torch.Generator().manual_seed(seed)
-        return night[torch.randint(len(night), (len(x),), generator=generator)]
-    raise UserError(f"unknown baseline {kind!r}: zero, mean or shuffled")
+
+class WindowTarget(EpochTarget):
+    """F of a whole window: attributions reach every epoch the model sees, (b, l, m, t)."""
+
+    at_once = 8
+
+    def forward(self, x: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
+        """Windows (b, l, m, t) around ``epochs`` (b,), for ``classes`` (b,) -> F (b,)."""
+        return self.read(self.model(x), epochs.to(x.device), classes.to(x.device))
+
+    def inputs(self, epochs: Tensor) -> Tensor:
+        """Windows (b, l, m, t) around ``epochs`` (b,)."""
+        return self.night[self.members(epochs)]
+
+    def own(self, maps: Tensor, epochs: Tensor) -> Tensor:
+        """The row of ``epochs`` themselves, (b, m, t)."""
+        rows = torch.arange(len(maps), device=maps.device)
+        return maps[rows, self.positions[epochs.cpu()].to(maps.device)]
+
+    def baseline(self, epochs: Tensor, kind: str, seed: int = 0) -> Tensor:
+        """Baselines of every epoch of the windows, (b, l, m, t)."""
+        return super().baseline(self.members(epochs), kind, seed)

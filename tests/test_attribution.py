@@ -9,7 +9,8 @@ from torch import nn
 
 import models
 from interpret.attribution import METHODS, completeness_error, explain, refuse_deep_lift
-from interpret.target import EpochTarget, baselines_of
+from interpret.baselines import baselines_of
+from interpret.target import EpochTarget
 from models.base import StagingModel
 from utils.errors import UserError
 
@@ -93,7 +94,7 @@ def test_a_linear_model_is_explained_exactly(linear, method):
 @pytest.mark.parametrize("baseline", ["zero", "mean", "shuffled"])
 def test_integrated_gradients_against_any_baseline(linear, baseline):
     found = explain(linear, FIRST, CLASSES, method="ig", baseline=baseline)
-    compared = baselines_of(linear.night, FIRST.tolist(), baseline)
+    compared = baselines_of(linear.night, FIRST, baseline)
     expected = weights_of(linear) * (linear.night[FIRST] - compared)
     assert torch.allclose(found.attributions, expected, atol=1e-5)
     assert torch.allclose(

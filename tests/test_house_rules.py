@@ -28,14 +28,14 @@ ALLOWED = {
 ONLY_IN = {
     "mne": {"datasets.sleepedf_download"},
     "edfio": {"datasets.synthetic.sleepedf_files", "utils.exports"},
-    "yasa": {"utils.sleep_statistics"},
+    "yasa": {"utils.sleep_statistics", "interpret.detected"},
     "lightning_fabric": {"utils.training", "utils.progress", "utils.flags", "utils.loggers"},
     "wandb": {"utils.loggers"},
     "neptune": {"utils.loggers"},
     "joblib": {"datasets.build"},
     "dask": {"datasets.build"},
     "tqdm": {"datasets.build", "datasets.sleepedf_download", "utils.training"},
-    "matplotlib": {"interpret.figures"},
+    "matplotlib": {"interpret.figures", "interpret.explanation_figures"},
     "jinja2": {"interpret.page"},
     "markupsafe": {"interpret.page"},
 }

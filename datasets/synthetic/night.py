@@ -120,8 +120,12 @@ def draw_night(
     hours: float | None = None,
     special: str | None = None,
     omit: tuple[str, ...] = (),
+    one_background: bool = False,
 ) -> Night:
     """Draw night ``number`` (1, 2, …) of ``subject``; ``hours`` None is a whole cassette tape.
+
+    With ``one_background`` the noise is the same in every stage, so that the planted events alone
+    tell stages apart: whoever stages such nights well has found them.
 
     Raises:
         UserError: ``omit`` names something that no night has.
@@ -137,15 +141,19 @@ def draw_night(
         timeline=timeline,
         events=events,
         artefacts=draw_artefacts(subject, number, timeline),
-        log_power=_log_power(subject, number, timeline),
+        log_power=_log_power(subject, number, timeline, one_background),
         omit=frozenset(omit),
     )
 
 
-def _log_power(subject: Subject, number: int, timeline: Timeline) -> np.ndarray:
+def _log_power(
+    subject: Subject, number: int, timeline: Timeline, one_background: bool
+) -> np.ndarray:
     """Band targets (n_slots, 3 derivations, 5 bands): stage medians, random effects, residuals."""
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
     weights = timeline.stage_weights()
+    if one_background:
+        weights = np.full_like(weights, 1 / weights.shape[1])
     of_night = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
     total = np.sqrt(SHARED**2 + OF_STAGE**2 + OF_NIGHT**2)
     shift = _SHIFT_SCALE / total * (subject.band_shift + OF_NIGHT * of_night)

@@ -1,0 +1,45 @@
+"""What an epoch is compared with: the absence that an attribution is measured from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from interpret.bands import BANDS, components
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
+
+LOW_HZ = 2.0  # what a low-passed copy keeps
+NAMES = ("zero", "mean", "shuffled", "lowpass", "wake", *(f"without_{band}" for band in BANDS))
+
+
+def baselines_of(
+    night: Tensor, epochs: Tensor, kind: str, *, seed: int = 0, wake: int | None = None
+) -> Tensor:
+    """Baselines (…, m, t) for epoch numbers (…) of a night (n, m, t).
+
+    ``zero`` (the recording's mean, after scaling), ``mean`` (the epoch's own mean per channel),
+    ``shuffled`` (another epoch of the night, drawn by ``seed``), ``lowpass`` (a copy below 2 Hz),
+    ``wake`` (the epoch ``wake`` of the same night), ``without_sigma`` … (a copy without a band).
+    Filters see the whole night, so no epoch border leaves a trace.
+
+    Raises:
+        UserError: an unknown kind.
+    """
+    fs = night.shape[-1] / EPOCH_SECONDS
+    x = night[epochs]
+    if kind == "zero":
+        return torch.zeros_like(x)
+    if kind == "mean":
+        return x.mean(dim=-1, keepdim=True).expand_as(x).clone()
+    if kind == "shuffled":
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randint(len(night), epochs.shape, generator=generator)
+        return night[drawn.to(night.device)]
+    if kind == "lowpass":
+        return components(night, fs, [(0.0, LOW_HZ)])[0][epochs]
+    if kind == "wake" and wake is not None:
+        return night[wake].expand_as(x).clone()
+    if kind.removeprefix("without_") in BANDS:
+        return x - components(night, fs, [BANDS[kind.removeprefix("without_")]])[0][epochs]
+    raise UserError(f"unknown baseline {kind!r}: {', '.join(NAMES)}")

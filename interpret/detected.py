@@ -1,0 +1,51 @@
+"""Evidence on nights without truth: spindles, slow waves and eye movements that yasa finds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interpret.night import ExplainedNight
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+SOURCE = "found by yasa"
+_SLEEPING = {"spindle": (2, 3), "slow_wave": (2, 3), "rem": (4,)}
+_TO_MICROVOLT = {"µV": 1.0, "mV": 1e3, "V": 1e6}
+
+
+def detect(night: ExplainedNight) -> dict[str, np.ndarray]:
+    """Events of the first EEG and EOG channels as onset and duration in s: kind -> (k, 2).
+
+    Spindles have thresholds of their own; slow waves and eye movements are defined by microvolts
+    and left out where the unit is unknown. A bipolar EOG stands for its two electrodes, which move
+    against each other. Only the stages an event belongs to are searched, by the expert's stages
+    where there are any. Vallat & Walker, eLife 2021.
+    """
+    import yasa
+
+    found = {}
+    scale = _TO_MICROVOLT.get(night.unit)
+    hypnogram = _stages_of_samples(night)
+    detectors = {
+        "spindle": ("EEG", lambda x, stages: yasa.spindles_detect(x, night.fs, **stages)),
+        "slow_wave": ("EEG", lambda x, stages: yasa.sw_detect(x, night.fs, **stages)),
+        "rem": ("EOG", lambda x, stages: yasa.rem_detect(x, -x, night.fs, **stages)),
+    }
+    for kind, (role, detector) in detectors.items():
+        if role not in night.roles or (scale is None and kind != "spindle"):
+            continue
+        signal = night.channel_epochs(night.roles.index(role)).reshape(-1).astype(float)
+        if not np.isin(hypnogram, _SLEEPING[kind]).any():
+            continue
+        stages = {"hypno": hypnogram, "include": _SLEEPING[kind], "verbose": "error"}
+        events = detector(signal * (scale or 1.0), stages)
+        if events is not None:
+            table = events.summary()
+            onset = table["Start"].to_numpy() + night.staged.first_epoch * EPOCH_SECONDS
+            found[kind] = np.column_stack((onset, table["Duration"].to_numpy()))
+    return found
+
+
+def _stages_of_samples(night: ExplainedNight) -> np.ndarray:
+    staged = night.staged
+    stages = staged.stages if (staged.expert == UNSCORED).all() else staged.expert
+    return np.repeat(stages.astype(int), night.signals.shape[-1])
