@@ -162,15 +162,19 @@ def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:
 def choose_subjects(
     args: argparse.Namespace, store: Store, trained: dict[str, Any]
 ) -> tuple[list[int], list[str]]:
-    """Folds and subjects to report, none that training has seen.
+    """Folds and subjects to report, none that training has seen; all of a store without folds.
 
     People are known by their ids, whatever part of the collection a store holds; only synthetic
     and real people share ids without being the same.
     """
-    table = splits.find_table(store, args.folds or trained["folds"])
-    wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
-    splits.check_folds(table, wanted, "held-out")
-    subjects = sorted(s for k in wanted for s in table.folds[k].test)
+    name = args.folds or trained["folds"]
+    if splits.has_table(store, name) or args.folds or args.val_data_list is not None:
+        table = splits.find_table(store, name)
+        wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
+        splits.check_folds(table, wanted, "held-out")
+        subjects = sorted(s for k in wanted for s in table.folds[k].test)
+    else:
+        wanted, subjects = [], sorted(store.subjects)
     seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
     invented = [name.startswith("synthetic-") for name in (store.cohort, trained["cohort"])]
     if invented[0] == invented[1] and (both := sorted(seen & set(subjects))):
@@ -199,7 +203,7 @@ def open_view(
 ) -> View:
     """The nights, in the channels and at the rate the checkpoint reads."""
     labels = [label for label, _ in checkpoint["channels"]]
-    channels = args.channels or labels
+    channels = args.channels or stand_ins(store, checkpoint["channels"])
     if len(channels) != len(labels):
         raise UserError(f"--channels: the checkpoint reads {len(labels)}: {', '.join(labels)}")
     view = View(
@@ -218,6 +222,17 @@ def open_view(
     return view
 
 
+def stand_ins(store: Store, channels: list[tuple[str, str]]) -> list[str]:
+    """The checkpoint's labels, or its roles where a store of another cohort lacks the label."""
+    present = {channel.label for channel in store.channels}
+    chosen = []
+    for label, role in channels:
+        chosen.append(label if label in present else role)
+        if label not in present:
+            print(f"{store.path}: no channel {label!r}, taking its first {role}")
+    return chosen
+
+
 def describe(
     args: argparse.Namespace,
     path: Path,
@@ -228,10 +243,8 @@ def describe(
     """What was measured on what; the headline goes onto every picture."""
     trained = checkpoint["trained"]
     folds = args.folds or trained["folds"]
-    headline = (
-        f"{store.cohort}, protocol {store.settings['protocol']}, {folds} "
-        f"fold {', '.join(map(str, held_out))}"
-    )
+    part = f"{folds} fold {', '.join(map(str, held_out))}" if held_out else "all subjects"
+    headline = f"{store.cohort}, protocol {store.settings['protocol']}, {part}"
     if trained["select_on"] == "test":
         headline += ", SELECTED ON THE TEST FOLD"
     return {

@@ -41,6 +41,11 @@ def find_table(store: Store, name: str | None) -> FoldTable:
     return folds.load(folder / f"{chosen}.json")
 
 
+def has_table(store: Store, name: str) -> bool:
+    """Whether the store has the fold table ``name``."""
+    return (store.path / "folds" / f"{name.replace(':', '-')}.json").is_file()
+
+
 def _default(present: list[str]) -> str:
     return next((name for name in PREFERRED if name in present), present[0])
 

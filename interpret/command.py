@@ -26,6 +26,8 @@ from utils.files import written_whole
 from utils.stages import STAGES
 from utils.staging import StagedNight
 
+_PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
+
 
 def add_flags(group: argparse._ArgumentGroup) -> None:
     """What is explained, how, and how far it is checked."""
@@ -197,13 +199,13 @@ def night_of(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Means over all stages, one line a method and measure."""
+    """The measures most worth reading, over all stages; ``summary.csv`` has them all."""
     for row in rows:
-        if row["stage"] != "all" or (row["measure"].startswith("likeness_") and row["low"] is None):
+        if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
             continue
         low, high = row["low"], row["high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
         print(
-            f"  {row['measure']:<28}{row['method']:<24}{row['mean']:>8.3f}{interval}"
+            f"  {row['measure']:<28}{row['method']:<26}{row['mean']:>8.3f}{interval}"
             f"  {row['epochs']} epochs"
         )

@@ -53,9 +53,11 @@ def draw_sample(
     from matplotlib.figure import Figure
 
     name, low, high, label = colour
-    figure = Figure(figsize=(20, 1.2 + 2.0 * len(rows)), layout="constrained")
+    height = 1.5 + 1.6 * len(rows)  # placed by hand: finding a layout costs more than drawing it
+    figure = Figure(figsize=(18, height))
     widths = [1, 1, *[5] * len(channels)]
     grid = figure.subplots(len(rows), len(widths), width_ratios=widths, squeeze=False)
+    figure.subplots_adjust(0.03, 0.6 / height, 0.94, 1 - 0.8 / height, wspace=0.2, hspace=0.45)
     scale = ScalarMappable(Normalize(low, high), name)
     for row, axes in zip(rows, grid, strict=True):
         _draw_epoch_bars(axes[0], row.epochs, row.own)
@@ -71,8 +73,9 @@ def draw_sample(
     grid[0][1].set_title("modalities", fontsize=10)
     for panel in grid[-1][2:]:
         panel.set_xlabel("s")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
-    figure.colorbar(scale, ax=grid[:, 2:].ravel().tolist(), label=label, pad=0.01, aspect=40)
+    figure.suptitle(title, x=0.01, y=1 - 0.1 / height, va="top", ha="left", fontsize=12)
+    beside = figure.add_axes((0.95, 0.6 / height, 0.008, 1 - 1.4 / height))
+    figure.colorbar(scale, cax=beside, label=label)
     return figure
 
 
@@ -108,13 +111,57 @@ def _draw_trace(axes: Axes, trace: np.ndarray, colours: np.ndarray, scale: Any) 
     time = np.arange(len(trace)) * EPOCH_SECONDS / len(trace)
     points = np.stack([time, trace], axis=1)
     segments = [points[k * width : (k + 1) * width + 1] for k in range(pieces)]
-    axes.plot(time, trace, color="#a0a0a0", linewidth=0.5, rasterized=True)
-    lines = LineCollection(segments, linewidths=1.1, rasterized=True, zorder=3)
+    lines = LineCollection(segments, linewidths=1.1)
     lines.set_color(scale.to_rgba(colours[: pieces * width].reshape(pieces, width).mean(axis=1)))
     axes.add_collection(lines)
     reach = max(1e-6, 1.05 * float(np.abs(trace).max()))
     axes.set(xlim=(0, EPOCH_SECONDS), ylim=(-reach, reach))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_spectral(
+    maps: np.ndarray,
+    signals: np.ndarray,
+    edges: Sequence[tuple[float, float]],
+    *,
+    title: str,
+    channels: Sequence[str],
+    unit: str,
+) -> Figure:
+    """Attributions by band and time (f, m, t) under each trace (m, t), and their sums by band."""
+    from matplotlib.figure import Figure
+
+    pieces = 2 * EPOCH_SECONDS if maps.shape[2] % (2 * EPOCH_SECONDS) == 0 else EPOCH_SECONDS
+    image = maps.reshape(*maps.shape[:2], pieces, -1).sum(axis=3)
+    limit = max(1e-12, float(np.percentile(np.abs(image), 99)))
+    names = [f"{low:g}–{high:g} Hz" for low, high in edges]
+    figure = Figure(figsize=(18, 6), layout="constrained")
+    widths, heights = [1.4, *[5] * len(channels)], (1, 1.4)
+    grid = figure.subplots(2, len(widths), width_ratios=widths, height_ratios=heights)
+    grid[0][0].axis("off")
+    sums = maps.sum(axis=(1, 2))
+    grid[1][0].barh(
+        range(len(edges)), sums, color=["#c8322e" if v > 0 else "#3f87c4" for v in sums]
+    )
+    grid[1][0].axvline(0, color="#404040", linewidth=0.8)
+    grid[1][0].set_yticks(range(len(edges)), names)
+    grid[1][0].set_xlabel("adds to the stage")
+    for k, channel in enumerate(channels):
+        top, bottom = grid[0][k + 1], grid[1][k + 1]
+        time = np.arange(signals.shape[1]) * EPOCH_SECONDS / signals.shape[1]
+        top.plot(time, signals[k], color="#303030", linewidth=0.7)
+        top.set(xlim=(0, EPOCH_SECONDS), ylabel=unit)
+        top.set_title(channel, loc="left", fontsize=10)
+        extent = (0, EPOCH_SECONDS, -0.5, len(edges) - 0.5)
+        shown = bottom.imshow(
+            image[:, k], aspect="auto", origin="lower", cmap="coolwarm", vmin=-limit, vmax=limit,
+            extent=extent, interpolation="nearest",
+        )  # fmt: skip
+        bottom.set_yticks(range(len(edges)), names if len(edges) < 10 else [""] * len(edges))
+        bottom.set_xlabel("s")
+    figure.colorbar(shown, ax=list(grid[1][1:]), label="against | for the stage", pad=0.01)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
 
 
 def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequence[str]) -> Figure:

@@ -116,16 +116,20 @@ def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int =
     return largest.cpu().numpy()
 
 
-def layers_from_head(model: nn.Module) -> list[tuple[str, list[nn.Module]]]:
-    """Parts of a model in the order in which they are randomised: the head first, the input last.
+def layers_from_head(model: nn.Module) -> list[str]:
+    """Parts of a model in the order in which they lose their weights: head first, input last.
 
-    A part is a direct child with weights, or an element of one that is a list.
+    A part is a child with weights, or an element of a list; the only element of one is looked into.
     """
-    parts = []
+    parts = {}
     for name, child in model.named_children():
-        inner = child.named_children() if isinstance(child, nn.ModuleList) else [("", child)]
-        parts += [(f"{name}.{key}".rstrip("."), [part]) for key, part in inner]
-    return [part for part in reversed(parts) if any(m.parameters() for m in part[1])]
+        inner = {name: child}
+        if isinstance(child, nn.ModuleList):
+            inner = {f"{name}.{key}": part for key, part in child.named_children()}
+            if len(child) == 1 and any(True for _ in child[0].children()):
+                inner = {f"{name}.0.{key}": part for key, part in child[0].named_children()}
+        parts |= inner
+    return [name for name, part in parts.items() if any(True for _ in part.parameters())][::-1]
 
 
 def with_random_weights(model: nn.Module, seed: int, parts: Sequence[str] | None = None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,16 +34,46 @@ def draw_epoch(
     """A figure of the epoch for every attribution, and the attention of its window."""
     members = target.members(torch.tensor([epoch]))[0].tolist()
     for method, explanation in found.items():
-        if method not in (*ATTENTION, "random"):
-            maps = explanation.attributions[row].cpu().numpy()
-            rows = [attributed_row(night, epoch, maps, found[method].context[row], members)]
-            limit = max(1e-12, float(np.percentile(np.abs(maps), _LIMIT)))
-            colour = ("coolwarm", -limit, limit, f"{method}: against | for the stage")
-            save_sample(folder / method, night, epoch, rows, colour)
+        if method in (*ATTENTION, "random"):
+            continue
+        maps = explanation.attributions[row].cpu().numpy()
+        context = explanation.context[row]
+        if explanation.bands is not None:
+            picture = explanation_figures.draw_spectral(
+                explanation.bands[row].cpu().numpy(), night.physical(epoch), explanation.edges,
+                title=f"{night.staged.recording}, {caption(night, epoch)}: {method} by band",
+                channels=night.channels, unit=night.unit,
+            )  # fmt: skip
+            save_both(picture, folder / method)
+            continue
+        if explanation.window is not None:
+            rows = window_rows(
+                night, epoch, explanation.window[row].cpu().numpy(), context, members
+            )
+        else:
+            rows = [attributed_row(night, epoch, maps, context, members)]
+        limit = max(1e-12, max(float(np.percentile(np.abs(r.colours), _LIMIT)) for r in rows))
+        colour = ("coolwarm", -limit, limit, f"{method}: against | for the stage")
+        save_sample(folder / method, night, epoch, rows, colour)
     if attention is not None:
         rows = attended_rows(night, epoch, attention, members)
         colour = ("viridis", 0.0, _TIMES_UNIFORM, "attention, times uniform")
         save_sample(folder / "attention", night, epoch, rows, colour)
+
+
+def window_rows(
+    night: ExplainedNight, epoch: int, maps: np.ndarray, context: Tensor, members: Sequence[int]
+) -> list[explanation_figures.SampleRow]:
+    """Every epoch of the window with its part of the attributions (l, m, t)."""
+    effects = context.abs().cpu().numpy() / max(float(context.abs().sum()), 1e-12)
+    shares = np.abs(maps).sum(axis=2) / max(float(np.abs(maps).sum()), 1e-12)
+    return [
+        explanation_figures.SampleRow(
+            caption(night, member), night.physical(member), maps[k],
+            effects if member == epoch else None, shares[k], members.index(member), member == epoch,
+        )
+        for k, member in enumerate(members)
+    ]  # fmt: skip
 
 
 def attributed_row(
@@ -107,5 +138,10 @@ def save_sample(
         rows, title=f"{night.staged.recording}, epoch {epoch}: {stem.name}",
         channels=night.channels, unit=night.unit, colour=colour,
     )  # fmt: skip
+    save_both(picture, stem)
+
+
+def save_both(picture: Any, stem: Path) -> None:
+    """PNG and SVG."""
     for suffix in (".png", ".svg"):
         figures.save(picture, stem.with_suffix(suffix))
