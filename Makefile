@@ -43,6 +43,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.cmt
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.explaining
 
 clean:
 	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

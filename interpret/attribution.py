@@ -17,7 +17,7 @@ from utils.errors import UserError
 
 TIMES_INPUT = ("ixg", "ig", "gshap", "deeplift", "occlusion", "ablation")  # maps that hold x
 COMPLETE = ("ig", "deeplift")  # attributions sum to F(x) - F(x'); gshap's do so on average only
-_TOLERANCE, _MOST_STEPS = 0.01, 400
+TOLERANCE, MOST_STEPS = 0.01, 400
 _RULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d,
@@ -147,13 +147,8 @@ def _input_x_gradient(target, x, compared, extra):
     return InputXGradient(target).attribute(x, additional_forward_args=extra)
 
 
-def integrated_gradients(
-    target, x, compared, extra, *, steps: int = 50, doubling: bool = True, scale=None
-):
-    """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken.
-
-    The error is counted against ``scale`` (b,), by default the change of F itself.
-    """
+def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
+    """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken."""
     from captum.attr import IntegratedGradients
 
     method = IntegratedGradients(target)
@@ -161,18 +156,17 @@ def integrated_gradients(
     left = torch.arange(len(x), device=x.device)
     with torch.no_grad():
         change = target(x, *extra) - target(compared, *extra)
-    scale = (change if scale is None else scale).abs().clamp_min(1e-6)
     while len(left):
         part = tuple(argument[left] for argument in extra)
         found[left] = method.attribute(
             x[left], compared[left], n_steps=steps, internal_batch_size=4 * target.at_once,
             additional_forward_args=part,
         )  # fmt: skip
-        missing = found[left].flatten(1).sum(dim=1) - change[left]
         steps *= 2
-        if not doubling or steps > _MOST_STEPS:
+        if not doubling or steps > MOST_STEPS:
             break
-        left = left[missing.abs() > _TOLERANCE * scale[left]]
+        error = completeness_error(found[left], change[left], torch.zeros_like(change[left]))
+        left = left[error > TOLERANCE]
     return found
 
 

@@ -1,9 +1,10 @@
 """Agreement of attributions with evidence: do they point where the graphic elements are?
 
 Three readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
-learned, as a model with random weights shows. Its *sign* (evidence for the stage) does not, but a
-stage is also told by what speaks against others. *Net* is the size of what a second adds to F,
-divided by the amplitude of the signal in that second: what an event moves beyond being large.
+learned, as a model with random weights shows. Its *sign* over a second (evidence for the stage)
+does not, but a stage is also told by what speaks against others. *Net* is the size of what a second
+adds to F, divided by the amplitude of the signal in that second: what an event moves beyond being
+large.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from utils.stages import EPOCH_SECONDS
 
 SMOOTH_SECONDS = 0.2
 _NEAR_SECONDS = 0.25
-_NET_SECONDS = 1.0
+_EVENT_SECONDS = 1.0  # within an event gradients change sign with every wave
 # kind of event: stage it speaks for, role of its channel, band it lies in
 EVIDENCE = {
     "spindle": ("N2", "EEG", "sigma"),
@@ -82,18 +83,17 @@ def pointing(maps: np.ndarray, near: np.ndarray) -> np.ndarray:
     return near[np.arange(len(maps)), maps.argmax(axis=1)]
 
 
-def smooth(maps: np.ndarray, fs: float) -> np.ndarray:
+def smooth(maps: np.ndarray, fs: float, seconds: float = SMOOTH_SECONDS) -> np.ndarray:
     """Moving mean over 0.2 s."""
-    return uniform_filter1d(maps, max(1, round(SMOOTH_SECONDS * fs)), axis=-1, mode="nearest")
+    return uniform_filter1d(maps, max(1, round(seconds * fs)), axis=-1, mode="nearest")
 
 
 def net(maps: np.ndarray, fs: float, amplitude: np.ndarray | None) -> np.ndarray:
     """|mean of maps (n, t) over 1 s|, divided by the root mean square of ``amplitude`` (n, t)."""
-    width = max(1, round(_NET_SECONDS * fs))
-    sums = np.abs(uniform_filter1d(maps, width, axis=-1, mode="nearest"))
+    sums = np.abs(smooth(maps, fs, _EVENT_SECONDS))
     if amplitude is None:
         return sums
-    power = uniform_filter1d(np.square(amplitude), width, axis=-1, mode="nearest")
+    power = smooth(np.square(amplitude), fs, _EVENT_SECONDS)
     return sums / np.sqrt(np.maximum(power, 1e-12))
 
 
@@ -116,8 +116,8 @@ def agreement(
     near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
     present = mask.any(axis=1)
     scores = {"auroc_net": auroc(net(maps, fs, amplitude), mask)}
-    for name, read in (("size", np.abs(maps)), ("sign", maps)):
-        smoothed = smooth(read, fs)
+    sizes, signed = smooth(np.abs(maps), fs), smooth(maps, fs, _EVENT_SECONDS)
+    for name, smoothed in (("size", sizes), ("sign", signed)):
         scores[f"auroc_{name}"] = auroc(smoothed, mask)
         scores[f"pointing_{name}"] = np.where(present, pointing(smoothed, near), np.nan)
     return scores

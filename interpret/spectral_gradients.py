@@ -11,13 +11,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from interpret.attribution import Explanation, completeness_error, frozen, integrated_gradients
+from interpret.attribution import (
+    MOST_STEPS,
+    TOLERANCE,
+    Explanation,
+    completeness_error,
+    frozen,
+    integrated_gradients,
+)
 from interpret.bands import BANDS, components
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
 
 Order = Literal["high_to_low", "low_to_high", "both"]
 Edges = tuple[tuple[float, float], ...]
+_ORDERS = {"both": ("high_to_low", "low_to_high")}
 
 
 def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0) -> Edges:
@@ -81,19 +89,37 @@ def spectral_gradients(
 def _along_bands(
     target: EpochTarget, parts: Tensor, extra: tuple[Tensor, Tensor], steps: int, order: Order
 ) -> Tensor:
-    """Maps (b, f, m, t) of bands ``parts`` (b, f, m, t), each to its share of 1 % of the change."""
-    x, n_bands = target.night[extra[0]], parts.shape[1]
+    """Maps (b, f, m, t) of bands ``parts`` (b, f, m, t); steps double where the sum misses 1 %."""
+    x, orders = target.night[extra[0]], _ORDERS.get(order, (order,))
     with torch.no_grad():
         change = target(x, *extra) - target(x - parts.sum(dim=1), *extra)
-    orders = ("high_to_low", "low_to_high") if order == "both" else (order,)
+    found, left = torch.zeros_like(parts), torch.arange(len(x), device=x.device)
+    while len(left):
+        some = tuple(argument[left] for argument in extra)
+        maps = [_one_way(target, x[left], parts[left], some, steps, way) for way in orders]
+        found[left] = sum(maps) / len(orders)
+        error = completeness_error(found[left], change[left], torch.zeros_like(change[left]))
+        steps *= 2
+        if steps > MOST_STEPS:
+            break
+        left = left[error > TOLERANCE]
+    return found
+
+
+def _one_way(
+    target: EpochTarget,
+    x: Tensor,
+    parts: Tensor,
+    extra: tuple[Tensor, Tensor],
+    steps: int,
+    way: Order,
+) -> Tensor:
+    """Remove the bands one after the other; each removal is a path of ``steps`` steps."""
     found = torch.zeros_like(parts)
-    for direction in orders:
-        here = x
-        for band in sorted(range(n_bands), reverse=direction == "high_to_low"):
-            without = here - parts[:, band]
-            path = integrated_gradients(
-                target, here, without, extra, steps=steps, scale=change / n_bands
-            )
-            found[:, band] += path / len(orders)
-            here = without
+    for band in sorted(range(parts.shape[1]), reverse=way == "high_to_low"):
+        without = x - parts[:, band]
+        found[:, band] = integrated_gradients(
+            target, x, without, extra, steps=steps, doubling=False
+        )
+        x = without
     return found

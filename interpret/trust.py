@@ -36,7 +36,7 @@ from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS, STAGES
 
 UNTRAINED = "random weights"
-_CHEAP = {"ig": {"steps": 20, "doubling": False}, "specgrad": {"steps": 4}}  # for noisy copies
+_CHEAP = {"ig": {"steps": 20, "doubling": False}, "specgrad": {"steps": 10}}  # for noisy copies
 _MODELLED = (*METHODS, "specgrad")  # methods that ask the model, so that a copy can be asked too
 
 

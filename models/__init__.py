@@ -7,9 +7,24 @@ from typing import Any
 
 from torch import nn
 
+from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
+from models.deepsleepnet import DeepSleepNet
+from models.seqsleepnet import SeqSleepNet
+from models.simplesleepnet import SimpleSleepNet
+from models.sleeptransformer import SleepTransformer
+from models.tinysleepnet import TinySleepNet
 
-_BUILDERS = {"epoch_cmt": EpochCMT, "sequence_cmt": SequenceCMT}
+_BUILDERS = {
+    "chambon2018": Chambon2018,
+    "deepsleepnet": DeepSleepNet,
+    "epoch_cmt": EpochCMT,
+    "seqsleepnet": SeqSleepNet,
+    "sequence_cmt": SequenceCMT,
+    "simplesleepnet": SimpleSleepNet,
+    "sleeptransformer": SleepTransformer,
+    "tinysleepnet": TinySleepNet,
+}
 
 
 def names() -> list[str]:

@@ -15,6 +15,7 @@ import cmt_evaluate
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
 from tests.test_training import train
+from tests.test_trust import check_index
 from utils.errors import UserError
 from utils.stages import STAGES
 
@@ -119,6 +120,7 @@ def test_the_index_lists_what_was_explained(explained):
     about = index["about"]
     assert about["interpretation"]["methods"] == ["ig", "occlusion", "attention", "rollout"]
     assert about["cohort"] == "synthetic-sleepedf-2018"
+    check_index(explained)
     for entry in index["explanations"]:
         assert (explained / entry["folder"]).is_dir()
         assert entry["explained"] == entry["model"] in STAGES

@@ -1,0 +1,150 @@
+"""SimpleSleepNet: reduced log spectrograms, a GRU in the epoch, two residual GRUs over the epochs.
+
+Guillot et al., Dreem Open Datasets: multi-scored sleep datasets to compare human and automated
+sleep staging, IEEE TNSRE 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from models.base import StagingModel, windows_of
+from models.pooling import AttentionPool
+from utils.stages import STAGES
+
+_N_FFT, _HOP, _FILTERS, _HIDDEN = 256, 100, 30, 25
+_CLIP_UV, _NIGHT = 500.0, 1200
+_CYCLES = (10, 30, 60, 90, 120)  # epochs
+_FEATURES = 5
+
+
+class DreemSpectrogram(nn.Module):
+    """(n, c, t) in µV -> standardised log power (n, c, 129, 28); ``mean`` and ``sd`` (c, 129, 1).
+
+    Clipped to 500 µV and divided by it; Hann windows of 256 samples every 100, over their sum.
+    """
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        window = torch.hann_window(_N_FFT, periodic=True)
+        self.register_buffer("window", window / window.sum(), persistent=False)
+        self.register_buffer("mean", torch.zeros(n_channels, _N_FFT // 2 + 1, 1))
+        self.register_buffer("sd", torch.ones(n_channels, _N_FFT // 2 + 1, 1))
+
+    def log_power(self, x: Tensor) -> Tensor:
+        """(n, c, t) in µV -> (n, c, 129, 28)."""
+        frames = (x.clamp(-_CLIP_UV, _CLIP_UV) / _CLIP_UV).unfold(-1, _N_FFT, _HOP)
+        spectrum = torch.fft.rfft(frames * self.window)
+        power = spectrum.real.square() + spectrum.imag.square()
+        return torch.log10(power.clamp_min(1e-20)).transpose(-1, -2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, t) in µV -> (n, c, 129, 28)."""
+        return (self.log_power(x) - self.mean) / self.sd
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Mean and deviation by channel and bin over epochs (n, c, t) of training subjects."""
+        count, total, squares = 0, 0.0, 0.0
+        for epochs in batches:
+            found = self.log_power(epochs).double()
+            count += len(found) * found.shape[-1]
+            total = total + found.sum(dim=(0, 3))
+            squares = squares + found.square().sum(dim=(0, 3))
+        mean = total / count
+        self.mean.copy_(mean[..., None])
+        self.sd.copy_((squares / count - mean.square()).clamp_min(1e-12).sqrt()[..., None])
+
+
+class SimpleSleepNet(StagingModel):
+    """Every epoch of a window of ``num_seq``; also told where in the night an epoch lies.
+
+    Training knows an epoch's place only from its batch, so windows of a shuffled batch are placed
+    by ``first`` (b,), the number of their first epoch; whole nights begin at 0.
+
+    Args:
+        n_channels: signals of an epoch: 16 in DOD-H, 12 in DOD-O.
+        fs, n_samples: of an epoch; the spectrogram is made for 100 Hz.
+        num_seq: epochs of a window.
+        dropout: in the sequence encoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_channels: int = 16,
+        fs: float = 100.0,
+        n_samples: int = 3000,
+        num_seq: int = 21,
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if fs != 100:
+            raise ValueError(f"fs {fs:g}: SimpleSleepNet reads 100 Hz; resample the store to that")
+        self.num_seq = num_seq
+        self.spectrogram = DreemSpectrogram(n_channels)
+        self.filters = nn.Linear(_N_FFT // 2 + 1, _FILTERS)
+        self.channels = nn.Linear(n_channels, n_channels)
+        self.epoch_rnn = nn.GRU(
+            _FILTERS * n_channels, _HIDDEN, batch_first=True, bidirectional=True
+        )
+        self.pool = AttentionPool(2 * _HIDDEN, _HIDDEN)
+        self.time = nn.Sequential(nn.Linear(1 + len(_CYCLES), _FEATURES), nn.ReLU())
+        width = 2 * _HIDDEN
+        self.layers = nn.ModuleList(
+            [_Residual(width + _FEATURES, dropout), _Residual(width, dropout)]
+        )
+        self.head = nn.Linear(width, len(STAGES))
+
+    def encode_epochs(self, x: Tensor) -> Tensor:
+        """(n, c, t) in µV -> (n, 50)."""
+        reduced = self.filters(self.spectrogram(x).permute(0, 3, 1, 2))  # n, frames, c, 30
+        mixed = self.channels(reduced.transpose(-1, -2)).transpose(-1, -2)
+        return self.pool(self.epoch_rnn(mixed.flatten(2))[0])[0]
+
+    def classify(self, z: Tensor, first: Tensor | None = None) -> Tensor:
+        """(b, l, 50), windows beginning at epochs ``first`` (b,) -> logits (b, l, 5)."""
+        if first is None:
+            first = torch.zeros(len(z), device=z.device)
+        places = first[:, None] + torch.arange(z.shape[1], device=z.device)
+        h = torch.cat([z, self.time(time_features(places).to(z.dtype))], dim=-1)
+        for layer in self.layers:
+            h = layer(h)
+        return self.head(h)
+
+    @torch.no_grad()
+    def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
+        """Probabilities (n, 5): windows placed where they are, averaged."""
+        from models.base import average_windows
+
+        if not len(x):
+            return x.new_zeros(0, len(STAGES))
+        encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])
+        windows = windows_of(encoded[None], self.num_seq)
+        first = torch.arange(len(windows), device=x.device)
+        parts = zip(windows.split(batch_size), first.split(batch_size), strict=True)
+        return average_windows(torch.cat([self.classify(*part) for part in parts]).softmax(dim=-1))
+
+
+def time_features(places: Tensor) -> Tensor:
+    """Epoch numbers (…) -> share of a night of 1200, and cosines of five cycles: (…, 6)."""
+    cycles = torch.tensor(_CYCLES, device=places.device)
+    return torch.cat(
+        [places[..., None] / _NIGHT, torch.cos(torch.pi * places[..., None] / cycles)], dim=-1
+    )
+
+
+class _Residual(nn.Module):
+    """Mean of a linear layer and a bidirectional GRU."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * _HIDDEN)
+        self.rnn = nn.GRU(width, _HIDDEN, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.dropout((self.linear(h) + self.rnn(h)[0]) / 2)

@@ -1,0 +1,75 @@
+"""Log spectrograms of epochs, computed on the model's device and scaled by training statistics.
+
+``psd`` is PhysioEx's "xsleepnet" input, ``phan`` that of Phan et al.'s original code; they differ
+by a factor and an offset in decibels, which standardisation removes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+N_FFT = 256
+_SECONDS, _HOP_SECONDS = 2, 1
+_EPS = 2.220446049250313e-16  # of float64
+
+
+def log_spectrogram(x: Tensor, fs: float, kind: Literal["psd", "phan"] = "psd") -> Tensor:
+    """Decibels of 2 s Hamming windows every second: (…, t) -> (…, frames, 129).
+
+    ``psd``: periodic window, mean of the window removed, one-sided density in unit**2/Hz, 20 log10.
+    ``phan``: symmetric window, nothing removed, 20 log10 of the magnitude.
+    """
+    width, hop = round(_SECONDS * fs), round(_HOP_SECONDS * fs)
+    window = torch.hamming_window(width, periodic=kind == "psd", dtype=x.dtype, device=x.device)
+    frames = x.unfold(-1, width, hop)
+    if kind == "psd":
+        frames = frames - frames.mean(dim=-1, keepdim=True)
+    spectrum = torch.fft.rfft(frames * window, n=N_FFT)
+    if kind == "phan":
+        return 20 * torch.log10(spectrum.abs().clamp_min(1e-10))
+    power = spectrum.real.square() + spectrum.imag.square()
+    power = power / (fs * window.square().sum())
+    power = torch.cat([power[..., :1], 2 * power[..., 1:-1], power[..., -1:]], dim=-1)
+    return 20 * torch.log10(power + _EPS)
+
+
+class Spectrogram(nn.Module):
+    """(n, c, t) -> standardised decibels (n, c, frames, bins).
+
+    ``mean`` and ``sd`` (c, frames, bins) are set by :meth:`fit` from training epochs and travel in
+    the checkpoint; before that they are 0 and 1.
+    """
+
+    def __init__(
+        self, n_channels: int, fs: float, n_samples: int, *, kind: str = "psd", bins: int = 129
+    ) -> None:
+        super().__init__()
+        self.fs, self.kind, self.bins = fs, kind, bins
+        self.frames = (n_samples - round(_SECONDS * fs)) // round(_HOP_SECONDS * fs) + 1
+        shape = (n_channels, self.frames, bins)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("sd", torch.ones(shape))
+
+    def decibels(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, c, frames, bins), not standardised; the lowest bins go first."""
+        return log_spectrogram(x, self.fs, self.kind)[..., N_FFT // 2 + 1 - self.bins :]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, c, frames, bins)."""
+        return (self.decibels(x) - self.mean) / self.sd
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Tensor]) -> None:
+        """Take mean and deviation from epochs (n, c, t) of **training** subjects."""
+        count, total, squares = 0, 0.0, 0.0
+        for epochs in batches:
+            found = self.decibels(epochs).double()
+            count += len(found)
+            total, squares = total + found.sum(dim=0), squares + found.square().sum(dim=0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.sd.copy_((squares / count - mean.square()).clamp_min(1e-12).sqrt())

@@ -1,0 +1,65 @@
+"""EDF with one stage code a line: the Dublin sleep apnea database and what resembles it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import preprocess_ucddb
+from datasets import ucddb
+from datasets.store import Store
+from tests.edf_files import write_psg
+from utils.errors import UserError
+
+CODES = "0\n2\r\n3\n4\n5\n1\n8\n0\n"
+STAGES = [0, 1, 2, 3, 3, 4, -1, 0]
+
+
+@pytest.fixture
+def night(tmp_path):
+    write_psg(tmp_path / "ucddb002.rec", 9, {"C3A2": 128, "Lefteye": 128})
+    (tmp_path / "ucddb002_stage.txt").write_text(CODES)
+    return tmp_path
+
+
+def test_stages_and_signals(night):
+    recording = ucddb.read(ucddb.find_pairs(night)[0])
+    assert recording.stages.tolist() == [*STAGES, -1]  # the last epoch was not scored
+    assert recording.id == recording.subject == "ucddb002"
+    assert set(recording.signals) == {"C3A2", "Lefteye"}
+
+
+def test_to_a_store_at_another_rate(night, tmp_path):
+    words = ["--raw_path", str(night), "--save_path", str(tmp_path / "store"), "--jobs", "1"]
+    preprocess_ucddb.main([*words, "--resample", "100", "--channels", "EEG", "EOG"])
+    store = Store(tmp_path / "store")
+    assert store.cohort == "ucddb"
+    assert [c.role for c in store.channels] == ["EEG", "EOG"]
+    assert store.night("ucddb002").signals().shape == (9, 2, 3000)
+    assert str(night) not in (tmp_path / "store" / "dataset.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("0\n9\n", "line 2 is '9'"), ("W\n", "line 1 is 'W'"), ("8\n8\n", "scores no epoch")],
+)
+def test_other_lists_are_refused(night, content, message):
+    (night / "ucddb002_stage.txt").write_text(content)
+    with pytest.raises(UserError, match=message):
+        ucddb.read(ucddb.find_pairs(night)[0])
+
+
+def test_a_recording_alone_is_refused(night):
+    (night / "ucddb002_stage.txt").unlink()
+    with pytest.raises(UserError, match=r"no ucddb002_stage.txt beside it"):
+        ucddb.find_pairs(night)
+    with pytest.raises(UserError, match=r"no \*.edf or \*.rec"):
+        ucddb.find_pairs(night / "absent")
+
+
+def test_the_real_night(real_data):
+    pair = next(p for p in ucddb.find_pairs(real_data / "ucddb") if p.id == "ucddb018")
+    recording = ucddb.read(pair)
+    counts = np.bincount(recording.stages, minlength=5)
+    assert counts.tolist() == [328, 58, 280, 137, 19]
+    assert recording.signals["EEG"].fs == 128
