@@ -146,7 +146,9 @@ def flags_of(tree: ast.AST) -> set[str]:
         if name in FLAG_ADDERS:
             words = [a.value for a in node.args if isinstance(a, ast.Constant)]
             # the first spelling names the attribute, the others are aliases
-            found |= {w.removeprefix("--") for w in words[:1] if str(w).startswith("--")}
+            dest = [k.value.value for k in node.keywords if k.arg == "dest"]
+            named = {w.removeprefix("--") for w in words[:1] if str(w).startswith("--")}
+            found |= set(dest) or named
     return found
 
 
