@@ -364,9 +364,15 @@ def test_another_kind_of_checkpoint_is_one_line(store, project, tmp_path):
         evaluate(store, project, *changed(project, tmp_path, model="epoch_cmt"))
     with pytest.raises(UserError, match=r"100 Hz, the checkpoint reads 128 Hz"):
         evaluate(store, project, *changed(project, tmp_path, fs=128.0))
-    with pytest.raises(UserError, match="no channel 'EEG C3-A2'"):
-        channels = [["EEG C3-A2", "EEG"], ["EOG horizontal", "EOG"]]
+    with pytest.raises(UserError, match="no channel 'ECG'"):
+        channels = [["ECG II", "ECG"], ["EOG horizontal", "EOG"]]
         evaluate(store, project, *changed(project, tmp_path, channels=channels))
+
+
+def test_a_role_stands_in_for_a_label_the_store_lacks(store, project, tmp_path, capsys):
+    channels = [["EEG C3-A2", "EEG"], ["EOG horizontal", "EOG"]]
+    evaluate(store, project, *changed(project, tmp_path, channels=channels), "--pictures", "0")
+    assert "no channel 'EEG C3-A2', taking its first EEG" in capsys.readouterr().out
 
 
 def test_subjects_seen_in_training_are_refused(store, project):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("models", "objectives", "datasets", "interpret", "utils")
+ROOMS = ("models", "objectives", "datasets", "interpret", "utils", "workflow")
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 # what a room may import beside the standard library, at any depth
 ALLOWED = {
@@ -23,6 +23,9 @@ ALLOWED = {
     },
     "interpret": {"numpy", "scipy", "torch", "captum", "interpret", "utils"},
     "utils": {"numpy", "scipy", "torch", "utils"},
+    "workflow": {
+        "numpy", "torch", "models", "objectives", "datasets", "interpret", "utils", "workflow"
+    },
 }  # fmt: skip
 # libraries that one module alone may use, so that their quirks stay in one place
 ONLY_IN = {
@@ -34,7 +37,12 @@ ONLY_IN = {
     "neptune": {"utils.loggers"},
     "joblib": {"datasets.build"},
     "dask": {"datasets.build"},
-    "tqdm": {"datasets.build", "datasets.sleepedf_download", "utils.training"},
+    "tqdm": {
+        "datasets.build",
+        "datasets.sleepedf_download",
+        "utils.training",
+        "workflow.evaluating",
+    },
     "matplotlib": {"interpret.figures", "interpret.explanation_figures"},
     "jinja2": {"interpret.page"},
     "markupsafe": {"interpret.page"},
@@ -131,6 +139,7 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
     assert quiet_import.stderr == ""
 
 
+SHARED_FLAGS = {"command": "interpret/command.py", "evaluating": "workflow/evaluating.py"}
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
 
@@ -165,14 +174,18 @@ def read_attributes(tree: ast.AST) -> set[str]:
 
 
 def shared_groups(tree: ast.AST) -> list[ast.FunctionDef]:
-    """Functions of ``utils/flags.py`` that a script calls."""
+    """Functions of ``utils/flags.py`` that a script calls, and whole modules of shared flags."""
     called = {
-        node.attr
+        (node.value.id, node.attr)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "flags"
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     shared = ast.parse((ROOT / "utils" / "flags.py").read_text()).body
-    return [n for n in shared if isinstance(n, ast.FunctionDef) and n.name in called]
+    functions = [
+        n for n in shared if isinstance(n, ast.FunctionDef) and ("flags", n.name) in called
+    ]
+    modules = {name for name, _ in called} & SHARED_FLAGS.keys()
+    return functions + [ast.parse((ROOT / SHARED_FLAGS[name]).read_text()) for name in modules]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -1,0 +1,1 @@
+"""What scripts of several families share: it may use every room, and none uses it."""
