@@ -139,7 +139,7 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
     assert quiet_import.stderr == ""
 
 
-SHARED_FLAGS = {"command": "interpret/command.py", "evaluating": "workflow/evaluating.py"}
+SHARED_FLAGS = ("interpret.command", "workflow.evaluating", "workflow.training")
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
 
@@ -175,17 +175,16 @@ def read_attributes(tree: ast.AST) -> set[str]:
 
 def shared_groups(tree: ast.AST) -> list[ast.FunctionDef]:
     """Functions of ``utils/flags.py`` that a script calls, and whole modules of shared flags."""
+    used = [m for m in SHARED_FLAGS if any(name.startswith(m) for name in imports(tree))]
+    modules = [ast.parse((ROOT / f"{m.replace('.', '/')}.py").read_text()) for m in used]
     called = {
-        (node.value.id, node.attr)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+        node.attr
+        for part in (tree, *modules)
+        for node in ast.walk(part)
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "flags"
     }
     shared = ast.parse((ROOT / "utils" / "flags.py").read_text()).body
-    functions = [
-        n for n in shared if isinstance(n, ast.FunctionDef) and ("flags", n.name) in called
-    ]
-    modules = {name for name, _ in called} & SHARED_FLAGS.keys()
-    return functions + [ast.parse((ROOT / SHARED_FLAGS[name]).read_text()) for name in modules]
+    return modules + [n for n in shared if isinstance(n, ast.FunctionDef) and n.name in called]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
