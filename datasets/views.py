@@ -184,6 +184,30 @@ class View:
         parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
         return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
 
+    def lanes(self, length: int, lanes: int, *, seed: int | Sequence[int]) -> Batches:
+        """Nights side by side, ``lanes`` at a time, in consecutive chunks of ``length`` epochs.
+
+        A batch holds the next chunk of every night that has one left, so that a recurrent state can
+        go on from batch to batch. Where chunks begin is drawn by ``seed``, as is the order of
+        nights; what does not fill a chunk is left out this time.
+
+        Raises:
+            UserError: no recording is long enough.
+        """
+        rng = np.random.default_rng(seed)
+        fitting = rng.permutation(np.flatnonzero(self.lengths >= length))
+        if not len(fitting):
+            raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
+        windows = []
+        for start in range(0, len(fitting), lanes):
+            nights = fitting[start : start + lanes]
+            begin = rng.integers(0, self.lengths[nights] % length + 1)
+            chunks = self.lengths[nights] // length
+            for step in range(chunks.max()):
+                left = chunks > step
+                windows.append((nights[left], begin[left] + step * length))
+        return Batches(self, length, tuple(windows))
+
     def whole_nights(
         self, rank: int = 0, processes: int = 1
     ) -> Iterator[tuple[str, Tensor, Tensor]]:

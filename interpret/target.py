@@ -36,6 +36,10 @@ class EpochTarget(nn.Module):
             0, len(night) - self.length
         )
         self.positions = torch.arange(len(night)) - self.starts
+        if (middle := getattr(model, "middle", None)) is not None:  # stages the middle epoch alone
+            self.starts = torch.arange(len(night)) - middle
+            self.positions = torch.full((len(night),), middle)
+            self.length = model.num_seq
         self.encoded = None
         if model.separable:
             with torch.no_grad():
@@ -73,7 +77,10 @@ class EpochTarget(nn.Module):
     def read(self, logits: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """The output explained, from logits (b, l, 5) of the windows around ``epochs``: (b,)."""
         rows = torch.arange(len(logits), device=logits.device)
-        logits = logits[rows, self.positions[epochs.cpu()].to(logits.device)]
+        if logits.shape[1] == 1:
+            logits = logits[:, 0]
+        else:
+            logits = logits[rows, self.positions[epochs.cpu()].to(logits.device)]
         if self.output == "prob":
             return logits.softmax(dim=-1)[rows, classes]
         chosen = logits[rows, classes]
@@ -88,9 +95,10 @@ class EpochTarget(nn.Module):
         return torch.where(here.view(*here.shape, *[1] * (own.dim() - 1)), own[:, None], windows)
 
     def members(self, epochs: Tensor) -> Tensor:
-        """Epochs of the windows around ``epochs``: (b, l)."""
+        """Epochs of the windows around ``epochs``: (b, l); the edge epoch where a night ends."""
         starts = self.starts[epochs.cpu()]
-        return (starts[:, None] + torch.arange(self.length)).to(self.night.device)
+        members = (starts[:, None] + torch.arange(self.length)).clamp(0, len(self.night) - 1)
+        return members.to(self.night.device)
 
     def inputs(self, epochs: Tensor) -> Tensor:
         """What is attributed to: the signals (b, m, t) of ``epochs`` (b,)."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from models.base import StagingModel, windows_of
+from models.base import StagingModel, average_windows, windows_of
 from models.pooling import AttentionPool
 from utils.stages import STAGES
 
@@ -62,8 +62,7 @@ class DreemSpectrogram(nn.Module):
 class SimpleSleepNet(StagingModel):
     """Every epoch of a window of ``num_seq``; also told where in the night an epoch lies.
 
-    Training knows an epoch's place only from its batch, so windows of a shuffled batch are placed
-    by ``first`` (b,), the number of their first epoch; whole nights begin at 0.
+    Training is told where a run begins in its night (``first``); whole nights begin at 0.
 
     Args:
         n_channels: signals of an epoch: 16 in DOD-H, 12 in DOD-O.
@@ -71,6 +70,8 @@ class SimpleSleepNet(StagingModel):
         num_seq: epochs of a window.
         dropout: in the sequence encoder.
     """
+
+    placed = True  # forward takes the number of each run's first epoch
 
     def __init__(
         self,
@@ -99,6 +100,15 @@ class SimpleSleepNet(StagingModel):
         )
         self.head = nn.Linear(width, len(STAGES))
 
+    def forward(self, x: Tensor, stride: int = 1, first: Tensor | None = None) -> Tensor:
+        """Runs (b, n, c, t) that begin at epochs ``first`` (b,) -> logits (b * windows, l, 5)."""
+        encoded = self.encode_epochs(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        windows = windows_of(encoded, self.num_seq, stride)
+        begin = torch.zeros(len(x), device=x.device) if first is None else first
+        per_run = len(windows) // len(x)
+        starts = begin[:, None] + stride * torch.arange(per_run, device=x.device)
+        return self.classify(windows, starts.flatten())
+
     def encode_epochs(self, x: Tensor) -> Tensor:
         """(n, c, t) in µV -> (n, 50)."""
         reduced = self.filters(self.spectrogram(x).permute(0, 3, 1, 2))  # n, frames, c, 30
@@ -118,8 +128,6 @@ class SimpleSleepNet(StagingModel):
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """Probabilities (n, 5): windows placed where they are, averaged."""
-        from models.base import average_windows
-
         if not len(x):
             return x.new_zeros(0, len(STAGES))
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])

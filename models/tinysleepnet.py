@@ -6,7 +6,7 @@ single-channel EEG, EMBC 2020.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +66,16 @@ class TinySleepNet(StagingModel):
         self.cells = cells
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(128, len(STAGES))
+
+    def forward(
+        self, x: Tensor, stride: int = 1, *, state: State | None = None, carry: bool = False
+    ) -> Any:
+        """Chunks (b, n, c, t), one window each whatever ``stride`` -> logits (b, n, 5).
+
+        With ``carry`` they follow ``state`` (``None``: 0), and the state after them comes too.
+        """
+        encoded = self.encode_epochs(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.continued(encoded, state) if carry else self.classify(encoded)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """(n, c, t) in µV -> (n, 2048) at 100 Hz."""

@@ -47,12 +47,30 @@ class Staging:
 
         Logs are sums over the batch: ``right`` and ``scored`` epochs, once per window.
         """
-        logits = model(batch.signals, self.stride)
-        stages = batch.stages.unfold(1, logits.shape[1], self.stride).flatten(0, 1)
+        logits = self.logits(model, batch)
+        stages = self.targets(model, batch.stages, logits)
         loss = self.loss(logits, stages)
         with torch.no_grad():
             right = (logits.argmax(dim=-1) == stages).sum()
         return loss, {"right": right, "scored": (stages >= 0).sum()}
+
+    def logits(self, model: nn.Module, batch: Any) -> Tensor:
+        """Of every window, (b * windows, l, 5); models that ask are told where runs begin."""
+        if getattr(model, "placed", False):
+            first = torch.as_tensor(batch.first, device=batch.signals.device)
+            return model(batch.signals, self.stride, first)
+        return model(batch.signals, self.stride)
+
+    def targets(self, model: nn.Module, stages: Tensor, logits: Tensor) -> Tensor:
+        """Stages (b, n) of runs, as windows (b * windows, l).
+
+        Models that stage only the epoch at ``middle`` of a window get that one, (b * windows, 1).
+        """
+        middle = getattr(model, "middle", None)
+        if middle is None:
+            return stages.unfold(1, logits.shape[1], self.stride).flatten(0, 1)
+        n_windows = len(logits) // len(stages)
+        return stages[:, middle :: self.stride][:, :n_windows].reshape(-1, 1)
 
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
         """Logits (b, l, 5), stages (b, l) -> scalar.

@@ -64,6 +64,8 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
             "rng": rng,
             "position": asdict(position),
         }
+        if hasattr(learner.objective, "state_dict"):
+            checkpoint["objective"] = learner.objective.state_dict()
         save_checkpoint(outputs.run.checkpoint("last"), checkpoint)
     fabric.barrier()
 
@@ -78,6 +80,8 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
     learner.net.load_state_dict(checkpoint["state"])
     learner.optimizer.load_state_dict(checkpoint["optimizer"])
     learner.schedule.load_state_dict(checkpoint["schedule"])
+    if "objective" in checkpoint:
+        learner.objective.load_state_dict(checkpoint["objective"])
     torch.set_rng_state(checkpoint["rng"]["cpu"][fabric.global_rank])
     if "cuda" in checkpoint["rng"] and fabric.device.type == "cuda":
         torch.cuda.set_rng_state(checkpoint["rng"]["cuda"][fabric.global_rank], fabric.device)

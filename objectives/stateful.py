@@ -1,0 +1,62 @@
+"""Staging of consecutive chunks whose recurrent state goes on from chunk to chunk.
+
+Supratak & Guo 2020, section II-C: chunks of a night follow each other, and the state begins anew
+with every night.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from objectives.staging import Staging
+
+
+class StatefulStaging(Staging):
+    """Like :class:`Staging` with a mean over all epochs, for batches of ``View.lanes``.
+
+    What is carried: number and next epoch of each night, and its state; gradients stop there.
+    """
+
+    def __init__(self, weights, *, length: int) -> None:
+        super().__init__(weights)
+        self.length = length
+        self.nights, self.state = torch.zeros(0, 2, dtype=torch.long), None
+
+    def logits(self, model: nn.Module, batch: Any) -> Tensor:
+        """(b, l, 5) of chunks that follow those seen before."""
+        logits, state = model(batch.signals, state=self._carried(batch), carry=True)
+        ends = torch.as_tensor(batch.first) + self.length
+        self.nights = torch.stack([torch.as_tensor(batch.nights), ends], dim=1)
+        self.state = tuple(part.detach() for part in state)
+        return logits
+
+    def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
+        """One weighted mean over all scored epochs of the batch."""
+        return super().loss(logits.reshape(-1, 1, logits.shape[-1]), stages.reshape(-1, 1))
+
+    def _carried(self, batch: Any) -> tuple[Tensor, Tensor] | None:
+        """Rows of the state for the chunks of this batch, 0 for a night's first chunk."""
+        if self.state is None:
+            return None
+        wanted = torch.stack([torch.as_tensor(batch.nights), torch.as_tensor(batch.first)], dim=1)
+        same = (wanted[:, None] == self.nights[None]).all(dim=2)
+        known, row = same.any(dim=1), same.int().argmax(dim=1)
+        parts = []
+        for part in self.state:
+            known_here = known.to(part.device)[:, None]
+            parts.append(torch.where(known_here, part[row.to(part.device)], 0.0))
+        return tuple(parts)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint in the middle of a pass has to keep."""
+        if self.state is None:
+            return {}
+        return {"nights": self.nights, "h": self.state[0], "c": self.state[1]}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from :meth:`state_dict`."""
+        if state:
+            self.nights, self.state = state["nights"], (state["h"], state["c"])

@@ -1,0 +1,57 @@
+"""Stage held-out nights with any trained staging model and measure the agreement.
+
+python staging_evaluate.py                                  # the run trained last
+python staging_evaluate.py --experiment tinysleepnet --is_interpret
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from interpret import command
+from utils.arguments import ScriptParser
+from utils.errors import UserError, run_script
+from utils.runs import load_checkpoint
+from workflow import evaluating
+from workflow.recipes import RECIPES
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Evaluate a staging model on nights of subjects it has never seen.",
+        "Everything lands in <run>/evaluation: metrics.json, tables, exports and pictures.",
+    )
+    what = parser.add_argument_group("what is evaluated")
+    what.add_argument(
+        "-e",
+        "--experiment",
+        help=f"one of {', '.join(sorted(RECIPES))} (default: what was trained last)",
+    )
+    evaluating.add_what(what)
+    evaluating.add_how(parser.add_argument_group("how"))
+    command.add_flags(parser.add_argument_group("explanations"))
+    args = parser.parse(argv)
+    command.check(args)
+    if args.experiment is not None and args.experiment not in RECIPES:
+        raise UserError(f"--experiment {args.experiment}: there are {', '.join(sorted(RECIPES))}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find the checkpoint, check that it is what was asked for, evaluate it."""
+    args = parse_args(argv)
+    folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
+    pattern = f"{args.experiment or '*'}_fold{folds}"
+    path = evaluating.find_checkpoint(args, pattern, "staging_training.py")
+    checkpoint = load_checkpoint(path)
+    if "trained" not in checkpoint:
+        raise UserError(f"{path}: not trained here, so nobody knows whom it has seen")
+    if args.experiment not in (None, checkpoint["model"]):
+        raise UserError(f"{path}: holds a {checkpoint['model']}, not a {args.experiment}")
+    evaluating.check_trained_folds(args, path, checkpoint)
+    evaluating.evaluate(args, path, checkpoint)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
