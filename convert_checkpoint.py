@@ -41,7 +41,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--model", choices=tuple(published.CONVERTERS), help="which of PhysioEx's models it is"
     )
-    parser.add_argument("--to", type=Path, required=True, help="the checkpoint to write")
+    parser.add_argument(
+        "--to", type=Path, default=Path("converted.pt"), help="the checkpoint to write"
+    )
     args = parser.parse(argv)
     if args.origin == "physioex" and args.model is None:
         raise UserError(f"--model: name one of {', '.join(published.CONVERTERS)}")

@@ -15,7 +15,7 @@ from pathlib import Path
 import joblib
 from tqdm import tqdm
 
-from datasets.synthetic import sleepedf_files
+from datasets.synthetic import dreem_files, sleepedf_files
 from datasets.synthetic.night import OMITTABLE, Night, draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
@@ -28,7 +28,8 @@ DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
 # modules with ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``
-LAYOUTS = {"sleepedf": sleepedf_files}
+LAYOUTS = {"sleepedf": sleepedf_files, "dreem": dreem_files}
+SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5"}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -99,7 +100,8 @@ def main(argv: list[str] | None = None) -> None:
     """Draw the cohort, write every night, summarise."""
     args = parse_args(argv)
     tasks = nights_of(args.subjects, args.nights)
-    refuse_foreign(args.output, {LAYOUTS[args.format].stem_of(*task) for task in tasks})
+    suffix = SUFFIXES[args.format]
+    refuse_foreign(args.output, suffix, {LAYOUTS[args.format].stem_of(*task) for task in tasks})
     sweep(args.output)
     jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
@@ -116,10 +118,13 @@ def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
     return tasks
 
 
-def refuse_foreign(folder: Path, stems: set[str]) -> None:
+def refuse_foreign(folder: Path, suffix: str, stems: set[str]) -> None:
     """Never mix a cohort with other recordings, nor overwrite one that has no truth beside it."""
-    ours = {s[:7] for s in stems if (folder / f"{s}_truth.json").is_file()}
-    foreign = sorted(path.name for path in folder.glob("*.edf") if path.name[:7] not in ours)
+    # a Sleep-EDF night's files share seven characters, a Dreem record is one file
+    length = 7 if suffix == ".edf" else None
+    ours = {s[:length] for s in stems if (folder / f"{s}_truth.json").is_file()}
+    found = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES.values())
+    foreign = [p.name for p in found if p.suffix != suffix or p.stem[:length] not in ours]
     if foreign:
         raise UserError(
             f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "

@@ -132,6 +132,20 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
     return FoldTable(name, f"{n_folds} folds drawn from the store's subjects, seed {seed}", folds)
 
 
+def in_order(name: str, ids: Sequence[str], n_folds: int) -> FoldTable:
+    """Consecutive blocks of ids sorted as text; a fifth of the others, drawn by seed, validate.
+
+    Blocks are of equal size but for the last ones, which may be one smaller.
+    """
+    ids, rng, tables = sorted(ids), np.random.default_rng(0), []
+    for block in np.array_split(np.array(ids), n_folds):
+        test = block.tolist()
+        rest = [s for s in ids if s not in set(test)]
+        val = set(rng.choice(rest, max(1, round(0.2 * len(rest))), replace=False).tolist())
+        tables.append(Fold([s for s in rest if s not in val], sorted(val), test))
+    return FoldTable(name, f"{n_folds} blocks of the ids sorted as text, seed 0", tables)
+
+
 def _check_disjoint(fold: Fold, where: str) -> None:
     counts = Counter((*fold.train, *fold.val, *fold.test))
     if twice := sorted(s for s, n in counts.items() if n > 1):

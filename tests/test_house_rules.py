@@ -44,12 +44,14 @@ ONLY_IN = {
         "workflow.evaluating",
     },
     "matplotlib": {"interpret.figures", "interpret.explanation_figures"},
+    "h5py": {"datasets.dreem", "datasets.synthetic.dreem_files"},
     "jinja2": {"interpret.page"},
     "markupsafe": {"interpret.page"},
 }
 # heavy or optional: imported inside the function that needs them
 LATE = {
-    "mne", "captum", "yasa", "umap", "optuna", "dask", "matplotlib", "edfio", "wandb", "neptune",
+    "mne", "captum", "h5py", "yasa", "umap", "optuna", "dask", "matplotlib", "edfio", "wandb",
+    "neptune",
 }  # fmt: skip
 
 

@@ -137,3 +137,13 @@ def test_a_calibrated_model_has_no_error():
     p = rng.dirichlet(np.ones(5), 60_000)
     true = (p.cumsum(axis=1) > rng.random((60_000, 1))).argmax(axis=1)
     assert m.calibration(p, true)[0] < 0.01
+
+
+def test_a_stage_that_nobody_ever_gives_has_no_interval():
+    counts = np.zeros((4, 5, 5), int)
+    counts[:, :4, :4] = np.eye(4) * 10 + 1
+    low, high = m.bootstrap(counts, list("aabc"), m.f1)
+    assert np.isnan([low[4], high[4]]).all()
+    assert (low[:4] < 1).all() and (high[:4] > 0).all()
+    low, high = m.bootstrap(np.zeros((2, 5, 5), int), list("ab"), m.kappa)
+    assert np.isnan([low, high]).all()

@@ -138,8 +138,12 @@ def bootstrap(
     rng = np.random.default_rng(seed)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
     drawn = figure(np.tensordot(times, by_subject, axes=1))
-    low, high = np.nanquantile(drawn, ((1 - level) / 2, (1 + level) / 2), axis=0)
-    return low, high
+    low, high = (np.full(drawn.shape[1:], np.nan) for _ in range(2))
+    defined = ~np.isnan(drawn).all(axis=0)
+    if defined.any():
+        ends = ((1 - level) / 2, (1 + level) / 2)
+        low[defined], high[defined] = np.nanquantile(drawn[:, defined], ends, axis=0)
+    return low[()], high[()]
 
 
 def calibration(

@@ -1,0 +1,108 @@
+"""Dreem Open Datasets (DOD-H, DOD-O), HDF5 -> store.
+
+python preprocess_dreem.py --raw_path dodh --save_path data/dreem-dodh
+python preprocess_dreem.py --raw_path dodo --version dodo --channels EEG EOG EMG
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from datasets import dreem, folds
+from datasets.build import build_store
+from datasets.preparation import Settings
+from utils.arguments import ScriptParser, add_flag, add_list, positive
+from utils.errors import UserError, run_script
+
+FOLDS = {"dodh": ("dodh_loo",), "dodo": ("dodo_10", "dodo_28")}
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Turn a folder of Dreem records into a data store.",
+        "A run that was interrupted continues; what is finished is never prepared twice.",
+    )
+    parser.add_argument(
+        "--raw_path",
+        type=Path,
+        default=Path("data/demo/dreem"),
+        help="folder with *.h5, searched with its subfolders",
+    )
+    parser.add_argument("--save_path", type=Path, help="the store (default: data/dreem-<version>)")
+    parser.add_argument(
+        "--version", choices=tuple(FOLDS), default="dodh", help="healthy people or patients"
+    )
+    add_list(
+        parser, "--channels", default=["EEG", "EOG"], help="labels or roles "
+        f"({', '.join(dreem.ROLES)}), or 'all'",
+    )  # fmt: skip
+    add_list(parser, "--bandpass", item=float, help="zero-phase FIR band in Hz, such as 0.3 35")
+    parser.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
+    parser.add_argument(
+        "--scorers",
+        type=Path,
+        help="folder with scorer_1 … scorer_5: their consensus, aligned, instead of /hypnogram",
+    )
+    add_flag(
+        parser, "--allow_length_mismatch", help="take stages and signals as beginning together"
+    )
+    parser.add_argument("--jobs", type=int, default=-1, help="records at once; -1: one per core")
+    args = parser.parse(argv)
+    if args.bandpass is not None and len(args.bandpass) != 2:
+        raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    if args.jobs == 0:
+        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    args.save_path = args.save_path or Path("data") / f"dreem-{args.version}"
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find the records, build the store, write the folds."""
+    args = parse_args(argv)
+    records = dreem.find_records(
+        args.raw_path, scorers=args.scorers, allow_length_mismatch=args.allow_length_mismatch
+    )
+    synthetic = any(dreem.is_synthetic(record) for record in records)
+    settings = Settings(
+        cohort="synthetic-" * synthetic + args.version,
+        protocol="keep_all",
+        channels=tuple(args.channels),
+        bandpass=tuple(args.bandpass) if args.bandpass else None,
+        fs=float(args.resample),
+    )
+    store = build_store(
+        args.save_path, records, dreem.read,
+        settings=settings, roles=dreem.ROLES, command=command_of(args, settings), jobs=args.jobs,
+    )  # fmt: skip
+    for table in tables_of(args.version, sorted(store.subjects)):
+        folds.write(store.path / "folds", table)
+    epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
+    tables = sorted(path.stem for path in (store.path / "folds").glob("*.json"))
+    print(f"{len(records)} records, {epochs:,} epochs, {settings.cohort}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (too few records)'}")
+
+
+def tables_of(version: str, ids: list[str]) -> list[folds.FoldTable]:
+    """The published numbers of folds where the records allow them, and kfold:5:0."""
+    counts = {"dodh_loo": len(ids), "dodo_10": 10, "dodo_28": -(-len(ids) // 2)}
+    wanted = {name: counts[name] for name in FOLDS[version]}
+    tables = [folds.in_order(name, ids, n) for name, n in wanted.items() if 2 < n <= len(ids)]
+    return tables + ([folds.make("kfold:5:0", ids)] if len(ids) >= 5 else [])
+
+
+def command_of(args: argparse.Namespace, settings: Settings) -> str:
+    """The command that makes this store anywhere: no paths."""
+    words = ["preprocess_dreem.py", "--version", args.version, "--channels", *settings.channels]
+    words += ["--resample", f"{settings.fs:g}"]
+    if settings.bandpass:
+        words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
+    if args.scorers:
+        words += ["--scorers", "SCORERS"]
+    return shlex.join(words)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

@@ -1,0 +1,227 @@
+"""Dreem records: the layout, its quirks, scorers brought to their place, and the whole way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import generate_demo_data
+import preprocess_dreem
+from datasets import dreem, folds
+from datasets.consensus import all_of
+from datasets.store import Store
+from datasets.synthetic.night import draw_night
+from datasets.synthetic.scorers import draw_scorers
+from datasets.synthetic.subject import Difficulty, draw_subject
+from tests.test_staging_scripts import evaluate, train
+from utils.errors import UserError
+from utils.metrics import confusion, kappa
+
+NIGHT = [-1, 0, 1, 2, 3, 4, 2, 2]
+
+
+def write_record(path: Path, *, as_bytes: bool = False, start: bool = True, **changes) -> Path:
+    """A record of eight epochs: a 10 Hz sine of 50 uV in C3_M2 at 250 Hz, EOG1 at 125 Hz."""
+    stages = changes.get("stages", NIGHT)
+    described = [
+        {"fs": 250, "unit": "uV", "path": "signals/eeg/C3_M2", "name": "C3_M2", "domain": "eeg"},
+        {"fs": 125, "unit": "uV", "path": "signals/eog/EOG1", "name": "EOG1", "domain": "eog"},
+    ]
+    with h5py.File(path, "w") as file:
+        for entry in described:
+            t = np.arange(round(240 * entry["fs"])) / entry["fs"]
+            file[entry["path"]] = 50 * np.sin(2 * np.pi * 10 * t)
+        if stages is not None:
+            file["hypnogram"] = np.array(stages)
+        text = changes.get("description", json.dumps(described))
+        if text is not None:
+            file.attrs["description"] = np.bytes_(text) if as_bytes else text
+        if start:
+            file.attrs["start_time"] = 1_500_000_000
+    return path
+
+
+def the_record(folder: Path, **about) -> dreem.Record:
+    return dreem.find_records(folder, **about)[0]
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+@pytest.mark.parametrize("start", [True, False])
+def test_a_record_is_read_as_it_describes_itself(tmp_path, as_bytes, start):
+    write_record(tmp_path / "a.h5", as_bytes=as_bytes, start=start)
+    recording = dreem.read(the_record(tmp_path))
+    assert recording.stages.tolist() == NIGHT
+    assert {n: s.fs for n, s in recording.signals.items()} == {"C3_M2": 250, "EOG1": 125}
+    assert (recording.start is not None) == start
+    samples = recording.signals["C3_M2"].read(30, 60)
+    assert len(samples) == 7500 and np.abs(samples).max() == pytest.approx(50, abs=0.5)
+
+
+def test_amplitudes_survive_and_epoch_borders_leave_no_trace(tmp_path):
+    write_record(tmp_path / "a.h5")
+    words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / "store"), "--jobs", "1"]
+    preprocess_dreem.main([*words, "--bandpass", "0.3", "35"])
+    epochs = Store(tmp_path / "store").night("a").signals()[:, 0]
+    inside = epochs[2:6]  # away from the recording's ends
+    assert inside.shape == (4, 3000)
+    t = np.arange(3000) / 100
+    assert np.allclose(inside, 50 * np.sin(2 * np.pi * 10 * t), atol=1.0)
+
+
+def test_stages_of_another_length_stay_left_aligned_or_are_refused(tmp_path):
+    write_record(tmp_path / "a.h5", stages=NIGHT[:-1])  # one epoch short: cut
+    assert dreem.read(the_record(tmp_path)).stages.tolist() == [*NIGHT[:-1], -1]
+    write_record(tmp_path / "a.h5", stages=NIGHT[:-2])
+    with pytest.raises(UserError, match="6 stages for 8 epochs"):
+        dreem.read(the_record(tmp_path))
+    found = dreem.read(the_record(tmp_path, allow_length_mismatch=True)).stages
+    assert found.tolist() == [*NIGHT[:-2], -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": None}, "has no /hypnogram"),
+        ({"stages": [0, 1, 5, 2, 2, 2, 2, 2]}, "not a list of codes"),
+        ({"description": None}, "no 'description'"),
+        ({"description": "[{]"}, "broken 'description'"),
+        ({"description": "[]"}, "describes no signals"),
+        (
+            {"description": '[{"fs": 1, "unit": "", "path": "signals/x", "name": "x"}]'},
+            "no signal /signals/x; the file holds hypnogram, signals",
+        ),
+    ],
+)
+def test_broken_records_are_one_line(tmp_path, changes, message):
+    write_record(tmp_path / "a.h5", **changes)
+    with pytest.raises(UserError, match=message):
+        dreem.read(the_record(tmp_path))
+
+
+def test_files_that_are_no_records(tmp_path):
+    with pytest.raises(UserError, match=r"no \*.h5 records"):
+        dreem.find_records(tmp_path)
+    (tmp_path / "a.h5").write_bytes(b"nothing")
+    with pytest.raises(UserError, match="not a readable HDF5 file"):
+        dreem.read(the_record(tmp_path))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "a.h5").write_bytes(b"")
+    with pytest.raises(UserError, match="a second record a"):
+        dreem.find_records(tmp_path)
+
+
+def lists_of(folder: Path, stem: str, scored: np.ndarray) -> Path:
+    for number, codes in enumerate(scored, 1):
+        path = folder / "scorers" / f"scorer_{number}" / f"{stem}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(np.asarray(codes).tolist()))
+    return folder / "scorers"
+
+
+def test_scorers_are_brought_to_their_place(tmp_path):
+    # the file was cropped: its eight epochs are the scorers' epochs 5 to 12
+    rng = np.random.default_rng(0)
+    night = rng.integers(0, 5, 20)
+    write_record(tmp_path / "a.h5", stages=night[5:13])
+    scored = np.stack([night] * 5)
+    scored[3, 7] = (scored[3, 7] + 1) % 5
+    record = the_record(tmp_path, scorers=lists_of(tmp_path, "a", scored))
+    assert dreem.read(record).stages.tolist() == night[5:13].tolist()
+    other = lists_of(tmp_path, "a", np.stack([(night + 1) % 5] * 5))
+    with pytest.raises(UserError, match="agree with /hypnogram nowhere"):
+        dreem.read(the_record(tmp_path, scorers=other))
+
+
+def test_scorers_that_do_not_fit_are_refused(tmp_path):
+    write_record(tmp_path / "a.h5")
+    with pytest.raises(UserError, match="no scorer's list"):
+        the_record(tmp_path, scorers=tmp_path)
+    folder = lists_of(tmp_path, "a", np.zeros((5, 9), int))
+    (folder / "scorer_2" / "a.json").write_text("[0, 1]")
+    with pytest.raises(UserError, match="lists of 9, 2, 9, 9, 9 epochs"):
+        dreem.read(the_record(tmp_path, scorers=folder))
+    (folder / "scorer_2" / "a.json").write_text("[0, 7]")
+    with pytest.raises(UserError, match="codes from -1 to 4"):
+        dreem.read(the_record(tmp_path, scorers=folder))
+
+
+def test_folds_follow_the_rule():
+    ids = [f"{k:02d}" for k in range(55)]
+    tables = {t.name: t for t in preprocess_dreem.tables_of("dodo", ids[::-1])}
+    assert set(tables) == {"dodo_10", "dodo_28", "kfold:5:0"}
+    assert {len(f.test) for f in tables["dodo_10"].folds} == {5, 6}
+    assert sorted(len(f.test) for f in tables["dodo_28"].folds) == [1, *[2] * 27]
+    assert tables["dodo_28"].folds[0].test == ids[:2]
+    loo = preprocess_dreem.tables_of("dodh", ids[:25])[0]
+    assert loo.name == "dodh_loo" and [f.test for f in loo.folds] == [[i] for i in ids[:25]]
+    for table in (*tables.values(), loo):
+        everyone = set(ids[:25]) if table is loo else set(ids)
+        assert sorted(s for f in table.folds for s in f.test) == sorted(everyone)
+        for fold in table.folds:
+            assert set(fold.train) | set(fold.val) | set(fold.test) == everyone
+            assert len(fold.train) + len(fold.val) + len(fold.test) == len(everyone)
+    assert preprocess_dreem.tables_of("dodo", ids) == preprocess_dreem.tables_of("dodo", ids[::-1])
+    assert folds.in_order("x", ["b", "a", "c"], 3).folds[0].test == ["a"]
+
+
+def test_synthetic_scorers_agree_like_people():
+    found = []
+    for number in range(4):
+        night = draw_night(draw_subject(0, number, Difficulty(1)), 1, hours=8)
+        labels = night.timeline.labels
+        scored = draw_scorers(np.random.default_rng(number), labels)
+        assert ((scored < 0) == (labels < 0)).all()
+        pairs = [(a, b) for k, a in enumerate(scored) for b in scored[k + 1 :]]
+        seen = labels >= 0
+        found += [kappa(confusion(a[seen], b[seen])) for a, b in pairs]
+    assert 0.62 <= np.mean(found) <= 0.78
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("dreem")
+    words = ["--format", "dreem", "--subjects", "5", "--nights", "1", "--hours", "0.6"]
+    generate_demo_data.main(["--output", str(folder / "raw"), *words, "--jobs", "1"])
+    return folder
+
+
+def test_the_generated_layout_is_dreems(cohort):
+    paths = sorted((cohort / "raw").glob("*.h5"))
+    assert len(paths) == 5
+    starts = 0
+    for path in paths:
+        with h5py.File(path) as file:
+            assert file["signals/eeg/C3_M2"].shape == (0.6 * 3600 * 250,)
+            assert {e["name"] for e in json.loads(file.attrs["description"])} == {
+                "C3_M2", "O1_M2", "EOG1", "EOG2", "EMG", "ECG"
+            }  # fmt: skip
+            own = np.array(file["hypnogram"])
+            starts += "start_time" in file.attrs
+            eyes = [np.array(file[f"signals/eog/EOG{k}"]) for k in (1, 2)]
+            assert np.corrcoef(*eyes)[0, 1] < 0  # the eyes move against each other
+        record = dreem.Record(
+            path, tuple(cohort / f"raw/scorers/scorer_{k}/{path.stem}.json" for k in range(1, 6))
+        )
+        assert (all_of(dreem.read_scorers(record))[0] == own).all()
+    assert starts == 4
+
+
+def test_from_the_layout_to_an_explanation_by_the_same_scripts(cohort):
+    raw, path = str(cohort / "raw"), cohort / "store"
+    words = ["--raw_path", raw, "--save_path", str(path), "--jobs", "1"]
+    preprocess_dreem.main([*words, "--scorers", f"{raw}/scorers"])
+    store = Store(path)
+    assert store.cohort == "synthetic-dodh"
+    assert [channel.role for channel in store.channels] == ["EEG", "EOG"]
+    train(store, cohort / "results", "chambon2018")
+    words = ["--is_interpret", "--interpret_select", "3", "--interpret_methods", "ig"]
+    quick = ["--n_random", "1", "--n_untrained", "1", "--interpret_bands", "False"]
+    evaluate(store, cohort / "results", *words, *quick, "--truth_path", raw)
+    run = next((cohort / "results").glob("chambon2018_*"))
+    assert list((run / "interpretations").glob("*.html"))
+    index = json.loads((run / "interpretations" / "index.json").read_text())
+    assert index["explanations"][0]["evidence"] == "planted"
