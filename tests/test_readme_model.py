@@ -1,0 +1,34 @@
+"""The custom model of the README, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from interpret.attribution import explain
+from interpret.target import EpochTarget
+from models.base import StagingModel
+from utils.stages import STAGES
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_readmes_model_is_trained_staged_and_explained():
+    code = re.search(r"```python\n(class BandPowers.*?)```", README.read_text(), re.S)[1]
+    assert len(code.splitlines()) <= 30
+    names = {
+        "torch": torch, "nn": nn, "pairwise": pairwise, "STAGES": STAGES,
+        "StagingModel": StagingModel,
+    }  # fmt: skip
+    exec(code, names)
+    torch.manual_seed(0)
+    model = names["BandPowers"](num_seq=5)
+    night = torch.randn(12, 1, 3000)
+    assert model(night[None]).shape == (8, 5, 5)
+    assert model.eval().stage_night(night).shape == (12, 5)
+    found = explain(EpochTarget(model, night), torch.tensor([3, 8]), torch.tensor([2, 2]))
+    assert found.attributions.shape == (2, 1, 3000) and (found.attributions != 0).any()
