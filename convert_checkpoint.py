@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> None:
             settings, state = published.CONVERTERS[name](read_state(args.source.read_bytes()))
         net = models.build(name, **settings)
         net.load_state_dict(state)
-    except (published.NotThese, RuntimeError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
         raise UserError(f"{args.source}: not weights of this model: {reason}") from error
     save_checkpoint(args.to, checkpoint_of(args, name, settings, state))
     print(f"{args.to}: {name}, {sum(p.numel() for p in net.parameters()):,} parameters, {settings}")

@@ -81,6 +81,10 @@ def check(args: argparse.Namespace) -> None:
     """Fill in the profile and refuse settings that cannot work."""
     subjects, nights, hours = PROFILES[args.profile]
     args.subjects = subjects if args.subjects is None else args.subjects
+    if args.format == "dreem":  # a record is a person there: a second night would leak over folds
+        nights = 1
+        if args.nights == 2:
+            raise UserError("--format dreem: one night a person, as in the real cohorts")
     args.nights = nights if args.nights is None else args.nights
     args.hours = hours if args.hours is None else (args.hours or None)
     args.output = args.output or DEMO / args.format

@@ -13,7 +13,7 @@ from datasets import folds, ucddb
 from datasets.build import build_store
 from datasets.preparation import Settings
 from utils.arguments import ScriptParser, add_list, positive
-from utils.errors import run_script
+from utils.errors import UserError, run_script
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -37,7 +37,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--resample", type=positive, help="bring all channels to this rate in Hz")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
-    return parser.parse(argv)
+    args = parser.parse(argv)
+    if args.bandpass is not None and len(args.bandpass) != 2:
+        raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    if args.jobs == 0:
+        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:

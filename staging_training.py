@@ -2,7 +2,7 @@
 
 python staging_training.py --experiment tinysleepnet                 # the demo store
 python staging_training.py -e chambon2018 --dataset sleepedf --version 2018 --num_seq 21
-python staging_training.py -e seqsleepnet --data_path data/dodh --channels C3_M2
+python staging_training.py -e seqsleepnet --data_path data/dreem-dodh --channels C3_M2
 """
 
 from __future__ import annotations

@@ -122,11 +122,12 @@ def check(args: argparse.Namespace) -> None:
 
 
 def plan_of(args: argparse.Namespace) -> Plan:
-    """The plan that the flags describe."""
+    """The plan that the flags describe; the second baseline is never the first one."""
+    other = args.interpret_other_baseline
     return Plan(
         methods=tuple(args.interpret_methods),
         baseline=args.interpret_baseline,
-        other_baseline=args.interpret_other_baseline,
+        other_baseline=other if other != args.interpret_baseline else "zero",
         output=args.target_output,
         target_class=args.target_class,
         span=args.interpret_span,

@@ -84,7 +84,7 @@ def pointing(maps: np.ndarray, near: np.ndarray) -> np.ndarray:
 
 
 def smooth(maps: np.ndarray, fs: float, seconds: float = SMOOTH_SECONDS) -> np.ndarray:
-    """Moving mean over 0.2 s."""
+    """Moving mean over ``seconds``."""
     return uniform_filter1d(maps, max(1, round(seconds * fs)), axis=-1, mode="nearest")
 
 

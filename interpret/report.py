@@ -21,8 +21,9 @@ _EVIDENCE = ("auroc_", "pointing_")
 def write_report(folder: Path, found: Found, about: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Write what ``results`` readers look for; returns the rows of ``summary.csv``.
 
-    ``index.json``, ``summary.csv``, ``faithfulness.json``, ``planted_events.csv``,
-    ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``, ``stage_means.*``.
+    ``index.json``, ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or
+    ``found_events.csv``), ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``,
+    ``stage_means.*``.
     """
     rows = summarise(found.scores)
     write_json(folder / "index.json", {"about": about, "explanations": found.entries})
@@ -31,7 +32,8 @@ def write_report(folder: Path, found: Found, about: Mapping[str, Any]) -> list[d
         return rows
     write_table(folder / "summary.csv", rows)
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
-        write_table(folder / "planted_events.csv", evidence)
+        planted = any(entry["evidence"] == "planted" for entry in found.entries)
+        write_table(folder / f"{'planted' if planted else 'found'}_events.csv", evidence)
     _write_curves(folder, found, str(about["headline"]))
     _draw_randomisation(folder, rows)
     found.means.write(folder)

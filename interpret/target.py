@@ -52,7 +52,7 @@ class EpochTarget(nn.Module):
             windows = self.put(self.night, x, epochs)
             return self.read(self.model(windows), epochs, classes)
         windows = self.put(self.encoded, self.model.encode_epochs(x), epochs)
-        return self.read(self.model.classify(windows), epochs, classes)
+        return self.read(self.model.classify(windows, **self.placed(epochs)), epochs, classes)
 
     def context(self, epochs: Tensor, classes: Tensor) -> Tensor:
         """What each epoch of the window adds to F: (b, l).
@@ -70,9 +70,18 @@ class EpochTarget(nn.Module):
             changed = windows.clone()
             if position is not None:
                 changed[:, position] = nothing
-            logits = self.model(changed) if self.encoded is None else self.model.classify(changed)
+            if self.encoded is None:
+                logits = self.model(changed)
+            else:
+                logits = self.model.classify(changed, **self.placed(epochs))
             effects.append(self.read(logits, epochs, classes))
         return effects[0][:, None] - torch.stack(effects[1:], dim=1)
+
+    def placed(self, epochs: Tensor) -> dict[str, Tensor]:
+        """Where in the night the windows around ``epochs`` begin, for models that ask."""
+        if not getattr(self.model, "placed", False):
+            return {}
+        return {"first": self.starts[epochs.cpu()].to(self.night.device)}
 
     def read(self, logits: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """The output explained, from logits (b, l, 5) of the windows around ``epochs``: (b,)."""
@@ -123,7 +132,8 @@ class WindowTarget(EpochTarget):
 
     def forward(self, x: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """Windows (b, l, m, t) around ``epochs`` (b,), for ``classes`` (b,) -> F (b,)."""
-        return self.read(self.model(x), epochs.to(x.device), classes.to(x.device))
+        logits = self.model(x, **self.placed(epochs))
+        return self.read(logits, epochs.to(x.device), classes.to(x.device))
 
     def inputs(self, epochs: Tensor) -> Tensor:
         """Windows (b, l, m, t) around ``epochs`` (b,)."""

@@ -42,13 +42,10 @@ class StatefulStaging(Staging):
         if self.state is None:
             return None
         wanted = torch.stack([torch.as_tensor(batch.nights), torch.as_tensor(batch.first)], dim=1)
-        same = (wanted[:, None] == self.nights[None]).all(dim=2)
+        same = (wanted[:, None] == self.nights[None]).all(dim=2).to(batch.signals.device)
         known, row = same.any(dim=1), same.int().argmax(dim=1)
-        parts = []
-        for part in self.state:
-            known_here = known.to(part.device)[:, None]
-            parts.append(torch.where(known_here, part[row.to(part.device)], 0.0))
-        return tuple(parts)
+        carried = (part.to(same.device)[row] for part in self.state)  # a resumed one is on the CPU
+        return tuple(torch.where(known[:, None], part, 0.0) for part in carried)
 
     def state_dict(self) -> dict[str, Tensor]:
         """What a checkpoint in the middle of a pass has to keep."""

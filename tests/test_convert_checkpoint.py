@@ -212,6 +212,25 @@ def test_other_weights_are_refused(tmp_path):
     assert not (tmp_path / "ours.pt").exists()
 
 
+def test_broken_statistics_are_one_line(tmp_path):
+    path = tmp_path / "net.gz"
+    with tarfile.open(path, "w") as archive:
+        for name in ("m/state.torch", "m/normalization_parameters.json"):
+            info = tarfile.TarInfo(name)
+            info.size = 3
+            archive.addfile(info, io.BytesIO(b"{[}"))
+    with pytest.raises(UserError, match="not weights of this model"):
+        convert(path, "--from", "dreem")
+
+
+def test_weights_of_another_shape_name_what_differs(tmp_path):
+    state = chambon_state(1)
+    state["nn.clf.bias"] = torch.zeros(6)
+    torch.save(state, tmp_path / "theirs.ckpt")
+    with pytest.raises(UserError, match=r"head.bias"):
+        convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "chambon2018")
+
+
 def test_a_tar_cannot_lead_out_of_itself(tmp_path):
     path = dreem_tar(tmp_path / "net.gz", dreem_state(12), 12, name="../state.torch")
     with pytest.raises(UserError, match="leads out of it"):

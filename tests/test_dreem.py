@@ -149,6 +149,12 @@ def test_scorers_that_do_not_fit_are_refused(tmp_path):
         dreem.read(the_record(tmp_path, scorers=folder))
 
 
+def test_a_person_has_one_record(tmp_path):
+    with pytest.raises(UserError, match="one night a person"):
+        generate_demo_data.main(["--format", "dreem", "--nights", "2", "--output", str(tmp_path)])
+    assert generate_demo_data.parse_args(["--format", "dreem"]).nights == 1
+
+
 def test_folds_follow_the_rule():
     ids = [f"{k:02d}" for k in range(55)]
     tables = {t.name: t for t in preprocess_dreem.tables_of("dodo", ids[::-1])}

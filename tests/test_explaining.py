@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import cmt_evaluate
+from interpret.command import plan_of
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
 from tests.test_training import train
@@ -161,6 +162,12 @@ def test_no_figure_stays_open_and_spellings_agree(raw, store, explained, spellin
     assert plt.get_fignums() == []
     index = json.loads((explained / "index.json").read_text())
     assert [entry["epoch"] for entry in index["explanations"]] == [5]
+
+
+def test_the_second_baseline_is_another_one():
+    for first, second in (("zero", "shuffled"), ("shuffled", "zero")):
+        args = cmt_evaluate.parse_args(["--interpret_baseline", first])
+        assert plan_of(args).other_baseline == second
 
 
 def test_false_means_false(raw, store, explained, capsys):

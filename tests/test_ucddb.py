@@ -57,6 +57,12 @@ def test_a_recording_alone_is_refused(night):
         ucddb.find_pairs(night / "absent")
 
 
+@pytest.mark.parametrize("words", [["--bandpass", "1"], ["--jobs", "0"]])
+def test_impossible_flags_are_one_line(night, words):
+    with pytest.raises(UserError, match=words[0]):
+        preprocess_ucddb.main(["--raw_path", str(night), *words])
+
+
 def test_the_real_night(real_data):
     pair = next(p for p in ucddb.find_pairs(real_data / "ucddb") if p.id == "ucddb018")
     recording = ucddb.read(pair)

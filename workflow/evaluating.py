@@ -70,11 +70,8 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
-def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Stage the held-out subjects, write figures and tables beside the checkpoint, say what came.
-
-    Returns what ``metrics.json`` holds.
-    """
+def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
+    """Stage the held-out subjects, write everything beside the checkpoint, say what came."""
     model = load_model(path, checkpoint)
     store = Store(args.data_path)
     held_out, subjects = choose_subjects(args, store, checkpoint["trained"])
@@ -89,7 +86,6 @@ def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -
     if args.is_interpret:
         name = folder.name.replace("evaluation", "interpretations")
         command.interpret(args, model, view, nights, about, folder.with_name(name))
-    return result
 
 
 def find_checkpoint(args: argparse.Namespace, pattern: str, trainer: str) -> Path:
@@ -145,7 +141,7 @@ def choose_subjects(
     invented = [name.startswith("synthetic-") for name in (store.cohort, trained["cohort"])]
     if invented[0] == invented[1] and (both := sorted(seen & set(subjects))):
         raise UserError(
-            f"folds {wanted}: training has seen {', '.join(both[:5])}"
+            f"{store.path}: training has seen {', '.join(both[:5])}"
             f"{' …' if len(both) > 5 else ''}; report folds {trained['held_out_folds']}"
         )
     return list(wanted), subjects

@@ -5,7 +5,7 @@ Sources are in the models' own files; what a recipe leaves out is as ``utils.fla
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -19,7 +19,6 @@ class Recipe:
     flags: dict[str, Any]
     standardise: str = "recording"
     stateful: bool = False
-    fixed: dict[str, Any] = field(default_factory=dict)
 
 
 _EVEN = [1.0] * 5
