@@ -15,13 +15,13 @@ from utils import flags
 from utils.arguments import ScriptParser, add_list, not_negative, positive
 from utils.errors import UserError, run_script
 from workflow.training import Family, train
+from workflow.windows import WINDOWS_A_RUN, Layout, layout
 
 PRESETS = {
     "paper_epoch": {"model_type": "Epoch", "dim_feedforward": 128, "patience": 0},
     "paper_seq": {"model_type": "Seq", "encoder": "per_position", "patience": 0},
 }
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
-WINDOWS_A_RUN = 8  # of the shared encoder: 22 epochs encoded for 8 windows of 15
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -118,13 +118,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
 
     def family_of(view: View, held_out: list[int], processes: int) -> Family:
-        length, stride, runs = shape_of(args, view, processes)
+        shape = shape_of(args, view, processes)
 
         def batches(view: View, number: int, rank: int, processes: int) -> Batches:
-            listed = view.sequences(
-                length, stride=stride, batch_size=runs, seed=[args.seed, number], jitter=True
-            )
-            return listed.for_process(rank, processes)
+            return shape.batches(view, [args.seed, number], rank, processes)
 
         return Family(
             model=REGISTRY[args.model_type],
@@ -162,10 +159,8 @@ def run_name(model_type: str, held_out: list[int]) -> str:
     return f"cmt_{model_type.lower()}_fold{'-'.join(map(str, held_out))}"
 
 
-def shape_of(args: argparse.Namespace, train: View, processes: int) -> tuple[int, int, int]:
-    """Epochs of a run, epochs between runs, and runs of a step (--batch_size windows in all)."""
-    if args.batch_size < processes:
-        raise UserError(f"--batch_size {args.batch_size} is too small for {processes} processes")
+def shape_of(args: argparse.Namespace, view: View, processes: int) -> Layout:
+    """As many windows a run as --chunk_epochs holds; one where an epoch cannot be encoded once."""
     length = args.num_seq if args.model_type == "Seq" else 1
     once = args.model_type == "Seq" and args.encoder == "shared"
     windows = WINDOWS_A_RUN if once else 1
@@ -173,16 +168,10 @@ def shape_of(args: argparse.Namespace, train: View, processes: int) -> tuple[int
         windows = (args.chunk_epochs - length) // args.train_stride + 1
     if windows < 1:
         raise UserError(f"--chunk_epochs {args.chunk_epochs} holds no window of {length} epochs")
-    if train.lengths.max() < length:
-        raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
-    shortest = min(n for n in train.lengths if n >= length)
-    most = min((shortest - length) // args.train_stride + 1, args.batch_size // processes)
-    windows = min(windows, most)
-    windows = max(w for w in range(1, windows + 1) if args.batch_size % w == 0)
-    if short := train.too_short(length):
-        print(f"left out, shorter than {length} epochs: {', '.join(short)}")
-    run = length + (windows - 1) * args.train_stride
-    return run, windows * args.train_stride, args.batch_size // windows
+    return layout(
+        view, length=length, stride=args.train_stride, windows=windows,
+        batch_size=args.batch_size, processes=processes,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

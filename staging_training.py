@@ -21,10 +21,10 @@ from utils.arguments import ScriptParser, add_list, positive
 from utils.errors import UserError, run_script
 from workflow.recipes import RECIPES
 from workflow.training import Family, train
+from workflow.windows import WINDOWS_A_RUN, layout
 
 # what the early library called its data -> versions it has
 DATASETS = {"sleepedf": ("2013", "2018"), "dreem": ("dodh", "dodo")}
-WINDOWS_A_RUN = 8
 _EPOCHS_AT_ONCE = 256
 
 
@@ -153,22 +153,13 @@ def balanced(view: View) -> list[float]:
 
 def windows_of(args: argparse.Namespace, view: View, processes: int):
     """Shuffled runs, encoded once for the windows they hold; --batch_size counts windows."""
-    if view.lengths.max() < args.num_seq:
-        raise UserError(f"no recording has {args.num_seq} epochs; choose a smaller --num_seq")
-    if args.batch_size < processes:
-        raise UserError(f"--batch_size {args.batch_size} is too small for {processes} processes")
-    shortest = min(n for n in view.lengths if n >= args.num_seq)
-    fitting = int(shortest - args.num_seq) // args.train_stride + 1
-    windows = max(1, min(WINDOWS_A_RUN, fitting, args.batch_size // processes))
-    length = args.num_seq + (windows - 1) * args.train_stride
-    runs = max(processes, args.batch_size // windows)
+    shape = layout(
+        view, length=args.num_seq, stride=args.train_stride, windows=WINDOWS_A_RUN,
+        batch_size=args.batch_size, processes=processes,
+    )  # fmt: skip
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
-        listed = view.sequences(
-            length, stride=windows * args.train_stride, batch_size=runs,
-            seed=[args.seed, number], jitter=True,
-        )  # fmt: skip
-        return listed.for_process(rank, processes)
+        return shape.batches(view, [args.seed, number], rank, processes)
 
     return batches
 

@@ -16,7 +16,7 @@ import staging_training
 from datasets.views import View
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
-from tests.test_training import same_state
+from tests.test_training import same_state, stopped_at
 from utils.errors import UserError
 from utils.runs import load_checkpoint
 from workflow.recipes import RECIPES
@@ -155,6 +155,21 @@ def test_a_stateful_run_goes_on_bit_for_bit(store, tmp_path):
     whole = train(store, tmp_path / "a", "tinysleepnet", "--n_epochs", "2")
     train(store, tmp_path / "b", "tinysleepnet", "--n_epochs", "1")
     again = train(store, tmp_path / "b", "tinysleepnet", "--n_epochs", "2")
+    assert same_state(whole, again)
+
+
+@pytest.mark.parametrize("call", [2, 5])
+def test_a_stateful_pass_is_interrupted_and_goes_on(store, tmp_path, monkeypatch, call):
+    # one night at a time, so that the state matters at every step
+    words = ["--batch_size", "1", "--n_epochs", "1"]
+    whole = train(store, tmp_path / "a", "tinysleepnet", *words)
+    with monkeypatch.context() as patch:
+        stopped_at(patch, call)
+        with pytest.raises(KeyboardInterrupt):
+            train(store, tmp_path / "b", "tinysleepnet", *words)
+    last = load_checkpoint(next((tmp_path / "b").glob("*")) / "checkpoints" / "last.pt")
+    assert last["position"]["step"] > 0 and len(last["objective"]["nights"]) == 1
+    again = train(store, tmp_path / "b", "tinysleepnet", *words)
     assert same_state(whole, again)
 
 
