@@ -13,7 +13,7 @@ from utils.arguments import ScriptParser
 from utils.errors import UserError, run_script
 from utils.runs import load_checkpoint
 from workflow import evaluating
-from workflow.recipes import RECIPES
+from workflow.recipes import RECIPES, recipe_of
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -33,8 +33,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     command.add_flags(parser.add_argument_group("explanations"))
     args = parser.parse(argv)
     command.check(args)
-    if args.experiment is not None and args.experiment not in RECIPES:
-        raise UserError(f"--experiment {args.experiment}: there are {', '.join(sorted(RECIPES))}")
+    if args.experiment is not None:
+        recipe_of(args.experiment)
     return args
 
 

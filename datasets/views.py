@@ -70,6 +70,10 @@ class Batches:
         """The batches that follow the first ``step``; those are not read."""
         return replace(self, windows=self.windows[step:])
 
+    def until(self, step: int) -> Batches:
+        """The first ``step`` batches."""
+        return replace(self, windows=self.windows[:step])
+
     def for_process(self, rank: int, processes: int) -> Batches:
         """Every batch shared among processes: together they see it whole, once.
 
@@ -122,7 +126,7 @@ class View:
         self.channels = tuple(of_rate[column] for column in self.columns)
         self.device = torch.device(device)
         self.lengths = np.array([night.n_epochs for night in self.nights])
-        self._offsets = np.concatenate(([0], np.cumsum(self.lengths)))
+        self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
@@ -175,7 +179,7 @@ class View:
         nights, first = self._windows(length, stride or length, rng if jitter else None)
         if scored_only:
             scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
-            start = self._offsets[nights] + first
+            start = self.offsets[nights] + first
             keep = scored[start + length] > scored[start]
             nights, first = nights[keep], first[keep]
         if seed is not None:
@@ -183,30 +187,6 @@ class View:
             nights, first = nights[order], first[order]
         parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
         return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
-
-    def lanes(self, length: int, lanes: int, *, seed: int | Sequence[int]) -> Batches:
-        """Nights side by side, ``lanes`` at a time, in consecutive chunks of ``length`` epochs.
-
-        A batch holds the next chunk of every night that has one left, so that a recurrent state can
-        go on from batch to batch. Where chunks begin is drawn by ``seed``, as is the order of
-        nights; what does not fill a chunk is left out this time.
-
-        Raises:
-            UserError: no recording is long enough.
-        """
-        rng = np.random.default_rng(seed)
-        fitting = rng.permutation(np.flatnonzero(self.lengths >= length))
-        if not len(fitting):
-            raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
-        windows = []
-        for start in range(0, len(fitting), lanes):
-            nights = fitting[start : start + lanes]
-            begin = rng.integers(0, self.lengths[nights] % length + 1)
-            chunks = self.lengths[nights] // length
-            for step in range(chunks.max()):
-                left = chunks > step
-                windows.append((nights[left], begin[left] + step * length))
-        return Batches(self, length, tuple(windows))
 
     def whole_nights(
         self, rank: int = 0, processes: int = 1
@@ -253,7 +233,7 @@ class View:
 
     def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
         """A batch from the resident tensor."""
-        index = (self._offsets[nights] + first)[:, None] + np.arange(length)
+        index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
         signals = self._data.index_select(0, on_device)
         signals = signals.view(len(nights), length, *signals.shape[1:])
@@ -285,7 +265,7 @@ class View:
                 for k in (0, 1)
             )
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
-        index = (self._offsets[nights] + first)[:, None] + np.arange(length)
+        index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         return Batch(signals, self._stages_at(index), nights, first)
 
     def _stages_at(self, index: np.ndarray) -> Tensor:
@@ -296,7 +276,7 @@ class View:
         shape = (self.n_epochs, len(self.columns), self.n_samples)
         data = torch.empty(shape, dtype=torch.float32, device=self.device)
         for number, night in enumerate(self.nights):
-            part = data[self._offsets[number] : self._offsets[number + 1]]
+            part = data[self.offsets[number] : self.offsets[number + 1]]
             part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
             mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
             part.sub_(mean[:, None]).div_(sd[:, None])

@@ -30,7 +30,8 @@ class Explanation:
     """Attributions (b, m, t), signed, with what they explain.
 
     ``window`` (b, l, m, t) holds those of the whole window where it was asked for, ``bands``
-    (b, f, m, t) those of every frequency band between ``edges`` in Hz where a method splits them.
+    (b, f, m, t) those of every frequency band between ``edges`` in Hz where a method splits them,
+    ``image`` (b, frames, bins) a map on the spectrogram.
     ``value`` and ``baseline_value`` (b,) are F at the epoch and at the baseline; ``error`` (b,) is
     the completeness error, NaN for methods that do not promise it; ``context`` (b, l) what each
     epoch of the window adds to F.
@@ -46,6 +47,7 @@ class Explanation:
     window: Tensor | None = None
     bands: Tensor | None = None
     edges: tuple[tuple[float, float], ...] = ()
+    image: Tensor | None = None
 
 
 def explain(

@@ -35,8 +35,9 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     add_list(
         group,
         "--interpret_methods",
-        default=["ig", "specgrad", "attention", "rollout"],
-        help=f"any of {', '.join(NAMES)}; random is always added as the control",
+        default=["ig", "specgrad", "gradcam", "attention", "rollout"],
+        help=f"any of {', '.join(NAMES)}, as far as the model allows them; random is always added "
+        "as the control",
     )
     group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
     group.add_argument(

@@ -15,6 +15,8 @@ from interpret.attention import NAMES as ATTENTION
 from interpret.attention import NightAttention, night_attention
 from interpret.attribution import METHODS, Explanation, explain
 from interpret.faithfulness import Curves
+from interpret.grad_cam import NAME as GRAD_CAM
+from interpret.grad_cam import allows, grad_cam
 from interpret.night import ExplainedNight
 from interpret.sample import draw_epoch
 from interpret.scoreboard import Score
@@ -26,7 +28,7 @@ from utils.scoring import plain
 from utils.stages import EPOCH_SECONDS, STAGES
 from utils.staging import StagedNight
 
-NAMES = (*METHODS, "specgrad", *ATTENTION)
+NAMES = (*METHODS, "specgrad", GRAD_CAM, *ATTENTION)
 CONTROL = "random"
 
 
@@ -121,6 +123,9 @@ def explain_all(
             fs = target.night.shape[-1] / EPOCH_SECONDS
             wide = linear_edges(width=plan.band_hz) if plan.band_hz else named_edges(fs)
             found[method] = spectral_gradients(alone, epochs, classes, edges=wide)
+        elif method == GRAD_CAM:
+            if allows(target.model):
+                found[method] = grad_cam(target, epochs, classes)
         elif attention is not None:
             found[method] = as_explanation(attention, method, epochs, target.night.shape[-1])
     return found
@@ -149,7 +154,8 @@ def write_arrays(
 ) -> None:
     """``input.npz`` and one file a method: signed and absolute maps under names of their own.
 
-    ``window`` (l, m, t) and ``bands`` (f, m, t) with their ``edges_hz`` where a method has them.
+    ``window`` (l, m, t), ``bands`` (f, m, t) with their ``edges_hz`` and ``image`` (frames, bins)
+    where a method has them.
     """
     signals = night.physical(epoch).astype(np.float32)
     time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
@@ -161,6 +167,8 @@ def write_arrays(
             arrays["window"] = explanation.window[row]
         if explanation.bands is not None:
             arrays |= {"bands": explanation.bands[row], "edges_hz": np.array(explanation.edges)}
+        if explanation.image is not None:
+            arrays["image"] = explanation.image[row]
         arrays = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in arrays.items()}
         np.savez_compressed(folder / f"{method}.npz", **arrays)
 

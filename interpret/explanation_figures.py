@@ -164,6 +164,51 @@ def draw_spectral(
     return figure
 
 
+def draw_image(
+    image: np.ndarray,
+    decibels: np.ndarray,
+    signals: np.ndarray,
+    grid: tuple[np.ndarray, np.ndarray],
+    *,
+    title: str,
+    channels: Sequence[str],
+    unit: str,
+) -> Figure:
+    """A map (frames, bins) as contours on each channel's spectrogram (m, frames, bins).
+
+    ``grid`` holds the middles of frames in s and of bins in Hz; the traces (m, t) stand above. Red
+    contours are for the stage, blue ones against it.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9 * len(channels) + 1, 6), layout="constrained")
+    panels = figure.subplots(2, len(channels), height_ratios=(1, 2.2), squeeze=False)
+    seconds, hertz = grid
+    limit = max(1e-12, float(np.abs(image).max()))
+    levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
+    for k, channel in enumerate(channels):
+        top, bottom = panels[0][k], panels[1][k]
+        time = np.arange(signals.shape[1]) * EPOCH_SECONDS / signals.shape[1]
+        top.plot(time, signals[k], color="#303030", linewidth=0.7)
+        top.set(xlim=(0, EPOCH_SECONDS), ylabel=unit)
+        top.set_title(channel, loc="left", fontsize=10)
+        low, high = np.percentile(decibels[k], (2, 99.5))
+        shown = bottom.pcolormesh(
+            seconds, hertz, decibels[k].T, cmap="gray_r", vmin=low, vmax=high, shading="nearest",
+            rasterized=True,
+        )  # fmt: skip
+        drawn = bottom.contourf(
+            seconds, hertz, image.T, levels=[-limit, *levels[:3], *levels[3:], limit],
+            cmap="coolwarm", vmin=-limit, vmax=limit, alpha=0.35,
+        )  # fmt: skip
+        bottom.contour(seconds, hertz, image.T, levels=levels, cmap="coolwarm", linewidths=1.2)
+        bottom.set(xlim=(0, EPOCH_SECONDS), ylim=(0, hertz[-1]), xlabel="s", ylabel="Hz")
+    figure.colorbar(shown, ax=list(panels[1]), label="dB", pad=0.01)
+    figure.colorbar(drawn, ax=list(panels[1]), label="against | for the stage", pad=0.01)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=12)
+    return figure
+
+
 def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequence[str]) -> Figure:
     """Shapley value of every band by stage, with intervals; ``rows`` by (stage, band)."""
     from matplotlib.figure import Figure

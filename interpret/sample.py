@@ -46,6 +46,9 @@ def draw_epoch(
             )  # fmt: skip
             save_both(picture, folder / method)
             continue
+        if explanation.image is not None:
+            draw_image(folder / method, night, target, epoch, explanation.image[row])
+            continue
         if explanation.window is not None:
             rows = window_rows(
                 night, epoch, explanation.window[row].cpu().numpy(), context, members
@@ -59,6 +62,22 @@ def draw_epoch(
         rows = attended_rows(night, epoch, attention, members)
         colour = ("viridis", 0.0, _TIMES_UNIFORM, "attention, times uniform")
         save_sample(folder / "attention", night, epoch, rows, colour)
+
+
+def draw_image(
+    stem: Path, night: ExplainedNight, target: EpochTarget, epoch: int, image: Tensor
+) -> None:
+    """A map (frames, bins) over the spectrogram it was made on."""
+    spectrogram = target.model.spectrogram
+    with torch.no_grad():
+        decibels = spectrogram.decibels(night.signals[[epoch]])[0]
+    picture = explanation_figures.draw_image(
+        image.cpu().numpy(), decibels.cpu().numpy(), night.physical(epoch),
+        spectrogram.grid(),
+        title=f"{night.staged.recording}, {caption(night, epoch)}: {stem.name}",
+        channels=night.channels, unit=night.unit,
+    )  # fmt: skip
+    save_both(picture, stem)
 
 
 def window_rows(

@@ -29,6 +29,8 @@ from interpret.faithfulness import (
     unit_scores,
     with_random_weights,
 )
+from interpret.grad_cam import NAME as GRAD_CAM
+from interpret.grad_cam import grad_cam
 from interpret.night import ExplainedNight
 from interpret.scoreboard import Score
 from interpret.spectral_gradients import named_edges, spectral_gradients
@@ -37,7 +39,11 @@ from utils.stages import EPOCH_SECONDS, STAGES
 
 UNTRAINED = "random weights"
 _CHEAP = {"ig": {"steps": 20, "doubling": False}, "specgrad": {"steps": 10}}  # for noisy copies
-_MODELLED = (*METHODS, "specgrad")  # methods that ask the model, so that a copy can be asked too
+_MODELLED = (
+    *METHODS,
+    "specgrad",
+    GRAD_CAM,
+)  # methods that ask the model, so that a copy can be asked too
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ def _rows_of(explanation: Explanation, rows: Tensor) -> Explanation:
         attributions=explanation.attributions[rows],
         bands=None if bands is None else bands[rows],
         window=None,
+        image=None,
     )
 
 
@@ -254,6 +261,8 @@ def _explained_again(judged: Judged, method: str) -> Explanation:
     what, settings = (judged.target, judged.epochs, judged.classes), _CHEAP.get(method, {})
     if method == "specgrad":
         return spectral_gradients(*what, edges=named_edges(judged.night.fs), **settings)
+    if method == GRAD_CAM:
+        return grad_cam(*what)
     about: dict[str, Any] = {"baseline": judged.baseline, "seed": judged.seed, **settings}
     return explain(*what, method=method, **about)
 

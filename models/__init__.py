@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from models.backbone import Backbone, backbone_names
 from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
@@ -28,7 +29,7 @@ _BUILDERS = {
 
 
 def names() -> list[str]:
-    """Names that :func:`build` knows."""
+    """Names that :func:`build` knows, without the image networks of :func:`backbone_names`."""
     return sorted(_BUILDERS)
 
 
@@ -38,8 +39,13 @@ def build(name: str, **settings: Any) -> nn.Module:
     Raises:
         ValueError: an unknown name, or settings the architecture cannot have.
     """
+    if name in backbone_names():
+        return Backbone(name=name, **settings)
     if name not in _BUILDERS:
-        raise ValueError(f"unknown model {name!r}; there are {', '.join(names())}")
+        raise ValueError(
+            f"unknown model {name!r}; there are {', '.join(names())} and torchvision's image "
+            "networks, such as resnet18"
+        )
     return _BUILDERS[name](**settings)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.base import StagingModel, windows_of
 from utils.stages import STAGES
 
-_MAPS = 8
+_MAPS, _INITIAL_SD = 8, 0.1
 
 
 class Chambon2018(StagingModel):
@@ -52,6 +52,10 @@ class Chambon2018(StagingModel):
             steps = self.layers(torch.zeros(1, 1, n_samples)).shape[-1]
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_seq * _MAPS * n_channels * steps, len(STAGES))
+        for module in self.modules():
+            if isinstance(module, (nn.Conv1d, nn.Linear)):
+                nn.init.normal_(module.weight, std=_INITIAL_SD)
+                nn.init.zeros_(module.bias)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """(n, c, t) -> features (n, maps * c * steps), in that order."""

@@ -31,6 +31,7 @@ class DeepSleepNet(StagingModel):
         n_channels, fs, n_samples: of an epoch.
         num_seq: epochs of a window.
         cells: "peephole" as published, "lstm" for ``nn.LSTM``.
+        context: False is the network of the first stage of training: each epoch on its own.
         dropout: after pools, features and each LSTM.
     """
 
@@ -42,6 +43,7 @@ class DeepSleepNet(StagingModel):
         n_samples: int = 3000,
         num_seq: int = 25,
         cells: Literal["peephole", "lstm"] = "peephole",
+        context: bool = True,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -56,6 +58,10 @@ class DeepSleepNet(StagingModel):
             epoch = torch.zeros(1, n_channels, n_samples)
             width = sum(branch.eval()(epoch).shape[1] for branch in (self.small, self.large))
         self.train()
+        self.context = context
+        if not context:
+            self.head = nn.Linear(width, len(STAGES))
+            return
         self.shortcut = nn.Linear(width, 2 * _HIDDEN, bias=False)
         self.shortcut_norm = nn.BatchNorm1d(2 * _HIDDEN, **_NORM)
         self.forwards, self.backwards = (_Stack(width, cells, dropout) for _ in range(2))
@@ -68,6 +74,8 @@ class DeepSleepNet(StagingModel):
 
     def classify(self, z: Tensor) -> Tensor:
         """(b, l, d) -> logits (b, l, 5)."""
+        if not self.context:
+            return self.head(z)
         direct = self.shortcut_norm(self.shortcut(z).flatten(0, 1)).relu().view(*z.shape[:2], -1)
         both = torch.cat([self.forwards(z), self.backwards(z.flip(1)).flip(1)], dim=-1)
         return self.head(self.dropout(direct + both))

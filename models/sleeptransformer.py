@@ -6,11 +6,9 @@ quantification, IEEE TBME 2022.
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor, nn
 
+from models.attention import sinusoidal_positions
 from models.base import StagingModel
 from models.pooling import AttentionPool
 from models.spectrogram import Spectrogram
@@ -61,19 +59,13 @@ class SleepTransformer(StagingModel):
     def encode_epochs(self, x: Tensor) -> Tensor:
         """(n, c, t) -> (n, 128 c)."""
         tokens = self.spectrogram(x).transpose(1, 2).flatten(2)
-        return self.pool(self.frames(tokens + positions(tokens)))[0]
+        return self.pool(self.frames(tokens + sinusoidal_positions(*tokens.shape[1:]).to(tokens)))[
+            0
+        ]
 
     def classify(self, z: Tensor) -> Tensor:
         """(b, l, d) -> logits (b, l, 5)."""
-        return self.head(self.epochs(z + positions(z)))
-
-
-def positions(x: Tensor) -> Tensor:
-    """Sinusoidal positions (steps, d) for tokens (n, steps, d); Vaswani et al. 2017."""
-    steps, width = x.shape[-2:]
-    rates = torch.exp(torch.arange(0, width, 2, device=x.device) * (-math.log(1e4) / width))
-    angles = torch.arange(steps, device=x.device)[:, None] * rates
-    return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1).to(x.dtype)
+        return self.head(self.epochs(z + sinusoidal_positions(*z.shape[1:]).to(z)))
 
 
 class _Block(nn.Module):

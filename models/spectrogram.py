@@ -9,21 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 N_FFT = 256
-_SECONDS, _HOP_SECONDS = 2, 1
+SECONDS, HOP_SECONDS = 2, 1
 _EPS = 2.220446049250313e-16  # of float64
 
 
-def log_spectrogram(x: Tensor, fs: float, kind: Literal["psd", "phan"] = "psd") -> Tensor:
-    """Decibels of 2 s Hamming windows every second: (…, t) -> (…, frames, 129).
+def log_spectrogram(
+    x: Tensor, fs: float, kind: Literal["psd", "phan"] = "psd", hop_seconds: float = HOP_SECONDS
+) -> Tensor:
+    """Decibels of 2 s Hamming windows, one a second: (…, t) -> (…, frames, 129).
 
     ``psd``: periodic window, mean of the window removed, one-sided density in unit**2/Hz, 20 log10.
     ``phan``: symmetric window, nothing removed, 20 log10 of the magnitude.
     """
-    width, hop = round(_SECONDS * fs), round(_HOP_SECONDS * fs)
+    width, hop = round(SECONDS * fs), round(hop_seconds * fs)
     window = torch.hamming_window(width, periodic=kind == "psd", dtype=x.dtype, device=x.device)
     frames = x.unfold(-1, width, hop)
     if kind == "psd":
@@ -45,18 +48,32 @@ class Spectrogram(nn.Module):
     """
 
     def __init__(
-        self, n_channels: int, fs: float, n_samples: int, *, kind: str = "psd", bins: int = 129
+        self,
+        n_channels: int,
+        fs: float,
+        n_samples: int,
+        *,
+        kind: str = "psd",
+        bins: int = 129,
+        hop_seconds: float = HOP_SECONDS,
     ) -> None:
         super().__init__()
-        self.fs, self.kind, self.bins = fs, kind, bins
-        self.frames = (n_samples - round(_SECONDS * fs)) // round(_HOP_SECONDS * fs) + 1
+        self.fs, self.kind, self.bins, self.hop_seconds = fs, kind, bins, hop_seconds
+        self.frames = (n_samples - round(SECONDS * fs)) // round(hop_seconds * fs) + 1
         shape = (n_channels, self.frames, bins)
         self.register_buffer("mean", torch.zeros(shape))
         self.register_buffer("sd", torch.ones(shape))
 
     def decibels(self, x: Tensor) -> Tensor:
         """(n, c, t) -> (n, c, frames, bins), not standardised; the lowest bins go first."""
-        return log_spectrogram(x, self.fs, self.kind)[..., N_FFT // 2 + 1 - self.bins :]
+        found = log_spectrogram(x, self.fs, self.kind, self.hop_seconds)
+        return found[..., N_FFT // 2 + 1 - self.bins :]
+
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middles of the frames in s and of the bins in Hz."""
+        seconds = SECONDS / 2 + self.hop_seconds * np.arange(self.frames)
+        hertz = np.arange(N_FFT // 2 + 1 - self.bins, N_FFT // 2 + 1) * self.fs / N_FFT
+        return seconds, hertz
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, t) -> (n, c, frames, bins)."""

@@ -16,7 +16,7 @@ SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 # what a room may import beside the standard library, at any depth
 ALLOWED = {
     "models": {"torch", "einops", "torchvision", "numpy", "models", "utils.stages"},
-    "objectives": {"torch", "objectives", "utils.stages"},
+    "objectives": {"torch", "torchvision", "objectives", "utils.stages"},
     "datasets": {
         "numpy", "scipy", "torch", "datasets", "utils.stages", "utils.signals", "utils.errors",
         "utils.files",
@@ -141,7 +141,7 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
     assert quiet_import.stderr == ""
 
 
-SHARED_FLAGS = ("interpret.command", "workflow.evaluating", "workflow.training")
+SHARED_FLAGS = ("interpret.command", "workflow.evaluating", "workflow.training", "workflow.zoo")
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
 

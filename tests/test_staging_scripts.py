@@ -13,12 +13,14 @@ import torch
 import models
 import staging_evaluate
 import staging_training
+from datasets.sampling import lanes
 from datasets.views import View
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from tests.test_training import same_state, stopped_at
 from utils.errors import UserError
 from utils.runs import load_checkpoint
+from workflow import zoo
 from workflow.recipes import RECIPES
 
 QUICK = [
@@ -81,7 +83,7 @@ def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
 
     def fitted(subjects):
         view = View(store, store.of_subjects(subjects), channels=labels, standardise="none")
-        staging_training.ready(net, view)
+        zoo.ready(None, net, view)
         return net.spectrogram.mean.clone()
 
     assert torch.equal(checkpoint["state"]["spectrogram.mean"], fitted(people["train"]))
@@ -96,9 +98,9 @@ def test_the_slow_ones_take_a_step(store, name):
     args = staging_training.parse_args(
         ["--experiment", name, "--num_seq", "2", "--batch_size", "2"]
     )
-    net = models.build(name, **staging_training.settings_of(args, view))
-    staging_training.ready(net, view)
-    batch = next(iter(staging_training.windows_of(args, view, 1)(view, 0, 0, 1)))
+    net = models.build(name, **zoo.settings_of(args, view))
+    zoo.ready(None, net, view)
+    batch = next(iter(zoo.batches_of(args, recipe, view, 1)(view, 0, 0, 1)))
     loss, logs = Staging(args.weights)(net, batch)
     loss.backward()
     assert torch.isfinite(loss) and logs["scored"] > 0
@@ -121,12 +123,12 @@ class Counting(torch.nn.Module):
 
 def test_states_go_on_with_their_night_and_begin_anew(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
-    lanes = view.lanes(20, 3, seed=0)
+    listed = lanes(view, 20, 3, seed=0)
     model, objective = Counting(), StatefulStaging([1.0] * 5, length=20)
-    for batch in lanes:
+    for batch in listed:
         objective(model, batch)
     begun = {}
-    for (nights, first), seen in zip(lanes.windows, model.seen, strict=True):
+    for (nights, first), seen in zip(listed.windows, model.seen, strict=True):
         for night, epoch, count in zip(nights.tolist(), first.tolist(), seen, strict=True):
             begun.setdefault(night, epoch)
             assert count == epoch - begun[night]
@@ -137,7 +139,7 @@ def test_lanes_cover_nights_in_order(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     for seed in range(4):
         of = {}
-        for nights, first in view.lanes(20, 2, seed=seed).windows:
+        for nights, first in lanes(view, 20, 2, seed=seed).windows:
             assert len(nights) <= 2
             for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
                 of.setdefault(night, []).append(epoch)
@@ -146,8 +148,8 @@ def test_lanes_cover_nights_in_order(store):
             assert firsts[0] >= 0 and firsts[-1] + 20 <= view.lengths[night]
             assert view.lengths[night] - (firsts[-1] + 20) + firsts[0] < 20
     assert (
-        view.lanes(20, 2, seed=0).windows[0][1].tolist()
-        != view.lanes(20, 2, seed=1).windows[0][1].tolist()
+        lanes(view, 20, 2, seed=0).windows[0][1].tolist()
+        != lanes(view, 20, 2, seed=1).windows[0][1].tolist()
     )
 
 
@@ -211,7 +213,7 @@ def test_l2_is_for_the_weights_the_paper_names():
     for name, expected in (("tinysleepnet", 4), ("deepsleepnet", 1)):
         args = staging_training.parse_args(["-e", name])
         net = models.build(name)
-        optimizer, _ = staging_training.optimiser(args, net)
+        optimizer, _ = zoo.optimiser(None, torch.device("cpu"), None, args, net)
         first, rest = optimizer.param_groups
         assert first["weight_decay"] == 1e-3 and len(first["params"]) == expected
         assert rest["weight_decay"] == 0.0
@@ -225,7 +227,7 @@ def test_recipes_are_defaults_that_flags_override():
     assert args.weights == [1.0, 1.5, 1.0, 1.0, 1.0]
     args = staging_training.parse_args(["-e", "tinysleepnet", "--lr", "0.01", "-sl", "9"])
     assert (args.lr, args.num_seq) == (0.01, 9)
-    assert staging_training.parse_args(["-e", "chambon2018"]).weights == "balanced"
+    assert staging_training.parse_args(["--weights", "balanced"]).weights == "balanced"
     assert staging_training.parse_args(["-sl", "3", "-d", "sleepedf", "-v", "2013"]).data_path == (
         Path("data/sleepedf-2013")
     )
@@ -233,7 +235,7 @@ def test_recipes_are_defaults_that_flags_override():
 
 def test_balanced_weights(store):
     view = View(store, list(store.recordings), channels=["EEG"])
-    weights = np.array(staging_training.balanced(view))
+    weights = np.array(zoo.balanced(view))
     counts = view.class_counts()
     products = (weights * counts)[counts > 0]
     assert np.allclose(products, products[0])
@@ -273,3 +275,110 @@ def test_another_model_or_one_not_trained_here_is_refused(store, project, tmp_pa
     torch.save(checkpoint, tmp_path / "foreign.pt")
     with pytest.raises(UserError, match="nobody knows whom it has seen"):
         evaluate(store, project, "--model_path", str(tmp_path / "foreign.pt"))
+
+
+def test_flags_of_the_early_library():
+    words = [
+        "-e", "chambon2018", "-d", "SleepPhysionet", "-v", "2013", "-s", "-sl", "5", "-me", "7",
+        "-vci", "30", "-bs", "4", "-nj", "2",
+    ]  # fmt: skip
+    args = staging_training.parse_args([*words, "-ckpt", "a.pt"])
+    assert (args.num_seq, args.n_epochs, args.val_check_interval) == (5, 7, 30)
+    assert (args.batch_size, args.n_jobs, args.loss) == (4, 2, "scl")
+    assert args.model_path == Path("a.pt") and args.data_path == Path("data/sleepedf-2013")
+    assert staging_training.parse_args(["-s", "False"]).loss == "cel"
+    assert staging_training.parse_args(["--loss", "scl"]).loss == "scl"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["chambon2018", "--first_epochs", "0"],
+        ["seqsleepnet", "--loss", "scl"],
+        ["simplesleepnet", "--augment", "amplitude,shift,bandstop,mask,noise,channels"],
+        ["mobilenet_v3_small", "--sequence_encoder", "transformer", "--loss", "scl"],
+        ["chambon2018", "--first_epochs", "0", "--loss", "scl", "--weights", "balanced"],
+    ],
+)
+def test_every_choice_trains(store, tmp_path, words):
+    run = train(store, tmp_path, *words)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 1 and np.isfinite(rows[0]["train_loss"])
+
+
+def test_the_similarity_loss_goes_on_bit_for_bit(store, tmp_path):
+    words = ["seqsleepnet", "--loss", "scl", "-vci", "0"]
+    whole = train(store, tmp_path / "a", *words, "--n_epochs", "2")
+    train(store, tmp_path / "b", *words, "--n_epochs", "1")
+    again = train(store, tmp_path / "b", *words, "--n_epochs", "2")
+    assert same_state(whole, again)
+
+
+def test_the_encoder_trained_first_goes_on(store, tmp_path):
+    run = train(store, tmp_path, "chambon2018", "--first_epochs", "1")
+    first = next(tmp_path.glob("chambon2018_epochs_fold*"))
+    alone = load_checkpoint(first / "checkpoints" / "best.pt")
+    whole = load_checkpoint(run / "checkpoints" / "best.pt")
+    assert alone["settings"]["num_seq"] == 1 and whole["settings"]["num_seq"] == 5
+    kept = [name for name in whole["state"] if name.startswith("layers.")]
+    assert kept and all(torch.equal(alone["state"][k], whole["state"][k]) for k in kept)
+
+
+def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
+    args = staging_training.parse_args(["-e", "deepsleepnet"])
+    assert (args.first_epochs, args.encoder_lr) == (100, 1e-6)
+    net = models.build("deepsleepnet")
+    encoder = zoo.Encoder(None, RECIPES["deepsleepnet"].first.parts)
+    optimizer, _ = zoo.optimiser(None, torch.device("cpu"), encoder, args, net)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        assert rates[id(parameter)] == (1e-6 if name.startswith(("small", "large")) else 1e-4)
+
+
+def test_validations_within_a_pass(store, tmp_path):
+    view = View(store, list(store.recordings), channels=["EEG"])
+    args = staging_training.parse_args(["-e", "seqsleepnet", "-bs", "8", "-sl", "5"])
+    whole = zoo.batches_of(args, RECIPES["seqsleepnet"], view, 1)
+    checks, part = zoo.checked_every(4, whole, view, 1)
+    assert checks > 2
+    for number in (0, 1):
+        steps = [part(view, number * checks + k, 0, 1).windows for k in range(checks)]
+        assert max(map(len, steps)) <= 6
+        together = [window for step in steps for window in step]
+        expected = whole(view, number, 0, 1).windows
+        assert all(
+            (a == b).all()
+            for one, other in zip(together, expected, strict=True)
+            for a, b in zip(one, other, strict=True)
+        )
+    run = train(store, tmp_path, "seqsleepnet", "-vci", "2", "--n_epochs", "1")
+    assert len((run / "metrics.jsonl").read_text().splitlines()) > 1
+
+
+def test_every_fold_in_turn(store, tmp_path):
+    project = tmp_path / "all"
+    train(store, project, "chambon2018", "--all_folds", "--first_epochs", "0", "-nj", "2")
+    runs = sorted(project.glob("chambon2018_fold*"))
+    seen = [load_checkpoint(r / "checkpoints" / "best.pt")["trained"]["subjects"] for r in runs]
+    tested = [subject for people in seen for subject in people["held_out"]]
+    assert sorted(tested) == sorted(store.subjects)
+    for people in seen:
+        assert not set(people["held_out"]) & {*people["train"], *people["validation"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--augment", "flip"], "--augment: no flip; there are amplitude, shift"),
+        (["--augment_p", "2"], "probability from 0 to 1"),
+        (["-e", "tinysleepnet", "--loss", "scl"], "not for --experiment tinysleepnet"),
+        (["-e", "tinysleepnet", "--sampling", "balanced"], "reads nights in order"),
+        (["--night_shift", "0.1"], "carries no state; use --augment shift"),
+        (["-e", "seqsleepnet", "--first_epochs", "3"], "trained in one stage"),
+        (["--sequence_encoder", "transformer"], "is for image networks"),
+        (["--devices", "2"], "take one device"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(words, message):
+    with pytest.raises(UserError, match=message):
+        staging_training.parse_args(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ class ScriptParser(argparse.ArgumentParser):
         self.add_argument(
             "--config", type=Path, help="JSON file of settings; flags given beside it win"
         )
+
+    def add_spellings(self, spellings: Mapping[str, Sequence[str]]) -> None:
+        """Further names for flags that are there already, as other projects' users type them."""
+        for known, others in spellings.items():
+            action = self._option_string_actions[known]
+            action.option_strings = [*action.option_strings, *others]
+            self._option_string_actions |= dict.fromkeys(others, action)
 
     def parse(self, argv: list[str] | None) -> argparse.Namespace:
         """Parse ``argv`` over the defaults of ``--config``, if one is named."""
@@ -107,7 +115,7 @@ def add_flag(group: Any, *names: str, help: str, default: bool = False) -> None:
         metavar="True|False",
         help=help,
     )
-    negated = [f"--no-{name.removeprefix('--')}" for name in names]
+    negated = [f"--no-{name.removeprefix('--')}" for name in names if name.startswith("--")]
     dest = names[0].removeprefix("--")
     group.add_argument(
         *negated, dest=dest, action="store_const", const=False, help=argparse.SUPPRESS

@@ -5,8 +5,23 @@ Sources are in the models' own files; what a recipe leaves out is as ``utils.fla
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from models import backbone_names
+from utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class FirstStage:
+    """Single epochs, each stage equally often, before the whole model is trained.
+
+    ``settings`` build that smaller model; its ``parts`` go on into the whole one.
+    """
+
+    settings: dict[str, Any]
+    parts: tuple[str, ...]
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -16,56 +31,79 @@ class Recipe:
     ``stateful``: chunks of a night in order, the recurrent state carried from one to the next.
     """
 
-    flags: dict[str, Any]
+    flags: dict[str, Any] = field(default_factory=dict)
     standardise: str = "recording"
     stateful: bool = False
+    first: FirstStage | None = None
 
 
-_EVEN = [1.0] * 5
-
+# papers that say nothing of it train at one rate; one EEG channel
+_PLAIN = {"eps": 1e-8, "gamma": 1.0, "channels": ["EEG"]}
 RECIPES = {
     "chambon2018": Recipe(
-        {
+        _PLAIN | {
             "num_seq": 3, "batch_size": 128, "lr": 1e-3, "weight_decay": 0.0, "patience": 5,
-            "weights": "balanced", "channels": ["EEG"], "eps": 1e-8,
-        }
+            "sampling": "balanced",
+            "first_epochs": 200, "encoder_lr": 0.0,
+        },
+        first=FirstStage({"num_seq": 1}, ("spatial", "layers"), batch_size=128),
     ),
     "tinysleepnet": Recipe(
-        {
+        _PLAIN | {
             "num_seq": 20, "batch_size": 15, "lr": 1e-4, "weight_decay": 1e-3, "grad_clip": 5.0,
-            "weights": [1.0, 1.5, 1.0, 1.0, 1.0], "patience": 50, "channels": ["EEG"], "eps": 1e-8,
+            "weights": [1.0, 1.5, 1.0, 1.0, 1.0], "patience": 50,
+            "night_shift": 0.1,
         },
         standardise="none",
         stateful=True,
     ),
     "deepsleepnet": Recipe(
-        {
+        _PLAIN | {
             "num_seq": 25, "batch_size": 10, "lr": 1e-4, "weight_decay": 1e-3, "grad_clip": 10.0,
-            "weights": _EVEN, "channels": ["EEG"], "eps": 1e-8,
+            "first_epochs": 100, "encoder_lr": 1e-6,
         },
         standardise="none",
+        first=FirstStage({"num_seq": 1, "context": False}, ("small", "large"), batch_size=100),
     ),
     "seqsleepnet": Recipe(
-        {
-            "num_seq": 20, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-3, "weights": _EVEN,
-            "n_epochs": 10, "channels": ["EEG"], "eps": 1e-8,
+        _PLAIN | {
+            "num_seq": 20, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-3, "n_epochs": 10,
+            "val_check_interval": 100, "patience": 0,
         },
         standardise="none",
     ),
     "sleeptransformer": Recipe(
-        {
-            "num_seq": 21, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-4, "weights": _EVEN,
-            "channels": ["EEG"], "eps": 1e-8,
+        _PLAIN | {
+            "num_seq": 21, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-4,
+            "val_check_interval": 100, "patience": 200,
         },
         standardise="none",
     ),
     "simplesleepnet": Recipe(
-        {
-            "num_seq": 21, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.0, "weights": _EVEN,
-            "n_epochs": 100, "patience": 15, "channels": ["EEG", "EOG"], "eps": 1e-8,
+        _PLAIN | {
+            "num_seq": 21, "batch_size": 32, "lr": 1e-3, "weight_decay": 0.0, "n_epochs": 100,
+            "patience": 15, "channels": ["EEG", "EOG"], "augment": ["channels"],
         },
         standardise="none",
     ),
     "sequence_cmt": Recipe({"num_seq": 15, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
     "epoch_cmt": Recipe({"num_seq": 1, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
 }  # fmt: skip
+# ours: nobody published one for image networks
+BACKBONE = Recipe(_PLAIN | {"num_seq": 21, "lr": 3e-4, "weight_decay": 1e-4}, standardise="none")
+
+
+def recipe_of(experiment: str) -> Recipe:
+    """The recipe of a model.
+
+    Raises:
+        UserError: an unknown model, with those there are.
+    """
+    if experiment in RECIPES:
+        return RECIPES[experiment]
+    if experiment in backbone_names():
+        return BACKBONE
+    raise UserError(
+        f"--experiment {experiment}: there are {', '.join(sorted(RECIPES))} and torchvision's "
+        "image networks, such as resnet18 and efficientnet_b0"
+    )

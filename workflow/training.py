@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ class Family:
     ``batches(view, number, rank, processes)`` is what pass ``number`` goes through.
     ``ready(net, view)`` takes what a model needs from the training nights before the first step.
     ``optimiser(args, net)`` makes optimiser and schedule; ``next`` is what to type afterwards.
+    ``checks`` parts of a pass are counted as passes, each with its validation.
     """
 
     model: str
@@ -54,6 +56,7 @@ class Family:
     batches: Callable[[View, int, int, int], Batches]
     next: str
     standardise: str = "recording"
+    checks: int = 1
     ready: Callable[[nn.Module, View], None] = field(default=lambda net, view: None)
     optimiser: Callable[..., Any] = flags.adam
 
@@ -83,10 +86,14 @@ def train(
         run.begin(settings, facts, fresh=not args.resume)
         outputs.log = open_logger(args.logger, run.path, settings, args.nep_project)
         announce(args, store, split, family.model, net, run)
+        if family.checks > 1:
+            print(f"  {family.checks} validations a pass, each counted as one from here on")
     fabric.barrier()
     if not run.checkpoint("last").exists() and args.model_path is None:
         family.ready(net, training)
-    optimizer, schedule = family.optimiser(args, net)
+    stepping = copy(args)
+    stepping.step_size = args.step_size * family.checks
+    optimizer, schedule = family.optimiser(stepping, net)
     compiled = torch.compile(net) if args.compile else net
     model, optimizer = fabric.setup(compiled, optimizer)
     learner = Learner(net, model, optimizer, schedule, family.objective)
@@ -100,7 +107,9 @@ def train(
         counts = fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
         return {name: float(metrics.SUMMARIES[name](counts)) for name in VALIDATED}
 
-    position = fit(fabric, learner, batches, validate, flags.plan_of(args), outputs)
+    plan = flags.plan_of(args)
+    plan = replace(plan, n_passes=plan.n_passes * family.checks)
+    position = fit(fabric, learner, batches, validate, plan, outputs)
     if fabric.is_global_zero:
         finish(args, run, position.best_pass, family.next)
     return run

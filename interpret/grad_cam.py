@@ -1,0 +1,69 @@
+"""Grad-CAM on the spectrogram: where in time and frequency an image network looks.
+
+Selvaraju et al. 2017, by Captum's ``LayerGradCam``, for models that have ``cam_layer`` and
+``spectrogram``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interpret.attribution import Explanation, frozen
+from interpret.target import EpochTarget
+from utils.errors import UserError
+
+NAME = "gradcam"
+
+
+def allows(model: Any) -> bool:
+    """Whether a model has a layer of images to look at."""
+    return hasattr(model, "cam_layer")
+
+
+def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanation:
+    """Signed Grad-CAM of F at ``epochs`` (b,) for ``classes`` (b,).
+
+    ``image`` (b, frames, bins) is the map on the spectrogram; ``attributions`` (b, m, t) are its
+    means over frequency, spread over the samples and the same for all channels, which the network
+    mixes before it looks. It sums to no change of F, so there is no completeness.
+
+    Raises:
+        UserError: the network keeps no image.
+    """
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    alone = EpochTarget(target.model, target.night, target.output)
+    try:
+        layer = target.model.cam_layer()
+    except ValueError as error:
+        raise UserError(f"--interpret_methods {NAME}: {error}; use ig or occlusion") from error
+    epochs, classes = epochs.to(alone.night.device), classes.to(alone.night.device)
+    spectrogram, parts = target.model.spectrogram, []
+    with frozen(alone):
+        method = LayerGradCam(alone, layer)
+        for rows in torch.arange(len(epochs)).split(alone.at_once):
+            these = epochs[rows], classes[rows]
+            found = method.attribute(alone.night[these[0]], additional_forward_args=these)
+            size = (spectrogram.frames, spectrogram.bins)
+            parts.append(LayerAttribution.interpolate(found, size, "bilinear")[:, 0].detach())
+        with torch.no_grad():
+            value = alone(alone.night[epochs], epochs, classes)
+            context = alone.context(epochs, classes)
+    image = torch.cat(parts)
+    course = over_samples(image.mean(dim=2), alone.night.shape[-1], spectrogram)
+    nothing = torch.full_like(value, torch.nan)
+    maps = course[:, None].expand(-1, alone.night.shape[1], -1).contiguous()
+    return Explanation(
+        NAME, maps, value, nothing, nothing, context, {"output": target.output}, image=image
+    )
+
+
+def over_samples(course: Tensor, n_samples: int, spectrogram: Any) -> Tensor:
+    """A value a frame (b, frames) at the middle of its window, linear in between: (b, t)."""
+    hop = round(spectrogram.hop_seconds * spectrogram.fs)
+    inner = nn.functional.interpolate(course[:, None], course.shape[1] * hop, mode="linear")
+    missing = n_samples - inner.shape[-1]
+    return nn.functional.pad(inner, (missing // 2, missing - missing // 2), mode="replicate")[:, 0]

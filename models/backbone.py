@@ -1,0 +1,173 @@
+"""Any image network of torchvision as epoch encoder on log spectrograms, with a sequence encoder.
+
+Phan et al. 2019 to 2022 read 2 s windows as images of 29 frames; here frames overlap more, so that
+deep convolutions keep a resolution in time that Grad-CAM can show.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision import models as networks
+
+from models.attention import sinusoidal_positions
+from models.base import StagingModel
+from models.spectrogram import Spectrogram
+from utils.stages import STAGES
+
+_FEWEST_FRAMES = 4  # of the layer that Grad-CAM looks at
+_FIXED_SIZE = ("vit_", "maxvit_")  # take images of one size only
+_SQUARE = 224
+_LARGER = {"inception_v3": (80, 129), "alexnet": (64, 129), "squeezenet": (32, 129)}
+
+
+def backbone_names() -> list[str]:
+    """Image classifiers that the installed torchvision has."""
+    return networks.list_models(module=networks)
+
+
+class Backbone(StagingModel):
+    """Every epoch of a window of ``num_seq``, by what an image network sees in its spectrogram.
+
+    Args:
+        name: a network of :func:`backbone_names`, built without pretrained weights.
+        n_channels: signals of an epoch: one image plane each, mixed into the three of the network.
+        fs, n_samples: of an epoch.
+        num_seq: epochs of a window.
+        sequence_encoder: "recurrent" (a bidirectional GRU) or "transformer".
+        width: of an epoch's encoding.
+        hop_seconds: between the 2 s windows of the spectrogram.
+        dropout: of encodings.
+
+    Raises:
+        ValueError: an unknown network or sequence encoder.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "resnet18",
+        n_channels: int = 1,
+        fs: float = 100.0,
+        n_samples: int = 3000,
+        num_seq: int = 21,
+        sequence_encoder: Literal["recurrent", "transformer"] = "recurrent",
+        width: int = 128,
+        hop_seconds: float = 0.5,
+        dropout: float = 0.25,
+    ) -> None:
+        super().__init__()
+        if name not in backbone_names():
+            raise ValueError(f"no image network {name!r} in torchvision")
+        self.num_seq, self.width = num_seq, width
+        self.spectrogram = Spectrogram(n_channels, fs, n_samples, hop_seconds=hop_seconds)
+        shape = (self.spectrogram.frames, self.spectrogram.bins)
+        self.image_size = _image_size(name, shape)
+        # swin's and maxvit's blocks keep the maps last, where Grad-CAM expects frames
+        self.maps_last = name.startswith(("swin_", "vit_", "maxvit_"))
+        options = {}
+        if name in ("googlenet", "inception_v3"):
+            options = {"aux_logits": False, "init_weights": True}
+        elif name.startswith("maxvit_"):
+            options = {"input_size": self.image_size}
+        self.planes = nn.Conv2d(n_channels, 3, 1)
+        self.network = networks.get_model(name, weights=None, num_classes=width, **options)
+        self.dropout = nn.Dropout(dropout)
+        if sequence_encoder == "recurrent":
+            self.sequence = _Recurrent(width)
+        elif sequence_encoder == "transformer":
+            self.sequence = _Transformer(width, dropout)
+        else:
+            raise ValueError(f"sequence_encoder {sequence_encoder!r}: recurrent or transformer")
+        self.head = nn.Linear(width, len(STAGES))
+
+    def encode_epochs(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, width)."""
+        return self.encode_images(self.spectrogram(x))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Standardised decibels (n, c, frames, bins) -> (n, width)."""
+        planes = self.planes(images)
+        if self.image_size != tuple(planes.shape[2:]):
+            planes = nn.functional.interpolate(planes, self.image_size, mode="bilinear")
+        return self.network(planes)
+
+    def classify(self, z: Tensor) -> Tensor:
+        """(b, l, width) -> logits (b, l, 5)."""
+        return self.head(self.dropout(self.sequence(self.dropout(z))))
+
+    def cam_layer(self) -> nn.Module:
+        """The deepest layer whose output still is an image of at least four frames.
+
+        Raises:
+            ValueError: the network keeps no image, as vision transformers do.
+        """
+        shapes: dict[str, torch.Size] = {}
+
+        def note(name: str, module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.dim() == 4:
+                shapes[name] = output.shape
+
+        def looked_at(name: str, module: nn.Module) -> bool:
+            if self.maps_last:
+                return isinstance(module, nn.Conv2d)
+            # whole blocks, not the branches inside them; adaptive pools only repeat what they read
+            pooled = isinstance(module, nn.AdaptiveAvgPool2d)
+            return bool(name) and name.count(".") < 2 and not pooled
+
+        hooks = [
+            module.register_forward_hook(partial(note, name))
+            for name, module in self.network.named_modules()
+            if looked_at(name, module)
+        ]
+        training = self.training
+        try:
+            with torch.no_grad():
+                frames_bins = self.spectrogram.mean.shape
+                self.eval().encode_images(self.spectrogram.mean.new_zeros(1, *frames_bins))
+        finally:
+            self.train(training)
+            for hook in hooks:
+                hook.remove()
+        wide = [n for n, s in shapes.items() if s[2] >= _FEWEST_FRAMES and s[3] > 1]
+        if not wide:
+            raise ValueError(f"{type(self.network).__name__} keeps no image for Grad-CAM")
+        return self.network.get_submodule(wide[-1])
+
+
+class _Recurrent(nn.Module):
+    """A bidirectional GRU added to what it reads."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(width, width // 2, batch_first=True, bidirectional=True)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z + self.rnn(z)[0]
+
+
+class _Transformer(nn.Module):
+    """Two pre-norm layers over the epochs, with sinusoidal places."""
+
+    def __init__(self, width: int, dropout: float) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 4 * width, dropout, batch_first=True, norm_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.layers(z + sinusoidal_positions(*z.shape[1:]).to(z))
+
+
+def _image_size(name: str, shape: tuple[int, int]) -> tuple[int, int]:
+    """What the network can take: the spectrogram as it is wherever possible."""
+    if name.startswith(_FIXED_SIZE):
+        return (_SQUARE, _SQUARE)
+    for start, least in _LARGER.items():
+        if name.startswith(start):
+            return tuple(max(pair) for pair in zip(shape, least, strict=True))
+    return shape

@@ -1,0 +1,190 @@
+"""Random changes of training signals, as torchvision transforms of whole batches on their device.
+
+After the augmentations of PhysioEx and of Dreem's SimpleSleepNet. A batch is (b, …, c, t): runs of
+consecutive epochs, or single ones. Every run draws for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+_EPOCH_SECONDS = 30
+
+
+class OnSome(v2.Transform):
+    """Changes each run with probability ``p``; the others pass as they are."""
+
+    def __init__(self, p: float = 0.5) -> None:
+        super().__init__()
+        self.p = p
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Which runs are changed, and how."""
+        x = flat_inputs[0]
+        chosen = torch.rand(_of_runs(x), device=x.device) < self.p
+        return {"chosen": chosen, "how": self.draw(x)}
+
+    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+        """(b, …, c, t) -> the same shape."""
+        return torch.where(params["chosen"], self.change(inpt, params["how"]), inpt)
+
+    def draw(self, x: Tensor) -> Any:
+        """What :meth:`change` needs beside the signals."""
+
+    def change(self, x: Tensor, how: Any) -> Tensor:
+        """All runs changed."""
+        raise NotImplementedError
+
+
+class Amplitude(OnSome):
+    """Every channel of a run by a gain of its own, between 1 / ``most`` and ``most``."""
+
+    def __init__(self, p: float = 0.5, most: float = 1.5) -> None:
+        super().__init__(p)
+        self.most = most
+
+    def draw(self, x: Tensor) -> Tensor:
+        return self.most ** (2 * torch.rand(_of_channels(x), device=x.device) - 1)
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        return x * how
+
+
+class Shift(OnSome):
+    """A run moved in time by up to ``share`` of an epoch; what leaves one end enters the other."""
+
+    def __init__(self, p: float = 0.5, share: float = 0.1) -> None:
+        super().__init__(p)
+        self.share = share
+
+    def draw(self, x: Tensor) -> Tensor:
+        reach = int(self.share * x.shape[-1])
+        return torch.randint(-reach, reach + 1, (len(x),), device=x.device)
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        runs = x.movedim(-2, 1)  # (b, c, …, t)
+        flat = runs.flatten(2)
+        index = (torch.arange(flat.shape[-1], device=x.device) - how[:, None]) % flat.shape[-1]
+        moved = flat.gather(2, index[:, None].expand_as(flat))
+        return moved.view(runs.shape).movedim(1, -2)
+
+
+class BandStop(OnSome):
+    """Frequencies of a band ``width`` Hz wide removed, anywhere from 0.5 Hz to ``highest``."""
+
+    def __init__(self, p: float = 0.5, width: float = 3.0, highest: float = 40.0) -> None:
+        super().__init__(p)
+        self.width, self.highest = width, highest
+
+    def draw(self, x: Tensor) -> Tensor:
+        reach = min(self.highest, x.shape[-1] / _EPOCH_SECONDS / 2) - self.width - 0.5
+        return 0.5 + reach * torch.rand(_of_runs(x), device=x.device)
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / _EPOCH_SECONDS
+        kept = (hertz < how) | (hertz >= how + self.width)
+        return torch.fft.irfft(torch.fft.rfft(x) * kept, n=x.shape[-1])
+
+
+class Mask(OnSome):
+    """Up to ``share`` of every epoch set to 0, in all its channels."""
+
+    def __init__(self, p: float = 0.5, share: float = 0.2) -> None:
+        super().__init__(p)
+        self.share = share
+
+    def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        shape = (*x.shape[:-2], 1, 1)
+        width = self.share * torch.rand(shape, device=x.device)
+        return width, (1 - width) * torch.rand(shape, device=x.device)
+
+    def change(self, x: Tensor, how: tuple[Tensor, Tensor]) -> Tensor:
+        width, start = how
+        place = torch.arange(x.shape[-1], device=x.device) / x.shape[-1]
+        return x * ~((place >= start) & (place < start + width))
+
+
+class Noise(OnSome):
+    """White noise added, up to ``share`` of each channel's own deviation in the epoch."""
+
+    def __init__(self, p: float = 0.5, share: float = 0.3) -> None:
+        super().__init__(p)
+        self.share = share
+
+    def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.share * torch.rand(_of_channels(x), device=x.device), torch.randn_like(x)
+
+    def change(self, x: Tensor, how: tuple[Tensor, Tensor]) -> Tensor:
+        share, noise = how
+        return x + share * x.std(dim=-1, keepdim=True) * noise
+
+
+class Channels(OnSome):
+    """Every channel of a run set to 0 with probability ``p``, but for one that is drawn to stay."""
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Each run draws, so all are changed."""
+        x = flat_inputs[0]
+        return {"chosen": torch.ones(1, dtype=torch.bool, device=x.device), "how": self.draw(x)}
+
+    def draw(self, x: Tensor) -> Tensor:
+        drawn = torch.rand(_of_channels(x), device=x.device)
+        return (drawn >= self.p) | (drawn == drawn.amax(dim=-2, keepdim=True))
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        return x * how
+
+
+AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
+    "amplitude": Amplitude,
+    "shift": Shift,
+    "bandstop": BandStop,
+    "mask": Mask,
+    "noise": Noise,
+    "channels": Channels,
+}
+
+
+def composed(names: Sequence[str], p: float) -> v2.Transform:
+    """The named transforms one after the other, each with probability ``p``.
+
+    Raises:
+        KeyError: an unknown name.
+    """
+    return v2.Compose([AUGMENTATIONS[name](p) for name in names])
+
+
+class Augmented:
+    """An objective that sees every batch through a transform."""
+
+    def __init__(self, objective: Any, transform: Callable[[Tensor], Tensor]) -> None:
+        self.objective, self.transform = objective, transform
+
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """``batch.signals`` (b, l, c, t) are changed, stages are not."""
+        return self.objective(model, replace(batch, signals=self.transform(batch.signals)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the objective within."""
+        return self.objective.state_dict() if hasattr(self.objective, "state_dict") else {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        if state:
+            self.objective.load_state_dict(state)
+
+
+def _of_runs(x: Tensor) -> tuple[int, ...]:
+    """Shape of one number a run: (b, 1, …)."""
+    return (len(x), *[1] * (x.dim() - 1))
+
+
+def _of_channels(x: Tensor) -> tuple[int, ...]:
+    """Shape of one number a run and channel: (b, 1, …, c, 1)."""
+    return (len(x), *[1] * (x.dim() - 3), x.shape[-2], 1)
