@@ -1,7 +1,8 @@
 """Dreem Open Datasets (DOD-H, DOD-O), HDF5 -> store.
 
 python preprocess_dreem.py --raw_path dodh --save_path data/dreem-dodh
-python preprocess_dreem.py --raw_path dodo --version dodo --channels EEG EOG EMG
+python preprocess_dreem.py --raw_path dodo.zip --version dodo --channels EEG EOG1-EOG2 EMG
+python preprocess_dreem.py --raw_path data/raw/dodh --download
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import argparse
 import shlex
 from pathlib import Path
 
-from datasets import dreem, folds
+from datasets import dreem, dreem_download, folds
 from datasets.build import build_store
 from datasets.preparation import Settings
-from utils.arguments import ScriptParser, add_flag, add_list, positive
+from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
 
+PAD_EPOCHS = 30  # 900 s
 FOLDS = {"dodh": ("dodh_loo",), "dodo": ("dodo_10", "dodo_28")}
 
 
@@ -29,16 +31,28 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--raw_path",
         type=Path,
         default=Path("data/demo/dreem"),
-        help="folder with *.h5, searched with its subfolders",
+        help="folder with *.h5, searched with its subfolders, or a zip of them",
+    )
+    add_flag(
+        parser, "--download", help="first fetch what --raw_path lacks from Zenodo, 0.9 GB a record"
+    )
+    parser.add_argument(
+        "--records", type=count, default=0, help="fetch so many records, by id; 0: all"
     )
     parser.add_argument("--save_path", type=Path, help="the store (default: data/dreem-<version>)")
     parser.add_argument(
         "--version", choices=tuple(FOLDS), default="dodh", help="healthy people or patients"
     )
     add_list(
-        parser, "--channels", default=["EEG", "EOG"], help="labels or roles "
-        f"({', '.join(dreem.ROLES)}), or 'all'",
+        parser, "--channels", default=["EEG", "EOG"], help="labels, differences such as "
+        f"EOG1-EOG2, roles ({', '.join(dreem.ROLES)}), or 'all'",
     )  # fmt: skip
+    parser.add_argument(
+        "--preset",
+        choices=("dreem",),
+        help="prepare as the Dreem papers do: their causal filter, lines between samples, and "
+        "900 s of zeros at both ends of a night",
+    )
     add_list(parser, "--bandpass", item=float, help="zero-phase FIR band in Hz, such as 0.3 35")
     parser.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
     parser.add_argument(
@@ -53,6 +67,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse(argv)
     if args.bandpass is not None and len(args.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    if args.bandpass and args.preset:
+        raise UserError("--preset dreem has a filter of its own; leave out --bandpass")
+    if args.download and args.raw_path.suffix == ".zip":
+        raise UserError("--download fetches records into a folder; --raw_path names a zip")
     if args.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
     args.save_path = args.save_path or Path("data") / f"dreem-{args.version}"
@@ -62,6 +80,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Find the records, build the store, write the folds."""
     args = parse_args(argv)
+    if args.download:
+        dreem_download.download(args.raw_path, version=args.version, most=args.records)
     records = dreem.find_records(
         args.raw_path, scorers=args.scorers, allow_length_mismatch=args.allow_length_mismatch
     )
@@ -72,6 +92,8 @@ def main(argv: list[str] | None = None) -> None:
         channels=tuple(args.channels),
         bandpass=tuple(args.bandpass) if args.bandpass else None,
         fs=float(args.resample),
+        preset=args.preset,
+        pad_epochs=PAD_EPOCHS if args.preset else 0,
     )
     store = build_store(
         args.save_path, records, dreem.read,
@@ -97,6 +119,8 @@ def command_of(args: argparse.Namespace, settings: Settings) -> str:
     """The command that makes this store anywhere: no paths."""
     words = ["preprocess_dreem.py", "--version", args.version, "--channels", *settings.channels]
     words += ["--resample", f"{settings.fs:g}"]
+    if settings.preset:
+        words += ["--preset", settings.preset]
     if settings.bandpass:
         words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
     if args.scorers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -52,8 +52,9 @@ def build_store(
     refuse_other_settings(nights, settings)
 
     def one(source: Source) -> None:
-        if not is_current(nights / source.id, source.files):
-            write_night(nights, prepare(read(source), settings, roles), settings, source.files)
+        with at_hand(source) as local:
+            if not is_current(nights / local.id, local.files):
+                write_night(nights, prepare(read(local), settings, roles), settings, local.files)
 
     n_jobs = 1 if len(sources) == 1 else jobs
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
@@ -64,6 +65,11 @@ def build_store(
     finally:
         sweep(path)  # of the nights that other workers were at when one failed
     return finish(path, settings, command)
+
+
+def at_hand(source: Source) -> AbstractContextManager[Source]:
+    """The source with its files on disk, for those that have to be unpacked first."""
+    return source.at_hand() if hasattr(source, "at_hand") else nullcontext(source)
 
 
 def _refuse_foreign(nights: Path, ids: set[str]) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
+from datasets.recording import Signal
 from utils.errors import UserError
 
 ALL = "all"
@@ -34,8 +37,36 @@ def choose(
             )
         if label in chosen:
             raise UserError(f"{where}: channel {label!r} is asked for twice in --channels")
-        chosen[label] = role_of.get(label, label)
+        first = label.partition("-")[0]  # a difference has the role of what it begins with
+        chosen[label] = role_of.get(label) or role_of.get(first, label)
     return chosen
+
+
+def with_differences(wanted: Iterable[str], signals: Mapping[str, Signal]) -> dict[str, Signal]:
+    """``signals`` and what of ``wanted`` is the difference of two of them, such as ``EOG1-EOG2``.
+
+    The first is taken as it is, the second subtracted: eyes that move against each other add up.
+
+    Raises:
+        UserError: the two have other rates or units.
+    """
+    found = dict(signals)
+    for name in wanted:
+        first, _, second = name.partition("-")
+        if name in found or first not in signals or second not in signals:
+            continue
+        one, other = signals[first], signals[second]
+        if (one.fs, one.unit) != (other.fs, other.unit):
+            raise UserError(
+                f"--channels {name}: {first} has {one.fs:g} Hz in {one.unit}, {second} "
+                f"{other.fs:g} Hz in {other.unit}"
+            )
+
+        def read(start: float, stop: float, one=one, other=other) -> np.ndarray:
+            return one.read(start, stop) - other.read(start, stop)
+
+        found[name] = Signal(one.fs, one.unit, min(one.seconds, other.seconds), read)
+    return found
 
 
 def _find(name: str, present: list[str], roles: Mapping[str, tuple[str, ...]]) -> str | None:

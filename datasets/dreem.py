@@ -7,9 +7,14 @@ Guillot et al., IEEE TNSRE 2020; files from Zenodo, DOI 10.5281/zenodo.15900394 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,16 +36,41 @@ N_SCORERS = 5
 
 @dataclass(frozen=True)
 class Record:
-    """One person's night; ``scorers`` are the lists of codes that replace the file's hypnogram."""
+    """One person's night; ``scorers`` are the lists of codes that replace the file's hypnogram.
+
+    ``path`` is the record, or the zip that holds it as ``member``.
+    """
 
     path: Path
     scorers: tuple[Path, ...] = ()
     allow_length_mismatch: bool = False
+    member: str | None = None
 
     @property
     def id(self) -> str:
         """The record's uuid, which is its subject too."""
-        return self.path.stem
+        return Path(self.member or self.path).stem
+
+    @contextmanager
+    def at_hand(self) -> Iterator[Record]:
+        """The record as a file of its own, unpacked for as long as it is needed.
+
+        Raises:
+            UserError: the zip is damaged there.
+        """
+        if self.member is None:
+            yield self
+            return
+        with TemporaryDirectory(prefix="dreem-") as folder:
+            unpacked = Path(folder) / f"{self.id}.h5"
+            try:
+                with zipfile.ZipFile(self.path) as archive, unpacked.open("wb") as file:
+                    shutil.copyfileobj(archive.open(self.member), file)
+            except (OSError, zipfile.BadZipFile, EOFError) as error:
+                raise UserError(
+                    f"{self.path}: cannot unpack {self.member} ({error}); fetch it again"
+                ) from error
+            yield replace(self, path=unpacked, member=None)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -51,35 +81,49 @@ class Record:
 def find_records(
     raw_path: Path, *, scorers: Path | None = None, allow_length_mismatch: bool = False
 ) -> list[Record]:
-    """All ``*.h5`` below ``raw_path`` by id, with ``<scorers>/scorer_1..5/<id>.json`` if asked for.
+    """All ``*.h5`` in a folder or zip by id, with ``<scorers>/scorer_1..5/<id>.json`` if asked for.
 
     Raises:
         UserError: there is none, an id occurs twice, or a scorer's list is missing.
     """
     records: dict[str, Record] = {}
-    for path in sorted(raw_path.rglob("*.h5"), key=lambda p: p.stem):
-        if path.stem in records:
-            raise UserError(f"{path}: a second record {path.stem}; remove one of the two")
+    for found in _all_records(raw_path):
+        where = found.member or found.path
+        if found.id in records:
+            raise UserError(f"{where}: a second record {found.id}; remove one of the two")
         lists = ()
         if scorers is not None:
             lists = tuple(
-                scorers / f"scorer_{k}" / f"{path.stem}.json" for k in range(1, N_SCORERS + 1)
+                scorers / f"scorer_{k}" / f"{found.id}.json" for k in range(1, N_SCORERS + 1)
             )
             if missing := [str(p) for p in lists if not p.is_file()]:
-                raise UserError(f"{path}: no scorer's list {missing[0]}")
-        records[path.stem] = Record(path, lists, allow_length_mismatch)
+                raise UserError(f"{where}: no scorer's list {missing[0]}")
+        records[found.id] = replace(
+            found, scorers=lists, allow_length_mismatch=allow_length_mismatch
+        )
     if not records:
         raise UserError(
-            f"{raw_path}: no *.h5 records there; unpack dodh.zip or dodo.zip (Zenodo, DOI "
-            "10.5281/zenodo.15900394), or make synthetic ones with generate_demo_data.py "
-            "--format dreem"
+            f"{raw_path}: no *.h5 records there; fetch them with --download, name dodh.zip or "
+            "dodo.zip (Zenodo, DOI 10.5281/zenodo.15900394), or make synthetic ones with "
+            "generate_demo_data.py --format dreem"
         )
     return list(records.values())
 
 
+def _all_records(raw_path: Path) -> list[Record]:
+    if raw_path.suffix != ".zip":
+        return [Record(path) for path in sorted(raw_path.rglob("*.h5"), key=lambda p: p.stem)]
+    try:
+        with zipfile.ZipFile(raw_path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".h5")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{raw_path}: not a readable zip ({error}); fetch it again") from error
+    return sorted((Record(raw_path, member=name) for name in names), key=lambda r: r.id)
+
+
 def is_synthetic(record: Record) -> bool:
     """Whether a generator wrote the file."""
-    with _opened(record.path) as file:
+    with record.at_hand() as local, _opened(local.path) as file:
         return _text(file.attrs.get("generator", "")) == "synthetic"
 
 
@@ -111,9 +155,10 @@ def read(record: Record) -> Recording:
     bouts = tuple(Bout(number, 1, int(code)) for number, code in enumerate(hypnogram))
     stages = stages_from_bouts(bouts, n_epochs)
     began = None if start is None else datetime.fromtimestamp(float(start), UTC)
+    note = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" if difference else None
     return Recording(
         record.id, record.id, 1, signals, bouts, stages,
-        None if began is None else began.replace(tzinfo=None),
+        None if began is None else began.replace(tzinfo=None), note,
     )  # fmt: skip
 
 

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from datasets.channels import choose
+from datasets.channels import choose, with_differences
 from datasets.protocols import PROTOCOLS
 from datasets.recording import Recording, Signal
 from utils.errors import UserError
-from utils.signals import bandpass_taps, filter_zero_phase, resample, resample_reach_seconds
+from utils.signals import (
+    bandpass_taps,
+    filter_as_dreem,
+    filter_zero_phase,
+    resample,
+    resample_reach_seconds,
+)
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 _SLOWEST_WAVEFORM_HZ = 10.0
@@ -29,7 +35,9 @@ class Settings:
     """Everything that decides what a store holds; equal settings, equal bytes.
 
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
-    and envelopes; ``fs`` None keeps every channel's own rate.
+    and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
+    Dreem papers do: their causal filter, lines between samples, ``pad_epochs`` of zeros, unscored,
+    at both ends of a night.
     """
 
     cohort: str
@@ -38,10 +46,15 @@ class Settings:
     bandpass: tuple[float, float] | None = None
     fs: float | None = None
     dtype: str = "float32"
+    preset: str | None = None
+    pad_epochs: int = 0
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, tuples as lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Plain values, tuples as lists; a preset is named where there is one."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.preset is None:
+            del values["preset"], values["pad_epochs"]
+        return values
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,7 @@ def prepare(
             does not fit the rate.
     """
     start, stop = PROTOCOLS[settings.protocol](recording)
+    recording = replace(recording, signals=with_differences(settings.channels, recording.signals))
     chosen = choose(settings.channels, recording.signals, roles, recording.id)
     channels = tuple(_describe(label, role, recording, settings) for label, role in chosen.items())
     signals = {}
@@ -86,7 +100,12 @@ def prepare(
         for index, channel in enumerate(group):
             samples = _continuous(recording.signals[channel.label], start, stop, settings)
             signals[fs][:, index] = samples.reshape(shape[0], shape[2])
-    return PreparedNight(recording, channels, signals, recording.stages[start:stop], start)
+    stages, pad = recording.stages[start:stop], settings.pad_epochs
+    if pad:
+        around = ((pad, pad), (0, 0), (0, 0))
+        signals = {fs: np.pad(epochs, around) for fs, epochs in signals.items()}
+        stages = np.pad(stages, pad, constant_values=UNSCORED)
+    return PreparedNight(recording, channels, signals, stages, start - pad)
 
 
 def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -125,6 +144,8 @@ def _is_filtered(signal: Signal, settings: Settings) -> bool:
 
 def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
     """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
+    if settings.preset == "dreem":
+        return _as_dreem(signal, start, stop, settings)
     taps = _taps(signal, settings)
     new_fs = settings.fs or signal.fs
     reach = resample_reach_seconds(signal.fs, new_fs)
@@ -140,6 +161,19 @@ def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np
     samples = resample(samples, signal.fs, new_fs)
     first = round((start * EPOCH_SECONDS - before) * new_fs)
     return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
+
+
+def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+    """The same as the Dreem papers prepare it; a causal filter needs the night from its start."""
+    fs = settings.fs or signal.fs
+    samples = signal.read(0, min(signal.seconds, stop * EPOCH_SECONDS))
+    try:
+        prepared = filter_as_dreem(
+            samples * _TO_MICROVOLT.get(signal.unit.lower(), 1.0), signal.fs, fs
+        )
+    except ValueError as error:
+        raise UserError(f"--preset dreem: {error}") from error
+    return prepared[round(start * EPOCH_SECONDS * fs) : round(stop * EPOCH_SECONDS * fs)]
 
 
 def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:

@@ -35,7 +35,8 @@ class Recording:
     """One night of one subject, as its files have it.
 
     ``bouts`` keep the source's own order and grouping, which one published protocol needs;
-    ``stages`` (int8, one per whole epoch of signal) is what everything else uses.
+    ``stages`` (int8, one per whole epoch of signal) is what everything else uses. ``note`` says
+    what a reader had to change.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Recording:
     bouts: tuple[Bout, ...]
     stages: np.ndarray
     start: datetime | None
+    note: str | None = None
 
 
 def stages_from_bouts(bouts: tuple[Bout, ...], n_epochs: int) -> np.ndarray:

@@ -201,6 +201,7 @@ def write_night(
         "n_epochs": len(prepared.stages),
         "first_epoch": prepared.first_epoch,
         "start": recording.start.isoformat() if recording.start else None,
+        **({"note": recording.note} if recording.note else {}),
         "channels": channels,
         "counts": stage_counts(prepared.stages),
         "settings": settings.as_json(),

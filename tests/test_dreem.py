@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from functools import reduce
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from scipy import signal
 
 import generate_demo_data
 import preprocess_dreem
@@ -20,6 +23,7 @@ from datasets.synthetic.subject import Difficulty, draw_subject
 from tests.test_staging_scripts import evaluate, train
 from utils.errors import UserError
 from utils.metrics import confusion, kappa
+from utils.signals import dreem_sections
 
 NIGHT = [-1, 0, 1, 2, 3, 4, 2, 2]
 
@@ -231,3 +235,78 @@ def test_from_the_layout_to_an_explanation_by_the_same_scripts(cohort):
     assert list((run / "interpretations").glob("*.html"))
     index = json.loads((run / "interpretations" / "index.json").read_text())
     assert index["explanations"][0]["evidence"] == "planted"
+
+
+def test_the_reference_filter_in_sections():
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal(60 * 250).cumsum() / 50 + rng.standard_normal(60 * 250)
+    parts = [
+        signal.butter(2, [0.4, 18], "bandpass", fs=250),
+        signal.butter(3, [58, 62], "bandstop", fs=250),
+        signal.butter(3, [48, 52], "bandstop", fs=250),
+        signal.bessel(1, [62, 63], "bandstop", fs=250),
+    ]
+    b, a = (reduce(np.polymul, [part[k] for part in parts]) for k in (0, 1))
+    assert len(a) == 19
+    expected = signal.lfilter(b, a, samples)
+    found = signal.sosfilt(dreem_sections(250), samples)
+    assert abs(found - expected).max() < 1e-6 * samples.std()
+    with pytest.raises(ValueError, match="does not hold"):
+        dreem_sections(100)
+
+
+def test_the_preset_filters_from_rest_and_pads(tmp_path):
+    write_record(tmp_path / "a.h5")
+    words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / "s"), "--jobs", "1"]
+    with pytest.raises(UserError, match="leave out --bandpass"):
+        preprocess_dreem.main([*words, "--preset", "dreem", "--bandpass", "1", "30"])
+    preprocess_dreem.main([*words, "--preset", "dreem", "--channels", "C3_M2"])
+    store = Store(tmp_path / "s")
+    night = store.night("a")
+    assert night.stages.tolist() == [-1] * 30 + NIGHT + [-1] * 30
+    assert night.first_epoch == -30 and store.settings["preset"] == "dreem"
+    signals = np.array(night.signals())[:, 0]
+    assert not signals[:30].any() and not signals[-30:].any()
+    t = np.arange(240 * 250) / 250
+    filtered = signal.sosfilt(dreem_sections(250), 50 * np.sin(2 * np.pi * 10 * t))
+    # 100 Hz takes two samples of 250 Hz as they are and two between their neighbours
+    found = signals[30:-30].ravel()
+    assert np.allclose(found[::2], filtered[::5], atol=1e-4)
+    assert np.allclose(found[1::2], (filtered[2::5] + filtered[3::5]) / 2, atol=1e-4)
+    assert preprocess_dreem.parse_args([]).preset is None
+
+
+def test_a_difference_of_two_channels(tmp_path):
+    with h5py.File(write_record(tmp_path / "a.h5"), "a") as file:
+        described = json.loads(file.attrs["description"])
+        described.append(described[1] | {"path": "signals/eog/EOG2", "name": "EOG2"})
+        file["signals/eog/EOG2"] = -np.array(file["signals/eog/EOG1"])
+        file.attrs["description"] = json.dumps(described)
+    words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / "s"), "--jobs", "1"]
+    preprocess_dreem.main([*words, "--channels", "EOG1-EOG2", "EOG1"])
+    store = Store(tmp_path / "s")
+    assert [(c.label, c.role) for c in store.channels] == [("EOG1-EOG2", "EOG"), ("EOG1", "EOG")]
+    both, one = np.moveaxis(np.array(store.night("a").signals()), 1, 0)
+    # eyes that move against each other add up; their sum would be silence
+    assert np.allclose(both, 2 * one, atol=1e-3) and np.abs(one).max() > 40
+    with pytest.raises(UserError, match="C3_M2 has 250 Hz in uV, EOG1 125 Hz"):
+        preprocess_dreem.main([*words[:3], str(tmp_path / "t"), "--channels", "C3_M2-EOG1"])
+
+
+def test_a_cut_hypnogram_is_noted(tmp_path):
+    write_record(tmp_path / "a.h5", stages=[*NIGHT, 3])
+    preprocess_dreem.main(
+        ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / "s"), "--jobs", "1"]
+    )
+    facts = json.loads((tmp_path / "s" / "nights" / "a" / "night.json").read_text())
+    assert facts["note"] == "9 stages for 8 epochs of signal" and facts["n_epochs"] == 8
+
+
+def test_the_committed_folds_are_the_rule():
+    table = folds.load(folds.TABLES / "dodh_loo.json")
+    ids = sorted(s for fold in table.folds for s in fold.test)
+    assert len(ids) == len(set(ids)) == 25
+    assert table == folds.in_order("dodh_loo", ids, 25)
+    if "SLEEP_REAL_DATA" in os.environ:
+        scorers = Path(os.environ["SLEEP_REAL_DATA"]) / "dod_h_scorers" / "scorer_1"
+        assert ids == sorted(path.stem for path in scorers.glob("*.json"))

@@ -39,6 +39,7 @@ ONLY_IN = {
     "dask": {"datasets.build"},
     "tqdm": {
         "datasets.build",
+        "datasets.dreem_download",
         "datasets.sleepedf_download",
         "utils.training",
         "workflow.evaluating",

@@ -90,6 +90,12 @@ def add_optimiser(group: Any) -> None:
         "--accumulate", type=positive, default=1, help="batches to sum gradients over before a step"
     )
     group.add_argument(
+        "--max_minutes",
+        type=not_negative,
+        default=0.0,
+        help="no further pass after so many minutes of training; 0: no limit",
+    )
+    group.add_argument(
         "--patience",
         type=count,
         default=20,
@@ -211,4 +217,5 @@ def plan_of(args: argparse.Namespace) -> Plan:
         save_every=args.save_model_freq,
         accumulate=args.accumulate,
         grad_clip=args.grad_clip,
+        minutes=args.max_minutes,
     )

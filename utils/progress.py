@@ -27,7 +27,10 @@ class Learner:
 
 @dataclass
 class Position:
-    """Where training stands: passes done, steps done in the next one and what they summed to."""
+    """Where training stands: passes done, steps done in the next one and what they summed to.
+
+    ``seconds`` are of that pass, ``total_seconds`` of those done.
+    """
 
     passes: int = 0
     step: int = 0
@@ -35,6 +38,7 @@ class Position:
     best_pass: int = 0
     sums: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    total_seconds: float = 0.0
 
 
 @dataclass

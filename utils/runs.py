@@ -24,7 +24,16 @@ from utils.files import remove, write_json, write_text, written_whole
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
 # what may differ when a run goes on: how long, where its files are, what is written beside
-FREE = {"n_epochs", "patience", "save_model_freq", "logger", "budget_gb", "data_path"}
+FREE = {
+    "n_epochs",
+    "patience",
+    "save_model_freq",
+    "logger",
+    "budget_gb",
+    "data_path",
+    "max_minutes",
+    "n_jobs",
+}
 
 
 class Run:

@@ -69,6 +69,33 @@ def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
     return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
 
 
+def dreem_sections(fs: float) -> np.ndarray:
+    """The Dreem papers' causal filter as second-order sections (n, 6), for ``sosfilt``.
+
+    Butterworth band-pass of order 2 at 0.4-18 Hz, band-stops of order 3 at 58-62 and 48-52 Hz, and
+    a Bessel band-stop of order 1 at 62-63 Hz (Guillot et al. 2020, code). As one polynomial of
+    degree 18, which is how the reference applies it, the same filter loses digits.
+
+    Raises:
+        ValueError: ``fs`` is too low for the band-stops.
+    """
+    if fs <= 126:
+        raise ValueError(f"the Dreem filter stops 62-63 Hz, which {fs:g} Hz does not hold")
+    return np.concatenate([
+        signal.butter(2, (0.4, 18), "bandpass", fs=fs, output="sos"),
+        signal.butter(3, (58, 62), "bandstop", fs=fs, output="sos"),
+        signal.butter(3, (48, 52), "bandstop", fs=fs, output="sos"),
+        signal.bessel(1, (62, 63), "bandstop", fs=fs, output="sos"),
+    ])  # fmt: skip
+
+
+def filter_as_dreem(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
+    """The Dreem papers' preparation: that filter from rest, then lines between samples."""
+    filtered = signal.sosfilt(dreem_sections(fs), samples)
+    times = np.arange(int(len(samples) / fs * new_fs + 1e-9)) / new_fs
+    return np.interp(times, np.arange(len(samples)) / fs, filtered)
+
+
 def resample_reach_seconds(fs: float, new_fs: float) -> float:
     """How far in time one output sample of :func:`resample` looks to either side."""
     return 0.0 if fs == new_fs else 10.5 / min(fs, new_fs)

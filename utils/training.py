@@ -37,18 +37,21 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how to step; ``patience`` and ``grad_clip`` 0 are off."""
+    """How long to train and how to step; 0 turns ``patience``, ``grad_clip``, ``minutes`` off."""
 
     n_passes: int
     patience: int = 0
     save_every: int = 50
     accumulate: int = 1
     grad_clip: float = 0.0
+    minutes: float = 0.0
 
     def done(self, position: Position) -> bool:
-        """All passes done, or no better checkpoint for ``patience`` of them."""
+        """All passes done, no better checkpoint for ``patience`` of them, or the time is up."""
         waited = position.passes - position.best_pass
-        return position.passes >= self.n_passes or bool(self.patience and waited >= self.patience)
+        late = self.minutes and position.total_seconds >= 60 * self.minutes
+        patient = not (self.patience and waited >= self.patience)
+        return position.passes >= self.n_passes or not patient or bool(late)
 
 
 def fit(
@@ -180,7 +183,9 @@ def finish_pass(
     if "best" in better:
         position.best_pass = position.passes
     row["best_pass"], row["seconds"] = position.best_pass, round(position.seconds, 3)
-    position.seconds = 0.0
+    # what one process thinks of the time must be what all think
+    spent = fabric.all_reduce(_scalar(fabric, position.seconds), reduce_op="mean")
+    position.total_seconds, position.seconds = position.total_seconds + float(spent), 0.0
     if fabric.is_global_zero:
         names = [*better, f"pass_{position.passes:03d}"]
         weights = {**outputs.description, "state": learner.net.state_dict(), "figures": figures}
