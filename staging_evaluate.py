@@ -2,6 +2,7 @@
 
 python staging_evaluate.py                                  # the run trained last
 python staging_evaluate.py --experiment tinysleepnet --is_interpret
+python staging_evaluate.py --model_path converted.pt --data_path data/dreem-dodh --scorers dodh
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     pattern = f"{args.experiment or '*'}_fold{folds}"
     path = evaluating.find_checkpoint(args, pattern, "staging_training.py")
     checkpoint = load_checkpoint(path)
-    if "trained" not in checkpoint:
-        raise UserError(f"{path}: not trained here, so nobody knows whom it has seen")
+    evaluating.trained_on(path, checkpoint)
     if args.experiment not in (None, checkpoint["model"]):
         raise UserError(f"{path}: holds a {checkpoint['model']}, not a {args.experiment}")
     evaluating.check_trained_folds(args, path, checkpoint)

@@ -53,6 +53,11 @@ def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[st
     columns = ("epochs", "mean_probability", "accuracy")
     bins = result["calibration"]["bins"]
     write_table(folder / "calibration.csv", [dict(zip(columns, row, strict=True)) for row in bins])
+    columns = ("coverage", "risk", "lowest_confidence")
+    points = result["risk_coverage"]["points"]
+    if points:
+        rows = [dict(zip(columns, point, strict=True)) for point in points]
+        write_table(folder / "risk_coverage.csv", rows)
     write_table(folder / "sleep_statistics.csv", statistics_rows(nights))
     definitions = {
         name: {"Units": unit, "Description": text} for name, (_, unit, text) in STATISTICS.items()
@@ -103,6 +108,10 @@ def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any])
     error = result["calibration"]["expected_calibration_error"]
     title = f"{headline}\nexpected calibration error {_shown(error)}"
     figures.save(figures.draw_reliability(bins, title=title), folder / "reliability.png")
+    if points := result["risk_coverage"]["points"]:
+        title = f"{headline}\nmean risk {_shown(result['risk_coverage']['area'])}"
+        picture = figures.draw_risk_coverage(np.array(points), title=title)
+        figures.save(picture, folder / "risk_coverage.png")
     rows = {row["recording"]: row for row in result["recordings"]}
     for night in nights:
         title = f"{night.recording}   kappa {_shown(rows[night.recording]['kappa'])}   {headline}"

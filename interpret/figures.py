@@ -151,6 +151,26 @@ def draw_reliability(bins: np.ndarray, *, title: str) -> Figure:
     return figure
 
 
+def draw_risk_coverage(points: np.ndarray, *, title: str) -> Figure:
+    """Share of errors among the surest epochs: points (k, 3) of coverage, risk and confidence."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    axes = figure.subplots()
+    coverage, risk, lowest = points.T
+    axes.plot(coverage, risk, color="#c8322e", marker="o", markersize=4)
+    axes.axhline(risk[-1], color="#808080", linestyle=":", label="all epochs")
+    axes.set(xlim=(0, 1.02), ylim=(0, None), ylabel="share wrong")
+    axes.set_xlabel("share of epochs kept, the surest first (lowest confidence kept above)")
+    axes.legend(loc="upper left", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    some = np.linspace(0, len(points) - 1, min(5, len(points))).astype(int)
+    above = axes.secondary_xaxis("top")
+    above.set_xticks(coverage[some], [f"{value:.2f}" for value in lowest[some]])
+    axes.set_title(title, loc="left", fontsize=10)
+    return figure
+
+
 def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     """Welch spectrum of every epoch as a column; colours span its 2nd to 98th percentile."""
     epochs = np.asarray(epochs, dtype=np.float32)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import generate_demo_data
+import preprocess_dreem
 import preprocess_sleepedf
 from datasets.store import Store
 
@@ -34,6 +35,24 @@ def store(raw, tmp_path_factory) -> Store:
     path = tmp_path_factory.mktemp("store")
     prepare(raw, path, "--channels", "EEG", "EEG2", "EOG", "EMG")
     return Store(path)
+
+
+@pytest.fixture(scope="session")
+def dreem_raw(tmp_path_factory) -> Path:
+    """Five people, one night of 0.6 h each, in Dreem's layout with five scorers."""
+    folder = tmp_path_factory.mktemp("dreem")
+    words = ["--format", "dreem", "--subjects", "5", "--nights", "1", "--hours", "0.6"]
+    generate_demo_data.main(["--output", str(folder), *words, "--jobs", "1"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dreem_cohort(dreem_raw, tmp_path_factory) -> tuple[Path, Store]:
+    """``dreem_raw`` and its store by the scorers' consensus."""
+    path = tmp_path_factory.mktemp("dreem_store")
+    words = ["--raw_path", str(dreem_raw), "--save_path", str(path), "--jobs", "1"]
+    preprocess_dreem.main([*words, "--scorers", str(dreem_raw / "scorers")])
+    return dreem_raw, Store(path)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from torch import nn
 import convert_checkpoint
 import models
 from models.seqsleepnet import triangular_bank
+from tests.test_staging_scripts import evaluate
 from utils.errors import UserError
 from utils.runs import load_checkpoint
 
@@ -274,3 +275,31 @@ def test_golden_logits(name, channels, tmp_path):
     assert logits_of(net, name, channels).tolist() == pytest.approx(
         GOLDEN[name, channels], abs=1e-4
     )
+
+
+def test_converted_weights_are_evaluated_and_say_what_is_not_known(store, tmp_path, capsys):
+    torch.save(chambon_state(1), tmp_path / "theirs.ckpt")
+    words = ["--from", "physioex", "--model", "chambon2018"]
+    convert(tmp_path / "theirs.ckpt", *words)
+    evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"), "-e", "chambon2018")
+    said = capsys.readouterr().out
+    assert "converted from physioex's theirs.ckpt; whom it was trained on is not known" in said
+    folder = next(tmp_path.glob("evaluation_*"))
+    about = json.loads((folder / "metrics.json").read_text())["about"]
+    assert "weights of physioex" in about["headline"] and "all subjects" in about["headline"]
+    assert about["trained"]["cohort"].startswith("unknown") and "scaling" not in about
+    assert len(list((folder / "predictions").glob("*.csv"))) == len(store.recordings)
+    evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"), "--val_data_list", "1")
+    about = json.loads((folder / "metrics.json").read_text())["about"]
+    assert about["held_out_folds"] == [1]
+
+
+def test_spectrograms_without_statistics_are_scaled_by_what_is_staged(store, tmp_path, capsys):
+    torch.save(seqsleepnet_state(1), tmp_path / "theirs.ckpt")
+    convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
+    evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"))
+    assert "scaled by of the" not in (said := capsys.readouterr().out)
+    assert "scaled by the nights staged: the weights came without any" in said
+    folder = next(tmp_path.glob("evaluation_*"))
+    about = json.loads((folder / "metrics.json").read_text())["about"]
+    assert about["scaling"].startswith("the nights staged")

@@ -191,16 +191,8 @@ def test_synthetic_scorers_agree_like_people():
     assert 0.62 <= np.mean(found) <= 0.78
 
 
-@pytest.fixture(scope="module")
-def cohort(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("dreem")
-    words = ["--format", "dreem", "--subjects", "5", "--nights", "1", "--hours", "0.6"]
-    generate_demo_data.main(["--output", str(folder / "raw"), *words, "--jobs", "1"])
-    return folder
-
-
-def test_the_generated_layout_is_dreems(cohort):
-    paths = sorted((cohort / "raw").glob("*.h5"))
+def test_the_generated_layout_is_dreems(dreem_raw):
+    paths = sorted(dreem_raw.glob("*.h5"))
     assert len(paths) == 5
     starts = 0
     for path in paths:
@@ -214,24 +206,21 @@ def test_the_generated_layout_is_dreems(cohort):
             eyes = [np.array(file[f"signals/eog/EOG{k}"]) for k in (1, 2)]
             assert np.corrcoef(*eyes)[0, 1] < 0  # the eyes move against each other
         record = dreem.Record(
-            path, tuple(cohort / f"raw/scorers/scorer_{k}/{path.stem}.json" for k in range(1, 6))
+            path, tuple(dreem_raw / f"scorers/scorer_{k}/{path.stem}.json" for k in range(1, 6))
         )
         assert (all_of(dreem.read_scorers(record))[0] == own).all()
     assert starts == 4
 
 
-def test_from_the_layout_to_an_explanation_by_the_same_scripts(cohort):
-    raw, path = str(cohort / "raw"), cohort / "store"
-    words = ["--raw_path", raw, "--save_path", str(path), "--jobs", "1"]
-    preprocess_dreem.main([*words, "--scorers", f"{raw}/scorers"])
-    store = Store(path)
+def test_from_the_layout_to_an_explanation_by_the_same_scripts(dreem_cohort, tmp_path):
+    raw, store = dreem_cohort
     assert store.cohort == "synthetic-dodh"
     assert [channel.role for channel in store.channels] == ["EEG", "EOG"]
-    train(store, cohort / "results", "chambon2018")
+    train(store, tmp_path, "chambon2018", "--first_epochs", "0")
     words = ["--is_interpret", "--interpret_select", "3", "--interpret_methods", "ig"]
     quick = ["--n_random", "1", "--n_untrained", "1", "--interpret_bands", "False"]
-    evaluate(store, cohort / "results", *words, *quick, "--truth_path", raw)
-    run = next((cohort / "results").glob("chambon2018_*"))
+    evaluate(store, tmp_path, *words, *quick, "--truth_path", str(raw))
+    run = next(tmp_path.glob("chambon2018_*"))
     assert list((run / "interpretations").glob("*.html"))
     index = json.loads((run / "interpretations" / "index.json").read_text())
     assert index["explanations"][0]["evidence"] == "planted"

@@ -147,3 +147,22 @@ def test_a_stage_that_nobody_ever_gives_has_no_interval():
     assert (low[:4] < 1).all() and (high[:4] > 0).all()
     low, high = m.bootstrap(np.zeros((2, 5, 5), int), list("ab"), m.kappa)
     assert np.isnan([low, high]).all()
+
+
+def test_confidence_is_one_minus_the_entropy():
+    rows = np.array([[1, 0, 0, 0, 0], [0.2] * 5, [0.5, 0.5, 0, 0, 0]])
+    expected = [1, 0, 1 - np.log(2) / np.log(5)]
+    assert m.confidence(rows) == pytest.approx(expected)
+
+
+def test_risk_and_coverage_by_hand():
+    sure, less, least = [0.96, 0.01, 0.01, 0.01, 0.01], [0.8, 0.2, 0, 0, 0], [0.4, 0.3, 0.3, 0, 0]
+    probabilities = np.array([least, sure, less, sure, sure])
+    true = np.array([1, 0, 2, 0, -1])  # the surest two right, then two wrong, one unscored
+    area, points = m.risk_coverage(probabilities, true, n_points=4)
+    assert area == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
+    assert points[:, 0].tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert points[:, 1] == pytest.approx([0, 0, 1 / 3, 1 / 2])
+    assert (np.diff(points[:, 2]) <= 0).all()
+    area, points = m.risk_coverage(probabilities, np.full(5, -1))
+    assert np.isnan(area) and points.shape == (0, 3)

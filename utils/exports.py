@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.files import write_json, written_whole
+from utils.metrics import confidence
 from utils.stages import EPOCH_SECONDS, STAGES
 from utils.staging import StagedNight
 
@@ -48,10 +49,12 @@ def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
 
 
 def write_predictions(path: Path, night: StagedNight) -> Path:
-    """``epoch, onset_s, stage, expert, p_W … p_REM``, one epoch a row."""
+    """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row."""
+    sure = confidence(night.probabilities)
     rows = [
         {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
         | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
+        | {"confidence": f"{sure[k]:.6f}"}
         for k, onset, stage, expert in _epochs(night)
     ]
     return write_table(path, rows)

@@ -146,6 +146,37 @@ def bootstrap(
     return low[()], high[()]
 
 
+def confidence(probabilities: np.ndarray) -> np.ndarray:
+    """One minus the entropy of each row over its largest, (n, k) -> (n,) from 0 to 1.
+
+    Phan et al. 2022 (SleepTransformer), section II-D.
+    """
+    logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
+    entropy = -(probabilities * logs).sum(axis=1)
+    return np.clip(1 - entropy / np.log(probabilities.shape[1]), 0.0, 1.0)
+
+
+def risk_coverage(
+    probabilities: np.ndarray, true: np.ndarray, n_points: int = 20
+) -> tuple[float, np.ndarray]:
+    """Share of errors among the surest epochs: area under the curve, and points (n_points, 3).
+
+    A point is coverage (share of epochs kept), risk (share of them that is wrong) and the lowest
+    confidence kept. The area is the mean risk over all coverages (Geifman & El-Yaniv 2017); NaN
+    and no points where nothing is scored.
+    """
+    scored = true >= 0
+    if not scored.any():
+        return float("nan"), np.zeros((0, 3))
+    sure = confidence(probabilities[scored])
+    order = np.argsort(-sure, kind="stable")
+    wrong = (probabilities[scored].argmax(axis=1) != true[scored])[order]
+    risk = wrong.cumsum() / np.arange(1, len(wrong) + 1)
+    last = np.unique(np.ceil(np.linspace(1 / n_points, 1, n_points) * len(wrong)).astype(int)) - 1
+    points = np.stack([(last + 1) / len(wrong), risk[last], sure[order][last]], axis=1)
+    return float(risk.mean()), points
+
+
 def calibration(
     probabilities: np.ndarray, true: np.ndarray, n_bins: int = 15
 ) -> tuple[float, np.ndarray]:

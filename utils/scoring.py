@@ -26,6 +26,7 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
     probabilities = np.concatenate([night.probabilities for night in nights])
     expert = np.concatenate([night.expert for night in nights])
     error, bins = metrics.calibration(probabilities, expert)
+    area, points = metrics.risk_coverage(probabilities, expert)
     scored = counts.sum(axis=(1, 2)) > 0
     pooled, kept = counts.sum(axis=0), [s for s, k in zip(subjects, scored, strict=True) if k]
     return {
@@ -43,6 +44,7 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
             "expected_calibration_error": plain(error),
             "bins": [[plain(value) for value in row] for row in bins],
         },
+        "risk_coverage": {"area": plain(area), "points": points.tolist()},
         "recordings": [
             _recording(night, matrix) for night, matrix in zip(nights, counts, strict=True)
         ],

@@ -20,6 +20,7 @@ from utils import flags, runs
 from utils.arguments import add_flag, add_list, count, positive
 from utils.errors import UserError
 from utils.staging import StagedNight, stage_nights
+from workflow import scorers
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
@@ -56,6 +57,11 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         "--channels",
         help="labels or roles that stand in for the checkpoint's, in its order, for other stores",
     )
+    group.add_argument(
+        "--scorers",
+        type=Path,
+        help="folder with scorer_1 … scorer_5 of Dreem records: agreement by that protocol as well",
+    )
 
 
 def add_how(group: argparse._ArgumentGroup) -> None:
@@ -78,11 +84,17 @@ def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -
     device = pick_device(args.device)
     view = open_view(args, store, checkpoint, subjects, device)
     about = describe(args, path, checkpoint, store, held_out)
+    if "source" in checkpoint and needs_scaling(model):
+        about["scaling"] = "the nights staged: the weights came without any"
+        model.to(device).spectrogram.fit(x for _, x, _ in view.whole_nights())
+        print(f"{path}: spectrograms are scaled by {about['scaling']}")
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     nights = list(stage(model.to(device), view, args.batch_size))
     folder = folder_for(path, store, checkpoint["trained"])
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
+    if args.scorers:
+        scorers.report(scorers.write_agreement(folder, nights, args.scorers, store.cohort))
     if args.is_interpret:
         name = folder.name.replace("evaluation", "interpretations")
         command.interpret(args, model, view, nights, about, folder.with_name(name))
@@ -113,6 +125,31 @@ def check_trained_folds(args: argparse.Namespace, path: Path, checkpoint: dict[s
         raise UserError(f"{path}: trained on folds {trained}, not on {args.train_data_list}")
 
 
+def trained_on(path: Path, checkpoint: dict[str, Any]) -> None:
+    """What is known of a checkpoint's training; of converted weights it is nothing.
+
+    Raises:
+        UserError: it says neither whom it has seen nor where it comes from.
+    """
+    if "trained" in checkpoint:
+        return
+    if "source" not in checkpoint:
+        raise UserError(f"{path}: not trained here, so nobody knows whom it has seen")
+    origin = f"{checkpoint['source']['origin']}'s {checkpoint['source']['file']}"
+    print(f"{path}: converted from {origin}; whom it was trained on is not known here")
+    checkpoint["trained"] = {
+        "command": checkpoint["source"]["command"], "cohort": f"unknown, {origin}",
+        "store": None, "folds": None, "train_folds": [], "held_out_folds": [],
+        "subjects": {"train": [], "validation": []}, "select_on": "unknown",
+    }  # fmt: skip
+
+
+def needs_scaling(model: torch.nn.Module) -> bool:
+    """Whether spectrograms are read whose statistics nobody has set."""
+    spectrogram = getattr(model, "spectrogram", None)
+    return spectrogram is not None and bool((spectrogram.sd == 1).all())
+
+
 def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:
     """The trained model."""
     try:
@@ -130,7 +167,8 @@ def choose_subjects(
     and real people share ids without being the same.
     """
     name = args.folds or trained["folds"]
-    if splits.has_table(store, name) or args.folds or args.val_data_list is not None:
+    chosen = args.folds or args.val_data_list is not None
+    if chosen or (name and splits.has_table(store, name)):
         table = splits.find_table(store, name)
         wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
         splits.check_folds(table, wanted, "held-out")
@@ -207,6 +245,8 @@ def describe(
     folds = args.folds or trained["folds"]
     part = f"{folds} fold {', '.join(map(str, held_out))}" if held_out else "all subjects"
     headline = f"{store.cohort}, protocol {store.settings['protocol']}, {part}"
+    if "source" in checkpoint:
+        headline += f", weights of {checkpoint['source']['origin']}"
     if trained["select_on"] == "test":
         headline += ", SELECTED ON THE TEST FOLD"
     return {

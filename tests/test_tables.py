@@ -1,0 +1,106 @@
+"""The table of models: trained by the scripts, pooled over folds, published numbers beside ours."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import reproduce_tables
+from utils import metrics
+from utils.errors import UserError
+from workflow import tables
+
+QUICK = (
+    "--n_epochs 1 --first_epochs 0 --logger csv --accelerator cpu --batch_size 8 --folds kfold:3:0"
+)
+
+
+@pytest.fixture(scope="module")
+def made(store, tmp_path_factory) -> Path:
+    """Two folds of one model."""
+    folder = tmp_path_factory.mktemp("tables")
+    reproduce_tables.main(words(store, folder))
+    return folder
+
+
+def words(store, folder: Path, *more: str) -> list[str]:
+    paths = ["--data_path", str(store.path), "--project_path", str(folder), "--device", "cpu"]
+    chosen = ["--models", "chambon2018", "--fold_list", "0,-1", "--jobs", "2"]
+    return [*paths, *chosen, "--flags", QUICK, *more]
+
+
+def test_one_command_makes_the_table(made, store):
+    rows = json.loads((made / "staging.json").read_text())["rows"]
+    assert [row["model"] for row in rows] == ["chambon2018"]
+    row = rows[0]
+    assert row["whose"] == "ours" and row["data"].startswith("synthetic-sleepedf-2018, ")
+    assert row["parameters"] == 5_661 and row["runs"] == 2 and row["subjects"] == 2
+    assert row["seconds_a_pass"] > 0 and row["seconds_a_night"] > 0
+    # pooled over the epochs of both folds
+    counts = np.zeros((5, 5), int)
+    for path in made.glob("seed0/*/evaluation/metrics.json"):
+        counts += np.array(json.loads(path.read_text())["confusion"])
+    assert row["epochs"] == counts.sum()
+    for name in tables.FIGURES:
+        assert row[name] == pytest.approx(float(metrics.SUMMARIES[name](counts)))
+        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+    text = (made / "staging.md").read_text()
+    assert "| chambon2018 | ours |" in text and "Wake trimming" in text and "5,661" in text
+    latex = (made / "staging.tex").read_text()
+    assert latex.count(r"\\") == 2 and "synthetic-sleepedf-2018" in latex
+    with (made / "staging.csv").open() as file:
+        assert next(csv.DictReader(file))["kappa"] == str(row["kappa"])
+
+
+def test_what_is_done_is_not_done_again(made, store, monkeypatch, capsys):
+    def refuse(*words, **about):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(reproduce_tables.subprocess, "run", refuse)
+    reproduce_tables.main(words(store, made))
+    said = capsys.readouterr().out
+    assert "2 trainings, 2 of them done" in said
+    assert "has no published numbers: the table holds ours alone" in said
+
+
+def test_a_training_that_fails_is_one_line_and_says_where_to_look(store, tmp_path):
+    with pytest.raises(UserError, match=r"chambon2018, fold \d: .*no channel 'XYZ'.*\.log\)"):
+        reproduce_tables.main(words(store, tmp_path, "--flags", f"{QUICK} --channels XYZ"))
+
+
+def test_published_numbers_stand_in_real_cohorts_only():
+    wanted = ["tinysleepnet", "deepsleepnet"]
+    published = tables.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2013", wanted)
+    found = {row["model"]: row for row in published}
+    assert found["TinySleepNet"]["accuracy"] == 0.854 and found["TinySleepNet"]["kappa"] == 0.8
+    assert found["DeepSleepNet"]["macro_f1"] == 0.769
+    assert all("wake +-30 min" in row["data"] for row in published)
+    assert all(row["whose"].startswith("published") for row in published)
+    for cohort in ("synthetic-sleepedf-2013", "ucddb", "synthetic-dodh"):
+        assert tables.published_rows(reproduce_tables.PUBLISHED, cohort, wanted) == []
+
+
+def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):
+    def row(model, kappa):
+        return {"model": model, "whose": "ours", "accuracy": 0.5, "macro_f1": None, "kappa": kappa}
+
+    rows = [row("a", 0.2), row("b", None), row("c", 0.9)]
+    tables.write(tmp_path, "t", rows, "conditions")
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:5]] == ["| c", "| a", "| b"]
+    assert lines[4].split(" | ")[4] == "–"
+
+
+def test_folds_and_models_are_checked():
+    assert reproduce_tables.fold_numbers(["all"], 3) == [0, 1, 2]
+    assert reproduce_tables.fold_numbers(["-1", "0", "2"], 3) == [2, 0]
+    for wrong in (["3"], ["x"]):
+        with pytest.raises(UserError, match="--fold_list takes 0 to 2"):
+            reproduce_tables.fold_numbers(wrong, 3)
+    with pytest.raises(UserError, match="there are chambon2018"):
+        reproduce_tables.parse_args(["--models", "chambon"])
+    assert reproduce_tables.parse_args(["--table", "cmt"]).models == ["epoch_cmt", "sequence_cmt"]
