@@ -42,6 +42,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.preparing
 	$(BIN)/python -m benchmarks.reading
 	$(BIN)/python -m benchmarks.cmt
+	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.explaining
 

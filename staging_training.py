@@ -119,7 +119,7 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
         group,
         "--augment",
         default=[],
-        help=f"random changes of signals: {', '.join(AUGMENTATIONS)}",
+        help=f"random changes of signals: {', '.join(AUGMENTATIONS)}; [] for none",
     )
     group.add_argument(
         "--augment_p", type=not_negative, default=0.5, help="probability of each change"
@@ -193,6 +193,9 @@ def check_recipe(args: argparse.Namespace) -> None:
             args.sequence_encoder != "recurrent" and not image
         ),
         f"{named} carries a state: it takes one device": several and recipe.stateful,
+        "--loss scl reads inside the model, which --compile hides": (
+            args.loss == "scl" and args.compile
+        ),
         "--first_epochs and --loss scl take one device": (
             several and (args.first_epochs or args.loss == "scl")
         ),
@@ -223,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     recipe = recipe_of(args.experiment)
     encoder = None
-    if args.first_epochs:
+    if args.first_epochs and args.model_path is None:
         first = first_stage_of(args)
         run = train(first, recipe.standardise, partial(family_of, first, None))
         encoder = zoo.Encoder(run, recipe.first.parts)
@@ -260,7 +263,7 @@ def family_of(
 ) -> Family:
     """What sets this training apart; the first stage of two has no ``encoder`` yet."""
     recipe = recipe_of(args.experiment)
-    is_first = bool(args.first_epochs) and encoder is None
+    is_first = bool(args.first_epochs) and args.model_path is None and encoder is None
     name = f"{args.experiment}_epochs" if is_first else args.experiment
     checks, batches = zoo.checked_every(
         args.val_check_interval, zoo.batches_of(args, recipe, view, processes), view, processes
@@ -273,7 +276,7 @@ def family_of(
         objective=objective,
         batches=batches,
         checks=checks,
-        next=f"python staging_evaluate.py --experiment {args.experiment}",
+        next="" if is_first else f"python staging_evaluate.py --experiment {args.experiment}",
         standardise=recipe.standardise,
         ready=partial(zoo.ready, encoder),
         optimiser=partial(zoo.optimiser, objective, view.device, encoder),

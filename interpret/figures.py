@@ -203,11 +203,13 @@ def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
     top.plot(passes, [row["train_loss"] for row in rows], color="#404040", marker=".")
     top.set_ylabel("training loss")
     top.set_title(title, loc="left")
-    names = ("accuracy", "macro_f1", "kappa")
-    for name, colour in zip(names, ("#3f87c4", "#e8a33d", "#c8322e"), strict=True):
-        values = [np.nan if row[f"val_{name}"] is None else row[f"val_{name}"] for row in rows]
-        bottom.plot(passes, values, color=colour, marker=".", label=name.replace("_", "-"))
-    bottom.axvline(rows[-1]["best_pass"], color="#808080", linestyle=":", label="best kappa")
+    colours = {"accuracy": "#3f87c4", "macro_f1": "#e8a33d", "kappa": "#c8322e", "loss": "#c8322e"}
+    for name, colour in colours.items():
+        values = [row.get(f"val_{name}") for row in rows]
+        if any(value is not None for value in values):
+            values = [np.nan if value is None else value for value in values]
+            bottom.plot(passes, values, color=colour, marker=".", label=name.replace("_", "-"))
+    bottom.axvline(rows[-1]["best_pass"], color="#808080", linestyle=":", label="best pass")
     bottom.set_ylabel("validation subjects")
     bottom.set_xlabel("pass")
     bottom.xaxis.get_major_locator().set_params(integer=True)

@@ -49,3 +49,13 @@ class BatchNorm(nn.BatchNorm1d):
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
         self.num_batches_tracked.add_(1)
+
+
+class ChannelBatchNorm(BatchNorm):
+    """The same for (n, c, t), as convolutions make them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, c, t), normalised over epochs and time."""
+        if self.training and distributed.is_initialized() and distributed.get_world_size() > 1:
+            return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        return nn.BatchNorm1d.forward(self, x)

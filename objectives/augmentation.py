@@ -76,15 +76,17 @@ class Shift(OnSome):
 
 
 class BandStop(OnSome):
-    """Frequencies of a band ``width`` Hz wide removed, anywhere from 0.5 Hz to ``highest``."""
+    """Frequencies of a band ``width`` Hz wide removed, anywhere from ``lowest`` to ``highest``."""
 
-    def __init__(self, p: float = 0.5, width: float = 3.0, highest: float = 40.0) -> None:
+    def __init__(
+        self, p: float = 0.5, width: float = 3.0, lowest: float = 0.5, highest: float = 40.0
+    ) -> None:
         super().__init__(p)
-        self.width, self.highest = width, highest
+        self.width, self.lowest, self.highest = width, lowest, highest
 
     def draw(self, x: Tensor) -> Tensor:
-        reach = min(self.highest, x.shape[-1] / _EPOCH_SECONDS / 2) - self.width - 0.5
-        return 0.5 + reach * torch.rand(_of_runs(x), device=x.device)
+        reach = min(self.highest, x.shape[-1] / _EPOCH_SECONDS / 2) - self.width - self.lowest
+        return self.lowest + reach * torch.rand(_of_runs(x), device=x.device)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / _EPOCH_SECONDS

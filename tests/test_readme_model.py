@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import models
 from interpret.attribution import explain
 from interpret.target import EpochTarget
 from models.base import StagingModel
+from tests.test_staging_scripts import evaluate, train
 from utils.stages import STAGES
 
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_readmes_model_is_trained_staged_and_explained():
+def test_the_readmes_model_is_trained_staged_and_explained(store, tmp_path, monkeypatch):
     code = re.search(r"```python\n(class BandPowers.*?)```", README.read_text(), re.S)[1]
     assert len(code.splitlines()) <= 30
     names = {
@@ -30,5 +32,10 @@ def test_the_readmes_model_is_trained_staged_and_explained():
     night = torch.randn(12, 1, 3000)
     assert model(night[None]).shape == (8, 5, 5)
     assert model.eval().stage_night(night).shape == (12, 5)
+    # one line in the registry, and the scripts know it
+    monkeypatch.setitem(models._BUILDERS, "bandpowers", names["BandPowers"])
+    run = train(store, tmp_path, "bandpowers")
+    evaluate(store, tmp_path, "-e", "bandpowers")
+    assert (run / "evaluation" / "metrics.json").exists()
     found = explain(EpochTarget(model, night), torch.tensor([3, 8]), torch.tensor([2, 2]))
     assert found.attributions.shape == (2, 1, 3000) and (found.attributions != 0).any()

@@ -288,6 +288,8 @@ def test_flags_of_the_early_library():
     assert args.model_path == Path("a.pt") and args.data_path == Path("data/sleepedf-2013")
     assert staging_training.parse_args(["-s", "False"]).loss == "cel"
     assert staging_training.parse_args(["--loss", "scl"]).loss == "scl"
+    assert staging_training.parse_args(["-e", "simplesleepnet"]).augment == ["channels"]
+    assert staging_training.parse_args(["-e", "simplesleepnet", "--augment", "[]"]).augment == []
 
 
 @pytest.mark.parametrize(
@@ -377,8 +379,21 @@ def test_every_fold_in_turn(store, tmp_path):
         (["-e", "seqsleepnet", "--first_epochs", "3"], "trained in one stage"),
         (["--sequence_encoder", "transformer"], "is for image networks"),
         (["--devices", "2"], "take one device"),
+        (["--loss", "scl", "--compile"], "which --compile hides"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(words, message):
     with pytest.raises(UserError, match=message):
         staging_training.parse_args(words)
+
+
+def test_the_settings_of_a_run_make_it_again(store, project, tmp_path):
+    for name in FAST:
+        run = next(project.glob(f"{name}_fold*"))
+        settings = json.loads((run / "run.json").read_text())["settings"]
+        path = tmp_path / f"{name}.json"
+        path.write_text(json.dumps(settings))
+        args = vars(staging_training.parse_args(["--config", str(path), "-e", name]))
+        # the store is known by its fold table once it is open
+        for key, value in settings.items():
+            assert args[key] == (Path(value) if key == "data_path" else value), (name, key)

@@ -71,6 +71,7 @@ class ScriptParser(argparse.ArgumentParser):
         if value is None:
             return value
         tokens = [str(item) for item in value] if isinstance(value, list) else [str(value)]
+        tokens = tokens or ["[]"]
         return getattr(self.parse_known_args([action.option_strings[0], *tokens])[0], action.dest)
 
     def error(self, message: str) -> None:  # type: ignore[override]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +22,7 @@ from utils.progress import Learner, Outputs, Position, resume, save_last
 from utils.runs import save_checkpoint
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
+LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
 _LOOK_EVERY = 20  # steps between looks at a GPU's losses: each look waits for the GPU
 
 
@@ -45,6 +46,7 @@ class Plan:
     accumulate: int = 1
     grad_clip: float = 0.0
     minutes: float = 0.0
+    selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
 
     def done(self, position: Position) -> bool:
         """All passes done, no better checkpoint for ``patience`` of them, or the time is up."""
@@ -174,12 +176,9 @@ def finish_pass(
     row |= {f"val_{name}": value for name, value in figures.items()}
     learner.schedule.step()
     position.passes, position.step, position.sums = row["pass"], 0, {}
-    better = [
-        name
-        for name, figure in SELECTIONS.items()
-        if _score(figures[figure]) > position.best.get(name, -float("inf"))
-    ]
-    position.best |= {name: _score(figures[SELECTIONS[name]]) for name in better}
+    scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
+    better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]
+    position.best |= {name: scores[name] for name in better}
     if "best" in better:
         position.best_pass = position.passes
     row["best_pass"], row["seconds"] = position.best_pass, round(position.seconds, 3)
@@ -208,12 +207,16 @@ def training_figures(fabric: Fabric, sums: Mapping[str, float]) -> dict[str, flo
     figures = {"train_loss": total["loss"] / total["steps"]}
     if "scored" in total:
         figures["train_accuracy"] = total["right"] / max(total["scored"], 1)
-    return figures
+    parts = set(total) - {"loss", "steps", "right", "scored"}
+    return figures | {f"train_{name}": total[name] / total["steps"] for name in sorted(parts)}
 
 
-def _score(figure: float) -> float:
-    """A figure that is undefined, as kappa of a single stage, is worse than any other."""
-    return figure if figure == figure else -2.0
+def _score(figures: Mapping[str, float], name: str) -> float:
+    """What is better when higher; an undefined figure, as kappa of one stage, is the worst."""
+    value = figures[name.removeprefix("-")]
+    if value != value:
+        return -2.0 if not name.startswith("-") else -float("inf")
+    return -value if name.startswith("-") else value
 
 
 def _line(row: Mapping[str, Any], plan: Plan) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from models import backbone_names
+from models import backbone_names, names
 from utils.errors import UserError
 
 
@@ -89,12 +89,12 @@ RECIPES = {
     "sequence_cmt": Recipe({"num_seq": 15, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
     "epoch_cmt": Recipe({"num_seq": 1, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
 }  # fmt: skip
-# ours: nobody published one for image networks
+# ours: nobody published one for image networks, and a new model has none yet
 BACKBONE = Recipe(_PLAIN | {"num_seq": 21, "lr": 3e-4, "weight_decay": 1e-4}, standardise="none")
 
 
 def recipe_of(experiment: str) -> Recipe:
-    """The recipe of a model.
+    """The recipe of a model; one that is new in ``models`` has the plain one until it gets its own.
 
     Raises:
         UserError: an unknown model, with those there are.
@@ -103,6 +103,8 @@ def recipe_of(experiment: str) -> Recipe:
         return RECIPES[experiment]
     if experiment in backbone_names():
         return BACKBONE
+    if experiment in names():
+        return Recipe(_PLAIN)
     raise UserError(
         f"--experiment {experiment}: there are {', '.join(sorted(RECIPES))} and torchvision's "
         "image networks, such as resnet18 and efficientnet_b0"

@@ -25,7 +25,7 @@ from utils.loggers import open_logger
 from utils.progress import Learner, Outputs
 from utils.runs import Run, command, load_checkpoint
 from utils.staging import agreement
-from utils.training import fit
+from utils.training import SELECTIONS, fit
 
 VALIDATED = ("kappa", "accuracy", "macro_f1")
 NOT_SETTINGS = {
@@ -47,6 +47,7 @@ class Family:
     ``ready(net, view)`` takes what a model needs from the training nights before the first step.
     ``optimiser(args, net)`` makes optimiser and schedule; ``next`` is what to type afterwards.
     ``checks`` parts of a pass are counted as passes, each with its validation.
+    ``validate(net, model, view, fabric)`` makes the figures that ``selections`` choose by.
     """
 
     model: str
@@ -57,6 +58,8 @@ class Family:
     next: str
     standardise: str = "recording"
     checks: int = 1
+    validate: Callable[..., dict[str, float]] | None = None
+    selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
     ready: Callable[[nn.Module, View], None] = field(default=lambda net, view: None)
     optimiser: Callable[..., Any] = flags.adam
 
@@ -102,17 +105,23 @@ def train(
         return family.batches(training, number, fabric.global_rank, fabric.world_size)
 
     def validate() -> dict[str, float]:
-        nights = validation.whole_nights(fabric.global_rank, fabric.world_size)
-        counts = torch.from_numpy(agreement(net, nights, fabric.autocast)).to(fabric.device)
-        counts = fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
-        return {name: float(metrics.SUMMARIES[name](counts)) for name in VALIDATED}
+        return (family.validate or staged)(net, model, validation, fabric)
 
     plan = flags.plan_of(args)
-    plan = replace(plan, n_passes=plan.n_passes * family.checks)
+    n_passes = plan.n_passes * family.checks
+    plan = replace(plan, n_passes=n_passes, selections=family.selections)
     position = fit(fabric, learner, batches, validate, plan, outputs)
     if fabric.is_global_zero:
-        finish(args, run, position.best_pass, family.next)
+        finish(args, run, position.best_pass, family)
     return run
+
+
+def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, float]:
+    """Agreement of a staging model with the expert, over all processes' nights."""
+    nights = view.whole_nights(fabric.global_rank, fabric.world_size)
+    counts = torch.from_numpy(agreement(net, nights, fabric.autocast)).to(fabric.device)
+    counts = fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
+    return {name: float(metrics.SUMMARIES[name](counts)) for name in VALIDATED}
 
 
 def views_of(
@@ -199,7 +208,7 @@ def announce(
         print("  selecting on the held-out subjects: the figures will be too good")
 
 
-def finish(args: argparse.Namespace, run: Run, best_pass: int, following: str) -> None:
+def finish(args: argparse.Namespace, run: Run, best_pass: int, family: Family) -> None:
     """The curve as a table and a picture, and what to do next."""
     from interpret.figures import draw_curve, save
 
@@ -211,10 +220,13 @@ def finish(args: argparse.Namespace, run: Run, best_pass: int, following: str) -
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+    figure = family.selections["best"].removeprefix("-")
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)
-    print(f"best pass {best_pass} of {len(rows)}: kappa {best['val_kappa']:.3f}")
+    print(f"best pass {best_pass} of {len(rows)}: {figure} {best[f'val_{figure}']:.3f}")
     print(f"curve: {picture}")
+    if not family.next:
+        return
     where = "" if args.project_path == Path("results") else f" --project_path {args.project_path}"
     data = "" if args.data_path == flags.DEMO_STORE else f" --data_path {args.data_path}"
-    print(f"next: {following}{where}{data}")
+    print(f"next: {family.next}{where}{data}")

@@ -151,19 +151,22 @@ def optimiser(
 
     An encoder trained first has a learning rate of its own and stays as it is at 0.
     """
-    rates = {id(p): args.lr for p in net.parameters()}
+    rates, kept = {id(p): args.lr for p in net.parameters()}, set()
     if encoder is not None and args.encoder_lr is not None:
         rates |= {id(p): args.encoder_lr for p in encoder.of(net)}
+        kept = {id(p) for p in encoder.of(net) if not args.encoder_lr}
     decayed = {id(p) for p in (net.decayed() if hasattr(net, "decayed") else net.parameters())}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
-        parameter.requires_grad_(rates[id(parameter)] > 0)
+        if id(parameter) in kept:
+            parameter.requires_grad_(False)
+            continue
         decay = args.weight_decay if id(parameter) in decayed else 0.0
         groups.setdefault((rates[id(parameter)], decay), []).append(parameter)
     if args.loss == "scl":
         groups.setdefault((args.lr, 0.0), []).extend(attached(objective, net, device))
     optimizer = torch.optim.Adam(
-        [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items() if lr],
+        [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()],
         lr=args.lr, betas=(args.beta_1, args.beta_2), eps=args.eps, fused=True,
     )  # fmt: skip
     return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, args.step_size, args.gamma)

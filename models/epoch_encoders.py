@@ -1,0 +1,190 @@
+"""Encoders of single epochs for self-supervised learning: one vector of 128 numbers an epoch.
+
+CNN and CNN with attention after SleePyCo (Lee et al. 2024) as the latent-representation benchmark
+uses them; the Transformer reads patches of half a second.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from models.attention import sinusoidal_positions
+from models.base import StagingModel
+from models.batch_norm import ChannelBatchNorm
+from utils.stages import STAGES
+
+WIDTH = 128
+CHANNELS, CONVOLUTIONS, POOLS = (64, 128, 192, 256, WIDTH), (2, 2, 3, 3, 3), (5, 5, 5, 4)
+_ATTENDED = (3, 4)  # stages that attention follows
+_HEADS, _DEPTH = 8, 6
+
+
+class CnnEncoder(nn.Module):
+    """Five stages of convolutions: (n, c, t) -> features (n, 128, t / 500).
+
+    Args:
+        n_channels: signals of an epoch.
+        attention: self-attention after the last two stages.
+    """
+
+    def __init__(self, n_channels: int = 1, *, attention: bool = False) -> None:
+        super().__init__()
+        inputs = (n_channels, *CHANNELS[:-1])
+        self.stages = nn.ModuleList(
+            _Stage(*sizes, attention=attention and k in _ATTENDED)
+            for k, sizes in enumerate(zip(inputs, CHANNELS, CONVOLUTIONS, strict=True))
+        )
+        self.pools = nn.ModuleList(nn.MaxPool1d(width) for width in POOLS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, 128, steps)."""
+        x = self.stages[0](x)
+        for pool, stage in zip(self.pools, self.stages[1:], strict=True):
+            x = stage(pool(x))
+        return x
+
+    def latent(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, 128): the mean over steps."""
+        return self(x).mean(dim=2)
+
+
+class PatchEncoder(nn.Module):
+    """A pre-norm Transformer over patches and a CLS token: (n, c, t) -> tokens (n, 1 + p, 128).
+
+    Args:
+        n_channels, n_samples: of an epoch.
+        patch: samples of a token, all channels together.
+    """
+
+    def __init__(self, n_channels: int = 1, n_samples: int = 3000, *, patch: int = 50) -> None:
+        super().__init__()
+        if n_samples % patch:
+            raise ValueError(f"patch {patch}: {n_samples} samples are no whole number of patches")
+        self.patch, self.n_patches = patch, n_samples // patch
+        self.embed = nn.Linear(n_channels * patch, WIDTH)
+        self.cls = nn.Parameter(0.02 * torch.randn(WIDTH))
+        self.register_buffer(
+            "positions", sinusoidal_positions(1 + self.n_patches, WIDTH), persistent=False
+        )
+        self.blocks = nn.Sequential(*(Block() for _ in range(_DEPTH)))
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, p, c * patch)."""
+        return x.unflatten(2, (self.n_patches, self.patch)).transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
+        """(n, c, t) -> (n, 1 + p, 128); of the patches numbered ``kept`` (n, k) alone, if given."""
+        tokens = self.embed(self.patches(x)) + self.positions[1:]
+        if kept is not None:
+            tokens = tokens.gather(1, kept[..., None].expand(-1, -1, WIDTH))
+        first = (self.cls + self.positions[0]).expand(len(x), 1, -1)
+        return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
+
+    def latent(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, 128): the CLS token."""
+        return self(x)[:, 0]
+
+
+class EpochStager(StagingModel):
+    """An epoch encoder and one linear layer: what pretraining is compared with and tuned into.
+
+    Args:
+        encoder: "cnn", "cnn_attention" or "transformer".
+        n_channels, fs, n_samples, num_seq: of an epoch; every epoch stands alone, so a window is 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        encoder: str = "cnn",
+        n_channels: int = 1,
+        fs: float = 100.0,
+        n_samples: int = 3000,
+        num_seq: int = 1,
+    ) -> None:
+        super().__init__()
+        if num_seq != 1:
+            raise ValueError(f"num_seq {num_seq}: {encoder} stages every epoch alone")
+        self.encoder = build_encoder(encoder, n_channels=n_channels, n_samples=n_samples)
+        self.head = nn.Linear(WIDTH, len(STAGES))
+
+    def encode_epochs(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, 128)."""
+        return self.encoder.latent(x)
+
+    def classify(self, z: Tensor) -> Tensor:
+        """(b, l, 128) -> logits (b, l, 5)."""
+        return self.head(z)
+
+
+def build_encoder(name: str, *, n_channels: int = 1, n_samples: int = 3000) -> nn.Module:
+    """``cnn``, ``cnn_attention`` or ``transformer``.
+
+    Raises:
+        ValueError: another name, or an epoch that patches do not fill.
+    """
+    if name == "transformer":
+        return PatchEncoder(n_channels, n_samples)
+    if name not in ("cnn", "cnn_attention"):
+        raise ValueError(f"unknown encoder {name!r}; there are cnn, cnn_attention, transformer")
+    return CnnEncoder(n_channels, attention=name == "cnn_attention")
+
+
+class _Stage(nn.Module):
+    """Convolutions, each normalised; a gate, and attention if asked for, before the last PReLU."""
+
+    def __init__(self, inputs: int, width: int, n: int, *, attention: bool) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for k in range(n):
+            layers += [nn.Conv1d(inputs if k == 0 else width, width, 3, padding=1)]
+            layers += [ChannelBatchNorm(width)]
+            layers += [nn.PReLU()] if k < n - 1 else []
+        self.layers = nn.Sequential(*layers)
+        self.gate = nn.Sequential(
+            nn.Linear(width, width // 16), nn.ReLU(), nn.Linear(width // 16, width), nn.Sigmoid()
+        )
+        self.attention = _SelfAttention(width) if attention else nn.Identity()
+        self.last = nn.PReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layers(x)
+        return self.last(self.attention(x * self.gate(x.mean(dim=2))[..., None]))
+
+
+class _SelfAttention(nn.Module):
+    """Over the steps of (n, d, steps), added and normalised."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.to_qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.transpose(1, 2)
+        return self.norm(tokens + self.out(_attend(self.to_qkv(tokens)))).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Attention and an MLP four times as wide, each normalised first; 198,272 parameters."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        super().__init__()
+        self.first, self.second = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, d) -> the same."""
+        x = x + self.out(_attend(self.to_qkv(self.first(x))))
+        return x + self.mlp(self.second(x))
+
+
+def _attend(qkv: Tensor) -> Tensor:
+    """(n, tokens, 3 d) -> (n, tokens, d), eight heads."""
+    q, k, v = qkv.unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

@@ -1,0 +1,96 @@
+"""Masked prediction: hide a part of every epoch, predict it, and be judged on the hidden part.
+
+He et al., CVPR 2022, for signals; the latent-representation benchmark that asked the question first
+took its loss on the samples the encoder could see, which ``loss_on="visible"`` repeats.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+MASKINGS = ("patch", "fixed_proportion_random", "probabilistic_random")
+TARGETS = ("signal", "difference", "log_spectrum")
+_FLOOR = 1e-3  # of spectral power in units of a standardised signal's
+
+
+class MaskedPrediction:
+    """Callable on a :class:`~models.pretraining.Pretraining` and a batch of single epochs.
+
+    Args:
+        masking: whole patches, a fixed number of samples, or each sample with a probability.
+        ratio: share that is hidden.
+        patch: samples of a patch.
+        loss_on: "masked" samples, or the "visible" ones as in the published code.
+        target: the signal, its first difference, or the log spectrum of every patch.
+        norm_patches: whether targets are standardised patch by patch.
+
+    Raises:
+        ValueError: an unknown masking or target, or a ratio that hides nothing or all.
+    """
+
+    def __init__(
+        self,
+        *,
+        masking: str = "patch",
+        ratio: float = 0.5,
+        patch: int = 50,
+        loss_on: Literal["masked", "visible"] = "masked",
+        target: str = "signal",
+        norm_patches: bool = False,
+    ) -> None:
+        if masking not in MASKINGS or target not in TARGETS or loss_on not in ("masked", "visible"):
+            raise ValueError(f"masking {masking!r}, target {target!r}, loss_on {loss_on!r}")
+        if not 0 < ratio < 1:
+            raise ValueError(f"ratio {ratio:g}: a share between 0 and 1 is hidden")
+        if target == "log_spectrum" and masking != "patch":
+            raise ValueError("a log spectrum is of whole patches: masking 'patch'")
+        self.masking, self.ratio, self.patch = masking, ratio, patch
+        self.loss_on, self.target, self.norm_patches = loss_on, target, norm_patches
+
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """``batch.signals`` (b, 1, c, t) -> loss, logs."""
+        x = batch.signals.flatten(0, 1)
+        hidden = self.draw(len(x), x.shape[-1], x.device)
+        _, found = model(x, hidden=hidden)
+        return self.loss(x, found, hidden), {}
+
+    def draw(self, n: int, n_samples: int, device: torch.device) -> Tensor:
+        """Which samples are hidden: (n, t) bool."""
+        if self.masking == "probabilistic_random":
+            return torch.rand(n, n_samples, device=device) < self.ratio
+        width = self.patch if self.masking == "patch" else 1
+        count = n_samples // width
+        order = torch.rand(n, count, device=device).argsort(dim=1)
+        return (order < round(self.ratio * count)).repeat_interleave(width, dim=1)
+
+    def loss(self, x: Tensor, found: Tensor, hidden: Tensor) -> Tensor:
+        """Signals and predictions (n, c, t), ``hidden`` (n, t) -> squared error where asked."""
+        wanted = hidden if self.loss_on == "masked" else ~hidden
+        if self.target == "difference":
+            x, found = x.diff(dim=-1), found.diff(dim=-1)
+            wanted = wanted[:, 1:] & wanted[:, :-1]
+        elif self.target == "log_spectrum":
+            x, found = (_log_spectra(self._patches(part)) for part in (x, found))
+            wanted = self._patches(wanted[:, None])[:, 0, :, :1]
+            return _mean_where((x - found).square().mean(dim=(1, 3)), wanted[..., 0])
+        if self.norm_patches and self.target == "signal":
+            patches = self._patches(x)
+            spread, mean = torch.std_mean(patches, dim=-1, keepdim=True)
+            x = ((patches - mean) / (spread + 1e-6)).flatten(2)
+        return _mean_where((x - found).square().mean(dim=1), wanted)
+
+    def _patches(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.patch))
+
+
+def _log_spectra(patches: Tensor) -> Tensor:
+    spectrum = torch.fft.rfft(patches.float())
+    power = (spectrum.real.square() + spectrum.imag.square()) / patches.shape[-1]
+    return torch.log(power + _FLOOR)
+
+
+def _mean_where(error: Tensor, wanted: Tensor) -> Tensor:
+    return (error * wanted).sum() / wanted.sum().clamp_min(1)
