@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -11,13 +12,18 @@ from models.backbone import Backbone, backbone_names
 from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
+from models.epoch_encoders import EpochStager, build_encoder
+from models.pretraining import Pretraining, ZooEncoder
 from models.seqsleepnet import SeqSleepNet
 from models.simplesleepnet import SimpleSleepNet
 from models.sleeptransformer import SleepTransformer
 from models.tinysleepnet import TinySleepNet
 
+ENCODERS = ("cnn", "cnn_attention", "transformer")
 _BUILDERS = {
     "chambon2018": Chambon2018,
+    "cnn": partial(EpochStager, encoder="cnn"),
+    "cnn_attention": partial(EpochStager, encoder="cnn_attention"),
     "deepsleepnet": DeepSleepNet,
     "epoch_cmt": EpochCMT,
     "seqsleepnet": SeqSleepNet,
@@ -25,6 +31,7 @@ _BUILDERS = {
     "simplesleepnet": SimpleSleepNet,
     "sleeptransformer": SleepTransformer,
     "tinysleepnet": TinySleepNet,
+    "transformer": partial(EpochStager, encoder="transformer"),
 }
 
 
@@ -39,6 +46,8 @@ def build(name: str, **settings: Any) -> nn.Module:
     Raises:
         ValueError: an unknown name, or settings the architecture cannot have.
     """
+    if name == "pretraining":
+        return build_pretraining(**settings)
     if name in backbone_names():
         return Backbone(name=name, **settings)
     if name not in _BUILDERS:
@@ -47,6 +56,30 @@ def build(name: str, **settings: Any) -> nn.Module:
             "networks, such as resnet18"
         )
     return _BUILDERS[name](**settings)
+
+
+def build_pretraining(
+    encoder: str, *, n_channels: int = 1, fs: float = 100.0, n_samples: int = 3000,
+    decoder: bool = True, projection: Sequence[int] = (512, 128), **settings: Any,
+) -> Pretraining:  # fmt: skip
+    """An epoch encoder of ours or of the zoo with what pretraining adds to it.
+
+    ``settings`` are those of the encoder.
+
+    Raises:
+        ValueError: as :func:`build`.
+    """
+    if encoder in ENCODERS:
+        net = build_encoder(encoder, n_channels=n_channels, n_samples=n_samples, **settings)
+    else:
+        channels = "n_modalities" if encoder.endswith("_cmt") else "n_channels"
+        about = {channels: n_channels, "n_samples": n_samples, **settings}
+        if channels == "n_channels":
+            about["fs"] = fs
+        net = ZooEncoder(build(encoder, **about), n_channels, n_samples)
+    return Pretraining(
+        net, n_channels=n_channels, n_samples=n_samples, decoder=decoder, projection=projection
+    )
 
 
 def build_from(checkpoint: Mapping[str, Any]) -> nn.Module:

@@ -6,6 +6,8 @@ uses them; the Transformer reads patches of half a second.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -50,20 +52,28 @@ class CnnEncoder(nn.Module):
 
 
 class PatchEncoder(nn.Module):
-    """A pre-norm Transformer over patches and a CLS token: (n, c, t) -> tokens (n, 1 + p, 128).
+    """A pre-norm Transformer over patches and a CLS token: (n, c, t) -> (n, 1 + p, 128).
 
     Args:
         n_channels, n_samples: of an epoch.
-        patch: samples of a token, all channels together.
+        n_patches: tokens of an epoch, all channels together.
+        use_cls: False leaves the CLS token out, and the latent is the mean over patches.
     """
 
-    def __init__(self, n_channels: int = 1, n_samples: int = 3000, *, patch: int = 50) -> None:
+    def __init__(
+        self,
+        n_channels: int = 1,
+        n_samples: int = 3000,
+        *,
+        n_patches: int = 60,
+        use_cls: bool = True,
+    ) -> None:
         super().__init__()
-        if n_samples % patch:
-            raise ValueError(f"patch {patch}: {n_samples} samples are no whole number of patches")
-        self.patch, self.n_patches = patch, n_samples // patch
-        self.embed = nn.Linear(n_channels * patch, WIDTH)
-        self.cls = nn.Parameter(0.02 * torch.randn(WIDTH))
+        if n_samples % n_patches:
+            raise ValueError(f"{n_patches} patches: {n_samples} samples do not divide into them")
+        self.n_patches, self.patch = n_patches, n_samples // n_patches
+        self.embed = nn.Linear(n_channels * self.patch, WIDTH)
+        self.cls = nn.Parameter(0.02 * torch.randn(WIDTH)) if use_cls else None
         self.register_buffer(
             "positions", sinusoidal_positions(1 + self.n_patches, WIDTH), persistent=False
         )
@@ -75,16 +85,22 @@ class PatchEncoder(nn.Module):
         return x.unflatten(2, (self.n_patches, self.patch)).transpose(1, 2).flatten(2)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(n, c, t) -> (n, 1 + p, 128); of the patches numbered ``kept`` (n, k) alone, if given."""
+        """(n, c, t) -> (n, 1 + p, 128); of the patches numbered ``kept`` (n, k) alone, if given.
+
+        Without CLS token the first one is missing.
+        """
         tokens = self.embed(self.patches(x)) + self.positions[1:]
         if kept is not None:
             tokens = tokens.gather(1, kept[..., None].expand(-1, -1, WIDTH))
-        first = (self.cls + self.positions[0]).expand(len(x), 1, -1)
-        return self.norm(self.blocks(torch.cat([first, tokens], dim=1)))
+        if self.cls is not None:
+            first = (self.cls + self.positions[0]).expand(len(x), 1, -1)
+            tokens = torch.cat([first, tokens], dim=1)
+        return self.norm(self.blocks(tokens))
 
     def latent(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128): the CLS token."""
-        return self(x)[:, 0]
+        """(n, c, t) -> (n, 128): the CLS token, or the mean of the patches."""
+        tokens = self(x)
+        return tokens.mean(dim=1) if self.cls is None else tokens[:, 0]
 
 
 class EpochStager(StagingModel):
@@ -103,11 +119,14 @@ class EpochStager(StagingModel):
         fs: float = 100.0,
         n_samples: int = 3000,
         num_seq: int = 1,
+        **settings: Any,
     ) -> None:
         super().__init__()
         if num_seq != 1:
             raise ValueError(f"num_seq {num_seq}: {encoder} stages every epoch alone")
-        self.encoder = build_encoder(encoder, n_channels=n_channels, n_samples=n_samples)
+        self.encoder = build_encoder(
+            encoder, n_channels=n_channels, n_samples=n_samples, **settings
+        )
         self.head = nn.Linear(WIDTH, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
@@ -119,14 +138,16 @@ class EpochStager(StagingModel):
         return self.head(z)
 
 
-def build_encoder(name: str, *, n_channels: int = 1, n_samples: int = 3000) -> nn.Module:
-    """``cnn``, ``cnn_attention`` or ``transformer``.
+def build_encoder(
+    name: str, *, n_channels: int = 1, n_samples: int = 3000, **settings: Any
+) -> nn.Module:
+    """``cnn``, ``cnn_attention`` or ``transformer`` with the settings of :class:`PatchEncoder`.
 
     Raises:
         ValueError: another name, or an epoch that patches do not fill.
     """
     if name == "transformer":
-        return PatchEncoder(n_channels, n_samples)
+        return PatchEncoder(n_channels, n_samples, **settings)
     if name not in ("cnn", "cnn_attention"):
         raise ValueError(f"unknown encoder {name!r}; there are cnn, cnn_attention, transformer")
     return CnnEncoder(n_channels, attention=name == "cnn_attention")

@@ -30,7 +30,6 @@ class Pretraining(nn.Module):
         n_channels, n_samples: of an epoch.
         decoder: whether to have one.
         projection: widths after the latent, the last one what contrast compares; empty: none.
-        latent_width: of ``encoder.latent``.
     """
 
     def __init__(
@@ -41,10 +40,10 @@ class Pretraining(nn.Module):
         n_samples: int = 3000,
         decoder: bool = True,
         projection: Sequence[int] = (512, 128),
-        latent_width: int = WIDTH,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        latent_width = getattr(encoder, "width", WIDTH)
         self.decoder = None
         if decoder:
             self.decoder = decoder_for(encoder, n_channels, n_samples, latent_width)
@@ -61,6 +60,27 @@ class Pretraining(nn.Module):
         if hidden is None:
             return self.projection(self.encoder.latent(x)), None
         return None, self.decoder(self.encoder, x, hidden)
+
+
+class ZooEncoder(nn.Module):
+    """The epoch encoder of a staging model; layers that it does not use are taken out."""
+
+    def __init__(self, model: nn.Module, n_channels: int, n_samples: int) -> None:
+        super().__init__()
+        found = model.encode_epochs(torch.randn(2, n_channels, n_samples))
+        names = [name for name, _ in model.named_parameters()]
+        grads = torch.autograd.grad(found.sum(), list(model.parameters()), allow_unused=True)
+        used = {name.split(".")[0] for name, g in zip(names, grads, strict=True) if g is not None}
+        for name, child in list(model.named_children()):
+            if name not in used and any(True for _ in child.parameters()):
+                setattr(model, name, nn.Identity())
+        self.width, self.model = found.shape[1], model
+        if hasattr(model, "spectrogram"):
+            self.spectrogram = model.spectrogram
+
+    def latent(self, x: Tensor) -> Tensor:
+        """(n, c, t) -> (n, d)."""
+        return self.model.encode_epochs(x)
 
 
 def decoder_for(
@@ -97,9 +117,11 @@ class PatchDecoder(nn.Module):
             kept = torch.arange(self.n_patches, device=x.device).expand(len(x), -1)
         seen = self.embed(encoder(x, kept))
         tokens = self.mask_token.expand(len(x), self.n_patches, -1).to(seen.dtype)
-        tokens = tokens.scatter(1, kept[..., None].expand(-1, -1, WIDTH), seen[:, 1:])
-        tokens = torch.cat([seen[:, :1], tokens], dim=1) + self.positions
-        found = self.head(self.norm(self.blocks(tokens))[:, 1:])
+        n_first = seen.shape[1] - kept.shape[1]
+        first, seen = seen[:, :n_first], seen[:, n_first:]
+        tokens = tokens.scatter(1, kept[..., None].expand(-1, -1, WIDTH), seen)
+        tokens = torch.cat([first, tokens], dim=1) + self.positions[1 - n_first :]
+        found = self.head(self.norm(self.blocks(tokens))[:, n_first:])
         return found.unflatten(2, (x.shape[1], self.patch)).transpose(1, 2).flatten(2)
 
     def _kept(self, hidden: Tensor) -> Tensor | None:

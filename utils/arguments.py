@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ class ScriptParser(argparse.ArgumentParser):
     """``ArgumentParser`` with defaults shown in the help, ``--config`` and one-line errors.
 
     Booleans accept ``--flag``, ``--flag True`` and ``--flag False``; lists accept ``0 1 2``,
-    ``0,1,2`` and ``[0,1,2]``. ``--config file.json`` sets defaults that flags override.
+    ``0,1,2`` and ``[0,1,2]``. ``--config file.json`` sets defaults that flags override; files of
+    another shape have a ``config_reader``.
     """
 
     def __init__(self, description: str, epilog: str = "") -> None:
@@ -36,6 +37,7 @@ class ScriptParser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
+        self.config_reader: Callable[[Path], Any] = _read_json
         self.add_argument(
             "--config", type=Path, help="JSON file of settings; flags given beside it win"
         )
@@ -54,10 +56,7 @@ class ScriptParser(argparse.ArgumentParser):
         return self.parse_args(argv)
 
     def _read_config(self, path: Path) -> dict[str, Any]:
-        try:
-            settings = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot read this --config file: {error}") from error
+        settings = self.config_reader(path)
         # the first action of a name takes values; a later one is the --no- form of a boolean
         known = {action.dest: action for action in reversed(self._actions)}
         if not isinstance(settings, dict):
@@ -77,6 +76,13 @@ class ScriptParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Refuse in one line; argparse would print the whole usage before it."""
         raise UserError(f"{message}; {self.prog} --help explains every flag")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot read this --config file: {error}") from error
 
 
 class ListAction(argparse.Action):

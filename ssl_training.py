@@ -1,0 +1,171 @@
+"""Pretrain an encoder of epochs without labels: masked prediction, contrast, or both.
+
+python ssl_training.py --objective contrastive --encoder cnn          # the demo store
+python ssl_training.py --config configs/DLPROJ_pretrain_MP_Transformer_Sleep-EDF-2018.json
+python ssl_training.py --objective hybrid --encoder tinysleepnet --fold all
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+import models
+from datasets import splits
+from datasets.store import Store
+from datasets.views import Batches, View
+from objectives.masked import MASKINGS, TARGETS
+from objectives.views import VIEWS
+from utils import flags
+from utils.arguments import ScriptParser, add_flag, add_list, count, not_negative, positive
+from utils.errors import UserError, run_script
+from utils.training import LOWEST_LOSS
+from workflow import ssl, zoo
+from workflow.training import Family, train
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Pretrain an encoder of single epochs on the training subjects, without their labels.",
+        "Settings that would have no effect are refused. Next: ssl_evaluate.py.",
+    )
+    add_what(parser.add_argument_group("what is learned"))
+    add_masked(parser.add_argument_group("masked prediction"))
+    add_contrastive(parser.add_argument_group("contrast"))
+    flags.add_data(parser.add_argument_group("data"))
+    flags.add_optimiser(parser.add_argument_group("optimiser"))
+    flags.add_run(parser.add_argument_group("run"))
+    parser.set_defaults(
+        channels=["EEG"], n_epochs=500, batch_size=128, patience=10, gamma=1.0, eps=1e-8,
+        train_data_list=None,
+    )  # fmt: skip
+    parser.config_reader = ssl.read_config
+    args = parser.parse(argv)
+    flags.check_shared(args)
+    known = (*models.ENCODERS, *models.names(), *models.backbone_names())
+    if args.encoder not in known:
+        raise UserError(
+            f"--encoder {args.encoder}: there are {ssl.encoder_names()} and every model of "
+            "staging_training.py"
+        )
+    ssl.settle(args)
+    ssl.objective_of(args)
+    return args
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Objective, encoder, fold."""
+    group.add_argument(
+        "--objective", choices=ssl.OBJECTIVES, default="contrastive", help="what is minimised"
+    )
+    group.add_argument(
+        "--encoder",
+        default="cnn",
+        help=f"{ssl.encoder_names()}, or the epoch encoder of a model of staging_training.py",
+    )
+    group.add_argument(
+        "--fold", help="fold held out, or 'all' in turn (default: the last, or --val_data_list)"
+    )
+    group.add_argument(
+        "--normalization",
+        choices=("recording", "none"),
+        default="recording",
+        help="standardised by recording and channel and clipped at 20 deviations, or as stored",
+    )
+    group.add_argument(
+        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer (60)"
+    )
+    add_flag(group, "--use_cls", default=None, help="the Transformer's latent is a CLS token")
+    group.add_argument(
+        "--val_check_interval", type=count, default=0, help="steps between validations; 0: a pass"
+    )
+
+
+def add_masked(group: argparse._ArgumentGroup) -> None:
+    """What is hidden, and what is predicted."""
+    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden (patch)")
+    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden (0.5)")
+    group.add_argument("--patch_samples", type=positive, help="samples of a patch (50)")
+    group.add_argument(
+        "--loss_on", choices=("masked", "visible"), help="visible repeats the published mistake"
+    )
+    group.add_argument("--target", choices=TARGETS, help="what is predicted (signal)")
+    add_flag(group, "--norm_patches", default=None, help="targets standardised patch by patch")
+
+
+def add_contrastive(group: argparse._ArgumentGroup) -> None:
+    """Views, projection, temperature, and contrast's weight in the hybrid."""
+    group.add_argument("--temperature", type=not_negative, help="of NT-Xent (0.1)")
+    group.add_argument("--views", choices=VIEWS, help="set of random changes (benchmark)")
+    add_list(
+        group,
+        "--projection_hidden",
+        item=int,
+        help="widths after the latent (512 128); [] for none",
+    )
+    group.add_argument(
+        "--chunk",
+        type=count,
+        help="epochs computed at a time, so that a large --batch_size fits (0: all)",
+    )
+    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid (1)")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Choose the fold, describe the objective, train."""
+    args = parse_args(argv)
+    table = splits.find_table(Store(args.data_path), args.folds)
+    numbers = range(len(table.folds))
+    if args.fold == "all":
+        words = sys.argv[1:] if argv is None else argv
+        for k in numbers:
+            main([*words, "--fold", str(k)])
+        return
+    choose_fold(args, numbers)
+
+    def family_of(view: View, held_out: list[int], processes: int) -> Family:
+        checks, batches = zoo.checked_every(
+            args.val_check_interval, partial(shuffled, args), view, processes
+        )
+        objective = ssl.objective_of(args)
+        return Family(
+            model="pretraining",
+            settings=ssl.settings_of(args, view),
+            run=ssl.run_name(args, held_out),
+            objective=objective,
+            batches=batches,
+            checks=checks,
+            next="python ssl_evaluate.py",
+            standardise=args.normalization,
+            validate=partial(ssl.validate, objective, args.batch_size),
+            selections=LOWEST_LOSS,
+            ready=ssl.ready,
+        )
+
+    train(args, args.normalization, family_of)
+
+
+def choose_fold(args: argparse.Namespace, numbers: range) -> None:
+    """--fold as lists of folds to train on and to hold out."""
+    if args.fold is None and args.val_data_list is None:
+        args.fold = str(numbers[-1])
+    if args.fold is not None:
+        try:
+            held_out = numbers[int(args.fold)]
+        except (ValueError, IndexError):
+            raise UserError(f"--fold takes 0 to {numbers[-1]} or 'all'") from None
+        args.val_data_list = [held_out]
+    if args.train_data_list is None:
+        args.train_data_list = [k for k in numbers if k not in args.val_data_list]
+
+
+def shuffled(args: argparse.Namespace, view: View, number: int, rank: int, n: int) -> Batches:
+    """Single epochs in an order of their own every pass."""
+    listed = view.epochs(args.batch_size, seed=[args.seed, number])
+    return listed.for_process(rank, n)
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
