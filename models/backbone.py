@@ -21,6 +21,8 @@ from utils.stages import STAGES
 _FEWEST_FRAMES = 4  # of the layer that Grad-CAM looks at
 _FIXED_SIZE = ("vit_", "maxvit_")  # take images of one size only
 _SQUARE = 224
+# some networks have 0.01, with which a training of a few hundred steps is evaluated as noise
+_MOMENTUM = 0.1
 _LARGER = {"inception_v3": (80, 129), "alexnet": (64, 129), "squeezenet": (32, 129)}
 
 
@@ -75,6 +77,9 @@ class Backbone(StagingModel):
             options = {"input_size": self.image_size}
         self.planes = nn.Conv2d(n_channels, 3, 1)
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
+        for module in self.network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = _MOMENTUM
         self.dropout = nn.Dropout(dropout)
         if sequence_encoder == "recurrent":
             self.sequence = _Recurrent(width)

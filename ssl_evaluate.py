@@ -1,0 +1,91 @@
+"""What pretrained encoders are worth: frozen embeddings, probes, few labels, honest controls.
+
+python ssl_evaluate.py                              # the run trained last
+python ssl_evaluate.py --runs all --tuned False     # every run, without training networks
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from utils import flags, runs
+from utils.arguments import ScriptParser, add_flag, add_list, positive
+from utils.errors import UserError, run_script
+from utils.runs import load_checkpoint
+from workflow import benchmark
+from workflow.evaluating import pick_device
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Embed every epoch by frozen encoders and measure what the embeddings are worth.",
+        "Everything lands in <run>/embeddings and <run>/evaluation. Next: "
+        "latent_space_evaluator.py.",
+    )
+    parser.add_argument(
+        "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
+    )
+    parser.add_argument(
+        "--data_path", type=Path, default=flags.DEMO_STORE, help="folder of the store"
+    )
+    parser.add_argument(
+        "--runs", default="last", help="'last', 'all', or a pattern such as ssl_masked_*"
+    )
+    add_list(
+        parser, "--fractions", item=float, default=[0.01, 0.05, 0.1, 1.0],
+        help="shares of the training labels, by epoch and by subject",
+    )  # fmt: skip
+    add_list(
+        parser, "--seeds", item=int, default=[0, 1, 2], help="of label draws and random encoders"
+    )
+    add_flag(
+        parser,
+        "--tuned",
+        default=True,
+        help="also train the network: fine-tuned, and from scratch with the same labels",
+    )
+    parser.add_argument(
+        "--tuning_steps", type=positive, default=300, help="steps of each of those trainings"
+    )
+    add_flag(
+        parser, "--context", help="a small recurrent network over frozen embeddings, in its own row"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    args = parser.parse(argv)
+    if not args.fractions or not all(0 < share <= 1 for share in args.fractions):
+        raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
+    if not args.seeds:
+        raise UserError("--seeds takes at least one number")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Each run in turn; then one table of all."""
+    args = parse_args(argv)
+    device = pick_device(args.device)
+    for run in chosen_runs(args):
+        checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
+        rows = benchmark.evaluate(run, checkpoint, args, device)
+        benchmark.report(run, rows)
+    print("next: python latent_space_evaluator.py --project_path", args.project_path)
+
+
+def chosen_runs(args: argparse.Namespace) -> list[Path]:
+    """Folders of runs with a checkpoint.
+
+    Raises:
+        UserError: there are none.
+    """
+    if args.runs == "last":
+        return [runs.newest_run(args.project_path, "ssl_*")]
+    pattern = "ssl_*" if args.runs == "all" else args.runs
+    found = sorted(args.project_path.glob(f"{pattern}/checkpoints/best.pt"))
+    if not found:
+        raise UserError(f"{args.project_path}: no run {pattern}; run ssl_training.py first")
+    return [path.parents[1] for path in found]
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

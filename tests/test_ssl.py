@@ -1,0 +1,476 @@
+"""Pretraining: exact sizes, objectives that do what they say, and no published fault."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import models
+import ssl_training
+from objectives.contrastive import Contrastive, nt_xent
+from objectives.hybrid import Hybrid
+from objectives.masked import MaskedPrediction
+from objectives.views import (
+    VIEWS,
+    CutOut,
+    Offset,
+    Permute,
+    Scale,
+    ShiftOut,
+    Warp,
+    WhiteNoise,
+    read_at,
+    views_of,
+)
+from utils.errors import UserError
+from utils.runs import load_checkpoint
+from workflow import ssl
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
+PUBLISHED = sorted((Path(__file__).parents[1] / "configs" / "as_published").glob("*.json"))
+
+
+def size(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def batch_of(n: int = 6, channels: int = 1, seed: int = 0) -> SimpleNamespace:
+    torch.manual_seed(seed)
+    return SimpleNamespace(signals=torch.randn(n, 1, channels, 3000))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "expected"),
+    [("cnn", 1_142_973), ("cnn_attention", 1_472_957), ("transformer", 1_196_544)],
+)
+def test_encoders_have_the_published_sizes(encoder, expected):
+    net = models.build("pretraining", encoder=encoder)
+    assert size(net.encoder) == expected
+    assert net.encoder.latent(torch.randn(3, 1, 3000)).shape == (3, 128)
+    staging = models.build(encoder, n_channels=2)
+    assert staging(torch.randn(2, 4, 2, 3000)).shape == (8, 1, 5)
+    assert size(staging.head) == 129 * 5
+
+
+def test_the_transformers_sizes_and_the_published_single_token():
+    net = models.build("pretraining", encoder="transformer")
+    assert size(net.decoder) == 1_609_522
+    one = models.build("pretraining", encoder="transformer", n_patches=1, use_cls=False)
+    assert size(one.encoder) == 384_128 + 1_189_632 + 256
+    with pytest.raises(ValueError, match="do not divide"):
+        models.build("pretraining", encoder="transformer", n_patches=7)
+
+
+def test_features_of_the_cnn():
+    net = models.build("pretraining", encoder="cnn").encoder
+    steps = [net.stages[0](torch.randn(2, 1, 3000)).shape[1:]]
+    x = net.stages[0](torch.randn(2, 1, 3000))
+    for pool, stage in zip(net.pools, net.stages[1:], strict=True):
+        x = stage(pool(x))
+        steps.append(x.shape[1:])
+    assert [tuple(s) for s in steps] == [(64, 3000), (128, 600), (192, 120), (256, 24), (128, 6)]
+
+
+@pytest.mark.parametrize("encoder", [*models.ENCODERS, "seqsleepnet", "tinysleepnet"])
+@pytest.mark.parametrize("objective", ["masked", "contrastive", "hybrid"])
+def test_every_weight_gets_a_gradient_in_its_own_mode(encoder, objective):
+    args = ssl_training.parse_args(["--objective", objective, "--encoder", encoder])
+    view = SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
+    torch.manual_seed(0)
+    net = models.build("pretraining", **ssl.settings_of(args, view))
+    batch = SimpleNamespace(signals=batch_of(4).signals)
+    loss, _ = ssl._objective(args)(net, batch)
+    loss.backward()
+    idle = [n for n, p in net.named_parameters() if p.grad is None]
+    assert torch.isfinite(loss) and not idle
+
+
+# masked prediction ------------------------------------------------------------------------------
+
+
+class Exact(nn.Module):
+    """Predicts hidden samples exactly and garbage elsewhere, or the reverse."""
+
+    def __init__(self, garbage_on: str) -> None:
+        super().__init__()
+        self.garbage_on = garbage_on
+
+    def forward(self, x, hidden=None):
+        where = hidden if self.garbage_on == "hidden" else ~hidden
+        return None, torch.where(where[:, None], 1e3, x)
+
+
+@pytest.mark.parametrize("masking", ["patch", "fixed_proportion_random", "probabilistic_random"])
+def test_the_loss_is_on_what_is_hidden(masking):
+    objective = MaskedPrediction(masking=masking, ratio=0.5)
+    assert objective(Exact("visible"), batch_of())[0] == 0
+    assert objective(Exact("hidden"), batch_of())[0] > 1e5
+    published = MaskedPrediction(masking=masking, ratio=0.5, loss_on="visible")
+    assert published(Exact("hidden"), batch_of())[0] == 0
+
+
+def test_garbage_that_the_encoder_cannot_see_changes_nothing():
+    # what is hidden from the encoder has no part in the prediction of the rest
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder="transformer").eval()
+    x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3, 3000, torch.device("cpu"))
+    with torch.no_grad():
+        found = net(x, hidden=hidden)[1]
+        other = net(torch.where(hidden[:, None], 99.0, x), hidden=hidden)[1]
+        seen = net(torch.where(hidden[:, None], x, x + 1), hidden=hidden)[1]
+    assert torch.allclose(found, other, atol=1e-5)
+    assert not torch.allclose(found, seen, atol=1e-2)
+
+
+def test_masks_have_their_share_and_shape():
+    torch.manual_seed(0)
+    device = torch.device("cpu")
+    hidden = MaskedPrediction(ratio=0.25, patch=50).draw(40, 3000, device)
+    assert (hidden.sum(dim=1) == 750).all()
+    patches = hidden.unflatten(1, (60, 50))
+    assert (patches.all(dim=2) == patches.any(dim=2)).all()
+    assert len({tuple(row.tolist()) for row in hidden}) == 40
+    points = MaskedPrediction(masking="fixed_proportion_random", ratio=0.25)
+    assert (points.draw(10, 3000, device).sum(dim=1) == 750).all()
+    random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(10, 3000, device)
+    assert 0.2 < random.float().mean() < 0.3 and len(set(random.sum(dim=1).tolist())) > 1
+
+
+def test_other_targets():
+    x = batch_of(2).signals[:, 0]
+    hidden = torch.zeros(2, 3000, dtype=torch.bool)
+    hidden[:, 1000:1050] = True
+    constant = MaskedPrediction(target="difference")
+    assert constant.loss(x, x + 7, hidden) < 1e-9  # an offset has no difference
+    spectrum = MaskedPrediction(target="log_spectrum")
+    assert spectrum.loss(x, -x, hidden) < 1e-9  # a sign has no spectrum
+    louder = spectrum.loss(x, 10 * x, hidden)
+    assert louder == pytest.approx(math.log(100) ** 2, rel=0.2)
+    by_patch = MaskedPrediction(norm_patches=True)
+    spread, mean = torch.std_mean(x[..., 1000:1050], dim=-1, keepdim=True)
+    found = x.clone()
+    found[..., 1000:1050] = (x[..., 1000:1050] - mean) / spread
+    assert by_patch.loss(x, found, hidden) < 1e-8
+    with pytest.raises(ValueError, match="whole patches"):
+        MaskedPrediction(target="log_spectrum", masking="probabilistic_random")
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        MaskedPrediction(ratio=1.0)
+
+
+def test_the_transformer_sees_many_tokens_in_their_order():
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder="transformer").eval()
+    x = batch_of(1).signals[:, 0]
+    swapped = x.clone()
+    swapped[..., :50], swapped[..., 50:100] = x[..., 50:100], x[..., :50]
+    with torch.no_grad():
+        assert net.encoder(x).shape == (1, 61, 128)
+        assert not torch.allclose(net.encoder.latent(x), net.encoder.latent(swapped), atol=1e-5)
+
+
+# contrast ---------------------------------------------------------------------------------------
+
+
+def test_nt_xent_written_out():
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 5, 7, dtype=torch.float64)
+    both = torch.cat([one, other])
+    unit = both / both.norm(dim=1, keepdim=True)
+    for temperature in (0.1, 0.5):
+        losses = []
+        for i in range(10):
+            j = (i + 5) % 10
+            exponents = [
+                math.exp(float(unit[i] @ unit[k]) / temperature) for k in range(10) if k != i
+            ]
+            losses.append(
+                -math.log(math.exp(float(unit[i] @ unit[j]) / temperature) / sum(exponents))
+            )
+        assert nt_xent(one, other, temperature).item() == pytest.approx(np.mean(losses), rel=1e-12)
+
+
+def test_temperature_acts_and_identical_vectors_give_the_log_of_their_number():
+    same = torch.ones(128, 16)
+    for temperature in (0.1, 0.5):
+        assert nt_xent(same, same, temperature).item() == pytest.approx(math.log(255), abs=1e-4)
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 8, 16)
+    assert nt_xent(one, other, 0.1) != nt_xent(one, other, 0.5)
+    assert nt_xent(one, one + 0.01 * other, 0.1) < nt_xent(one, other, 0.1)
+    with pytest.raises(ValueError, match="above 0"):
+        Contrastive(nn.Identity(), temperature=0.0)
+
+
+class Latent(nn.Module):
+    """The mean of an epoch, twice, and a record of what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = []
+        self.weight = nn.Parameter(torch.ones(3000, 4) / 3000)
+
+    def forward(self, x, hidden=None):
+        self.seen.append(x.detach().clone())
+        return x[:, 0] @ self.weight, None
+
+
+def test_two_views_are_drawn_in_training_and_validation_alike():
+    model = Latent()
+    objective = Contrastive(views_of("benchmark"))
+    objective(model, batch_of())
+    one, other = model.seen[0].chunk(2)
+    assert not torch.equal(one, other)
+    # validation: its own two views, the same ones every time
+    args = SimpleNamespace(device=torch.device("cpu"))
+    view = SimpleNamespace(epochs=lambda n: [batch_of()])
+    values = [ssl.validate(objective, 6, model, model, view, args)["loss"] for _ in range(2)]
+    assert values[0] == values[1]
+    assert not torch.equal(*model.seen[-1].chunk(2))
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    ssl.validate(objective, 6, model, model, view, args)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_validation_loss_falls_when_positives_come_closer():
+    near, far = (Contrastive(lambda x, s=s: x + s * torch.randn_like(x)) for s in (0.01, 3.0))
+    view = SimpleNamespace(epochs=lambda n: [batch_of()])
+    where, model = SimpleNamespace(device=torch.device("cpu")), Latent()
+    losses = [ssl.validate(o, 6, model, model, view, where)["loss"] for o in (near, far)]
+    assert losses[0] < losses[1]
+
+
+def test_masks_of_validation_are_the_same_every_time():
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder="transformer")
+    view = SimpleNamespace(epochs=lambda n: [batch_of(2)])
+    where = SimpleNamespace(device=torch.device("cpu"))
+    values = [ssl.validate(MaskedPrediction(), 2, net, net, view, where)["loss"] for _ in range(2)]
+    assert values[0] == values[1]
+
+
+def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
+    batch = batch_of(8)
+    found = []
+    for chunk in (0, 4):
+        torch.manual_seed(3)
+        model = Latent().double()
+        batch.signals = batch.signals.double()
+        torch.manual_seed(4)
+        loss, _ = Contrastive(lambda x: x + torch.randn_like(x), chunk=chunk)(model, batch)
+        loss.backward()
+        found.append((loss.item(), model.weight.grad))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-12)
+
+
+def test_what_is_evaluated_lies_before_the_head():
+    net = models.build("pretraining", encoder="cnn", decoder=False).eval()
+    x = torch.randn(2, 1, 3000)
+    with torch.no_grad():
+        latent = net.encoder.latent(x)
+        assert torch.allclose(net(x)[0], net.projection(latent), atol=1e-5)
+    assert not torch.allclose(latent.norm(dim=1), torch.ones(2), atol=1e-2)
+
+
+def test_the_hybrid_adds_and_logs_both():
+    masked, contrast = MaskedPrediction(), Contrastive(views_of("sleepyco"))
+    net = models.build("pretraining", encoder="transformer")
+    for alpha in (1.0, 35.0):
+        loss, logs = Hybrid(masked, contrast, alpha=alpha)(net, batch_of(4))
+        expected = logs["masked"] + alpha * logs["contrastive"]
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+# views ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ShiftOut, Warp, Permute, CutOut, Scale, Offset, WhiteNoise])
+def test_views_change_every_epoch_in_its_own_way(kind):
+    torch.manual_seed(0)
+    x = torch.randn(20, 2, 3000)
+    changed = kind(1.0)(x)
+    assert changed.shape == x.shape and torch.isfinite(changed).all()
+    moved = [(a != b).any().item() for a, b in zip(x, changed, strict=True)]
+    assert sum(moved) >= 18  # a permutation may keep the order
+    assert torch.equal(kind(0.0)(x), x)
+
+
+def test_a_shift_leaves_zeros_behind():
+    torch.manual_seed(0)
+    x = 1 + torch.arange(3000.0).expand(30, 1, -1)
+    for before, after in zip(x[:, 0], ShiftOut(1.0)(x)[:, 0], strict=True):
+        gone = int((after == 0).sum())
+        assert gone <= 300
+        kept = after[after != 0]
+        assert torch.equal(kept, before[gone:]) or torch.equal(kept, before[: 3000 - gone])
+
+
+def test_segments_keep_their_samples_and_change_their_places():
+    torch.manual_seed(0)
+    x = torch.arange(3000.0).expand(30, 1, -1)
+    changed = Permute(1.0)(x)[:, 0]
+    assert (changed.sort(dim=1).values == x[:, 0]).all()
+    assert ((changed.diff(dim=1) != 1).sum(dim=1) <= 3).all()
+
+
+def test_warping_and_cutting_go_forward_in_time():
+    torch.manual_seed(0)
+    x = torch.arange(3000.0).expand(50, 1, -1)
+    warped = Warp(1.0)(x)[:, 0]
+    assert (
+        (warped.diff(dim=1) >= 0).all()
+        and (warped[:, 0] < 5).all()
+        and (warped[:, -1] > 2994).all()
+    )
+    slopes = warped.diff(dim=1)
+    assert slopes.min() > 0.2 and slopes.max() < 4.1  # stretched by 0.5 to 2, brought to one length
+    cut = CutOut(1.0)(x)[:, 0]
+    jumps = cut.diff(dim=1).max(dim=1).values
+    assert (cut.diff(dim=1) >= 0).all()
+    inner = jumps > 100
+    assert (abs(jumps[inner] - 750) < 2).all() and 0.2 < inner.float().mean() < 0.8
+
+
+def test_read_at_is_linear_between_samples():
+    x = torch.tensor([[[0.0, 10.0, 40.0]]])
+    found = read_at(x, torch.tensor([[-1.0, 0.5, 1.25]]))
+    assert found.tolist() == [[[0.0, 5.0, 17.5]]]
+
+
+def test_sets_of_views():
+    for name in VIEWS:
+        assert views_of(name)(torch.randn(3, 1, 3000)).shape == (3, 1, 3000)
+    assert [type(t).__name__ for t in views_of("benchmark").transforms] == [
+        "BandStop", "ShiftOut", "Warp", "Permute", "Mask", "CutOut"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="benchmark and sleepyco"):
+        views_of("other")
+
+
+# configurations ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [*CONFIGS, *PUBLISHED], ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_every_configuration_is_read(path):
+    args = ssl_training.parse_args(["--config", str(path)])
+    _, _, objective, *encoder = path.stem.split("_")
+    names = {"MP": "masked", "CRL": "contrastive", "Hybrid": "hybrid"}
+    assert args.objective == names[objective]
+    assert args.encoder == "_".join(encoder[:-1]).lower()
+    published = path.parent.name == "as_published"
+    assert args.normalization == ("none" if published else "recording")
+    if objective != "MP":
+        assert args.temperature == (0.5 if published else 0.1)
+        assert args.projection_hidden == ([] if published else [512, 128])
+    if objective != "CRL":
+        assert args.loss_on == ("visible" if published else "masked")
+
+
+def test_there_are_nine_and_they_differ_from_the_published_in_named_keys():
+    assert len(CONFIGS) == len(PUBLISHED) == 9
+    may_differ = {
+        "dataset.normalization", "dataset.masking_type", "dataset.masking_ratio",
+        "dataset.loss_on", "dataset.patch_samples", "backbone.num_patches", "backbone.use_cls",
+        "backbone.projection_hidden", "training_params.alpha_crl", "training_params.temperature",
+        "training_params.val_period", "training_params.early_stopping.patience",
+    }  # fmt: skip
+    for ours, theirs in zip(CONFIGS, PUBLISHED, strict=True):
+        assert ours.name == theirs.name
+        a, b = (dict(ssl._flat(json.loads(p.read_text()))) for p in (ours, theirs))
+        assert {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)} <= may_differ
+
+
+def test_keys_that_nobody_reads_are_named(tmp_path):
+    good = json.loads(CONFIGS[0].read_text())
+    path = tmp_path / "c.json"
+
+    def refused(section: str, key: str, value: object) -> str:
+        changed = json.loads(json.dumps(good))
+        changed[section][key] = value
+        path.write_text(json.dumps(changed))
+        with pytest.raises(UserError) as error:
+            ssl_training.parse_args(["--config", str(path)])
+        return str(error.value)
+
+    assert "nothing reads dataset.mask_ratio" in refused("dataset", "mask_ratio", 0.5)
+    assert "dataset.seq_len is 3; built here: 1" in refused("dataset", "seq_len", 3)
+    name = CONFIGS[0].stem
+    assert "CRL_CNN" in name
+    assert "--masking_ratio has no effect" in refused("dataset", "masking_ratio", 0.5)
+    assert "--num_patches has no effect" in refused("backbone", "num_patches", 60)
+    path.write_text("{")
+    with pytest.raises(UserError, match="cannot read this --config file"):
+        ssl_training.parse_args(["--config", str(path)])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--objective", "masked", "--temperature", "0.1"], "--temperature has no effect"),
+        (["--objective", "contrastive", "--loss_on", "masked"], "--loss_on has no effect"),
+        (["--encoder", "resnet"], "--encoder resnet: there are cnn"),
+        (["--objective", "masked", "--masking_ratio", "1"], "between 0 and 1"),
+        (["--temperature", "0"], "a number above 0"),
+    ],
+)
+def test_settings_without_effect_are_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        ssl_training.parse_args(words)
+
+
+# training ---------------------------------------------------------------------------------------
+
+
+def pretrain(store, project: Path, *words: str) -> Path:
+    paths = ["--data_path", str(store.path), "--project_path", str(project)]
+    quick = ["--n_epochs", "1", "--logger", "csv", "--accelerator", "cpu", "--batch_size", "32"]
+    ssl_training.main([*paths, *quick, *words])
+    return sorted(project.glob("ssl_*"))[-1]
+
+
+def test_pretraining_reads_training_and_validation_people_only(store, tmp_path, monkeypatch):
+    opened = []
+    original = type(store).night
+
+    def night(self, recording):
+        opened.append(recording)
+        return original(self, recording)
+
+    monkeypatch.setattr(type(store), "night", night)
+    run = pretrain(store, tmp_path, "--encoder", "transformer", "--objective", "masked")
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
+    people = checkpoint["trained"]["subjects"]
+    held_out = set(store.of_subjects(people["held_out"]))
+    assert held_out and not held_out & set(opened)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["val_loss"] > 0 and "val_kappa" not in rows[0]
+    assert (run / "curve.png").exists()
+
+
+def test_a_pretraining_goes_on_bit_for_bit(store, tmp_path):
+    from tests.test_training import same_state
+
+    words = ["--encoder", "transformer", "--objective", "hybrid"]
+    whole = pretrain(store, tmp_path / "a", *words, "--n_epochs", "2")
+    pretrain(store, tmp_path / "b", *words)
+    again = pretrain(store, tmp_path / "b", *words, "--n_epochs", "2")
+    assert same_state(whole, again)
+    row = json.loads((whole / "metrics.jsonl").read_text().splitlines()[0])
+    assert row["train_loss"] == pytest.approx(
+        row["train_masked"] + row["train_contrastive"], rel=1e-4
+    )
+
+
+def test_all_folds_and_wrong_ones(store, tmp_path):
+    pretrain(store, tmp_path, "--encoder", "tinysleepnet", "--fold", "all")
+    assert len(list(tmp_path.glob("ssl_contrastive_tinysleepnet_fold*"))) == 3
+    with pytest.raises(UserError, match="--fold takes 0 to 2 or 'all'"):
+        pretrain(store, tmp_path, "--fold", "3")

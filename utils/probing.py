@@ -1,0 +1,145 @@
+"""What frozen embeddings are worth: logistic regression, nearest neighbours, hand-made features.
+
+Everything that is chosen is chosen on the validation subjects; the test subjects are read once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils import metrics
+from utils.signals import BANDS, band_powers
+from utils.stages import STAGES
+
+STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+NEIGHBOURS = 20
+_FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Embeddings z (n, d), stages (n,), and whose they are (n,)."""
+
+    z: np.ndarray
+    stages: np.ndarray
+    subjects: np.ndarray
+
+    def some(self, rows: np.ndarray) -> Labelled:
+        """Some of the epochs."""
+        return Labelled(self.z[rows], self.stages[rows], self.subjects[rows])
+
+    @property
+    def scored(self) -> Labelled:
+        """Epochs somebody scored."""
+        return self.some(np.flatnonzero(self.stages >= 0))
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Predictions for the test epochs, probabilities (n, 5), and what was chosen on validation."""
+
+    stages: np.ndarray
+    probabilities: np.ndarray
+    chosen: str
+
+
+def linear_probe(
+    train: Labelled, validation: Labelled, test: Labelled, *, balanced: bool = False
+) -> Probed:
+    """Multinomial logistic regression on standardised embeddings, its strength by validation.
+
+    Five numbers a dimension and five more: 129 x 5 parameters for 128 dimensions.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    train, scored = train.scored, validation.scored
+    mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
+    sd = np.where(sd > _FLOOR, sd, 1.0)
+    if len(np.unique(train.stages)) < 2:
+        return _constant(train, test, "one stage")
+    best: tuple[float, float, object] | None = None
+    for strength in STRENGTHS:
+        model = LogisticRegression(
+            C=strength, max_iter=1000, class_weight="balanced" if balanced else None
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # convergence is reported below
+            model.fit((train.z - mean) / sd, train.stages)
+        found = model.predict((scored.z - mean) / sd)
+        score = float(metrics.macro_f1(metrics.confusion(scored.stages, found)))
+        if best is None or score > best[0]:
+            best = score, strength, model
+    _, strength, model = best
+    probabilities = np.zeros((len(test.z), len(STAGES)))
+    probabilities[:, model.classes_] = model.predict_proba((test.z - mean) / sd)
+    limit = " (not converged)" if (model.n_iter_ >= model.max_iter).any() else ""
+    return Probed(probabilities.argmax(axis=1), probabilities, f"C {strength:g}{limit}")
+
+
+def nearest_neighbours(train: Labelled, test: Labelled, *, k: int = NEIGHBOURS) -> Probed:
+    """Votes of the ``k`` most alike training epochs by cosine, weighted by closeness."""
+    from sklearn.neighbors import KNeighborsClassifier
+
+    train = train.scored
+    k = min(k, len(train.z))
+    model = KNeighborsClassifier(k, weights="distance", metric="cosine").fit(train.z, train.stages)
+    probabilities = np.zeros((len(test.z), len(STAGES)))
+    probabilities[:, model.classes_] = model.predict_proba(test.z)
+    return Probed(probabilities.argmax(axis=1), probabilities, f"k {k}")
+
+
+def majority(train: Labelled, test: Labelled) -> Probed:
+    """The most frequent training stage everywhere."""
+    return _constant(train.scored, test, "majority")
+
+
+def _constant(train: Labelled, test: Labelled, chosen: str) -> Probed:
+    share = np.bincount(train.stages, minlength=len(STAGES)) / len(train.stages)
+    probabilities = np.tile(share, (len(test.z), 1))
+    return Probed(probabilities.argmax(axis=1), probabilities, chosen)
+
+
+def hand_made(epochs: np.ndarray, fs: float) -> np.ndarray:
+    """Log band powers, their log shares, log total and spectral edge: (n, c, t) -> (n, 12 c).
+
+    Bands as in ``utils.signals``; the edge is where 95 % of the power between 0.5 and 50 Hz lies
+    below.
+    """
+    from scipy import signal
+
+    powers = band_powers(epochs, fs)
+    total = powers.sum(axis=-1, keepdims=True)
+    hertz, density = signal.welch(epochs, fs, nperseg=min(round(4 * fs), epochs.shape[-1]))
+    inside = (hertz >= 0.5) & (hertz <= min(50.0, fs / 2))
+    gathered = density[..., inside].cumsum(axis=-1)
+    below = gathered < 0.95 * gathered[..., -1:]
+    edge = hertz[inside][np.minimum(below.sum(axis=-1), inside.sum() - 1)][..., None]
+    parts = [np.log(powers + _FLOOR), np.log(powers / (total + _FLOOR) + _FLOOR)]
+    found = np.concatenate([*parts, np.log(total + _FLOOR), edge], axis=-1)
+    return found.reshape(len(epochs), -1).astype(np.float32)
+
+
+N_HAND_MADE = 2 * len(BANDS) + 2
+
+
+def draw_epochs(labelled: Labelled, share: float, seed: int) -> np.ndarray:
+    """Rows of a share of the scored epochs, of every stage its part and at least one."""
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for code in range(len(STAGES)):
+        rows = np.flatnonzero(labelled.stages == code)
+        n = min(len(rows), max(1, round(share * len(rows))))
+        chosen.append(rng.choice(rows, n, replace=False) if len(rows) else rows)
+    return np.sort(np.concatenate(chosen))
+
+
+def draw_subjects(subjects: Sequence[str], share: float, seed: int) -> list[str]:
+    """A share of the people, at least one."""
+    names = sorted(set(subjects))
+    rng = np.random.default_rng(seed)
+    n = min(len(names), max(1, round(share * len(names))))
+    return sorted(rng.choice(names, n, replace=False).tolist())

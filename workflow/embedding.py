@@ -1,0 +1,138 @@
+"""Embeddings of all epochs of a run's subjects, in files that say what they are."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import models
+from datasets.store import Store
+from datasets.views import View
+from utils.errors import UserError
+from utils.files import written_whole
+from utils.probing import Labelled
+from utils.stages import EPOCH_SECONDS
+from workflow.ssl import CLIP
+
+SPLITS = ("train", "validation", "held_out")
+_FIELDS = ("z", "stage", "subject", "night", "recording", "epoch", "t_sec")
+
+
+def encoder_of(checkpoint: Mapping[str, Any]) -> torch.nn.Module:
+    """The pretrained encoder with what pretraining added to it, in evaluation mode.
+
+    Raises:
+        UserError: the checkpoint is not of ssl_training.py.
+    """
+    if checkpoint["model"] != "pretraining":
+        raise UserError(f"a {checkpoint['model']} checkpoint, not of ssl_training.py")
+    return models.build_from(checkpoint)
+
+
+def untrained(checkpoint: Mapping[str, Any], seed: int) -> torch.nn.Module:
+    """The same network before it has learned anything."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return models.build("pretraining", **checkpoint["settings"]).eval()
+
+
+def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: torch.device) -> View:
+    """Nights of a split of the run's subjects, as its encoder reads them."""
+    return View(
+        store,
+        store.of_subjects(checkpoint["trained"]["subjects"][split]),
+        channels=[label for label, _ in checkpoint["channels"]],
+        standardise=checkpoint["standardise"],
+        device=device,
+        budget_gb=0,
+    )
+
+
+@torch.no_grad()
+def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:
+    """Arrays of every epoch, recording by recording: z (n, d) and whose, when, which stage.
+
+    What projection heads make is never kept: z is the encoder's own latent, not normalised.
+    """
+    net.to(view.device).eval()
+    by_id = {night.id: night for night in view.nights}
+    parts: dict[str, list] = {name: [] for name in _FIELDS}
+    nights = view.whole_nights()
+    for recording, signals, stages in tqdm(
+        nights, total=len(by_id), desc="embedding", unit="night", leave=False, disable=None
+    ):
+        night, n = by_id[recording], len(stages)
+        if clip:
+            signals = signals.clamp(-CLIP, CLIP)
+        z = torch.cat([net.encoder.latent(part).float() for part in signals.split(batch_size)])
+        number = np.arange(n, dtype=np.int32)
+        row = {
+            "z": z.cpu().numpy(), "stage": stages.cpu().numpy().astype(np.int8),
+            "subject": np.full(n, night.subject), "night": np.full(n, night.night, np.int16),
+            "recording": np.full(n, recording), "epoch": number,
+            "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
+        }  # fmt: skip
+        for name, values in row.items():
+            parts[name].append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """``.npz`` with plain arrays, and a ``.csv`` of everything but z beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays, **{name: np.array(v) for name, v in about.items()})
+    columns = [name for name in _FIELDS if name != "z"]
+    with (
+        written_whole(path.with_suffix(".csv")) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(arrays[name].tolist() for name in columns), strict=True))
+
+
+def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The embeddings of a run by split, of one encoder and of different people.
+
+    Raises:
+        UserError: a file is missing or broken, of another encoder than the others, or holds people
+            of another split.
+    """
+    found = {}
+    for split in SPLITS:
+        path = folder / f"{split}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found[split] = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
+        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in found[split]]:
+            raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
+    if len({str(arrays["encoder_sha256"]) for arrays in found.values()}) > 1:
+        raise UserError(f"{folder}: its files are of different encoders; run ssl_evaluate.py again")
+    people = [set(arrays["subject"].tolist()) for arrays in found.values()]
+    if both := (people[0] & people[1]) | (people[0] & people[2]) | (people[1] & people[2]):
+        raise UserError(f"{folder}: {', '.join(sorted(both)[:5])} in more than one split")
+    return found
+
+
+def labelled(arrays: Mapping[str, np.ndarray]) -> Labelled:
+    """For probes."""
+    return Labelled(arrays["z"], arrays["stage"].astype(np.int64), arrays["subject"])
+
+
+def fingerprint(net: torch.nn.Module) -> str:
+    """Checksum of the encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in net.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
