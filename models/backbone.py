@@ -18,7 +18,7 @@ from models.base import StagingModel
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
 
-_FEWEST_FRAMES = 4  # of the layer that Grad-CAM looks at
+_FEWEST_FRAMES = 7  # of the layer that Grad-CAM looks at: four seconds each
 _FIXED_SIZE = ("vit_", "maxvit_")  # take images of one size only
 _SQUARE = 224
 # some networks have 0.01, with which a training of a few hundred steps is evaluated as noise
@@ -105,7 +105,7 @@ class Backbone(StagingModel):
         return self.head(self.dropout(self.sequence(self.dropout(z))))
 
     def cam_layer(self) -> nn.Module:
-        """The deepest layer whose output still is an image of at least four frames.
+        """The deepest layer whose output still is an image of at least seven frames.
 
         Raises:
             ValueError: the network keeps no image, as vision transformers do.
