@@ -36,7 +36,8 @@ ONLY_IN = {
     "wandb": {"utils.loggers"},
     "neptune": {"utils.loggers"},
     "joblib": {"datasets.build"},
-    "sklearn": {"utils.probing", "interpret.latent_report", "interpret.latent_figures"},
+    "sklearn": {"utils.probing", "interpret.latent_report"},
+    "umap": {"interpret.latent_report"},
     "dask": {"datasets.build"},
     "tqdm": {
         "datasets.build",
@@ -46,9 +47,13 @@ ONLY_IN = {
         "workflow.embedding",
         "workflow.evaluating",
     },
-    "matplotlib": {"interpret.figures", "interpret.explanation_figures"},
+    "matplotlib": {
+        "interpret.figures",
+        "interpret.explanation_figures",
+        "interpret.latent_figures",
+    },
     "h5py": {"datasets.dreem", "datasets.synthetic.dreem_files"},
-    "jinja2": {"interpret.page"},
+    "jinja2": {"interpret.page", "interpret.latent_page"},
     "markupsafe": {"interpret.page"},
 }
 # heavy or optional: imported inside the function that needs them
@@ -144,7 +149,10 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
     assert quiet_import.stderr == ""
 
 
-SHARED_FLAGS = ("interpret.command", "workflow.evaluating", "workflow.training", "workflow.zoo")
+SHARED_FLAGS = (
+    "interpret.command", "workflow.benchmark", "workflow.evaluating", "workflow.ssl",
+    "workflow.training", "workflow.zoo",
+)  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
 

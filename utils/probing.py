@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,10 +63,11 @@ def linear_probe(
     if len(np.unique(train.stages)) < 2:
         return _constant(train, test, "one stage")
     best: tuple[float, float, object] | None = None
-    for strength in STRENGTHS:
-        model = LogisticRegression(
-            C=strength, max_iter=1000, class_weight="balanced" if balanced else None
-        )
+    model = LogisticRegression(
+        max_iter=1000, class_weight="balanced" if balanced else None, warm_start=True
+    )
+    for strength in STRENGTHS:  # from the weakest on, each starting where the one before ended
+        model = deepcopy(model).set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # convergence is reported below
             model.fit((train.z - mean) / sd, train.stages)

@@ -16,7 +16,7 @@ from datasets.store import Store
 from datasets.views import View
 from utils import metrics, probing
 from utils.exports import write_table
-from utils.files import write_json
+from utils.files import write_json, written_whole
 from utils.probing import Labelled, Probed
 from utils.scoring import plain
 from utils.stages import STAGES
@@ -42,6 +42,7 @@ def evaluate(
         control = embedding.untrained(checkpoint, seed)
         spaces["random encoder"].append(labelled(embedded(control, views, checkpoint)))
     spaces["band powers"].append(with_powers(labelled(pretrained), views))
+    write_controls(run, net, views, checkpoint, spaces)
     rows = list(frozen_rows(spaces, args))
     if args.tuned:
         rows += tuned_rows(net, checkpoint, views, args)
@@ -84,6 +85,21 @@ def write_embeddings(
         embedding.save(run / "embeddings" / f"{split}.npz", arrays, about)
 
 
+def write_controls(
+    run: Path, net: nn.Module, views: Mapping[str, View], checkpoint: Mapping[str, Any],
+    spaces: Mapping[str, list[Splits]],
+) -> None:  # fmt: skip
+    """What latent metrics are compared with, and views of some held-out epochs."""
+    controls = {
+        name.replace(" ", "_"): spaces[name][0]["held_out"].z
+        for name in ("random encoder", "band powers")
+    }
+    clip = checkpoint["standardise"] != "none"
+    rows, z_view = embedding.embed_views(net, views["held_out"], clip=clip)
+    with written_whole(run / "embeddings" / "controls.npz") as path, path.open("wb") as file:
+        np.savez_compressed(file, z_view=z_view, view_rows=rows, **controls)
+
+
 def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:
     """Hand-made features in the place of embeddings, of the same epochs."""
     found = {}
@@ -111,7 +127,7 @@ def frozen_rows(
             yield row_of(name, probe, "all", 1.0, first, found)
         found = [probing.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
         yield row_of(name, "kNN", "all", 1.0, first, found)
-        for by, share in few(args):
+        for by, share in few(args, first["train"]):
             found = [
                 probing.linear_probe(
                     kinds[k % len(kinds)]["train"].some(drawn(first["train"], by, share, seed)),
@@ -123,9 +139,12 @@ def frozen_rows(
             yield row_of(name, "linear", by, share, first, found)
 
 
-def few(args: argparse.Namespace) -> list[tuple[str, float]]:
-    """Ways of having fewer labels."""
-    return [(by, share) for by in ("epoch", "subject") for share in args.fractions if share < 1]
+def few(args: argparse.Namespace, train: Labelled) -> list[tuple[str, float]]:
+    """Ways of having fewer labels; shares that come to the same people are one."""
+    people = len(set(train.subjects.tolist()))
+    by_subject = {max(1, round(share * people)): share for share in reversed(args.fractions)}
+    shares = {"epoch": args.fractions, "subject": sorted(by_subject.values())}
+    return [(by, share) for by, some in shares.items() for share in some if share < 1]
 
 
 def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
@@ -143,7 +162,7 @@ def tuned_rows(
     """The network trained with labels, from the pretrained weights and from scratch."""
     splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     labels = {s: data.labelled for s, data in splits.items()}
-    for by, share in [*few(args), ("all", 1.0)]:
+    for by, share in [*few(args, labels["train"]), ("all", 1.0)]:
         for name in ("fine-tuned", "supervised"):
             found = []
             for seed in args.seeds:

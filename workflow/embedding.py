@@ -15,6 +15,7 @@ from tqdm import tqdm
 import models
 from datasets.store import Store
 from datasets.views import View
+from objectives.views import views_of
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.probing import Labelled
@@ -82,6 +83,29 @@ def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512
         for name, values in row.items():
             parts[name].append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+@torch.no_grad()
+def embed_views(
+    net: torch.nn.Module, view: View, *, clip: bool, n_views: int = 10, most: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """``n_views`` augmented views of some scored epochs: row numbers (m,) and z (q, m, d)."""
+    rows = np.flatnonzero(view.stages >= 0)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+    change, found = views_of("benchmark", microvolt=not clip), []
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        start = 0
+        for _, signals, _ in view.whole_nights():
+            inside = rows[(rows >= start) & (rows < start + len(signals))] - start
+            start += len(signals)
+            if not len(inside):
+                continue
+            x = signals[torch.from_numpy(inside).to(signals.device)]
+            x = x.clamp(-CLIP, CLIP) if clip else x
+            z = [net.encoder.latent(change(x)).float().cpu().numpy() for _ in range(n_views)]
+            found.append(np.stack(z))
+    return rows, np.concatenate(found, axis=1)
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:

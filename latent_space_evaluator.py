@@ -1,0 +1,196 @@
+"""Compare the latent spaces of pretrained encoders: metrics, maps, one table and one page.
+
+python latent_space_evaluator.py                          # every run with embeddings
+python latent_space_evaluator.py --runs "ssl_contrastive_*" --maps False
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from interpret import figures, latent_figures, latents
+from interpret.latent_page import write_latent_page
+from interpret.latent_report import Space, correlations, map_quality, maps, measure
+from utils.arguments import ScriptParser, add_flag, count, positive
+from utils.errors import UserError, run_script
+from utils.exports import write_table
+from utils.files import write_json, written_whole
+from utils.runs import read_json
+from workflow import embedding
+
+CONTROLS = ("random_encoder", "band_powers")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Measure and draw the held-out people's embeddings of every run of ssl_evaluate.py.",
+        "Memory is bounded: whatever compares pairs does so on --sample epochs.",
+    )
+    parser.add_argument(
+        "--project_path", type=Path, default=Path("results"), help="where the runs are"
+    )
+    parser.add_argument("--runs", default="ssl_*", help="pattern of run folders")
+    parser.add_argument(
+        "--output", type=Path, help="folder of table, page and pictures (default: <project>/latent)"
+    )
+    parser.add_argument(
+        "--sample", type=positive, default=latents.MOST, help="epochs for what compares pairs"
+    )
+    parser.add_argument(
+        "--samples", type=count, default=20, help="draws of subjects for the intervals"
+    )
+    add_flag(parser, "--maps", default=True, help="draw PCA, t-SNE and UMAP")
+    parser.add_argument("--map_epochs", type=positive, default=1500, help="epochs in each map")
+    parser.add_argument("--seed", type=count, default=0, help="of every sample and map")
+    args = parser.parse(argv)
+    args.output = args.output or args.project_path / "latent"
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read every space, measure it, draw it, write table and page."""
+    args = parse_args(argv)
+    folders = sorted(path.parent for path in args.project_path.glob(f"{args.runs}/embeddings"))
+    if not folders:
+        raise UserError(
+            f"{args.project_path}: no embeddings in {args.runs}; run ssl_evaluate.py first"
+        )
+    spaces = spaces_of(folders)
+    rows = []
+    for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
+        rows += measure(space, seed=args.seed, samples=args.samples, most=args.sample)
+    probe = probes_of(folders)
+    with written_whole(args.output) as folder:
+        folder.mkdir()
+        write_table(folder / "metrics.csv", filled(rows))
+        found = correlations(rows, probe)
+        write_table(folder / "correlations.csv", found)
+        pictures = draw(spaces, rows, probe, args, folder)
+        about = {"runs": [f.name for f in folders], "probe_macro_f1": probe}
+        write_json(folder / "metrics.json", {**about, "rows": rows, "correlations": found})
+        write_latent_page(folder / "index.html", rows, probe, found, pictures)
+    report(rows, probe)
+    print(f"written: {args.output / 'metrics.csv'}   open in a browser: {args.output}/index.html")
+
+
+def spaces_of(folders: list[Path]) -> list[Space]:
+    """Held-out embeddings of every run, and the controls of the first run of each fold."""
+    spaces: list[Space] = []
+    seen: set[tuple] = set()
+    for run in folders:
+        arrays = embedding.load(run / "embeddings")["held_out"]
+        about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
+        try:
+            with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
+                more = {name: file[name] for name in file.files}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
+        spaces.append(Space(run.name, arrays["z"], *about, views=more["z_view"]))
+        people = tuple(sorted(set(arrays["subject"].tolist())))
+        if people not in seen:
+            seen.add(people)
+            names = {name: f"{name}, as in {run.name}" for name in CONTROLS}
+            spaces += [Space(names[name], more[name], *about) for name in CONTROLS]
+    return spaces
+
+
+def probes_of(folders: list[Path]) -> dict[str, float]:
+    """Macro-F1 of each run's linear probe with all labels."""
+    found = {}
+    for run in folders:
+        path = run / "evaluation" / "probes.json"
+        if not path.exists():
+            continue
+        for row in read_json(path)["rows"]:
+            chosen = (row["space"], row["probe"], row["labels"])
+            if chosen == ("pretrained", "linear", "all") and row["macro_f1"] is not None:
+                found[run.name] = row["macro_f1"]
+    return found
+
+
+def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same keys in every row."""
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return [{key: row.get(key) for key in keys} for row in rows]
+
+
+def draw(
+    spaces: list[Space], rows: list[dict[str, Any]], probe: dict[str, float],
+    args: argparse.Namespace, folder: Path,
+) -> list[tuple[str, Path]]:  # fmt: skip
+    """Pictures with captions, each beside the numbers it shows."""
+    pictures = []
+
+    def keep(picture: Any, name: str, caption: str) -> None:
+        pictures.append((caption, figures.save(picture, folder / f"{name}.png")))
+
+    first = spaces[0]
+    alike = [s for s in spaces if np.array_equal(s.recording, first.recording)]
+    chosen = latents.stratified(first.y, first.subject, args.map_epochs, seed=args.seed)
+    if args.maps:
+        drawn = {s.name: maps(s.z[chosen], seed=args.seed) for s in alike}
+        quality = {s.name: map_quality(s.z[chosen], drawn[s.name]) for s in alike}
+        write_json(folder / "map_quality.json", quality)
+        for kind in ("PCA", "t-SNE", "UMAP"):
+            flat = {name: found[kind] for name, found in drawn.items()}
+            np.savez_compressed(
+                folder / f"map_{kind}.npz", rows=chosen, **{f"{n}": p for n, p in flat.items()}
+            )
+            picture = latent_figures.draw_maps(
+                {short(n): p for n, p in flat.items()}, first.y[chosen], first.subject[chosen],
+                kind=kind,
+            )  # fmt: skip
+            keep(picture, f"map_{kind}", f"{kind}, by stage and by subject")
+    night = np.flatnonzero(first.recording == first.recording[0])
+    path = first.z[night] - first.z[night].mean(axis=0)
+    components = path @ np.linalg.svd(path, full_matrices=False)[2][:2].T
+    title = f"{first.name}: {first.recording[0]}"
+    keep(latent_figures.draw_night(components, first.y[night], title=title), "night",
+         "A night's path along its two main components")  # fmt: skip
+    likeness = np.array(
+        [[latents.linear_cka(a.z[chosen], b.z[chosen]) for b in alike] for a in alike]
+    )
+    names = [short(s.name) for s in alike]
+    keep(latent_figures.draw_likeness(names, likeness, title="linear CKA"), "cka",
+         "How alike the encoders see the same epochs (linear CKA)")  # fmt: skip
+    write_table(folder / "cka.csv", [
+        {"space": name, **dict(zip(names, map(float, row), strict=True))}
+        for name, row in zip(names, likeness, strict=True)
+    ])  # fmt: skip
+    points = {
+        metric: [
+            (r["space"], r["value"], probe[r["space"]]) for r in rows
+            if r["metric"] == metric and r["space"] in probe and r["value"] is not None
+        ]
+        for metric in dict.fromkeys(r["metric"] for r in rows if r.get("needs_labels") is False)
+    }  # fmt: skip
+    if len(probe) > 1:
+        keep(latent_figures.draw_against_probe(points), "against_probe",
+             "Label-free metrics against what a linear probe reaches")  # fmt: skip
+    return pictures
+
+
+def short(name: str) -> str:
+    """A run's name without what all share."""
+    return name.removeprefix("ssl_").partition(", as in ")[0]
+
+
+def report(rows: list[dict[str, Any]], probe: dict[str, float]) -> None:
+    """The metrics most worth reading."""
+    wanted = ("purity", "silhouette_stage", "rank_me", "uniformity", "alignment", "subject_leakage")
+    print(f"{'space':<44}{'probe F1':>9}" + "".join(f"{name:>18}" for name in wanted))
+    for space in dict.fromkeys(row["space"] for row in rows):
+        values = {row["metric"]: row.get("value") for row in rows if row["space"] == space}
+        cells = ["–" if values.get(n) is None else f"{values[n]:.3f}" for n in wanted]
+        own = f"{probe[space]:.3f}" if space in probe else "–"
+        print(f"{short(space):<44}{own:>9}" + "".join(f"{cell:>18}" for cell in cells))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
