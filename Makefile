@@ -6,7 +6,7 @@ READY := .venv/.ready
 DEMO ?= --subjects 10
 TRAIN ?= --n_epochs 5
 
-.PHONY: setup demo test test-slow lint format bench clean
+.PHONY: setup demo ssl test test-slow lint format bench clean
 
 setup: $(READY)
 
@@ -22,6 +22,14 @@ demo: setup
 	$(BIN)/python cmt_training.py --model_type Seq $(TRAIN)
 	$(BIN)/python cmt_evaluate.py --model_type Seq --is_interpret True
 	@echo "open the page above in a browser, look at results/cmt_seq_fold4, then at README.md"
+
+# the nine configurations of pretraining on the demo store, such as: make ssl SSL="--n_epochs 10"
+SSL ?= --n_epochs 1 --logger csv
+ssl: setup
+	@test -d data/demo/store || $(MAKE) demo
+	set -e; for config in configs/*.json; do $(BIN)/python ssl_training.py --config $$config $(SSL); done
+	$(BIN)/python ssl_evaluate.py --runs all --tuned False
+	$(BIN)/python latent_space_evaluator.py
 
 lint: setup
 	$(BIN)/ruff check .
@@ -45,6 +53,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.explaining
+	$(BIN)/python -m benchmarks.pretraining
 
 clean:
 	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

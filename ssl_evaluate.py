@@ -69,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
         rows = benchmark.evaluate(run, checkpoint, args, device)
         benchmark.report(run, rows)
+    print(f"over folds and seeds: {benchmark.summarise(args.project_path)}")
     print("next: python latent_space_evaluator.py --project_path", args.project_path)
 
 

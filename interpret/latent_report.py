@@ -20,6 +20,7 @@ N_CLUSTERS = len(STAGES)
 _FEWEST = {"subjects": 2, "epochs": 20}
 _NEIGHBOURS = 15
 _LEAST_OF_STAGE = 10
+_MOST_PEOPLE, _EPOCHS_EACH = 20, 200
 
 
 @dataclass(frozen=True)
@@ -126,12 +127,16 @@ def subject_leakage(space: Space) -> dict[str, float]:
     """How well a linear layer tells people apart: balanced accuracy over chance, 0 is none.
 
     Fitted on the first half of every night, tested on the second, within N2 so that sleep's own
-    course is no clue.
+    course is no clue. Up to 20 people, 200 epochs of each.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
 
-    some = space.some(np.flatnonzero(space.y == STAGES.index("N2")))
+    rows = np.flatnonzero(space.y == STAGES.index("N2"))
+    people = np.unique(space.subject[rows])[:_MOST_PEOPLE]
+    by_person = [rows[space.subject[rows] == who] for who in people]
+    kept = [some[:: -(-len(some) // _EPOCHS_EACH)] for some in by_person]
+    some = space.some(np.sort(np.concatenate(kept)) if kept else rows)
     half = np.zeros(len(some.y), bool)
     for recording in np.unique(some.recording):
         rows = np.flatnonzero(some.recording == recording)
@@ -200,8 +205,9 @@ def measure(
         on = scored if metric in _OF_NIGHTS else sampled
         value = _quiet(metric, on)
         by_chance = _quiet(metric, shuffled) if metric in OF_LABELS else {}
+        at_most = len(on.y) if metric in _OF_NIGHTS else most // 2
         repeated = [
-            _quiet(metric, replace(_people(on, drawn, most // 2, seed), views=None))
+            _quiet(metric, replace(_people(on, drawn, at_most, seed), views=None))
             for drawn in (draws if metric is not of_views else [])
         ]
         for name, figure in value.items():

@@ -161,10 +161,11 @@ def stratified(
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(np.flatnonzero(y >= 0))
-    _, group = np.unique([f"{a}\t{b}" for a, b in zip(y[order], subject[order], strict=True)],
-                         return_inverse=True)  # fmt: skip
+    names, person = np.unique(subject[order], return_inverse=True)
+    group = y[order].astype(int) * len(names) + person
     # the k-th epoch of every group before the k + 1st of any
-    place = np.zeros(len(order), int)
-    for g in range(group.max() + 1 if len(group) else 0):
-        place[group == g] = np.arange((group == g).sum())
+    by_group = np.argsort(group, kind="stable")
+    _, first, size = np.unique(group[by_group], return_index=True, return_counts=True)
+    place = np.empty(len(order), int)
+    place[by_group] = np.arange(len(order)) - np.repeat(first, size)
     return np.sort(order[np.argsort(place, kind="stable")][:most])

@@ -18,6 +18,7 @@ from utils import metrics, probing
 from utils.exports import write_table
 from utils.files import write_json, written_whole
 from utils.probing import Labelled, Probed
+from utils.runs import read_json
 from utils.scoring import plain
 from utils.stages import STAGES
 from workflow import embedding
@@ -235,3 +236,21 @@ def report(run: Path, rows: list[dict[str, Any]]) -> None:
         shown = "–" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
         print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}{shown:>7} {interval}")
     print(f"written: {run / 'evaluation' / 'probes.csv'}   embeddings: {run / 'embeddings'}")
+
+
+def summarise(project: Path) -> Path:
+    """``ssl_benchmark.csv``: mean and deviation over the folds and seeds of every configuration."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for path in sorted(project.glob("ssl_*/evaluation/probes.json")):
+        what = path.parents[1].name.partition("_fold")[0]
+        for row in read_json(path)["rows"]:
+            key = (what, row["space"], row["probe"], row["labels"], row["share"])
+            groups.setdefault(key, []).append(row)
+    rows = []
+    for key, found in groups.items():
+        row = dict(zip(("configuration", "space", "probe", "labels", "share"), key, strict=True))
+        for figure in FIGURES:
+            values = np.array([np.nan if one[figure] is None else one[figure] for one in found])
+            row |= {figure: plain(values.mean()), f"{figure}_sd": plain(values.std())}
+        rows.append(row | {"runs": len(found)})
+    return write_table(project / "ssl_benchmark.csv", rows)

@@ -1,0 +1,341 @@
+"""Frozen embeddings, probes with their controls, latent metrics, and the scripts that make them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+import latent_space_evaluator
+import models
+import ssl_evaluate
+from datasets.views import View
+from interpret.latent_report import Space, correlations, map_quality, maps, measure
+from tests.test_ssl import pretrain
+from utils import probing
+from utils.errors import UserError
+from utils.probing import Labelled
+from utils.runs import load_checkpoint
+from workflow import embedding
+from workflow.benchmark import drawn, few
+from workflow.tuning import Tuning, tune
+
+QUICK = ["--fractions", "0.05,1", "--seeds", "0,1", "--tuning_steps", "4", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def project(store, tmp_path_factory) -> Path:
+    """Two pretrained Transformers of one fold, evaluated; the first with everything."""
+    folder = tmp_path_factory.mktemp("ssl")
+    paths = ["--data_path", str(store.path), "--project_path", str(folder)]
+    pretrain(store, folder, "--encoder", "transformer", "--objective", "masked")
+    before = checkpoints(folder)
+    ssl_evaluate.main([*paths, *QUICK, "--context"])
+    assert checkpoints(folder) == before  # nothing that follows touches the encoder
+    pretrain(store, folder, "--encoder", "transformer", "--objective", "contrastive")
+    ssl_evaluate.main([*paths, *QUICK, "--tuned", "False", "--runs", "ssl_contrastive*"])
+    return folder
+
+
+def checkpoints(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.glob("*/checkpoints/*.pt"))}
+
+
+def masked(project: Path) -> Path:
+    return next(project.glob("ssl_masked_*"))
+
+
+def test_every_row_that_honesty_asks_for(project):
+    with (masked(project) / "evaluation" / "probes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = {(r["space"], r["probe"], r["labels"], r["share"]) for r in rows}
+    for space in ("pretrained", "random encoder", "band powers"):
+        for probe in ("linear", "linear, balanced", "kNN"):
+            assert (space, probe, "all", "1.0") in found
+        assert {(space, "linear", by, "0.05") for by in ("epoch", "subject")} <= found
+    assert ("majority", "–", "all", "1.0") in found
+    for by, share in (("all", "1.0"), ("epoch", "0.05"), ("subject", "0.05")):
+        assert {(s, "end to end", by, share) for s in ("fine-tuned", "supervised")} <= found
+    assert ("pretrained", "temporal context", "all", "1.0") in found
+    with (project / "ssl_benchmark.csv").open() as file:
+        over_runs = list(csv.DictReader(file))
+    assert {r["configuration"] for r in over_runs} == {
+        "ssl_masked_transformer", "ssl_contrastive_transformer"
+    }  # fmt: skip
+    assert all(r["runs"] == "1" and r["kappa_sd"] in ("0.0", "") for r in over_runs)
+    by_name = {(r["space"], r["probe"]): r for r in rows if r["labels"] == "all"}
+    assert by_name["random encoder", "linear"]["seeds"] == "2"
+    assert float(by_name["majority", "–"]["kappa"]) == 0
+    assert by_name["pretrained", "linear"]["chosen"].startswith("C ")
+
+
+def test_embeddings_say_what_they_are(project, store):
+    run = masked(project)
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
+    found = embedding.load(run / "embeddings")
+    for split, arrays in found.items():
+        people = checkpoint["trained"]["subjects"][split]
+        assert set(arrays["subject"].tolist()) == set(people)
+        assert arrays["recording"].tolist() == sorted(arrays["recording"].tolist())
+        first = arrays["recording"] == arrays["recording"][0]
+        assert (np.diff(arrays["epoch"][first]) == 1).all()
+        night = store.night(str(arrays["recording"][0]))
+        assert arrays["stage"][first].tolist() == night.stages.tolist()
+        assert arrays["t_sec"][0] == 30 * night.first_epoch
+        with (run / "embeddings" / f"{split}.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(r["epoch"]) for r in rows] == arrays["epoch"].tolist()
+    # the encoder's own latent: before any head, not normalised
+    net = embedding.encoder_of(checkpoint)
+    view = embedding.view_of(checkpoint, store, "held_out", torch.device("cpu"))
+    _, signals, _ = next(view.whole_nights())
+    with torch.no_grad():
+        expected = net.encoder.latent(signals[:5].clamp(-20, 20))
+    assert np.allclose(found["held_out"]["z"][:5], expected, atol=1e-5)
+
+
+def test_embedding_moves_no_statistic_and_ignores_the_scale_of_the_file(store):
+    checkpoint = {"standardise": "recording", "settings": {"encoder": "cnn"}}
+    net = embedding.untrained(checkpoint, 0)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    view = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
+    one = embedding.embed(net, view, clip=True)["z"]
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    louder = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
+    read = louder._files.read
+    louder._files = SimpleNamespace(read=lambda *a: 10 * read(*a), _open={})
+    louder._moments = [(10 * mean, 10 * sd) for mean, sd in louder._moments]
+    assert np.allclose(one, embedding.embed(net, louder, clip=True)["z"], atol=1e-4)
+
+
+def test_embeddings_that_do_not_belong_together_are_refused(project, tmp_path):
+    run = masked(project)
+    target = tmp_path / "embeddings"
+
+    def copied() -> None:
+        target.mkdir(exist_ok=True)
+        for path in (run / "embeddings").glob("*.npz"):
+            (target / path.name).write_bytes(path.read_bytes())
+
+    copied()
+    assert set(embedding.load(target)) == set(embedding.SPLITS)
+    other = next(project.glob("ssl_contrastive_*")) / "embeddings" / "train.npz"
+    (target / "train.npz").write_bytes(other.read_bytes())
+    with pytest.raises(UserError, match="of different encoders"):
+        embedding.load(target)
+    copied()
+    (target / "train.npz").write_bytes((target / "held_out.npz").read_bytes())
+    with pytest.raises(UserError, match="in more than one split"):
+        embedding.load(target)
+    (target / "train.npz").write_bytes(b"nothing")
+    with pytest.raises(UserError, match=r"train.npz: no embeddings"):
+        embedding.load(target)
+    np.savez(target / "train.npz", z=np.zeros(3))
+    with pytest.raises(UserError, match="no embeddings of ours: no stage"):
+        embedding.load(target)
+
+
+def test_wrong_words_are_one_line(store, project, tmp_path):
+    paths = ["--data_path", str(store.path), "--project_path"]
+    with pytest.raises(UserError, match="no run ssl_other"):
+        ssl_evaluate.main([*paths, str(project), "--runs", "ssl_other*"])
+    with pytest.raises(UserError, match="--fractions takes shares"):
+        ssl_evaluate.parse_args(["--fractions", "0,1"])
+    with pytest.raises(UserError, match="no embeddings in ssl_"):
+        latent_space_evaluator.main(["--project_path", str(tmp_path)])
+    with pytest.raises(UserError, match="a chambon2018 checkpoint"):
+        embedding.encoder_of({"model": "chambon2018"})
+
+
+# probes -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clouds() -> tuple[Labelled, Labelled, Labelled]:
+    """Stages as overlapping clouds in 128 dimensions, three sets of people."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(5, 128))
+
+    def draw(n: int, people: str) -> Labelled:
+        y = rng.integers(0, 5, n)
+        z = (centres[y] + 3 * rng.normal(size=(n, 128))).astype(np.float32)
+        return Labelled(z, y, np.array([people + str(k % 4) for k in range(n)]))
+
+    return draw(400, "a"), draw(100, "b"), draw(200, "c")
+
+
+def test_the_linear_probe_is_scikit_learns(clouds):
+    train, validation, test = clouds
+    found = probing.linear_probe(train, validation, test)
+    strength = float(found.chosen.split()[1])
+    mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
+    model = LogisticRegression(C=strength, max_iter=1000)
+    model.fit((train.z - mean) / sd, train.stages)
+    assert model.coef_.size + model.intercept_.size == 129 * 5
+    expected = model.predict_proba((test.z - mean) / sd)
+    assert np.allclose(found.probabilities, expected, atol=0.01)
+    assert (found.stages == expected.argmax(axis=1)).mean() > 0.99
+
+
+def test_strength_is_chosen_on_validation_people_alone(clouds):
+    train, validation, test = clouds
+    scrambled = Labelled(test.z, np.random.default_rng(1).permutation(test.stages), test.subjects)
+    one, other = (probing.linear_probe(train, validation, part) for part in (test, scrambled))
+    assert one.chosen == other.chosen and (one.stages == other.stages).all()
+    unscored = Labelled(
+        np.concatenate([train.z, 99 + train.z[:9]]), np.append(train.stages, [-1] * 9),
+        np.append(train.subjects, ["x"] * 9),
+    )  # fmt: skip
+    assert (probing.linear_probe(unscored, validation, test).stages == one.stages).all()
+
+
+def test_neighbours_and_majority(clouds):
+    train, _, test = clouds
+    own = probing.nearest_neighbours(train, train, k=1)
+    assert (own.stages == train.stages).all()
+    always = probing.majority(train, test).stages
+    assert set(always) == {np.bincount(train.stages).argmax()}
+
+
+def test_hand_made_features_of_a_sine():
+    time = np.arange(3000) / 100
+    epochs = np.stack([np.sin(2 * np.pi * f * time) for f in (2, 10, 20)])[:, None]
+    found = probing.hand_made(epochs.astype(np.float32), 100.0)
+    assert found.shape == (3, probing.N_HAND_MADE)
+    assert found[:, :5].argmax(axis=1).tolist() == [0, 2, 3]  # delta, alpha, beta
+    assert found[:, -1] == pytest.approx([2, 10, 20], abs=0.6)
+
+
+def test_the_same_labels_are_drawn_for_every_encoder(clouds):
+    train = clouds[0]
+    other = Labelled(np.zeros_like(train.z), train.stages, train.subjects)
+    for by in ("epoch", "subject"):
+        assert (drawn(train, by, 0.1, 3) == drawn(other, by, 0.1, 3)).all()
+        assert drawn(train, by, 0.1, 3).tolist() != drawn(train, by, 0.1, 4).tolist()
+    by_epoch = train.stages[drawn(train, "epoch", 0.01, 0)]
+    assert sorted(set(by_epoch)) == [0, 1, 2, 3, 4] and len(by_epoch) == 5
+    people = train.subjects[drawn(train, "subject", 0.01, 0)]
+    assert len(set(people)) == 1 and len(people) == 100
+    args = SimpleNamespace(fractions=[0.01, 0.1, 0.5, 1.0])
+    shares = few(args, train)
+    assert shares == [
+        ("epoch", 0.01),
+        ("epoch", 0.1),
+        ("epoch", 0.5),
+        ("subject", 0.01),
+        ("subject", 0.5),
+    ]
+
+
+def test_tuning_learns_and_leaves_its_start_as_it_was():
+    torch.manual_seed(0)
+    encoder = models.build("pretraining", encoder="transformer", decoder=False).encoder
+    before = {k: v.clone() for k, v in encoder.state_dict().items()}
+    y = torch.arange(60) % 2
+    time = torch.arange(3000) / 100
+    x = torch.stack([torch.sin(2 * torch.pi * (3 + 9 * k) * time) for k in y])[:, None]
+    data = Tuning(x + 0.1 * torch.randn_like(x), y, np.array(["a"] * 60))
+    found = tune(encoder, dict.fromkeys(("train", "validation", "held_out"), data), None, 30, 0)
+    assert (found.stages == y.numpy()).mean() > 0.95
+    assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
+
+
+# latent metrics ---------------------------------------------------------------------------------
+
+
+def space(n: int = 300, apart: float = 6.0, stages: int = 5, name: str = "a") -> Space:
+    rng = np.random.default_rng(0)
+    y = np.repeat(rng.integers(0, stages, n // 5), 5)
+    z = rng.normal(size=(n, 16)) + apart * np.eye(5, 16)[y]
+    subject = np.array([f"s{k * 6 // n}" for k in range(n)])
+    recording = np.array([f"r{k * 6 // n}" for k in range(n)])
+    some = z[:40]
+    views = some + 0.1 * rng.normal(size=(10, *some.shape))
+    return Space(name, z.astype(np.float32), y, subject, recording, np.arange(n), views)
+
+
+def test_stages_that_lie_apart_and_shuffled_ones():
+    rows = {r["metric"]: r for r in measure(space(), samples=6)}
+    assert rows["purity"]["value"] == 1 and rows["purity"]["shuffled"] < 0.5
+    assert rows["silhouette_stage"]["value"] > 0.4 > 0.05 > rows["silhouette_stage"]["shuffled"]
+    assert rows["ari"]["value"] == 1 and abs(rows["ari"]["shuffled"]) < 0.05
+    assert rows["auroc_n1_rem"]["value"] > 0.99
+    assert abs(rows["subject_leakage"]["value"]) < 0.4
+    assert rows["purity"]["low"] <= 1 and rows["rank_me"]["low"] is not None
+    assert rows["alignment"]["value"] < 0.01 < rows["lidar"]["value"]
+    assert rows["neighbours_same_stage"]["value"] < rows["neighbours_other_stage"]["value"]
+    assert not rows["rank_me"]["needs_labels"] and rows["purity"]["needs_labels"]
+
+
+def test_people_who_are_known_by_their_embeddings():
+    told = space()
+    told.z[:, 8:14] += 8 * np.eye(6)[[int(s[1]) for s in told.subject]]
+    rows = {r["metric"]: r for r in measure(told, samples=0)}
+    assert rows["subject_leakage"]["value"] > 0.9
+    assert rows["purity"]["low"] is None
+
+
+def test_silhouettes_by_stage_and_by_cluster_are_two_things():
+    # tight clusters that have nothing to do with the stages
+    mixed = space(apart=0.0)
+    mixed.z[:] += 20 * np.eye(5, 16)[np.arange(300) % 5]
+    rows = {r["metric"]: r["value"] for r in measure(mixed, samples=0)}
+    assert rows["silhouette_kmeans"] > 0.6 and rows["silhouette_stage"] < 0.1
+
+
+@pytest.mark.filterwarnings("error")
+def test_missing_stages_collapsed_spaces_and_too_few_epochs():
+    rows = {r["metric"]: r for r in measure(space(stages=3), samples=2)}
+    assert rows["auroc_n1_rem"]["value"] is None and rows["auroc_n1_rem"]["note"] == "undefined"
+    assert rows["purity"]["value"] > 0.9
+    flat = space()
+    flat.z[:] = 1.0
+    rows = {r["metric"]: r for r in measure(flat, samples=2)}
+    assert rows["purity"]["value"] is None and rows["two_nn"]["value"] is None
+    assert rows["rank_me"]["value"] == pytest.approx(1)
+    few_rows = measure(space(n=15), samples=2)
+    assert few_rows[0]["note"] == "too few scored epochs"
+
+
+def test_maps_are_judged_against_the_space_and_not_against_themselves():
+    z = space(n=150).z
+    rng = np.random.default_rng(0)
+    quality = map_quality(z, {"itself": z, "random": rng.normal(size=(150, 2))})
+    assert quality["itself"]["trustworthiness"] == 1
+    assert quality["random"]["trustworthiness"] < 0.6
+    drawn_maps = maps(z)
+    assert set(drawn_maps) == {"PCA", "t-SNE", "UMAP"}
+    assert all(points.shape == (150, 2) for points in drawn_maps.values())
+
+
+def test_correlations_over_runs():
+    rows = [
+        {"space": name, "metric": "rank_me", "value": value, "needs_labels": False}
+        for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0), ("control", 9.0))
+    ]
+    found = correlations(rows, {"a": 0.1, "b": 0.2, "c": 0.5})
+    assert found == [{"metric": "rank_me", "spearman": 1.0, "runs": 3}]
+    assert correlations(rows, {"a": 0.1, "b": 0.2})[0]["spearman"] is None
+
+
+def test_one_table_and_one_page_of_all_runs(project):
+    words = ["--project_path", str(project), "--samples", "2", "--map_epochs", "80"]
+    latent_space_evaluator.main(words)
+    folder = project / "latent"
+    with (folder / "metrics.csv").open() as file:
+        names = {row["space"] for row in csv.DictReader(file)}
+    assert len(names) == 4  # two runs, and the two controls of their one fold
+    page = (folder / "index.html").read_text()
+    assert all(name.removeprefix("ssl_").split(",")[0] in page for name in names)
+    assert not re.search(r'(src|href)="http', page) and "<script" not in page
+    for name in ("map_PCA", "map_t-SNE", "map_UMAP", "night", "cka", "against_probe"):
+        assert (folder / f"{name}.png").stat().st_size > 5_000
+    result = json.loads((folder / "metrics.json").read_text())
+    assert len(result["probe_macro_f1"]) == 2
