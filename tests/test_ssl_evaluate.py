@@ -154,6 +154,13 @@ def test_wrong_words_are_one_line(store, project, tmp_path):
         embedding.encoder_of({"model": "chambon2018"})
 
 
+def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
+    monkeypatch.setattr(View, "class_counts", lambda self: np.zeros(5, int))
+    paths = ["--data_path", str(store.path), "--project_path", str(project)]
+    with pytest.raises(UserError, match="nobody scored the epochs of its train, validation"):
+        ssl_evaluate.main([*paths, *QUICK])
+
+
 # probes -----------------------------------------------------------------------------------------
 
 
@@ -194,6 +201,23 @@ def test_strength_is_chosen_on_validation_people_alone(clouds):
         np.append(train.subjects, ["x"] * 9),
     )  # fmt: skip
     assert (probing.linear_probe(unscored, validation, test).stages == one.stages).all()
+
+
+def test_information_is_a_bound_and_none_without_any(clouds):
+    train, validation, test = clouds
+    exact = np.eye(5)[test.stages]
+    share = np.bincount(test.stages) / len(test.stages)
+    entropy = -(share * np.log2(share)).sum()
+    assert probing.information_bound(exact, test.stages) == pytest.approx(entropy)
+    assert 0 < probing.information_bound(
+        probing.linear_probe(train, validation, test).probabilities, test.stages
+    ) < entropy  # fmt: skip
+    shuffled = Labelled(train.z, np.random.default_rng(0).permutation(train.stages), train.subjects)
+    found = probing.linear_probe(shuffled, validation, test)
+    assert probing.information_bound(found.probabilities, test.stages) <= 0
+    assert probing.information_bound(
+        np.tile(share, (len(test.z), 1)), test.stages
+    ) == pytest.approx(0)
 
 
 def test_neighbours_and_majority(clouds):

@@ -94,6 +94,18 @@ def nearest_neighbours(train: Labelled, test: Labelled, *, k: int = NEIGHBOURS) 
     return Probed(probabilities.argmax(axis=1), probabilities, f"k {k}")
 
 
+def information_bound(probabilities: np.ndarray, stages: np.ndarray) -> float:
+    """Bits of the stage that a probe's probabilities (n, 5) tell at least: H(Y) less cross-entropy.
+
+    A lower bound on the mutual information of embedding and stage; not above 0 where there is none.
+    """
+    scored = stages >= 0
+    share = np.bincount(stages[scored], minlength=len(STAGES)) / max(scored.sum(), 1)
+    entropy = -(share * np.log2(np.where(share > 0, share, 1.0))).sum()
+    given = probabilities[scored][np.arange(scored.sum()), stages[scored]]
+    return float(entropy + np.log2(np.maximum(given, 1e-12)).mean())
+
+
 def majority(train: Labelled, test: Labelled) -> Probed:
     """The most frequent training stage everywhere."""
     return _constant(train.scored, test, "majority")

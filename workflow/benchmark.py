@@ -15,6 +15,7 @@ from torch import nn
 from datasets.store import Store
 from datasets.views import View
 from utils import metrics, probing
+from utils.errors import UserError
 from utils.exports import write_table
 from utils.files import write_json, written_whole
 from utils.probing import Labelled, Probed
@@ -32,10 +33,19 @@ Splits = dict[str, Labelled]
 def evaluate(
     run: Path, checkpoint: Mapping[str, Any], args: argparse.Namespace, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Embed, probe, tune; rows of ``evaluation/probes.csv``."""
+    """Embed, probe, tune; rows of ``evaluation/probes.csv``.
+
+    Raises:
+        UserError: a split without a single label.
+    """
     store = Store(args.data_path)
     views = {s: embedding.view_of(checkpoint, store, s, device) for s in embedding.SPLITS}
     net = embedding.encoder_of(checkpoint)
+    if bare := [s for s, view in views.items() if not view.class_counts().any()]:
+        raise UserError(
+            f"{run}: nobody scored the epochs of its {', '.join(bare)} people, so nothing can be "
+            "probed; choose another fold"
+        )
     pretrained = embedded(net, views, checkpoint)
     write_embeddings(run, pretrained, checkpoint, net)
     spaces = {"pretrained": [labelled(pretrained)], "random encoder": [], "band powers": []}
@@ -216,6 +226,8 @@ def row_of(
             f"{figure}_high": plain(high),
         }
         row[f"{figure}_sd"] = plain(each.std()) if len(each) > 1 else None
+    bits = [probing.information_bound(one.probabilities, test.stages) for one in found]
+    row["information_bits"] = plain(np.mean(bits))
     per_stage = metrics.f1(counts.sum(axis=(0, 1)))
     row |= {f"f1_{stage}": plain(v) for stage, v in zip(STAGES, per_stage, strict=True)}
     row |= {"seeds": len(found), "subjects": len(names), "chosen": "; ".join(
