@@ -1,0 +1,262 @@
+"""Stages as the NSRR cohorts have them: two kinds of XML, WSC's text files, APPLES' annotations.
+
+Every reader returns one code per 30 s epoch from the start of the EDF, -1 where nobody scored: no
+header line, no forward-filled clock and no order of elements may shift it.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+# 3 and 4 are N3; movement, "no stage", unscored and artefact are nobody's stage
+_OF_CODE = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
+_OF_CONCEPT = {
+    "wake": 0, "wakestate": 0,
+    "nonrapideyemovementsleep-n1": 1, "stage1sleep": 1,
+    "nonrapideyemovementsleep-n2": 2, "stage2sleep": 2,
+    "nonrapideyemovementsleep-n3": 3, "stage3sleep": 3,
+    "nonrapideyemovementsleep-n4": 3, "stage4sleep": 3,
+    "rapideyemovementsleep": 4, "rapideyemovement": 4,
+    "movement": UNSCORED, "unscored": UNSCORED, "artifact": UNSCORED,
+}  # fmt: skip
+_STAGE_WORDS = ("stage", "sleep", "wake", "rapideyemovement", "movement", "unscored")
+_OF_WORD = {"W": 0, "N1": 1, "N2": 2, "N3": 3, "N4": 3, "R": 4}
+_DAY = 24 * 3600
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
+Run = tuple[float, float, int]  # start and end in s, code
+
+
+def read_nsrr(path: Path) -> np.ndarray:
+    """``PSGAnnotation``: stage events placed by their starts, whatever their order.
+
+    Raises:
+        UserError: not that XML, or stages that overlap or leave the recording.
+    """
+    root = _root(path, "PSGAnnotation")
+    runs, seconds = [], 0.0
+    for event in root.iter("ScoredEvent"):
+        concept, start, duration = (
+            (event.findtext(tag) or "").strip() for tag in ("EventConcept", "Start", "Duration")
+        )
+        if concept.startswith("Recording Start Time"):
+            seconds = _number(duration, path, "duration of the recording")
+        elif (code := _code_of(concept, event.findtext("EventType") or "")) is not None:
+            begin = _number(start, path, f"start of {concept}")
+            runs.append((begin, begin + _number(duration, path, f"duration of {concept}"), code))
+    if not runs:
+        raise UserError(f"{path}: holds no sleep stages")
+    return _epochs(_contiguous(runs, path), seconds or max(end for _, end, _ in runs))
+
+
+def read_profusion(path: Path) -> np.ndarray:
+    """``CMPStudyConfig``: one ``SleepStage`` an epoch.
+
+    Raises:
+        UserError: not that XML, epochs that are not of 30 s, or no stages.
+    """
+    root = _root(path, "CMPStudyConfig")
+    length = (root.findtext("EpochLength") or "30").strip()
+    if length != str(EPOCH_SECONDS):
+        raise UserError(f"{path}: epochs of {length} s; 30 s are read here")
+    codes = [(stage.text or "").strip() for stage in root.iterfind("SleepStages/SleepStage")]
+    if not codes:
+        raise UserError(f"{path}: holds no sleep stages")
+    if strange := sorted({code for code in codes if not code.isdigit()}):
+        raise UserError(f"{path}: stages {', '.join(strange)!r}; codes are numbers")
+    return np.array([_OF_CODE.get(int(code), UNSCORED) for code in codes], np.int8)
+
+
+def agree(one: np.ndarray, other: np.ndarray, path: Path) -> None:
+    """Refuse two annotations of one night that differ.
+
+    Raises:
+        UserError: naming the first epoch where they do, or their lengths.
+    """
+    if len(one) != len(other):
+        raise UserError(
+            f"{path}: {len(one)} epochs in one annotation, {len(other)} in the other; choose with "
+            "--annotation"
+        )
+    if differing := np.flatnonzero(one != other).tolist():
+        raise UserError(
+            f"{path}: the two annotations differ in {len(differing)} epochs, first in "
+            f"{differing[0]}; choose with --annotation"
+        )
+
+
+def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
+    """``.stg.txt``: epoch and stage a line, with or without a header, padded with -1.
+
+    Raises:
+        UserError: a line that is neither, epochs out of order, or more of them than the signal has.
+    """
+    stages = np.full(n_epochs, UNSCORED, np.int8)
+    count = 0
+    for number, line in enumerate(_lines(path), 1):
+        cells = line.split("\t")
+        if cells[0].strip().lower() == "epoch":
+            continue
+        try:
+            epoch, code = int(cells[0]), int(cells[1])
+        except (ValueError, IndexError):
+            raise UserError(f"{path}: line {number}: {line!r} is no epoch and stage") from None
+        if epoch != count + 1:
+            raise UserError(f"{path}: line {number}: epoch {epoch} follows {count}")
+        if epoch > n_epochs:
+            raise UserError(f"{path}: more stages than the {n_epochs} epochs of its signal")
+        stages[count], count = _OF_CODE.get(code, UNSCORED), epoch
+    if not count:
+        raise UserError(f"{path}: holds no sleep stages")
+    return stages
+
+
+def read_wsc_twin(path: Path, n_epochs: int) -> np.ndarray:
+    """``.allscore.txt``: changes of stage by clock time, counted from START RECORDING.
+
+    An epoch takes the stage that covers most of it; after LIGHTS ON nobody scored.
+
+    Raises:
+        UserError: no START RECORDING, or no stages after it.
+    """
+    events = [(clock, text) for line in _lines(path) if (clock := _clock(line)) is not None
+              for text in [line.partition("\t")[2].strip().upper()]]  # fmt: skip
+    starts = [k for k, (_, text) in enumerate(events) if text.startswith("START RECORDING")]
+    if not starts:
+        raise UserError(f"{path}: no START RECORDING")
+    begin = events[starts[-1]][0]
+    changes: list[tuple[float, int]] = []
+    for clock, text in events[starts[-1] :]:
+        at = (clock - begin) % _DAY
+        if text.startswith("STAGE - "):
+            changes.append((at, _OF_WORD.get(text.removeprefix("STAGE - ").strip(), UNSCORED)))
+        elif text.startswith("LIGHTS ON"):
+            changes.append((at, UNSCORED))
+    if not any(code >= 0 for _, code in changes):
+        raise UserError(f"{path}: holds no sleep stages after START RECORDING")
+    ends = [at for at, _ in changes[1:]] + [n_epochs * float(EPOCH_SECONDS)]
+    runs = [(at, end, code) for (at, code), end in zip(changes, ends, strict=True) if end > at]
+    return _epochs(runs, n_epochs * EPOCH_SECONDS)
+
+
+def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
+    """``.annot``: half-open intervals by clock time or elapsed seconds from the EDF's ``start``.
+
+    Raises:
+        UserError: a stage without times, or none at all.
+    """
+    runs: list[Run] = []
+    for number, line in enumerate(_lines(path), 1):
+        cells = [cell.strip() for cell in line.split("\t")]
+        if line.startswith("#") or cells[0] == "class" or cells[0] not in (*_OF_WORD, "?", "L"):
+            continue
+        try:
+            begin = _elapsed(cells[3], start)
+            end = begin + EPOCH_SECONDS if cells[4] == "..." else _end(cells[4], begin, start)
+        except (ValueError, IndexError):
+            raise UserError(f"{path}: line {number}: {line!r} has no start and stop") from None
+        runs.append((begin, end, _OF_WORD.get(cells[0], UNSCORED)))
+    if not runs:
+        raise UserError(f"{path}: holds no sleep stages")
+    if runs[0][0] >= n_epochs * EPOCH_SECONDS:
+        raise UserError(f"{path}: its first stage lies after the end of the recording")
+    return _epochs(sorted(runs), n_epochs * EPOCH_SECONDS)
+
+
+def _root(path: Path, name: str) -> ElementTree.Element:
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise UserError(f"{path}: not readable as XML ({error}); fetch it again") from error
+    if root.tag != name:
+        raise UserError(f"{path}: a {root.tag} file, not {name}")
+    return root
+
+
+def _code_of(concept: str, kind: str) -> int | None:
+    """Stage of an event; ``None`` for events that are not stages."""
+    words, _, code = concept.partition("|")
+    if kind.startswith("Stages") and code.strip().isdigit():
+        return _OF_CODE.get(int(code), UNSCORED)
+    if kind and not kind.startswith("Stages"):
+        return None
+    bare = re.sub(r"^s[dr]o:", "", words.strip().lower()).replace(" ", "")
+    if bare in _OF_CONCEPT:
+        return _OF_CONCEPT[bare]
+    return UNSCORED if kind.startswith("Stages") else None
+
+
+def _number(text: str, path: Path, what: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"{path}: {what} is {text!r}, not a number") from None
+
+
+def _contiguous(runs: list[Run], path: Path) -> list[Run]:
+    """Runs in order; an end that disagrees with the next start is that start, if it is later."""
+    runs = sorted(runs)
+    mended = []
+    for (start, end, code), following in zip(runs, [*runs[1:], None], strict=True):
+        if following is not None and following[0] < end - 0.5:
+            if following[0] <= start:
+                raise UserError(f"{path}: two stages begin at {start:g} s; one lasts to {end:g} s")
+            end = following[0]
+        mended.append((start, end, code))
+    return mended
+
+
+def _epochs(runs: Iterable[Run], seconds: float) -> np.ndarray:
+    """Code of every whole epoch: what covers most of it, the later of two that cover as much."""
+    n_epochs = int(seconds / EPOCH_SECONDS + 1e-9)
+    stages, covered = np.full(n_epochs, UNSCORED, np.int8), np.zeros(n_epochs)
+    for start, end, code in runs:
+        first, last = int(start // EPOCH_SECONDS), int(np.ceil(end / EPOCH_SECONDS - 1e-9))
+        for epoch in range(max(0, first), min(n_epochs, last)):
+            inside = min(end, (epoch + 1) * EPOCH_SECONDS) - max(start, epoch * EPOCH_SECONDS)
+            if inside >= covered[epoch] and inside > 0:
+                stages[epoch], covered[epoch] = code, inside
+    return stages
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        text = path.read_bytes().decode("latin-1")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+
+
+def _clock(line: str) -> float | None:
+    """Seconds after midnight at the beginning of a line."""
+    match = _CLOCK.match(line)
+    return None if match is None else _seconds(match)
+
+
+def _seconds(match: re.Match) -> float:
+    return 3600 * int(match[1]) + 60 * int(match[2]) + float(match[3])
+
+
+def _elapsed(text: str, start: datetime) -> float:
+    """Seconds from the EDF's start: a clock time, ``0+hh:mm:ss``, or a number of seconds."""
+    if text.startswith("0+") and (match := _CLOCK.fullmatch(text[2:])):
+        return _seconds(match)
+    if match := _CLOCK.fullmatch(text):
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        return (_seconds(match) - (start - midnight) / timedelta(seconds=1)) % _DAY
+    return float(text)
+
+
+def _end(text: str, begin: float, start: datetime) -> float:
+    if text.startswith("+"):
+        return begin + float(text[1:])
+    end = _elapsed(text, start)
+    return end if end > begin else end + _DAY
