@@ -225,7 +225,7 @@ def test_the_real_profusion_file_and_its_conversion(real_data):
     profusion = nsrr.read_profusion(folder / "100022-profusion.xml")
     assert len(profusion) == 1051
     assert [(profusion == k).sum() for k in range(5)] == [171, 61, 571, 119, 129]
-    # this conversion lost the first epoch of wake and the last thirteen: later starts are 30 s early
+    # this conversion lost the first epoch of wake and the last thirteen: its starts are 30 s early
     converted = nsrr.read_nsrr(folder / "100022-nsrr.xml")
     assert (converted[:1037] == profusion[1:1038]).all() and (converted[1037:] == -1).all()
     with pytest.raises(UserError, match="differ in 252 epochs, first in 76"):
