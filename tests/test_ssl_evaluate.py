@@ -24,7 +24,7 @@ from utils.errors import UserError
 from utils.probing import Labelled
 from utils.runs import load_checkpoint
 from workflow import embedding
-from workflow.benchmark import drawn, few
+from workflow.benchmark import drawn, few, row_of
 from workflow.tuning import Tuning, tune
 
 QUICK = ["--fractions", "0.05,1", "--seeds", "0,1", "--tuning_steps", "4", "--device", "cpu"]
@@ -235,6 +235,19 @@ def test_hand_made_features_of_a_sine():
     assert found.shape == (3, probing.N_HAND_MADE)
     assert found[:, :5].argmax(axis=1).tolist() == [0, 2, 3]  # delta, alpha, beta
     assert found[:, -1] == pytest.approx([2, 10, 20], abs=0.6)
+
+
+def test_the_interval_is_of_the_mean_over_seeds(clouds):
+    test = clouds[2]
+    rng = np.random.default_rng(0)
+    right, wrong = test.stages.copy(), (test.stages + 1) % 5
+    noisy = np.where(rng.random(200) < 0.3, wrong, right)
+    probabilities = np.zeros((200, 5))
+    found = [probing.Probed(s, probabilities, "x") for s in (noisy, wrong)]
+    row = row_of("a", "b", "all", 1.0, {"held_out": test}, found)
+    assert row["accuracy"] == pytest.approx((noisy == right).mean() / 2)
+    assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"] < 0.5
+    assert row["accuracy_sd"] > 0.3 and row["subjects"] == 4
 
 
 def test_the_same_labels_are_drawn_for_every_encoder(clouds):

@@ -216,10 +216,12 @@ def row_of(
     ])  # fmt: skip
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     for figure in FIGURES:
-        each = metrics.SUMMARIES[figure](counts.sum(axis=1))
+        measure = metrics.SUMMARIES[figure]
+        each = measure(counts.sum(axis=1))
         low, high = metrics.bootstrap(
-            counts.sum(axis=0), names.tolist(), metrics.SUMMARIES[figure], samples=_DRAWS
-        )
+            counts.swapaxes(0, 1), names.tolist(), lambda c, m=measure: m(c).mean(axis=-1),
+            samples=_DRAWS,
+        )  # fmt: skip
         row |= {
             figure: plain(each.mean()),
             f"{figure}_low": plain(low),
