@@ -27,7 +27,7 @@ from workflow import embedding
 from workflow.benchmark import drawn, few, row_of
 from workflow.tuning import Tuning, tune
 
-QUICK = ["--fractions", "0.05,1", "--seeds", "0,1", "--tuning_steps", "4", "--device", "cpu"]
+QUICK = ["--fractions", "0.05,1", "--seeds", "0,1", "--tuning_steps", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
