@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-_EPOCH_SECONDS = 30
+from utils.stages import EPOCH_SECONDS
 
 
 class OnSome(v2.Transform):
@@ -85,11 +85,11 @@ class BandStop(OnSome):
         self.width, self.lowest, self.highest = width, lowest, highest
 
     def draw(self, x: Tensor) -> Tensor:
-        reach = min(self.highest, x.shape[-1] / _EPOCH_SECONDS / 2) - self.width - self.lowest
+        reach = min(self.highest, x.shape[-1] / EPOCH_SECONDS / 2) - self.width - self.lowest
         return self.lowest + reach * torch.rand(_of_runs(x), device=x.device)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
-        hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / _EPOCH_SECONDS
+        hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
         kept = (hertz < how) | (hertz >= how + self.width)
         return torch.fft.irfft(torch.fft.rfft(x) * kept, n=x.shape[-1])
 

@@ -142,6 +142,13 @@ def test_embeddings_that_do_not_belong_together_are_refused(project, tmp_path):
         embedding.load(target)
 
 
+def test_another_store_is_refused(project, dreem_cohort):
+    _, other = dreem_cohort
+    paths = ["--data_path", str(other.path), "--project_path", str(project)]
+    with pytest.raises(UserError, match="pretrained on another store"):
+        ssl_evaluate.main([*paths, *QUICK])
+
+
 def test_wrong_words_are_one_line(store, project, tmp_path):
     paths = ["--data_path", str(store.path), "--project_path"]
     with pytest.raises(UserError, match="no run ssl_other"):

@@ -215,7 +215,7 @@ def _score(figures: Mapping[str, float], name: str) -> float:
     """What is better when higher; an undefined figure, as kappa of one stage, is the worst."""
     value = figures[name.removeprefix("-")]
     if value != value:
-        return -2.0 if not name.startswith("-") else -float("inf")
+        return -1e300 if name.startswith("-") else -2.0
     return -value if name.startswith("-") else value
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from datasets.splits import fingerprint
 from datasets.store import Store
 from datasets.views import View
 from utils import metrics, probing
@@ -36,9 +37,14 @@ def evaluate(
     """Embed, probe, tune; rows of ``evaluation/probes.csv``.
 
     Raises:
-        UserError: a split without a single label.
+        UserError: another store than the one pretrained on, or a split without a single label.
     """
     store = Store(args.data_path)
+    if fingerprint(store) != checkpoint["trained"]["store"]:
+        raise UserError(
+            f"{run}: pretrained on another store than {store.path}; its people are known there "
+            "only, so name that --data_path"
+        )
     views = {s: embedding.view_of(checkpoint, store, s, device) for s in embedding.SPLITS}
     net = embedding.encoder_of(checkpoint)
     if bare := [s for s, view in views.items() if not view.class_counts().any()]:

@@ -30,11 +30,14 @@ def encoder_of(checkpoint: Mapping[str, Any]) -> torch.nn.Module:
     """The pretrained encoder with what pretraining added to it, in evaluation mode.
 
     Raises:
-        UserError: the checkpoint is not of ssl_training.py.
+        UserError: the checkpoint is not of ssl_training.py, or its weights do not fit.
     """
     if checkpoint["model"] != "pretraining":
         raise UserError(f"a {checkpoint['model']} checkpoint, not of ssl_training.py")
-    return models.build_from(checkpoint)
+    try:
+        return models.build_from(checkpoint)
+    except ValueError as error:
+        raise UserError(f"a damaged checkpoint: {error}") from error
 
 
 def untrained(checkpoint: Mapping[str, Any], seed: int) -> torch.nn.Module:

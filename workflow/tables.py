@@ -17,6 +17,7 @@ import models
 from datasets.views import View
 from utils import metrics
 from utils.errors import UserError
+from utils.exports import write_table
 from utils.files import write_json, write_text
 from utils.runs import load_checkpoint, read_json
 from utils.scoring import plain
@@ -140,9 +141,7 @@ def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], conditions
     rows = sorted(rows, key=lambda row: -(row["kappa"] if row["kappa"] is not None else -2))
     keys = list(dict.fromkeys(key for row in rows for key in row))
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [[row.get(key) for key in keys] for row in rows]
-    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([keys, *lines])
+    write_table(folder / f"{name}.csv", [{key: row.get(key) for key in keys} for row in rows])
     write_json(folder / f"{name}.json", {"conditions": conditions, "rows": list(rows)})
     cells = [[cell(row, key) for key in _SHOWN] for row in rows]
     write_text(folder / f"{name}.md", markdown(cells) + f"\n{conditions}\n")
