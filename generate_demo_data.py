@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import joblib
 from tqdm import tqdm
 
-from datasets.synthetic import dreem_files, sleepedf_files
+from datasets.synthetic import dreem_files, nsrr_files, sleepedf_files
 from datasets.synthetic.night import OMITTABLE, Night, draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
@@ -27,9 +28,8 @@ from utils.files import sweep, write_json
 DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
-# modules with ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``
-LAYOUTS = {"sleepedf": sleepedf_files, "dreem": dreem_files}
-SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5"}
+FORMATS = ("sleepedf", "dreem", "nsrr")
+SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5", "nsrr": ".edf"}
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -41,7 +41,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, help="folder of the recordings; data/demo/<format> by default"
     )
-    parser.add_argument("--format", choices=tuple(LAYOUTS), default="sleepedf", help="file layout")
+    parser.add_argument("--format", choices=FORMATS, default="sleepedf", help="file layout")
+    parser.add_argument(
+        "--cohort", choices=nsrr_files.COHORTS, help="whose files, of --format nsrr (shhs)"
+    )
     parser.add_argument(
         "--profile",
         choices=tuple(PROFILES),
@@ -81,13 +84,16 @@ def check(args: argparse.Namespace) -> None:
     """Fill in the profile and refuse settings that cannot work."""
     subjects, nights, hours = PROFILES[args.profile]
     args.subjects = subjects if args.subjects is None else args.subjects
-    if args.format == "dreem":  # a record is a person there: a second night would leak over folds
+    if args.cohort and args.format != "nsrr":
+        raise UserError("--cohort belongs to --format nsrr")
+    args.cohort = args.cohort or ("shhs" if args.format == "nsrr" else None)
+    if args.format == "dreem" or args.cohort in nsrr_files.ONE_VISIT:
         nights = 1
         if args.nights == 2:
-            raise UserError("--format dreem: one night a person, as in the real cohorts")
+            raise UserError(f"--format {args.format}: one night a person, as in the real cohorts")
     args.nights = nights if args.nights is None else args.nights
     args.hours = hours if args.hours is None else (args.hours or None)
-    args.output = args.output or DEMO / args.format
+    args.output = args.output or DEMO / (args.cohort or args.format)
     if not 1 <= args.subjects <= 100:
         raise UserError("--subjects takes 1 to 100: file names have two digits for them")
     if args.hours is not None and not 0.3 <= args.hours <= 24:
@@ -105,13 +111,20 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     tasks = nights_of(args.subjects, args.nights)
     suffix = SUFFIXES[args.format]
-    refuse_foreign(args.output, suffix, {LAYOUTS[args.format].stem_of(*task) for task in tasks})
+    refuse_foreign(args.output, suffix, {layout_of(args).stem_of(*task) for task in tasks})
     sweep(args.output)
     jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
     work = run(joblib.delayed(write_one)(args, *task, task == tasks[-1]) for task in tasks)
     rows = list(tqdm(work, total=len(tasks), desc="nights", unit="night"))
     summarise(args, rows)
+
+
+def layout_of(args: argparse.Namespace) -> Any:
+    """What has ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``."""
+    if args.format == "nsrr":
+        return nsrr_files.Layout(args.cohort)
+    return {"sleepedf": sleepedf_files, "dreem": dreem_files}[args.format]
 
 
 def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
@@ -124,16 +137,19 @@ def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
 
 def refuse_foreign(folder: Path, suffix: str, stems: set[str]) -> None:
     """Never mix a cohort with other recordings, nor overwrite one that has no truth beside it."""
-    # a Sleep-EDF night's files share seven characters, a Dreem record is one file
-    length = 7 if suffix == ".edf" else None
-    ours = {s[:length] for s in stems if (folder / f"{s}_truth.json").is_file()}
-    found = sorted(p for p in folder.glob("*") if p.suffix in SUFFIXES.values())
-    foreign = [p.name for p in found if p.suffix != suffix or p.stem[:length] not in ours]
+    ours = {name_of(s) for s in stems if (folder / f"{s}_truth.json").is_file()}
+    found = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES.values())
+    foreign = [p.name for p in found if p.suffix != suffix or name_of(p.stem) not in ours]
     if foreign:
         raise UserError(
             f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "
             "choose another --output"
         )
+
+
+def name_of(stem: str) -> str:
+    """What a night's files share: a Sleep-EDF pair seven characters, others the whole stem."""
+    return stem[:7] if stem.startswith(("SC4", "ST7")) else stem.removesuffix("-nsrr")
 
 
 def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
@@ -143,7 +159,7 @@ def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -
         person, number, hours=args.hours, special=args.special, omit=tuple(args.omit),
         one_background=args.one_background,
     )  # fmt: skip
-    stem = LAYOUTS[args.format].write(args.output, night, settings_of(args), is_last=last)
+    stem = layout_of(args).write(args.output, night, settings_of(args), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 
 
@@ -159,6 +175,7 @@ def settings_of(args: argparse.Namespace) -> dict:
     """What the files' content follows from."""
     names = (
         "format",
+        *(["cohort"] if args.cohort else []),
         "seed",
         "subjects",
         "nights",
@@ -184,9 +201,10 @@ def summarise(args: argparse.Namespace, rows: list[dict]) -> None:
     hours = sum(row["hours"] for row in rows)
     print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {args.output}")
     print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
-    is_demo = args.output == DEMO / args.format
+    is_demo = args.output == DEMO / (args.cohort or args.format)
     paths = "" if is_demo else f" --raw_path {args.output} --save_path {args.output}_store"
-    print(f"next: python preprocess_{args.format}.py{paths}")
+    cohort = f" --cohort {args.cohort}" if args.cohort else ""
+    print(f"next: python preprocess_{args.format}.py{cohort}{paths}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 
 from datasets import dreem, dreem_download, folds
-from datasets.build import build_store
+from datasets.build import Reader, build_store
 from datasets.preparation import Settings
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
@@ -96,8 +96,8 @@ def main(argv: list[str] | None = None) -> None:
         pad_epochs=PAD_EPOCHS if args.preset else 0,
     )
     store = build_store(
-        args.save_path, records, dreem.read,
-        settings=settings, roles=dreem.ROLES, command=command_of(args, settings), jobs=args.jobs,
+        args.save_path, records, Reader(dreem.read, dreem.ROLES),
+        settings=settings, command=command_of(args, settings), jobs=args.jobs,
     )  # fmt: skip
     for table in tables_of(args.version, sorted(store.subjects)):
         folds.write(store.path / "folds", table)

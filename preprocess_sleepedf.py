@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 
 from datasets import folds, sleepedf
-from datasets.build import build_store, on_cluster
+from datasets.build import Reader, build_store, on_cluster
 from datasets.preparation import Settings
 from datasets.protocols import PROTOCOLS
 from datasets.sleepedf_download import check_against, download
@@ -138,9 +138,8 @@ def main(argv: list[str] | None = None) -> None:
         store = build_store(
             args.save_path,
             pairs,
-            sleepedf.read,
+            Reader(sleepedf.read, sleepedf.ROLES),
             settings=settings,
-            roles=sleepedf.ROLES,
             command=command_of(args, settings),
             jobs=args.jobs,
         )

@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from datasets import folds, ucddb
-from datasets.build import build_store
+from datasets.build import Reader, build_store
 from datasets.preparation import Settings
 from utils.arguments import ScriptParser, add_list, positive
 from utils.errors import UserError, run_script
@@ -57,8 +57,8 @@ def main(argv: list[str] | None = None) -> None:
         fs=float(args.resample) if args.resample else None,
     )
     store = build_store(
-        args.save_path, pairs, ucddb.read,
-        settings=settings, roles=ucddb.ROLES, command=command_of(settings), jobs=args.jobs,
+        args.save_path, pairs, Reader(ucddb.read, ucddb.ROLES),
+        settings=settings, command=command_of(settings), jobs=args.jobs,
     )  # fmt: skip
     if len(pairs) >= 5:
         folds.write(store.path / "folds", folds.make("kfold:5:0", sorted(store.subjects)))

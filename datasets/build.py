@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import joblib
 from tqdm import tqdm
@@ -27,43 +27,61 @@ class Source(Protocol):
     def files(self) -> tuple[Path, ...]: ...
 
 
+class Reader(NamedTuple):
+    """How a format is read, and what its cohorts call channels of the usual roles."""
+
+    read: Callable[[Source], Recording]
+    roles: Mapping[str, tuple[str, ...]] = {}
+
+
 def build_store(
     path: Path,
     sources: Sequence[Source],
-    read: Callable[[Source], Recording],
+    reader: Reader,
     *,
     settings: Settings,
-    roles: Mapping[str, tuple[str, ...]],
     command: str,
     jobs: int = 1,
+    faults: dict[str, str] | None = None,
 ) -> Store:
     """Prepare every source that the store lacks or has from other bytes, then close the store.
 
     ``jobs`` processes work at once (-1: one per core, or a cluster's workers inside
-    :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone.
+    :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone. Nights that
+    cannot be prepared are left out and told in ``faults``, if that is given.
 
     Raises:
-        UserError: the folder holds nights of other sources or settings, or the first night that
-            cannot be prepared; nights finished before it are kept.
+        UserError: the folder holds nights of other sources or settings, none can be prepared, or,
+            without ``faults``, the first that cannot; nights finished before it are kept.
     """
     nights = path / "nights"
     sweep(path)
     _refuse_foreign(nights, {source.id for source in sources})
     refuse_other_settings(nights, settings)
 
-    def one(source: Source) -> None:
-        with at_hand(source) as local:
-            if not is_current(nights / local.id, local.files):
-                write_night(nights, prepare(read(local), settings, roles), settings, local.files)
+    def one(source: Source) -> tuple[str, str]:
+        try:
+            with at_hand(source) as local:
+                if not is_current(nights / local.id, local.files):
+                    night = prepare(reader.read(local), settings, reader.roles)
+                    write_night(nights, night, settings, local.files)
+        except UserError as error:
+            if faults is None:
+                raise
+            return source.id, str(error)
+        return source.id, ""
 
     n_jobs = 1 if len(sources) == 1 else jobs
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     work = run(joblib.delayed(one)(source) for source in sources)
     try:
-        for _ in tqdm(work, total=len(sources), unit="night", desc="store"):
-            pass
+        for name, fault in tqdm(work, total=len(sources), unit="night", desc="store"):
+            if fault:
+                faults[name] = fault
     finally:
         sweep(path)  # of the nights that other workers were at when one failed
+    if faults is not None and set(faults) >= {source.id for source in sources}:
+        raise UserError(f"{path}: no night can be prepared: {next(iter(faults.values()))}")
     return finish(path, settings, command)
 
 

@@ -70,14 +70,17 @@ class Annotation:
 class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
+    With ``undated`` a start date of zeros is nobody's: the day is 1 January 1985, as in
+    recordings whose date was taken out later.
+
     Raises:
         UserError: not EDF, truncated or overlong, no records, a header field that cannot be,
             an unreadable date, or a discontinuous recording (EDF+D).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, undated: bool = False) -> None:
         self.path = path
-        header = _Header(path)
+        header = _Header(path, undated=undated)
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
         self.channels = tuple(
@@ -186,7 +189,7 @@ class EdfFile:
 class _Header:
     """The fields of a header that reading depends on, each checked on its own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, undated: bool) -> None:
         self.path = path
         with path.open("rb") as file:
             fixed = file.read(256)
@@ -202,7 +205,10 @@ class _Header:
                 f"wrong signal count: {n_signals} signals need a header of "
                 f"{256 * (n_signals + 1)} bytes, it says {self.n_bytes}; fetch it again"
             )
-        self.start = self._start(text[168:184])
+        stamp = text[168:184]
+        if undated and stamp.startswith("00.00.00"):
+            stamp = "01.01.85" + stamp[8:]
+        self.start = self._start(stamp)
         self.is_plus = text[192:197] in ("EDF+C", "EDF+D")
         self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
         self.record_seconds = self._number(fixed[244:252], "record duration")

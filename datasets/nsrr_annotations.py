@@ -10,6 +10,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,26 +36,36 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 Run = tuple[float, float, int]  # start and end in s, code
 
 
-def read_nsrr(path: Path) -> np.ndarray:
-    """``PSGAnnotation``: stage events placed by their starts, whatever their order.
+def read_nsrr(path: Path, seconds: float | None = None) -> np.ndarray:
+    """``PSGAnnotation``: stage events placed by their starts, up to the end of the last.
+
+    Where durations disagree with the starts that follow, starts are believed if the last stage
+    ends with the recording of ``seconds`` (default: what the file says of it).
 
     Raises:
-        UserError: not that XML, or stages that overlap or leave the recording.
+        UserError: not that XML, no stages, or starts and durations that cannot both be right.
     """
     root = _root(path, "PSGAnnotation")
-    runs, seconds = [], 0.0
+    runs, nameless, said = [], [], None
     for event in root.iter("ScoredEvent"):
         concept, start, duration = (
             (event.findtext(tag) or "").strip() for tag in ("EventConcept", "Start", "Duration")
         )
         if concept.startswith("Recording Start Time"):
-            seconds = _number(duration, path, "duration of the recording")
+            said = _number(duration, path, "duration of the recording")
         elif (code := _code_of(concept, event.findtext("EventType") or "")) is not None:
             begin = _number(start, path, f"start of {concept}")
             runs.append((begin, begin + _number(duration, path, f"duration of {concept}"), code))
+        elif not concept and start and duration:
+            begin = _number(start, path, "start of an event")
+            nameless.append((begin, begin + _number(duration, path, "duration"), UNSCORED))
     if not runs:
         raise UserError(f"{path}: holds no sleep stages")
-    return _epochs(_contiguous(runs, path), seconds or max(end for _, end, _ in runs))
+    # a code the translator did not know has no name: a stage, where it fills a gap between stages
+    begins, ends = {start for start, _, _ in runs}, {end for _, end, _ in runs}
+    runs += [run for run in nameless if run[0] in ends and run[1] in begins]
+    runs = _contiguous(runs, path, said if seconds is None else seconds)
+    return _epochs(runs, runs[-1][1])
 
 
 def read_profusion(path: Path) -> np.ndarray:
@@ -75,22 +86,34 @@ def read_profusion(path: Path) -> np.ndarray:
     return np.array([_OF_CODE.get(int(code), UNSCORED) for code in codes], np.int8)
 
 
-def agree(one: np.ndarray, other: np.ndarray, path: Path) -> None:
-    """Refuse two annotations of one night that differ.
+def early_translation(profusion: np.ndarray) -> np.ndarray:
+    """What the first translator to NSRR XML made of a Profusion scoring (n,).
+
+    It began to count with the second epoch and never wrote the last bout, so that every stage lies
+    30 s early and the end is missing: seen epoch by epoch in its own published example.
+    """
+    last = np.flatnonzero(np.diff(profusion))
+    return profusion[1 : last[-1] + 1] if len(last) else profusion[:0]
+
+
+def reconciled(nsrr: np.ndarray, profusion: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
+    """The stages of a night with both annotations, and what had to be decided ("": nothing).
 
     Raises:
-        UserError: naming the first epoch where they do, or their lengths.
+        UserError: they differ otherwise than by the known fault of the first translator; it names
+            the first epoch where they do.
     """
-    if len(one) != len(other):
-        raise UserError(
-            f"{path}: {len(one)} epochs in one annotation, {len(other)} in the other; choose with "
-            "--annotation"
-        )
-    if differing := np.flatnonzero(one != other).tolist():
-        raise UserError(
-            f"{path}: the two annotations differ in {len(differing)} epochs, first in "
-            f"{differing[0]}; choose with --annotation"
-        )
+    n = min(len(nsrr), len(profusion))
+    if abs(len(nsrr) - len(profusion)) <= 1 and (nsrr[:n] == profusion[:n]).all():
+        return nsrr[:n], ""
+    if np.array_equal(nsrr, early_translation(profusion)):
+        return profusion, "NSRR XML of the first translator, 30 s early: stages from Profusion XML"
+    differing = np.flatnonzero(nsrr[:n] != profusion[:n])
+    first = int(differing[0]) if len(differing) else n
+    raise UserError(
+        f"{path}: the NSRR annotation ({len(nsrr)} epochs) and the Profusion one "
+        f"({len(profusion)}) differ, first in epoch {first}; decide with --annotation"
+    )
 
 
 def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
@@ -119,10 +142,11 @@ def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
     return stages
 
 
-def read_wsc_twin(path: Path, n_epochs: int) -> np.ndarray:
+def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> np.ndarray:
     """``.allscore.txt``: changes of stage by clock time, counted from START RECORDING.
 
-    An epoch takes the stage that covers most of it; after LIGHTS ON nobody scored.
+    Where the EDF's clock (``start``) is more than an epoch away, it is counted from there. An epoch
+    takes the stage that covers most of it; after LIGHTS ON nobody scored.
 
     Raises:
         UserError: no START RECORDING, or no stages after it.
@@ -133,9 +157,11 @@ def read_wsc_twin(path: Path, n_epochs: int) -> np.ndarray:
     if not starts:
         raise UserError(f"{path}: no START RECORDING")
     begin = events[starts[-1]][0]
+    late = 0.0 if start is None else apart(begin, start)
+    late = late if abs(late) > EPOCH_SECONDS else 0.0
     changes: list[tuple[float, int]] = []
     for clock, text in events[starts[-1] :]:
-        at = (clock - begin) % _DAY
+        at = (clock - begin) % _DAY + late
         if text.startswith("STAGE - "):
             changes.append((at, _OF_WORD.get(text.removeprefix("STAGE - ").strip(), UNSCORED)))
         elif text.startswith("LIGHTS ON"):
@@ -145,6 +171,23 @@ def read_wsc_twin(path: Path, n_epochs: int) -> np.ndarray:
     ends = [at for at, _ in changes[1:]] + [n_epochs * float(EPOCH_SECONDS)]
     runs = [(at, end, code) for (at, code), end in zip(changes, ends, strict=True) if end > at]
     return _epochs(runs, n_epochs * EPOCH_SECONDS)
+
+
+def read_wsc_log(path: Path) -> float | None:
+    """``.log.txt``: clock time in seconds of the last "Recording Started", if there is one."""
+    clocks = [
+        clock
+        for line in _lines(path)
+        if "recording started" in line.lower() and (clock := _clock(line)) is not None
+    ]
+    return clocks[-1] if clocks else None
+
+
+def apart(clock: float, start: datetime) -> float:
+    """Seconds from the EDF's ``start`` to a clock time, the nearer way around midnight."""
+    midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+    difference = clock - (start - midnight) / timedelta(seconds=1)
+    return (difference + _DAY / 2) % _DAY - _DAY / 2
 
 
 def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
@@ -201,17 +244,20 @@ def _number(text: str, path: Path, what: str) -> float:
         raise UserError(f"{path}: {what} is {text!r}, not a number") from None
 
 
-def _contiguous(runs: list[Run], path: Path) -> list[Run]:
-    """Runs in order; an end that disagrees with the next start is that start, if it is later."""
+def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]:
+    """Runs in order, each up to the next; refused where nothing tells starts from durations."""
     runs = sorted(runs)
-    mended = []
-    for (start, end, code), following in zip(runs, [*runs[1:], None], strict=True):
-        if following is not None and following[0] < end - 0.5:
-            if following[0] <= start:
-                raise UserError(f"{path}: two stages begin at {start:g} s; one lasts to {end:g} s")
-            end = following[0]
-        mended.append((start, end, code))
-    return mended
+    wrong = [(a, b) for a, b in pairwise(runs) if abs(a[1] - b[0]) > 0.5]
+    if not wrong:
+        return runs
+    (start, end, _), (following, _, _) = wrong[0]
+    last = runs[-1][1]
+    if following <= start or seconds is None or abs(last - seconds) > EPOCH_SECONDS:
+        raise UserError(
+            f"{path}: the stage that begins at {start:g} s lasts to {end:g} s, the next one begins "
+            f"at {following:g} s; the last ends at {last:g} s, the recording at {seconds or 0:g} s"
+        )
+    return [(a[0], b[0], a[2]) for a, b in pairwise(runs)] + runs[-1:]
 
 
 def _epochs(runs: Iterable[Run], seconds: float) -> np.ndarray:

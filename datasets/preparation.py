@@ -19,7 +19,9 @@ from datasets.recording import Recording, Signal
 from utils.errors import UserError
 from utils.signals import (
     bandpass_taps,
+    butterworth_sections,
     filter_as_dreem,
+    filter_sections,
     filter_zero_phase,
     resample,
     resample_reach_seconds,
@@ -31,13 +33,24 @@ _TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How a role is kept: its unit, and a zero-phase Butterworth band of order 2 in Hz."""
+
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything that decides what a store holds; equal settings, equal bytes.
 
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
     and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
     Dreem papers do: their causal filter, lines between samples, ``pad_epochs`` of zeros, unscored,
-    at both ends of a night.
+    at both ends of a night. ``kept`` says by role how channels are kept that are named by role:
+    each has a filter of its own and, unless it is required, may be absent.
     """
 
     cohort: str
@@ -48,12 +61,15 @@ class Settings:
     dtype: str = "float32"
     preset: str | None = None
     pad_epochs: int = 0
+    kept: Mapping[str, Kept] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, tuples as lists; a preset is named where there is one."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if self.preset is None:
             del values["preset"], values["pad_epochs"]
+        if self.kept is None:
+            del values["kept"]
         return values
 
 
@@ -65,7 +81,7 @@ class StoredChannel:
     role: str
     unit: str
     fs: float
-    bandpass: tuple[float, float] | None
+    bandpass: tuple[float | None, float | None] | None
 
 
 @dataclass(frozen=True)
@@ -89,16 +105,23 @@ def prepare(
             does not fit the rate.
     """
     start, stop = PROTOCOLS[settings.protocol](recording)
-    recording = replace(recording, signals=with_differences(settings.channels, recording.signals))
-    chosen = choose(settings.channels, recording.signals, roles, recording.id)
-    channels = tuple(_describe(label, role, recording, settings) for label, role in chosen.items())
+    if settings.kept is not None:
+        channels = _by_role(recording, settings)
+    else:
+        signals = with_differences(settings.channels, recording.signals)
+        recording = replace(recording, signals=signals)
+        chosen = choose(settings.channels, recording.signals, roles, recording.id)
+        channels = tuple(_describe(*pair, recording, settings) for pair in chosen.items())
     signals = {}
     for fs in dict.fromkeys(channel.fs for channel in channels):
         group = [channel for channel in channels if channel.fs == fs]
         shape = (stop - start, len(group), round(fs * EPOCH_SECONDS))
         signals[fs] = np.empty(shape, settings.dtype)
         for index, channel in enumerate(group):
-            samples = _continuous(recording.signals[channel.label], start, stop, settings)
+            if channel.label not in recording.signals:
+                signals[fs][:, index] = np.nan  # absent, and not flat
+                continue
+            samples = _continuous(channel, recording.signals[channel.label], start, stop, settings)
             signals[fs][:, index] = samples.reshape(shape[0], shape[2])
     stages, pad = recording.stages[start:stop], settings.pad_epochs
     if pad:
@@ -124,6 +147,24 @@ def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray,
     return mean, np.sqrt(squares / n_samples)
 
 
+def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, ...]:
+    """Channels that are roles; one that may be absent is described all the same."""
+    channels = []
+    for role in settings.channels:
+        kept = settings.kept[role]
+        if role not in recording.signals and kept.required:
+            raise UserError(
+                f"{recording.id}: no channel for the required {role}; take it out of --required, "
+                "or name what stands for it with --channel_map"
+            )
+        edges = (kept.low, kept.high)
+        band = None if edges == (None, None) else edges
+        channels.append(StoredChannel(role, role, kept.unit, settings.fs, band))
+    if not recording.signals:
+        raise UserError(f"{recording.id}: none of {', '.join(settings.channels)} is there")
+    return tuple(channels)
+
+
 def _describe(label: str, role: str, recording: Recording, settings: Settings) -> StoredChannel:
     signal = recording.signals[label]
     fs = settings.fs or signal.fs
@@ -142,10 +183,14 @@ def _is_filtered(signal: Signal, settings: Settings) -> bool:
     return settings.bandpass is not None and is_voltage and signal.fs >= _SLOWEST_WAVEFORM_HZ
 
 
-def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+def _continuous(
+    channel: StoredChannel, signal: Signal, start: int, stop: int, settings: Settings
+) -> np.ndarray:
     """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
     if settings.preset == "dreem":
         return _as_dreem(signal, start, stop, settings)
+    if channel.label in (settings.kept or {}):
+        return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
     taps = _taps(signal, settings)
     new_fs = settings.fs or signal.fs
     reach = resample_reach_seconds(signal.fs, new_fs)
@@ -161,6 +206,21 @@ def _continuous(signal: Signal, start: int, stop: int, settings: Settings) -> np
     samples = resample(samples, signal.fs, new_fs)
     first = round((start * EPOCH_SECONDS - before) * new_fs)
     return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
+
+
+def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np.ndarray:
+    """Filtered at its own rate over the whole night, then resampled."""
+    samples = signal.read(0, signal.seconds)
+    if kept.unit == "uV":
+        samples = samples * _TO_MICROVOLT[signal.unit.lower()]
+    sections = butterworth_sections(kept.low, kept.high, signal.fs)
+    if sections is not None:
+        samples = filter_sections(samples, sections)
+    samples = resample(samples, signal.fs, fs)
+    n = round((stop - start) * EPOCH_SECONDS * fs)
+    first = round(start * EPOCH_SECONDS * fs)
+    # a file that ends within a sample of its last whole epoch
+    return np.pad(samples[first : first + n], (0, max(0, first + n - len(samples))), "edge")
 
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -36,7 +36,8 @@ class Recording:
 
     ``bouts`` keep the source's own order and grouping, which one published protocol needs;
     ``stages`` (int8, one per whole epoch of signal) is what everything else uses. ``note`` says
-    what a reader had to change.
+    what a reader had to change; ``derivations`` which channels of the file a signal is made of,
+    where signals are named by role.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Recording:
     stages: np.ndarray
     start: datetime | None
     note: str | None = None
+    derivations: Mapping[str, str] = field(default_factory=dict)
 
 
 def stages_from_bouts(bouts: tuple[Bout, ...], n_epochs: int) -> np.ndarray:

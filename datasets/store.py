@@ -33,12 +33,16 @@ from utils.files import sha256, write_array, write_json, write_text, written_who
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
-_OF_ONE_NIGHT = ("mean", "sd")
+_OF_ONE_NIGHT = ("mean", "sd", "derivation")
 
 
 @dataclass(frozen=True)
 class Night:
-    """One stored night; arrays are memory maps, opened when asked for."""
+    """One stored night; arrays are memory maps, opened when asked for.
+
+    A channel that the recording lacks is NaN throughout, as are its ``mean`` and ``sd``;
+    ``derivations`` say what channels named by role are made of.
+    """
 
     folder: Path
     subject: str
@@ -49,6 +53,7 @@ class Night:
     channels: tuple[StoredChannel, ...]
     mean: tuple[float, ...]
     sd: tuple[float, ...]
+    derivations: tuple[str | None, ...]
 
     @property
     def id(self) -> str:
@@ -155,8 +160,11 @@ def read_night(folder: Path) -> Night:
     try:
         facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
         channels = [dict(channel) for channel in facts["channels"]]
-        mean = tuple(channel.pop("mean") for channel in channels)
-        sd = tuple(channel.pop("sd") for channel in channels)
+        mean, sd = (
+            tuple(np.nan if (v := channel.pop(name)) is None else v for channel in channels)
+            for name in ("mean", "sd")
+        )
+        derivations = tuple(channel.pop("derivation", None) for channel in channels)
         return Night(
             folder=folder,
             subject=facts["subject"],
@@ -167,6 +175,7 @@ def read_night(folder: Path) -> Night:
             channels=tuple(_channel(fields) for fields in channels),
             mean=mean,
             sd=sd,
+            derivations=derivations,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{folder}: not a stored night ({error}); {_remake(folder)}") from error
@@ -192,8 +201,11 @@ def write_night(
     }
     channels = []
     for channel in prepared.channels:
-        mean, sd = moments[channel.fs].pop(0)
-        channels.append(asdict(channel) | {"mean": mean, "sd": sd})
+        mean, sd = (None if v != v else v for v in moments[channel.fs].pop(0))
+        of_night = {"mean": mean, "sd": sd}
+        if settings.kept is not None:
+            of_night["derivation"] = recording.derivations.get(channel.label)
+        channels.append(asdict(channel) | of_night)
     facts = {
         "recording": recording.id,
         "subject": recording.subject,

@@ -30,7 +30,11 @@ ALLOWED = {
 # libraries that one module alone may use, so that their quirks stay in one place
 ONLY_IN = {
     "mne": {"datasets.sleepedf_download"},
-    "edfio": {"datasets.synthetic.sleepedf_files", "utils.exports"},
+    "edfio": {
+        "datasets.synthetic.nsrr_files",
+        "datasets.synthetic.sleepedf_files",
+        "utils.exports",
+    },
     "yasa": {"utils.sleep_statistics", "interpret.detected"},
     "lightning_fabric": {"utils.training", "utils.progress", "utils.flags", "utils.loggers"},
     "wandb": {"utils.loggers"},

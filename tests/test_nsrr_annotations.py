@@ -76,12 +76,25 @@ def test_nsrr_xml(tmp_path, family, order, encoding):
     assert nsrr.read_nsrr(path).tolist() == PLANTED
 
 
-def test_the_length_is_the_recordings(tmp_path):
+@pytest.mark.parametrize("seconds", [330.0, 299.0])
+def test_the_length_is_that_of_the_stages(tmp_path, seconds):
     path = tmp_path / "a.xml"
-    path.write_text(nsrr_xml("piped", seconds=330.0))
-    assert nsrr.read_nsrr(path).tolist() == [*PLANTED, -1]
-    path.write_text(nsrr_xml("piped", seconds=299.0))  # a whole epoch less
-    assert nsrr.read_nsrr(path).tolist() == PLANTED[:-1]
+    path.write_text(nsrr_xml("piped", seconds=seconds))
+    assert nsrr.read_nsrr(path).tolist() == PLANTED
+    assert nsrr.read_nsrr(path, 1000.0).tolist() == PLANTED
+
+
+def test_a_stage_without_a_name_is_nobodys(tmp_path):
+    path = tmp_path / "a.xml"
+    text = nsrr_xml("piped")
+    for words in (
+        "<EventConcept>Movement|6<",
+        "<EventType>Stages|Stages</EventType><EventConcept><",
+    ):
+        assert words in text
+        text = text.replace(words, words.replace("Movement|6", "").replace("Stages|Stages", ""))
+    path.write_text(text)
+    assert nsrr.read_nsrr(path).tolist() == PLANTED
 
 
 def test_durations_that_disagree_with_the_next_start(tmp_path):
@@ -90,7 +103,7 @@ def test_durations_that_disagree_with_the_next_start(tmp_path):
     path.write_text(text.replace("<Duration>60.0</Duration>", "<Duration>90.0</Duration>", 1))
     assert nsrr.read_nsrr(path).tolist() == PLANTED  # starts win
     path.write_text(text.replace("<Start>60.0</Start>", "<Start>0.0</Start>"))
-    with pytest.raises(UserError, match="two stages begin at 0 s"):
+    with pytest.raises(UserError, match="next one begins at 0 s; the last ends at 300 s"):
         nsrr.read_nsrr(path)
 
 
@@ -140,13 +153,17 @@ def test_files_that_are_not_what_they_should_be(tmp_path):
 
 def test_two_annotations_of_a_night_must_agree():
     stages = np.array(PLANTED, np.int8)
-    nsrr.agree(stages, stages.copy(), Path("a"))
+    assert nsrr.reconciled(stages, stages.copy(), Path("a"))[0].tolist() == PLANTED
+    assert nsrr.reconciled(stages, stages[:9], Path("a"))[0].tolist() == PLANTED[:9]
     other = stages.copy()
     other[[3, 7]] = 0
-    with pytest.raises(UserError, match="differ in 2 epochs, first in 3; choose with --annotation"):
-        nsrr.agree(stages, other, Path("a"))
-    with pytest.raises(UserError, match="10 epochs in one annotation, 9 in the other"):
-        nsrr.agree(stages, stages[:9], Path("a"))
+    with pytest.raises(UserError, match="differ, first in epoch 3; decide with --annotation"):
+        nsrr.reconciled(stages, other, Path("a"))
+    with pytest.raises(UserError, match=r"\(10 epochs\) .* \(8\) differ, first in epoch 8"):
+        nsrr.reconciled(stages, stages[:8], Path("a"))
+    early = nsrr.early_translation(stages)  # the first epoch is lost, and the last bout
+    assert early.tolist() == PLANTED[1:-1]
+    assert nsrr.reconciled(early, stages, Path("a"))[0].tolist() == PLANTED
 
 
 HEADER = "Epoch\tUser-Defined Stage\tCAST-Defined Stage"
@@ -227,8 +244,7 @@ def test_the_real_profusion_file_and_its_conversion(real_data):
     assert [(profusion == k).sum() for k in range(5)] == [171, 61, 571, 119, 129]
     # this conversion lost the first epoch of wake and the last thirteen: its starts are 30 s early
     converted = nsrr.read_nsrr(folder / "100022-nsrr.xml")
-    assert (converted[:1037] == profusion[1:1038]).all() and (converted[1037:] == -1).all()
-    with pytest.raises(UserError, match="differ in 252 epochs, first in 76"):
-        nsrr.agree(profusion, converted, folder)
+    assert len(converted) == 1037
+    assert (converted == profusion[1:1038]).all()
     with pytest.raises(UserError, match="not readable as XML"):
         nsrr.read_nsrr(folder / "malformed-junk-after-root.xml")

@@ -69,6 +69,33 @@ def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
     return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
 
 
+def butterworth_sections(low: float | None, high: float | None, fs: float) -> np.ndarray | None:
+    """Second-order Butterworth band in Hz as sections (n, 6); ``None`` where nothing is left of it.
+
+    An edge that the rate does not hold is left out: the recorder has cut there already.
+
+    Raises:
+        ValueError: the edges are not in order.
+    """
+    if low is not None and high is not None and not 0 < low < high:
+        raise ValueError(f"band {low:g}-{high:g} Hz: the first edge must be the lower one")
+    low = low if low is not None and low < 0.5 * fs else None
+    high = high if high is not None and high < 0.5 * fs else None
+    if low is None and high is None:
+        return None
+    if low is None:
+        return signal.butter(2, high, "lowpass", fs=fs, output="sos")
+    if high is None:
+        return signal.butter(2, low, "highpass", fs=fs, output="sos")
+    return signal.butter(2, (low, high), "bandpass", fs=fs, output="sos")
+
+
+def filter_sections(samples: np.ndarray, sections: np.ndarray) -> np.ndarray:
+    """Sections applied forwards and backwards: no delay; continued by point reflection outside."""
+    pad = min(len(samples) - 1, 3 * (2 * len(sections) + 1))
+    return signal.sosfiltfilt(sections, samples, padlen=pad)
+
+
 def dreem_sections(fs: float) -> np.ndarray:
     """The Dreem papers' causal filter as second-order sections (n, 6), for ``sosfilt``.
 
