@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.preparation import StoredChannel
 from datasets.store import Night, Store
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
-Standardise = Literal["recording", "train", "none"]
+Standardise = Literal["recording", "present", "train", "none"]
 _OPEN_FILES = 128
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
@@ -94,14 +95,17 @@ class View:
         store: an opened store.
         recordings: recording ids; sequences never run from one into the next.
         channels: labels or roles, all of one rate; default: those at the first channel's rate.
-        standardise: per recording and channel, by training statistics, or not at all.
+        standardise: per recording and channel, by training statistics, or not at all; "present" is
+            per recording too, where channels may be absent (in a recording, or in the whole store)
+            or flat, which are NaN then.
         statistics: what "train" standardises by: :func:`train_statistics` of the training split.
         device: where batches live.
         budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
             of a GPU's free memory, or 4 GB of the host's.
 
     Raises:
-        UserError: unknown channels or recordings, channels of different rates, no recordings.
+        UserError: unknown channels or recordings, channels of different rates, no recordings, or
+            a recording without one of the channels.
     """
 
     def __init__(
@@ -121,15 +125,25 @@ class View:
             raise ValueError("statistics belong to standardise='train', and only to it")
         self.recordings = list(recordings)
         self.nights = [store.night(recording) for recording in recordings]
-        self.fs, self.columns = select_channels(store, channels)
+        there = known_channels(store, channels) if standardise == "present" else channels
+        self.fs, self.columns = select_channels(store, there)
         of_rate = [channel for channel in store.channels if channel.fs == self.fs]
         self.channels = tuple(of_rate[column] for column in self.columns)
+        self._slots: list[int] | None = None  # of the store's channels among those wanted
+        if there is not None and len(there) < len(channels):
+            self._slots = [k for k, name in enumerate(channels) if name in there]
+            found = dict(zip(there, self.channels, strict=True))
+            self.channels = tuple(
+                found.get(name) or StoredChannel(name, name, "", self.fs, None) for name in channels
+            )
         self.device = torch.device(device)
         self.lengths = np.array([night.n_epochs for night in self.nights])
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
+        if standardise != "present":
+            self._refuse_absent(store)
         n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
         self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
         self._data = self._load_all() if self.resident else None
@@ -236,8 +250,17 @@ class View:
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
         signals = self._data.index_select(0, on_device)
-        signals = signals.view(len(nights), length, *signals.shape[1:])
+        signals = self._placed(signals.view(len(nights), length, *signals.shape[1:]))
         return Batch(signals, self._stages_at(index), nights, first)
+
+    def _placed(self, signals: Tensor) -> Tensor:
+        """Channels (b, l, c, t) among those wanted, NaN where the store has none."""
+        if self._slots is None:
+            return signals
+        shape = (*signals.shape[:2], len(self.channels), signals.shape[3])
+        out = signals.new_full(shape, float("nan"))
+        out[:, :, self._slots] = signals
+        return out
 
     def _read_ahead(self, pairs: Sequence[Windows], length: int):
         """Batches from the files, the next one being read while this one is used."""
@@ -266,7 +289,7 @@ class View:
             )
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
-        return Batch(signals, self._stages_at(index), nights, first)
+        return Batch(self._placed(signals), self._stages_at(index), nights, first)
 
     def _stages_at(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
@@ -291,8 +314,19 @@ class View:
             return np.zeros_like(ones), ones
         if statistics is None:
             statistics = _of_night(night, self.fs, self.columns)
-        sd = np.where(statistics.sd > _FLAT, statistics.sd, 1.0)
-        return statistics.mean.astype(np.float32), sd.astype(np.float32)
+        flat = ~(statistics.sd > _FLAT)
+        mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
+        return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
+
+    def _refuse_absent(self, store: Store) -> None:
+        for night in self.nights:
+            absent = np.isnan(_of_night(night, self.fs, self.columns).mean)
+            if absent.any():
+                lacking = ", ".join(self.channels[k].label for k in np.flatnonzero(absent))
+                raise UserError(
+                    f"{store.path}: {night.id} has no {lacking}; choose other --channels, or "
+                    "prepare the store with them as --required"
+                )
 
 
 def _budget(device: torch.device) -> float:
@@ -300,6 +334,23 @@ def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
     return _HOST_GB
+
+
+def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | None:
+    """Those of ``wanted`` that the store has, as a label or a role.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    if wanted is None:
+        return None
+    names = {name for channel in store.channels for name in (channel.label, channel.role)}
+    if not (known := [name for name in wanted if name in names]):
+        raise UserError(
+            f"{store.path}: none of {', '.join(wanted)}; it has "
+            f"{', '.join(channel.label for channel in store.channels)}"
+        )
+    return known
 
 
 def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:

@@ -13,6 +13,7 @@ from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
 from models.epoch_encoders import EpochStager, build_encoder
+from models.foundation import Foundation, FoundationPretraining
 from models.pretraining import Pretraining, ZooEncoder
 from models.seqsleepnet import SeqSleepNet
 from models.simplesleepnet import SimpleSleepNet
@@ -35,6 +36,10 @@ _BUILDERS = {
 }
 
 
+# of whole nights and any channels; they have scripts of their own
+_OF_NIGHTS = {"foundation": Foundation, "foundation_pretraining": FoundationPretraining}
+
+
 def names() -> list[str]:
     """Names that :func:`build` knows, without the image networks of :func:`backbone_names`."""
     return sorted(_BUILDERS)
@@ -48,6 +53,8 @@ def build(name: str, **settings: Any) -> nn.Module:
     """
     if name == "pretraining":
         return build_pretraining(**settings)
+    if name in _OF_NIGHTS:
+        return _OF_NIGHTS[name](**settings)
     if name in backbone_names():
         return Backbone(name=name, **settings)
     if name not in _BUILDERS:

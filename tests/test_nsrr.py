@@ -206,6 +206,7 @@ def spoil(folder, ending, change):
     return path
 
 
+FEW = b"<SleepStages>"
 FAULTS = {
     "truncated XML": ("shhs", "-nsrr.xml", lambda b: b[: len(b) // 2], "not readable as XML"),
     "text after the root": ("shhs", "-nsrr.xml", lambda b: b + b"<more/>", "not readable as XML"),
@@ -221,8 +222,8 @@ FAULTS = {
     ),
     "sixty more stages": (
         "mesa", "-profusion.xml",
-        lambda b: b.replace(b"</SleepStages>", b"<SleepStage>0</SleepStage>" * 60 + b"</SleepStages>"),
-        "differ, first in epoch 36",
+        lambda b: b.replace(FEW, FEW + b"<SleepStage>0</SleepStage>" * 60),
+        r"\(96\) differ, first in epoch",
     ),
     "no stages": ("apples", ".annot", lambda b: b"# nothing\n", "holds no sleep stages"),
 }  # fmt: skip

@@ -162,7 +162,7 @@ def check_shared(args: argparse.Namespace) -> None:
     if args.is_neptune:
         args.logger = "neptune"
     for name in ("beta_1", "beta_2"):
-        if getattr(args, name) >= 1:
+        if getattr(args, name, 0.0) >= 1:
             raise UserError(f"--{name} takes a number below 1")
 
 

@@ -38,7 +38,10 @@ class Batches(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long to train and how to step; 0 turns ``patience``, ``grad_clip``, ``minutes`` off."""
+    """How long to train and how to step; 0 turns ``patience``, ``grad_clip``, ``minutes`` off.
+
+    ``per_step``: the schedule counts optimiser steps, not passes.
+    """
 
     n_passes: int
     patience: int = 0
@@ -46,6 +49,7 @@ class Plan:
     accumulate: int = 1
     grad_clip: float = 0.0
     minutes: float = 0.0
+    per_step: bool = False
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
 
     def done(self, position: Position) -> bool:
@@ -115,8 +119,11 @@ def train_pass(
         if not last_of_group:
             continue
         if plan.grad_clip:
-            fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            norm = fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm.detach()
         learner.optimizer.step()
+        if plan.per_step:
+            learner.schedule.step()
         learner.optimizer.zero_grad()
         position.step = step + 1
         if position.step < n_steps and _agreed(fabric, interruption.wanted):
@@ -174,7 +181,8 @@ def finish_pass(
     row = {"pass": position.passes + 1, "lr": learner.optimizer.param_groups[0]["lr"]}
     row |= training_figures(fabric, position.sums)
     row |= {f"val_{name}": value for name, value in figures.items()}
-    learner.schedule.step()
+    if not plan.per_step:
+        learner.schedule.step()
     position.passes, position.step, position.sums = row["pass"], 0, {}
     scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
     better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]

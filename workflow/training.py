@@ -48,6 +48,7 @@ class Family:
     ``optimiser(args, net)`` makes optimiser and schedule; ``next`` is what to type afterwards.
     ``checks`` parts of a pass are counted as passes, each with its validation.
     ``validate(net, model, view, fabric)`` makes the figures that ``selections`` choose by.
+    ``per_step``: the schedule counts optimiser steps, not passes.
     """
 
     model: str
@@ -58,6 +59,7 @@ class Family:
     next: str
     standardise: str = "recording"
     checks: int = 1
+    per_step: bool = False
     validate: Callable[..., dict[str, float]] | None = None
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
     ready: Callable[[nn.Module, View], None] = field(default=lambda net, view: None)
@@ -95,7 +97,8 @@ def train(
     if not run.checkpoint("last").exists() and args.model_path is None:
         family.ready(net, training)
     stepping = copy(args)
-    stepping.step_size = args.step_size * family.checks
+    if not family.per_step:
+        stepping.step_size = args.step_size * family.checks
     optimizer, schedule = family.optimiser(stepping, net)
     compiled = torch.compile(net) if args.compile else net
     model, optimizer = fabric.setup(compiled, optimizer)
@@ -109,7 +112,7 @@ def train(
 
     plan = flags.plan_of(args)
     n_passes = plan.n_passes * family.checks
-    plan = replace(plan, n_passes=n_passes, selections=family.selections)
+    plan = replace(plan, n_passes=n_passes, selections=family.selections, per_step=family.per_step)
     position = fit(fabric, learner, batches, validate, plan, outputs)
     if fabric.is_global_zero:
         finish(args, run, position.best_pass, family)

@@ -1,0 +1,240 @@
+"""Full-night foundation transformer: pretrain without labels, probe it, or fine-tune it.
+
+python foundation_training.py --data_path data/shhs                     # pretrain on whole nights
+python foundation_training.py --stage probe --data_path data/shhs       # a head on what it learned
+python foundation_training.py --stage finetune --head gru --data_path data/shhs
+python foundation_training.py --published --data_path data/shhs         # the published sizes
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+
+import models
+from datasets import splits
+from datasets.store import Store
+from datasets.views import View, known_channels
+from models.foundation import ROLES
+from models.probing_heads import HEADS
+from objectives.denoising import KINDS, TARGETS
+from utils import flags
+from utils.arguments import ScriptParser, add_flag, count, not_negative, positive
+from utils.errors import UserError, run_script
+from utils.training import LOWEST_LOSS, SELECTIONS
+from workflow import foundation
+from workflow.training import Family, train
+
+STAGES = ("pretrain", "probe", "finetune")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Train the full-night foundation transformer on a store of whole nights.",
+        "Any of the roles may be absent in a recording. Next: foundation_evaluate.py.",
+    )
+    add_what(parser.add_argument_group("what is learned"))
+    add_model(parser.add_argument_group("a new model (default: the lighter one)"))
+    add_objective(parser.add_argument_group("objective"))
+    flags.add_data(parser.add_argument_group("data"))
+    add_steps(parser.add_argument_group("optimiser"))
+    flags.add_run(parser.add_argument_group("run"))
+    parser.set_defaults(channels=None)
+    args = parser.parse(argv)
+    flags.check_shared(args)
+    args.target_given = args.target is not None
+    args.target = args.target or "both"
+    for name in ("role_dropout", "label_smoothing", "warmup"):
+        if getattr(args, name) >= 1:
+            raise UserError(f"--{name} takes a share below 1")
+    if args.compile:
+        raise UserError("--compile: nights differ in length, which compiles again for each")
+    return args
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Stage, head, and what it is built on."""
+    group.add_argument(
+        "--stage", choices=STAGES, default="pretrain",
+        help="without labels; a head on the frozen encoder; or everything with labels",
+    )  # fmt: skip
+    group.add_argument("--head", choices=tuple(HEADS), default="linear", help="what reads stages")
+    group.add_argument(
+        "--pretrained",
+        help="run folder or checkpoint of --stage pretrain (default: the newest run); none: random "
+        "weights",
+    )
+
+
+def add_model(group: argparse._ArgumentGroup) -> None:
+    """Sizes; 6 s patches of 128 dimensions unless something else is asked for."""
+    add_flag(
+        group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
+    )
+    group.add_argument("--patch_seconds", type=not_negative, help="length of a patch (6)")
+    group.add_argument("--d_model", type=positive, help="width of a token (128)")
+    group.add_argument("--n_heads", type=positive, help="attention heads (4)")
+    group.add_argument("--dim_feedforward", type=positive, help="width of the feedforward (512)")
+    group.add_argument("--local_layers", type=count, help="layers within an epoch (2)")
+    group.add_argument("--layers", type=positive, help="layers over the night (4)")
+    add_flag(group, "--merge", default=None, help="one token an epoch for the night's layers")
+    group.add_argument("--mixing", choices=("roles", "none"), help="may channels see each other")
+    group.add_argument(
+        "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned holds 8 h"
+    )
+    group.add_argument(
+        "--tokeniser", choices=("both", "linear", "spectrum"), help="what a patch is read as"
+    )
+    group.add_argument("--dropout", type=not_negative, help="share of activations dropped (0.1)")
+    group.add_argument(
+        "--recompute", choices=("feedforward", "layers", "none"), default="feedforward",
+        help="activations computed twice to save memory",
+    )  # fmt: skip
+
+
+def add_objective(group: argparse._ArgumentGroup) -> None:
+    """What is hidden or spoilt, and how stages are weighed."""
+    group.add_argument(
+        "--objective", choices=KINDS, default="masked", help="of pretraining: fill in, or clean"
+    )
+    group.add_argument(
+        "--mask_ratio", type=not_negative, default=0.5, help="share of patches hidden"
+    )
+    group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch (both)")
+    group.add_argument(
+        "--role_dropout", type=not_negative, default=0.2,
+        help="probability that a role is left out of a night, one always stays",
+    )  # fmt: skip
+    group.add_argument(
+        "--crop_hours", type=not_negative, default=0.0, help="pieces of a night; 0: whole nights"
+    )
+    group.add_argument(
+        "--focal_gamma", type=not_negative, default=0.0, help="focal loss; 0: cross-entropy"
+    )
+    group.add_argument(
+        "--weights", choices=("none", "balanced"), default="none", help="of the stages"
+    )
+    group.add_argument(
+        "--label_smoothing", type=not_negative, default=0.0, help="share of a label given to all"
+    )
+    group.add_argument(
+        "--trim_wake", type=int, default=-1,
+        help="epochs of wake kept around sleep in training, never in validation; -1: all",
+    )  # fmt: skip
+
+
+def add_steps(group: argparse._ArgumentGroup) -> None:
+    """AdamW, its schedule by optimiser steps, and when to stop."""
+    group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
+    group.add_argument("--batch_size", type=positive, default=4, help="nights a batch")
+    group.add_argument("--lr", type=not_negative, default=1e-3, help="highest learning rate")
+    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="of matrices")
+    group.add_argument(
+        "--schedule", choices=("cosine", "constant"), default="cosine", help="after the warm-up"
+    )
+    group.add_argument(
+        "--warmup", type=not_negative, default=0.1, help="share of all steps in which lr rises"
+    )
+    group.add_argument(
+        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
+    )
+    group.add_argument(
+        "--accumulate", type=positive, default=1, help="batches to sum gradients over before a step"
+    )
+    group.add_argument(
+        "--max_minutes", type=not_negative, default=0.0, help="no pass after so many; 0: no limit"
+    )
+    group.add_argument(
+        "--patience", type=count, default=0, help="passes without a better one; 0: never stop"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find what to build on, describe the training, train."""
+    args = parse_args(argv)
+    store = Store(args.data_path)
+    args.channels = args.channels or known_channels(store, ROLES)
+    pretrained = foundation.find_pretrained(args)
+    if pretrained is not None:
+        args.channels = list(pretrained["settings"]["roles"])
+        table = splits.find_table(store, args.folds)
+        held_out = splits.held_out_folds(table, args.train_data_list, args.val_data_list)
+        people = [subject for k in held_out for subject in table.folds[k].test]
+        foundation.refuse_seen(pretrained, store.cohort, people)
+
+    def family_of(view: View, held_out: list[int], processes: int) -> Family:
+        if pretrained is not None:
+            settings = pretrained["settings"] | {"recompute": args.recompute}
+        else:
+            settings = foundation.model_settings(args, view)
+        if view.fs != settings["fs"]:
+            raise UserError(
+                f"{args.data_path}: {view.fs:g} Hz, the encoder reads {settings['fs']:g} Hz; "
+                f"prepare the store with --resample {settings['fs']:g}"
+            )
+        name = foundation.run_name(args, held_out)
+        if args.stage == "pretrain":
+            return pretraining(args, view, settings, name, processes)
+        return staging(args, view, settings, name, processes, pretrained)
+
+    train(args, "present", family_of)
+
+
+def pretraining(
+    args: argparse.Namespace, view: View, settings: dict, name: str, processes: int
+) -> Family:
+    """``--stage pretrain``."""
+    objective = foundation.pretraining_objective(args, settings)
+    batches = foundation.pieces_of(args)
+    return Family(
+        model="foundation_pretraining", settings=settings, run=name, objective=objective,
+        batches=batches, next="python foundation_training.py --stage probe", standardise="present",
+        validate=partial(foundation.validate_loss, objective, args), selections=LOWEST_LOSS,
+        ready=partial(foundation.ready, None), per_step=True,
+        optimiser=partial(foundation.optimiser, steps_of(args, batches, view, processes), False),
+    )  # fmt: skip
+
+
+def staging(
+    args: argparse.Namespace, view: View, settings: dict, name: str, processes: int,
+    pretrained: dict | None,
+) -> Family:  # fmt: skip
+    """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
+    frozen = args.stage == "probe"
+    state, validate, batches = None, None, foundation.pieces_of(args)
+    if pretrained is not None:
+        encoder = foundation.encoder_of(pretrained)
+        state = encoder.state_dict()
+    elif frozen:
+        encoder = untrained(args, settings, view)
+        state = encoder.state_dict()
+    if frozen:
+        cache = foundation.cached(args, args.project_path / name, encoder)
+        batches = foundation.encoded_pieces(args, cache(view))
+        validate = partial(foundation.validate_encoded, cache)
+    steps = steps_of(args, batches, view, processes)
+    return Family(
+        model="foundation", settings=settings | {"head": args.head}, run=name,
+        objective=foundation.staging_objective(args, view), batches=batches,
+        next="python foundation_evaluate.py", standardise="present", validate=validate,
+        selections=SELECTIONS, ready=partial(foundation.ready, state), per_step=True,
+        optimiser=partial(foundation.optimiser, steps, frozen),
+    )  # fmt: skip
+
+
+def untrained(args: argparse.Namespace, settings: dict, view: View):
+    """An encoder of random weights, which knows the spectra's statistics."""
+    net = models.build("foundation_pretraining", **settings)
+    foundation.ready(None, net, view)
+    return net.encoder.eval()
+
+
+def steps_of(args: argparse.Namespace, batches, view: View, processes: int) -> int:
+    """Optimiser steps of the whole training."""
+    a_pass = len(batches(view, 0, 0, processes))
+    return max(1, args.n_epochs * -(-a_pass // args.accumulate))
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

@@ -1,0 +1,110 @@
+"""Pretraining on whole nights: what is hidden must be filled in, or what is spoilt be cleaned.
+
+``masked``: patches, whole epochs and whole roles are hidden, and only they count. ``denoise``: the
+corruption of PFTSleep (SLEEP 2025, code), samples set to zero or to noise, everything counts; its
+noise is scaled by each channel of each night, not by the largest value of the batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+KINDS = ("masked", "denoise")
+TARGETS = ("both", "signal", "spectrum")
+_SPOILT = 0.05  # of the samples set to zero, and as many to noise
+_STEP = 97  # of the samples that a channel's scale is taken from
+_TO_SD = 1.4826  # of a median absolute deviation
+
+
+class Denoising:
+    """Loss of a ``models.foundation.FoundationPretraining`` on nights (b, n, c, t).
+
+    Args:
+        kind: ``masked`` or ``denoise``.
+        ratio: share of the valid patches that is hidden, half of it as single patches and half as
+            whole epochs; of ``masked``.
+        role_p: probability that a role is hidden as a whole; one always stays.
+        target: standardised samples, log spectra, or both.
+        an_epoch: patches of an epoch.
+    """
+
+    def __init__(
+        self, kind: str = "masked", *, ratio: float = 0.5, role_p: float = 0.2,
+        target: str = "both", an_epoch: int = 5,
+    ) -> None:  # fmt: skip
+        if not 0 < ratio < 1:
+            raise ValueError(f"--mask_ratio {ratio:g} hides nothing or everything")
+        self.kind, self.ratio, self.role_p = kind, ratio, role_p
+        self.target, self.an_epoch = target, an_epoch
+
+    def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Mean squared error over what counts, and its parts."""
+        x = rearrange(batch.signals, "b n c t -> b c (n t)")
+        there = ~x.isnan().all(dim=-1)
+        if self.kind == "denoise":
+            found = model(x, spoil(x), None)
+            counts = found.valid
+        else:
+            n_patches = batch.signals.shape[1] * self.an_epoch
+            hidden = hide(there, n_patches, self.ratio, self.role_p, self.an_epoch)
+            found = model(x, x, hidden)
+            counts = found.valid & hidden
+        parts = {}
+        if self.target != "spectrum":
+            parts["signal"] = mean_square(found.samples, found.true_samples, counts)
+        if self.target != "signal":
+            parts["spectrum"] = mean_square(found.spectra, found.true_spectra, counts)
+        return sum(parts.values()), {name: part.detach() for name, part in parts.items()}
+
+
+def mean_square(found: Tensor, true: Tensor, counts: Tensor) -> Tensor:
+    """Mean squared error (b, c, p, …) over the patches that count (b, c, p)."""
+    each = (found.float() - true.float()).square().mean(dim=-1)
+    return (each * counts).sum() / counts.sum().clamp_min(1)
+
+
+def hide(there: Tensor, n_patches: int, ratio: float, role_p: float, an_epoch: int) -> Tensor:
+    """Which patches (b, c, p) are hidden from the model, for roles that are ``there`` (b, c).
+
+    Epochs are hidden in all roles at once in half of the nights: then only the time before and
+    after can tell, else the other roles can too.
+    """
+    b, c = there.shape
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.rand(shape, device=there.device)
+
+    part = 1 - (1 - ratio) ** 0.5  # two of them together leave 1 - ratio
+    patches = drawn(b, c, n_patches) < part
+    n = n_patches // an_epoch
+    alone, together = drawn(b, c, n) < part, drawn(b, 1, n) < part
+    epochs = torch.where(drawn(b, 1, 1) < 0.5, alone, together)
+    roles = dropped_roles(there, role_p)
+    return patches | epochs.repeat_interleave(an_epoch, dim=2) | roles[..., None]
+
+
+def dropped_roles(there: Tensor, p: float) -> Tensor:
+    """Roles (b, c) left out with probability ``p``, one of those ``there`` always kept."""
+    draw = torch.rand(there.shape, device=there.device)
+    keep = torch.where(there, draw, -1.0)
+    kept = torch.zeros_like(there).scatter(1, keep.argmax(dim=1, keepdim=True), True)
+    return (draw < p) & ~kept
+
+
+def spoil(x: Tensor) -> Tensor:
+    """Signals (b, c, t) with 5 % of the samples at zero and 5 % at noise of the channel's scale.
+
+    The scale is the channel's own median absolute deviation, so an artefact in one night leaves
+    the noise of all others as it is.
+    """
+    some = x[..., ::_STEP]
+    middle = some.nanmedian(dim=-1, keepdim=True).values
+    scale = _TO_SD * (some - middle).abs().nanmedian(dim=-1, keepdim=True).values
+    draw = torch.rand_like(x)
+    noise = torch.randn_like(x) * scale
+    spoilt = torch.where(draw < _SPOILT, 0.0, torch.where(draw > 1 - _SPOILT, noise, x))
+    return torch.where(x.isnan(), x, spoilt)
