@@ -129,9 +129,9 @@ class View:
         self.fs, self.columns = select_channels(store, there)
         of_rate = [channel for channel in store.channels if channel.fs == self.fs]
         self.channels = tuple(of_rate[column] for column in self.columns)
-        self._slots: list[int] | None = None  # of the store's channels among those wanted
+        self.slots = list(range(len(self.columns)))  # of the store's channels among those wanted
         if there is not None and len(there) < len(channels):
-            self._slots = [k for k, name in enumerate(channels) if name in there]
+            self.slots = [k for k, name in enumerate(channels) if name in there]
             found = dict(zip(there, self.channels, strict=True))
             self.channels = tuple(
                 found.get(name) or StoredChannel(name, name, "", self.fs, None) for name in channels
@@ -255,11 +255,11 @@ class View:
 
     def _placed(self, signals: Tensor) -> Tensor:
         """Channels (b, l, c, t) among those wanted, NaN where the store has none."""
-        if self._slots is None:
+        if len(self.slots) == len(self.channels):
             return signals
         shape = (*signals.shape[:2], len(self.channels), signals.shape[3])
         out = signals.new_full(shape, float("nan"))
-        out[:, :, self._slots] = signals
+        out[:, :, self.slots] = signals
         return out
 
     def _read_ahead(self, pairs: Sequence[Windows], length: int):

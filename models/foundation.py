@@ -17,7 +17,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.probing_heads import build_head, masked_mean
+from models.probing_heads import build_head, by_epoch, masked_mean
 from utils.stages import EPOCH_SECONDS, STAGES
 
 ROLES = ("ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO")
@@ -332,6 +332,17 @@ class FoundationEncoder(nn.Module):
         return torch.cat([angles.sin(), angles.cos()], dim=1).to(like.dtype)
 
     @torch.no_grad()
+    def embed(self, x: Tensor, pool: str = "concat") -> Tensor:
+        """One vector an epoch of a night: (n, c, t) -> (n, c d), zeros where a role is absent, or
+        (n, d) as the mean over present roles."""
+        encoded = self(rearrange(x, "n c t -> 1 c (n t)"))
+        per = 1 if self.merge else self.an_epoch
+        tokens, valid = (part[0] for part in by_epoch(*encoded, per))
+        if pool == "mean":
+            return masked_mean(tokens, valid, dim=0)[0]
+        return rearrange(tokens, "c n d -> n (c d)")
+
+    @torch.no_grad()
     def attention(self, x: Tensor, epochs: Tensor) -> tuple[Tensor, Tensor]:
         """What the last layer looks at from chosen epochs of one night (c, t).
 
@@ -418,18 +429,3 @@ class Foundation(nn.Module):
         if not len(x):
             return x.new_zeros(0, len(STAGES))
         return self(x[None])[0].softmax(dim=-1)
-
-    @torch.no_grad()
-    def embed_night(self, x: Tensor, pool: str = "concat") -> Tensor:
-        """One vector an epoch: (n, c, t) -> (n, c d), or (n, d) as the mean over present roles."""
-        encoded = self.encode(x[None])
-        tokens, valid = encoded.tokens[0], encoded.valid[0]
-        if not self.encoder.merge:
-            k = self.encoder.an_epoch
-            tokens, valid = masked_mean(
-                rearrange(tokens, "c (n k) d -> c n k d", k=k),
-                rearrange(valid, "c (n k) -> c n k", k=k), dim=2,
-            )  # fmt: skip
-        if pool == "mean":
-            return masked_mean(tokens, valid, dim=0)[0]
-        return rearrange(tokens, "c n d -> n (c d)")

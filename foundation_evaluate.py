@@ -1,0 +1,180 @@
+"""Evaluate foundation models on whole, untrimmed nights: agreement, missing roles, other cohorts.
+
+python foundation_evaluate.py --data_path data/shhs                     # the newest run
+python foundation_evaluate.py --data_path data/shhs --is_interpret True
+python foundation_evaluate.py --data_path data/shhs --other_stores data/mesa data/mros
+
+A run of --stage pretrain gives embeddings for latent_space_evaluator.py, probes, and how well it
+cleans spoilt signals; runs that stage give kappa with every role left out in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets import splits
+from datasets.store import Store
+from datasets.views import View
+from utils import flags
+from utils.arguments import ScriptParser, add_flag, add_list, count
+from utils.errors import UserError, run_script
+from utils.exports import write_table
+from utils.runs import load_checkpoint
+from workflow import embedding, evaluating
+from workflow import foundation_evaluation as foundation
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Report what a foundation model is worth on people it has never seen.",
+        "Nights are never trimmed here; every figure has an interval by subject.",
+    )
+    add_which(parser.add_argument_group("which model, on whom"))
+    add_how(parser.add_argument_group("what is reported"))
+    args = parser.parse(argv)
+    if not args.seeds:
+        raise UserError("--seeds takes at least one number")
+    if not args.fractions or not all(0 < share <= 1 for share in args.fractions):
+        raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
+    return args
+
+
+def add_which(group: argparse._ArgumentGroup) -> None:
+    """Checkpoint, stores and folds."""
+    group.add_argument(
+        "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
+    )
+    group.add_argument(
+        "--data_path", type=Path, default=flags.DEMO_STORE, help="store trained on, or another"
+    )
+    add_list(
+        group, "--other_stores", default=[],
+        help="stores of other cohorts to report as well, all their people",
+    )  # fmt: skip
+    group.add_argument("--model_path", type=Path, help="a checkpoint, instead of a run's best")
+    add_flag(
+        group, "--is_best_kappa", default=True,
+        help="the checkpoint of best kappa on the validation people; False: of best accuracy",
+    )  # fmt: skip
+    group.add_argument("--folds", help="fold table (default: the one trained with)")
+    add_list(
+        group, "--val_data_list", "--test_data_list", item=int,
+        help="folds to report (default: those training held out)",
+    )  # fmt: skip
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+
+
+def add_how(group: argparse._ArgumentGroup) -> None:
+    """Missing roles, explanations, embeddings and their probes."""
+    add_flag(group, "--missing", default=True, help="stage again with every role left out")
+    group.add_argument("--pictures", type=count, default=20, help="recordings to draw")
+    add_flag(
+        group, "--is_interpret", help="what every role adds over the night, and where it attends"
+    )
+    group.add_argument(
+        "--interpret_recordings", type=count, default=1, help="recordings to explain"
+    )
+    add_flag(group, "--embed", help="embeddings of a model that stages, too")
+    group.add_argument(
+        "--pool", choices=("concat", "mean"), default="concat",
+        help="roles of an embedding side by side, or their mean",
+    )  # fmt: skip
+    add_list(group, "--seeds", item=int, default=[0, 1, 2], help="of random encoders and draws")
+    add_list(
+        group, "--fractions", item=float, default=[0.1, 1.0], help="shares of labels for probes"
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Find the model, report it on its own cohort and on others."""
+    args = parse_args(argv)
+    path = evaluating.find_checkpoint(args, "foundation_*", "foundation_training.py")
+    checkpoint = load_checkpoint(path)
+    device = evaluating.pick_device(args.device)
+    run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
+    if checkpoint["model"] == "foundation_pretraining":
+        same_store(args, path, checkpoint)
+        foundation.benchmark_run(args, run, checkpoint, device)
+        print(f"next: python latent_space_evaluator.py --runs {run.name} --project_path "
+              f"{run.parent}")  # fmt: skip
+        return
+    if checkpoint["model"] != "foundation":
+        raise UserError(f"{path}: a {checkpoint['model']}, not of foundation_training.py")
+    model = evaluating.load_model(path, checkpoint)
+    table: list[dict[str, Any]] = []
+    for number, store_path in enumerate([args.data_path, *map(Path, args.other_stores)]):
+        table += report(args, Store(store_path), path, checkpoint, model, device, other=number > 0)
+    print(f"all cohorts: {write_table(run / 'cohorts.csv', table)}")
+    if args.embed:
+        same_store(args, path, checkpoint)
+        store = Store(args.data_path)
+        views = {s: foundation.view_of(checkpoint, store, s, device) for s in embedding.SPLITS}
+        foundation.write_embeddings(run, checkpoint, model.encoder, views, args)
+        print(f"embeddings: {run / 'embeddings'}")
+
+
+def report(
+    args: argparse.Namespace, store: Store, path: Path, checkpoint: dict[str, Any],
+    model: torch.nn.Module, device: torch.device, *, other: bool,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """One store: everything into a folder beside the checkpoints; rows for the common table."""
+    trained = checkpoint["trained"]
+    if other:
+        held_out, subjects = [], people_unseen(store, trained)
+    else:
+        held_out, subjects = evaluating.choose_subjects(args, store, trained)
+    view = View(
+        store, store.of_subjects(subjects), channels=list(checkpoint["settings"]["roles"]),
+        standardise="present", device=device, budget_gb=0,
+    )  # fmt: skip
+    if view.fs != checkpoint["fs"]:
+        raise UserError(
+            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint['fs']:g} Hz; prepare "
+            f"the store with --resample {checkpoint['fs']:g}"
+        )
+    about = evaluating.describe(args, path, checkpoint, store, held_out)
+    about["headline"] += f", trained on {trained['cohort']}, untrimmed nights"
+    folder = evaluating.folder_for(path, store, trained)
+    print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
+    rows = foundation.evaluate(args, model, view, folder, about)
+    for row in rows:
+        low, high = row["kappa_low"], row["kappa_high"]
+        interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
+        print(f"  {row['pattern']:<14}kappa {evaluating.cell(row['kappa'])}{interval}")
+    print(f"written: {folder}")
+    where = {"trained_on": trained["cohort"], "cohort": store.cohort, "crop": "none, untrimmed"}
+    return [where | row for row in rows]
+
+
+def people_unseen(store: Store, trained: dict[str, Any]) -> list[str]:
+    """All people of another store.
+
+    Raises:
+        UserError: training has seen some of them.
+    """
+    seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
+    if both := sorted(seen & set(store.subjects)):
+        raise UserError(f"{store.path}: training has seen {', '.join(both[:5])} of its people")
+    return sorted(store.subjects)
+
+
+def same_store(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
+    """Embeddings are of the people whom training split.
+
+    Raises:
+        UserError: another store.
+    """
+    if splits.fingerprint(Store(args.data_path)) != checkpoint["trained"]["store"]:
+        raise UserError(
+            f"{path}: trained on another store than {args.data_path}; its people are known there "
+            f"only, so name that --data_path"
+        )
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

@@ -1,0 +1,106 @@
+"""Figures of a model of many channels: which it needs, and where over the night it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interpret.figures import draw_hypnogram
+from utils.stages import COLOURS, STAGES
+from utils.staging import StagedNight
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """Kappa under every pattern of present roles, with its interval."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.4 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for k, row in enumerate(rows):
+        value = np.nan if row["kappa"] is None else row["kappa"]
+        axes.plot(value, -k, "o", color="#3f87c4" if k else "#222222")
+        if row["kappa_low"] is not None:
+            axes.plot([row["kappa_low"], row["kappa_high"]], [-k, -k], color="#3f87c4", lw=2,
+                      alpha=0.6)  # fmt: skip
+        axes.annotate(f"{value:.3f}", (1.01, -k), xycoords=("axes fraction", "data"), va="center")
+    if rows and rows[0]["kappa"] is not None:
+        axes.axvline(rows[0]["kappa"], color="#999999", lw=0.8, ls=":")
+    axes.set_yticks([-k for k in range(len(rows))], [row["pattern"] for row in rows])
+    axes.set_xlabel("kappa with the expert, 95 % interval by subject")
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_worth(
+    added: np.ndarray, roles: Sequence[str], night: StagedNight, *, title: str
+) -> Figure:
+    """Model's and expert's hypnogram over what each role adds (n, roles) to the stage given."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 2.6 + 0.42 * len(roles)), layout="constrained")
+    top, middle, below = figure.subplots(
+        3, 1, sharex=True, height_ratios=[1, 1, 0.3 * len(roles) + 0.5]
+    )
+    for axes, stages, name in ((top, night.expert, "expert"), (middle, night.stages, "model")):
+        draw_hypnogram(axes, stages)
+        axes.set_ylabel(name)
+    limit = max(0.05, float(np.percentile(np.abs(added), 99)))
+    hours = len(added) / 120
+    image = below.imshow(
+        added.T, aspect="auto", cmap="coolwarm", vmin=-limit, vmax=limit, interpolation="nearest",
+        extent=(0, _extent(top, len(added)), len(roles) - 0.5, -0.5),
+    )  # fmt: skip
+    below.set_yticks(range(len(roles)), roles)
+    top.set_title(f"{title}: what each role adds to the probability of the stage given, "
+                  f"{hours:.1f} h", fontsize=9, loc="left")  # fmt: skip
+    below.set_xlabel(middle.get_xlabel() or top.get_xlabel() or "time")
+    figure.colorbar(image, ax=below, label="against | for")
+    return figure
+
+
+def draw_attention(
+    time: np.ndarray, across: np.ndarray, epochs: np.ndarray, roles: Sequence[str],
+    night: StagedNight, *, title: str,
+) -> Figure:  # fmt: skip
+    """Where chosen epochs look over the night (k, roles, n), and at which roles (k, roles, roles).
+
+    Time is relative to uniform attention; the epoch itself is marked.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 1.6 + 1.5 * len(epochs)), layout="constrained")
+    grid = figure.subplots(
+        len(epochs) + 1, 2, width_ratios=[5, 1.2], squeeze=False,
+        height_ratios=[0.8, *[1.2] * len(epochs)],
+    )  # fmt: skip
+    draw_hypnogram(grid[0, 0], night.stages)
+    end = _extent(grid[0, 0], len(night.stages))
+    grid[0, 0].set_title(f"{title}: attention of the last layer", fontsize=9, loc="left")
+    grid[0, 1].axis("off")
+    for row, (epoch, weights, between) in enumerate(zip(epochs, time, across, strict=True), 1):
+        left, right = grid[row]
+        shown = left.imshow(
+            weights * weights.shape[1], aspect="auto", cmap="viridis", vmin=0, vmax=4,
+            interpolation="nearest", extent=(0, end, len(roles) - 0.5, -0.5),
+        )  # fmt: skip
+        stage = int(night.stages[epoch])
+        at = end * (epoch + 0.5) / weights.shape[1]
+        left.axvline(at, color=COLOURS[STAGES[stage]], lw=1.5)
+        left.set_yticks(range(len(roles)), roles, fontsize=6)
+        left.set_ylabel(f"{STAGES[stage]}\nepoch {epoch}", fontsize=8)
+        right.imshow(between, cmap="magma", vmin=0, vmax=1)
+        right.set_xticks(range(len(roles)), roles, fontsize=5, rotation=90)
+        right.set_yticks(range(len(roles)), roles, fontsize=5)
+        figure.colorbar(shown, ax=left, label="x uniform")
+    return figure
+
+
+def _extent(axes: Any, n_epochs: int) -> float:
+    """End of the night on an axis that a hypnogram was drawn on."""
+    return max(float(axes.get_xlim()[1]), 1e-9) if n_epochs else 1.0

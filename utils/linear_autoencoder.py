@@ -1,0 +1,45 @@
+"""The best linear autoencoder of a width, in closed form: what a nonlinear one has to beat."""
+
+from __future__ import annotations
+
+import numpy as np
+
+_RIDGE = 1e-6
+
+
+class LinearAutoencoder:
+    """Reduced-rank regression of clean patches (n, s) on spoilt ones, by sums over any number.
+
+    Izenman 1975: the least-squares map, projected onto the main directions of what it predicts.
+    """
+
+    def __init__(self, n_samples: int, width: int) -> None:
+        self.width = min(width, n_samples)
+        self._inputs = np.zeros((n_samples + 1, n_samples + 1))
+        self._both = np.zeros((n_samples + 1, n_samples))
+        self.weights: np.ndarray | None = None
+
+    def add(self, spoilt: np.ndarray, clean: np.ndarray) -> None:
+        """Patches to learn from."""
+        x = _with_one(spoilt)
+        self._inputs += x.T @ x
+        self._both += x.T @ clean.astype(np.float64)
+
+    def solve(self) -> LinearAutoencoder:
+        """Learn from everything added."""
+        scale = np.trace(self._inputs) / len(self._inputs)
+        ridge = _RIDGE * max(scale, 1e-12) * np.eye(len(self._inputs))
+        full = np.linalg.solve(self._inputs + ridge, self._both)
+        predicted = full.T @ self._inputs @ full  # of what is predicted, with itself
+        _, vectors = np.linalg.eigh(predicted)
+        kept = vectors[:, -self.width :]
+        self.weights = full @ kept @ kept.T
+        return self
+
+    def __call__(self, spoilt: np.ndarray) -> np.ndarray:
+        """Cleaned patches (n, s)."""
+        return _with_one(spoilt) @ self.weights
+
+
+def _with_one(x: np.ndarray) -> np.ndarray:
+    return np.concatenate([x.astype(np.float64), np.ones((len(x), 1))], axis=1)
