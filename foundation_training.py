@@ -45,8 +45,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     flags.check_shared(args)
     args.target_given = args.target is not None
     args.target = args.target or "both"
-    for name in ("role_dropout", "label_smoothing", "warmup"):
-        if getattr(args, name) >= 1:
+    shares = {"role_dropout": args.role_dropout, "label_smoothing": args.label_smoothing,
+              "warmup": args.warmup}  # fmt: skip
+    for name, share in shares.items():
+        if share >= 1:
             raise UserError(f"--{name} takes a share below 1")
     if args.compile:
         raise UserError("--compile: nights differ in length, which compiles again for each")

@@ -59,7 +59,7 @@ def draw_worth(
     below.set_yticks(range(len(roles)), roles)
     top.set_title(f"{title}: what each role adds to the probability of the stage given, "
                   f"{hours:.1f} h", fontsize=9, loc="left")  # fmt: skip
-    below.set_xlabel(middle.get_xlabel() or top.get_xlabel() or "time")
+    below.set_xlabel(f"{'hours' if hours >= 1 else 'minutes'} since the first epoch")
     figure.colorbar(image, ax=below, label="against | for")
     return figure
 

@@ -42,6 +42,7 @@ ONLY_IN = {
     "neptune": {"utils.loggers"},
     "joblib": {"datasets.build"},
     "sklearn": {"utils.probing", "interpret.latent_report"},
+    "optuna": {"workflow.search"},
     "umap": {"interpret.latent_report"},
     "dask": {"datasets.build"},
     "tqdm": {
@@ -157,8 +158,8 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 
 SHARED_FLAGS = (
-    "interpret.command", "workflow.benchmark", "workflow.evaluating", "workflow.ssl",
-    "workflow.training", "workflow.zoo",
+    "interpret.command", "workflow.benchmark", "workflow.evaluating", "workflow.foundation",
+    "workflow.foundation_evaluation", "workflow.ssl", "workflow.training", "workflow.zoo",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 

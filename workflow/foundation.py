@@ -90,11 +90,21 @@ class EncodedNights:
 
 def model_settings(args: argparse.Namespace, view: View) -> dict[str, Any]:
     """What ``models.build`` is told of a new encoder."""
-    given = {name: getattr(args, name) for name in OF_MODEL if getattr(args, name) is not None}
-    settings = OF_MODEL | (PUBLISHED if args.published else {}) | given
+    settings = OF_MODEL | (PUBLISHED if args.published else {}) | asked(args)
     return settings | {
         "roles": [c.role for c in view.channels], "fs": view.fs, "recompute": args.recompute
     }  # fmt: skip
+
+
+def asked(args: argparse.Namespace) -> dict[str, Any]:
+    """Settings of a new model that somebody asked for."""
+    every = {
+        "patch_seconds": args.patch_seconds, "d_model": args.d_model, "n_heads": args.n_heads,
+        "dim_feedforward": args.dim_feedforward, "local_layers": args.local_layers,
+        "layers": args.layers, "merge": args.merge, "mixing": args.mixing,
+        "positions": args.positions, "tokeniser": args.tokeniser, "dropout": args.dropout,
+    }  # fmt: skip
+    return {name: value for name, value in every.items() if value is not None}
 
 
 def find_pretrained(args: argparse.Namespace) -> dict[str, Any] | None:
@@ -113,10 +123,10 @@ def find_pretrained(args: argparse.Namespace) -> dict[str, Any] | None:
     checkpoint = load_checkpoint(path)
     if checkpoint["model"] != "foundation_pretraining":
         raise UserError(f"{path}: a {checkpoint['model']}, not of --stage pretrain")
-    given = [name for name in OF_MODEL if getattr(args, name) is not None]
-    if given or args.published:
+    given = [*asked(args), *(["published"] if args.published else [])]
+    if given:
         raise UserError(
-            f"--{(given or ['published'])[0]} has no effect on a pretrained encoder ({path}); take "
+            f"--{given[0]} has no effect on a pretrained encoder ({path}); take "
             "it out, or say --pretrained none"
         )
     return checkpoint

@@ -1,0 +1,133 @@
+"""tune.py on a training that takes no time: it finds, stops early, survives, and draws."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import tune
+from utils.errors import UserError
+from workflow import search
+
+ROOT = Path(__file__).parents[1]
+# a hill over x and kind; every pass gets nearer to it
+TOY = """
+import argparse, json, pathlib, sys, time
+p = argparse.ArgumentParser()
+p.add_argument("--x", type=float, default=0.9)
+p.add_argument("--kind", default="a")
+p.add_argument("--slow", type=float, default=0.0)
+p.add_argument("--project_path", type=pathlib.Path)
+a = p.parse_args()
+if a.kind == "broken":
+    sys.exit("error: broken")
+run = a.project_path / "toy"
+run.mkdir(exist_ok=True)
+top = 1 - (a.x - 0.3) ** 2 - (a.kind == "a")
+for k in range(1, 4):
+    time.sleep(a.slow)
+    with (run / "metrics.jsonl").open("a" if k > 1 else "w") as file:
+        file.write(json.dumps({"pass": k, "val_kappa": top - 0.1 / k}) + "\\n")
+"""
+
+
+@pytest.fixture
+def toy(tmp_path):
+    """Flags of a search over the toy."""
+    (tmp_path / "toy.py").write_text(TOY)
+    (tmp_path / "space.json").write_text(
+        json.dumps({"x": {"low": 0.0, "high": 1.0}, "kind": ["a", "b"]})
+    )
+    return [
+        "--script", str(tmp_path / "toy.py"), "--space", str(tmp_path / "space.json"),
+        "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+
+
+def table_of(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / "trials.csv").read_text().splitlines()))
+
+
+def test_a_better_setting_than_the_default_within_twenty_trials(toy, tmp_path, capsys):
+    tune.main([*toy, "--n_trials", "20"])
+    out = tmp_path / "out"
+    summary = json.loads((out / "search.json").read_text())
+    assert summary["default"] == pytest.approx(1 - 0.36 - 1 - 0.1 / 3)
+    assert summary["best"] > 0.95
+    assert summary["setting"]["kind"] == "b"
+    assert abs(summary["setting"]["x"] - 0.3) < 0.15
+    assert json.loads((out / "best.json").read_text()) == summary["setting"]
+    rows = table_of(out)
+    states = summary["trials"]
+    assert states["complete"] + states["pruned"] == 20 == len(rows)
+    for name in ("history", "slices", "parallel", "importances"):
+        assert (out / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+    assert "best val_kappa" in capsys.readouterr().out
+    tune.main([*toy, "--n_trials", "20"])  # nothing left to do
+    assert len(table_of(out)) == 20
+    with pytest.raises(UserError, match="holds a search with another metric"):
+        tune.main([*toy, "--metric", "val_loss"])
+
+
+def test_it_goes_on_after_being_killed(toy, tmp_path):
+    slow = [*toy, "--n_trials", "6", "--fixed", "--slow 0.25", "--prune", "False"]
+    command = [sys.executable, str(ROOT / "tune.py"), *slow]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("trial 1"):
+                break
+        time.sleep(0.3)  # in the middle of the next
+        os.kill(process.pid, signal.SIGKILL)
+    tune.main(slow)
+    summary = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert summary["trials"]["complete"] == 6
+    assert summary["trials"]["running"] == 0
+    assert summary["trials"]["fail"] <= 1
+
+
+def test_two_workers_share_a_study(toy, tmp_path):
+    tune.main([*toy, "--n_trials", "6", "--workers", "2"])
+    summary = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert 6 <= summary["trials"]["complete"] + summary["trials"]["pruned"] <= 7
+
+
+def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_path):
+    (tmp_path / "space.json").write_text(json.dumps({"kind": ["broken", "b"]}))
+    tune.main([*toy, "--n_trials", "3"])
+    summary = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert summary["trials"]["complete"] + summary["trials"]["pruned"] == 3
+    with pytest.raises(UserError, match=r"toy.py ended with 1: error: broken"):
+        tune.main([*toy[:-1], str(tmp_path / "other"), "--fixed", "--kind broken"])
+    with pytest.raises(UserError, match="wrote no val_f1 into metrics"):
+        tune.main([*toy[:-1], str(tmp_path / "third"), "--metric", "val_f1"])
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("{", "not a search space"), ("{}", "empty search space"),
+        ('{"x": 3}', "x is 3; give"), ('{"x": {"low": 2, "high": 1}}', "low must be below"),
+    ],
+)  # fmt: skip
+def test_spaces_that_are_none(tmp_path, space, message):
+    (tmp_path / "space.json").write_text(space)
+    with pytest.raises(UserError, match=message):
+        search.read_space(tmp_path / "space.json")
+
+
+def test_the_spaces_shipped_name_flags_that_exist():
+    import cmt_training
+    import foundation_training
+
+    scripts = {"cmt": cmt_training, "foundation": foundation_training}
+    for path in (ROOT / "configs" / "tune").glob("*.json"):
+        known = vars(scripts[path.stem].parse_args([]))
+        assert set(search.read_space(path)) <= set(known)

@@ -1,0 +1,98 @@
+"""Search the settings of any training script with Optuna.
+
+python tune.py --space configs/tune/cmt.json             # cmt_training.py, on the demo store
+python tune.py --script foundation_training.py --space configs/tune/foundation.json \
+    --fixed "--data_path data/shhs --n_epochs 10" --metric val_loss --direction minimize
+python tune.py --space configs/tune/cmt.json --workers 2                # on one study
+
+The same command goes on with a search that was interrupted; workers on other machines may join it
+by the same --output.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from utils.arguments import ScriptParser, add_flag, count, positive
+from utils.errors import UserError, run_script
+from workflow import search
+from workflow.search import Search
+
+ROOT = Path(__file__).parent
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Find better settings for a training script, by its validation figure.",
+        "Trials that fall behind are stopped early; test folds are never looked at.",
+    )
+    parser.add_argument(
+        "--script", type=Path, default=Path("cmt_training.py"), help="what trains one setting"
+    )
+    parser.add_argument(
+        "--space", type=Path, default=ROOT / "configs" / "tune" / "cmt.json",
+        help='JSON of flags to ranges {"low", "high", "log" or "step"} or lists of choices',
+    )  # fmt: skip
+    parser.add_argument(
+        "--fixed", default="", help='flags that every trial has, in one string: "--n_epochs 5"'
+    )
+    parser.add_argument("--metric", default="val_kappa", help="figure of metrics.jsonl")
+    parser.add_argument(
+        "--direction", choices=("maximize", "minimize"), default="maximize", help="which is better"
+    )
+    parser.add_argument("--n_trials", type=positive, default=20, help="completed or pruned, in all")
+    parser.add_argument(
+        "--output", type=Path, default=Path("results/tune"), help="study, trials and pictures"
+    )
+    parser.add_argument("--workers", type=positive, default=1, help="processes on the one study")
+    add_flag(parser, "--prune", default=True, help="stop trials below the median of their pass")
+    parser.add_argument("--seed", type=count, default=0, help="of the search itself")
+    args = parser.parse(argv)
+    found = args.script if args.script.is_file() else ROOT / args.script
+    if not found.is_file():
+        raise UserError(f"--script {args.script}: no such file")
+    args.script = found
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Search, alone or with further workers, then say what is best."""
+    args = parse_args(argv)
+    wanted = Search(
+        script=args.script, fixed=tuple(shlex.split(args.fixed)),
+        space=search.read_space(args.space), metric=args.metric,
+        maximise=args.direction == "maximize", output=args.output, n_trials=args.n_trials,
+        prune=args.prune, seed=args.seed,
+    )  # fmt: skip
+    others = []
+    if args.workers > 1:
+        one = Search(**vars(wanted) | {"n_trials": 1})
+        search.run(one)  # the study, its default and a first trial, before anybody joins
+        words = sys.argv[1:] if argv is None else argv
+        command = [sys.executable, str(ROOT / "tune.py"), *words, "--workers", "1"]
+        others = [
+            subprocess.Popen(
+                [*command, "--seed", str(args.seed + k)], env=os.environ | {"TUNE_WORKER": "1"}
+            )
+            for k in range(1, args.workers)
+        ]
+    study = search.run(wanted)
+    for process in others:
+        process.wait()
+    if os.environ.get("TUNE_WORKER"):
+        return
+    summary = search.report(wanted, study)
+    print(f"best {args.metric} {summary['best']:.4f}, with the script's defaults "
+          f"{summary['default']:.4f}")  # fmt: skip
+    print(f"setting: {args.output / 'best.json'}   pictures: {args.output}")
+    print(f"next: python {args.script.name} --config {args.output / 'best.json'} {args.fixed}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))
