@@ -10,6 +10,7 @@ import torch
 
 import generate_demo_data
 import preprocess_dreem
+import preprocess_nsrr
 import preprocess_sleepedf
 from datasets.store import Store
 
@@ -53,6 +54,30 @@ def dreem_cohort(dreem_raw, tmp_path_factory) -> tuple[Path, Store]:
     words = ["--raw_path", str(dreem_raw), "--save_path", str(path), "--jobs", "1"]
     preprocess_dreem.main([*words, "--scorers", str(dreem_raw / "scorers")])
     return dreem_raw, Store(path)
+
+
+@pytest.fixture(scope="session")
+def role_store(tmp_path_factory) -> Path:
+    """A store by role of five people of a synthetic SHHS, 25 Hz, PLETH absent in all of them.
+
+    Beside it a MESA of three people and two roles, and the same at 50 Hz.
+    """
+    folder = tmp_path_factory.mktemp("roles")
+    table = folder / "map.json"
+    table.write_text('{"PLETH": ["Pleth"]}')
+    for cohort, people in (("shhs", "5"), ("mesa", "3")):
+        generate_demo_data.main([
+            "--format", "nsrr", "--cohort", cohort, "--subjects", people, "--hours", "0.3",
+            "--jobs", "1", "--output", str(folder / f"raw_{cohort}"),
+        ])  # fmt: skip
+    roles = {"shhs": ["EOG", "EEG", "SPO2", "ABDO", "PLETH"], "mesa": ["EEG", "EOG"]}
+    for name, cohort, rate in (("shhs", "shhs", 25), ("mesa", "mesa", 25), ("mesa50", "mesa", 50)):
+        preprocess_nsrr.main([
+            "--cohort", cohort, "--raw_path", str(folder / f"raw_{cohort}"), "--save_path",
+            str(folder / name), "--roles", *roles[cohort], "--channel_map", str(table),
+            "--resample", str(rate), "--jobs", "1",
+        ])  # fmt: skip
+    return folder / "shhs"
 
 
 @pytest.fixture(scope="session")

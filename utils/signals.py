@@ -132,9 +132,12 @@ def band_powers(epochs: np.ndarray, fs: float) -> np.ndarray:
     """Mean power density in each of ``BANDS``, in squared units of ``epochs`` per Hz.
 
     ``epochs`` (..., T) -> (..., 5): Welch's method with 256-sample Hann segments at 100 Hz
-    (2.56 s at any rate), half overlapping, each segment's mean removed.
+    (2.56 s at any rate), half overlapping, each segment's mean removed. A band that the rate does
+    not hold has none.
     """
     segment = min(round(2.56 * fs), epochs.shape[-1])
     frequencies, density = signal.welch(epochs, fs, nperseg=segment)
     bands = [(frequencies >= low) & (frequencies < high) for low, high in BANDS.values()]
-    return np.stack([density[..., band].mean(axis=-1) for band in bands], axis=-1)
+    return np.stack(
+        [density[..., band].sum(axis=-1) / max(1, band.sum()) for band in bands], axis=-1
+    )

@@ -1,0 +1,195 @@
+"""Foundation scripts as users run them: pretrain, probe, fine-tune, evaluate, refuse."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import foundation_evaluate
+import foundation_training
+import generate_demo_data
+import preprocess_nsrr
+from datasets.store import Store
+from utils.errors import UserError
+from utils.runs import load_checkpoint
+from workflow import embedding, foundation
+
+TINY = ["--d_model", "16", "--n_heads", "2", "--dim_feedforward", "16", "--layers", "1",
+        "--local_layers", "1"]  # fmt: skip
+
+
+def run(*words, store: Path, project: Path) -> None:
+    foundation_training.main([
+        *words, "--data_path", str(store), "--project_path", str(project), "--logger", "csv",
+    ])  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained(role_store, tmp_path_factory):
+    """A project with a pretrained encoder, a probe and a fine-tuned model."""
+    project = tmp_path_factory.mktemp("foundation")
+    where = {"store": role_store, "project": project}
+    run("--n_epochs", "2", "--batch_size", "2", *TINY, **where)
+    run("--stage", "probe", "--n_epochs", "3", **where)
+    run("--stage", "finetune", "--head", "mlp", "--n_epochs", "1", "--focal_gamma", "2",
+        "--weights", "balanced", "--trim_wake", "2", **where)  # fmt: skip
+    return project
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_three_stages(trained):
+    pretrained = trained / "foundation_pretrain_masked_fold4_seed0"
+    rows = rows_of(pretrained / "metrics.jsonl")
+    assert len(rows) == 2
+    assert {"train_signal", "train_spectrum", "train_grad_norm", "val_loss", "lr"} <= set(rows[0])
+    probe = trained / "foundation_probe_linear_fold4_seed0"
+    assert "val_kappa" in rows_of(probe / "metrics.jsonl")[0]
+    before = load_checkpoint(pretrained / "checkpoints" / "best.pt")["state"]
+    after = load_checkpoint(probe / "checkpoints" / "best.pt")["state"]
+    for name, value in before.items():  # the encoder is frozen
+        if name.startswith("encoder."):
+            assert torch.equal(value, after[name]), name
+    tuned = load_checkpoint(
+        trained / "foundation_finetune_mlp_fold4_seed0" / "checkpoints" / "best.pt"
+    )
+    moved = [not torch.equal(v, tuned["state"][n]) for n, v in before.items()
+             if n.startswith("encoder.") and v.is_floating_point() and v.dim() > 1]  # fmt: skip
+    assert any(moved)
+    assert len(list((probe / "encoded").rglob("*.npz"))) == 7  # all but the held-out
+
+
+def test_steps_taken_are_steps_planned(trained):
+    """F4: two passes of six nights, two at a time; the last rate is the lowest."""
+    last = load_checkpoint(
+        trained / "foundation_pretrain_masked_fold4_seed0" / "checkpoints" / "last.pt"
+    )
+    assert last["schedule"]["last_epoch"] == 2 * 3
+    assert last["schedule"]["_last_lr"][0] == pytest.approx(1e-5)
+
+
+def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = ["--n_epochs", "2", "--batch_size", "1", *TINY, "--crop_hours", "0.1"]
+    run(*words, store=role_store, project=whole)
+    original, calls = foundation.Denoising.__call__, []
+
+    def interrupt(self, model, batch):
+        calls.append(1)
+        if len(calls) == 5:
+            raise MemoryError
+        return original(self, model, batch)
+
+    monkeypatch.setattr(foundation.Denoising, "__call__", interrupt)
+    with pytest.raises(MemoryError):
+        run(*words, store=role_store, project=stopped)
+    monkeypatch.undo()
+    run(*words, store=role_store, project=stopped)
+    name = "foundation_pretrain_masked_fold4_seed0/checkpoints/last.pt"
+    one, other = (load_checkpoint(project / name)["state"] for project in (whole, stopped))
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, role_store, capsys):
+    foundation_evaluate.main([
+        "--data_path", str(role_store), "--project_path", str(trained), "--is_interpret",
+        "--model_path", str(trained / "foundation_finetune_mlp_fold4_seed0/checkpoints/best.pt"),
+        "--other_stores", str(role_store.with_name("mesa")), "--embed", "--seeds", "0",
+    ])  # fmt: skip
+    out = capsys.readouterr().out
+    assert "trained on synthetic-shhs, untrimmed nights" in out
+    run_folder = trained / "foundation_finetune_mlp_fold4_seed0"
+    metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
+    held_out = load_checkpoint(run_folder / "checkpoints" / "best.pt")["trained"]["subjects"]
+    store = Store(role_store)
+    labelled = sum(
+        int(store.recordings[r]["n_epochs"]) - int(store.recordings[r]["unscored"])
+        for r in store.of_subjects(held_out["held_out"])
+    )
+    assert metrics["epochs"] == labelled  # F7: nothing is trimmed
+    rows = list(csv.DictReader((run_folder / "cohorts.csv").read_text().splitlines()))
+    assert {row["cohort"] for row in rows} == {"synthetic-shhs", "synthetic-mesa"}
+    patterns = [row["pattern"] for row in rows if row["cohort"] == "synthetic-mesa"]
+    assert patterns[0] == "all"
+    assert {f"without {role}" for role in ("EEG", "EOG")} <= set(patterns)
+    for name in ("evaluation/missing_roles.png", "evaluation_mesa/missing_roles.json"):
+        assert (run_folder / name).stat().st_size > 500
+    explained = run_folder / "interpretations"
+    recording = next(explained.glob("*_roles.csv")).name.removesuffix("_roles.csv")
+    assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
+    with np.load(explained / f"{recording}_attention.npz") as file:
+        assert file["time"].shape[2] == int(store.recordings[recording]["n_epochs"])
+    arrays = embedding.load(run_folder / "embeddings")
+    assert arrays["held_out"]["z"].shape[1] == 4 * 16
+
+
+def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, capsys):
+    pretrained = trained / "foundation_pretrain_masked_fold4_seed0"
+    foundation_evaluate.main([
+        "--data_path", str(role_store), "--project_path", str(trained), "--seeds", "0",
+        "--model_path", str(pretrained / "checkpoints" / "best.pt"), "--fractions", "1.0",
+    ])  # fmt: skip
+    out = capsys.readouterr().out
+    assert "latent_space_evaluator.py --runs foundation_pretrain_masked_fold4_seed0" in out
+    rows = json.loads((pretrained / "evaluation" / "probes.json").read_text())["rows"]
+    assert {row["space"] for row in rows} >= {"pretrained", "random encoder", "band powers"}
+    cleaned = json.loads((pretrained / "evaluation" / "cleaning.json").read_text())["rows"]
+    assert [row["role"] for row in cleaned] == ["EOG", "EEG", "SPO2", "ABDO", "all"]
+    assert all(row["linear_autoencoder"] is not None for row in cleaned)
+
+
+def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
+    where = {"store": role_store, "project": trained}
+    with pytest.raises(UserError, match="who would be held out here"):
+        run("--stage", "probe", "--train_data_list", "1,2,3,4", **where)
+    with pytest.raises(UserError, match="--d_model has no effect on a pretrained encoder"):
+        run("--stage", "finetune", "--d_model", "8", **where)
+    with pytest.raises(UserError, match="no trained run foundation_pretrain"):
+        run("--stage", "probe", store=role_store, project=tmp_path)
+    with pytest.raises(UserError, match="hides nothing or everything"):
+        run("--mask_ratio", "1.5", store=role_store, project=tmp_path)
+    with pytest.raises(UserError, match="linear knows no spectra"):
+        run("--tokeniser", "linear", "--target", "spectrum", store=role_store, project=tmp_path)
+    with pytest.raises(UserError, match="do not fill 30 s"):
+        run("--patch_seconds", "7", store=role_store, project=tmp_path)
+    with pytest.raises(UserError, match="--role_dropout takes a share below 1"):
+        run("--role_dropout", "1", store=role_store, project=tmp_path)
+    checkpoint = trained / "foundation_probe_linear_fold4_seed0/checkpoints/best.pt"
+    with pytest.raises(UserError, match="not of --stage pretrain"):
+        run("--stage", "probe", "--pretrained", str(checkpoint), **where)
+    with pytest.raises(UserError, match="50 Hz, the checkpoint reads 25 Hz"):
+        foundation_evaluate.main([
+            "--data_path", str(role_store), "--model_path", str(checkpoint), "--other_stores",
+            str(role_store.with_name("mesa50")), "--missing", "False",
+        ])  # fmt: skip
+    with pytest.raises(UserError, match="trained on another store"):
+        foundation_evaluate.main([
+            "--data_path", str(role_store.with_name("mesa")), "--model_path",
+            str(trained / "foundation_pretrain_masked_fold4_seed0/checkpoints/best.pt"),
+        ])  # fmt: skip
+
+
+def test_the_published_sizes_by_one_flag(role_store):
+    args = foundation_training.parse_args(["--published", "--data_path", str(role_store)])
+
+    class Described:
+        channels = Store(role_store).channels[:1]
+        fs = 125.0
+
+    settings = foundation.model_settings(args, Described())
+    assert settings["d_model"] == 512 and settings["mixing"] == "none"
+
+
+def test_the_generator_and_the_script_agree_on_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generate_demo_data.main(["--format", "nsrr", "--subjects", "2", "--nights", "1", "--hours",
+                             "0.3"])  # fmt: skip
+    preprocess_nsrr.main(["--resample", "25", "--roles", "EEG"])
+    assert len(Store(tmp_path / "data" / "shhs").recordings) == 2
