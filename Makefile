@@ -54,6 +54,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks.pretraining
+	$(BIN)/python -m benchmarks.foundation
 
 clean:
 	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

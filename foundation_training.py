@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
+from torch import nn
+
 import models
 from datasets import splits
 from datasets.store import Store
@@ -22,7 +24,7 @@ from utils import flags
 from utils.arguments import ScriptParser, add_flag, count, not_negative, positive
 from utils.errors import UserError, run_script
 from utils.training import LOWEST_LOSS, SELECTIONS
-from workflow import foundation
+from workflow import foundation, frozen
 from workflow.training import Family, train
 
 STAGES = ("pretrain", "probe", "finetune")
@@ -50,6 +52,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     for name, share in shares.items():
         if share >= 1:
             raise UserError(f"--{name} takes a share below 1")
+    if args.init == "autoencoder" and (args.stage != "pretrain" or args.tokeniser == "spectrum"):
+        raise UserError("--init autoencoder begins a pretraining that reads samples")
     if args.compile:
         raise UserError("--compile: nights differ in length, which compiles again for each")
     return args
@@ -90,6 +94,10 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--dropout", type=not_negative, help="share of activations dropped (0.1)")
     group.add_argument(
+        "--init", choices=("random", "autoencoder"), default="random",
+        help="weights to begin with; autoencoder: the best linear one of the training nights",
+    )  # fmt: skip
+    group.add_argument(
         "--recompute", choices=("feedforward", "layers", "none"), default="feedforward",
         help="activations computed twice to save memory",
     )  # fmt: skip
@@ -98,8 +106,9 @@ def add_model(group: argparse._ArgumentGroup) -> None:
 def add_objective(group: argparse._ArgumentGroup) -> None:
     """What is hidden or spoilt, and how stages are weighed."""
     group.add_argument(
-        "--objective", choices=KINDS, default="masked", help="of pretraining: fill in, or clean"
-    )
+        "--objective", choices=KINDS, default="both",
+        help="of pretraining: fill in what is hidden, clean what is spoilt, or both",
+    )  # fmt: skip
     group.add_argument(
         "--mask_ratio", type=not_negative, default=0.5, help="share of patches hidden"
     )
@@ -193,8 +202,11 @@ def pretraining(
         model="foundation_pretraining", settings=settings, run=name, objective=objective,
         batches=batches, next="python foundation_training.py --stage probe", standardise="present",
         validate=partial(foundation.validate_loss, objective, args), selections=LOWEST_LOSS,
-        ready=partial(foundation.ready, None), per_step=True,
-        optimiser=partial(foundation.optimiser, steps_of(args, batches, view, processes), False),
+        ready=partial(foundation.ready, None, args.init), per_step=True,
+        optimiser=partial(
+            foundation.optimiser, steps_of(args, batches, view, processes),
+            partial(foundation.freeze_unused, objective),
+        ),
     )  # fmt: skip
 
 
@@ -203,32 +215,41 @@ def staging(
     pretrained: dict | None,
 ) -> Family:  # fmt: skip
     """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
-    frozen = args.stage == "probe"
+    probing = args.stage == "probe"
     state, validate, batches = None, None, foundation.pieces_of(args)
     if pretrained is not None:
         encoder = foundation.encoder_of(pretrained)
         state = encoder.state_dict()
-    elif frozen:
+    elif probing:
         encoder = untrained(args, settings, view)
         state = encoder.state_dict()
-    if frozen:
-        cache = foundation.cached(args, args.project_path / name, encoder)
-        batches = foundation.encoded_pieces(args, cache(view))
-        validate = partial(foundation.validate_encoded, cache)
+    if probing:
+        cache = frozen.cached(args, args.project_path / name, encoder)
+        batches = frozen.encoded_pieces(args, cache(view))
+        validate = partial(frozen.validate_encoded, cache)
     steps = steps_of(args, batches, view, processes)
     return Family(
         model="foundation", settings=settings | {"head": args.head}, run=name,
         objective=foundation.staging_objective(args, view), batches=batches,
         next="python foundation_evaluate.py", standardise="present", validate=validate,
-        selections=SELECTIONS, ready=partial(foundation.ready, state), per_step=True,
-        optimiser=partial(foundation.optimiser, steps, frozen),
+        selections=SELECTIONS, ready=partial(foundation.ready, state, "random"), per_step=True,
+        optimiser=partial(foundation.optimiser, steps, freeze_encoder if probing else keep_all),
     )  # fmt: skip
+
+
+def freeze_encoder(net: nn.Module) -> None:
+    """--stage probe trains the head alone."""
+    net.encoder.requires_grad_(False)
+
+
+def keep_all(net: nn.Module) -> None:
+    """Everything is trained."""
 
 
 def untrained(args: argparse.Namespace, settings: dict, view: View):
     """An encoder of random weights, which knows the spectra's statistics."""
     net = models.build("foundation_pretraining", **settings)
-    foundation.ready(None, net, view)
+    foundation.ready(None, "random", net, view)
     return net.encoder.eval()
 
 

@@ -7,17 +7,16 @@ absent roles. Whatever is NaN is masked everywhere, so it changes nothing for th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.probing_heads import build_head, by_epoch, masked_mean
+from models.role_layers import Layer, LogSpectrum, RoleLinear
 from utils.stages import EPOCH_SECONDS, STAGES
 
 ROLES = ("ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO")
@@ -28,10 +27,9 @@ PUBLISHED = {
     "affine": True,
 }  # fmt: skip
 _LARGEST = 10.0  # standard deviations; beyond it is artefact
-_BINS = 40
-_FLOOR = 1e-4
 _LEARNED_POSITIONS = 4800  # of 6 s: 8 h
-_TOKENS_AT_ONCE = 4096  # where nothing is kept for a gradient
+_POSITION_SCALE = 0.3  # of sinusoidal ones beside tokens, to begin with
+_QUIET = 0.02  # of whatever would disturb a linear autoencoder
 
 
 class Encoded(NamedTuple):
@@ -49,162 +47,6 @@ class Reconstruction(NamedTuple):
     true_samples: Tensor
     true_spectra: Tensor | None
     valid: Tensor
-
-
-class RoleLinear(nn.Module):
-    """A linear layer of its own for every role: (b, c, …, i) -> (b, c, …, o)."""
-
-    def __init__(self, n_roles: int, n_in: int, n_out: int) -> None:
-        super().__init__()
-        bound = 1 / math.sqrt(n_in)
-        self.weight = nn.Parameter(torch.empty(n_roles, n_in, n_out).uniform_(-bound, bound))
-        self.bias = nn.Parameter(torch.empty(n_roles, n_out).uniform_(-bound, bound))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Each channel by its own weights."""
-        flat = rearrange(x, "b c p i -> c (b p) i")
-        out = torch.baddbmm(self.bias[:, None], flat, self.weight)
-        return rearrange(out, "c (b p) o -> b c p o", b=len(x))
-
-
-class LogSpectrum(nn.Module):
-    """Log power of a patch in bins that widen with frequency, standardised by role and bin.
-
-    Statistics are of the training nights (:meth:`fit`).
-    """
-
-    def __init__(self, n_roles: int, n_samples: int) -> None:
-        super().__init__()
-        edges = torch.logspace(0, math.log10(n_samples // 2 + 1), _BINS + 1).round().unique().long()
-        pooled = torch.zeros(n_samples // 2 + 1, len(edges) - 1)
-        for k, (low, high) in enumerate(pairwise(edges.tolist())):
-            pooled[low:high, k] = 1 / (high - low)
-        self.n_bins = len(edges) - 1
-        self.register_buffer("window", torch.hann_window(n_samples), persistent=False)
-        self.register_buffer("pooled", pooled, persistent=False)
-        self.register_buffer("mean", torch.zeros(n_roles, 1, self.n_bins))
-        self.register_buffer("sd", torch.ones(n_roles, 1, self.n_bins))
-
-    def raw(self, patches: Tensor) -> Tensor:
-        """(b, c, p, s) -> log power (b, c, p, k)."""
-        with torch.autocast(patches.device.type, enabled=False):
-            spectrum = torch.fft.rfft(patches.float() * self.window, norm="ortho")
-            power = torch.view_as_real(spectrum).square_().sum(dim=-1)
-            return (power @ self.pooled + _FLOOR).log()
-
-    def forward(self, patches: Tensor) -> Tensor:
-        """Standardised log power (b, c, p, k)."""
-        return (self.raw(patches) - self.mean) / self.sd
-
-    @torch.no_grad()
-    def fit(self, nights) -> None:
-        """Set the statistics from patches (b, c, p, s) with their valid ones (b, c, p)."""
-        count, total, square = 0.0, 0.0, 0.0
-        for patches, valid in nights:
-            found = self.raw(patches).double() * valid[..., None]
-            count = count + valid.sum(dim=(0, 2)).double()[:, None, None]
-            total = total + found.sum(dim=(0, 2))[:, None]
-            square = square + (found**2).sum(dim=(0, 2))[:, None]
-        seen = count > 0
-        mean = torch.where(seen, total / count.clamp_min(1), 0.0)
-        variance = torch.where(seen, square / count.clamp_min(1) - mean**2, 1.0)
-        self.mean.copy_(mean)
-        self.sd.copy_(variance.clamp_min(1e-4).sqrt())
-
-
-class Attention(nn.Module):
-    """Multi-head attention over the last axis but one, in rows; masked tokens are never seen."""
-
-    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
-        self.scale = nn.Parameter(torch.ones(()))  # of the scores; the published model learns it
-
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(r, i, d), valid (r, i) -> (r, i, d); rows of nothing but masked tokens give zeros."""
-        rows = valid.any(dim=1)
-        if not bool(rows.all()):
-            out = torch.zeros_like(x)
-            if bool(rows.any()):
-                out[rows] = self.forward(x[rows], valid[rows]).to(out.dtype)
-            return out
-        q, k, v = self._projected(x)
-        mask = None if bool(valid.all()) else valid[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.dropout(self.out(rearrange(mixed, "r h i d -> r i (h d)")))
-
-    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (r, h, i, d); the scale goes into the queries' weights."""
-        d = x.shape[-1]
-        weight, bias = (
-            torch.cat([part[:d] * self.scale, part[d:]])
-            for part in (self.qkv.weight, self.qkv.bias)
-        )
-        return rearrange(
-            F.linear(x, weight, bias), "r i (three h d) -> three r h i d", three=3, h=self.n_heads
-        )
-
-    def weights(self, x: Tensor, valid: Tensor, queries: Tensor) -> Tensor:
-        """Rows of the softmax on demand: x (r, i, d), token numbers (k,) -> (r, k, i)."""
-        q, k, _ = self._projected(x)
-        scores = q[:, :, queries] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
-        scores = scores.masked_fill(~valid[:, None, None, :], -torch.inf)
-        return scores.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
-
-
-class Layer(nn.Module):
-    """Pre-norm layer on tokens (b, c, p, d): over time within a channel, then across channels."""
-
-    def __init__(
-        self, d_model: int, n_heads: int, dim_feedforward: int, dropout: float, *, mixing: bool,
-        window: int = 0, recompute: bool = False,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.window, self.recompute = window, recompute
-        self.norm_time, self.norm_ff = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.time = Attention(d_model, n_heads, dropout)
-        self.across = Attention(d_model, n_heads, dropout) if mixing else None
-        self.norm_across = nn.LayerNorm(d_model) if mixing else None
-        self.ff = nn.Sequential(
-            nn.Linear(d_model, dim_feedforward), nn.GELU(),
-            nn.Linear(dim_feedforward, d_model), nn.Dropout(dropout),
-        )  # fmt: skip
-
-    def forward(self, h: Tensor, valid: Tensor) -> Tensor:
-        """(b, c, p, d), valid (b, c, p) -> (b, c, p, d)."""
-        b, c, p, _ = h.shape
-        rows = rearrange(h, "b c (w p) d -> (b c w) p d", p=self.window or p)
-        there = rearrange(valid, "b c (w p) -> (b c w) p", p=self.window or p)
-        rows = _in_parts(self._over_time, rows, there)
-        h = rearrange(rows, "(b c w) p d -> b c (w p) d", b=b, c=c)
-        if self.across is not None:
-            rows = rearrange(h, "b c p d -> (b p) c d")
-            rows = _in_parts(self._over_roles, rows, rearrange(valid, "b c p -> (b p) c"))
-            h = rearrange(rows, "(b p) c d -> b c p d", b=b)
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(self._fed_forward, h, use_reentrant=False)
-        return _in_parts(self._fed_forward, h.flatten(0, 2)[:, None]).view_as(h)
-
-    def _over_time(self, rows: Tensor, there: Tensor) -> Tensor:
-        return rows + self.time(self.norm_time(rows), there)
-
-    def _over_roles(self, rows: Tensor, there: Tensor) -> Tensor:
-        return rows + self.across(self.norm_across(rows), there)
-
-    def _fed_forward(self, h: Tensor) -> Tensor:
-        return h + self.ff(self.norm_ff(h))
-
-
-def _in_parts(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """``work`` on rows (r, i, …), so many at a time that memory stays small without gradients."""
-    if torch.is_grad_enabled():
-        return work(*rows)
-    at_once = max(1, _TOKENS_AT_ONCE // rows[0].shape[1])
-    parts = zip(*(row.split(at_once) for row in rows), strict=True)
-    return torch.cat([work(*part) for part in parts])
 
 
 class FoundationEncoder(nn.Module):
@@ -252,6 +94,8 @@ class FoundationEncoder(nn.Module):
         self.of_spectrum = RoleLinear(n, bins, d_model) if self.spectrum else None
         learned = torch.empty(_LEARNED_POSITIONS, d_model).normal_(0, 0.02)
         self.positions = nn.Parameter(learned) if positions == "learned" else None
+        scale = nn.Parameter(torch.tensor(_POSITION_SCALE))
+        self.position_scale = scale if positions == "sinusoidal" else None
         shape, mix = (d_model, n_heads, dim_feedforward, dropout), mixing == "roles"
         again = recompute == "feedforward"
         self.local = nn.ModuleList(
@@ -295,14 +139,16 @@ class FoundationEncoder(nn.Module):
 
     def body(self, tokens: Tensor, valid: Tensor) -> tuple[Encoded, Tensor]:
         """Tokens (b, c, p, d) -> what is encoded, and every patch in the light of it."""
-        h, kept, local = self._upto(tokens, valid, self.layers)
-        spread = h.repeat_interleave(self.an_epoch, dim=2) + local if self.merge else h
-        return Encoded(self.norm(h) * kept[..., None], kept), self.norm(spread)
+        h, kept, local, merged = self._upto(tokens, valid, self.layers)
+        spread = h
+        if self.merge:  # each patch, and what the night's layers made of its epoch
+            spread = local + (h - merged).repeat_interleave(self.an_epoch, dim=2)
+        return Encoded(self.norm(h) * kept[..., None], kept), spread
 
     def _upto(
         self, tokens: Tensor, valid: Tensor, layers: Sequence[nn.Module]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens after some of the global layers, which are valid, and tokens before any."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Tokens after some of the global layers, which are valid; patches and tokens before."""
         h = self.dropout(tokens + self._positions(tokens, tokens.shape[2]))
         local = h = self._through(self.local, h * valid[..., None], valid)
         if self.merge:
@@ -311,7 +157,7 @@ class FoundationEncoder(nn.Module):
                 rearrange(valid, "b c (n k) -> b c n k", k=self.an_epoch), dim=3,
             )  # fmt: skip
             h = h + self._positions(h, h.shape[2])
-        return self._through(layers, h, valid), valid, local
+        return self._through(layers, h, valid), valid, local, h
 
     def _through(self, layers: Sequence[nn.Module], h: Tensor, valid: Tensor) -> Tensor:
         for layer in layers:
@@ -329,7 +175,7 @@ class FoundationEncoder(nn.Module):
         half = self.d_model // 2
         rates = torch.exp(torch.arange(half, device=like.device) * (-math.log(1e4) / half))
         angles = torch.arange(n, device=like.device)[:, None] * rates
-        return torch.cat([angles.sin(), angles.cos()], dim=1).to(like.dtype)
+        return self.position_scale * torch.cat([angles.sin(), angles.cos()], dim=1).to(like.dtype)
 
     @torch.no_grad()
     def embed(self, x: Tensor, pool: str = "concat") -> Tensor:
@@ -351,7 +197,7 @@ class FoundationEncoder(nn.Module):
         """
         patches, valid = self.patches(x[None])
         last = self.layers[-1]
-        hidden, valid, _ = self._upto(self.tokens(patches), valid, self.layers[:-1])
+        hidden, valid, _, _ = self._upto(self.tokens(patches), valid, self.layers[:-1])
         per = 1 if self.merge else self.an_epoch
         queries = (epochs[:, None] * per + torch.arange(per, device=epochs.device)).flatten()
         rows = last.norm_time(hidden)[0]
@@ -397,6 +243,28 @@ class FoundationPretraining(nn.Module):
             true_spectra=self.encoder.spectrum(true) if spectral else None,
             valid=valid,
         )
+
+    @torch.no_grad()
+    def begin_linear(self, inward: Tensor, outward: Tensor, mean: Tensor) -> None:
+        """Begin as a linear autoencoder of every role, to which layers add nothing yet.
+
+        ``inward`` (c, s, d), ``outward`` (c, d, s), ``mean`` (c, s).
+        """
+        self.encoder.linear.weight.copy_(inward)
+        self.encoder.linear.bias.zero_()
+        self.head.weight.copy_(outward)
+        self.head.bias.copy_(mean)
+        for layer in (*self.encoder.local, *self.encoder.layers):
+            branches = [layer.time.out, layer.ff[2]]
+            branches += [layer.across.out] if layer.across is not None else []
+            for branch in branches:
+                branch.weight.zero_()
+                branch.bias.zero_()
+        if self.encoder.of_spectrum is not None:
+            self.encoder.of_spectrum.weight.mul_(_QUIET)
+            self.encoder.of_spectrum.bias.zero_()
+        if self.encoder.position_scale is not None:
+            self.encoder.position_scale.fill_(_QUIET)
 
 
 class Foundation(nn.Module):

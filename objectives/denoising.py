@@ -2,7 +2,9 @@
 
 ``masked``: patches, whole epochs and whole roles are hidden, and only they count. ``denoise``: the
 corruption of PFTSleep (SLEEP 2025, code), samples set to zero or to noise, everything counts; its
-noise is scaled by each channel of each night, not by the largest value of the batch.
+noise is scaled by each channel of each night, not by the largest value of the batch. ``both``:
+patches are hidden, what is left is spoilt, and everything counts, so that tokens keep what they
+were shown beside what they guess.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-KINDS = ("masked", "denoise")
+KINDS = ("both", "masked", "denoise")
 TARGETS = ("both", "signal", "spectrum")
 _SPOILT = 0.05  # of the samples set to zero, and as many to noise
 _STEP = 97  # of the samples that a channel's scale is taken from
@@ -24,16 +26,16 @@ class Denoising:
     """Loss of a ``models.foundation.FoundationPretraining`` on nights (b, n, c, t).
 
     Args:
-        kind: ``masked`` or ``denoise``.
+        kind: ``both``, ``masked`` or ``denoise``.
         ratio: share of the valid patches that is hidden, half of it as single patches and half as
-            whole epochs; of ``masked``.
+            whole epochs; not of ``denoise``.
         role_p: probability that a role is hidden as a whole; one always stays.
         target: standardised samples, log spectra, or both.
         an_epoch: patches of an epoch.
     """
 
     def __init__(
-        self, kind: str = "masked", *, ratio: float = 0.5, role_p: float = 0.2,
+        self, kind: str = "both", *, ratio: float = 0.5, role_p: float = 0.2,
         target: str = "both", an_epoch: int = 5,
     ) -> None:  # fmt: skip
         if not 0 < ratio < 1:
@@ -45,14 +47,12 @@ class Denoising:
         """Mean squared error over what counts, and its parts."""
         x = rearrange(batch.signals, "b n c t -> b c (n t)")
         there = ~x.isnan().all(dim=-1)
-        if self.kind == "denoise":
-            found = model(x, spoil(x), None)
-            counts = found.valid
-        else:
+        hidden = None
+        if self.kind != "denoise":
             n_patches = batch.signals.shape[1] * self.an_epoch
             hidden = hide(there, n_patches, self.ratio, self.role_p, self.an_epoch)
-            found = model(x, x, hidden)
-            counts = found.valid & hidden
+        found = model(x, x if self.kind == "masked" else spoil(x), hidden)
+        counts = found.valid & hidden if self.kind == "masked" else found.valid
         parts = {}
         if self.target != "spectrum":
             parts["signal"] = mean_square(found.samples, found.true_samples, counts)

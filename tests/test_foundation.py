@@ -16,15 +16,14 @@ from models.foundation import (
     Foundation,
     FoundationEncoder,
     FoundationPretraining,
-    Layer,
-    LogSpectrum,
 )
 from models.probing_heads import HEADS
+from models.role_layers import Layer, LogSpectrum
 from objectives.denoising import Denoising, dropped_roles, hide, mean_square, spoil
 from objectives.probing import NightStaging, drop_roles, focal_loss, trimmed
 from utils.linear_autoencoder import LinearAutoencoder
 from utils.metrics import kappa
-from workflow.foundation import schedule
+from workflow.foundation import begin_linear, linear_autoencoders, schedule
 
 FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120
 SMALL = {"fs": FS, "d_model": 32, "n_heads": 2, "dim_feedforward": 48, "layers": 2}
@@ -356,6 +355,30 @@ def test_linear_autoencoder_is_the_best_of_its_width():
     error = ((narrow.solve()(clean) - clean) ** 2).sum()
     singular = np.linalg.svd(clean - clean.mean(0), compute_uv=False)
     assert error == pytest.approx((singular[3:] ** 2).sum(), rel=0.02)
+
+
+@pytest.mark.parametrize("tokeniser", ["linear", "both"])
+def test_pretraining_can_begin_as_the_best_linear_autoencoder(tokeniser):
+    torch.manual_seed(0)
+    times = torch.arange(12 * T) / FS
+    x = torch.stack([torch.sin(2 * np.pi * hz * times + hz) for hz in (0.7, 1.9)])
+    x = x + 0.3 * torch.randn_like(x)
+    night = x.unflatten(1, (12, T)).permute(1, 0, 2)
+    view = SimpleNamespace(device="cpu", whole_nights=lambda: [("a", night, None)])
+    settings = SMALL | {"roles": ["EEG", "EOG"], "tokeniser": tokeniser}
+    net = FoundationPretraining(**settings).eval()
+    torch.manual_seed(1)
+    begin_linear(net, view)
+    torch.manual_seed(1)
+    linear = linear_autoencoders(net, view)
+    clean, valid = net.encoder.patches(x[None])
+    with torch.no_grad():
+        made = net(x[None], x[None]).samples[0]
+    assert valid.all()
+    for k, one in enumerate(linear):
+        expected = torch.from_numpy(one(clean[0, k].numpy()))
+        error = (made[k] - expected).square().mean() / expected.square().mean()
+        assert error < (1e-3 if tokeniser == "linear" else 0.05)
 
 
 def test_four_nights_are_learned_by_heart():

@@ -46,7 +46,7 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def test_three_stages(trained):
-    pretrained = trained / "foundation_pretrain_masked_fold4_seed0"
+    pretrained = trained / "foundation_pretrain_both_fold4_seed0"
     rows = rows_of(pretrained / "metrics.jsonl")
     assert len(rows) == 2
     assert {"train_signal", "train_spectrum", "train_grad_norm", "val_loss", "lr"} <= set(rows[0])
@@ -69,7 +69,7 @@ def test_three_stages(trained):
 def test_steps_taken_are_steps_planned(trained):
     """F4: two passes of six nights, two at a time; the last rate is the lowest."""
     last = load_checkpoint(
-        trained / "foundation_pretrain_masked_fold4_seed0" / "checkpoints" / "last.pt"
+        trained / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
     )
     assert last["schedule"]["last_epoch"] == 2 * 3
     assert last["schedule"]["_last_lr"][0] == pytest.approx(1e-5)
@@ -92,7 +92,7 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
         run(*words, store=role_store, project=stopped)
     monkeypatch.undo()
     run(*words, store=role_store, project=stopped)
-    name = "foundation_pretrain_masked_fold4_seed0/checkpoints/last.pt"
+    name = "foundation_pretrain_both_fold4_seed0/checkpoints/last.pt"
     one, other = (load_checkpoint(project / name)["state"] for project in (whole, stopped))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
@@ -131,13 +131,13 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
 
 
 def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, capsys):
-    pretrained = trained / "foundation_pretrain_masked_fold4_seed0"
+    pretrained = trained / "foundation_pretrain_both_fold4_seed0"
     foundation_evaluate.main([
         "--data_path", str(role_store), "--project_path", str(trained), "--seeds", "0",
         "--model_path", str(pretrained / "checkpoints" / "best.pt"), "--fractions", "1.0",
     ])  # fmt: skip
     out = capsys.readouterr().out
-    assert "latent_space_evaluator.py --runs foundation_pretrain_masked_fold4_seed0" in out
+    assert "latent_space_evaluator.py --runs foundation_pretrain_both_fold4_seed0" in out
     rows = json.loads((pretrained / "evaluation" / "probes.json").read_text())["rows"]
     assert {row["space"] for row in rows} >= {"pretrained", "random encoder", "band powers"}
     cleaned = json.loads((pretrained / "evaluation" / "cleaning.json").read_text())["rows"]
@@ -172,7 +172,7 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
     with pytest.raises(UserError, match="trained on another store"):
         foundation_evaluate.main([
             "--data_path", str(role_store.with_name("mesa")), "--model_path",
-            str(trained / "foundation_pretrain_masked_fold4_seed0/checkpoints/best.pt"),
+            str(trained / "foundation_pretrain_both_fold4_seed0/checkpoints/best.pt"),
         ])  # fmt: skip
 
 

@@ -159,7 +159,8 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 SHARED_FLAGS = (
     "interpret.command", "workflow.benchmark", "workflow.evaluating", "workflow.foundation",
-    "workflow.foundation_evaluation", "workflow.ssl", "workflow.training", "workflow.zoo",
+    "workflow.foundation_evaluation", "workflow.frozen",
+    "workflow.ssl", "workflow.training", "workflow.zoo",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 

@@ -18,6 +18,7 @@ class LinearAutoencoder:
         self._inputs = np.zeros((n_samples + 1, n_samples + 1))
         self._both = np.zeros((n_samples + 1, n_samples))
         self.weights: np.ndarray | None = None
+        self._kept: np.ndarray | None = None
 
     def add(self, spoilt: np.ndarray, clean: np.ndarray) -> None:
         """Patches to learn from."""
@@ -32,9 +33,14 @@ class LinearAutoencoder:
         full = np.linalg.solve(self._inputs + ridge, self._both)
         predicted = full.T @ self._inputs @ full  # of what is predicted, with itself
         _, vectors = np.linalg.eigh(predicted)
-        kept = vectors[:, -self.width :]
-        self.weights = full @ kept @ kept.T
+        self._kept = vectors[:, -self.width :]
+        self.weights = full @ self._kept @ self._kept.T
         return self
+
+    def halves(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What goes in (s, width), what comes out (width, s), and what is always added (s,)."""
+        inward = self.weights @ self._kept
+        return inward[:-1], self._kept.T, inward[-1] @ self._kept.T
 
     def __call__(self, spoilt: np.ndarray) -> np.ndarray:
         """Cleaned patches (n, s)."""

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 import models
-from datasets.nights import NightBatches, Piece, in_batches
+from datasets.nights import NightBatches, in_batches
 from datasets.views import View
-from models.foundation import PUBLISHED, Encoded
-from objectives.denoising import Denoising
+from models.foundation import PUBLISHED
+from objectives.denoising import Denoising, spoil
 from objectives.probing import NightStaging
-from utils import metrics
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.linear_autoencoder import LinearAutoencoder
 from utils.runs import load_checkpoint, newest_run
-from utils.stages import UNSCORED
-from workflow.embedding import fingerprint
-from workflow.training import VALIDATED
 from workflow.zoo import balanced
 
 # flag -> value of a new model; None on the command line is what nobody asked for
@@ -38,54 +30,6 @@ OF_MODEL = {
 }  # fmt: skip
 _LOWEST_RATE = 0.01  # of the highest, where the schedule ends
 _EPOCHS_AN_HOUR = 120
-
-
-@dataclass(frozen=True)
-class EncodedBatch:
-    """Nights as a frozen encoder sees them, and their stages (b, n)."""
-
-    encoded: Encoded
-    stages: Tensor
-
-
-class EncodedNights:
-    """A view's nights through a frozen encoder, each once, kept in float16 files."""
-
-    def __init__(self, view: View, encoder: nn.Module, folder: Path) -> None:
-        self.view, self.folder = view, folder
-        self.encoder = encoder.to(view.device).eval()
-
-    def read(self, pieces: Sequence[Piece]) -> EncodedBatch:
-        """Whole nights padded to the longest."""
-        nights = [self.night(number) for number, _, _ in pieces]
-        most = max(tokens.shape[1] for tokens, _, _ in nights)
-        longest = max(len(stages) for _, _, stages in nights)
-        tokens = torch.stack([pad(t, (0, 0, 0, most - t.shape[1])) for t, _, _ in nights])
-        valid = torch.stack([pad(v, (0, most - v.shape[1])) for _, v, _ in nights])
-        stages = [pad(s, (0, longest - len(s)), value=UNSCORED) for _, _, s in nights]
-        return EncodedBatch(Encoded(tokens, valid), torch.stack(stages))
-
-    def night(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Tokens (c, q, d), valid (c, q) and stages (n,) of one night, on the device."""
-        length = int(self.view.lengths[number])
-        path = self.folder / f"{self.view.recordings[number]}.npz"
-        if not path.exists():
-            with torch.no_grad():
-                where = np.array([number]), np.array([0])
-                (batch,) = self.view.read([where], length)
-                found = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
-            with written_whole(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, tokens=found.tokens[0].half().cpu().numpy(),
-                         valid=found.valid[0].cpu().numpy())  # fmt: skip
-        with np.load(path, allow_pickle=False) as file:
-            tokens, valid = (torch.from_numpy(file[name]) for name in ("tokens", "valid"))
-        first = int(self.view.offsets[number])
-        stages = torch.from_numpy(self.view.stages[first : first + length].astype(np.int64))
-        device = self.view.device
-        return tokens.to(device).float(), valid.to(device), stages.to(device)
-
-    def __len__(self) -> int:
-        return len(self.view.recordings)
 
 
 def model_settings(args: argparse.Namespace, view: View) -> dict[str, Any]:
@@ -196,28 +140,14 @@ def pieces_of(args: argparse.Namespace) -> Any:
     return batches
 
 
-def encoded_pieces(args: argparse.Namespace, nights: EncodedNights) -> Any:
-    """Whole nights of a frozen encoder, in an order of their own every pass."""
-
-    def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
-        listed = in_batches(view, args.batch_size, seed=[args.seed, number])
-        return replace(listed, read=nights.read, ahead=False).for_process(rank, processes)
-
-    return batches
-
-
-def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
-    """Where nights of this encoder are kept: other weights or another store, another folder."""
-    holder = nn.Module()
-    holder.encoder = encoder
-    return run / "encoded" / f"{store.resolve().name}-{fingerprint(holder)[:12]}"
-
-
-def ready(state: dict[str, Tensor] | None, net: nn.Module, view: View) -> None:
-    """The pretrained encoder's weights, or statistics of spectra from the training nights."""
+def ready(state: dict[str, Tensor] | None, init: str, net: nn.Module, view: View) -> None:
+    """The pretrained encoder's weights, or what a new one learns from the training nights first:
+    statistics of spectra and, with ``init`` "autoencoder", the best linear autoencoder."""
     if state is not None:
         net.encoder.load_state_dict(state)
         return
+    if init == "autoencoder":
+        begin_linear(net, view)
     encoder = net.encoder
     if encoder.spectrum is not None:
         net.to(view.device)
@@ -226,15 +156,60 @@ def ready(state: dict[str, Tensor] | None, net: nn.Module, view: View) -> None:
         )
 
 
+def begin_linear(net: nn.Module, view: View) -> None:
+    """Tokeniser and head of pretraining as the best linear autoencoder of the training nights."""
+    found = [one.halves() for one in linear_autoencoders(net, view)]
+    shape = net.encoder.linear.weight.new_zeros
+    parts = [shape(n) for n in (net.encoder.linear.weight.shape, net.head.weight.shape,
+                                net.head.bias.shape)]  # fmt: skip
+    for k, (inward, outward, mean) in enumerate(found):
+        width = inward.shape[1]
+        parts[0][k, :, :width] = torch.from_numpy(inward)
+        parts[1][k, :width] = torch.from_numpy(outward)
+        parts[2][k] = torch.from_numpy(mean)
+    net.begin_linear(*parts)
+
+
+def linear_autoencoders(net: nn.Module, view: View) -> list[LinearAutoencoder]:
+    """The best linear autoencoder of every role, as wide as the model, for cleaning ``view``."""
+    encoder = net.encoder
+    linear = [LinearAutoencoder(encoder.n_samples, encoder.d_model) for _ in encoder.roles]
+    for clean, spoilt, valid, _ in spoilt_nights(net, view):
+        for k, one in enumerate(linear):
+            if valid[k].any():
+                one.add(spoilt[k, valid[k]].cpu().numpy(), clean[k, valid[k]].cpu().numpy())
+    return [one.solve() for one in linear]
+
+
+@torch.no_grad()
+def spoilt_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Clean and spoilt patches (c, p, s), which are valid (c, p), and the spoilt signals (c, t)."""
+    net.to(view.device)
+    for _, signals, _ in view.whole_nights():
+        x = signals.permute(1, 0, 2).flatten(1)[None]
+        dirty = spoil(x)
+        clean, valid = net.encoder.patches(x)
+        yield clean[0], net.encoder.patches(dirty)[0][0], valid[0], dirty[0]
+
+
+def freeze_unused(objective: Denoising, net: nn.Module) -> None:
+    """What an objective does not reach is not trained, which several processes insist on."""
+    if objective.kind == "denoise" and net.hidden is not None:
+        net.hidden.requires_grad_(False)
+    if objective.target == "signal" and net.spectral_head is not None:
+        net.spectral_head.requires_grad_(False)
+    if objective.target == "spectrum":
+        net.head.requires_grad_(False)
+
+
 def optimiser(
-    steps: int, frozen: bool, args: argparse.Namespace, net: nn.Module
+    steps: int, freeze: Callable[[nn.Module], None], args: argparse.Namespace, net: nn.Module
 ) -> tuple[Any, Any]:
     """AdamW, and a rate that rises over the first steps and falls along a cosine to the last.
 
-    A frozen encoder, and what pretraining's last layers do not reach, is left out.
+    What ``freeze`` freezes is left out.
     """
-    if frozen:
-        net.encoder.requires_grad_(False)
+    freeze(net)
     chosen = [p for p in net.parameters() if p.requires_grad]
     decayed = [p for p in chosen if p.dim() > 1]
     plain = [p for p in chosen if p.dim() <= 1]
@@ -277,32 +252,9 @@ def validate_loss(
     return {name: value / total for name, value in sums.items()}
 
 
-def validate_encoded(
-    cache: Any, net: nn.Module, model: Any, view: View, fabric: Any
-) -> dict[str, float]:
-    """Agreement of a head with the expert on whole, untrimmed nights of a frozen encoder."""
-    nights, counts = cache(view), 0
-    net.eval()
-    with torch.no_grad():
-        for number in range(fabric.global_rank, len(nights), fabric.world_size):
-            batch = nights.read([(number, 0, 0)])
-            found = net(None, batch.encoded).argmax(dim=-1)
-            counts = counts + metrics.confusion(batch.stages[0].cpu().numpy(),
-                                                found[0].cpu().numpy())  # fmt: skip
-    counts = np.zeros((5, 5), np.int64) if isinstance(counts, int) else counts
-    total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
-    return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}
-
-
 def run_name(args: argparse.Namespace, held_out: Sequence[int]) -> str:
     """``foundation_probe_linear_fold4_seed0``."""
     what = args.objective if args.stage == "pretrain" else args.head
     start = "_scratch" if args.stage != "pretrain" and args.pretrained == "none" else ""
     folds = "-".join(map(str, held_out))
     return f"foundation_{args.stage}_{what}{start}_fold{folds}_seed{args.seed}"
-
-
-def cached(args: argparse.Namespace, run: Path, encoder: nn.Module) -> Any:
-    """``view -> EncodedNights`` of one encoder, kept in the run's folder."""
-    folder = cache_folder(run, encoder, args.data_path)
-    return partial(EncodedNights, encoder=encoder, folder=folder)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from einops import rearrange
-from torch import Tensor, nn
+from torch import nn
 from tqdm import tqdm
 
 import models
@@ -19,15 +18,15 @@ from datasets.store import Store
 from datasets.views import View
 from interpret import roles as by_role
 from interpret.evaluation import write_evaluation
-from objectives.denoising import dropped_roles, spoil
+from objectives.denoising import dropped_roles
 from utils import probing
 from utils.exports import write_table
 from utils.files import write_json, written_whole
-from utils.linear_autoencoder import LinearAutoencoder
 from utils.probing import Labelled
 from utils.stages import EPOCH_SECONDS
 from utils.staging import StagedNight
 from workflow import benchmark, embedding
+from workflow.foundation import linear_autoencoders, spoilt_nights
 
 _VIEWS, _MOST_VIEWED = 10, 500
 _DROP = 0.3
@@ -211,16 +210,11 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
     dimensions as the model's tokens have; both clean the same spoilt held-out patches.
     """
     encoder = net.encoder
-    linear = [LinearAutoencoder(encoder.n_samples, encoder.d_model) for _ in encoder.roles]
+    net.eval()
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
-        for clean, spoilt, valid, _ in spoilt_nights(net, views["train"]):
-            for k, one in enumerate(linear):
-                if valid[k].any():
-                    one.add(spoilt[k, valid[k]].cpu().numpy(), clean[k, valid[k]].cpu().numpy())
+        linear = linear_autoencoders(net, views["train"])
         errors = np.zeros((4, len(linear)))
-        for one in linear:
-            one.solve()
         for clean, spoilt, valid, x in spoilt_nights(net, views["held_out"]):
             made = net(x[None], x[None]).samples[0]
             for k, one in enumerate(linear):
@@ -239,16 +233,6 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
     mean = errors[:3].sum(axis=1) / max(errors[3].sum(), 1)
     names = ("model", "linear_autoencoder", "untouched")
     return [*rows, {"role": "all", **dict(zip(names, mean.tolist(), strict=True))}]
-
-
-def spoilt_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Clean and spoilt patches (c, p, s), which are valid (c, p), and the spoilt signals (c, t)."""
-    net.to(view.device).eval()
-    for _, signals, _ in view.whole_nights():
-        x = rearrange(signals, "n c t -> 1 c (n t)")
-        dirty = spoil(x)
-        clean, valid = net.encoder.patches(x)
-        yield clean[0], net.encoder.patches(dirty)[0][0], valid[0], dirty[0]
 
 
 def benchmark_run(

@@ -1,0 +1,173 @@
+"""Parts of the foundation model: a tokeniser by role, and layers that see no masked token."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+_BINS = 40
+_FLOOR = 1e-4
+_TOKENS_AT_ONCE = 4096  # where nothing is kept for a gradient
+
+
+class RoleLinear(nn.Module):
+    """A linear layer of its own for every role: (b, c, …, i) -> (b, c, …, o)."""
+
+    def __init__(self, n_roles: int, n_in: int, n_out: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(n_in)
+        self.weight = nn.Parameter(torch.empty(n_roles, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n_roles, n_out).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Each channel by its own weights."""
+        flat = rearrange(x, "b c p i -> c (b p) i")
+        out = torch.baddbmm(self.bias[:, None], flat, self.weight)
+        return rearrange(out, "c (b p) o -> b c p o", b=len(x))
+
+
+class LogSpectrum(nn.Module):
+    """Log power of a patch in bins that widen with frequency, standardised by role and bin.
+
+    Statistics are of the training nights (:meth:`fit`).
+    """
+
+    def __init__(self, n_roles: int, n_samples: int) -> None:
+        super().__init__()
+        edges = torch.logspace(0, math.log10(n_samples // 2 + 1), _BINS + 1).round().unique().long()
+        pooled = torch.zeros(n_samples // 2 + 1, len(edges) - 1)
+        for k, (low, high) in enumerate(pairwise(edges.tolist())):
+            pooled[low:high, k] = 1 / (high - low)
+        self.n_bins = len(edges) - 1
+        self.register_buffer("window", torch.hann_window(n_samples), persistent=False)
+        self.register_buffer("pooled", pooled, persistent=False)
+        self.register_buffer("mean", torch.zeros(n_roles, 1, self.n_bins))
+        self.register_buffer("sd", torch.ones(n_roles, 1, self.n_bins))
+
+    def raw(self, patches: Tensor) -> Tensor:
+        """(b, c, p, s) -> log power (b, c, p, k)."""
+        with torch.autocast(patches.device.type, enabled=False):
+            spectrum = torch.fft.rfft(patches.float() * self.window, norm="ortho")
+            power = torch.view_as_real(spectrum).square_().sum(dim=-1)
+            return (power @ self.pooled + _FLOOR).log()
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Standardised log power (b, c, p, k)."""
+        return (self.raw(patches) - self.mean) / self.sd
+
+    @torch.no_grad()
+    def fit(self, nights) -> None:
+        """Set the statistics from patches (b, c, p, s) with their valid ones (b, c, p)."""
+        count, total, square = 0.0, 0.0, 0.0
+        for patches, valid in nights:
+            found = self.raw(patches).double() * valid[..., None]
+            count = count + valid.sum(dim=(0, 2)).double()[:, None, None]
+            total = total + found.sum(dim=(0, 2))[:, None]
+            square = square + (found**2).sum(dim=(0, 2))[:, None]
+        seen = count > 0
+        mean = torch.where(seen, total / count.clamp_min(1), 0.0)
+        variance = torch.where(seen, square / count.clamp_min(1) - mean**2, 1.0)
+        self.mean.copy_(mean)
+        self.sd.copy_(variance.clamp_min(1e-4).sqrt())
+
+
+class Attention(nn.Module):
+    """Multi-head attention over the last axis but one, in rows; masked tokens are never seen."""
+
+    def __init__(self, d_model: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.out = nn.Linear(d_model, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.scale = nn.Parameter(torch.ones(()))  # of the scores; the published model learns it
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(r, i, d), valid (r, i) -> (r, i, d); rows of nothing but masked tokens give zeros."""
+        rows = valid.any(dim=1)
+        if not bool(rows.all()):
+            out = torch.zeros_like(x)
+            if bool(rows.any()):
+                out[rows] = self.forward(x[rows], valid[rows]).to(out.dtype)
+            return out
+        q, k, v = self._projected(x)
+        mask = None if bool(valid.all()) else valid[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.dropout(self.out(rearrange(mixed, "r h i d -> r i (h d)")))
+
+    def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (r, h, i, d); the scale goes into the queries' weights."""
+        d = x.shape[-1]
+        weight, bias = (
+            torch.cat([part[:d] * self.scale, part[d:]])
+            for part in (self.qkv.weight, self.qkv.bias)
+        )
+        return rearrange(
+            F.linear(x, weight, bias), "r i (three h d) -> three r h i d", three=3, h=self.n_heads
+        )
+
+    def weights(self, x: Tensor, valid: Tensor, queries: Tensor) -> Tensor:
+        """Rows of the softmax on demand: x (r, i, d), token numbers (k,) -> (r, k, i)."""
+        q, k, _ = self._projected(x)
+        scores = q[:, :, queries] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~valid[:, None, None, :], -torch.inf)
+        return scores.softmax(dim=-1).nan_to_num(0.0).mean(dim=1)
+
+
+class Layer(nn.Module):
+    """Pre-norm layer on tokens (b, c, p, d): over time within a channel, then across channels."""
+
+    def __init__(
+        self, d_model: int, n_heads: int, dim_feedforward: int, dropout: float, *, mixing: bool,
+        window: int = 0, recompute: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.window, self.recompute = window, recompute
+        self.norm_time, self.norm_ff = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.time = Attention(d_model, n_heads, dropout)
+        self.across = Attention(d_model, n_heads, dropout) if mixing else None
+        self.norm_across = nn.LayerNorm(d_model) if mixing else None
+        self.ff = nn.Sequential(
+            nn.Linear(d_model, dim_feedforward), nn.GELU(),
+            nn.Linear(dim_feedforward, d_model), nn.Dropout(dropout),
+        )  # fmt: skip
+
+    def forward(self, h: Tensor, valid: Tensor) -> Tensor:
+        """(b, c, p, d), valid (b, c, p) -> (b, c, p, d)."""
+        b, c, p, _ = h.shape
+        rows = rearrange(h, "b c (w p) d -> (b c w) p d", p=self.window or p)
+        there = rearrange(valid, "b c (w p) -> (b c w) p", p=self.window or p)
+        rows = _in_parts(self._over_time, rows, there)
+        h = rearrange(rows, "(b c w) p d -> b c (w p) d", b=b, c=c)
+        if self.across is not None:
+            rows = rearrange(h, "b c p d -> (b p) c d")
+            rows = _in_parts(self._over_roles, rows, rearrange(valid, "b c p -> (b p) c"))
+            h = rearrange(rows, "(b p) c d -> b c p d", b=b)
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(self._fed_forward, h, use_reentrant=False)
+        return _in_parts(self._fed_forward, h.flatten(0, 2)[:, None]).view_as(h)
+
+    def _over_time(self, rows: Tensor, there: Tensor) -> Tensor:
+        return rows + self.time(self.norm_time(rows), there)
+
+    def _over_roles(self, rows: Tensor, there: Tensor) -> Tensor:
+        return rows + self.across(self.norm_across(rows), there)
+
+    def _fed_forward(self, h: Tensor) -> Tensor:
+        return h + self.ff(self.norm_ff(h))
+
+
+def _in_parts(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """``work`` on rows (r, i, …), so many at a time that memory stays small without gradients."""
+    if torch.is_grad_enabled():
+        return work(*rows)
+    at_once = max(1, _TOKENS_AT_ONCE // rows[0].shape[1])
+    parts = zip(*(row.split(at_once) for row in rows), strict=True)
+    return torch.cat([work(*part) for part in parts])
