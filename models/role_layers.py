@@ -14,6 +14,8 @@ from torch.utils.checkpoint import checkpoint
 
 _BINS = 40
 _FLOOR = 1e-4
+_SMALLEST_SD = 0.3  # of a log power: bins that hold nothing but the floor must not be blown up
+_LARGEST = 10.0
 _TOKENS_AT_ONCE = 4096  # where nothing is kept for a gradient
 
 
@@ -59,8 +61,8 @@ class LogSpectrum(nn.Module):
             return (power @ self.pooled + _FLOOR).log()
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Standardised log power (b, c, p, k)."""
-        return (self.raw(patches) - self.mean) / self.sd
+        """Standardised log power (b, c, p, k), within ten deviations."""
+        return ((self.raw(patches) - self.mean) / self.sd).clamp(-_LARGEST, _LARGEST)
 
     @torch.no_grad()
     def fit(self, nights) -> None:
@@ -75,7 +77,7 @@ class LogSpectrum(nn.Module):
         mean = torch.where(seen, total / count.clamp_min(1), 0.0)
         variance = torch.where(seen, square / count.clamp_min(1) - mean**2, 1.0)
         self.mean.copy_(mean)
-        self.sd.copy_(variance.clamp_min(1e-4).sqrt())
+        self.sd.copy_(variance.clamp_min(0).sqrt().clamp_min(_SMALLEST_SD))
 
 
 class Attention(nn.Module):

@@ -199,6 +199,9 @@ def test_log_spectrum_finds_a_sine_and_is_standardised_on_training_nights():
     found = spectrum(patches)[valid]
     assert found.mean(0).abs().max() < 1e-4
     assert (found.std(0) - 1).abs().max() < 0.02
+    spectrum.fit([(torch.zeros(1, 1, 9, 120), torch.ones(1, 1, 9, dtype=torch.bool))])
+    assert spectrum.sd.min() == pytest.approx(0.3)  # silence has no deviation to divide by
+    assert spectrum(patches).abs().max() <= 10
 
 
 def test_focal_loss():

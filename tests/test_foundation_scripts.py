@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +176,22 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
             "--data_path", str(role_store.with_name("mesa")), "--model_path",
             str(trained / "foundation_pretrain_both_fold4_seed0/checkpoints/best.pt"),
         ])  # fmt: skip
+
+
+def test_two_processes_share_a_pass(role_store, tmp_path):
+    script = Path(foundation_training.__file__)
+    words = ["--data_path", str(role_store), "--project_path", str(tmp_path), "--n_epochs", "1",
+             "--batch_size", "2", "--devices", "2", "--accelerator", "cpu", "--strategy", "ddp",
+             "--logger", "csv", *TINY]  # fmt: skip
+    found = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True,
+                           check=False)  # fmt: skip
+    assert found.returncode == 0, found.stderr
+    last = load_checkpoint(
+        tmp_path / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
+    )
+    assert last["schedule"]["last_epoch"] == 3
+    with pytest.raises(UserError, match="--strategy ddp holds every model"):
+        run("--strategy", "fsdp", *TINY, store=role_store, project=tmp_path)
 
 
 def test_the_published_sizes_by_one_flag(role_store):

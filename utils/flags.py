@@ -172,6 +172,11 @@ def start_fabric(args: argparse.Namespace) -> Fabric:
     Raises:
         UserError: devices or a strategy this machine cannot give.
     """
+    if "fsdp" in args.strategy:
+        raise UserError(
+            f"--strategy {args.strategy}: checkpoints of sharded weights are not written here; "
+            "--strategy ddp holds every model of this repository"
+        )
     precision = args.precision
     if precision == "auto":
         cuda = args.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()

@@ -16,7 +16,7 @@ from utils import metrics
 from utils.signals import BANDS, band_powers
 from utils.stages import STAGES
 
-STRENGTHS = (0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
 NEIGHBOURS = 20
 _FLOOR = 1e-6
 
