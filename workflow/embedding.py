@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 import models
@@ -22,6 +23,7 @@ from utils.probing import Labelled
 from utils.stages import EPOCH_SECONDS
 from workflow.ssl import CLIP
 
+N_VIEWS = 10
 SPLITS = ("train", "validation", "held_out")
 _FIELDS = ("z", "stage", "subject", "night", "recording", "epoch", "t_sec")
 
@@ -59,13 +61,27 @@ def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: tor
     )
 
 
-@torch.no_grad()
 def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:
-    """Arrays of every epoch, recording by recording: z (n, d) and whose, when, which stage.
+    """Arrays of every epoch, as :func:`arrays_of`.
 
     What projection heads make is never kept: z is the encoder's own latent, not normalised.
     """
     net.to(view.device).eval()
+
+    def latent(signals: Tensor) -> Tensor:
+        if clip:
+            signals = signals.clamp(-CLIP, CLIP)
+        return torch.cat([net.encoder.latent(part) for part in signals.split(batch_size)])
+
+    return arrays_of(latent, view)
+
+
+@torch.no_grad()
+def arrays_of(encode: Callable[[Tensor], Tensor], view: View) -> dict[str, np.ndarray]:
+    """Arrays of every epoch, recording by recording: z (n, d) and whose, when, which stage.
+
+    ``encode`` makes z (n, d) of a night's signals (n, c, t).
+    """
     by_id = {night.id: night for night in view.nights}
     parts: dict[str, list] = {name: [] for name in _FIELDS}
     nights = view.whole_nights()
@@ -73,41 +89,47 @@ def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512
         nights, total=len(by_id), desc="embedding", unit="night", leave=False, disable=None
     ):
         night, n = by_id[recording], len(stages)
-        if clip:
-            signals = signals.clamp(-CLIP, CLIP)
-        z = torch.cat([net.encoder.latent(part).float() for part in signals.split(batch_size)])
         number = np.arange(n, dtype=np.int32)
         row = {
-            "z": z.cpu().numpy(), "stage": stages.cpu().numpy().astype(np.int8),
-            "subject": np.full(n, night.subject), "night": np.full(n, night.night, np.int16),
-            "recording": np.full(n, recording), "epoch": number,
-            "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
+            "z": encode(signals).float().cpu().numpy(),
+            "stage": stages.cpu().numpy().astype(np.int8), "subject": np.full(n, night.subject),
+            "night": np.full(n, night.night, np.int16), "recording": np.full(n, recording),
+            "epoch": number, "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
         }  # fmt: skip
         for name, values in row.items():
             parts[name].append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}
 
 
-@torch.no_grad()
 def embed_views(
-    net: torch.nn.Module, view: View, *, clip: bool, n_views: int = 10, most: int = 500
+    net: torch.nn.Module, view: View, *, clip: bool, n_views: int = N_VIEWS
 ) -> tuple[np.ndarray, np.ndarray]:
     """``n_views`` augmented views of some scored epochs: row numbers (m,) and z (q, m, d)."""
+    change = views_of("benchmark", microvolt=not clip)
+
+    def latent(signals: Tensor, inside: Tensor) -> list[Tensor]:
+        x = signals[inside].clamp(-CLIP, CLIP) if clip else signals[inside]
+        return [net.encoder.latent(change(x)) for _ in range(n_views)]
+
+    return seen_again(latent, view)
+
+
+@torch.no_grad()
+def seen_again(
+    encode: Callable[[Tensor, Tensor], list[Tensor]], view: View, most: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some scored epochs through ``encode(signals, epochs)``: row numbers (m,) and z (q, m, d)."""
     rows = np.flatnonzero(view.stages >= 0)
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
-    change, found = views_of("benchmark", microvolt=not clip), []
+    found, start = [], 0
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        start = 0
         for _, signals, _ in view.whole_nights():
             inside = rows[(rows >= start) & (rows < start + len(signals))] - start
             start += len(signals)
-            if not len(inside):
-                continue
-            x = signals[torch.from_numpy(inside).to(signals.device)]
-            x = x.clamp(-CLIP, CLIP) if clip else x
-            z = [net.encoder.latent(change(x)).float().cpu().numpy() for _ in range(n_views)]
-            found.append(np.stack(z))
+            if len(inside):
+                z = encode(signals, torch.from_numpy(inside).to(signals.device))
+                found.append(torch.stack(z).float().cpu().numpy())
     return rows, np.concatenate(found, axis=1)
 
 

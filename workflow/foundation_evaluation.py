@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 import models
@@ -23,12 +23,10 @@ from utils import probing
 from utils.exports import write_table
 from utils.files import write_json, written_whole
 from utils.probing import Labelled
-from utils.stages import EPOCH_SECONDS
 from utils.staging import StagedNight
 from workflow import benchmark, embedding
 from workflow.foundation import linear_autoencoders, spoilt_nights
 
-_VIEWS, _MOST_VIEWED = 10, 500
 _DROP = 0.3
 
 
@@ -111,22 +109,9 @@ def present_roles(view: View) -> tuple[str, ...]:
 
 
 def embed(encoder: nn.Module, view: View, pool: str) -> dict[str, np.ndarray]:
-    """Arrays of every epoch, recording by recording, as ``workflow.embedding`` keeps them."""
+    """Arrays of every epoch, as ``workflow.embedding`` keeps them."""
     encoder.to(view.device).eval()
-    by_id = {night.id: night for night in view.nights}
-    parts: dict[str, list] = {}
-    for recording, signals, stages in view.whole_nights():
-        night, n = by_id[recording], len(stages)
-        number = np.arange(n, dtype=np.int32)
-        row = {
-            "z": encoder.embed(signals, pool).float().cpu().numpy(),
-            "stage": stages.cpu().numpy().astype(np.int8), "subject": np.full(n, night.subject),
-            "night": np.full(n, night.night, np.int16), "recording": np.full(n, recording),
-            "epoch": number, "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
-        }  # fmt: skip
-        for name, values in row.items():
-            parts.setdefault(name, []).append(values)
-    return {name: np.concatenate(values) for name, values in parts.items()}
+    return embedding.arrays_of(lambda signals: encoder.embed(signals, pool), view)
 
 
 def random_encoder(checkpoint: Mapping[str, Any], like: nn.Module, seed: int) -> nn.Module:
@@ -183,24 +168,14 @@ def powers(like: Mapping[str, Labelled], views: Mapping[str, View]) -> dict[str,
 
 def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarray, np.ndarray]:
     """Some scored epochs seen with other roles left out each time: rows (m,), z (q, m, d)."""
-    rows = np.flatnonzero(view.stages >= 0)
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:_MOST_VIEWED])
-    found, start = [], 0
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for _, signals, _ in view.whole_nights():
-            inside = rows[(rows >= start) & (rows < start + len(signals))] - start
-            start += len(signals)
-            if not len(inside):
-                continue
-            there = ~signals.isnan().all(dim=-1).all(dim=0)[None]
-            z = []
-            for _ in range(_VIEWS):
-                out = dropped_roles(there, _DROP)[0]
-                shown = signals.masked_fill(out[None, :, None], float("nan"))
-                z.append(encoder.embed(shown, pool)[inside].float().cpu().numpy())
-            found.append(np.stack(z))
-    return rows, np.concatenate(found, axis=1)
+
+    def look(signals: Tensor, epochs: Tensor) -> list[Tensor]:
+        there = ~signals.isnan().all(dim=-1).all(dim=0)[None]
+        draws = [dropped_roles(there, _DROP)[0, None, :, None] for _ in range(embedding.N_VIEWS)]
+        return [encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs]
+                for out in draws]  # fmt: skip
+
+    return embedding.seen_again(look, view)
 
 
 def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[dict[str, Any]]:
