@@ -3,6 +3,7 @@
 python preprocess_nsrr.py --cohort shhs --raw_path shhs/polysomnography --save_path data/shhs
 python preprocess_nsrr.py --cohort mros --raw_path mros/polysomnography --skip_faulty
 python preprocess_nsrr.py --cohort mesa --roles EEG EOG EMG --required EEG EOG --resample 100
+python preprocess_nsrr.py --cohort cfs --channel_map cfs.json --person "cfs-visit.-(.+)"
 """
 
 from __future__ import annotations
@@ -42,6 +43,15 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
     run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
     args = parser.parse(argv)
+    args.cohort = args.cohort.lower()
+    known = args.cohort in nsrr.COHORTS
+    if not known and args.channel_map is None:
+        raise UserError(
+            f"--cohort {args.cohort}: known are {', '.join(nsrr.COHORTS)}; of another one name "
+            "its channels with --channel_map"
+        )
+    if known and args.person:
+        raise UserError(f"--person has no effect on {args.cohort.upper()}; take it out")
     args.raw_path = args.raw_path or Path("data/demo") / args.cohort
     args.save_path = args.save_path or Path("data") / args.cohort
     args.roles = [role.upper() for role in args.roles]
@@ -55,7 +65,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def add_files(group: argparse._ArgumentGroup) -> None:
     """Where recordings are and what of them is read."""
-    group.add_argument("--cohort", choices=nsrr.COHORTS, default="shhs", help="whose recordings")
+    group.add_argument(
+        "--cohort",
+        default="shhs",
+        help=f"{', '.join(nsrr.COHORTS)}, or the name of another one, with --channel_map",
+    )
+    group.add_argument(
+        "--person",
+        help="of another cohort: pattern of an EDF's stem with a group for the person, and "
+        "(?P<visit>…) where there are visits (default: every stem a person)",
+    )
     group.add_argument(
         "--raw_path",
         type=Path,
@@ -169,6 +188,7 @@ def options_of(args: argparse.Namespace) -> nsrr.Options:
         max_mismatch=args.max_mismatch,
         keep_unlabelled=args.unlabelled == "keep",
         keep_suspect=args.keep_suspect,
+        person=args.person,
     )
 
 
@@ -193,6 +213,7 @@ def command_of(args: argparse.Namespace) -> str:
     words += ["--required", *args.required, "--resample", str(args.resample)]
     words += ["--annotation", args.annotation, "--max_mismatch", str(args.max_mismatch)]
     words += ["--unlabelled", args.unlabelled]
+    words += ["--person", args.person] if args.person else []
     words += ["--channel_map", args.channel_map.name] if args.channel_map else []
     for name in ("keep_suspect", "skip_faulty"):
         words += [f"--{name}"] if getattr(args, name) else []

@@ -1,4 +1,7 @@
-"""NSRR cohorts (SHHS, MESA, MrOS, WSC, APPLES): which files belong together, and how they are read.
+"""NSRR cohorts: which files belong together, and how they are read.
+
+SHHS, MESA, MrOS, WSC and APPLES are known by the names of their files; of another cohort a stem is
+a recording, and a pattern says which part of it is the person.
 
 sleepdata.org, under a data-use agreement. People are known by cohort and number, so that the visits
 of one person never part; a night that cannot be read is refused by name, never skipped in silence.
@@ -55,6 +58,7 @@ class Options:
     max_mismatch: int = 5
     keep_unlabelled: bool = False
     keep_suspect: bool = False
+    person: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Source:
     @property
     def key(self) -> Key:
         """Who and when."""
-        return key_of(self.cohort, self.path.stem)
+        return key_of(self.cohort, self.path.stem, self.options.person)
 
     @property
     def id(self) -> str:
@@ -82,16 +86,31 @@ class Source:
         return (self.path, *self.scored.values())
 
 
-def key_of(cohort: str, stem: str) -> Key:
+def key_of(cohort: str, stem: str, person: str | None = None) -> Key:
     """Who and when by a file's stem, with or without ``-nsrr``.
 
+    ``person`` is, for cohorts not known here, a pattern whose groups ``person`` (or first group)
+    and ``visit`` are looked for; without one the whole stem is the person.
+
     Raises:
-        UserError: the stem is not of that cohort.
+        UserError: the stem is not of that cohort, or the pattern is none.
     """
-    match = _STEMS[cohort].fullmatch(name := stem.lower().removesuffix("-nsrr"))
+    name = stem.lower().removesuffix("-nsrr")
+    match = _pattern(cohort, person).fullmatch(name)
     if match is None:
         raise UserError(f"{stem}: not a file name of {cohort.upper()}")
-    return Key(name, f"{cohort}-{match['person']}", int(match.groupdict().get("visit") or 1))
+    named = match.groupdict()
+    who = named.get("person") or (match[1] if match.groups() else name)
+    return Key(name, f"{cohort}-{who}", int(named.get("visit") or 1))
+
+
+def _pattern(cohort: str, person: str | None) -> re.Pattern:
+    if cohort in _STEMS:
+        return _STEMS[cohort]
+    try:
+        return re.compile(person or ".+", re.IGNORECASE)
+    except re.error as error:
+        raise UserError(f"--person {person}: not a regular expression ({error})") from error
 
 
 def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
@@ -108,9 +127,10 @@ def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
             scored.setdefault(stem, {})[kind] = path
     found: dict[str, Source] = {}
     for path in sorted(raw_path.rglob("*.[eE][dD][fF]")):
-        if _STEMS[cohort].fullmatch(path.stem.lower().removesuffix("-nsrr")) is None:
+        stem = path.stem.lower().removesuffix("-nsrr")
+        if _pattern(cohort, options.person).fullmatch(stem) is None:
             continue
-        name = key_of(cohort, path.stem).id
+        name = key_of(cohort, path.stem, options.person).id
         if name in found:
             raise UserError(f"{path}: a second EDF of {name}, beside {found[name].path}")
         found[name] = Source(path, cohort, scored.get(name, {}), options)

@@ -75,9 +75,9 @@ def read_profusion(path: Path) -> np.ndarray:
         UserError: not that XML, epochs that are not of 30 s, or no stages.
     """
     root = _root(path, "CMPStudyConfig")
-    length = (root.findtext("EpochLength") or "30").strip()
-    if length != str(EPOCH_SECONDS):
-        raise UserError(f"{path}: epochs of {length} s; 30 s are read here")
+    length = _number((root.findtext("EpochLength") or "30").strip(), path, "EpochLength")
+    if length != EPOCH_SECONDS:
+        raise UserError(f"{path}: epochs of {length:g} s; 30 s are read here")
     codes = [(stage.text or "").strip() for stage in root.iterfind("SleepStages/SleepStage")]
     if not codes:
         raise UserError(f"{path}: holds no sleep stages")

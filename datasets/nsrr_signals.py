@@ -56,12 +56,16 @@ def alternatives(cohort: str, extra: Path | None = None) -> dict[str, list[str]]
     return own | {role: [*labels, *own.get(role, [])] for role, labels in given.items()}
 
 
-def find_role(file: EdfFile, role: str, wanted: Sequence[str]) -> Found | None:
+def find_role(
+    file: EdfFile, role: str, wanted: Sequence[str], *, strict: bool = True
+) -> Found | None:
     """The first of ``wanted`` that the file has, as a signal; ``None`` where it has none.
 
+    Where nothing depends on the scale, not ``strict`` takes an EEG without a unit as it is.
+
     Raises:
-        UserError: the label found is there twice, its ranges make no sense, or its values are no
-            voltages though it names no unit.
+        UserError: the label found is there twice, its ranges make no sense, or, if ``strict``, its
+            values are no voltages though it names no unit.
     """
     for choice in wanted:
         first, _, second = choice.partition(" - ")
@@ -69,7 +73,7 @@ def find_role(file: EdfFile, role: str, wanted: Sequence[str]) -> Found | None:
         if second and (one is None or other is None or not _alike(one, other)):
             continue
         if one is not None:
-            return _with_unit(_found(file, one, other), role, file.path)
+            return _with_unit(_found(file, one, other), role, file.path, strict)
     return None
 
 
@@ -102,7 +106,7 @@ def _found(file: EdfFile, one: Channel, other: Channel | None) -> Found:
     return Found(Signal(one.fs, _unit(one.unit), file.seconds, read), derivation)
 
 
-def _with_unit(found: Found, role: str, path: Path) -> Found:
+def _with_unit(found: Found, role: str, path: Path, strict: bool) -> Found:
     """Voltages keep their unit, uV where none is named; belts have arbitrary ones."""
     signal = found.signal
     if not role.startswith(VOLTAGES):
@@ -115,7 +119,7 @@ def _with_unit(found: Found, role: str, path: Path) -> Found:
         )
     middle = max(0.0, (signal.seconds - _LOOK_SECONDS) / 2)
     sd = float(signal.read(middle, min(signal.seconds, middle + _LOOK_SECONDS)).std())
-    if role.startswith("EEG") and not PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1]:
+    if strict and role.startswith("EEG") and not PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1]:
         raise UserError(
             f"{path}: {role} ({found.derivation}) names no unit and varies by {sd:.3g}, which is "
             f"no EEG in uV ({PLAUSIBLE_UV[0]:g} to {PLAUSIBLE_UV[1]:g}); leave it out by --roles"

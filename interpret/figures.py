@@ -89,6 +89,27 @@ def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: s
     return figure
 
 
+def draw_prediction(probabilities: np.ndarray, doubts: Sequence[str], *, title: str) -> Figure:
+    """Hypnogram over hypnodensity of a night without expert; doubtful epochs are marked.
+
+    ``probabilities`` (n, 5), ``doubts`` (n,): what is wrong with an epoch, "" where nothing is.
+    """
+    from matplotlib.figure import Figure
+
+    edges, unit = _time_axis(len(probabilities))
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    top, marks, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.12, 1))
+    draw_hypnogram(top, probabilities.argmax(axis=1))
+    top.set_title(title, loc="left")
+    wrong = np.array([bool(words) for words in doubts])
+    marks.vlines(edges[:-1][wrong], 0, 1, color="#202020", linewidth=0.8)
+    marks.set(ylim=(0, 1), yticks=[])
+    marks.set_ylabel("doubtful", rotation=0, ha="right", va="center")
+    draw_hypnodensity(bottom, probabilities)
+    bottom.set_xlabel(f"{unit} since the recording began")
+    return figure
+
+
 def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:
     """Stacked probabilities (n, 5), N3 at the bottom to W on top."""
     edges, _ = _time_axis(len(probabilities))

@@ -393,6 +393,47 @@ def test_differences_need_one_rate(one_night, tmp_path):
     assert nsrr.read(nsrr.find(tmp_path, "shhs", changed)[0]).derivations == {"EEG": "EEG"}
 
 
+def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
+    """Any EDFs with NSRR annotations: labels from a file, people from a pattern."""
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for path in (cohorts / "shhs").rglob("shhs*-200001*"):
+        if path.suffix in (".edf", ".xml"):
+            name = path.name.replace("shhs1-", "cfs-visit1-").replace("shhs2-", "cfs-visit2-")
+            (folder / name).write_bytes(path.read_bytes())
+    (tmp_path / "map.json").write_text(json.dumps({"EEG": ["EEG"], "LEG": ["EMG"]}))
+    words = ["--cohort", "CFS", "--raw_path", str(folder), "--save_path", str(tmp_path / "s"),
+             "--roles", "EEG", "LEG", "--resample", "25"]  # fmt: skip
+    with pytest.raises(UserError, match="of another one name its channels with --channel_map"):
+        preprocess_nsrr.main(words)
+    words += ["--channel_map", str(tmp_path / "map.json")]
+    preprocess_nsrr.main([*words, "--person", "cfs-visit(?P<visit>.)-(?P<person>.+)"])
+    store = Store(tmp_path / "s")
+    assert store.subjects == ["cfs-200001"]
+    assert [store.night(r).night for r in sorted(store.recordings)] == [1, 2]
+    assert store.cohort == "synthetic-cfs"
+    with pytest.raises(UserError, match="not a regular expression"):
+        preprocess_nsrr.main([*words, "--person", "("])
+    with pytest.raises(UserError, match="--person has no effect on SHHS"):
+        preprocess_nsrr.parse_args(["--person", "x"])
+
+
+def test_large_values_survive_the_store(tmp_path):
+    """float16 would make infinity of 70,000 and 1235 of 1234.567."""
+    from datasets.preparation import prepare
+    from datasets.recording import Recording, Signal
+
+    samples = np.repeat([70_000.0, 1234.567], 1500)
+    signal = Signal(100.0, "a.u.", 30.0, lambda start, stop: samples)
+    recording = Recording("a", "a", 1, {"LEG": signal}, (), np.zeros(1, np.int8), None)
+    settings = preprocess_nsrr.Settings(
+        "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": preprocess_nsrr.Kept("a.u.")}
+    )
+    found = prepare(recording, settings, {}).signals[100.0][0, 0]
+    assert found.dtype == np.float32
+    assert found[[0, -1]].tolist() == pytest.approx([70_000.0, 1234.567], rel=1e-7)
+
+
 def test_refusals_before_any_work(tmp_path):
     with pytest.raises(UserError, match="no EDF of SHHS there"):
         preprocess_nsrr.main(["--raw_path", str(tmp_path)])

@@ -83,7 +83,8 @@ def refuse_seen(checkpoint: dict[str, Any], cohort: str, held_out: Sequence[str]
         UserError: naming them.
     """
     trained = checkpoint["trained"]
-    both = sorted(set(trained["subjects"]["train"]) & set(held_out))
+    seen = {*trained["subjects"]["train"], *trained["subjects"]["validation"]}
+    both = sorted(seen & set(held_out))
     invented = [name.startswith("synthetic-") for name in (cohort, trained["cohort"])]
     if both and invented[0] == invented[1]:
         raise UserError(

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from datasets import splits
 from datasets.nights import NightBatches, Piece, in_batches
+from datasets.store import Store
 from datasets.views import View
 from models.foundation import Encoded
 from utils import metrics
@@ -103,7 +105,8 @@ def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
     """Where nights of this encoder are kept: other weights or another store, another folder."""
     holder = nn.Module()
     holder.encoder = encoder
-    return run / "encoded" / f"{store.resolve().name}-{fingerprint(holder)[:12]}"
+    made_of = [*splits.fingerprint(Store(store)), fingerprint(holder)]
+    return run / "encoded" / "-".join(part[:8] for part in made_of)
 
 
 def cached(args: argparse.Namespace, run: Path, encoder: nn.Module) -> Any:

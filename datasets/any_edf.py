@@ -1,0 +1,91 @@
+"""Anybody's EDF as a recording without stages: channels found for what a checkpoint reads.
+
+A channel is looked for by the checkpoint's own label, then by the names that the known cohorts have
+for its role, then by labels that begin with the role; what was taken is always told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from datasets import dreem, nsrr_signals, sleepedf, ucddb
+from datasets.edf import EdfFile
+from datasets.nsrr_signals import Found, find_role, normalised
+from datasets.recording import Recording, whole_epochs
+from utils.errors import UserError
+from utils.stages import UNSCORED
+
+
+def known_names(present: Sequence[str]) -> dict[str, list[str]]:
+    """Role -> labels and differences of every cohort read here.
+
+    The cohort whose names fit most of the labels ``present`` comes first: one name, such as EEG 2,
+    is not the same electrode everywhere.
+    """
+    tables: list[Mapping[str, Sequence[str]]] = [sleepedf.ROLES, dreem.ROLES, ucddb.ROLES]
+    tables += json.loads(nsrr_signals.TABLE.read_text(encoding="utf-8")).values()
+    spelt = {normalised(label) for label in present}
+
+    def fits(table: Mapping[str, Sequence[str]]) -> int:
+        parts = {normalised(part) for labels in table.values() for label in labels
+                 for part in label.split(" - ")}  # fmt: skip
+        return len(parts & spelt)
+
+    found: dict[str, list[str]] = {}
+    for table in sorted(tables, key=fits, reverse=True):
+        for role, labels in table.items():
+            found.setdefault(role, []).extend(labels)
+    return {role: list(dict.fromkeys(labels)) for role, labels in found.items()}
+
+
+def match(
+    file: EdfFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
+) -> dict[str, Found]:
+    """Signals by the checkpoint's label, of those that the file has.
+
+    ``channels`` are (label, role); ``chosen`` names the file's label, or a difference ``A - B``,
+    for a label or role.
+
+    Raises:
+        UserError: a chosen label that the file lacks, or a channel that cannot be read.
+    """
+    names, found = known_names([channel.label for channel in file.channels]), {}
+    for label, role in channels:
+        asked = chosen.get(label) or chosen.get(role)
+        wanted = [asked] if asked else [label, *names.get(role, []), *_beginning(file, role)]
+        one = find_role(file, role, wanted, strict=False)
+        if asked and one is None:
+            present = ", ".join(channel.label for channel in file.channels)
+            raise UserError(f"{file.path}: no channel {asked!r} for {role}; it has: {present}")
+        if one is not None:
+            found[label] = one
+    return found
+
+
+def _beginning(file: EdfFile, role: str) -> list[str]:
+    """Labels such as ``EEG F4-A1`` for the role EEG."""
+    start = normalised(role.rstrip("0123456789"))
+    return [c.label for c in file.channels if normalised(c.label).startswith(start)]
+
+
+def recording_of(file: EdfFile, found: Mapping[str, Found]) -> Recording:
+    """The night with the signals found and no stages.
+
+    Raises:
+        UserError: the file is shorter than an epoch.
+    """
+    n_epochs = whole_epochs(file.seconds)
+    if not n_epochs:
+        raise UserError(f"{file.path}: lasts {file.seconds:g} s; staging needs 30 s at least")
+    notes = [one.note for one in found.values() if one.note]
+    return Recording(
+        id=Path(file.path).stem, subject=Path(file.path).stem, night=1,
+        signals={label: one.signal for label, one in found.items()}, bouts=(),
+        stages=np.full(n_epochs, UNSCORED, np.int8), start=file.start,
+        note="; ".join(notes) or None,
+        derivations={label: one.derivation for label, one in found.items()},
+    )  # fmt: skip
