@@ -119,21 +119,21 @@ class FoundationEncoder(nn.Module):
         there = rearrange(there, "b c (p s) -> b c p s", s=self.n_samples)
         return patches, there.sum(dim=-1) * 2 >= self.n_samples
 
-    def tokens(self, patches: Tensor) -> Tensor:
-        """Patches (b, c, p, s) -> tokens (b, c, p, d) without positions."""
+    def tokens(self, patches: Tensor, valid: Tensor) -> Tensor:
+        """Patches (b, c, p, s), valid (b, c, p) -> tokens (b, c, p, d) without positions."""
         if self.gain is not None:
             patches = patches * self.gain[:, :, None] + self.offset[:, :, None]
         parts = []
         if self.linear is not None:
             parts.append(self.linear(patches))
         if self.spectrum is not None:
-            parts.append(self.of_spectrum(self.spectrum(patches)))
+            parts.append(self.of_spectrum(self.spectrum(patches, valid)))
         return sum(parts)
 
     def forward(self, x: Tensor) -> Encoded:
         """Signals (b, c, t) -> one token an epoch and role, or a patch and role if not merged."""
         patches, valid = self.patches(x)
-        tokens = self.tokens(patches)
+        tokens = self.tokens(patches, valid)
         del x, patches  # hundreds of megabytes of a night
         return self.body(tokens, valid)[0]
 
@@ -197,7 +197,7 @@ class FoundationEncoder(nn.Module):
         """
         patches, valid = self.patches(x[None])
         last = self.layers[-1]
-        hidden, valid, _, _ = self._upto(self.tokens(patches), valid, self.layers[:-1])
+        hidden, valid, _, _ = self._upto(self.tokens(patches, valid), valid, self.layers[:-1])
         per = 1 if self.merge else self.an_epoch
         queries = (epochs[:, None] * per + torch.arange(per, device=epochs.device)).flatten()
         rows = last.norm_time(hidden)[0]
@@ -230,7 +230,8 @@ class FoundationPretraining(nn.Module):
         (b, c, p) are not shown to it."""
         true, valid = self.encoder.patches(clean)
         patches, _ = self.encoder.patches(seen)
-        tokens = self.encoder.tokens(patches)
+        shown = valid if hidden is None else valid & ~hidden
+        tokens = self.encoder.tokens(patches, shown)
         if hidden is not None:
             blank = tokens.new_zeros(()) if self.hidden is None else self.hidden.to(tokens.dtype)
             tokens = torch.where(hidden[..., None], blank, tokens)
@@ -240,7 +241,7 @@ class FoundationPretraining(nn.Module):
             samples=self.head(each),
             spectra=self.spectral_head(each) if spectral else None,
             true_samples=true,
-            true_spectra=self.encoder.spectrum(true) if spectral else None,
+            true_spectra=self.encoder.spectrum(true, valid) if spectral else None,
             valid=valid,
         )
 

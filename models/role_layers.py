@@ -38,7 +38,8 @@ class RoleLinear(nn.Module):
 class LogSpectrum(nn.Module):
     """Log power of a patch in bins that widen with frequency, standardised by role and bin.
 
-    Statistics are of the training nights (:meth:`fit`).
+    Each night's own mean is taken off, so that what is left is what changes over the night and not
+    whose night it is; deviations are of the training nights (:meth:`fit`).
     """
 
     def __init__(self, n_roles: int, n_samples: int) -> None:
@@ -50,7 +51,6 @@ class LogSpectrum(nn.Module):
         self.n_bins = len(edges) - 1
         self.register_buffer("window", torch.hann_window(n_samples), persistent=False)
         self.register_buffer("pooled", pooled, persistent=False)
-        self.register_buffer("mean", torch.zeros(n_roles, 1, self.n_bins))
         self.register_buffer("sd", torch.ones(n_roles, 1, self.n_bins))
 
     def raw(self, patches: Tensor) -> Tensor:
@@ -60,24 +60,25 @@ class LogSpectrum(nn.Module):
             power = torch.view_as_real(spectrum).square_().sum(dim=-1)
             return (power @ self.pooled + _FLOOR).log()
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """Standardised log power (b, c, p, k), within ten deviations."""
-        return ((self.raw(patches) - self.mean) / self.sd).clamp(-_LARGEST, _LARGEST)
+    def forward(self, patches: Tensor, valid: Tensor) -> Tensor:
+        """Patches (b, c, p, s), valid (b, c, p) -> (b, c, p, k), within ten deviations."""
+        return (self._centred(patches, valid) / self.sd).clamp(-_LARGEST, _LARGEST)
+
+    def _centred(self, patches: Tensor, valid: Tensor) -> Tensor:
+        found, there = self.raw(patches), valid[..., None]
+        count = there.sum(dim=2, keepdim=True).clamp_min(1)
+        return found - (found * there).sum(dim=2, keepdim=True) / count
 
     @torch.no_grad()
     def fit(self, nights) -> None:
-        """Set the statistics from patches (b, c, p, s) with their valid ones (b, c, p)."""
-        count, total, square = 0.0, 0.0, 0.0
+        """Set the deviations from nights' patches (b, c, p, s) and which are valid (b, c, p)."""
+        count, square = 0.0, 0.0
         for patches, valid in nights:
-            found = self.raw(patches).double() * valid[..., None]
+            found = self._centred(patches, valid).double() * valid[..., None]
             count = count + valid.sum(dim=(0, 2)).double()[:, None, None]
-            total = total + found.sum(dim=(0, 2))[:, None]
             square = square + (found**2).sum(dim=(0, 2))[:, None]
-        seen = count > 0
-        mean = torch.where(seen, total / count.clamp_min(1), 0.0)
-        variance = torch.where(seen, square / count.clamp_min(1) - mean**2, 1.0)
-        self.mean.copy_(mean)
-        self.sd.copy_(variance.clamp_min(0).sqrt().clamp_min(_SMALLEST_SD))
+        variance = torch.where(count > 0, square / count.clamp_min(1), 1.0)
+        self.sd.copy_(variance.sqrt().clamp_min(_SMALLEST_SD))
 
 
 class Attention(nn.Module):

@@ -196,12 +196,15 @@ def test_log_spectrum_finds_a_sine_and_is_standardised_on_training_nights():
     valid = torch.ones(2, 1, 50, dtype=torch.bool)
     valid[1, :, 25:] = False
     spectrum.fit([(patches, valid)])
-    found = spectrum(patches)[valid]
-    assert found.mean(0).abs().max() < 1e-4
-    assert (found.std(0) - 1).abs().max() < 0.02
+    found = spectrum(patches, valid)
+    assert found[0].mean(1).abs().max() < 1e-4  # of each night its own mean
+    assert found[1, :, :25].mean(1).abs().max() < 1e-4
+    assert (found[valid].std(0) - 1).abs().max() < 0.02
+    louder = spectrum(patches * torch.tensor([1.0, 7.0])[:, None, None, None], valid)
+    assert (louder - found)[valid].abs().max() < 0.01  # whose night it is does not matter
     spectrum.fit([(torch.zeros(1, 1, 9, 120), torch.ones(1, 1, 9, dtype=torch.bool))])
     assert spectrum.sd.min() == pytest.approx(0.3)  # silence has no deviation to divide by
-    assert spectrum(patches).abs().max() <= 10
+    assert spectrum(patches, valid).abs().max() <= 10
 
 
 def test_focal_loss():
