@@ -29,6 +29,7 @@ DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
 FORMATS = ("sleepedf", "dreem", "nsrr")
+_APART = 100_003  # between the seeds of two cohorts' people
 SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5", "nsrr": ".edf"}
 
 
@@ -154,13 +155,20 @@ def name_of(stem: str) -> str:
 
 def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
     """Draw and write one night, and say how certain its labels are."""
-    person = draw_subject(args.seed, subject, Difficulty(args.difficulty))
+    person = draw_subject(people_of(args), subject, Difficulty(args.difficulty))
     night = draw_night(
         person, number, hours=args.hours, special=args.special, omit=tuple(args.omit),
         one_background=args.one_background,
     )  # fmt: skip
     stem = layout_of(args).write(args.output, night, settings_of(args), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
+
+
+def people_of(args: argparse.Namespace) -> int:
+    """Seed of the people: every NSRR cohort has its own, whom no other cohort's model has seen."""
+    if args.cohort is None:
+        return args.seed
+    return args.seed + _APART * (1 + nsrr_files.COHORTS.index(args.cohort))
 
 
 def agreement(night: Night) -> dict[str, int]:

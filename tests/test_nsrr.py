@@ -434,6 +434,19 @@ def test_large_values_survive_the_store(tmp_path):
     assert found[[0, -1]].tolist() == pytest.approx([70_000.0, 1234.567], rel=1e-7)
 
 
+def test_cohorts_are_of_different_people():
+    """Else a model would be carried over to people it was trained on."""
+    seeds = {
+        generate_demo_data.people_of(
+            generate_demo_data.parse_args(["--format", "nsrr", "--cohort", cohort, "--seed", seed])
+        )
+        for cohort in nsrr.COHORTS
+        for seed in ("0", "1", "2")
+    }
+    assert len(seeds) == 3 * len(nsrr.COHORTS)
+    assert generate_demo_data.people_of(generate_demo_data.parse_args(["--seed", "5"])) == 5
+
+
 def test_refusals_before_any_work(tmp_path):
     with pytest.raises(UserError, match="no EDF of SHHS there"):
         preprocess_nsrr.main(["--raw_path", str(tmp_path)])
