@@ -286,14 +286,17 @@ def test_gradients_are_clipped_and_accumulated(tmp_path, monkeypatch):
     clip = recorder.fabric.clip_gradients
 
     def clipped(model, optimizer, max_norm):
-        clip(model, optimizer, max_norm=max_norm)
+        before = clip(model, optimizer, max_norm=max_norm)
         norms.append(torch.cat([p.grad.flatten() for p in recorder.net.parameters()]).norm())
+        return before
 
     monkeypatch.setattr(recorder.fabric, "clip_gradients", clipped)
     recorder.learner.optimizer.optimizer.register_step_post_hook(lambda *_: steps.append(1))
     recorder.fit(Plan(1, accumulate=2, grad_clip=0.01), figures_of(0.1))
     assert len(steps) == len(norms) == 3  # two, two and the one left over
     assert all(norm <= 0.0101 for norm in norms)
+    ((row, _),) = recorder.logged
+    assert row["train_grad_norm"] > 0.0101  # as it was before clipping
 
 
 def test_accumulated_gradients_are_the_mean_over_their_batches(tmp_path):
