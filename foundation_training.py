@@ -45,14 +45,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.set_defaults(channels=None)
     args = parser.parse(argv)
     flags.check_shared(args)
-    args.target_given = args.target is not None
-    args.target = args.target or "both"
+    foundation.settle(args)
     shares = {"role_dropout": args.role_dropout, "label_smoothing": args.label_smoothing,
               "warmup": args.warmup}  # fmt: skip
     for name, share in shares.items():
-        if share >= 1:
+        if share is not None and share >= 1:
             raise UserError(f"--{name} takes a share below 1")
-    if args.init == "autoencoder" and (args.stage != "pretrain" or args.tokeniser == "spectrum"):
+    if args.init == "autoencoder" and args.tokeniser == "spectrum":
         raise UserError("--init autoencoder begins a pretraining that reads samples")
     if args.compile:
         raise UserError("--compile: nights differ in length, which compiles again for each")
@@ -65,7 +64,7 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         "--stage", choices=STAGES, default="pretrain",
         help="without labels; a head on the frozen encoder; or everything with labels",
     )  # fmt: skip
-    group.add_argument("--head", choices=tuple(HEADS), default="linear", help="what reads stages")
+    group.add_argument("--head", choices=tuple(HEADS), help="what reads stages (linear)")
     group.add_argument(
         "--pretrained",
         help="run folder or checkpoint of --stage pretrain (default: the newest run); none: random "
@@ -94,8 +93,9 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--dropout", type=not_negative, help="share of activations dropped (0.1)")
     group.add_argument(
-        "--init", choices=("random", "autoencoder"), default="random",
-        help="weights to begin with; autoencoder: the best linear one of the training nights",
+        "--init", choices=("random", "autoencoder"),
+        help="weights to begin pretraining with (random); autoencoder: the best linear one of the "
+        "training nights",
     )  # fmt: skip
     group.add_argument(
         "--recompute", choices=("feedforward", "layers", "none"), default="feedforward",
@@ -106,11 +106,11 @@ def add_model(group: argparse._ArgumentGroup) -> None:
 def add_objective(group: argparse._ArgumentGroup) -> None:
     """What is hidden or spoilt, and how stages are weighed."""
     group.add_argument(
-        "--objective", choices=KINDS, default="both",
-        help="of pretraining: fill in what is hidden, clean what is spoilt, or both",
+        "--objective", choices=KINDS,
+        help="of pretraining: fill in what is hidden, clean what is spoilt, or both (both)",
     )  # fmt: skip
     group.add_argument(
-        "--mask_ratio", type=not_negative, default=0.5, help="share of patches hidden"
+        "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining (0.5)"
     )
     group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch (both)")
     group.add_argument(
@@ -118,20 +118,16 @@ def add_objective(group: argparse._ArgumentGroup) -> None:
         help="probability that a role is left out of a night, one always stays",
     )  # fmt: skip
     group.add_argument(
-        "--crop_hours", type=not_negative, default=0.0, help="pieces of a night; 0: whole nights"
+        "--crop_hours", type=not_negative, help="pieces of a night; 0: whole nights (0)"
+    )
+    group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy (0)")
+    group.add_argument("--weights", choices=("none", "balanced"), help="of the stages (none)")
+    group.add_argument(
+        "--label_smoothing", type=not_negative, help="share of a label given to all (0)"
     )
     group.add_argument(
-        "--focal_gamma", type=not_negative, default=0.0, help="focal loss; 0: cross-entropy"
-    )
-    group.add_argument(
-        "--weights", choices=("none", "balanced"), default="none", help="of the stages"
-    )
-    group.add_argument(
-        "--label_smoothing", type=not_negative, default=0.0, help="share of a label given to all"
-    )
-    group.add_argument(
-        "--trim_wake", type=int, default=-1,
-        help="epochs of wake kept around sleep in training, never in validation; -1: all",
+        "--trim_wake", type=int,
+        help="epochs of wake kept around sleep in training, never in validation; -1: all (-1)",
     )  # fmt: skip
 
 
@@ -216,7 +212,7 @@ def staging(
 ) -> Family:  # fmt: skip
     """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
     probing = args.stage == "probe"
-    state, validate, batches = None, None, foundation.pieces_of(args)
+    state, validate = None, None
     if pretrained is not None:
         encoder = foundation.encoder_of(pretrained)
         state = encoder.state_dict()
@@ -227,6 +223,8 @@ def staging(
         cache = frozen.cached(args, args.project_path / name, encoder)
         batches = frozen.encoded_pieces(args, cache(view))
         validate = partial(frozen.validate_encoded, cache)
+    else:
+        batches = foundation.pieces_of(args)
     steps = steps_of(args, batches, view, processes)
     return Family(
         model="foundation", settings=settings | {"head": args.head}, run=name,

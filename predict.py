@@ -64,6 +64,10 @@ def main(argv: list[str] | None = None) -> None:
     if "trained" not in checkpoint:
         raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
     model = evaluating.load_model(path, checkpoint)
+    if not hasattr(model, "stage_night"):
+        raise UserError(
+            f"{path}: a {checkpoint['model']}, which stages nothing; train a head first"
+        )
     device = evaluating.pick_device(args.device)
     chosen = dict(word.split("=", 1) for word in args.channels)
     headline = f"{checkpoint['model']}, trained on {checkpoint['trained']['cohort']}"

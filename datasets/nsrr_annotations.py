@@ -29,7 +29,6 @@ _OF_CONCEPT = {
     "rapideyemovementsleep": 4, "rapideyemovement": 4,
     "movement": UNSCORED, "unscored": UNSCORED, "artifact": UNSCORED,
 }  # fmt: skip
-_STAGE_WORDS = ("stage", "sleep", "wake", "rapideyemovement", "movement", "unscored")
 _OF_WORD = {"W": 0, "N1": 1, "N2": 2, "N3": 3, "N4": 3, "R": 4}
 _DAY = 24 * 3600
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
@@ -149,7 +148,7 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
     takes the stage that covers most of it; after LIGHTS ON nobody scored.
 
     Raises:
-        UserError: no START RECORDING, or no stages after it.
+        UserError: no START RECORDING, or no stages after it that lie inside the recording.
     """
     events = [(clock, text) for line in _lines(path) if (clock := _clock(line)) is not None
               for text in [line.partition("\t")[2].strip().upper()]]  # fmt: skip
@@ -170,7 +169,13 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
         raise UserError(f"{path}: holds no sleep stages after START RECORDING")
     ends = [at for at, _ in changes[1:]] + [n_epochs * float(EPOCH_SECONDS)]
     runs = [(at, end, code) for (at, code), end in zip(changes, ends, strict=True) if end > at]
-    return _epochs(runs, n_epochs * EPOCH_SECONDS)
+    stages = _epochs(runs, n_epochs * EPOCH_SECONDS)
+    if not (stages >= 0).any():
+        raise UserError(
+            f"{path}: none of its stages lie inside the recording, which begins {-late:+.0f} s "
+            "from START RECORDING by the EDF's clock"
+        )
+    return stages
 
 
 def read_wsc_log(path: Path) -> float | None:

@@ -7,24 +7,22 @@ buffers of their own, so that memory stays flat whatever the size of the store.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.night_files import NightFiles
 from datasets.preparation import StoredChannel
 from datasets.store import Night, Store
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
 Standardise = Literal["recording", "present", "train", "none"]
-_OPEN_FILES = 128
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
 
@@ -147,7 +145,7 @@ class View:
         n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
         self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
         self._data = self._load_all() if self.resident else None
-        self._files = None if self.resident else _NightFiles(self.nights, self.fs)
+        self._files = None if self.resident else NightFiles(self.nights, self.fs)
 
     @property
     def n_samples(self) -> int:
@@ -398,50 +396,3 @@ def _of_night(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]
     return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])
-
-
-class _NightFiles:
-    """Windows read straight into a batch's buffer.
-
-    A memory map would do, but its pages count as the process's memory until the kernel takes them
-    back; plain reads keep the resident size flat and are as fast.
-    """
-
-    def __init__(self, nights: Sequence[Night], fs: float) -> None:
-        self._paths = [night.signals_path(fs) for night in nights]
-        first = nights[0].signals(fs)
-        self._dtype, self._epoch_shape = first.dtype, first.shape[1:]
-        self._epoch_bytes = first.dtype.itemsize * int(np.prod(self._epoch_shape))
-        self._starts: dict[int, int] = {}
-        self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
-
-    def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
-        """(b, length, channels, t) in the store's type."""
-        out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
-        rows = out.reshape(len(nights), -1).view(np.uint8)
-        for row, (night, epoch) in enumerate(zip(nights.tolist(), first.tolist(), strict=True)):
-            file = self._file(night)
-            file.seek(self._starts[night] + epoch * self._epoch_bytes)
-            if file.readinto(rows[row]) != rows.shape[1]:
-                path = self._paths[night]
-                raise UserError(f"{path}: shorter than it was; delete its folder and prepare again")
-        return out
-
-    def __del__(self) -> None:
-        for file in self._open.values():
-            file.close()
-
-    def _file(self, night: int) -> BinaryIO:
-        path = self._paths[night]
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
-        file = path.open("rb", buffering=0)
-        if night not in self._starts:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
-            self._starts[night] = file.tell()
-        self._open[path] = file
-        if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
-        return file

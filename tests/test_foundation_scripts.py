@@ -153,6 +153,11 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         run("--stage", "probe", "--train_data_list", "1,2,3,4", **where)
     with pytest.raises(UserError, match="--d_model has no effect on a pretrained encoder"):
         run("--stage", "finetune", "--d_model", "8", **where)
+    for words in (["--head", "gru"], ["--stage", "probe", "--crop_hours", "1"],
+                  ["--stage", "finetune", "--mask_ratio", "0.3"], ["--pretrained", "none"],
+                  ["--stage", "probe", "--init", "autoencoder"]):  # fmt: skip
+        with pytest.raises(UserError, match="has no effect with --stage"):
+            run(*words, **where)
     with pytest.raises(UserError, match="no trained run foundation_pretrain"):
         run("--stage", "probe", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="hides nothing or everything"):

@@ -206,6 +206,14 @@ def test_changes_of_stage_across_midnight(tmp_path):
     path.write_bytes("\r\n".join(lines[:-1]).encode("latin-1"))
     found = nsrr.read_wsc_twin(path, 10).tolist()
     assert found == [0, 0, 1, 2, 2, 3, 3, -1, 4, -1]
+    # by the EDF's clock: within an epoch it is the same instant, else stages move with it
+    assert nsrr.read_wsc_twin(path, 10, datetime(1985, 1, 1, 23, 58, 20)).tolist() == found
+    late = nsrr.read_wsc_twin(path, 8, datetime(1985, 1, 1, 23, 59))
+    assert late.tolist() == found[2:]
+    early = nsrr.read_wsc_twin(path, 12, datetime(1985, 1, 1, 23, 57))
+    assert early.tolist() == [-1, -1, *found]
+    with pytest.raises(UserError, match="none of its stages lie inside the recording"):
+        nsrr.read_wsc_twin(path, 10, datetime(1985, 1, 1, 5, 0))
     path.write_text("23:58:00.00\tSTAGE - W\n")
     with pytest.raises(UserError, match="no START RECORDING"):
         nsrr.read_wsc_twin(path, 10)

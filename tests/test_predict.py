@@ -141,6 +141,25 @@ def test_doubtful_epochs_are_named():
     assert (standardised(signals, "recording")[:, 1] == 0).all()
 
 
+def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
+    """Nothing depends on the scale of a channel that is standardised; the store is stricter."""
+    samples = np.random.default_rng(0).normal(0, 0.02, 6000).clip(-0.1, 0.1)
+    signal = edfio.EdfSignal(samples, 100, label="EEG", physical_range=(-0.2, 0.2))
+    edfio.Edf([signal]).write(tmp_path / "a.edf")
+    found = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
+    assert "names no unit, taken as uV" in found["EEG Fpz-Cz"].note
+
+
+def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
+    foundation_training.main([
+        "--data_path", str(role_store), "--project_path", str(tmp_path), "--n_epochs", "1",
+        "--logger", "csv", "--d_model", "16", "--n_heads", "2", "--layers", "1",
+    ])  # fmt: skip
+    checkpoint = next(tmp_path.glob("*/checkpoints/best.pt"))
+    with pytest.raises(UserError, match="foundation_pretraining, which stages nothing"):
+        stage(raw, checkpoint, tmp_path / "out")
+
+
 def test_refusals(raw, checkpoint, tmp_path):
     with pytest.raises(UserError, match="--edf names what to stage"):
         predict.main([])

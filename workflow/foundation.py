@@ -20,6 +20,7 @@ from objectives.probing import NightStaging
 from utils.errors import UserError
 from utils.linear_autoencoder import LinearAutoencoder
 from utils.runs import load_checkpoint, newest_run
+from utils.stages import EPOCH_SECONDS
 from workflow.zoo import balanced
 
 # flag -> value of a new model; None on the command line is what nobody asked for
@@ -28,8 +29,35 @@ OF_MODEL = {
     "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal", "tokeniser": "both",
     "dropout": 0.1,
 }  # fmt: skip
+_OF_STAGING = {
+    "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
+    "trim_wake": -1, "pretrained": None,
+}  # fmt: skip
+OF_STAGE = {
+    "pretrain": {
+        "objective": "both", "mask_ratio": 0.5, "target": None, "crop_hours": 0.0,
+        "init": "random",
+    },
+    "probe": _OF_STAGING,
+    "finetune": _OF_STAGING | {"crop_hours": 0.0},
+}  # fmt: skip
 _LOWEST_RATE = 0.01  # of the highest, where the schedule ends
 _EPOCHS_AN_HOUR = 120
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Fill in what belongs to the stage; ``None`` is what nobody asked for.
+
+    Raises:
+        UserError: a setting that would have no effect.
+    """
+    wanted = OF_STAGE[args.stage]
+    for name in OF_STAGE["pretrain"] | OF_STAGE["finetune"]:
+        given = getattr(args, name)
+        if name in wanted and given is None:
+            setattr(args, name, wanted[name])
+        elif name not in wanted and given is not None:
+            raise UserError(f"--{name} has no effect with --stage {args.stage}; take it out")
 
 
 def model_settings(args: argparse.Namespace, view: View) -> dict[str, Any]:
@@ -107,15 +135,14 @@ def pretraining_objective(args: argparse.Namespace, settings: dict[str, Any]) ->
     Raises:
         UserError: settings that the objective or the model cannot have.
     """
-    target = args.target
-    if settings["tokeniser"] == "linear":
-        if target != "signal" and args.target_given:
-            raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
-        target = "signal"
+    linear = settings["tokeniser"] == "linear"
+    target = args.target or ("signal" if linear else "both")
+    if linear and target != "signal":
+        raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
     try:
         return Denoising(
             args.objective, ratio=args.mask_ratio, role_p=args.role_dropout, target=target,
-            an_epoch=round(30 / settings["patch_seconds"]),
+            an_epoch=round(EPOCH_SECONDS / settings["patch_seconds"]),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
