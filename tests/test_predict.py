@@ -148,6 +148,9 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
     edfio.Edf([signal]).write(tmp_path / "a.edf")
     found = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
     assert "names no unit, taken as uV" in found["EEG Fpz-Cz"].note
+    silent = np.zeros((2, 1, 300), np.float32)
+    assert doubtful(silent, [("EEG Fpz-Cz", "")]) == ["", ""]  # of no known size, so never doubted
+    assert doubtful(silent, [("EEG Fpz-Cz", "EEG")]) == ["EEG Fpz-Cz flat"] * 2
 
 
 def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):

@@ -52,7 +52,9 @@ def predict(
         )
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
-    doubts = doubtful(signals, wanted)
+    # a size in uV says nothing of a channel whose unit nobody knows
+    sized = {label for label, one in found.items() if one.note is None}
+    doubts = doubtful(signals, [(label, role if label in sized else "") for label, role in wanted])
     x = torch.from_numpy(standardised(signals, checkpoint["standardise"])).to(device)
     probabilities = model.to(device).eval().stage_night(x, 256).float().cpu().numpy()
     expert = recording.stages[: len(probabilities)]
