@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from datasets.synthetic import dreem_files, nsrr_files, sleepedf_files
 from datasets.synthetic.night import OMITTABLE, Night, draw_night
+from datasets.synthetic.recorders import vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
@@ -74,6 +75,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--one_background",
         help="the same noise in every stage: only planted events tell stages apart",
     )
+    add_flag(
+        parser,
+        "--varied",
+        help="another recorder, montage, rate and worse sleep for every person (sleepedf)",
+    )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
     args = parser.parse(argv)
@@ -85,6 +91,8 @@ def check(args: argparse.Namespace) -> None:
     """Fill in the profile and refuse settings that cannot work."""
     subjects, nights, hours = PROFILES[args.profile]
     args.subjects = subjects if args.subjects is None else args.subjects
+    if args.varied and args.format != "sleepedf":
+        raise UserError("--varied belongs to --format sleepedf")
     if args.cohort and args.format != "nsrr":
         raise UserError("--cohort belongs to --format nsrr")
     args.cohort = args.cohort or ("shhs" if args.format == "nsrr" else None)
@@ -156,6 +164,7 @@ def name_of(stem: str) -> str:
 def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
     """Draw and write one night, and say how certain its labels are."""
     person = draw_subject(people_of(args), subject, Difficulty(args.difficulty))
+    person = vary(person) if args.varied else person
     night = draw_night(
         person, number, hours=args.hours, special=args.special, omit=tuple(args.omit),
         one_background=args.one_background,
@@ -192,6 +201,7 @@ def settings_of(args: argparse.Namespace) -> dict:
         "omit",
         "special",
         "one_background",
+        *(["varied"] if args.varied else []),
     )
     return {name: getattr(args, name) for name in names}
 

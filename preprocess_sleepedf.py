@@ -13,7 +13,7 @@ from pathlib import Path
 
 from datasets import folds, sleepedf
 from datasets.build import Reader, build_store, on_cluster
-from datasets.preparation import Settings
+from datasets.preparation import LEVELLED, Settings
 from datasets.protocols import PROTOCOLS
 from datasets.sleepedf_download import check_against, download
 from datasets.store import Store
@@ -89,6 +89,11 @@ def add_content(what: argparse._ArgumentGroup) -> None:
         item=float,
         help="zero-phase FIR band in Hz, such as 0.3 35; the cmt protocol brings 0.2 40 by itself",
     )
+    what.add_argument(
+        "--preset",
+        choices=(LEVELLED,),
+        help="levelled: EEG brought to one average spectrum, for models that stage any recorder",
+    )
     what.add_argument("--resample", type=float, help="bring all channels to this rate in Hz")
     what.add_argument(
         "--dtype", choices=("float32", "float16"), default="float32", help="float16 halves the disk"
@@ -162,6 +167,7 @@ def settings_of(args: argparse.Namespace, pairs: list[sleepedf.Pair]) -> Setting
         bandpass=tuple(band) if band else None,
         fs=args.resample,
         dtype=args.dtype,
+        preset=args.preset,
     )
 
 
@@ -175,6 +181,8 @@ def command_of(args: argparse.Namespace, settings: Settings) -> str:
     words += ["--channels", *settings.channels, "--dtype", settings.dtype]
     if settings.bandpass:
         words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
+    if settings.preset:
+        words += ["--preset", settings.preset]
     if settings.fs:
         words += ["--resample", f"{settings.fs:g}"]
     return shlex.join(words)

@@ -1,9 +1,9 @@
-"""EDF and EDF+ files, read strictly: what is broken is refused, never repaired or skipped.
+"""EDF, EDF+ and BDF files, read strictly: what is broken is refused, never repaired or skipped.
 
-Format: Kemp et al. 1992 (EDF) and Kemp & Olivan 2003 (EDF+). Libraries are lenient here: edfio
-drops annotations that do not match and leaves samples uncalibrated where a range cannot be read,
-mne repairs dates and record counts. A store must not be built on repairs, so once a header has
-passed every check, samples are taken from a memory map of the records.
+Format: Kemp et al. 1992 (EDF), Kemp & Olivan 2003 (EDF+), BioSemi (BDF). Libraries are
+lenient: edfio drops annotations that do not match and leaves samples uncalibrated where a range
+cannot be read, mne repairs dates and record counts. Nothing must be built on repairs, so once a
+header has passed every check, samples are taken from a memory map of the records.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from utils.errors import UserError
 _INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
+_SIMULTANEOUS = 1e-3  # seconds
 _LARGEST_NUMBER = 1e9  # beyond any physical value or record duration in seconds
+_SAMPLE_BYTES = {b"0       ": 2, b"\xffBIOSEMI": 3}
 _LONGEST_SECONDS = 10 * 86_400
-_ANNOTATION_LABEL = "EDF Annotations"
+_ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
 # name, width: the header record of every signal, one field of all signals after the other
 _SIGNAL_FIELDS = (
     ("label", 16), ("transducer", 80), ("unit", 8), ("physical_min", 8), ("physical_max", 8),
@@ -71,15 +73,18 @@ class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
     With ``undated`` a start date of zeros is nobody's: the day is 1 January 1985, as in
-    recordings whose date was taken out later.
+    recordings whose date was taken out later. With ``gaps`` a discontinuous recording (EDF+D) lies
+    on its own clock, ``gaps`` (k, 2) in s between its parts reading as zeros.
 
     Raises:
         UserError: not EDF, truncated or overlong, no records, a header field that cannot be,
-            an unreadable date, or a discontinuous recording (EDF+D).
+            an unreadable date, or, unless ``gaps``, a discontinuous recording.
     """
 
-    def __init__(self, path: Path, *, undated: bool = False) -> None:
+    def __init__(self, path: Path, *, undated: bool = False, gaps: bool = False) -> None:
         self.path = path
+        self.gaps = np.zeros((0, 2))
+        self._onsets: np.ndarray | None = None
         header = _Header(path, undated=undated)
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
@@ -94,18 +99,32 @@ class EdfFile:
                 fault=fields.get("fault"),
             )
             for fields in header.signals
-            if fields["label"] != _ANNOTATION_LABEL
+            if fields["label"] not in _ANNOTATION_LABELS
         )
         self._header = header
         if header.is_plus and header.record_seconds > 0:
-            self._check_continuous()
+            self._place_records(gaps)
 
     @cached_property
     def _records(self) -> np.ndarray:
-        """All samples (n_records, samples a record), int16, mapped."""
+        """All records (n_records, bytes), mapped."""
         header = self._header
-        raw = np.memmap(self.path, "<i2", "r", offset=header.n_bytes)
+        raw = np.memmap(self.path, np.uint8, "r", offset=header.n_bytes)
         return raw.reshape(header.n_records, -1)
+
+    def _raw(self, records: slice, columns: slice) -> np.ndarray:
+        """Bytes of one signal, (records, bytes)."""
+        size = self._header.sample_bytes
+        return self._records[records, size * columns.start : size * columns.stop]
+
+    def _digital(self, records: slice, columns: slice) -> np.ndarray:
+        """Digital values of one signal, (records, samples)."""
+        raw = self._raw(records, columns)
+        if self._header.sample_bytes == 2:
+            return raw.view("<i2")
+        wide = np.zeros((len(raw), raw.shape[1] // 3, 4), np.uint8)
+        wide[..., 1:] = raw.reshape(len(raw), -1, 3)
+        return wide.view("<i4")[..., 0] >> 8
 
     def channel(self, label: str) -> Channel:
         """The channel called ``label``; :class:`UserError` unless there is one, and a sound one."""
@@ -125,10 +144,26 @@ class EdfFile:
         channel = self.channel(label)
         first, last = round(start * channel.fs), round(stop * channel.fs)
         width = channel.columns.stop - channel.columns.start
+        if self._onsets is not None:
+            return self._read_parts(channel, first, last, width)
         records = slice(first // width, -(-last // width))
-        digital = self._records[records, channel.columns].reshape(-1)
+        digital = self._digital(records, channel.columns).reshape(-1)
         offset = first - records.start * width
         return channel.calibrate(digital[offset : offset + last - first])
+
+    def _read_parts(self, channel: Channel, first: int, last: int, width: int) -> np.ndarray:
+        """Samples ``[first, last)`` of a recording with gaps, zeros where nothing was recorded."""
+        at = np.round(self._onsets * channel.fs).astype(int)
+        touched = np.flatnonzero((at + width > first) & (at < last))
+        samples = np.zeros(last - first)
+        if not len(touched):
+            return samples
+        records = slice(touched[0], touched[-1] + 1)
+        index = at[records, None] + np.arange(width) - first
+        inside = (index >= 0) & (index < len(samples))
+        values = channel.calibrate(self._digital(records, channel.columns))
+        samples[index[inside]] = values[inside]
+        return samples
 
     def annotations(self) -> list[Annotation]:
         """All annotations in file order, without the records' time stamps.
@@ -144,10 +179,10 @@ class EdfFile:
         return found
 
     def _annotation_signals(self) -> Iterator[np.ndarray]:
-        """Samples (n_records, width) of every annotation signal; two bytes of text each."""
+        """Text (n_records, bytes) of every annotation signal."""
         for fields in self._header.signals:
-            if fields["label"] == _ANNOTATION_LABEL:
-                yield self._records[:, fields["columns"]]
+            if fields["label"] in _ANNOTATION_LABELS:
+                yield self._raw(slice(None), fields["columns"])
 
     def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
         try:
@@ -166,8 +201,8 @@ class EdfFile:
     def _broken_annotation(self, what: str) -> UserError:
         return UserError(f"{self.path}: broken EDF+ annotation ({what}); fetch the file again")
 
-    def _check_continuous(self) -> None:
-        """Refuse gaps between records: joining across one would invent neighbours in time."""
+    def _place_records(self, gaps: bool) -> None:
+        """Refuse gaps between records, or know where they are: joining would invent neighbours."""
         first = next(self._annotation_signals(), None)
         if first is None:
             return
@@ -177,13 +212,22 @@ class EdfFile:
             if stamp is None:
                 raise self._broken_annotation("a record without its time stamp")
             onsets.append(float(stamp[1]))
-        steps = np.diff(onsets)
-        if not np.allclose(steps, self._header.record_seconds, rtol=0, atol=1e-3):
-            gap = int(np.argmax(np.abs(steps - self._header.record_seconds)))
+        seconds = self._header.record_seconds
+        late = np.diff(onsets) - seconds
+        if np.allclose(late, 0, rtol=0, atol=_SIMULTANEOUS):
+            return
+        if not gaps:
+            gap = int(np.argmax(np.abs(late)))
             raise UserError(
                 f"{self.path}: the recording is discontinuous (EDF+D), first at {onsets[gap]:g} s; "
                 "split it into continuous files first"
             )
+        self._onsets = np.array(onsets) - onsets[0]
+        self.seconds = float(self._onsets[-1] + seconds)
+        if late.min() < -_SIMULTANEOUS or self.seconds > _LONGEST_SECONDS:
+            raise UserError(f"{self.path}: records overlap or lie days apart; correct the file")
+        ends = self._onsets[:-1] + seconds
+        self.gaps = np.column_stack((ends, ends + late))[late > _SIMULTANEOUS]
 
 
 class _Header:
@@ -209,7 +253,7 @@ class _Header:
         if undated and stamp.startswith("00.00.00"):
             stamp = "01.01.85" + stamp[8:]
         self.start = self._start(stamp)
-        self.is_plus = text[192:197] in ("EDF+C", "EDF+D")
+        self.is_plus = text[192:197] in ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
         self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
         self.record_seconds = self._number(fixed[244:252], "record duration")
         self.signals = self._split(per_signal, n_signals)
@@ -220,10 +264,9 @@ class _Header:
         return UserError(f"{self.path}: {what}")
 
     def _check_magic(self, fixed: bytes) -> None:
-        if fixed[:1] == b"\xff":
-            raise self._wrong("is a BDF file, not EDF; convert it first")
-        if len(fixed) < 256 or fixed[:8] != b"0       ":
+        if len(fixed) < 256 or fixed[:8] not in _SAMPLE_BYTES:
             raise self._wrong("is not an EDF file (wrong first bytes); fetch it again")
+        self.sample_bytes = _SAMPLE_BYTES[fixed[:8]]
 
     def _integer(self, field: bytes, name: str, low: int, high: int) -> int:
         text = field.decode("latin-1").strip(" \x00")
@@ -266,7 +309,7 @@ class _Header:
             )
             fields["columns"] = slice(column, column + fields["samples"])
             column += fields["samples"]
-            if label != _ANNOTATION_LABEL:
+            if label not in _ANNOTATION_LABELS:
                 try:
                     self._parse_range(fields)
                 except UserError as error:
@@ -275,9 +318,9 @@ class _Header:
 
     def _parse_range(self, fields: dict) -> None:
         """Keep the ranges that calibrate one signal; a fault matters only if the signal is read."""
-        label = fields["label"]
+        label, most = fields["label"], 2 ** (8 * self.sample_bytes - 1)
         low, high = (
-            self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -32768, 32767)
+            self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -most, most - 1)
             for end in ("min", "max")
         )
         bottom, top = (
@@ -294,14 +337,16 @@ class _Header:
                 f"holds no data ({self.n_records} records); the recording was not closed properly, "
                 "fetch it again"
             )
-        only_annotations = all(s["label"] == _ANNOTATION_LABEL for s in self.signals)
+        only_annotations = all(s["label"] in _ANNOTATION_LABELS for s in self.signals)
         if self.record_seconds < 0 or (self.record_seconds == 0 and not only_annotations):
             raise self._wrong(f"impossible record duration {self.record_seconds:g} s")
         if self.n_records * self.record_seconds > _LONGEST_SECONDS:
             raise self._wrong(f"claims to last {self.n_records * self.record_seconds:g} s")
 
     def _check_size(self) -> None:
-        expected = self.n_bytes + 2 * self.n_records * sum(s["samples"] for s in self.signals)
+        expected = self.n_bytes + self.sample_bytes * self.n_records * sum(
+            s["samples"] for s in self.signals
+        )
         actual = self.path.stat().st_size
         if actual != expected:
             state = "is truncated" if actual < expected else "has bytes after its last record"

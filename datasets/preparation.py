@@ -17,6 +17,7 @@ from datasets.channels import choose, with_differences
 from datasets.protocols import PROTOCOLS
 from datasets.recording import Recording, Signal
 from utils.errors import UserError
+from utils.levelling import level
 from utils.signals import (
     bandpass_taps,
     butterworth_sections,
@@ -28,6 +29,7 @@ from utils.signals import (
 )
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
+LEVELLED = "levelled"
 _SLOWEST_WAVEFORM_HZ = 10.0
 _TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 
@@ -49,8 +51,9 @@ class Settings:
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
     and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
     Dreem papers do: their causal filter, lines between samples, ``pad_epochs`` of zeros, unscored,
-    at both ends of a night. ``kept`` says by role how channels are kept that are named by role:
-    each has a filter of its own and, unless it is required, may be absent.
+    at both ends of a night; "levelled" brings EEG to a common average spectrum. ``kept`` says by
+    role how channels are kept that are named by role: each has a filter of its own and, unless it
+    is required, may be absent.
     """
 
     cohort: str
@@ -189,6 +192,8 @@ def _continuous(
     """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
     if settings.preset == "dreem":
         return _as_dreem(signal, start, stop, settings)
+    if settings.preset == LEVELLED and channel.role.startswith("EEG"):
+        return _levelled(signal, start, stop, settings)
     if channel.label in (settings.kept or {}):
         return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
     taps = _taps(signal, settings)
@@ -221,6 +226,15 @@ def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np
     first = round(start * EPOCH_SECONDS * fs)
     # a file that ends within a sample of its last whole epoch
     return np.pad(samples[first : first + n], (0, max(0, first + n - len(samples))), "edge")
+
+
+def _levelled(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+    """The kept range resampled, then brought to the common spectrum."""
+    fs, unit = settings.fs or signal.fs, signal.unit.lower()
+    samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
+    samples = samples * _TO_MICROVOLT.get(unit, 1.0)
+    samples = resample(samples - np.median(samples), signal.fs, fs)
+    return level(samples, fs, unit_known=unit in _TO_MICROVOLT)
 
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:

@@ -16,6 +16,8 @@ from torchvision.transforms import v2
 
 from utils.stages import EPOCH_SECONDS
 
+_RESPONSE_HZ = (0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0)
+
 
 class OnSome(v2.Transform):
     """Changes each run with probability ``p``; the others pass as they are."""
@@ -143,6 +145,30 @@ class Channels(OnSome):
         return x * how
 
 
+class Response(OnSome):
+    """Every channel of a run through a smooth frequency response of its own.
+
+    Gains with deviation ``db`` at seven frequencies an octave and more apart, lines between.
+    """
+
+    def __init__(self, p: float = 0.5, db: float = 3.0) -> None:
+        super().__init__(p)
+        self.db = db
+
+    def draw(self, x: Tensor) -> Tensor:
+        knots = torch.tensor(_RESPONSE_HZ, device=x.device).log2()
+        hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
+        place = hertz.clamp(_RESPONSE_HZ[0], _RESPONSE_HZ[-1] - 1e-3).log2()
+        right = torch.searchsorted(knots, place, right=True)
+        share = (place - knots[right - 1]) / (knots[right] - knots[right - 1])
+        shape = (*_of_channels(x)[:-1], len(_RESPONSE_HZ))
+        gains = self.db * torch.randn(shape, device=x.device)
+        return gains[..., right - 1] * (1 - share) + gains[..., right] * share
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        return torch.fft.irfft(torch.fft.rfft(x) * 10 ** (how / 20), n=x.shape[-1])
+
+
 AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
     "amplitude": Amplitude,
     "shift": Shift,
@@ -150,6 +176,7 @@ AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
     "mask": Mask,
     "noise": Noise,
     "channels": Channels,
+    "response": Response,
 }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import edfio
 import numpy as np
 import pytest
 
 from datasets.edf import EdfFile
-from tests.edf_files import decode, write_hypnogram, write_psg
+from tests.edf_files import decode, write_discontinuous, write_hypnogram, write_psg
 from utils.errors import UserError
 
 
@@ -53,7 +54,7 @@ def test_sixty_second_records_hold_the_same_samples(tmp_path, psg):
 
 BROKEN = {
     "other bytes": (0, b"RIFFabcd", "not an EDF file"),
-    "biosemi": (0, b"\xffBIOSEMI", "BDF"),
+    "biosemi": (0, b"\xffBIOSEMI", "truncated: its header promises"),
     "signal count": (252, b"5   ", "signal count|truncated"),
     "no signal count": (252, b"xx  ", "number of signals"),
     "header size": (184, b"9999    ", "signal count"),
@@ -181,4 +182,50 @@ def test_generated_gap_between_records_is_refused(tmp_path):
     header[256 + 216 : 256 + 224] = b"20      "
     path.write_bytes(bytes(header) + stamps)
     with pytest.raises(UserError, match=r"discontinuous \(EDF\+D\), first at 0 s"):
+        EdfFile(path)
+
+
+def test_a_recording_with_gaps_lies_on_its_own_clock(tmp_path):
+    path = tmp_path / "d.edf"
+    digital = write_discontinuous(path, [0, 10, 45.5, 55.5])
+    with pytest.raises(UserError, match=r"discontinuous \(EDF\+D\), first at 10 s"):
+        EdfFile(path)
+    file = EdfFile(path, gaps=True)
+    assert file.seconds == 65.5
+    np.testing.assert_allclose(file.gaps, [[20, 45.5]])
+    values = -192 + (digital + 2048.0) * 384 / 4095
+    whole = file.read("EEG", 0, file.seconds)
+    expected = np.zeros(655)
+    for row, onset in zip(values, (0, 100, 455, 555), strict=True):
+        expected[onset : onset + 100] = row
+    np.testing.assert_allclose(whole, expected)
+    np.testing.assert_allclose(file.read("EEG", 44, 47), expected[440:470])
+    assert not file.read("EEG", 25, 30).any()
+    write_discontinuous(path, [0, 5])
+    with pytest.raises(UserError, match="records overlap"):
+        EdfFile(path, gaps=True)
+
+
+def test_bdf_is_read_with_all_its_bits(tmp_path):
+    """24 bits, annotations and all; edfio reads the same."""
+    rng = np.random.default_rng(0)
+    digital = rng.integers(-(2**23), 2**23, (2, 60 * 16)).astype(np.int32)
+    digital[:, :2] = -(2**23), 2**23 - 1
+    signals = [
+        edfio.BdfSignal.from_digital(
+            row, 16, label=label, physical_dimension="uV", physical_range=(-262144, 262143)
+        )
+        for label, row in zip(("C3", "C4"), digital, strict=True)
+    ]
+    path = tmp_path / "a.bdf"
+    edfio.Bdf(signals, annotations=[edfio.EdfAnnotation(30, 30, "Sleep stage W")]).write(path)
+    ours, theirs = EdfFile(path), edfio.read_bdf(path)
+    for label in ("C3", "C4"):
+        np.testing.assert_allclose(
+            ours.read(label, 0, 60), theirs.get_signal(label).data, rtol=1e-6, atol=1e-2
+        )
+    assert ours.read("C4", 0, 60)[1] == pytest.approx(262143)
+    assert [(a.onset, a.text) for a in ours.annotations()] == [(30, "Sleep stage W")]
+    with pytest.raises(UserError, match="truncated"):
+        path.write_bytes(path.read_bytes()[:-3])
         EdfFile(path)

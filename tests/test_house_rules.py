@@ -18,7 +18,8 @@ ALLOWED = {
     "models": {"torch", "einops", "torchvision", "numpy", "models", "utils.stages"},
     "objectives": {"torch", "torchvision", "einops", "objectives", "utils.stages"},
     "datasets": {
-        "numpy", "scipy", "torch", "datasets", "utils.stages", "utils.signals", "utils.errors",
+        "numpy", "scipy", "torch", "datasets", "utils.stages", "utils.signals", "utils.levelling",
+        "utils.errors",
         "utils.files",
     },
     "interpret": {"numpy", "scipy", "torch", "captum", "interpret", "utils"},

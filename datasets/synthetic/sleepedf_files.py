@@ -7,7 +7,7 @@ the end of the signal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, time
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.synthetic.night import Night
+from datasets.synthetic.recorders import Recorder, draw_recorder
 from datasets.synthetic.truth import write_truth
 from utils.files import written_whole
 from utils.stages import EPOCH_SECONDS
@@ -31,6 +32,7 @@ _RK_TEXTS = {
 }
 _RECORDERS = "EFG"
 _SCORERS = "CHJMPW"
+_VARIED_UV = (-1000, 1000)  # strong amplifiers are drawn, too
 _EXG_FILTER = "HP:0.5Hz LP:100Hz [enhanced cassette BW]"
 
 
@@ -84,7 +86,8 @@ def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) 
     rng = night.stream("tape")
     start = _start(rng, night)
     write_truth(folder, stem, night, settings)
-    _write_psg(folder / f"{stem}-PSG.edf", night, start, record_seconds)
+    recorder = draw_recorder(night.subject) if settings.get("varied") else None
+    _write_psg(folder / f"{stem}-PSG.edf", night, start, record_seconds, recorder)
     for former in folder.glob(f"{stem[:7]}?-Hypnogram.edf"):
         former.unlink()  # of another seed, and so perhaps of another scorer
     scorer = _SCORERS[int(rng.integers(len(_SCORERS)))]
@@ -113,12 +116,19 @@ def _start(rng: np.random.Generator, night: Night) -> tuple[date, time]:
     return date.fromordinal(day), time(15 + minute // 60, minute % 60)
 
 
-def _write_psg(path: Path, night: Night, start: tuple[date, time], record_seconds: int) -> None:
+def _write_psg(
+    path: Path, night: Night, start: tuple[date, time], record_seconds: int,
+    recorder: Recorder | None,
+) -> None:  # fmt: skip
     import edfio
 
+    channels = _CHANNELS
+    if recorder is not None:
+        eeg = [replace(c, fs=recorder.fs, physical=_VARIED_UV) for c in _CHANNELS[:2]]
+        channels = (*eeg, *_CHANNELS[2:])
     signals = [
         edfio.EdfSignal.from_digital(
-            _digitise(_samples(night, channel), channel),
+            _digitise(_samples(night, channel, recorder), channel),
             channel.fs,
             label=channel.label,
             transducer_type=channel.transducer,
@@ -127,7 +137,7 @@ def _write_psg(path: Path, night: Night, start: tuple[date, time], record_second
             digital_range=channel.digital,
             prefiltering=channel.prefilter,
         )
-        for channel in _CHANNELS
+        for channel in channels
     ]
     edf = edfio.Edf(
         signals,
@@ -152,8 +162,10 @@ def _write_hypnogram(path: Path, night: Night, start: tuple[date, time]) -> None
         edf.write(temporary)
 
 
-def _samples(night: Night, channel: _Channel) -> np.ndarray:
-    """Physical values of one channel."""
+def _samples(night: Night, channel: _Channel, recorder: Recorder | None) -> np.ndarray:
+    """Physical values of one channel; a ``recorder`` of its own has the EEG only."""
+    if recorder is not None and channel.label.startswith("EEG"):
+        return recorder.tape(night, int(channel.label != _CHANNELS[0].label))
     if channel.fs == 100:
         return night.render(channel.label, channel.fs)
     if channel.label == "EMG submental":

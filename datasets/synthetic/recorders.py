@@ -1,0 +1,101 @@
+"""Another recorder, other electrodes and a worse sleeper for every person: ``--varied`` cohorts.
+
+A model trained on nights of one recorder learns that recorder. Here each person brings a montage,
+an amplifier, a sampling rate and artefacts of their own, far more different than any real cohort's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import signal
+
+from datasets.synthetic.night import Night
+from datasets.synthetic.streams import stream
+from datasets.synthetic.subject import Subject
+
+RATES = (100, 128, 200, 256)
+_KNOT_HZ = np.array([0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0])
+_KNOT_DB = 2.5  # deviation of the response at each knot
+_TAPS_SECONDS = 4
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """How one person is recorded.
+
+    ``mix`` (2, 3): both EEG channels out of Fpz-Cz, Pz-Oz and the EOG; ``response_db`` at seven
+    frequencies; first-order high-pass and ``order``-th-order low-pass in Hz; ``noise_uv`` of the
+    amplifier and ``hum_uv`` of the mains at ``hum_hz``.
+    """
+
+    fs: int
+    mix: np.ndarray
+    gain: float
+    response_db: np.ndarray
+    high_pass: float
+    low_pass: float
+    order: int
+    noise_uv: float
+    hum_uv: float
+    hum_hz: float
+
+    def tape(self, night: Night, channel: int) -> np.ndarray:
+        """EEG ``channel`` (0 or 1) of a night in uV, float32 (seconds * fs,)."""
+        parts = zip(self.mix[channel], ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal"), strict=True)
+        mixed = sum(np.float32(share) * night.render(name, self.fs) for share, name in parts)
+        rng = night.stream("recorder", str(channel))
+        mixed += self.noise_uv * rng.standard_normal(len(mixed), dtype=np.float32)
+        if self.hum_hz < self.fs / 2:
+            phase = 2 * np.pi * self.hum_hz / self.fs * np.arange(len(mixed))
+            mixed += (self.hum_uv * np.sin(phase)).astype(np.float32)
+        return signal.oaconvolve(mixed, self._taps(), mode="same").astype(np.float32)
+
+    def _taps(self) -> np.ndarray:
+        """The amplifier as a zero-phase filter."""
+        hertz = np.linspace(0, self.fs / 2, 8 * self.fs + 1)
+        knots = np.interp(np.log(hertz.clip(0.01)), np.log(_KNOT_HZ), self.response_db)
+        squared = 10 ** (knots / 10)
+        squared *= hertz**2 / (hertz**2 + self.high_pass**2)
+        squared /= 1 + (hertz / self.low_pass) ** (2 * self.order)
+        return signal.firwin2(
+            _TAPS_SECONDS * self.fs + 1, hertz, self.gain * np.sqrt(squared), fs=self.fs
+        )
+
+
+def draw_recorder(subject: Subject) -> Recorder:
+    """The recorder of a person; the same for all their nights."""
+    rng = stream(subject.seed, "subject", subject.number, "recorder")
+    frontal = rng.uniform(0.15, 1.0, 2)
+    return Recorder(
+        fs=int(rng.choice(RATES)),
+        mix=np.stack((frontal, rng.uniform(0, 0.9, 2), rng.uniform(-0.25, 0.25, 2)), axis=1),
+        gain=float(np.exp(rng.normal(0, 0.5))),
+        response_db=rng.normal(0, _KNOT_DB, len(_KNOT_HZ)),
+        high_pass=float(rng.uniform(0.05, 0.6)),
+        low_pass=float(rng.uniform(25, 90)),
+        order=int(rng.integers(1, 5)),
+        noise_uv=float(np.exp(rng.uniform(np.log(0.1), np.log(2.0)))),
+        hum_uv=float(rng.choice([0.0, 0.0, 1.0]) * np.exp(rng.uniform(-1, 2))),
+        hum_hz=float(rng.choice([50.0, 60.0])),
+    )
+
+
+def vary(subject: Subject) -> Subject:
+    """The person as a patient may be: wakeful or sleepy, with arousals, waves and heartbeats."""
+    rng = stream(subject.seed, "subject", subject.number, "varied")
+    arousals = float(np.exp(rng.uniform(np.log(0.5), np.log(12))))
+    return replace(
+        subject,
+        traits=replace(
+            subject.traits,
+            deep=subject.traits.deep * float(np.exp(rng.uniform(-0.7, 0.4))),
+            wakeful=subject.traits.wakeful * float(np.exp(rng.uniform(-0.3, 1.0))),
+        ),
+        rate=subject.rate | {
+            "arousal": arousals, **{k: v * float(np.exp(rng.normal(0, 0.35)))
+                                    for k, v in subject.rate.items()},
+        },
+        ecg_leak_uv=float(rng.uniform(2, 20)) if rng.random() < 0.5 else 0.0,
+    )  # fmt: skip
