@@ -1,8 +1,9 @@
-"""Stage EDF files with a checkpoint: csv, BIDS events, EDF+ annotations, statistics, picture.
+"""Stage EDF and BDF files: csv, BIDS events, EDF+ annotations, statistics, picture, page.
 
-python predict.py --edf night.edf --checkpoint results/cmt_seq_fold4/checkpoints/best.pt
-python predict.py --edf nights/ --checkpoint best.pt --output staged
-python predict.py --edf night.edf --checkpoint best.pt --channels EEG=C4-M1 "EOG=E1 - E2"
+python predict.py --edf night.edf                                  # the bundled model: one EEG
+python predict.py --edf night.edf -o night.csv night.html          # just these formats
+python predict.py --edf nights/ --checkpoint results/cmt_seq_fold4/checkpoints/best.pt -o staged
+python predict.py --edf night.edf --channels EEG=C4-M1 "EOG=E1 - E2"
 """
 
 from __future__ import annotations
@@ -15,38 +16,56 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from interpret import figures
-from utils.arguments import ScriptParser, add_flag, add_list
+from utils.arguments import ScriptParser, add_flag, add_list, count
 from utils.errors import UserError, run_script
-from utils.exports import write_edf, write_events, write_predictions, write_table
-from utils.files import write_json, written_whole
-from utils.runs import load_checkpoint, newest_run, read_json
-from utils.scoring import plain
-from utils.sleep_statistics import STATISTICS, sleep_statistics
+from utils.exports import write_table
+from utils.files import sweep
+from utils.runs import load_checkpoint, read_json
+from utils.sleep_statistics import STATISTICS
 from workflow import evaluating
-from workflow.predicting import Predicted, predict
+from workflow.predicting import Asked, Predicted, predict
+from workflow.prediction_files import Explained, check_targets, write_files, write_folder
+
+BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
+SUFFIXES = (".edf", ".bdf")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
-        "Stage EDF files, one folder of results each.",
+        "Stage EDF and BDF files, and say why.",
         "Files staged before are skipped; files that cannot be staged are told and left out: then "
-        "the exit code is 1.",
+        "the exit code is 1. With an expert's stages beside a recording, agreement is added.",
     )
     parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
     parser.add_argument(
-        "--checkpoint", type=Path, help="best.pt of a run (default: the newest run in results)"
-    )
-    parser.add_argument(
-        "--output", "-o", type=Path, default=Path("results/predictions"), help="folder of results"
-    )
+        "--checkpoint", type=Path, default=BUNDLED,
+        help="best.pt of a run (default: the bundled model of one EEG, trained on synthetic nights "
+        "only; its card is results/weights/one_eeg.md)",
+    )  # fmt: skip
+    add_list(
+        parser, "--output", "-o", default=["results/predictions"],
+        help="a folder for everything, or files whose suffix is the format: .csv, .tsv (BIDS "
+        "events), .edf (annotations), .json (statistics), .png, .html; {} is the recording's name",
+    )  # fmt: skip
     add_list(
         parser, "--channels", default=[],
         help="what to read for a label or role: EEG=C4-M1, or a difference EOG=E1 - E2",
     )  # fmt: skip
+    parser.add_argument(
+        "--expert",
+        help="the expert's stages of one file, or 'none' (default: looked for beside it)",
+    )
+    add_flag(
+        parser, "--is_interpret",
+        help="explain epochs worth a look on the page (default: if there is one file)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--explain", type=count, default=12, help="how many: half transitions, half uncertain ones"
+    )
     add_flag(parser, "--again", help="stage files anew that were staged before")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.set_defaults(is_interpret=None)
     args = parser.parse(argv)
     if args.edf is None:
         raise UserError("--edf names what to stage: a file, a folder or a pattern")
@@ -59,7 +78,60 @@ def main(argv: list[str] | None = None) -> None:
     """Load the model once, stage every file, sum up."""
     args = parse_args(argv)
     files = files_of(args.edf)
-    path = args.checkpoint or newest_run(Path("results"), "*") / "checkpoints" / "best.pt"
+    targets = args.output if len(args.output) > 1 or is_file_name(args.output[0]) else []
+    check_targets(targets, len(files))
+    if args.expert not in (None, "none") and len(files) > 1:
+        raise UserError(f"--expert {args.expert}: one expert's file, {len(files)} recordings")
+    model, checkpoint = load(args.checkpoint)
+    stager = Stager(args, model, checkpoint, targets, single=len(files) == 1)
+    print(f"{args.checkpoint}: {stager.headline}")
+    bar = tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None)
+    rows = [stager.row(file) for file in bar]
+    if not targets:
+        print(f"summary: {write_table(Path(args.output[0]) / 'summary.csv', rows)}")
+    failed = [row for row in rows if row["error"]]
+    if len(failed) == len(files) == 1:
+        raise UserError(failed[0]["error"])
+    for row in failed:
+        print(f"  not staged: {row['error']}")
+    if failed:
+        print(f"{len(rows) - len(failed)} staged, {len(failed)} not")
+        raise SystemExit(1)
+
+
+def is_file_name(target: str) -> bool:
+    """Whether ``--output`` names a format; ``runs/v1.2`` is a folder."""
+    return Path(target).suffix[1:].isalpha()
+
+
+def files_of(spec: str) -> list[Path]:
+    """Files that ``--edf`` names, by name; hypnograms are left out.
+
+    Raises:
+        UserError: there is none, or two of one name.
+    """
+    path = Path(spec)
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    elif path.is_file():
+        found = [path]
+    else:
+        found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    found = [p for p in found if not p.stem.lower().endswith("hypnogram")]
+    if not found:
+        raise UserError(f"--edf {spec}: no EDF or BDF file there")
+    stems = [p.stem for p in found]
+    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
+        raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
+    return found
+
+
+def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+    """A model that stages, and its checkpoint.
+
+    Raises:
+        UserError: it stages nothing, or says nothing of how its nights were prepared.
+    """
     checkpoint = load_checkpoint(path)
     if "trained" not in checkpoint:
         raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
@@ -68,96 +140,62 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"{path}: a {checkpoint['model']}, which stages nothing; train a head first"
         )
-    device = evaluating.pick_device(args.device)
-    chosen = dict(word.split("=", 1) for word in args.channels)
-    headline = f"{checkpoint['model']}, trained on {checkpoint['trained']['cohort']}"
-    print(f"{path}: {headline}")
-    rows = []
-    for file in tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None):
-        rows.append(one(args, file, model, checkpoint, chosen, device, headline))
-    print(f"summary: {write_table(args.output / 'summary.csv', rows)}")
-    failed = [row for row in rows if row["error"]]
-    for row in failed:
-        print(f"  not staged: {row['error']}")
-    if len(failed) == len(files) == 1:
-        raise UserError(failed[0]["error"])
-    if failed:
-        print(f"{len(rows) - len(failed)} staged, {len(failed)} not")
-        raise SystemExit(1)
+    return model, checkpoint
 
 
-def files_of(spec: str) -> list[Path]:
-    """Files that ``--edf`` names, by name.
+class Stager:
+    """One model for many files; ``targets`` are files to write instead of a folder each."""
 
-    Raises:
-        UserError: there is none, or two of one name.
-    """
-    path = Path(spec)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".edf")
-    elif path.is_file():
-        found = [path]
-    else:
-        found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-    found = [p for p in found if not p.stem.lower().endswith("hypnogram")]
-    if not found:
-        raise UserError(f"--edf {spec}: no EDF file there")
-    stems = [p.stem for p in found]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
-    return found
+    def __init__(
+        self, args: argparse.Namespace, model: torch.nn.Module, checkpoint: dict[str, Any],
+        targets: list[str], *, single: bool,
+    ) -> None:  # fmt: skip
+        self.args, self.model, self.checkpoint, self.targets = args, model, checkpoint, targets
+        self.headline = f"{checkpoint['model']}, trained on {checkpoint['trained']['cohort']}"
+        wanted = single if args.is_interpret is None else args.is_interpret
+        self.explained = Explained(args.explain if wanted else 0)
+        self.asked = Asked(dict(w.split("=", 1) for w in args.channels), args.expert)
+        self.device = evaluating.pick_device(args.device)
 
-
-def one(
-    args: argparse.Namespace, file: Path, model: torch.nn.Module, checkpoint: dict[str, Any],
-    chosen: dict[str, str], device: torch.device, headline: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Stage one file into its folder; its row of the summary."""
-    folder = args.output / file.stem
-    row = {"file": file.name, "epochs": None, "seconds": None, "channels": "", "doubtful": None,
-           **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
-    started = time.perf_counter()
-    try:
-        if args.again or not (folder / "statistics.json").exists():
-            found = predict(file, model, checkpoint, chosen, device)
-            write(folder, found, headline)
-            told(file, found)
-        known = read_json(folder / "statistics.json")
-    except UserError as error:
-        return row | {"error": str(error)}
-    known["seconds"] = round(time.perf_counter() - started, 2)
-    return row | {name: known[name] for name in row if name in known}
+    def row(self, file: Path) -> dict[str, Any]:
+        """Stage one file unless it was before; its row of the summary."""
+        row = {"file": file.name, "epochs": None, "seconds": None, "channels": "",
+               "doubtful": None, "scored": None, "accuracy": None, "kappa": None,
+               **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
+        folder = Path(self.args.output[0]) / file.stem
+        known = folder / f"{file.stem}.json"
+        files = [Path(name.replace("{}", file.stem)) for name in self.targets]
+        started = time.perf_counter()
+        try:
+            if self.args.again or not all(path.exists() for path in files or [known]):
+                found = predict(file, self.model, self.checkpoint, self.asked, self.device)
+                if files:
+                    write_files(files, found, self.model, self.headline, self.explained)
+                else:
+                    sweep(folder.parent)
+                    write_folder(folder, found, self.model, self.headline, self.explained)
+                told(file, found, files or [folder])
+            values = {} if files else read_json(known)
+        except UserError as error:
+            return row | {"error": str(error)}
+        values["seconds"] = round(time.perf_counter() - started, 2)
+        return row | {name: values[name] for name in row if name in values}
 
 
-def write(folder: Path, found: Predicted, headline: str) -> None:
-    """Everything of one night, whole or not at all."""
-    night, name = found.night, found.night.recording
-    statistics = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
-        write_predictions(temporary / f"{name}.csv", night)
-        write_events(temporary / f"{name}_events.tsv", night, headline)
-        write_edf(temporary / f"{name}-Hypnogram.edf", night)
-        doubts = [{"epoch": k, "what": words} for k, words in enumerate(found.doubts) if words]
-        if doubts:
-            write_table(temporary / "doubtful_epochs.csv", doubts)
-        title = f"{name}   {headline}"
-        picture = figures.draw_prediction(night.probabilities, found.doubts, title=title)
-        figures.save(picture, temporary / f"{name}.png")
-        write_json(temporary / "statistics.json", {
-            "epochs": len(night.stages), "model": headline,
-            "channels": ", ".join(f"{k}: {v}" for k, v in found.channels.items()),
-            "absent": found.absent, "note": found.note, "doubtful": len(doubts), **statistics,
-            "definitions": {key: text for key, (_, _, text) in STATISTICS.items()},
-        })  # fmt: skip
-
-
-def told(file: Path, found: Predicted) -> None:
-    """What was read for what, and how much of it is doubtful."""
+def told(file: Path, found: Predicted, written: list[Path]) -> None:
+    """What was read for what, how much of it is doubtful, agreement, and where it all is."""
+    night = found.night
     read = ", ".join(f"{label} <- {source}" for label, source in found.channels.items())
     absent = f"; absent: {', '.join(found.absent)}" if found.absent else ""
     n = sum(bool(words) for words in found.doubts)
-    tqdm.write(f"{file.name}: {len(found.night.stages)} epochs; {read}{absent}; {n} doubtful")
+    tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} doubtful")
+    for note in found.notes:
+        tqdm.write(f"  note: {note}")
+    if found.expert is not None:
+        scored = night.expert >= 0
+        same = int((night.stages[scored] == night.expert[scored]).sum())
+        tqdm.write(f"  agrees with {found.expert.name} in {same} of {scored.sum()} scored epochs")
+    tqdm.write(f"  written: {' '.join(map(str, written))}")
 
 
 if __name__ == "__main__":

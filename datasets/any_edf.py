@@ -7,6 +7,7 @@ for its role, then by labels that begin with the role; what was taken is always 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from datasets.nsrr_signals import Found, find_role, normalised
 from datasets.recording import Recording, whole_epochs
 from utils.errors import UserError
 from utils.stages import UNSCORED
+
+# of normalised labels, best first
+_LOOKS_LIKE = {
+    "EEG": (r"c[34z]", r"f[34z]", r"fp[12z]", r"p[34z]|o[12z]"),
+    "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
+    "EMG": (r"chin", r"submental"),
+}
 
 
 def known_names(present: Sequence[str]) -> dict[str, list[str]]:
@@ -56,7 +64,7 @@ def match(
     names, found = known_names([channel.label for channel in file.channels]), {}
     for label, role in channels:
         asked = chosen.get(label) or chosen.get(role)
-        wanted = [asked] if asked else [label, *names.get(role, []), *_beginning(file, role)]
+        wanted = [asked] if asked else [label, *names.get(role, []), *_alike(file, role)]
         one = find_role(file, role, wanted, strict=False)
         if asked and one is None:
             present = ", ".join(channel.label for channel in file.channels)
@@ -66,10 +74,13 @@ def match(
     return found
 
 
-def _beginning(file: EdfFile, role: str) -> list[str]:
-    """Labels such as ``EEG F4-A1`` for the role EEG."""
-    start = normalised(role.rstrip("0123456789"))
-    return [c.label for c in file.channels if normalised(c.label).startswith(start)]
+def _alike(file: EdfFile, role: str) -> list[str]:
+    """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
+    kind = role.rstrip("0123456789")
+    labels = [c.label for c in file.channels]
+    named = [label for label in labels if normalised(label).startswith(normalised(kind))]
+    found = [[x for x in labels if re.match(p, normalised(x))] for p in _LOOKS_LIKE.get(kind, ())]
+    return list(dict.fromkeys([*named, *(label for some in found for label in some)]))
 
 
 def recording_of(file: EdfFile, found: Mapping[str, Found]) -> Recording:

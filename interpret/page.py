@@ -32,8 +32,11 @@ def write_page(
     entries: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     headline: str,
+    doubts: Sequence[str] = (),
 ) -> Path:
     """Write the page of a night from its index entries and their arrays beside ``path``.
+
+    ``doubts`` (n,): what is wrong with an epoch's signal, "" where nothing is.
 
     Everything is inside: no request leaves the page, and all text is escaped. Traces are brought
     to 40 Hz and 8 bits, maps to 0.1 s: a fully explained night stays under 5 MB.
@@ -42,7 +45,8 @@ def write_page(
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
     data = night_data(night) | {
-        "explained": {str(entry["epoch"]): epoch_data(path.parent, entry) for entry in own}
+        "doubts": {str(k): words for k, words in enumerate(doubts) if words},
+        "explained": {str(entry["epoch"]): epoch_data(path.parent, entry) for entry in own},
     }
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     picture, highest = figures.spectrogram_png(night.channel_epochs(0), fs=night.fs)
@@ -53,6 +57,7 @@ def write_page(
         colours=COLOURS,
         channels=night.channels,
         highest=f"{highest:.0f}",
+        has_expert=bool((night.staged.expert >= 0).any()),
         spectrogram=base64.b64encode(picture).decode(),
         rows=sorted(
             (row for row in rows if row["stage"] == "all"),
@@ -113,6 +118,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "maps": maps,
         "shares": shares,
         "explained": entry["explained"],
+        "why": entry.get("why", ""),
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},
     }
 

@@ -20,6 +20,8 @@ from utils.errors import UserError
 from utils.stages import STAGES
 from workflow.predicting import doubtful, standardised
 
+NO_GAPS = np.zeros((0, 2))
+
 
 @pytest.fixture(scope="module")
 def checkpoint(store, tmp_path_factory):
@@ -59,7 +61,7 @@ def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
         spread += ["REM" if name == "R" else name] * round(entry.duration / 30)
     assert spread == stages
     assert hypnogram.starttime == EdfFile(file).start.time()
-    statistics = json.loads((folder / "statistics.json").read_text())
+    statistics = json.loads((folder / f"{file.stem}.json").read_text())
     asleep = sum(stage != "W" for stage in stages)
     assert statistics["TST"] == asleep / 2
     assert (folder / f"{file.stem}.png").read_bytes()[:4] == b"\x89PNG"
@@ -82,11 +84,11 @@ def test_a_folder_with_broken_files(raw, checkpoint, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "out" / "summary.csv").read_text().splitlines()))
     assert [bool(row["error"]) for row in rows] == [False, False, True, True]
     assert not (tmp_path / "out" / "broken").exists()
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*/statistics.json")}
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*/*-PSG.json")}
     (nights / "broken.edf").unlink()
     (nights / "other.edf").unlink()
     stage(nights / "*.edf", checkpoint, tmp_path / "out")
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*/statistics.json")}
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*/*-PSG.json")}
     stage(nights, checkpoint, tmp_path / "out", "--again")
     assert all(p.stat().st_mtime_ns > t for p, t in before.items())
 
@@ -131,14 +133,17 @@ def test_doubtful_epochs_are_named():
     signals = np.random.default_rng(0).normal(0, 20, (4, 2, 300)).astype(np.float32)
     signals[1, 0] = 3.0
     signals[2, 1, 5] = 2000.0
-    found = doubtful(signals, [("C4-M1", "EEG"), ("E1", "EOG")])
+    found = doubtful(signals, [("C4-M1", "EEG"), ("E1", "EOG")], NO_GAPS)
     assert found == ["", "C4-M1 flat", "E1 artefact", ""]
-    scaled = standardised(signals, "recording")
+    scaled, mean, sd = standardised(signals, "recording")
+    np.testing.assert_allclose(scaled * sd[:, None] + mean[:, None], signals, atol=1e-3)
+    gap = doubtful(signals[:2], [("C4-M1", "EEG"), ("E1", "EOG")], np.array([[29.0, 31.0]]))
+    assert gap == ["gap in the recording", "gap in the recording; C4-M1 flat"]
     assert abs(scaled[:, 0].mean()) < 1e-3
     assert scaled[:, 0].std() == pytest.approx(1, abs=1e-3)
     signals[:, 1] = 7.0
-    assert np.isnan(standardised(signals, "present")[:, 1]).all()
-    assert (standardised(signals, "recording")[:, 1] == 0).all()
+    assert np.isnan(standardised(signals, "present")[0][:, 1]).all()
+    assert (standardised(signals, "recording")[0][:, 1] == 0).all()
 
 
 def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
@@ -149,8 +154,11 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
     found = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
     assert "names no unit, taken as uV" in found["EEG Fpz-Cz"].note
     silent = np.zeros((2, 1, 300), np.float32)
-    assert doubtful(silent, [("EEG Fpz-Cz", "")]) == ["", ""]  # of no known size, so never doubted
-    assert doubtful(silent, [("EEG Fpz-Cz", "EEG")]) == ["EEG Fpz-Cz flat"] * 2
+    assert doubtful(silent, [("EEG Fpz-Cz", "")], NO_GAPS) == [
+        "",
+        "",
+    ]  # of no known size, so never doubted
+    assert doubtful(silent, [("EEG Fpz-Cz", "EEG")], NO_GAPS) == ["EEG Fpz-Cz flat"] * 2
 
 
 def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
@@ -166,7 +174,7 @@ def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
 def test_refusals(raw, checkpoint, tmp_path):
     with pytest.raises(UserError, match="--edf names what to stage"):
         predict.main([])
-    with pytest.raises(UserError, match="no EDF file there"):
+    with pytest.raises(UserError, match="no EDF or BDF file there"):
         stage(tmp_path, checkpoint, tmp_path / "out")
     with pytest.raises(UserError, match="give ROLE=label"):
         stage(raw, checkpoint, tmp_path / "out", "--channels", "EEG")

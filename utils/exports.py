@@ -11,7 +11,7 @@ from typing import Any
 
 from utils.files import write_json, written_whole
 from utils.metrics import confidence
-from utils.stages import EPOCH_SECONDS, STAGES
+from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
 from utils.staging import StagedNight
 
 _EDF_NAMES = ("W", "N1", "N2", "N3", "R")
@@ -48,13 +48,17 @@ def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
         yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
 
 
-def write_predictions(path: Path, night: StagedNight) -> Path:
-    """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row."""
+def write_predictions(path: Path, night: StagedNight, doubts: Sequence[str] | None = None) -> Path:
+    """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row.
+
+    ``doubts``: what is wrong with each epoch's signal, as one more column.
+    """
     sure = confidence(night.probabilities)
     rows = [
         {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
         | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
         | {"confidence": f"{sure[k]:.6f}"}
+        | ({} if doubts is None else {"doubt": doubts[k]})
         for k, onset, stage, expert in _epochs(night)
     ]
     return write_table(path, rows)
@@ -91,7 +95,7 @@ def write_edf(path: Path, night: StagedNight) -> Path:
         epoch += length
     start = datetime.fromisoformat(night.start) if night.start else None
     about = edfio.Recording(
-        startdate=start.date() if start else None, equipment_code="staged_by_a_model"
+        startdate=start.date() if start else None, equipment_code=MADE_BY_A_MODEL
     )
     edf = edfio.Edf(
         [],

@@ -8,6 +8,7 @@ STAGES = ("W", "N1", "N2", "N3", "REM")  # code = index
 UNSCORED = -1  # movement, "?", lights on: kept on disk, ignored by losses and metrics
 PLOT_ORDER = ("W", "REM", "N1", "N2", "N3")  # top to bottom of a hypnogram
 EPOCH_SECONDS = 30
+MADE_BY_A_MODEL = "staged_by_a_model"  # the equipment that exported annotations name
 COLOURS = {
     "W": "#e8a33d",
     "N1": "#8cc4e0",

@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from datasets import beside
 from datasets.any_edf import match, recording_of
 from datasets.edf import EdfFile
-from datasets.preparation import Kept, Settings, channel_moments, prepare
+from datasets.nsrr_signals import Found
+from datasets.preparation import LEVELLED, Kept, Settings, channel_moments, prepare
 from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
 from utils.staging import StagedNight
 
 _FLAT_UV, _LARGEST_UV = 0.5, 1000.0  # sd below, or peak to peak above, which an epoch is doubtful
 _FLAT = 1e-6
+_SHORT = 60  # epochs below which a model that levels spectra knows little of the recorder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user decides: channels by label or role, and the expert's file.
+
+    ``expert`` None looks beside the recording, "none" does not look at all.
+    """
+
+    channels: Mapping[str, str]
+    expert: str | None = None
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """A staged night, what was read for it, and which epochs are doubtful, (n,) words or ""."""
+    """A staged night, what was read for it, and which epochs are doubtful, (n,) words or "".
+
+    ``signals`` (n, c, t) as the model received them; ``mean`` and ``sd`` (c,) bring them back to
+    ``unit``; ``expert`` is the file that the night's expert stages are from.
+    """
 
     night: StagedNight
+    signals: torch.Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    unit: str
     channels: dict[str, str]
     absent: list[str]
     doubts: list[str]
-    note: str | None
+    notes: list[str]
+    expert: Path | None
 
 
 def predict(
-    path: Path, model: torch.nn.Module, checkpoint: Mapping[str, Any], chosen: Mapping[str, str],
+    path: Path, model: torch.nn.Module, checkpoint: Mapping[str, Any], asked: Asked,
     device: torch.device,
 ) -> Predicted:  # fmt: skip
     """Stage one file as the checkpoint's own nights were prepared.
@@ -40,9 +64,9 @@ def predict(
     Raises:
         UserError: a file that cannot be read, or lacks a channel that the model needs.
     """
-    file = EdfFile(path, undated=True)
+    file = EdfFile(path, undated=True, gaps=True)
     wanted = [tuple(pair) for pair in checkpoint["channels"]]
-    found = match(file, wanted, chosen)
+    found = match(file, wanted, asked.channels)
     absent = [label for label, _ in wanted if label not in found]
     if not found or (absent and checkpoint["standardise"] != "present"):
         present = ", ".join(channel.label for channel in file.channels)
@@ -50,17 +74,64 @@ def predict(
             f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
             "name one with --channels"
         )
+    if is_levelled(checkpoint):
+        found = {label: without_assumed_unit(one) for label, one in found.items()}
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
     # a size in uV says nothing of a channel whose unit nobody knows
-    sized = {label for label, one in found.items() if one.note is None}
-    doubts = doubtful(signals, [(label, role if label in sized else "") for label, role in wanted])
-    x = torch.from_numpy(standardised(signals, checkpoint["standardise"])).to(device)
+    unknown = {label for label, one in found.items() if one.note is not None}
+    sized = [(label, "" if label in unknown else role) for label, role in wanted]
+    doubts = doubtful(signals, sized, file.gaps)
+    scaled, mean, sd = standardised(signals, checkpoint["standardise"])
+    x = torch.from_numpy(scaled).to(device)
     probabilities = model.to(device).eval().stage_night(x, 256).float().cpu().numpy()
-    expert = recording.stages[: len(probabilities)]
+    notes = [recording.note] if recording.note else []
+    if is_levelled(checkpoint) and len(probabilities) < _SHORT:
+        notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
+    expert, stages = expert_of(file, asked.expert, len(probabilities), notes)
     start = recording.start.isoformat() if recording.start else None
-    night = StagedNight(recording.id, recording.id, probabilities, expert, 0, start)
-    return Predicted(night, dict(recording.derivations), absent, doubts, recording.note)
+    night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start)
+    unit = "µV, levelled" if is_levelled(checkpoint) else "no unit" if unknown else "µV"
+    return Predicted(
+        night, x, mean, sd, unit, dict(recording.derivations), absent, doubts, notes, expert
+    )
+
+
+def without_assumed_unit(found: Found) -> Found:
+    """Levelling needs no unit, and sets the scale freely where nobody named one."""
+    if found.note is None:
+        return found
+    note = found.note.replace(", taken as uV", "")
+    return replace(found, signal=replace(found.signal, unit=""), note=note)
+
+
+def is_levelled(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether recordings are brought to the common spectrum for it."""
+    return (checkpoint["trained"].get("preparation") or {}).get("preset") == LEVELLED
+
+
+def expert_of(
+    file: EdfFile, named: str | None, n_epochs: int, notes: list[str]
+) -> tuple[Path | None, np.ndarray]:
+    """The expert's file and stages; one that was not asked for and is broken becomes a note.
+
+    Raises:
+        UserError: the file that was named cannot be read, or scores nothing of this recording.
+    """
+    nobody = np.full(n_epochs, -1, np.int8)
+    path = beside.find(file.path) if named is None else Path(named)
+    if path is None or named == "none":
+        return None, nobody
+    try:
+        stages, note = beside.read(path, file, n_epochs)
+    except UserError as error:
+        if named is not None:
+            raise
+        notes.append(f"no agreement: {error}")
+        return None, nobody
+    if note:
+        notes.append(f"{path.name}: {note}")
+    return path, stages
 
 
 def prepared(
@@ -77,35 +148,44 @@ def prepared(
         bandpass=tuple(band) if band else None, fs=float(checkpoint["fs"]),
         preset=made.get("preset"), kept=kept,
     )  # fmt: skip
-    return prepare(recording, settings, {}).signals[float(checkpoint["fs"])]
+    roles = {role: (label,) for label, role in wanted}
+    return prepare(recording, settings, roles).signals[float(checkpoint["fs"])]
 
 
-def standardised(signals: np.ndarray, how: str) -> np.ndarray:
-    """By recording and channel, as in training; "present" leaves flat channels out as NaN.
+def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By recording and channel, as in training, with the mean and sd (c,) taken out.
+
+    "present" leaves flat channels out as NaN, "none" changes nothing.
 
     Raises:
         UserError: the checkpoint was trained on statistics that it does not carry.
     """
+    n_channels = signals.shape[1]
     if how == "none":
-        return signals
+        return signals, np.zeros(n_channels), np.ones(n_channels)
     if how == "train":
         raise UserError("a checkpoint scaled by its training nights cannot stage other files")
     mean, sd = channel_moments(signals, np.zeros(len(signals), np.int8))
     flat = ~(sd > _FLAT)
-    mean = np.where(flat & (how == "present"), np.nan, mean)
-    scaled = (signals - mean[:, None]) / np.where(flat, 1.0, sd)[:, None]
-    return scaled.astype(np.float32)
+    taken = np.where(flat & (how == "present"), np.nan, mean)
+    scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
+    return scaled.astype(np.float32), mean, sd
 
 
-def doubtful(signals: np.ndarray, channels: Sequence[tuple[str, str]]) -> list[str]:
-    """What is wrong with every epoch: EEG or EOG that is flat or larger than brain and eyes are."""
+def doubtful(
+    signals: np.ndarray, channels: Sequence[tuple[str, str]], gaps: np.ndarray
+) -> list[str]:
+    """What is wrong with every epoch: a gap, or EEG or EOG that is flat or impossibly large."""
     seen = [k for k, (_, role) in enumerate(channels) if role.startswith(("EEG", "EOG"))]
     labels = [channels[k][0] for k in seen]
     flat = signals[:, seen].std(axis=2) < _FLAT_UV
     large = np.ptp(signals[:, seen], axis=2) > _LARGEST_UV
     words = []
     for epoch in range(len(signals)):
-        said = [f"{labels[k]} flat" for k in np.flatnonzero(flat[epoch])]
+        begin = epoch * EPOCH_SECONDS
+        apart = (gaps[:, 0] < begin + EPOCH_SECONDS) & (gaps[:, 1] > begin)
+        said = ["gap in the recording"] if apart.any() else []
+        said += [f"{labels[k]} flat" for k in np.flatnonzero(flat[epoch])]
         said += [f"{labels[k]} artefact" for k in np.flatnonzero(large[epoch])]
         words.append("; ".join(said))
     return words

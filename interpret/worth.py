@@ -1,0 +1,37 @@
+"""Which epochs of a staged night are worth a look, and why: transitions, and the least certain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from utils.stages import STAGES
+
+_APART = 4  # epochs between two that are chosen
+
+
+def worth_a_look(probabilities: np.ndarray, doubts: Sequence[str], n: int) -> list[tuple[int, str]]:
+    """Up to ``n`` epochs (number, reason), in order: half of them transitions.
+
+    A transition counts by the shorter of the two bouts it joins, uncertainty by the highest
+    probability. Epochs whose signal is doubtful are left out: no reason of the model's is theirs.
+    """
+    stages, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    sound = np.array([not words for words in doubts], bool)
+    changes = np.flatnonzero(np.diff(stages)) + 1
+    lengths = np.diff(np.concatenate(([0], changes, [len(stages)])))
+    by_bout = changes[np.argsort(-np.minimum(lengths[:-1], lengths[1:]), kind="stable")]
+    chosen: dict[int, str] = {}
+
+    def take(candidates: np.ndarray, most: int, why: str) -> None:
+        for k in candidates.tolist():
+            if len(chosen) >= most:
+                return
+            if sound[k] and all(abs(k - other) >= _APART for other in chosen):
+                before = STAGES[stages[k - 1]] if k else ""
+                chosen[k] = why.format(before=before, stage=STAGES[stages[k]], sure=sure[k])
+
+    take(by_bout, n // 2, "transition from {before}")
+    take(np.argsort(sure, kind="stable"), n, "uncertain, {sure:.0%} sure")
+    return sorted(chosen.items())
