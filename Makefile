@@ -6,7 +6,7 @@ READY := .venv/.ready
 DEMO ?= --subjects 10
 TRAIN ?= --n_epochs 5
 
-.PHONY: setup demo ssl test test-slow lint format bench clean
+.PHONY: setup demo ssl weights test test-slow lint format bench clean
 
 setup: $(READY)
 
@@ -30,6 +30,20 @@ ssl: setup
 	set -e; for config in configs/*.json; do $(BIN)/python ssl_training.py --config $$config $(SSL); done
 	$(BIN)/python ssl_evaluate.py --runs all --tuned False
 	$(BIN)/python latent_space_evaluator.py
+
+# the bundled model of predict.py, again from nothing (a quarter of an hour; REAL=folder adds the
+# agreement with the one real night, and logs that it was looked at)
+WEIGHTS := data/weights
+weights: setup
+	$(BIN)/python generate_demo_data.py --varied --subjects 100 --nights 1 --hours 7 --seed 902 --output $(WEIGHTS)/raw
+	$(BIN)/python preprocess_sleepedf.py --raw_path $(WEIGHTS)/raw --save_path $(WEIGHTS)/store \
+	  --keep_all --channels EEG --resample 100 --preset levelled --folds kfold:10:0
+	OMP_NUM_THREADS=1 $(BIN)/python staging_training.py -e seqsleepnet --data_path $(WEIGHTS)/store \
+	  --project_path $(WEIGHTS) --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 30 \
+	  --val_check_interval 0 --train_stride 5 --augment response,amplitude --augment_p 0.3 --step_size 8 \
+	  --gamma 0.5 --patience 10 --logger csv
+	$(BIN)/python staging_evaluate.py -e seqsleepnet --data_path $(WEIGHTS)/store --project_path $(WEIGHTS)
+	$(BIN)/python bundle_weights.py --run $(WEIGHTS)/seqsleepnet_fold9 $(if $(REAL),--real $(REAL))
 
 lint: setup
 	$(BIN)/ruff check .

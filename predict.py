@@ -150,24 +150,25 @@ class Stager:
         self, args: argparse.Namespace, model: torch.nn.Module, checkpoint: dict[str, Any],
         targets: list[str], *, single: bool,
     ) -> None:  # fmt: skip
-        self.args, self.model, self.checkpoint, self.targets = args, model, checkpoint, targets
+        self.model, self.checkpoint, self.targets = model, checkpoint, targets
         self.headline = f"{checkpoint['model']}, trained on {checkpoint['trained']['cohort']}"
         wanted = single if args.is_interpret is None else args.is_interpret
         self.explained = Explained(args.explain if wanted else 0)
-        self.asked = Asked(dict(w.split("=", 1) for w in args.channels), args.expert)
+        self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
         self.device = evaluating.pick_device(args.device)
+        self.again, self.folder = args.again, Path(args.output[0])
 
     def row(self, file: Path) -> dict[str, Any]:
         """Stage one file unless it was before; its row of the summary."""
         row = {"file": file.name, "epochs": None, "seconds": None, "channels": "",
                "doubtful": None, "scored": None, "accuracy": None, "kappa": None,
                **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
-        folder = Path(self.args.output[0]) / file.stem
+        folder = self.folder / file.stem
         known = folder / f"{file.stem}.json"
         files = [Path(name.replace("{}", file.stem)) for name in self.targets]
         started = time.perf_counter()
         try:
-            if self.args.again or not all(path.exists() for path in files or [known]):
+            if self.again or not all(path.exists() for path in files or [known]):
                 found = predict(file, self.model, self.checkpoint, self.asked, self.device)
                 if files:
                     write_files(files, found, self.model, self.headline, self.explained)

@@ -3,7 +3,7 @@
 Format: Kemp et al. 1992 (EDF), Kemp & Olivan 2003 (EDF+), BioSemi (BDF). Libraries are
 lenient: edfio drops annotations that do not match and leaves samples uncalibrated where a range
 cannot be read, mne repairs dates and record counts. Nothing must be built on repairs, so once a
-header has passed every check, samples are taken from a memory map of the records.
+header has passed every check, samples are taken straight from the records.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from utils.errors import UserError
 _INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
+_BLOCK_BYTES = 8_000_000
 _SIMULTANEOUS = 1e-3  # seconds
 _LARGEST_NUMBER = 1e9  # beyond any physical value or record duration in seconds
 _SAMPLE_BYTES = {b"0       ": 2, b"\xffBIOSEMI": 3}
@@ -105,17 +105,19 @@ class EdfFile:
         if header.is_plus and header.record_seconds > 0:
             self._place_records(gaps)
 
-    @cached_property
-    def _records(self) -> np.ndarray:
-        """All records (n_records, bytes), mapped."""
-        header = self._header
-        raw = np.memmap(self.path, np.uint8, "r", offset=header.n_bytes)
-        return raw.reshape(header.n_records, -1)
-
     def _raw(self, records: slice, columns: slice) -> np.ndarray:
-        """Bytes of one signal, (records, bytes)."""
-        size = self._header.sample_bytes
-        return self._records[records, size * columns.start : size * columns.stop]
+        """Bytes of one signal, (records, bytes); a block of records at a time is in memory."""
+        header, size = self._header, self._header.sample_bytes
+        first, stop, _ = records.indices(header.n_records)
+        raw = np.empty((stop - first, size * (columns.stop - columns.start)), np.uint8)
+        at_once = max(1, _BLOCK_BYTES // header.record_bytes)
+        for begin in range(first, stop, at_once):
+            n = min(at_once, stop - begin)
+            offset = header.n_bytes + begin * header.record_bytes
+            block = np.fromfile(self.path, np.uint8, n * header.record_bytes, offset=offset)
+            block = block.reshape(n, -1)[:, size * columns.start : size * columns.stop]
+            raw[begin - first : begin - first + n] = block
+        return raw
 
     def _digital(self, records: slice, columns: slice) -> np.ndarray:
         """Digital values of one signal, (records, samples)."""
@@ -344,9 +346,8 @@ class _Header:
             raise self._wrong(f"claims to last {self.n_records * self.record_seconds:g} s")
 
     def _check_size(self) -> None:
-        expected = self.n_bytes + self.sample_bytes * self.n_records * sum(
-            s["samples"] for s in self.signals
-        )
+        self.record_bytes = self.sample_bytes * sum(s["samples"] for s in self.signals)
+        expected = self.n_bytes + self.n_records * self.record_bytes
         actual = self.path.stat().st_size
         if actual != expected:
             state = "is truncated" if actual < expected else "has bytes after its last record"

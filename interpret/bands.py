@@ -46,12 +46,15 @@ class BandImportance:
         return getattr(self, name).sum(dim=1) - self.total
 
 
-def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:
+def components(
+    night: Tensor, fs: float, bands: Sequence[tuple[float, float]], epochs: Tensor | None = None
+) -> Tensor:
     """What lies in each band [low, high) of a continuous night: (n, m, t) -> (bands, n, m, t).
 
     Taken from the spectrum of the whole night, so that no epoch border filters anything; disjoint
-    bands and the rest add up to the night.
+    bands and the rest add up to the night. Of ``epochs`` (b,) alone: (bands, b, m, t).
     """
+    kept = slice(None) if epochs is None else epochs
     line = night.transpose(0, 1).flatten(1)
     spectrum = torch.fft.rfft(line)
     frequencies = torch.fft.rfftfreq(line.shape[1], 1 / fs, device=night.device)
@@ -59,7 +62,7 @@ def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -
     for low, high in bands:
         inside = (frequencies >= low) & (frequencies < high)
         part = torch.fft.irfft(spectrum * inside, n=line.shape[1])
-        parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1))
+        parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1)[kept])
     return torch.stack(parts)
 
 

@@ -62,7 +62,7 @@ def spectral_gradients(
     device = target.night.device
     epochs, classes = epochs.to(device), classes.to(device)
     fs = target.night.shape[-1] / EPOCH_SECONDS
-    parts = components(target.night, fs, edges)[:, epochs].transpose(0, 1)
+    parts = components(target.night, fs, edges, epochs).transpose(0, 1)
     found = []
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(target.at_once):

@@ -55,9 +55,9 @@ def build(name: str, **settings: Any) -> nn.Module:
         return build_pretraining(**settings)
     if name in _OF_NIGHTS:
         return _OF_NIGHTS[name](**settings)
-    if name in backbone_names():
-        return Backbone(name=name, **settings)
     if name not in _BUILDERS:
+        if name in backbone_names():
+            return Backbone(name=name, **settings)
         raise ValueError(
             f"unknown model {name!r}; there are {', '.join(names())} and torchvision's image "
             "networks, such as resnet18"

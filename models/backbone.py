@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision import models as networks
 
 from models.attention import sinusoidal_positions
 from models.base import StagingModel
@@ -28,6 +27,8 @@ _LARGER = {"inception_v3": (80, 129), "alexnet": (64, 129), "squeezenet": (32, 1
 
 def backbone_names() -> list[str]:
     """Image classifiers that the installed torchvision has."""
+    from torchvision import models as networks
+
     return networks.list_models(module=networks)
 
 
@@ -76,6 +77,8 @@ class Backbone(StagingModel):
         elif name.startswith("maxvit_"):
             options = {"input_size": self.image_size}
         self.planes = nn.Conv2d(n_channels, 3, 1)
+        from torchvision import models as networks
+
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):

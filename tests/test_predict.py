@@ -7,15 +7,18 @@ import json
 from datetime import datetime
 
 import edfio
+import mne
 import numpy as np
+import pandas
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 import foundation_training
 import predict
 import staging_training
 from datasets.any_edf import known_names, match
 from datasets.edf import EdfFile
-from tests.edf_files import write_psg
+from tests.edf_files import write_discontinuous, write_psg
 from utils.errors import UserError
 from utils.stages import STAGES
 from workflow.predicting import doubtful, standardised
@@ -36,35 +39,127 @@ def checkpoint(store, tmp_path_factory):
 
 
 def stage(edf, checkpoint, output, *more):
-    predict.main(["--edf", str(edf), "--checkpoint", str(checkpoint), "-o", str(output), *more])
+    predict.main([
+        "--edf", str(edf), "--checkpoint", str(checkpoint), "--is_interpret", "False",
+        "-o", str(output), *more,
+    ])  # fmt: skip
 
 
 def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
+    """Each is read back by the programs that people read it with: pandas, MNE, edfio, YASA."""
     file = sorted(raw.glob("*-PSG.edf"))[0]
     stage(file, checkpoint, tmp_path)
-    assert "EEG Fpz-Cz <- EEG Fpz-Cz, EOG horizontal <- EOG horizontal" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "EEG Fpz-Cz <- EEG Fpz-Cz, EOG horizontal <- EOG horizontal" in out
     folder = tmp_path / file.stem
-    rows = list(csv.DictReader((folder / f"{file.stem}.csv").read_text().splitlines()))
-    events = list(csv.DictReader(
-        (folder / f"{file.stem}_events.tsv").read_text().splitlines(), delimiter="\t"
-    ))  # fmt: skip
-    stages = [row["stage"] for row in rows]
+    table = pandas.read_csv(folder / f"{file.stem}.csv")
+    stages = table["stage"].tolist()
     assert len(stages) == int(EdfFile(file).seconds // 30)
-    assert [row["trial_type"] for row in events] == stages
-    assert [float(row["onset"]) for row in events] == [30.0 * k for k in range(len(stages))]
-    sums = np.array([[float(row[f"p_{s}"]) for s in STAGES] for row in rows]).sum(axis=1)
-    assert np.abs(sums - 1).max() < 1e-4
-    hypnogram = edfio.read_edf(folder / f"{file.stem}-Hypnogram.edf")
-    spread = []
-    for entry in hypnogram.annotations:
-        name = entry.text.removeprefix("Sleep stage ")
-        spread += ["REM" if name == "R" else name] * round(entry.duration / 30)
-    assert spread == stages
-    assert hypnogram.starttime == EdfFile(file).start.time()
+    assert table["onset_s"].tolist() == [30.0 * k for k in range(len(stages))]
+    assert np.abs(table[[f"p_{s}" for s in STAGES]].sum(axis=1) - 1).max() < 1e-4
+    assert read_bids(folder / f"{file.stem}_events.tsv") == stages
+    hypnogram = folder / f"{file.stem}-Hypnogram.edf"
+    entries = [(a.onset, a.duration, a.text) for a in edfio.read_edf(hypnogram).annotations]
+    assert spread(entries) == stages
+    theirs = mne.read_annotations(hypnogram)
+    assert spread(zip(theirs.onset, theirs.duration, theirs.description, strict=True)) == stages
+    assert edfio.read_edf(hypnogram).starttime == EdfFile(file).start.time()
     statistics = json.loads((folder / f"{file.stem}.json").read_text())
-    asleep = sum(stage != "W" for stage in stages)
-    assert statistics["TST"] == asleep / 2
+    assert statistics["TST"] == sum(stage != "W" for stage in stages) / 2
     assert (folder / f"{file.stem}.png").read_bytes()[:4] == b"\x89PNG"
+    assert "agrees with" in out  # the hypnogram lies beside it
+    expert = table["expert"].to_numpy()
+    scored = table["expert"].notna().to_numpy()
+    assert statistics["scored"] == scored.sum()
+    kappa = cohen_kappa_score(expert[scored], np.array(stages)[scored])
+    assert statistics["kappa"] == pytest.approx(kappa)
+    differ = pandas.read_csv(folder / "disagreements.csv")
+    assert differ["epoch"].tolist() == np.flatnonzero(scored & (expert != stages)).tolist()
+    assert (folder / "confusion.png").exists()
+
+
+def spread(entries) -> list[str]:
+    """A stage an epoch, of annotations that follow each other without a gap."""
+    found = []
+    for onset, duration, text in entries:
+        assert onset == 30 * len(found)
+        name = text.removeprefix("Sleep stage ")
+        found += ["REM" if name == "R" else name] * round(duration / 30)
+    return found
+
+
+def read_bids(path) -> list[str]:
+    """Stages of an ``events.tsv``, after the rules of BIDS 1.10 for such files."""
+    table = pandas.read_csv(path, sep="\t", keep_default_na=False, na_values=["n/a"])
+    assert table.columns[:2].tolist() == ["onset", "duration"]
+    assert (table["duration"] == 30).all()
+    assert table["onset"].is_monotonic_increasing
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert set(table.columns) <= set(about)
+    assert set(table["trial_type"]) <= set(about["trial_type"]["Levels"])
+    assert not (table == "").any().any()  # what is missing is n/a
+    return table["trial_type"].tolist()
+
+
+def test_the_page_explains_what_is_worth_a_look(raw, checkpoint, tmp_path):
+    file = sorted(raw.glob("*-PSG.edf"))[0]
+    stage(file, checkpoint, tmp_path, "--is_interpret", "True", "--explain", "4")
+    folder = tmp_path / file.stem
+    index = json.loads((folder / "interpretations" / "index.json").read_text())["epochs"]
+    assert 2 <= len(index) <= 4
+    page = (folder / f"{file.stem}.html").read_text()
+    for entry in index:
+        assert entry["why"] in page
+        with np.load(folder / entry["folder"] / "ig.npz") as arrays:
+            assert arrays["signed"].shape == (2, 3000)
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_formats_by_suffix(raw, checkpoint, tmp_path):
+    files = sorted(raw.glob("*-PSG.edf"))[:2]
+    target = tmp_path / "deep" / "a.tsv"
+    stage(files[0], checkpoint, target, "--output", str(target), str(tmp_path / "b.csv"))
+    assert {p.name for p in tmp_path.rglob("*.*")} == {"a.tsv", "a.json", "b.csv"}
+    assert read_bids(target) == pandas.read_csv(tmp_path / "b.csv")["stage"].tolist()
+    with pytest.raises(UserError, match=r"writes \.csv, \.tsv"):
+        stage(files[0], checkpoint, tmp_path / "a.xls")
+    with pytest.raises(UserError, match="one file for"):
+        stage(raw, checkpoint, tmp_path / "a.csv")
+    several = tmp_path / "several"
+    several.mkdir()
+    for file in files:
+        (several / file.name).write_bytes(file.read_bytes())
+    stage(several, checkpoint, str(tmp_path / "out" / "{}.json"))
+    assert {p.stem for p in (tmp_path / "out").iterdir()} == {file.stem for file in files}
+
+
+@pytest.mark.parametrize("layout", ["bdf", "gaps", "odd records", "mixed rates", "utf-8"])
+def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
+    rng = np.random.default_rng(0)
+    rates = {"EEG Fpz-Cz": 256, "EOG horizontal": 128} if layout == "mixed rates" else {
+        "EEG Fpz-Cz": 100, "EOG horizontal": 100,
+    }  # fmt: skip
+    path, seconds = tmp_path / f"a.{'bdf' if layout == 'bdf' else 'edf'}", 150.0
+    kind, whole = (edfio.BdfSignal, edfio.Bdf) if layout == "bdf" else (edfio.EdfSignal, edfio.Edf)
+    if layout == "odd records":
+        seconds = 151.2
+    signals = [
+        kind(rng.normal(0, 20, round(seconds * fs)).clip(-180, 180), fs, label=label,
+             physical_dimension="uV", physical_range=(-192, 192))
+        for label, fs in rates.items()
+    ]  # fmt: skip
+    notes = [edfio.EdfAnnotation(7, None, "Störung – Ω")] if layout == "utf-8" else []
+    length = {"odd records": 2.7}.get(layout)
+    file = whole(signals, annotations=notes, data_record_duration=length)
+    file.write(path)
+    if layout == "gaps":
+        write_discontinuous(path, [*range(0, 60, 10), *range(95, 185, 10)], fs=100)
+        stage(path, checkpoint, tmp_path / "out", "--channels", "EOG=EEG")
+        doubts = pandas.read_csv(tmp_path / "out" / "a" / "a.csv")["doubt"].fillna("")
+        assert doubts.str.contains("gap").tolist() == [False, False, True, True, False, False]
+    else:
+        stage(path, checkpoint, tmp_path / "out")
+        assert f"a{path.suffix}: 5 epochs" in capsys.readouterr().out
 
 
 def test_a_folder_with_broken_files(raw, checkpoint, tmp_path, capsys):

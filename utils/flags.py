@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from utils.arguments import add_flag, add_list, count, not_negative, positive
 from utils.errors import UserError
 from utils.loggers import NAMES as LOGGERS
-from utils.training import Plan
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from utils.training import Plan
 
 DEMO_STORE = Path("data/demo/store")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -172,6 +175,8 @@ def start_fabric(args: argparse.Namespace) -> Fabric:
     Raises:
         UserError: devices or a strategy this machine cannot give.
     """
+    from lightning_fabric import Fabric
+
     if "fsdp" in args.strategy:
         raise UserError(
             f"--strategy {args.strategy}: checkpoints of sharded weights are not written here; "
@@ -216,6 +221,8 @@ def adam(args: argparse.Namespace, net: nn.Module) -> tuple[Any, Any]:
 
 def plan_of(args: argparse.Namespace) -> Plan:
     """How long to train and how to step."""
+    from utils.training import Plan
+
     return Plan(
         n_passes=args.n_epochs,
         patience=args.patience,

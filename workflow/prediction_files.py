@@ -26,6 +26,7 @@ from utils.sleep_statistics import STATISTICS, sleep_statistics
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 from workflow.predicting import Predicted
 
+_AT_ONCE = 4  # epochs explained together, which bounds the memory
 # suffix -> the file's name in a folder of everything
 FORMATS = {
     ".csv": "{}.csv", ".tsv": "{}_events.tsv", ".edf": "{}-Hypnogram.edf", ".json": "{}.json",
@@ -172,6 +173,7 @@ def explain(
     if not chosen:
         return []
     target = EpochTarget(model, night.signals, "logit")
+    target.at_once = _AT_ONCE
     numbers = torch.tensor([k for k, _ in chosen], device=night.signals.device)
     codes = night.staged.stages[numbers.cpu().numpy()].astype(np.int64)
     classes = torch.from_numpy(codes).to(numbers.device)

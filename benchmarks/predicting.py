@@ -1,0 +1,70 @@
+"""From one EDF to its page: seconds and peak memory of ``predict.py``, as a user runs it.
+
+python -m benchmarks.predicting            # 10 hours of 20 channels at 256 Hz, the bundled model
+python -m benchmarks.predicting --hours 8 --n_channels 7 --checkpoint results/…/best.pt
+
+Every row is a process of its own on two threads; the peak includes Python, torch and mapped pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+THREADS = "2"
+FS = 256
+
+
+def write_night(path: Path, hours: float, n_channels: int) -> None:
+    """One EEG between channels of noise; what they hold costs nothing."""
+    import edfio
+
+    rng = np.random.default_rng(0)
+    digital = rng.integers(-300, 300, round(hours * 3600) * FS).astype(np.int16)
+    digital[:2] = -2048, 2047
+    labels = ["EEG C4-M1", *(f"X{k}" for k in range(1, n_channels))]
+    signals = [
+        edfio.EdfSignal.from_digital(
+            digital, FS, label=label, physical_dimension="uV", physical_range=(-400, 400),
+            digital_range=(-2048, 2047),
+        )
+        for label in labels
+    ]  # fmt: skip
+    edfio.Edf(signals, data_record_duration=1).write(path)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Two rows: without and with reasons."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--hours", type=float, default=10.0)
+    parser.add_argument("--n_channels", type=int, default=20)
+    parser.add_argument("--checkpoint")
+    args = parser.parse_args(argv)
+    environment = os.environ | {"OMP_NUM_THREADS": THREADS}
+    with tempfile.TemporaryDirectory() as folder:
+        night = Path(folder) / "night.edf"
+        write_night(night, args.hours, args.n_channels)
+        print(f"{args.hours:g} h, {args.n_channels} channels, {night.stat().st_size / 1e6:.0f} MB")
+        for name, wanted in (("without reasons", "False"), ("12 epochs explained", "True")):
+            command = [
+                sys.executable, "predict.py", "--edf", str(night), "--is_interpret", wanted,
+                "--again", "-o", folder,
+                *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
+            ]  # fmt: skip
+            started = time.perf_counter()
+            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+            seconds = time.perf_counter() - started
+            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
+            print(f"  {name}: {seconds:.1f} s, at most {peak:.2f} GiB so far")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Experts' stages beside a recording: every layout to the planted ones, exports to none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datasets.beside import find, read
+from datasets.edf import EdfFile
+from interpret.worth import worth_a_look
+from tests.edf_files import write_hypnogram, write_psg
+from utils.errors import UserError
+from utils.exports import write_edf, write_events, write_predictions
+from utils.staging import StagedNight
+
+PLANTED = np.array([0, 0, 1, 2, 2, 3, 4, -1, 2, 0], np.int8)
+WORDS = ("W", "WAKE", "N1", "n2", "Sleep stage 2", "N3", "R", "?", "S2", "wake")
+BIDS = (
+    "onset\tduration\ttrial_type\n0\t60\tSleep stage W\n12.5\t3\tarousal\n60\t30\tN1\n90\t60\tN2\n\
+150\t30\tN3\n180\t30\tREM\n240\t30\tN2\n270\t30\tW\n"
+)
+PROFUSION = (
+    "<CMPStudyConfig><EpochLength>30</EpochLength><SleepStages>{}</SleepStages></CMPStudyConfig>"
+)
+LISTS = {
+    "night.txt": "\n".join(WORDS),
+    "night_hypno.txt": "# by hand\n0\n0\n1\n2\n2\n3\n4\n-2\n2\n0\n",
+    "night_hypno.csv": "epoch,stage\n" + "\n".join(f"{k},{w}" for k, w in enumerate(WORDS)),
+    "night.csv": "Onset,Stage\n" + "\n".join(
+        f"{30 * k},{w}" for k, w in reversed(list(enumerate(WORDS))) if w != "?"
+    ),
+    "night_hypnogram.csv": "hypno\n" + "\n".join("0012245920"),
+    "night_events.tsv": BIDS,
+    "night_stage.txt": "\n".join("0023351830"),
+    "night-profusion.xml": PROFUSION.format(
+        "".join(f"<SleepStage>{k}</SleepStage>" for k in (0, 0, 1, 2, 2, 4, 5, 9, 2, 0))
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def recording(tmp_path):
+    write_psg(tmp_path / "night.edf", 10, {"EEG": 10})
+    return EdfFile(tmp_path / "night.edf")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_every_layout_gives_the_planted_stages(recording, tmp_path, name):
+    (tmp_path / name).write_text(LISTS[name])
+    assert find(recording.path) == tmp_path / name
+    stages, note = read(tmp_path / name, recording, 10)
+    np.testing.assert_array_equal(stages, PLANTED)
+    if name in ("night_hypno.txt", "night_hypnogram.csv"):
+        assert note == f"stages as numbers, 4 is {'REM' if name.endswith('txt') else 'N3'}"
+
+
+def test_sleep_edf_pairs_and_lengths(tmp_path):
+    write_psg(tmp_path / "SC4001E0-PSG.edf", 4, {"EEG": 10})
+    write_hypnogram(tmp_path / "SC4001EC-Hypnogram.edf", [("W", 2), ("1", 1), ("2", 9)])
+    path = find(tmp_path / "SC4001E0-PSG.edf")
+    assert path.name == "SC4001EC-Hypnogram.edf"
+    recording = EdfFile(tmp_path / "SC4001E0-PSG.edf")
+    assert read(path, recording, 4)[0].tolist() == [0, 0, 1, 2]
+    (tmp_path / "b.txt").write_text("N2\nN2\n")
+    assert read(tmp_path / "b.txt", recording, 4)[0].tolist() == [2, 2, -1, -1]
+
+
+def test_what_a_model_wrote_is_no_expert(recording, tmp_path):
+    assert find(recording.path) is None
+    night = StagedNight("night", "night", np.eye(5)[PLANTED.clip(0)], PLANTED)
+    write_predictions(tmp_path / "night.csv", night, [""] * 10)
+    write_events(tmp_path / "night_events.tsv", night, "a model")
+    write_edf(tmp_path / "night-Hypnogram.edf", night)
+    assert find(recording.path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.txt", "W\nN2\nsleepy\n", "stage 3 is 'sleepy'"),
+        ("a.csv", "epoch,who\n0,me\n", "none of its columns is called stage"),
+        ("a.csv", "onset,stage\n10,W\n", "does not fill whole 30 s epochs"),
+        ("a.csv", "onset,stage\nnow,W\n", "could not convert"),
+        ("a.csv", "epoch,stage\n0\n", "different numbers of columns"),
+        ("a.tsv", "onset\tduration\ttrial_type\n0\t1\tarousal\n", "holds no sleep stages"),
+        ("a.txt", "", "holds no sleep stages"),
+        ("a.txt", "?\n?\n", "scores no epoch"),
+        ("a.xml", "<PSGAnnotation/>", "no sleep stages"),
+    ],
+)
+def test_broken_ones_are_one_line(recording, tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / name, recording, 10)
+
+
+def test_a_hypnogram_of_another_hour_is_refused(recording, tmp_path):
+    from datetime import date, time
+
+    write_hypnogram(tmp_path / "x.edf", [("W", 2)])
+    write_psg(tmp_path / "late.edf", 2, {"EEG": 10}, start=(date(1989, 4, 24), time(23, 0)))
+    with pytest.raises(UserError, match="starts"):
+        read(tmp_path / "x.edf", EdfFile(tmp_path / "late.edf"), 2)
+
+
+def test_epochs_worth_a_look():
+    """Transitions between long bouts, then the least certain; never what is doubtful, nor twice."""
+    probabilities = np.full((40, 5), 0.02)
+    stages = np.repeat([0, 2, 1, 2, 3], [10, 12, 1, 7, 10])
+    probabilities[np.arange(40), stages] = 0.92
+    probabilities[35] = [0.1, 0.1, 0.2, 0.35, 0.25]
+    probabilities[5] = [0.4, 0.3, 0.1, 0.1, 0.1]
+    doubts = [""] * 40
+    found = worth_a_look(probabilities, doubts, 4)
+    assert found == [
+        (5, "uncertain, 40% sure"), (10, "transition from W"), (30, "transition from N2"),
+        (35, "uncertain, 35% sure"),
+    ]  # fmt: skip
+    doubts[30] = "flat"
+    assert 30 not in dict(worth_a_look(probabilities, doubts, 4))
+    assert worth_a_look(probabilities[:1], [""], 4) == [(0, "uncertain, 92% sure")]
+    assert worth_a_look(probabilities, doubts, 0) == []
