@@ -2,7 +2,8 @@
 
 python reproduce_tables.py                                       # the zoo on the demo store
 python reproduce_tables.py --models tinysleepnet,chambon2018 --fold_list all --seeds 0,1,2
-python reproduce_tables.py --data_path data/sleepedf-2018 --folds sleepyco78 --fold_list all
+python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_list all
+python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
 
 Interrupted, the same command goes on where it stopped.
@@ -12,14 +13,9 @@ from __future__ import annotations
 
 import argparse
 import platform
-import shlex
-import subprocess
-import sys
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import joblib
 import torch
 
 from datasets import splits
@@ -32,28 +28,20 @@ from utils.runs import load_checkpoint
 from workflow import tables
 from workflow.evaluating import pick_device
 from workflow.recipes import RECIPES, recipe_of
+from workflow.reproducing import PRETRAINED, Job, Setting, keep_to, run_all
 
 PUBLISHED = Path(__file__).parent / "results" / "published_results.csv"
 ZOO = ("chambon2018", "deepsleepnet", "epoch_cmt", "seqsleepnet", "sequence_cmt",
        "simplesleepnet", "sleeptransformer", "tinysleepnet")  # fmt: skip
-TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt")}
+TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINED}
 # how the published table begins the names of our models
 CALLED = {
     "chambon2018": "chambon", "epoch_cmt": "epoch cmt", "sequence_cmt": "sequence cmt",
+    "contrastive_cnn": "ssl contrastive, cnn", "masked_cnn": "ssl masked prediction, cnn",
+    "hybrid_cnn": "ssl hybrid, cnn", "contrastive_transformer": "ssl contrastive, transformer",
+    "masked_transformer": "ssl masked prediction, transformer",
+    "hybrid_transformer": "ssl hybrid, transformer",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training and its evaluation."""
-
-    model: str
-    fold: int
-    seed: int
-
-    def run(self, project: Path) -> Path:
-        """Its folder."""
-        return project / f"seed{self.seed}" / f"{self.model}_fold{self.fold}"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -68,7 +56,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_list(
         parser,
         "--models",
-        help=f"any of {', '.join(sorted(RECIPES))} and torchvision's image networks",
+        help=f"any of {', '.join(sorted(RECIPES))} and torchvision's image networks; of the ssl "
+        f"table {', '.join(PRETRAINED)}",
     )
     parser.add_argument(
         "--data_path", type=Path, default=flags.DEMO_STORE, help="folder of the store"
@@ -80,12 +69,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_list(parser, "--fold_list", default=["-1"], help="folds held out in turn, 'all', -1: last")
     add_list(parser, "--seeds", item=int, default=[0], help="one training of every fold each")
     parser.add_argument("--jobs", type=positive, default=1, help="trainings at once")
+    add_list(
+        parser, "--gpus", item=int, default=[], help="numbers of GPUs that --jobs take in turn"
+    )
     parser.add_argument("--flags", default="", help="more flags for every training, in quotes")
     parser.add_argument("--device", default="auto", help="where staging a night is timed")
     args = parser.parse(argv)
     args.models = list(args.models or TABLES[args.table])
     for name in args.models:
-        recipe_of(name)
+        if (name in PRETRAINED) != (args.table == "ssl"):
+            known = ", ".join(PRETRAINED if args.table == "ssl" else sorted(RECIPES))
+            raise UserError(f"--models {name}: not of --table {args.table}, which has {known}")
+        if args.table != "ssl":
+            recipe_of(name)
     return args
 
 
@@ -96,13 +92,17 @@ def main(argv: list[str] | None = None) -> None:
     table = splits.find_table(store, args.folds)
     folds = fold_numbers(args.fold_list, len(table.folds))
     jobs = [Job(m, k, seed) for seed in args.seeds for m in args.models for k in folds]
-    missing = [job for job in jobs if not is_done(job, args.project_path)]
+    setting = Setting(
+        args.project_path, args.data_path, table.name, len(table.folds), args.flags,
+        tuple(args.gpus),
+    )  # fmt: skip
+    keep_to(setting, store)
+    missing = [job for job in jobs if not job.is_done(args.project_path)]
     print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {args.project_path}")
-    joblib.Parallel(n_jobs=args.jobs, prefer="threads")(
-        joblib.delayed(train_and_evaluate)(job, args, table.name, len(table.folds))
-        for job in missing
-    )
-    rows = [row_of(name, args, store, [j for j in jobs if j.model == name]) for name in args.models]
+    run_all(missing, setting, args.jobs)
+    rows = []
+    for name in args.models:
+        rows += rows_of(name, args, store, [job for job in jobs if job.model == name])
     wanted = [CALLED.get(name, name) for name in args.models]
     rows += tables.published_rows(PUBLISHED, store.cohort, wanted)
     if store.cohort not in tables.PUBLISHED_AS:
@@ -123,38 +123,14 @@ def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def is_done(job: Job, project: Path) -> bool:
-    """Whether it was evaluated."""
-    return (job.run(project) / "evaluation" / "metrics.json").exists()
-
-
-def train_and_evaluate(job: Job, args: argparse.Namespace, folds: str, n_folds: int) -> None:
-    """Both scripts, as a user would type them; their output goes into a file beside the run."""
-    others = ",".join(str(k) for k in range(n_folds) if k != job.fold)
-    project = job.run(args.project_path).parent
-    shared = [
-        "--experiment", job.model, "--data_path", str(args.data_path), "--project_path",
-        str(project), "--folds", folds, "--val_data_list", str(job.fold),
-    ]  # fmt: skip
-    training = ["--train_data_list", others, "--seed", str(job.seed), *shlex.split(args.flags)]
-    print(f"{job.model}, fold {job.fold}, seed {job.seed}", flush=True)
-    project.mkdir(parents=True, exist_ok=True)
-    log = project / f"{job.model}_fold{job.fold}.log"
-    for script, words in (
-        ("staging_training.py", [*shared, *training]),
-        ("staging_evaluate.py", [*shared, "--pictures", "2"]),
-    ):
-        command = [sys.executable, str(Path(__file__).with_name(script)), *words]
-        with log.open("a", encoding="utf-8") as file:
-            done = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False)
-        if done.returncode:
-            last = log.read_text(encoding="utf-8").strip().splitlines()[-1]
-            raise UserError(f"{job.model}, fold {job.fold}: {last} (all of it: {log})")
-
-
-def row_of(name: str, args: argparse.Namespace, store: Store, jobs: list[Job]) -> dict[str, object]:
-    """Our row of one model."""
+def rows_of(
+    name: str, args: argparse.Namespace, store: Store, jobs: list[Job]
+) -> list[dict[str, object]]:
+    """Our row of one model; of a pretrained one also that of its random weights."""
     runs = [job.run(args.project_path) for job in jobs]
+    tables.check_cohort(runs, store.cohort)
+    if name in PRETRAINED:
+        return tables.pretrained_rows(name, runs)
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
     view = View(
         store,
@@ -163,7 +139,7 @@ def row_of(name: str, args: argparse.Namespace, store: Store, jobs: list[Job]) -
         standardise=checkpoint["standardise"],
         device=pick_device(args.device),
     )
-    return tables.own_row(name, runs, view, selected="best")
+    return [tables.own_row(name, runs, view, selected="best")]
 
 
 def conditions(args: argparse.Namespace, folds: list[int]) -> str:

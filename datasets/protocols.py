@@ -71,6 +71,15 @@ PROTOCOLS = {
 }
 
 
+# how much Wake around the night each of them keeps, for tables
+WAKE_KEPT = {
+    "tinysleepnet": "30 min of Wake around all that is not Wake",
+    "deepsleepnet": "30 scored min of Wake around sleep",
+    "cmt": "30 min around second and last but one annotation",
+    "keep_all": "all Wake",
+}
+
+
 def _around(indices: np.ndarray, n_epochs: int) -> tuple[int, int]:
     """Range from ``MARGIN`` before the first index to ``MARGIN`` after the last; all if none."""
     if len(indices) == 0:

@@ -41,7 +41,7 @@ ONLY_IN = {
     "lightning_fabric": {"utils.training", "utils.progress", "utils.flags", "utils.loggers"},
     "wandb": {"utils.loggers"},
     "neptune": {"utils.loggers"},
-    "joblib": {"datasets.build"},
+    "joblib": {"datasets.build", "workflow.reproducing"},
     "sklearn": {"utils.probing", "interpret.latent_report"},
     "optuna": {"workflow.search"},
     "umap": {"interpret.latent_report"},

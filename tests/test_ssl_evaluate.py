@@ -19,11 +19,11 @@ import ssl_evaluate
 from datasets.views import View
 from interpret.latent_report import Space, correlations, map_quality, maps, measure
 from tests.test_ssl import pretrain
-from utils import probing
+from utils import metrics, probing
 from utils.errors import UserError
 from utils.probing import Labelled
 from utils.runs import load_checkpoint
-from workflow import embedding
+from workflow import embedding, tables
 from workflow.benchmark import drawn, few, row_of
 from workflow.tuning import Tuning, tune
 
@@ -169,6 +169,23 @@ def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
 
 
 # probes -----------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_table_pools_people(project):
+    """And the row of random weights stands beside it; figures are those of the summed counts."""
+    run = next(project.glob("ssl_contrastive*"))
+    rows = tables.pretrained_rows("contrastive_transformer", [run, run])
+    assert [row["model"][-14:] for row in rows] == ["ve_transformer", "random weights"]
+    kept = next(
+        row for row in json.loads((run / "evaluation" / "probes.json").read_text())["rows"]
+        if (row["space"], row["probe"], row["labels"]) == ("pretrained", "linear", "all")
+    )  # fmt: skip
+    counts = sum(np.array(matrix) for matrix in kept["people"].values())
+    assert rows[0]["epochs"] == 2 * counts.sum()
+    assert rows[0]["kappa"] == pytest.approx(float(metrics.kappa(counts)))
+    assert rows[0]["kappa"] == pytest.approx(kept["kappa"])
+    assert rows[0]["parameters"] == 1_196_544
+    assert "30 min of Wake" in rows[0]["data"]
 
 
 @pytest.fixture

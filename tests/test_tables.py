@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,9 @@ import pytest
 import reproduce_tables
 from utils import metrics
 from utils.errors import UserError
-from workflow import tables
+from workflow import reproducing, tables
+
+ROOT = Path(__file__).parents[1]
 
 QUICK = (
     "--n_epochs 1 --first_epochs 0 --logger csv --accelerator cpu --batch_size 8 --folds kfold:3:0"
@@ -60,11 +66,88 @@ def test_what_is_done_is_not_done_again(made, store, monkeypatch, capsys):
     def refuse(*words, **about):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(reproduce_tables.subprocess, "run", refuse)
+    monkeypatch.setattr(reproducing, "started", refuse)
     reproduce_tables.main(words(store, made))
     said = capsys.readouterr().out
     assert "2 trainings, 2 of them done" in said
     assert "has no published numbers: the table holds ours alone" in said
+
+
+def test_one_folder_holds_one_question(made, store):
+    """Other flags would be mixed up in one table."""
+    with pytest.raises(UserError, match="holds runs of another flags; choose another"):
+        reproduce_tables.main(words(store, made, "--flags", f"{QUICK} --lr 0.1"))
+
+
+def test_synthetic_runs_never_stand_in_a_real_cohorts_row(made):
+    runs = sorted(made.glob("seed0/*_fold*/"))
+    tables.check_cohort(runs, "synthetic-sleepedf-2018")
+    with pytest.raises(UserError, match=r"measured on synthetic-sleepedf-2018; it cannot stand"):
+        tables.check_cohort(runs, "sleepedf-2018")
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(store, tmp_path):
+    """The training that a killed command left behind is ended, gone on with, never doubled."""
+    more = words(store, tmp_path, "--fold_list", "0", "--jobs", "1")
+    more[more.index("--flags") + 1] = QUICK.replace("--n_epochs 1 ", "--n_epochs 3 ")
+    command = [sys.executable, "reproduce_tables.py", *more]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        passes = tmp_path / "seed0" / "chambon2018_fold0" / "metrics.jsonl"
+        until = time.monotonic() + 120
+        while not passes.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        process.kill()
+    first = passes.read_text().splitlines()[0]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    rows = [json.loads(line) for line in passes.read_text().splitlines()]
+    assert [row["pass"] for row in rows] == [1, 2, 3]
+    assert json.loads(first) == rows[0]
+    assert json.loads((tmp_path / "staging.json").read_text())["rows"][0]["passes"] == 3
+    assert not list(tmp_path.rglob("*.pid"))
+
+
+@pytest.mark.slow
+def test_the_table_of_pretrained_encoders(store, tmp_path):
+    """Folds pooled by people; the same encoder with random weights beside it."""
+    reproduce_tables.main([
+        "--table", "ssl", "--models", "contrastive_cnn", "--fold_list", "0,1", "--data_path",
+        str(store.path), "--project_path", str(tmp_path), "--folds", "kfold:3:0", "--flags",
+        "--n_epochs 1 --logger csv --accelerator cpu --batch_size 32", "--device", "cpu",
+    ])  # fmt: skip
+    rows = json.loads((tmp_path / "ssl.json").read_text())["rows"]
+    found = {row["model"]: row for row in rows}
+    assert set(found) == {"contrastive_cnn", "contrastive_cnn, random weights"}
+    counts = np.zeros((5, 5), int)
+    for path in tmp_path.glob("seed0/*/evaluation/probes.json"):
+        for row in json.loads(path.read_text())["rows"]:
+            if (row["space"], row["probe"], row["labels"]) == ("pretrained", "linear", "all"):
+                counts += sum(np.array(matrix) for matrix in row["people"].values())
+    row = found["contrastive_cnn"]
+    assert row["runs"] == row["subjects"] == 2 and row["epochs"] == counts.sum()
+    assert row["kappa"] == pytest.approx(float(metrics.kappa(counts)))
+    assert row["parameters"] == 1_142_973
+    assert "30 min of Wake" in row["data"]
+
+
+def test_jobs_take_gpus_in_turn(monkeypatch, tmp_path):
+    seen = []
+
+    class Done:
+        returncode = 0
+
+        def wait(self):
+            pass
+
+    @contextmanager
+    def fake(command, log, number, environment):
+        seen.append(environment)
+        yield Done()
+
+    monkeypatch.setattr(reproducing, "started", fake)
+    setting = reproducing.Setting(tmp_path, tmp_path, "f", 3, "", gpus=(2, 5))
+    reproducing.run_all([reproducing.Job("chambon2018", k, 0) for k in range(3)], setting, 1)
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in seen[::2]] == ["2", "5", "2"]
 
 
 def test_a_training_that_fails_is_one_line_and_says_where_to_look(store, tmp_path):
@@ -103,4 +186,6 @@ def test_folds_and_models_are_checked():
             reproduce_tables.fold_numbers(wrong, 3)
     with pytest.raises(UserError, match="there are chambon2018"):
         reproduce_tables.parse_args(["--models", "chambon"])
+    with pytest.raises(UserError, match="masked_cnn: not of --table staging"):
+        reproduce_tables.parse_args(["--models", "masked_cnn"])
     assert reproduce_tables.parse_args(["--table", "cmt"]).models == ["epoch_cmt", "sequence_cmt"]

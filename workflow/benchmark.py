@@ -69,7 +69,9 @@ def evaluate(
     folder.mkdir(exist_ok=True)
     for row in rows:
         row["run"] = run.name
-    write_table(folder / "probes.csv", rows)
+    write_table(folder / "probes.csv", [
+        {key: value for key, value in row.items() if key != "people"} for row in rows
+    ])  # fmt: skip
     trained = checkpoint["trained"]
     about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
     write_json(folder / "probes.json", {"about": about, "rows": rows})
@@ -210,7 +212,10 @@ def context_row(splits: Splits, arrays: Mapping[str, Any], seeds: list[int]) -> 
 def row_of(
     name: str, probe: str, by: str, share: float, splits: Splits, found: list[Probed]
 ) -> dict[str, Any]:
-    """Figures pooled over the test epochs, means over seeds, intervals by subject."""
+    """Figures pooled over the test epochs, means over seeds, intervals by subject.
+
+    ``people``: confusion counts of every held-out person, seeds together.
+    """
     test = splits["held_out"]
     names = np.unique(test.subjects)
     counts = np.stack([
@@ -221,6 +226,8 @@ def row_of(
         for one in found
     ])  # fmt: skip
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
+    summed = counts.sum(axis=0)
+    row["people"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
     for figure in FIGURES:
         measure = metrics.SUMMARIES[figure]
         each = measure(counts.sum(axis=1))

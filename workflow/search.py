@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import time
 import warnings
@@ -23,6 +21,7 @@ from typing import Any
 from utils.errors import UserError
 from utils.exports import write_table
 from utils.files import write_json
+from utils.processes import alive, started
 
 _POLL_SECONDS = 0.1
 _DEFAULT = "default"
@@ -149,7 +148,7 @@ def abandon_dead(study: Any) -> None:
 
     for trial in study.trials:
         host, pid = trial.user_attrs.get("worker", [None, 0])
-        if trial.state == TrialState.RUNNING and host == socket.gethostname() and not _alive(pid):
+        if trial.state == TrialState.RUNNING and host == socket.gethostname() and not alive(pid):
             study.tell(trial.number, state=TrialState.FAIL)
             study.enqueue_trial(trial.params)
 
@@ -181,12 +180,8 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
     words = [f"--{name}={value}" for name, value in setting.items()]
     command = [sys.executable, str(search.script), *search.fixed, *words,
                "--project_path", str(folder)]  # fmt: skip
-    _stop_orphan(folder)
-    with (folder / "log.txt").open("a", encoding="utf-8") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    (folder / "pid").write_text(str(process.pid))
     reported: set[int] = set()  # a training that goes on repeats the passes it had done
-    try:
+    with started(command, folder / "log.txt", folder / "pid") as process:
         while True:
             ended = process.poll() is not None
             rows = rows_of(folder, search.metric)
@@ -199,11 +194,6 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
             if ended:
                 break
             time.sleep(_POLL_SECONDS)
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.wait()
-        (folder / "pid").unlink(missing_ok=True)
     values = [value for _, value in rows if value is not None]
     if process.returncode or not values:
         said = (folder / "log.txt").read_text(encoding="utf-8").splitlines() or ["no output"]
@@ -286,26 +276,3 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
             written.append(save(figure, folder / f"{name}.png"))
             figure.clear()
     return written
-
-
-def _alive(pid: int) -> bool:
-    """Whether a process of this machine still runs."""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
-
-
-def _stop_orphan(folder: Path) -> None:
-    """End a training that a killed worker left behind in this folder."""
-    path = folder / "pid"
-    if not path.exists():
-        return
-    pid = int(path.read_text() or 0)
-    command = Path(f"/proc/{pid}/cmdline")
-    if pid and command.exists() and str(folder).encode() in command.read_bytes():
-        os.kill(pid, signal.SIGINT)
-        while _alive(pid) and command.exists() and command.read_bytes():
-            time.sleep(_POLL_SECONDS)
-    path.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import models
+from datasets.protocols import WAKE_KEPT
 from datasets.views import View
 from utils import metrics
 from utils.errors import UserError
@@ -22,6 +23,7 @@ from utils.files import write_json, write_text
 from utils.runs import load_checkpoint, read_json
 from utils.scoring import plain
 from utils.stages import STAGES, UNSCORED
+from workflow import embedding
 
 # cohorts of stores -> what the published table calls them; synthetic ones have no counterpart
 PUBLISHED_AS = {
@@ -66,16 +68,11 @@ def own_row(name: str, runs: Sequence[Path], view: View, *, selected: str) -> di
     about = read_json(runs[0] / "evaluation" / "metrics.json")["about"]
     net = models.build_from(checkpoint).to(view.device)
     passes = [rows_of(run) for run in runs]
-    figures = {}
-    for figure in FIGURES:
-        low, high = metrics.bootstrap(counts, subjects, metrics.SUMMARIES[figure])
-        pooled = plain(metrics.SUMMARIES[figure](counts.sum(axis=0)))
-        figures |= {figure: pooled, f"{figure}_low": plain(low), f"{figure}_high": plain(high)}
     return {
         "model": name,
         "whose": "ours",
-        "data": f"{about['cohort']}, {about['protocol']}",
-        **figures,
+        "data": data_of(about),
+        **figures_of(subjects, counts),
         "parameters": sum(p.numel() for p in net.parameters()),
         "seconds_a_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
         "seconds_a_night": round(seconds_a_night(net, view), 4),
@@ -85,6 +82,67 @@ def own_row(name: str, runs: Sequence[Path], view: View, *, selected: str) -> di
         "epochs": int(counts.sum()),
         "source": f"{about['folds']}, selected on {about['select_on']}",
     }
+
+
+def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
+    """Linear probes of a pretrained encoder, and of the same encoder with random weights.
+
+    All labels; pooled over the folds and seeds of ``runs``.
+    """
+    checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
+    about = read_json(runs[0] / "evaluation" / "probes.json")["about"]
+    passes = [rows_of(run) for run in runs]
+    encoder = embedding.encoder_of(checkpoint).encoder
+    found = []
+    for space in ("pretrained", "random encoder"):
+        subjects, counts = [], []
+        for run in runs:
+            rows = read_json(run / "evaluation" / "probes.json")["rows"]
+            kept = next(
+                row for row in rows
+                if (row["space"], row["probe"], row["labels"]) == (space, "linear", "all")
+            )  # fmt: skip
+            subjects += kept["people"]
+            counts += kept["people"].values()
+        found.append({
+            "model": name if space == "pretrained" else f"{name}, random weights",
+            "whose": "ours", "data": data_of(about), **figures_of(subjects, np.array(counts)),
+            "parameters": sum(p.numel() for p in encoder.parameters()),
+            "seconds_a_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
+            "passes": round(sum(map(len, passes)) / len(passes), 1) * (space == "pretrained"),
+            "runs": len(runs), "subjects": len(set(subjects)), "epochs": int(np.sum(counts)),
+            "source": "frozen encoder, linear probe, all labels",
+        })  # fmt: skip
+    return found
+
+
+def data_of(about: Mapping[str, Any]) -> str:
+    """Cohort, protocol and how much Wake that keeps."""
+    wake = WAKE_KEPT.get(about["protocol"], "Wake as its reader keeps it")
+    return f"{about['cohort']}, {about['protocol']}: {wake}"
+
+
+def figures_of(subjects: Sequence[str], counts: np.ndarray) -> dict[str, float | None]:
+    """Pooled figures of matrices (n, 5, 5) with their intervals by subject."""
+    figures = {}
+    for figure in FIGURES:
+        low, high = metrics.bootstrap(counts, subjects, metrics.SUMMARIES[figure])
+        pooled = plain(metrics.SUMMARIES[figure](counts.sum(axis=0)))
+        figures |= {figure: pooled, f"{figure}_low": plain(low), f"{figure}_high": plain(high)}
+    return figures
+
+
+def check_cohort(runs: Sequence[Path], cohort: str) -> None:
+    """Nobody's figures but the cohort's own stand in its row.
+
+    Raises:
+        UserError: a run was measured on other nights, such as synthetic ones.
+    """
+    for run in runs:
+        for name in ("metrics.json", "probes.json"):
+            path = run / "evaluation" / name
+            if path.exists() and (found := read_json(path)["about"]["cohort"]) != cohort:
+                raise UserError(f"{run}: measured on {found}; it cannot stand in {cohort}'s row")
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:

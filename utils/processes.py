@@ -1,0 +1,60 @@
+"""Subprocesses that leave their numbers in files, so that a killed parent's can be ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_POLL_SECONDS = 0.1
+
+
+@contextmanager
+def started(
+    command: Sequence[str], log: Path, number: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[Any]]:
+    """A process that writes into ``log``; on leaving before its end it is interrupted.
+
+    What a killed parent left running under the same ``number`` file is ended first.
+    """
+    stop_orphan(number)
+    with log.open("a", encoding="utf-8") as file:
+        process = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT,
+            env=None if environment is None else os.environ | dict(environment),
+        )  # fmt: skip
+    number.write_text(str(process.pid))
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.wait()
+        number.unlink(missing_ok=True)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
+
+
+def stop_orphan(number: Path) -> None:
+    """End the process of a ``number`` file whose folder is in its command line (Linux)."""
+    if not number.exists():
+        return
+    pid = int(number.read_text() or 0)
+    command = Path(f"/proc/{pid}/cmdline")
+    if pid and command.exists() and str(number.parent).encode() in command.read_bytes():
+        os.kill(pid, signal.SIGINT)
+        while alive(pid) and command.exists() and command.read_bytes():
+            time.sleep(_POLL_SECONDS)
+    number.unlink(missing_ok=True)
