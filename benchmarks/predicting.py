@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,11 @@ import numpy as np
 
 THREADS = "2"
 FS = 256
+_MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2)
+"""
 
 
 def write_night(path: Path, hours: float, n_channels: int) -> None:
@@ -60,10 +64,13 @@ def main(argv: list[str] | None = None) -> None:
                 *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
             ]  # fmt: skip
             started = time.perf_counter()
-            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+            # started by a small process: a child's peak begins with its parent's size
+            done = subprocess.run(
+                [sys.executable, "-c", _MEASURED, *command], check=True, env=environment,
+                capture_output=True, text=True,
+            )  # fmt: skip
             seconds = time.perf_counter() - started
-            peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2
-            print(f"  {name}: {seconds:.1f} s, at most {peak:.2f} GiB so far")
+            print(f"  {name}: {seconds:.1f} s, at most {float(done.stdout):.2f} GiB")
 
 
 if __name__ == "__main__":

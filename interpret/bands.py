@@ -25,6 +25,9 @@ BANDS = {
 }
 
 
+_NEIGHBOURS = 20  # epochs
+
+
 @dataclass(frozen=True)
 class BandImportance:
     """Change of a class's probability at every epoch, (n, bands) each.
@@ -46,15 +49,12 @@ class BandImportance:
         return getattr(self, name).sum(dim=1) - self.total
 
 
-def components(
-    night: Tensor, fs: float, bands: Sequence[tuple[float, float]], epochs: Tensor | None = None
-) -> Tensor:
+def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:
     """What lies in each band [low, high) of a continuous night: (n, m, t) -> (bands, n, m, t).
 
     Taken from the spectrum of the whole night, so that no epoch border filters anything; disjoint
-    bands and the rest add up to the night. Of ``epochs`` (b,) alone: (bands, b, m, t).
+    bands and the rest add up to the night.
     """
-    kept = slice(None) if epochs is None else epochs
     line = night.transpose(0, 1).flatten(1)
     spectrum = torch.fft.rfft(line)
     frequencies = torch.fft.rfftfreq(line.shape[1], 1 / fs, device=night.device)
@@ -62,8 +62,25 @@ def components(
     for low, high in bands:
         inside = (frequencies >= low) & (frequencies < high)
         part = torch.fft.irfft(spectrum * inside, n=line.shape[1])
-        parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1)[kept])
+        parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1))
     return torch.stack(parts)
+
+
+def components_of(
+    night: Tensor, fs: float, bands: Sequence[tuple[float, float]], epochs: Tensor
+) -> Tensor:
+    """:func:`components` of ``epochs`` (b,) alone: (bands, b, m, t).
+
+    From the ten minutes on either side, which are continuous and end far away; a whole night's
+    spectrum of every band would be the largest thing in memory.
+    """
+    span = min(len(night), 2 * _NEIGHBOURS + 1)
+    starts = (epochs - _NEIGHBOURS).clamp(0, len(night) - span).tolist()
+    found = [
+        components(night[start : start + span], fs, bands)[:, epoch - start]
+        for epoch, start in zip(epochs.tolist(), starts, strict=True)
+    ]
+    return torch.stack(found, dim=1)
 
 
 def band_importance(

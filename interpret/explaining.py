@@ -119,7 +119,9 @@ def explain_all(
                 **settings,
             )  # fmt: skip
         elif method == "specgrad":
-            alone = EpochTarget(target.model, target.night, target.output)
+            alone = target
+            if type(target) is not EpochTarget:
+                alone = EpochTarget(target.model, target.night, target.output)
             fs = target.night.shape[-1] / EPOCH_SECONDS
             wide = linear_edges(width=plan.band_hz) if plan.band_hz else named_edges(fs)
             found[method] = spectral_gradients(alone, epochs, classes, edges=wide)

@@ -19,7 +19,7 @@ from interpret.attribution import (
     frozen,
     integrated_gradients,
 )
-from interpret.bands import BANDS, components
+from interpret.bands import BANDS, components_of
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
 
@@ -62,7 +62,7 @@ def spectral_gradients(
     device = target.night.device
     epochs, classes = epochs.to(device), classes.to(device)
     fs = target.night.shape[-1] / EPOCH_SECONDS
-    parts = components(target.night, fs, edges, epochs).transpose(0, 1)
+    parts = components_of(target.night, fs, edges, epochs).transpose(0, 1)
     found = []
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(target.at_once):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import models
-from interpret.bands import BANDS, band_importance, components
+from interpret.bands import BANDS, band_importance, components, components_of
 from interpret.spectral_gradients import linear_edges, spectral_gradients
 from interpret.target import EpochTarget
 from models.base import StagingModel
@@ -175,3 +175,17 @@ def test_importance_works_for_every_encoder(kind):
     model = models.build("sequence_cmt", encoder=kind, **settings).eval()
     found = band_importance(model, torch.randn(5, 2, 300), 10.0, torch.zeros(5).long())
     assert torch.allclose(found.shapley.sum(1), found.total, atol=1e-6)
+
+
+def test_components_of_some_epochs_are_those_of_the_night():
+    """Ten minutes on either side say what the whole night says, away from its ends."""
+    torch.manual_seed(0)
+    night, epochs = torch.randn(90, 2, 300), torch.tensor([30, 44, 60])
+    edges = [(0.5, 1.5), (1.5, 3.0)]
+    whole = components(night, 10.0, edges)[:, epochs]
+    some = components_of(night, 10.0, edges, epochs)
+    assert some.shape == whole.shape
+    assert (some - whole).std() < 0.02 * whole.std()
+    short, first = night[:30], torch.tensor([0, 29])
+    own = components_of(short, 10.0, edges, first)
+    torch.testing.assert_close(own, components(short, 10.0, edges)[:, first])

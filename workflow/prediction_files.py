@@ -26,7 +26,7 @@ from utils.sleep_statistics import STATISTICS, sleep_statistics
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 from workflow.predicting import Predicted
 
-_AT_ONCE = 4  # epochs explained together, which bounds the memory
+_AT_ONCE = 12  # epochs explained together, which bounds the memory
 # suffix -> the file's name in a folder of everything
 FORMATS = {
     ".csv": "{}.csv", ".tsv": "{}_events.tsv", ".edf": "{}-Hypnogram.edf", ".json": "{}.json",

@@ -1,0 +1,192 @@
+"""Put a run's best checkpoint into results/weights, with the card that says what it is worth.
+
+python bundle_weights.py --run data/weights/seqsleepnet_fold9
+python bundle_weights.py --run data/weights/seqsleepnet_fold9 --real $SLEEP_REAL_DATA
+
+``make weights`` does all of it from nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import models
+from utils.arguments import ScriptParser
+from utils.errors import UserError, run_script
+from utils.exports import write_table
+from utils.files import write_text, written_whole
+from utils.runs import load_checkpoint, read_json
+from utils.stages import STAGES
+from workflow import evaluating
+from workflow.predicting import Asked, predict
+from workflow.prediction_files import agreement
+
+HERE = Path(__file__).parent
+NIGHT = Path("ucddb") / "ucddb018.edf"
+FIGURES = ("accuracy", "macro_f1", "kappa")
+
+
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
+    """Command line; ``--help`` is its documentation."""
+    parser = ScriptParser(
+        "Bundle a model of one EEG, trained on synthetic nights, and write its card.",
+        "--real measures it on one real night and logs that look: choose nothing by it.",
+    )
+    parser.add_argument("--run", type=Path, help="a run that was trained and evaluated")
+    parser.add_argument(
+        "--real", type=Path, help="folder with ucddb/ucddb018.edf and its stages, for one look"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=HERE / "results" / "weights", help="folder of the bundle"
+    )
+    args = parser.parse(argv)
+    if args.run is None:
+        raise UserError("--run names the folder of a run; make weights trains one")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Checkpoint, looks, card."""
+    args = parse_args(argv)
+    checkpoint = load_checkpoint(args.run / "checkpoints" / "best.pt")
+    if not checkpoint["trained"]["cohort"].startswith("synthetic-"):
+        raise UserError(f"{args.run}: trained on real people, whose data sets decide who may share")
+    measured = read_json(args.run / "evaluation" / "metrics.json")
+    weights = args.output / "one_eeg.pt"
+    with written_whole(weights) as temporary:
+        torch.save(checkpoint, temporary)
+    looks = read_looks(args.output / "looks.csv")
+    known = fingerprint(checkpoint)
+    if args.real and all(look["weights"] != known for look in looks):
+        looks.append(look_at(args.real / NIGHT, weights, checkpoint, known))
+        write_table(args.output / "looks.csv", looks)
+    card = card_of(checkpoint, known, measured, looks)
+    write_text(args.output / "one_eeg.md", card)
+    print(card)
+    print(f"written: {weights}, its card one_eeg.md and the log looks.csv beside it")
+
+
+def fingerprint(checkpoint: dict[str, Any]) -> str:
+    """The first twelve digits of the weights' checksum."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(checkpoint["state"].items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
+
+
+def read_looks(path: Path) -> list[dict[str, Any]]:
+    """Every time that a model was measured on the real night."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def look_at(night: Path, weights: Path, checkpoint: dict[str, Any], known: str) -> dict[str, Any]:
+    """Stage the real night once; the row of the log."""
+    if not night.exists():
+        raise UserError(f"{night}: not there; --real names the folder above ucddb")
+    model = evaluating.load_model(weights, checkpoint)
+    found = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
+    if found.expert is None:
+        raise UserError(f"{night}: no expert's stages beside it; {'; '.join(found.notes)}")
+    values = agreement(found)
+    return {
+        "date": datetime.now(UTC).date().isoformat(), "weights": known, "night": night.stem,
+        "epochs": values["scored"], **{name: f"{values[name]:.4f}" for name in FIGURES},
+        "confusion": " / ".join(" ".join(map(str, row)) for row in values["confusion"]),
+        "what": "the bundled model, first look",
+    }  # fmt: skip
+
+
+def card_of(
+    checkpoint: dict[str, Any], known: str, measured: dict[str, Any], looks: list[dict[str, Any]]
+) -> str:
+    """Markdown: what it is, how it was made, what it is worth, what it is not."""
+    trained = checkpoint["trained"]
+    people = {name: len(ids) for name, ids in trained["subjects"].items()}
+    n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
+    pooled = measured["pooled"]
+    lines = [
+        "# one_eeg.pt: the model that `predict.py` uses unless told otherwise", "",
+        f"`{checkpoint['model']}` on one EEG channel ({checkpoint['fs']:g} Hz after resampling, "
+        f"any derivation), {n:,} parameters, weights `{known}`.", "",
+        "**Trained on synthetic nights only**, and its pass chosen on such: "
+        f"{people['train']} invented people trained it, {people['validation']} chose "
+        f"the pass, {people['held_out']} were held out. Each had a recorder, derivation, sampling "
+        "rate, filter, noise, arousals and artefacts of their own "
+        "(`generate_demo_data.py --varied`), and every recording is brought to one average "
+        "spectrum first (`--preset levelled`), so that the unit and the amplifier matter little.",
+        "", "Made again, bit for bit on one processor thread, by `make weights`:", "",
+        f"    {trained['command']}", "",
+        "## On held-out synthetic people", "",
+        f"{measured['epochs']:,} epochs of {measured['subjects']} people; 95 % by subject. "
+        "These figures say nothing of real nights.", "",
+        "| figure | value |", "|---|---|",
+        *(f"| {name.replace('_', '-')} | {pooled[name]['value']:.3f} [{pooled[name]['low']:.3f}, "
+          f"{pooled[name]['high']:.3f}] |" for name in FIGURES),
+        *(f"| F1 of {stage} | {row['f1']['value']:.3f} |"
+          for stage, row in measured["per_stage"].items()),
+        "", *real_part(looks, known),
+        "## What it is not", "",
+        *limits(looks, known),
+        "Not a medical device, not validated on any cohort, and no substitute for a model trained "
+        "on data like yours. It was never shown an electrode of a real patient. Recordings "
+        "shorter than half an hour say little of their own spectrum and are staged less reliably.",
+        "",
+    ]  # fmt: skip
+    return "\n".join(lines)
+
+
+def limits(looks: list[dict[str, Any]], known: str) -> list[str]:
+    """Stages of the real night that the model finds less than half of, in words."""
+    own = [look for look in looks if look["weights"] == known]
+    if not own:
+        return []
+    rows = [list(map(int, row.split())) for row in own[-1]["confusion"].split(" / ")]
+    said = []
+    for k, (stage, row) in enumerate(zip(STAGES, rows, strict=True)):
+        if sum(row) and 2 * row[k] < sum(row):
+            instead = STAGES[max((j for j in range(len(row)) if j != k), key=row.__getitem__)]
+            said.append(
+                f"of {sum(row)} {stage} epochs it finds {row[k]} (mostly {instead} instead)"
+            )
+    words = f"On the real night {'; '.join(said)}. Why was not looked into: nothing is tuned there."
+    return [words, ""] if said else []
+
+
+def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
+    """The look at the real night of these weights, and how often anybody looked."""
+    own = [look for look in looks if look["weights"] == known]
+    if not own:
+        return ["## On a real night", "", "Not measured (`--real`).", ""]
+    look = own[-1]
+    rows = [row.split() for row in look["confusion"].split(" / ")]
+    table = [
+        f"| **{stage}** | " + " | ".join(row) + " |"
+        for stage, row in zip(STAGES, rows, strict=True)
+    ]
+    return [
+        "## On one real night", "",
+        f"`{look['night']}` (St. Vincent's / UCD, an apnea patient, one EEG channel of unknown "
+        f"gain, R&K), {look['epochs']} epochs, one person, so no interval: kappa "
+        f"**{float(look['kappa']):.3f}**, accuracy {float(look['accuracy']):.3f}, macro-F1 "
+        f"{float(look['macro_f1']):.3f}. Rows: expert, columns: model.", "",
+        "| | " + " | ".join(STAGES) + " |", "|---" * (1 + len(STAGES)) + "|", *table, "",
+        f"Looks at this night so far: {len(looks)}, all in `looks.csv`. Nothing was chosen by it. "
+        "Ten real epochs did decide something: a first recipe, with white noise among its "
+        "augmentations, took the five minutes of Wake in `SC4001E0-PSG.edf` for N3, so the noise "
+        "was dropped; with this one all ten are W.",
+        "",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

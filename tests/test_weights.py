@@ -1,0 +1,96 @@
+"""The bundled model: what it is, what it stages, a card that hides no look at the real night."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import bundle_weights
+import predict
+from utils.errors import UserError
+from utils.runs import load_checkpoint
+from utils.staging import StagedNight
+from workflow.predicting import Predicted
+
+WEIGHTS = predict.BUNDLED
+
+
+def test_the_bundle_is_synthetic_small_and_named_in_its_card():
+    checkpoint = load_checkpoint(WEIGHTS)
+    assert WEIGHTS.stat().st_size < 1_000_000
+    assert checkpoint["trained"]["cohort"].startswith("synthetic-")
+    card = WEIGHTS.with_suffix(".md").read_text()
+    assert f"weights `{bundle_weights.fingerprint(checkpoint)}`" in card
+    assert checkpoint["trained"]["command"] in card
+    looks = bundle_weights.read_looks(WEIGHTS.with_name("looks.csv"))
+    assert f"Looks at this night so far: {len(looks)}" in card
+    assert [look for look in looks if look["weights"] == bundle_weights.fingerprint(checkpoint)]
+
+
+def test_it_stages_without_being_told_anything(raw, tmp_path, capsys):
+    """Any file, no flags: agreement with the planted stages of ordinary synthetic nights."""
+    predict.main(["--edf", str(raw), "-o", str(tmp_path)])
+    with (tmp_path / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert all(not row["error"] for row in rows)
+    assert np.mean([float(row["kappa"]) for row in rows]) > 0.5
+
+
+def test_the_real_five_minutes_are_wake(real_data, tmp_path):
+    night = real_data / "sleep_edf" / "SC4001E0-PSG.edf"
+    predict.main(["--edf", str(night), "-o", str(tmp_path / "a.json"), "--is_interpret", "False"])
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["scored"] == 10 and found["accuracy"] == 1.0
+    assert any("less reliable" in note for note in found["notes"])
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with the bundled checkpoint and figures of one evaluation."""
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "evaluation").mkdir()
+    shutil.copy(WEIGHTS, folder / "checkpoints" / "best.pt")
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    stages = ("W", "N1", "N2", "N3", "REM")
+    measured = {
+        "epochs": 10, "subjects": 2, "pooled": dict.fromkeys(bundle_weights.FIGURES, figure),
+        "per_stage": {stage: {"f1": figure} for stage in stages},
+    }  # fmt: skip
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(measured))
+    return folder
+
+
+def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
+    expert = np.array([0, 1, 2, 3, 3], np.int8)
+    night = StagedNight("n", "n", np.eye(5)[[0, 1, 2, 2, 3]], expert)
+    signals, nothing = torch.zeros(5, 1, 3000), np.zeros(1)
+    found = Predicted(night, signals, nothing, nothing, "µV", {}, [], [""] * 5, [], tmp_path)
+    monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: found)
+    (tmp_path / "ucddb").mkdir()
+    (tmp_path / bundle_weights.NIGHT).touch()
+    words = ["--run", str(run), "--output", str(tmp_path / "out")]
+    bundle_weights.main(words)
+    assert "Not measured" in (tmp_path / "out" / "one_eeg.md").read_text()
+    for _ in range(2):
+        bundle_weights.main([*words, "--real", str(tmp_path)])
+    looks = bundle_weights.read_looks(tmp_path / "out" / "looks.csv")
+    assert len(looks) == 1 and float(looks[0]["accuracy"]) == 0.8
+    card = (tmp_path / "out" / "one_eeg.md").read_text()
+    assert "| **N3** | 0 | 0 | 1 | 1 | 0 |" in card and "kappa **0.737**" in card
+
+
+def test_weights_of_real_people_are_not_bundled(run):
+    path = run / "checkpoints" / "best.pt"
+    checkpoint = load_checkpoint(path)
+    checkpoint["trained"]["cohort"] = "sleepedf-2018"
+    torch.save(checkpoint, path)
+    with pytest.raises(UserError, match="trained on real people"):
+        bundle_weights.main(["--run", str(run)])
+    with pytest.raises(UserError, match="--run names the folder"):
+        bundle_weights.main([])
