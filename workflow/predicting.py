@@ -80,7 +80,8 @@ def predict(
     signals = prepared(recording, checkpoint, wanted)
     # a size in uV says nothing of a channel whose unit nobody knows
     unknown = {label for label, one in found.items() if one.note is not None}
-    sized = [(label, "" if label in unknown else role) for label, role in wanted]
+    source = {label: one.derivation for label, one in found.items()}
+    sized = [(source.get(label, label), "" if label in unknown else role) for label, role in wanted]
     doubts = doubtful(signals, sized, file.gaps)
     scaled, mean, sd = standardised(signals, checkpoint["standardise"])
     x = torch.from_numpy(scaled).to(device)

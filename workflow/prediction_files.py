@@ -152,7 +152,7 @@ def write_night_page(
         headline += ". Models of whole nights are explained by foundation_evaluate.py"
     night = ExplainedNight(
         staged=found.night, signals=found.signals, mean=found.mean, sd=found.sd,
-        channels=tuple(found.channels), roles=(), unit=found.unit, events={},
+        channels=tuple(found.channels.values()), roles=(), unit=found.unit, events={},
     )  # fmt: skip
     entries = explain(path.parent, night, model, found.doubts, explained)
     write_page(path, night, entries, [], headline, found.doubts)
