@@ -158,7 +158,7 @@ def limits(looks: list[dict[str, Any]], known: str) -> list[str]:
             said.append(
                 f"of {sum(row)} {stage} epochs it finds {row[k]} (mostly {instead} instead)"
             )
-    words = f"On the real night, {'; '.join(said)}. Why was not looked into: nothing is tuned there."
+    words = f"On the real night, {'; '.join(said)}. Why was not looked into."
     return [words, ""] if said else []
 
 

@@ -1,4 +1,4 @@
-"""Stage EDF and BDF files: csv, BIDS events, EDF+ annotations, statistics, picture, page.
+"""Stage EDF, BDF and Dreem files: csv, BIDS events, EDF+ annotations, statistics, picture, page.
 
 python predict.py --edf night.edf                                  # the bundled model: one EEG
 python predict.py --edf night.edf -o night.csv night.html          # just these formats
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from datasets.any_file import SUFFIXES
 from utils.arguments import ScriptParser, add_flag, add_list, count
 from utils.errors import UserError, run_script
 from utils.exports import write_table
@@ -27,13 +28,12 @@ from workflow.predicting import Asked, Predicted, predict
 from workflow.prediction_files import Explained, check_targets, write_files, write_folder
 
 BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
-SUFFIXES = (".edf", ".bdf")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
-        "Stage EDF and BDF files, and say why.",
+        "Stage EDF, BDF and Dreem files, and say why.",
         "Files staged before are skipped; files that cannot be staged are told and left out: then "
         "the exit code is 1. With an expert's stages beside a recording, agreement is added.",
     )
@@ -119,7 +119,7 @@ def files_of(spec: str) -> list[Path]:
         found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
     found = [p for p in found if not p.stem.lower().endswith("hypnogram")]
     if not found:
-        raise UserError(f"--edf {spec}: no EDF or BDF file there")
+        raise UserError(f"--edf {spec}: no EDF, BDF or Dreem file there")
     stems = [p.stem for p in found]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets import nsrr_annotations, ucddb
+from datasets.dreem_file import DreemFile
 from datasets.edf import EdfFile
 from datasets.recording import Bout, stages_from_bouts
 from datasets.sleepedf import STAGE_OF_TEXT, read_bouts
@@ -70,7 +71,7 @@ def _is_export(path: Path) -> bool:
     return bool(_MODEL_COLUMNS & set(re.split(r"[,\t\r\n]", head.decode("utf-8", "replace"))))
 
 
-def read(path: Path, recording: EdfFile, n_epochs: int) -> tuple[np.ndarray, str]:
+def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.ndarray, str]:
     """Stages (``n_epochs``,) int8 of a recording, -1 where nobody scored, and what was assumed.
 
     Raises:
@@ -79,7 +80,7 @@ def read(path: Path, recording: EdfFile, n_epochs: int) -> tuple[np.ndarray, str
     note, suffix = "", path.suffix.lower()
     if suffix in (".edf", ".bdf"):
         scored = EdfFile(path, undated=True)
-        if recording.start.time() != scored.start.time():
+        if recording.start and recording.start.time() != scored.start.time():
             raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
         stages = stages_from_bouts(read_bouts(scored, _EDF_TEXTS), n_epochs)
     elif suffix == ".xml":

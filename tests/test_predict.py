@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 
 import edfio
+import h5py
 import mne
 import numpy as np
 import pandas
@@ -14,9 +15,10 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 import foundation_training
+import generate_demo_data
 import predict
 import staging_training
-from datasets.any_edf import known_names, match
+from datasets.any_file import known_names, match
 from datasets.edf import EdfFile
 from tests.edf_files import write_discontinuous, write_psg
 from utils.errors import UserError
@@ -162,6 +164,22 @@ def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
         assert f"a{path.suffix}: 5 epochs" in capsys.readouterr().out
 
 
+def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_path, capsys):
+    folder = tmp_path / "dodh"
+    generate_demo_data.main([
+        "--format", "dreem", "--subjects", "1", "--hours", "0.5", "--output", str(folder),
+    ])  # fmt: skip
+    stage(folder, checkpoint, tmp_path / "out", "--channels", "EOG=EOG1 - EOG2")
+    out = capsys.readouterr().out
+    assert "EEG Fpz-Cz <- C3_M2, EOG horizontal <- EOG1 - EOG2" in out
+    record = next(folder.glob("*.h5"))
+    table = pandas.read_csv(tmp_path / "out" / record.stem / f"{record.stem}.csv")
+    with h5py.File(record) as file:
+        codes = np.asarray(file["hypnogram"])[: len(table)]
+    expert = [STAGES[code] if code >= 0 else "" for code in codes]
+    assert table["expert"].fillna("").tolist() == expert
+
+
 def test_a_folder_with_broken_files(raw, checkpoint, tmp_path, capsys):
     """Those that can be are staged, the others told; the next run goes on."""
     nights = tmp_path / "nights"
@@ -269,7 +287,7 @@ def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
 def test_refusals(raw, checkpoint, tmp_path):
     with pytest.raises(UserError, match="--edf names what to stage"):
         predict.main([])
-    with pytest.raises(UserError, match="no EDF or BDF file there"):
+    with pytest.raises(UserError, match="no EDF, BDF or Dreem file there"):
         stage(tmp_path, checkpoint, tmp_path / "out")
     with pytest.raises(UserError, match="give ROLE=label"):
         stage(raw, checkpoint, tmp_path / "out", "--channels", "EEG")

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from datasets import beside
-from datasets.any_edf import match, recording_of
+from datasets.any_file import match, opened, recording_of
+from datasets.dreem_file import DreemFile
 from datasets.edf import EdfFile
 from datasets.nsrr_signals import Found
 from datasets.preparation import LEVELLED, Kept, Settings, channel_moments, prepare
@@ -64,7 +65,7 @@ def predict(
     Raises:
         UserError: a file that cannot be read, or lacks a channel that the model needs.
     """
-    file = EdfFile(path, undated=True, gaps=True)
+    file = opened(path)
     wanted = [tuple(pair) for pair in checkpoint["channels"]]
     found = match(file, wanted, asked.channels)
     absent = [label for label, _ in wanted if label not in found]
@@ -112,7 +113,7 @@ def is_levelled(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def expert_of(
-    file: EdfFile, named: str | None, n_epochs: int, notes: list[str]
+    file: EdfFile | DreemFile, named: str | None, n_epochs: int, notes: list[str]
 ) -> tuple[Path | None, np.ndarray]:
     """The expert's file and stages; one that was not asked for and is broken becomes a note.
 
@@ -120,6 +121,8 @@ def expert_of(
         UserError: the file that was named cannot be read, or scores nothing of this recording.
     """
     nobody = np.full(n_epochs, -1, np.int8)
+    if isinstance(file, DreemFile) and named is None:
+        return file.path, file.stages[:n_epochs]
     path = beside.find(file.path) if named is None else Path(named)
     if path is None or named == "none":
         return None, nobody

@@ -1,4 +1,4 @@
-"""Anybody's EDF as a recording without stages: channels found for what a checkpoint reads.
+"""Anybody's file as a recording without stages: channels found for what a checkpoint reads.
 
 A channel is looked for by the checkpoint's own label, then by the names that the known cohorts have
 for its role, then by labels that begin with the role; what was taken is always told.
@@ -14,18 +14,31 @@ from pathlib import Path
 import numpy as np
 
 from datasets import dreem, nsrr_signals, sleepedf, ucddb
+from datasets.dreem_file import DreemFile
 from datasets.edf import EdfFile
 from datasets.nsrr_signals import Found, find_role, normalised
 from datasets.recording import Recording, whole_epochs
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
+SUFFIXES = (".edf", ".bdf", ".h5")
 # of normalised labels, best first
 _LOOKS_LIKE = {
     "EEG": (r"c[34z]", r"f[34z]", r"fp[12z]", r"p[34z]|o[12z]"),
     "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
     "EMG": (r"chin", r"submental"),
 }
+
+
+def opened(path: Path) -> EdfFile | DreemFile:
+    """EDF or BDF, undated or with gaps too, or a Dreem record.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    if path.suffix.lower() == ".h5":
+        return DreemFile(path)
+    return EdfFile(path, undated=True, gaps=True)
 
 
 def known_names(present: Sequence[str]) -> dict[str, list[str]]:
@@ -51,7 +64,7 @@ def known_names(present: Sequence[str]) -> dict[str, list[str]]:
 
 
 def match(
-    file: EdfFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
+    file: EdfFile | DreemFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
 ) -> dict[str, Found]:
     """Signals by the checkpoint's label, of those that the file has.
 
@@ -74,7 +87,7 @@ def match(
     return found
 
 
-def _alike(file: EdfFile, role: str) -> list[str]:
+def _alike(file: EdfFile | DreemFile, role: str) -> list[str]:
     """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
     kind = role.rstrip("0123456789")
     labels = [c.label for c in file.channels]
@@ -83,7 +96,7 @@ def _alike(file: EdfFile, role: str) -> list[str]:
     return list(dict.fromkeys([*named, *(label for some in found for label in some)]))
 
 
-def recording_of(file: EdfFile, found: Mapping[str, Found]) -> Recording:
+def recording_of(file: EdfFile | DreemFile, found: Mapping[str, Found]) -> Recording:
     """The night with the signals found and no stages.
 
     Raises:
