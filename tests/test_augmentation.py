@@ -111,3 +111,20 @@ def test_an_objective_sees_changed_signals_and_the_same_stages(runs):
     wrapped = Augmented(within, composed(["mask"], 1.0))
     wrapped.load_state_dict(wrapped.state_dict())
     assert seen[-1] == {"a": 1}
+
+
+def test_a_response_is_smooth_and_of_its_size():
+    """One gain a frequency, lines between the knots; the same for all epochs of a run."""
+    torch.manual_seed(0)
+    x = torch.randn(400, 1, 1, 3000)
+    changed = AUGMENTATIONS["response"](1.0)(x)
+    gains = 20 * (torch.fft.rfft(changed).abs() / torch.fft.rfft(x).abs()).log10().squeeze()
+    hertz = torch.fft.rfftfreq(3000, 1 / 100)
+    at_knot = gains[:, (hertz - 8).abs().argmin()]
+    assert 2.5 < at_knot.std() < 3.5 and at_knot.mean().abs() < 0.5
+    low, high = gains[:, (hertz - 8).abs().argmin()], gains[:, (hertz - 16).abs().argmin()]
+    middle = gains[:, (hertz - 128**0.5).abs().argmin()]
+    torch.testing.assert_close(middle, (low + high) / 2, atol=0.05, rtol=0)
+    runs = torch.randn(2, 3, 1, 3000)
+    ratio = torch.fft.rfft(AUGMENTATIONS["response"](1.0)(runs)).abs() / torch.fft.rfft(runs).abs()
+    torch.testing.assert_close(ratio[:, 0], ratio[:, 2], atol=1e-2, rtol=1e-2)

@@ -1,0 +1,126 @@
+"""Levelled spectra and varied recorders: what differs between recorders is gone, sleep is not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from scipy import signal
+
+import generate_demo_data
+import preprocess_sleepedf
+from datasets.edf import EdfFile
+from datasets.store import Store
+from datasets.synthetic.recorders import RATES, draw_recorder, vary
+from datasets.synthetic.subject import Difficulty, draw_subject
+from utils.errors import UserError
+from utils.levelling import level, median_density
+
+FS = 100.0
+HERTZ = np.array([1.0, 2, 4, 8, 16, 30])
+
+
+@pytest.fixture(scope="module")
+def night() -> np.ndarray:
+    """150 minutes of noise that falls with frequency, with a 13 Hz spindle every other second."""
+    rng = np.random.default_rng(0)
+    noise = signal.lfilter([1], [1, -0.95], rng.standard_normal(round(9000 * FS)))
+    seconds = np.arange(len(noise)) / FS
+    burst = np.sin(2 * np.pi * 13 * seconds) * (seconds % 2 < 0.8)
+    return 8 * noise + 12 * burst
+
+
+def other_recorder(samples: np.ndarray) -> np.ndarray:
+    """A smooth response of some decibels, and a third of the size."""
+    taps = signal.firwin2(801, [0, 1, 5, 15, 50], [2.0, 1.6, 1.0, 0.6, 0.4], fs=FS)
+    return signal.oaconvolve(samples, taps, mode="same") / 3
+
+
+def decibels(samples: np.ndarray, hertz: np.ndarray = HERTZ) -> np.ndarray:
+    grid, density, _ = median_density(samples, FS)
+    return 10 * np.interp(hertz, grid, density)
+
+
+def test_two_recorders_become_one(night):
+    before = decibels(night) - decibels(other_recorder(night))
+    after = decibels(level(night, FS, unit_known=True)) - decibels(
+        level(other_recorder(night), FS, unit_known=True)
+    )
+    assert np.ptp(before) > 9
+    # 300 epochs against the 60 that hold a night as it is
+    assert np.abs(after).max() < 60 / 360 * np.abs(before).max() + 0.5
+
+
+def test_an_unknown_unit_does_not_matter(night):
+    """Millivolts called nothing: the level is free, and few epochs do not bind it."""
+    loud = decibels(level(night, FS, unit_known=True))
+    np.testing.assert_allclose(decibels(level(night * 1e-3, FS, unit_known=False)), loud, atol=6)
+    short = night[: round(300 * FS)]
+    quiet = decibels(level(short * 1e-3, FS, unit_known=False))
+    np.testing.assert_allclose(quiet, decibels(level(short, FS, unit_known=False)), atol=0.1)
+    assert decibels(level(short * 1e-3, FS, unit_known=True)).max() < loud.min()
+
+
+def test_a_short_file_is_left_nearly_as_it_is(night):
+    short = night[: round(150 * FS)]
+    change = decibels(level(short, FS, unit_known=True)) - decibels(short)
+    assert np.abs(change).max() < 1.5
+
+
+def test_what_is_narrow_in_frequency_or_time_stays(night):
+    """A spindle peak keeps most of its height, and nothing moves in time."""
+    levelled = level(night, FS, unit_known=True)
+    at = np.array([9.0, 13.0, 18.0])
+    before, after = decibels(night, at), decibels(levelled, at)
+    height = [b[1] - (b[0] + b[2]) / 2 for b in (before, after)]
+    assert height[1] > 0.6 * height[0] > 3
+    lags = signal.correlate(levelled[:20000], night[:20000], mode="same", method="fft")
+    assert lags.argmax() == 10000
+    assert len(levelled) == len(night)
+
+
+def test_drift_is_taken_out_and_silence_stays_silence(night):
+    drifting = night + 200 * np.sin(2 * np.pi * 0.05 * np.arange(len(night)) / FS)
+    levelled = level(drifting, FS, unit_known=True)
+    assert decibels(levelled, np.array([0.05])) < decibels(drifting, np.array([0.05])) - 15
+    np.testing.assert_array_equal(level(np.zeros(6000), FS, unit_known=True), np.zeros(6000))
+    held = np.concatenate((np.zeros(30000), night))  # a lead that was off for five minutes
+    np.testing.assert_allclose(
+        decibels(level(held, FS, unit_known=True)), decibels(level(night, FS, unit_known=True)),
+        atol=0.5,
+    )  # fmt: skip
+
+
+def test_every_person_of_a_varied_cohort_has_a_recorder():
+    people = [draw_subject(0, k, Difficulty(1)) for k in range(40)]
+    recorders = [draw_recorder(person) for person in people]
+    assert {recorder.fs for recorder in recorders} == set(RATES)
+    assert draw_recorder(people[3]).gain == recorders[3].gain
+    gains = np.array([recorder.gain for recorder in recorders])
+    assert gains.max() / gains.min() > 4
+    varied = [vary(person) for person in people]
+    assert np.ptp([p.traits.wakeful for p in varied]) > np.ptp([p.traits.wakeful for p in people])
+    assert all(p.rate["arousal"] > 0 for p in varied)
+
+
+def test_a_varied_cohort_from_files_to_a_levelled_store(tmp_path):
+    words = ["--varied", "--subjects", "3", "--nights", "1", "--hours", "0.5", "--jobs", "1"]
+    generate_demo_data.main([*words, "--output", str(tmp_path / "a")])
+    generate_demo_data.main([*words, "--output", str(tmp_path / "b")])
+    files = sorted((tmp_path / "a").glob("*-PSG.edf"))
+    assert [p.read_bytes() for p in files] == [
+        p.read_bytes() for p in sorted((tmp_path / "b").glob("*-PSG.edf"))
+    ]
+    recorders = [draw_recorder(vary(draw_subject(0, k, Difficulty(1)))) for k in range(3)]
+    rates = [EdfFile(p).channel("EEG Fpz-Cz").fs for p in files]
+    assert rates == [recorder.fs for recorder in recorders]
+    preprocess_sleepedf.main([
+        "--raw_path", str(tmp_path / "a"), "--save_path", str(tmp_path / "store"), "--keep_all",
+        "--channels", "EEG", "--resample", "100", "--preset", "levelled", "--figures", "0",
+    ])  # fmt: skip
+    store = Store(tmp_path / "store")
+    about = json.loads((tmp_path / "store" / "dataset.json").read_text())
+    assert store.settings["preset"] == "levelled" and "--preset levelled" in json.dumps(about)
+    with pytest.raises(UserError, match="--varied belongs to --format sleepedf"):
+        generate_demo_data.main(["--varied", "--format", "dreem"])
