@@ -69,6 +69,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.foundation
+	$(BIN)/python -m benchmarks.predicting
 
 clean:
 	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis

@@ -86,6 +86,8 @@ def main(argv: list[str] | None = None) -> None:
     stager = Stager(args, model, checkpoint, targets, single=len(files) == 1)
     print(f"{args.checkpoint}: {stager.headline}")
     bar = tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None)
+    if not targets:
+        sweep(Path(args.output[0]))
     rows = [stager.row(file) for file in bar]
     if not targets:
         print(f"summary: {write_table(Path(args.output[0]) / 'summary.csv', rows)}")
@@ -173,7 +175,6 @@ class Stager:
                 if files:
                     write_files(files, found, self.model, self.headline, self.explained)
                 else:
-                    sweep(folder.parent)
                     write_folder(folder, found, self.model, self.headline, self.explained)
                 told(file, found, files or [folder])
             values = {} if files else read_json(known)

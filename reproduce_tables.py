@@ -38,7 +38,10 @@ TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINE
 CALLED = {
     "chambon2018": "chambon", "epoch_cmt": "epoch cmt", "sequence_cmt": "sequence cmt",
     "contrastive_cnn": "ssl contrastive, cnn", "masked_cnn": "ssl masked prediction, cnn",
-    "hybrid_cnn": "ssl hybrid, cnn", "contrastive_transformer": "ssl contrastive, transformer",
+    "hybrid_cnn": "ssl hybrid, cnn", "contrastive_cnn_attention": "ssl contrastive, cnn+attention",
+    "masked_cnn_attention": "ssl masked prediction, cnn+attention",
+    "hybrid_cnn_attention": "ssl hybrid, cnn+attention",
+    "contrastive_transformer": "ssl contrastive, transformer",
     "masked_transformer": "ssl masked prediction, transformer",
     "hybrid_transformer": "ssl hybrid, transformer",
 }  # fmt: skip

@@ -21,7 +21,7 @@ from datasets.recording import Recording, whole_epochs
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
-SUFFIXES = (".edf", ".bdf", ".h5")
+SUFFIXES = (".edf", ".bdf", ".rec", ".h5")
 # of normalised labels, best first
 _LOOKS_LIKE = {
     "EEG": (r"c[34z]", r"f[34z]", r"fp[12z]", r"p[34z]|o[12z]"),

@@ -163,6 +163,9 @@ def test_published_numbers_stand_in_real_cohorts_only():
     assert found["DeepSleepNet"]["macro_f1"] == 0.769
     assert all("wake +-30 min" in row["data"] for row in published)
     assert all(row["whose"].startswith("published") for row in published)
+    wanted = [reproduce_tables.CALLED[name] for name in reproducing.PRETRAINED]
+    rows = tables.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2018", wanted)
+    assert len(rows) == 9 and rows[0]["model"] == "SSL contrastive, CNN"
     for cohort in ("synthetic-sleepedf-2013", "ucddb", "synthetic-dodh"):
         assert tables.published_rows(reproduce_tables.PUBLISHED, cohort, wanted) == []
 

@@ -49,6 +49,32 @@ def test_the_real_five_minutes_are_wake(real_data, tmp_path):
     assert any("less reliable" in note for note in found["notes"])
 
 
+def test_the_real_night_is_staged_without_a_look(real_data, tmp_path):
+    """Agreement with its expert is for releases; that it is staged at all is for every day."""
+    night = real_data / "ucddb" / "ucddb018.edf"
+    words = ["--edf", str(night), "--expert", "none", "--is_interpret", "False"]
+    predict.main([*words, "-o", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["epochs"] == 822 and "kappa" not in found
+    assert found["doubtful"] < 20 and 60 < found["TST"] < 411
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("edfPlusD-discontinuous.edf", "no channel for EEG"),
+        ("invalid-date.edf", "holds no data"),
+        ("zero-data-records.edf", "holds no data"),
+        ("subsecond_starttime.edf", "lasts 5 s; staging needs 30 s at least"),
+        ("test_utf8_annotations.edf", "no channel for EEG"),
+    ],
+)
+def test_real_edge_cases_are_one_line(real_data, tmp_path, name, message):
+    with pytest.raises(UserError, match=message) as told:
+        predict.main(["--edf", str(real_data / "edf_edge_cases" / name), "-o", str(tmp_path)])
+    assert name in str(told.value) and "\n" not in str(told.value)
+
+
 @pytest.fixture
 def run(tmp_path):
     """A run with the bundled checkpoint and figures of one evaluation."""

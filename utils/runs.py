@@ -146,7 +146,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             whose loading would execute code.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; train first, or name one by --model_path")
+        raise UserError(f"{path}: no such checkpoint; train first, or name another")
     if not zipfile.is_zipfile(path):  # older pickles and cut files never reach the unpickler
         raise UserError(f"{path}: damaged, or no checkpoint of this project")
     try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from interpret import figures
+from interpret.attention import night_attention
 from interpret.explaining import Plan, entry_of, explain_all, write_arrays
 from interpret.night import ExplainedNight
 from interpret.page import write_page
@@ -177,7 +178,8 @@ def explain(
     numbers = torch.tensor([k for k, _ in chosen], device=night.signals.device)
     codes = night.staged.stages[numbers.cpu().numpy()].astype(np.int64)
     classes = torch.from_numpy(codes).to(numbers.device)
-    maps = explain_all(target, numbers, classes, None, Plan(methods=how.methods, steps=20))
+    attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
+    maps = explain_all(target, numbers, classes, attention, Plan(methods=how.methods, steps=20))
     entries = []
     for row, (epoch, why) in enumerate(chosen):
         place = folder / "interpretations" / f"{night.staged.recording}_e{epoch:04d}"
