@@ -240,6 +240,12 @@ def test_absent_roles_as_the_checkpoint_allows(role_store, tmp_path, capsys):
     write_psg(tmp_path / "b.edf", 3, {"EEG": 100})
     stage(tmp_path / "b.edf", checkpoint, tmp_path / "out")
     assert "absent: EOG, SPO2, ABDO" in capsys.readouterr().out
+    write_psg(tmp_path / "c.edf", 3, {"EOG(L)": 100})
+    stage(tmp_path / "c.edf", checkpoint, tmp_path / "out", "--is_interpret", "True")
+    assert "EOG <- EOG(L); absent: EEG" in capsys.readouterr().out
+    page = (tmp_path / "out" / "c" / "c.html").read_text()
+    assert "Models of whole nights are explained by foundation_evaluate.py" in page
+    assert "EOG(L)" in page and "NaN" not in page.partition('id="data">')[2].partition("<")[0]
 
 
 def test_doubtful_epochs_are_named():

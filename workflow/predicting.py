@@ -40,8 +40,8 @@ class Asked:
 class Predicted:
     """A staged night, what was read for it, and which epochs are doubtful, (n,) words or "".
 
-    ``signals`` (n, c, t) as the model received them; ``mean`` and ``sd`` (c,) bring them back to
-    ``unit``; ``expert`` is the file that the night's expert stages are from.
+    ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
+    and ``sd`` (c,) bring them back to ``unit``; ``expert`` is the file of the expert's stages.
     """
 
     night: StagedNight
@@ -94,9 +94,11 @@ def predict(
     start = recording.start.isoformat() if recording.start else None
     night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start)
     unit = "µV, levelled" if is_levelled(checkpoint) else "no unit" if unknown else "µV"
+    there = [k for k, (label, _) in enumerate(wanted) if label in found]
     return Predicted(
-        night, x, mean, sd, unit, dict(recording.derivations), absent, doubts, notes, expert
-    )
+        night, x[:, there], mean[there], sd[there], unit, dict(recording.derivations), absent,
+        doubts, notes, expert,
+    )  # fmt: skip
 
 
 def without_assumed_unit(found: Found) -> Found:
