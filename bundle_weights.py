@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from utils.arguments import ScriptParser
 from utils.errors import UserError, run_script
 from utils.exports import write_table
 from utils.files import write_text, written_whole
-from utils.runs import load_checkpoint, read_json
+from utils.runs import fingerprint, load_checkpoint, read_json
 from utils.stages import STAGES
 from workflow import evaluating
 from workflow.predicting import Asked, predict
@@ -71,14 +70,6 @@ def main(argv: list[str] | None = None) -> None:
     write_text(args.output / "one_eeg.md", card)
     print(card)
     print(f"written: {weights}, its card one_eeg.md and the log looks.csv beside it")
-
-
-def fingerprint(checkpoint: dict[str, Any]) -> str:
-    """The first twelve digits of the weights' checksum."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(checkpoint["state"].items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def read_looks(path: Path) -> list[dict[str, Any]]:

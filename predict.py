@@ -21,11 +21,17 @@ from utils.arguments import ScriptParser, add_flag, add_list, count
 from utils.errors import UserError, run_script
 from utils.exports import write_table
 from utils.files import sweep
-from utils.runs import load_checkpoint, read_json
+from utils.runs import fingerprint, load_checkpoint, read_json
 from utils.sleep_statistics import STATISTICS
 from workflow import evaluating
 from workflow.predicting import Asked, Predicted, predict
-from workflow.prediction_files import Explained, check_targets, write_files, write_folder
+from workflow.prediction_files import (
+    MADE_WITH,
+    Explained,
+    check_targets,
+    write_files,
+    write_folder,
+)
 
 BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
 
@@ -34,8 +40,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Stage EDF, BDF and Dreem files, and say why.",
-        "Files staged before are skipped; files that cannot be staged are told and left out: then "
-        "the exit code is 1. With an expert's stages beside a recording, agreement is added.",
+        "Files staged before in the same way are skipped; files that cannot be staged are told and "
+        "left out: then the exit code is 1. With an expert's stages beside a recording, agreement "
+        "is added.",
     )
     parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
     parser.add_argument(
@@ -89,11 +96,11 @@ def main(argv: list[str] | None = None) -> None:
     if not targets:
         sweep(Path(args.output[0]))
     rows = [stager.row(file) for file in bar]
-    if not targets:
-        print(f"summary: {write_table(Path(args.output[0]) / 'summary.csv', rows)}")
     failed = [row for row in rows if row["error"]]
     if len(failed) == len(files) == 1:
         raise UserError(failed[0]["error"])
+    if not targets:
+        print(f"summary: {write_table(Path(args.output[0]) / 'summary.csv', rows)}")
     for row in failed:
         print(f"  not staged: {row['error']}")
     if failed:
@@ -159,6 +166,10 @@ class Stager:
         self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
         self.device = evaluating.pick_device(args.device)
         self.again, self.folder = args.again, Path(args.output[0])
+        self.made_with = {
+            "weights": fingerprint(checkpoint), "channels": sorted(args.channels),
+            "expert": args.expert, "explained": self.explained.epochs,
+        }  # fmt: skip
 
     def row(self, file: Path) -> dict[str, Any]:
         """Stage one file unless it was before; its row of the summary."""
@@ -166,22 +177,32 @@ class Stager:
                "doubtful": None, "scored": None, "accuracy": None, "kappa": None,
                **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
         folder = self.folder / file.stem
-        known = folder / f"{file.stem}.json"
         files = [Path(name.replace("{}", file.stem)) for name in self.targets]
         started = time.perf_counter()
         try:
-            if self.again or not all(path.exists() for path in files or [known]):
+            if not self.is_done(folder, files):
                 found = predict(file, self.model, self.checkpoint, self.asked, self.device)
                 if files:
                     write_files(files, found, self.model, self.headline, self.explained)
                 else:
-                    write_folder(folder, found, self.model, self.headline, self.explained)
+                    write_folder(
+                        folder, found, self.model, self.headline, self.explained, self.made_with
+                    )
                 told(file, found, files or [folder])
-            values = {} if files else read_json(known)
+            values = {} if files else read_json(folder / f"{file.stem}.json")
         except UserError as error:
             return row | {"error": str(error)}
         values["seconds"] = round(time.perf_counter() - started, 2)
         return row | {name: values[name] for name in row if name in values}
+
+    def is_done(self, folder: Path, files: list[Path]) -> bool:
+        """Whether it was staged before, by the same weights and in the same way."""
+        if self.again or (files and not any("{}" in name for name in self.targets)):
+            return False
+        if files:
+            return all(path.exists() for path in files)
+        path = folder / MADE_WITH
+        return path.exists() and read_json(path) == self.made_with
 
 
 def told(file: Path, found: Predicted, written: list[Path]) -> None:

@@ -12,6 +12,7 @@ import mne
 import numpy as np
 import pandas
 import pytest
+import torch
 from sklearn.metrics import cohen_kappa_score
 
 import foundation_training
@@ -202,7 +203,13 @@ def test_a_folder_with_broken_files(raw, checkpoint, tmp_path, capsys):
     (nights / "other.edf").unlink()
     stage(nights / "*.edf", checkpoint, tmp_path / "out")
     assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*/*-PSG.json")}
-    stage(nights, checkpoint, tmp_path / "out", "--again")
+    other = torch.load(checkpoint, weights_only=True)
+    next(iter(other["state"].values())).add_(0.1)
+    torch.save(other, tmp_path / "other.pt")
+    stage(nights, tmp_path / "other.pt", tmp_path / "out")  # other weights: never the old stages
+    assert all(p.stat().st_mtime_ns > t for p, t in before.items())
+    before = {p: p.stat().st_mtime_ns for p in before}
+    stage(nights, tmp_path / "other.pt", tmp_path / "out", "--again")
     assert all(p.stat().st_mtime_ns > t for p, t in before.items())
 
 
@@ -302,3 +309,4 @@ def test_refusals(raw, checkpoint, tmp_path):
               record_seconds=1, start=(start.date(), start.time()))  # fmt: skip
     with pytest.raises(UserError, match="lasts 15 s; staging needs 30 s"):
         stage(tmp_path / "short.edf", checkpoint, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import platform
@@ -166,6 +167,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{FORMAT_VERSION}; train again"
         )
     return checkpoint
+
+
+def fingerprint(checkpoint: Mapping[str, Any]) -> str:
+    """The first twelve digits of the weights' checksum, whatever file they are in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(checkpoint["state"].items()):
+        digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 def newest_run(project: Path, pattern: str) -> Path:

@@ -27,6 +27,7 @@ from utils.sleep_statistics import STATISTICS, sleep_statistics
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 from workflow.predicting import Predicted
 
+MADE_WITH = "made_with.json"
 _AT_ONCE = 12  # epochs explained together, which bounds the memory
 # suffix -> the file's name in a folder of everything
 FORMATS = {
@@ -44,11 +45,13 @@ class Explained:
 
 
 def write_folder(
-    folder: Path, found: Predicted, model: Any, headline: str, explained: Explained
-) -> None:
-    """Every format into a folder of the night's own."""
+    folder: Path, found: Predicted, model: Any, headline: str, explained: Explained,
+    made_with: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Every format into a folder of the night's own, and what it was made with."""
     with written_whole(folder) as temporary:
         temporary.mkdir()
+        write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
             write(temporary, suffix, found, model, headline, explained)
         doubts = [{"epoch": k, "what": words} for k, words in enumerate(found.doubts) if words]
