@@ -17,7 +17,7 @@ from datasets import nsrr_annotations, ucddb
 from datasets.dreem_file import DreemFile
 from datasets.edf import EdfFile
 from datasets.recording import Bout, stages_from_bouts
-from datasets.sleepedf import STAGE_OF_TEXT, read_bouts
+from datasets.sleepedf import STAGE_OF_TEXT
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES, UNSCORED
 
@@ -28,7 +28,9 @@ _WORDS = {
     "uns": UNSCORED, "?": UNSCORED, "n/a": UNSCORED, "mt": UNSCORED, "movement": UNSCORED,
     "unscored": UNSCORED, "unknown": UNSCORED, "": UNSCORED,
 }  # fmt: skip
-_EDF_TEXTS = STAGE_OF_TEXT | {f"Sleep stage {name}": k for k, name in enumerate(STAGES)}
+_EDF_TEXTS = {text.casefold(): code for text, code in STAGE_OF_TEXT.items()} | {
+    f"sleep stage {name}".casefold(): code for code, name in enumerate(STAGES)
+}
 # numbers are YASA's, 4 is REM, unless there is a 5: then they are R&K's, 4 is deep sleep
 _YASA = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, -1: UNSCORED, -2: UNSCORED}
 _RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, -1: UNSCORED}
@@ -50,8 +52,9 @@ def find(edf: Path) -> Path | None:
         if "edfs" in edf.parts
     ]
     names = (
-        f"{stem}-Hypnogram.edf", f"{stem}_hypnogram.edf", f"{stem}-profusion.xml",
-        f"{stem}-nsrr.xml", f"{stem}.xml", f"{stem}.edf.XML", f"{stem}_stage.txt",
+        f"{stem}-Hypnogram.edf", f"{stem}_hypnogram.edf", f"{stem}_sleepscoring.edf",
+        f"{stem}-profusion.xml", f"{stem}-nsrr.xml", f"{stem}.xml", f"{stem}.edf.XML",
+        f"{stem}_stage.txt",
         f"{bare}_events.tsv", f"{stem}_hypno.txt", f"{stem}_hypno.csv", f"{stem}_hypnogram.txt",
         f"{stem}_hypnogram.csv", f"{stem}.txt", f"{stem}.csv",
     )  # fmt: skip
@@ -82,7 +85,7 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
         scored = EdfFile(path, undated=True)
         if recording.start and recording.start.time() != scored.start.time():
             raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
-        stages = stages_from_bouts(read_bouts(scored, _EDF_TEXTS), n_epochs)
+        stages = of_annotations(scored, n_epochs)
     elif suffix == ".xml":
         stages = _of_xml(path, recording.seconds)
     elif path.name.endswith("_stage.txt"):
@@ -93,6 +96,44 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
     if (stages == UNSCORED).all():
         raise UserError(f"{path}: scores no epoch of {recording.path.name}")
     return stages, note
+
+
+def has_stages(file: EdfFile) -> bool:
+    """Whether there are stages among a file's own annotations."""
+    return any(a.text.casefold() in _EDF_TEXTS for a in file.annotations())
+
+
+def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray:
+    """Stages among a file's EDF+ annotations, other events passed over: (``n_epochs``,).
+
+    One without a duration lasts until the next stage, the last such one epoch.
+
+    Raises:
+        UserError: no stages, stages off the 30 s grid, or two for one epoch.
+    """
+    found = sorted(
+        (a.onset, a.duration, _EDF_TEXTS[a.text.casefold()])
+        for a in file.annotations()
+        if a.text.casefold() in _EDF_TEXTS
+    )
+    if not found:
+        raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
+    ends = [onset for onset, _, _ in found[1:]] + [found[-1][0] + EPOCH_SECONDS]
+    bouts, scored_until = [], 0
+    for (onset, duration, code), end in zip(found, ends, strict=True):
+        bout = _on_grid(file.path, onset, duration or end - onset, code)
+        if bout.first < scored_until:
+            raise UserError(f"{file.path}: two stages at {onset:g} s; correct the file")
+        scored_until = bout.first + bout.length
+        bouts.append(bout)
+    return stages_from_bouts(tuple(bouts), n_epochs)
+
+
+def _on_grid(path: Path, onset: float, seconds: float, code: int) -> Bout:
+    first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
+    if first < 0 or epochs < 1 or first % 1 or epochs % 1:
+        raise UserError(f"{path}: {onset:g} s for {seconds:g} s does not fill whole 30 s epochs")
+    return Bout(int(first), int(epochs), code)
 
 
 def _fitted(stages: np.ndarray, n_epochs: int) -> np.ndarray:
@@ -170,9 +211,4 @@ def _bouts(
             seconds = float(row[length]) if length is not None else float(EPOCH_SECONDS)
         except ValueError as error:
             raise UserError(f"{path}: {error} in the row {', '.join(row)}") from error
-        first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
-        if first < 0 or epochs < 1 or first % 1 or epochs % 1:
-            raise UserError(
-                f"{path}: {onset:g} s for {seconds:g} s does not fill whole 30 s epochs"
-            )
-        yield Bout(int(first), int(epochs), code)
+        yield _on_grid(path, onset, seconds, code)

@@ -102,6 +102,7 @@ class EdfFile:
             if fields["label"] not in _ANNOTATION_LABELS
         )
         self._header = header
+        self.is_plus = header.is_plus
         if header.is_plus and header.record_seconds > 0:
             self._place_records(gaps)
 

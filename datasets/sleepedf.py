@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +152,7 @@ def read(pair: Pair) -> Recording:
     )
 
 
-def read_bouts(file: EdfFile, stage_of_text: Mapping[str, int] = STAGE_OF_TEXT) -> tuple[Bout, ...]:
+def read_bouts(file: EdfFile) -> tuple[Bout, ...]:
     """The scorer's bouts in file order; onsets need not begin at 0 (telemetry starts late).
 
     Raises:
@@ -163,10 +162,10 @@ def read_bouts(file: EdfFile, stage_of_text: Mapping[str, int] = STAGE_OF_TEXT) 
     bouts = []
     scored_until = 0
     for annotation in file.annotations():
-        if annotation.text not in stage_of_text:
+        if annotation.text not in STAGE_OF_TEXT:
             raise UserError(
                 f"{file.path}: unknown stage {annotation.text!r} at {annotation.onset:g} s; "
-                f"known are {', '.join(stage_of_text)}"
+                f"known are {', '.join(STAGE_OF_TEXT)}"
             )
         first, length = (
             int(seconds // EPOCH_SECONDS) for seconds in (annotation.onset, annotation.duration)
@@ -183,7 +182,7 @@ def read_bouts(file: EdfFile, stage_of_text: Mapping[str, int] = STAGE_OF_TEXT) 
                 "annotation above it ends; correct the file"
             )
         scored_until = first + length
-        bouts.append(Bout(first, length, stage_of_text[annotation.text]))
+        bouts.append(Bout(first, length, STAGE_OF_TEXT[annotation.text]))
     if not bouts:
         raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
     return tuple(bouts)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import edfio
 import numpy as np
 import pytest
 
-from datasets.beside import find, read
+from datasets.beside import find, has_stages, of_annotations, read
 from datasets.edf import EdfFile
 from interpret.worth import worth_a_look
 from tests.edf_files import write_hypnogram, write_psg
@@ -63,6 +64,29 @@ def test_sleep_edf_pairs_and_lengths(tmp_path):
     assert read(path, recording, 4)[0].tolist() == [0, 0, 1, 2]
     (tmp_path / "b.txt").write_text("N2\nN2\n")
     assert read(tmp_path / "b.txt", recording, 4)[0].tolist() == [2, 2, -1, -1]
+
+
+def test_stages_among_other_annotations(tmp_path):
+    """As HMC and many recorders write them: events between, durations or none, N1 for S1."""
+    entries = [
+        (0, 30, "Sleep stage W"), (3, None, "Lights off"), (30, None, "Sleep stage N1"),
+        (41.5, 3, "Arousal"), (60, None, "Sleep stage N2"), (120, None, "Sleep stage R"),
+    ]  # fmt: skip
+    signal = edfio.EdfSignal(np.tile([-1.0, 1.0], 900), 10, label="EEG", physical_dimension="uV")
+    notes = [edfio.EdfAnnotation(*entry) for entry in entries]
+    edfio.Edf([signal], annotations=notes).write(tmp_path / "night.edf")
+    file = EdfFile(tmp_path / "night.edf")
+    assert has_stages(file)
+    assert of_annotations(file, 6).tolist() == [0, 1, 2, 2, 4, -1]
+    late = edfio.EdfAnnotation(35, 30, "Sleep stage N2")
+    edfio.Edf([signal], annotations=[late]).write(tmp_path / "b.edf")
+    with pytest.raises(UserError, match="35 s for 30 s does not fill whole 30 s epochs"):
+        of_annotations(EdfFile(tmp_path / "b.edf"), 6)
+    edfio.Edf([signal], annotations=[notes[0], notes[0]]).write(tmp_path / "c.edf")
+    with pytest.raises(UserError, match="two stages at 0 s"):
+        of_annotations(EdfFile(tmp_path / "c.edf"), 6)
+    edfio.Edf([signal], annotations=[notes[1]]).write(tmp_path / "d.edf")
+    assert not has_stages(EdfFile(tmp_path / "d.edf"))
 
 
 def test_what_a_model_wrote_is_no_expert(recording, tmp_path):

@@ -165,6 +165,23 @@ def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
         assert f"a{path.suffix}: 5 epochs" in capsys.readouterr().out
 
 
+def test_stages_inside_the_recording_are_an_experts(checkpoint, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    signals = [
+        edfio.EdfSignal(rng.normal(0, 20, 9000).clip(-180, 180), 100, label=label,
+                        physical_dimension="uV", physical_range=(-192, 192))
+        for label in ("EEG Fpz-Cz", "EOG horizontal")
+    ]  # fmt: skip
+    notes = [edfio.EdfAnnotation(0, 60, "Sleep stage N2")]
+    edfio.Edf(signals, annotations=notes).write(tmp_path / "a.edf")
+    stage(tmp_path / "a.edf", checkpoint, tmp_path / "out")
+    assert "agrees with a.edf in" in capsys.readouterr().out
+    table = pandas.read_csv(tmp_path / "out" / "a" / "a.csv")
+    assert table["expert"].fillna("").tolist() == ["N2", "N2", ""]
+    stage(tmp_path / "a.edf", checkpoint, tmp_path / "out", "--expert", "none")
+    assert "agrees" not in capsys.readouterr().out
+
+
 def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_path, capsys):
     folder = tmp_path / "dodh"
     generate_demo_data.main([
@@ -227,6 +244,9 @@ def test_channels_by_role_alias_and_choice(tmp_path):
     assert chosen["EOG horizontal"].derivation == "E1"
     with pytest.raises(UserError, match="no channel 'C9' for EEG; it has: EEG F4-A1"):
         match(file, wanted, {"EEG": "C9"})
+    write_psg(tmp_path / "b.edf", 2, {"Fp1": 100, "F4": 100, "LOC": 100, "Chin 1": 100})
+    found = match(EdfFile(tmp_path / "b.edf"), wanted, {})
+    assert [one.derivation for one in found.values()] == ["F4", "LOC", "Chin 1"]
     assert known_names(["EEG1", "EEG2", "EEG3", "EKG"])["EEG"][0] == "EEG3"  # a MESA
     assert known_names(["EEG(sec)", "EEG", "EOG(L)"])["EEG"][0] == "EEG"  # an SHHS
     assert {"EEG", "EOG", "EMG", "ECG", "SPO2"} <= set(known_names([]))

@@ -126,9 +126,11 @@ def expert_of(
     if isinstance(file, DreemFile) and named is None:
         return file.path, file.stages[:n_epochs]
     path = beside.find(file.path) if named is None else Path(named)
-    if path is None or named == "none":
+    if named == "none" or (path is None and not file.is_plus):
         return None, nobody
     try:
+        if path is None:
+            return within(file, n_epochs)
         stages, note = beside.read(path, file, n_epochs)
     except UserError as error:
         if named is not None:
@@ -138,6 +140,13 @@ def expert_of(
     if note:
         notes.append(f"{path.name}: {note}")
     return path, stages
+
+
+def within(file: EdfFile, n_epochs: int) -> tuple[Path | None, np.ndarray]:
+    """Stages among the recording's own annotations, if there are any."""
+    if not beside.has_stages(file):
+        return None, np.full(n_epochs, -1, np.int8)
+    return file.path, beside.of_annotations(file, n_epochs)
 
 
 def prepared(
