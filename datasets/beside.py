@@ -7,6 +7,7 @@ if it has one of onsets, rows anywhere on the 30 s grid. What a model wrote is n
 from __future__ import annotations
 
 import csv
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -41,13 +42,13 @@ _DURATION_COLUMNS = ("duration", "duration_s")
 
 def find(edf: Path) -> Path | None:
     """The expert's file beside a recording, by the names that data sets give it."""
-    stem = edf.stem
+    stem = glob.escape(edf.stem)
     if re.fullmatch(r"(SC4|ST7)\d{3}[A-Z]0-PSG", stem, re.IGNORECASE):
         stem = f"{stem[:7]}?"
     bare = stem.removesuffix("_eeg")
     tree = [
         Path(str(edf.parent).replace("edfs", f"annotations-events-{kind}", 1))
-        / f"{stem}-{kind}.xml"
+        / f"{edf.stem}-{kind}.xml"
         for kind in ("profusion", "nsrr")
         if "edfs" in edf.parts
     ]
@@ -119,21 +120,24 @@ def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray:
     if not found:
         raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
     ends = [onset for onset, _, _ in found[1:]] + [found[-1][0] + EPOCH_SECONDS]
+    timed = [(t, length or end - t, c) for (t, length, c), end in zip(found, ends, strict=True)]
+    return _placed(file.path, timed, n_epochs)
+
+
+def _placed(path: Path, timed: Sequence[tuple[float, float, int]], n_epochs: int) -> np.ndarray:
+    """Stages of (onset, duration in s, code) in any order, each epoch at most once."""
     bouts, scored_until = [], 0
-    for (onset, duration, code), end in zip(found, ends, strict=True):
-        bout = _on_grid(file.path, onset, duration or end - onset, code)
-        if bout.first < scored_until:
-            raise UserError(f"{file.path}: two stages at {onset:g} s; correct the file")
-        scored_until = bout.first + bout.length
-        bouts.append(bout)
+    for onset, seconds, code in sorted(timed):
+        first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
+        if first < 0 or epochs < 1 or first % 1 or epochs % 1:
+            raise UserError(
+                f"{path}: {onset:g} s for {seconds:g} s does not fill whole 30 s epochs"
+            )
+        if first < scored_until:
+            raise UserError(f"{path}: two stages at {onset:g} s; correct the file")
+        scored_until = int(first + epochs)
+        bouts.append(Bout(int(first), int(epochs), code))
     return stages_from_bouts(tuple(bouts), n_epochs)
-
-
-def _on_grid(path: Path, onset: float, seconds: float, code: int) -> Bout:
-    first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
-    if first < 0 or epochs < 1 or first % 1 or epochs % 1:
-        raise UserError(f"{path}: {onset:g} s for {seconds:g} s does not fill whole 30 s epochs")
-    return Bout(int(first), int(epochs), code)
 
 
 def _fitted(stages: np.ndarray, n_epochs: int) -> np.ndarray:
@@ -173,10 +177,17 @@ def _of_text(path: Path, n_epochs: int) -> tuple[np.ndarray, str]:
     placed = next((header.index(name) for name in _ONSET_COLUMNS if name in header), None)
     codes, note = _codes(words, path, others_allowed=placed is not None)
     if placed is None:
+        if column is not None and "epoch" in header:
+            _check_numbers(path, [row[header.index("epoch")].strip() for row in rows])
         return np.array(codes, np.int8), note
     length = next((header.index(name) for name in _DURATION_COLUMNS if name in header), None)
-    bouts = tuple(_bouts(path, rows, codes, placed, length))
-    return stages_from_bouts(bouts, n_epochs), note
+    return _placed(path, list(_timed(path, rows, codes, placed, length)), n_epochs), note
+
+
+def _check_numbers(path: Path, epochs: Sequence[str]) -> None:
+    """A table that numbers its epochs must have them all, in order."""
+    if not any(epochs == [str(k) for k in range(s, s + len(epochs))] for s in (0, 1)):
+        raise UserError(f"{path}: its epochs are not 0, 1, 2 … or 1, 2, 3 …, so none is placed")
 
 
 def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[list, str]:
@@ -198,11 +209,11 @@ def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[l
     return codes, note
 
 
-def _bouts(
+def _timed(
     path: Path, rows: Sequence[Sequence[str]], codes: Sequence[int | None], placed: int,
     length: int | None,
-) -> Iterator[Bout]:  # fmt: skip
-    """Rows that are stages, on the grid of epochs."""
+) -> Iterator[tuple[float, float, int]]:  # fmt: skip
+    """Onset and duration in s and code of the rows that are stages."""
     for row, code in zip(rows, codes, strict=True):
         if code is None:
             continue
@@ -211,4 +222,4 @@ def _bouts(
             seconds = float(row[length]) if length is not None else float(EPOCH_SECONDS)
         except ValueError as error:
             raise UserError(f"{path}: {error} in the row {', '.join(row)}") from error
-        yield _on_grid(path, onset, seconds, code)
+        yield onset, seconds, code

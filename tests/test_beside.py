@@ -55,6 +55,14 @@ def test_every_layout_gives_the_planted_stages(recording, tmp_path, name):
         assert note == f"stages as numbers, 4 is {'REM' if name.endswith('txt') else 'N3'}"
 
 
+def test_brackets_in_a_name_are_no_pattern(tmp_path):
+    write_psg(tmp_path / "night[1].edf", 2, {"EEG": 10})
+    (tmp_path / "night1.txt").write_text("W\nW\n")
+    assert find(tmp_path / "night[1].edf") is None
+    (tmp_path / "night[1].txt").write_text("W\nW\n")
+    assert find(tmp_path / "night[1].edf").name == "night[1].txt"
+
+
 def test_sleep_edf_pairs_and_lengths(tmp_path):
     write_psg(tmp_path / "SC4001E0-PSG.edf", 4, {"EEG": 10})
     write_hypnogram(tmp_path / "SC4001EC-Hypnogram.edf", [("W", 2), ("1", 1), ("2", 9)])
@@ -106,6 +114,8 @@ def test_what_a_model_wrote_is_no_expert(recording, tmp_path):
         ("a.csv", "onset,stage\n10,W\n", "does not fill whole 30 s epochs"),
         ("a.csv", "onset,stage\nnow,W\n", "could not convert"),
         ("a.csv", "epoch,stage\n0\n", "different numbers of columns"),
+        ("a.csv", "epoch,stage\n0,W\n2,N2\n", "its epochs are not 0, 1, 2"),
+        ("a.csv", "onset,stage\n30,W\n30,N2\n", "two stages at 30 s"),
         ("a.tsv", "onset\tduration\ttrial_type\n0\t1\tarousal\n", "holds no sleep stages"),
         ("a.txt", "", "holds no sleep stages"),
         ("a.txt", "?\n?\n", "scores no epoch"),
