@@ -28,7 +28,10 @@ from workflow.predicting import Asked, predict
 from workflow.prediction_files import agreement
 
 HERE = Path(__file__).parent
+# the whole night that models are measured on, and five minutes of Wake
 NIGHT = Path("ucddb") / "ucddb018.edf"
+REAL = (NIGHT, Path("sleep_edf") / "SC4001E0-PSG.edf")
+LOOK = ("date", "weights", "night", "epochs", "accuracy", "kappa", "what")
 FIGURES = ("accuracy", "macro_f1", "kappa")
 
 
@@ -36,11 +39,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Bundle a model of one EEG, trained on synthetic nights, and write its card.",
-        "--real measures it on one real night and logs that look: choose nothing by it.",
+        "--real measures it on one real night and five real minutes and logs each look, once for "
+        "the same weights: choose nothing by them.",
     )
     parser.add_argument("--run", type=Path, help="a run that was trained and evaluated")
     parser.add_argument(
-        "--real", type=Path, help="folder with ucddb/ucddb018.edf and its stages, for one look"
+        "--real", type=Path, help=f"folder with {' and '.join(map(str, REAL))} and their stages"
     )
     parser.add_argument(
         "--output", type=Path, default=HERE / "results" / "weights", help="folder of the bundle"
@@ -59,13 +63,16 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{args.run}: trained on real people, whose data sets decide who may share")
     measured = read_json(args.run / "evaluation" / "metrics.json")
     weights = args.output / "one_eeg.pt"
-    with written_whole(weights) as temporary:
-        torch.save(checkpoint, temporary)
+    # an open file: given a path, torch would write its name into the bytes
+    with written_whole(weights) as temporary, temporary.open("wb") as file:
+        torch.save(checkpoint, file)
     looks = read_looks(args.output / "looks.csv")
     known = fingerprint(checkpoint)
-    if args.real and all(look["weights"] != known for look in looks):
-        looks.append(look_at(args.real / NIGHT, weights, checkpoint, known))
-        write_table(args.output / "looks.csv", looks)
+    seen = {(look["weights"], look["night"]) for look in looks}
+    for night in REAL if args.real else ():
+        if (known, night.stem) not in seen:
+            looks.append(look_at(args.real / night, weights, checkpoint, known))
+            write_table(args.output / "looks.csv", looks)
     card = card_of(checkpoint, known, measured, looks)
     write_text(args.output / "one_eeg.md", card)
     print(card)
@@ -73,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def read_looks(path: Path) -> list[dict[str, Any]]:
-    """Every time that a model was measured on the real night."""
+    """Every time that a model was measured on a real recording."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -81,19 +88,22 @@ def read_looks(path: Path) -> list[dict[str, Any]]:
 
 
 def look_at(night: Path, weights: Path, checkpoint: dict[str, Any], known: str) -> dict[str, Any]:
-    """Stage the real night once; the row of the log."""
+    """Stage a real recording once; the row of the log."""
     if not night.exists():
-        raise UserError(f"{night}: not there; --real names the folder above ucddb")
+        raise UserError(
+            f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
+        )
     model = evaluating.load_model(weights, checkpoint)
     found = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
     if found.expert is None:
         raise UserError(f"{night}: no expert's stages beside it; {'; '.join(found.notes)}")
     values = agreement(found)
+    shown = {n: "" if values[n] is None else f"{values[n]:.4f}" for n in FIGURES}
     return {
         "date": datetime.now(UTC).date().isoformat(), "weights": known, "night": night.stem,
-        "epochs": values["scored"], **{name: f"{values[name]:.4f}" for name in FIGURES},
+        "epochs": str(values["scored"]), **shown,
         "confusion": " / ".join(" ".join(map(str, row)) for row in values["confusion"]),
-        "what": "the bundled model, first look",
+        "what": "first look of this model",
     }  # fmt: skip
 
 
@@ -138,10 +148,10 @@ def card_of(
 
 def limits(looks: list[dict[str, Any]], known: str) -> list[str]:
     """Stages of the real night that the model finds less than half of, in words."""
-    own = [look for look in looks if look["weights"] == known]
-    if not own:
+    look = look_of(looks, known)
+    if look is None:
         return []
-    rows = [list(map(int, row.split())) for row in own[-1]["confusion"].split(" / ")]
+    rows = [list(map(int, row.split())) for row in look["confusion"].split(" / ")]
     said = []
     for k, (stage, row) in enumerate(zip(STAGES, rows, strict=True)):
         if sum(row) and 2 * row[k] < sum(row):
@@ -153,12 +163,16 @@ def limits(looks: list[dict[str, Any]], known: str) -> list[str]:
     return [words, ""] if said else []
 
 
+def look_of(looks: list[dict[str, Any]], known: str) -> dict[str, Any] | None:
+    """The look at the real night of these weights."""
+    return next((k for k in looks if (k["weights"], k["night"]) == (known, NIGHT.stem)), None)
+
+
 def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
-    """The look at the real night of these weights, and how often anybody looked."""
-    own = [look for look in looks if look["weights"] == known]
-    if not own:
+    """The look at the real night of these weights, and every look of any."""
+    look = look_of(looks, known)
+    if look is None:
         return ["## On a real night", "", "Not measured (`--real`).", ""]
-    look = own[-1]
     rows = [row.split() for row in look["confusion"].split(" / ")]
     table = [
         f"| **{stage}** | " + " | ".join(row) + " |"
@@ -171,11 +185,9 @@ def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
         f"**{float(look['kappa']):.3f}**, accuracy {float(look['accuracy']):.3f}, macro-F1 "
         f"{float(look['macro_f1']):.3f}. Rows: expert, columns: model.", "",
         "| | " + " | ".join(STAGES) + " |", "|---" * (1 + len(STAGES)) + "|", *table, "",
-        f"Looks at this night so far: {len(looks)}, all in `looks.csv`. Nothing was chosen by it. "
-        "Ten real epochs did decide something: a first recipe, with white noise among its "
-        "augmentations, took the five minutes of Wake in `SC4001E0-PSG.edf` for N3, so the noise "
-        "was dropped; with this one all ten are W.",
-        "",
+        "Every look at a real recording (`looks.csv`):", "",
+        "| date | weights | recording | epochs | accuracy | kappa | what |", "|---" * 7 + "|",
+        *("| " + " | ".join(one[key] or "–" for key in LOOK) + " |" for one in looks), "",
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 python -m benchmarks.predicting            # 10 hours of 20 channels at 256 Hz, the bundled model
 python -m benchmarks.predicting --hours 8 --n_channels 7 --checkpoint results/…/best.pt
 
-Every row is a process of its own on two threads; the peak includes Python, torch and mapped pages.
+Every row is a process of its own on two threads; the peak includes Python and torch.
 """
 
 from __future__ import annotations

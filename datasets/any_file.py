@@ -24,7 +24,11 @@ from utils.stages import UNSCORED
 SUFFIXES = (".edf", ".bdf", ".rec", ".h5")
 # of normalised labels, best first
 _LOOKS_LIKE = {
-    "EEG": (r"c[34z]", r"f[34z]", r"fp[12z]", r"p[34z]|o[12z]"),
+    # O2 alone is oxygen as often as an electrode
+    "EEG": tuple(
+        f"{site}({'' if site[0] == 'o' else '$|'}[am][12]|ref|avg|le)"
+        for site in ("c[34z]", "f[34z]", "fp[12z]", "p[34z]", "o[12z]")
+    ),
     "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
     "EMG": (r"chin", r"submental"),
 }

@@ -87,6 +87,8 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
         if recording.start and recording.start.time() != scored.start.time():
             raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
         stages = of_annotations(scored, n_epochs)
+        if stages is None:
+            raise UserError(f"{path}: holds no sleep stages; is it a hypnogram?")
     elif suffix == ".xml":
         stages = _of_xml(path, recording.seconds)
     elif path.name.endswith("_stage.txt"):
@@ -99,18 +101,13 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
     return stages, note
 
 
-def has_stages(file: EdfFile) -> bool:
-    """Whether there are stages among a file's own annotations."""
-    return any(a.text.casefold() in _EDF_TEXTS for a in file.annotations())
-
-
-def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray:
-    """Stages among a file's EDF+ annotations, other events passed over: (``n_epochs``,).
+def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray | None:
+    """Stages among a file's EDF+ annotations, other events passed over: (``n_epochs``,), if any.
 
     One without a duration lasts until the next stage, the last such one epoch.
 
     Raises:
-        UserError: no stages, stages off the 30 s grid, or two for one epoch.
+        UserError: stages off the 30 s grid, or two for one epoch.
     """
     found = sorted(
         (a.onset, a.duration, _EDF_TEXTS[a.text.casefold()])
@@ -118,7 +115,7 @@ def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray:
         if a.text.casefold() in _EDF_TEXTS
     )
     if not found:
-        raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
+        return None
     ends = [onset for onset, _, _ in found[1:]] + [found[-1][0] + EPOCH_SECONDS]
     timed = [(t, length or end - t, c) for (t, length, c), end in zip(found, ends, strict=True)]
     return _placed(file.path, timed, n_epochs)

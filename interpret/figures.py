@@ -73,17 +73,14 @@ def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: s
     from matplotlib.figure import Figure
 
     model = probabilities.argmax(axis=1)
-    edges, unit = _time_axis(len(expert))
+    _, unit = _time_axis(len(expert))
     figure = Figure(figsize=(12, 7), layout="constrained")
     top, middle, marks, bottom = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 0.12, 1))
     for axes, stages, name in ((top, expert, "expert"), (middle, model, "model")):
         draw_hypnogram(axes, stages)
         axes.set_ylabel(name)
     top.set_title(title, loc="left")
-    wrong = (model != expert) & (expert != UNSCORED)
-    marks.vlines(edges[:-1][wrong], 0, 1, color="#202020", linewidth=0.8)
-    marks.set(ylim=(0, 1), yticks=[])
-    marks.set_ylabel("differ", rotation=0, ha="right", va="center")
+    mark_epochs(marks, (model != expert) & (expert != UNSCORED), "differ")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the first kept epoch")
     return figure
@@ -96,18 +93,23 @@ def draw_prediction(probabilities: np.ndarray, doubts: Sequence[str], *, title: 
     """
     from matplotlib.figure import Figure
 
-    edges, unit = _time_axis(len(probabilities))
+    _, unit = _time_axis(len(probabilities))
     figure = Figure(figsize=(12, 5), layout="constrained")
     top, marks, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.12, 1))
     draw_hypnogram(top, probabilities.argmax(axis=1))
     top.set_title(title, loc="left")
-    wrong = np.array([bool(words) for words in doubts])
-    marks.vlines(edges[:-1][wrong], 0, 1, color="#202020", linewidth=0.8)
-    marks.set(ylim=(0, 1), yticks=[])
-    marks.set_ylabel("doubtful", rotation=0, ha="right", va="center")
+    mark_epochs(marks, np.array([bool(words) for words in doubts]), "doubtful")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the recording began")
     return figure
+
+
+def mark_epochs(axes: Axes, marked: np.ndarray, name: str) -> None:
+    """A line at each marked epoch (n,) of a night."""
+    edges, _ = _time_axis(len(marked))
+    axes.vlines(edges[:-1][marked], 0, 1, color="#202020", linewidth=0.8)
+    axes.set(ylim=(0, 1), yticks=[])
+    axes.set_ylabel(name, rotation=0, ha="right", va="center")
 
 
 def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:

@@ -30,7 +30,7 @@ def worth_a_look(probabilities: np.ndarray, doubts: Sequence[str], n: int) -> li
                 return
             if sound[k] and all(abs(k - other) >= _APART for other in chosen):
                 before = STAGES[stages[k - 1]] if k else ""
-                chosen[k] = why.format(before=before, stage=STAGES[stages[k]], sure=sure[k])
+                chosen[k] = why.format(before=before, sure=sure[k])
 
     take(by_bout, n // 2, "transition from {before}")
     take(np.argsort(sure, kind="stable"), n, "uncertain, {sure:.0%} sure")

@@ -62,6 +62,8 @@ class Backbone(StagingModel):
         hop_seconds: float = 0.5,
         dropout: float = 0.25,
     ) -> None:
+        from torchvision import models as networks
+
         super().__init__()
         if name not in backbone_names():
             raise ValueError(f"no image network {name!r} in torchvision")
@@ -77,8 +79,6 @@ class Backbone(StagingModel):
         elif name.startswith("maxvit_"):
             options = {"input_size": self.image_size}
         self.planes = nn.Conv2d(n_channels, 3, 1)
-        from torchvision import models as networks
-
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
         for module in self.network.modules():
             if isinstance(module, nn.BatchNorm2d):

@@ -6,7 +6,7 @@ import edfio
 import numpy as np
 import pytest
 
-from datasets.beside import find, has_stages, of_annotations, read
+from datasets.beside import find, of_annotations, read
 from datasets.edf import EdfFile
 from interpret.worth import worth_a_look
 from tests.edf_files import write_hypnogram, write_psg
@@ -84,7 +84,6 @@ def test_stages_among_other_annotations(tmp_path):
     notes = [edfio.EdfAnnotation(*entry) for entry in entries]
     edfio.Edf([signal], annotations=notes).write(tmp_path / "night.edf")
     file = EdfFile(tmp_path / "night.edf")
-    assert has_stages(file)
     assert of_annotations(file, 6).tolist() == [0, 1, 2, 2, 4, -1]
     late = edfio.EdfAnnotation(35, 30, "Sleep stage N2")
     edfio.Edf([signal], annotations=[late]).write(tmp_path / "b.edf")
@@ -94,7 +93,9 @@ def test_stages_among_other_annotations(tmp_path):
     with pytest.raises(UserError, match="two stages at 0 s"):
         of_annotations(EdfFile(tmp_path / "c.edf"), 6)
     edfio.Edf([signal], annotations=[notes[1]]).write(tmp_path / "d.edf")
-    assert not has_stages(EdfFile(tmp_path / "d.edf"))
+    assert of_annotations(EdfFile(tmp_path / "d.edf"), 6) is None
+    with pytest.raises(UserError, match="holds no sleep stages; is it a hypnogram"):
+        read(tmp_path / "d.edf", file, 6)
 
 
 def test_what_a_model_wrote_is_no_expert(recording, tmp_path):

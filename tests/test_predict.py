@@ -247,6 +247,12 @@ def test_channels_by_role_alias_and_choice(tmp_path):
     write_psg(tmp_path / "b.edf", 2, {"Fp1": 100, "F4": 100, "LOC": 100, "Chin 1": 100})
     found = match(EdfFile(tmp_path / "b.edf"), wanted, {})
     assert [one.derivation for one in found.values()] == ["F4", "LOC", "Chin 1"]
+    write_psg(tmp_path / "c.edf", 2, {"O2": 10, "O2-A1": 100, "C4M1": 100})
+    assert match(EdfFile(tmp_path / "c.edf"), wanted, {})["EEG Fpz-Cz"].derivation == "C4M1"
+    write_psg(tmp_path / "d.edf", 2, {"O2": 10, "O2-A1": 100})
+    assert match(EdfFile(tmp_path / "d.edf"), wanted, {})["EEG Fpz-Cz"].derivation == "O2-A1"
+    write_psg(tmp_path / "e.edf", 2, {"O2": 10, "F3 pressure": 10})
+    assert match(EdfFile(tmp_path / "e.edf"), wanted, {}) == {}
     assert known_names(["EEG1", "EEG2", "EEG3", "EKG"])["EEG"][0] == "EEG3"  # a MESA
     assert known_names(["EEG(sec)", "EEG", "EOG(L)"])["EEG"][0] == "EEG"  # an SHHS
     assert {"EEG", "EOG", "EMG", "ECG", "SPO2"} <= set(known_names([]))

@@ -28,8 +28,10 @@ def test_the_bundle_is_synthetic_small_and_named_in_its_card():
     assert f"weights `{bundle_weights.fingerprint(checkpoint)}`" in card
     assert checkpoint["trained"]["command"] in card
     looks = bundle_weights.read_looks(WEIGHTS.with_name("looks.csv"))
-    assert f"Looks at this night so far: {len(looks)}" in card
-    assert [look for look in looks if look["weights"] == bundle_weights.fingerprint(checkpoint)]
+    for look in looks:
+        assert f"| {look['weights']} | {look['night']} | {look['epochs']} |" in card
+        assert look["what"] in card
+    assert bundle_weights.look_of(looks, bundle_weights.fingerprint(checkpoint)) is not None
 
 
 def test_it_stages_without_being_told_anything(raw, tmp_path, capsys):
@@ -98,15 +100,18 @@ def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
     signals, nothing = torch.zeros(5, 1, 3000), np.zeros(1)
     found = Predicted(night, signals, nothing, nothing, "µV", {}, [], [""] * 5, [], tmp_path)
     monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: found)
-    (tmp_path / "ucddb").mkdir()
-    (tmp_path / bundle_weights.NIGHT).touch()
+    for recording in bundle_weights.REAL:
+        (tmp_path / recording).parent.mkdir()
+        (tmp_path / recording).touch()
     words = ["--run", str(run), "--output", str(tmp_path / "out")]
     bundle_weights.main(words)
     assert "Not measured" in (tmp_path / "out" / "one_eeg.md").read_text()
+    assert (tmp_path / "out" / "one_eeg.pt").read_bytes() == WEIGHTS.read_bytes()
     for _ in range(2):
         bundle_weights.main([*words, "--real", str(tmp_path)])
     looks = bundle_weights.read_looks(tmp_path / "out" / "looks.csv")
-    assert len(looks) == 1 and float(looks[0]["accuracy"]) == 0.8
+    assert [look["night"] for look in looks] == [path.stem for path in bundle_weights.REAL]
+    assert float(looks[0]["accuracy"]) == 0.8
     card = (tmp_path / "out" / "one_eeg.md").read_text()
     assert "| **N3** | 0 | 0 | 1 | 1 | 0 |" in card and "kappa **0.737**" in card
 

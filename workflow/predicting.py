@@ -17,7 +17,7 @@ from datasets.edf import EdfFile
 from datasets.nsrr_signals import Found
 from datasets.preparation import LEVELLED, Kept, Settings, channel_moments, prepare
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, UNSCORED
 from utils.staging import StagedNight
 
 _FLAT_UV, _LARGEST_UV = 0.5, 1000.0  # sd below, or peak to peak above, which an epoch is doubtful
@@ -122,31 +122,33 @@ def expert_of(
     Raises:
         UserError: the file that was named cannot be read, or scores nothing of this recording.
     """
-    nobody = np.full(n_epochs, -1, np.int8)
-    if isinstance(file, DreemFile) and named is None:
-        return file.path, file.stages[:n_epochs]
-    path = beside.find(file.path) if named is None else Path(named)
-    if named == "none" or (path is None and not file.is_plus):
+    nobody = np.full(n_epochs, UNSCORED, np.int8)
+    if named == "none":
         return None, nobody
+    path = beside.find(file.path) if named is None else Path(named)
+    note = ""
     try:
         if path is None:
-            return within(file, n_epochs)
-        stages, note = beside.read(path, file, n_epochs)
+            path, stages = file.path, within(file, n_epochs)
+        else:
+            stages, note = beside.read(path, file, n_epochs)
     except UserError as error:
         if named is not None:
             raise
         notes.append(f"no agreement: {error}")
+        return None, nobody
+    if stages is None or (stages == UNSCORED).all():
         return None, nobody
     if note:
         notes.append(f"{path.name}: {note}")
     return path, stages
 
 
-def within(file: EdfFile, n_epochs: int) -> tuple[Path | None, np.ndarray]:
-    """Stages among the recording's own annotations, if there are any."""
-    if not beside.has_stages(file):
-        return None, np.full(n_epochs, -1, np.int8)
-    return file.path, beside.of_annotations(file, n_epochs)
+def within(file: EdfFile | DreemFile, n_epochs: int) -> np.ndarray | None:
+    """Stages inside the recording: a Dreem hypnogram, or EDF+ annotations, if there are any."""
+    if isinstance(file, DreemFile):
+        return file.stages[:n_epochs]
+    return beside.of_annotations(file, n_epochs) if file.is_plus else None
 
 
 def prepared(
