@@ -6,12 +6,14 @@ import csv
 import json
 import shutil
 
+import edfio
 import numpy as np
 import pytest
 import torch
 
 import bundle_weights
 import predict
+from datasets.edf import EdfFile
 from utils.errors import UserError
 from utils.runs import load_checkpoint
 from utils.staging import StagedNight
@@ -41,6 +43,25 @@ def test_it_stages_without_being_told_anything(raw, tmp_path, capsys):
         rows = list(csv.DictReader(file))
     assert all(not row["error"] for row in rows)
     assert np.mean([float(row["kappa"]) for row in rows]) > 0.5
+
+
+def test_a_gain_that_nobody_knows_changes_nothing(raw, tmp_path):
+    """The same EEG without a unit, a ten-thousandth of the size: the same stages."""
+    file = EdfFile(sorted(raw.glob("*-PSG.edf"))[0])
+    samples = file.read("EEG Fpz-Cz", 0, file.seconds)
+    for name, unit, gain in (("known", "uV", 1.0), ("unknown", "", 1e-4)):
+        signal = edfio.EdfSignal(
+            samples * gain, 100, label="EEG", physical_dimension=unit,
+            physical_range=(-192 * gain, 192 * gain),
+        )  # fmt: skip
+        edfio.Edf([signal]).write(tmp_path / f"{name}.edf")
+    predict.main(["--edf", str(tmp_path / "*.edf"), "-o", str(tmp_path / "{}.csv")])
+    found = []
+    for name in ("known", "unknown"):
+        with (tmp_path / f"{name}.csv").open() as table:
+            found.append([row["stage"] for row in csv.DictReader(table)])
+    assert len(set(found[0])) > 2
+    assert np.mean(np.array(found[0]) == np.array(found[1])) > 0.9
 
 
 def test_the_real_five_minutes_are_wake(real_data, tmp_path):
