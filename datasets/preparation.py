@@ -31,7 +31,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 
 LEVELLED = "levelled"
 _SLOWEST_WAVEFORM_HZ = 10.0
-_TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 
 
 @dataclass(frozen=True)
@@ -176,13 +176,13 @@ def _describe(label: str, role: str, recording: Recording, settings: Settings) -
             f"{recording.id}: channel {label!r} at {fs:g} Hz does not divide into 30 s epochs; "
             "choose another rate with --resample"
         )
-    unit = "uV" if signal.unit.lower() in _TO_MICROVOLT else signal.unit
+    unit = "uV" if signal.unit.lower() in TO_MICROVOLT else signal.unit
     band = settings.bandpass if _is_filtered(signal, settings) else None
     return StoredChannel(label, role, unit, fs, band)
 
 
 def _is_filtered(signal: Signal, settings: Settings) -> bool:
-    is_voltage = signal.unit.lower() in _TO_MICROVOLT
+    is_voltage = signal.unit.lower() in TO_MICROVOLT
     return settings.bandpass is not None and is_voltage and signal.fs >= _SLOWEST_WAVEFORM_HZ
 
 
@@ -204,7 +204,7 @@ def _continuous(
     before = max(0, start - margin) * EPOCH_SECONDS
     after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
     samples = signal.read(before, after)
-    if (scale := _TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
+    if (scale := TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
         samples = samples * scale
     if taps is not None:
         samples = filter_zero_phase(samples, taps)
@@ -217,7 +217,7 @@ def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np
     """Filtered at its own rate over the whole night, then resampled."""
     samples = signal.read(0, signal.seconds)
     if kept.unit == "uV":
-        samples = samples * _TO_MICROVOLT[signal.unit.lower()]
+        samples = samples * TO_MICROVOLT[signal.unit.lower()]
     sections = butterworth_sections(kept.low, kept.high, signal.fs)
     if sections is not None:
         samples = filter_sections(samples, sections)
@@ -232,9 +232,9 @@ def _levelled(signal: Signal, start: int, stop: int, settings: Settings) -> np.n
     """The kept range resampled, then brought to the common spectrum."""
     fs, unit = settings.fs or signal.fs, signal.unit.lower()
     samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
-    samples = samples * _TO_MICROVOLT.get(unit, 1.0)
+    samples = samples * TO_MICROVOLT.get(unit, 1.0)
     samples = resample(samples - np.median(samples), signal.fs, fs)
-    return level(samples, fs, unit_known=unit in _TO_MICROVOLT)
+    return level(samples, fs, unit_known=unit in TO_MICROVOLT)
 
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
@@ -243,7 +243,7 @@ def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.n
     samples = signal.read(0, min(signal.seconds, stop * EPOCH_SECONDS))
     try:
         prepared = filter_as_dreem(
-            samples * _TO_MICROVOLT.get(signal.unit.lower(), 1.0), signal.fs, fs
+            samples * TO_MICROVOLT.get(signal.unit.lower(), 1.0), signal.fs, fs
         )
     except ValueError as error:
         raise UserError(f"--preset dreem: {error}") from error

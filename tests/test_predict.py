@@ -21,6 +21,7 @@ import predict
 import staging_training
 from datasets.any_file import known_names, match
 from datasets.edf import EdfFile
+from datasets.recording import Signal
 from tests.edf_files import write_discontinuous, write_psg
 from utils.errors import UserError
 from utils.stages import STAGES
@@ -281,16 +282,49 @@ def test_absent_roles_as_the_checkpoint_allows(role_store, tmp_path, capsys):
     assert "EOG(L)" in page and "NaN" not in page.partition('id="data">')[2].partition("<")[0]
 
 
-def test_doubtful_epochs_are_named():
+def held(samples: np.ndarray, unit: str = "uV") -> Signal:
+    """Samples (n,) at 100 Hz as a recorded signal."""
+    return Signal(100, unit, len(samples) / 100, lambda a, b: samples[int(a * 100) : int(b * 100)])
+
+
+def test_doubtful_epochs_are_named_as_recorded():
+    """Flat for half an epoch, too large, cut off at the recorder's limit, in a gap."""
+    rng = np.random.default_rng(0)
+    eeg, eog = rng.normal(0, 20, (2, 6, 3000))
+    eeg[1, 800:2600] = 3.0
+    eog[2, 5] = 2000.0
+    eeg[3, ::50] = eeg.max()  # two in a hundred
+    signals = {"C4-M1": held(eeg.ravel()), "E1": held(eog.ravel() / 1e3, "mV")}
+    expected = ["", "C4-M1 flat", "E1 artefact", "C4-M1 artefact", "", ""]
+    assert doubtful(signals, set(signals), NO_GAPS, 6) == expected
+    assert doubtful(signals, {"E1"}, NO_GAPS, 6) == expected  # by the night's own median
+    tiny = {"C4-M1": held(eeg.ravel() * 1e-4, "")}
+    assert doubtful(tiny, set(), NO_GAPS, 6)[1] == "C4-M1 flat"
+    gap = doubtful(signals, set(signals), np.array([[29.0, 31.0]]), 3)
+    assert gap[:2] == ["gap in the recording", "gap in the recording; C4-M1 flat"]
+    dead = {"E1": held(np.zeros(6000))}
+    assert (
+        doubtful(dead, set(), NO_GAPS, 2) == doubtful(dead, {"E1"}, NO_GAPS, 2) == ["E1 flat"] * 2
+    )
+
+
+def test_filters_do_not_hide_a_dead_lead(raw, tmp_path):
+    """The bundled model levels the night with eight seconds of filter on either side."""
+    file = EdfFile(sorted(raw.glob("*-PSG.edf"))[0])
+    samples = file.read("EEG Fpz-Cz", 0, file.seconds)
+    samples[3000 * 20 : 3000 * 22] = 0.0
+    signal = edfio.EdfSignal(samples, 100, label="EEG", physical_dimension="uV",
+                             physical_range=(-192, 192))  # fmt: skip
+    edfio.Edf([signal]).write(tmp_path / "a.edf")
+    predict.main(["--edf", str(tmp_path / "a.edf"), "-o", str(tmp_path / "a.csv")])
+    doubts = pandas.read_csv(tmp_path / "a.csv")["doubt"].fillna("")
+    assert [k for k in np.flatnonzero(doubts == "EEG flat") if k in (20, 21)] == [20, 21]
+
+
+def test_scaling_by_recording_and_back():
     signals = np.random.default_rng(0).normal(0, 20, (4, 2, 300)).astype(np.float32)
-    signals[1, 0] = 3.0
-    signals[2, 1, 5] = 2000.0
-    found = doubtful(signals, [("C4-M1", "EEG"), ("E1", "EOG")], NO_GAPS)
-    assert found == ["", "C4-M1 flat", "E1 artefact", ""]
     scaled, mean, sd = standardised(signals, "recording")
     np.testing.assert_allclose(scaled * sd[:, None] + mean[:, None], signals, atol=1e-3)
-    gap = doubtful(signals[:2], [("C4-M1", "EEG"), ("E1", "EOG")], np.array([[29.0, 31.0]]))
-    assert gap == ["gap in the recording", "gap in the recording; C4-M1 flat"]
     assert abs(scaled[:, 0].mean()) < 1e-3
     assert scaled[:, 0].std() == pytest.approx(1, abs=1e-3)
     signals[:, 1] = 7.0
@@ -305,12 +339,6 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
     edfio.Edf([signal]).write(tmp_path / "a.edf")
     found = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
     assert "names no unit, taken as uV" in found["EEG Fpz-Cz"].note
-    silent = np.zeros((2, 1, 300), np.float32)
-    assert doubtful(silent, [("EEG Fpz-Cz", "")], NO_GAPS) == [
-        "",
-        "",
-    ]  # of no known size, so never doubted
-    assert doubtful(silent, [("EEG Fpz-Cz", "EEG")], NO_GAPS) == ["EEG Fpz-Cz flat"] * 2
 
 
 def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):

@@ -15,12 +15,23 @@ from datasets.any_file import match, opened, recording_of
 from datasets.dreem_file import DreemFile
 from datasets.edf import EdfFile
 from datasets.nsrr_signals import Found
-from datasets.preparation import LEVELLED, Kept, Settings, channel_moments, prepare
+from datasets.preparation import (
+    LEVELLED,
+    TO_MICROVOLT,
+    Kept,
+    Settings,
+    channel_moments,
+    prepare,
+)
+from datasets.recording import Signal
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 from utils.staging import StagedNight
 
-_FLAT_UV, _LARGEST_UV = 0.5, 1000.0  # sd below, or peak to peak above, which an epoch is doubtful
+# sd of a second below, and peak to peak of an epoch above, which they are doubtful
+_FLAT_UV, _LARGEST_UV = 0.5, 1000.0
+_FLAT_SHARE = 0.02  # of the night's median second, where the unit is unknown
+_CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
 _FLAT = 1e-6
 _SHORT = 60  # epochs below which a model that levels spectra knows little of the recorder
 
@@ -79,11 +90,10 @@ def predict(
         found = {label: without_assumed_unit(one) for label, one in found.items()}
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
-    # a size in uV says nothing of a channel whose unit nobody knows
-    unknown = {label for label, one in found.items() if one.note is not None}
-    source = {label: one.derivation for label, one in found.items()}
-    sized = [(source.get(label, label), "" if label in unknown else role) for label, role in wanted]
-    doubts = doubtful(signals, sized, file.gaps)
+    unknown = [one.derivation for one in found.values() if one.note is not None]
+    seen = {found[label].derivation: found[label].signal for label, role in wanted
+            if label in found and role.startswith(("EEG", "EOG"))}  # fmt: skip
+    doubts = doubtful(seen, set(seen) - set(unknown), file.gaps, len(signals))
     scaled, mean, sd = standardised(signals, checkpoint["standardise"])
     x = torch.from_numpy(scaled).to(device)
     probabilities = model.to(device).eval().stage_night(x, 256).float().cpu().numpy()
@@ -190,19 +200,44 @@ def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray,
 
 
 def doubtful(
-    signals: np.ndarray, channels: Sequence[tuple[str, str]], gaps: np.ndarray
+    signals: Mapping[str, Signal], sized: set[str], gaps: np.ndarray, n_epochs: int
 ) -> list[str]:
-    """What is wrong with every epoch: a gap, or EEG or EOG that is flat or impossibly large."""
-    seen = [k for k, (_, role) in enumerate(channels) if role.startswith(("EEG", "EOG"))]
-    labels = [channels[k][0] for k in seen]
-    flat = signals[:, seen].std(axis=2) < _FLAT_UV
-    large = np.ptp(signals[:, seen], axis=2) > _LARGEST_UV
-    words = []
-    for epoch in range(len(signals)):
-        begin = epoch * EPOCH_SECONDS
-        apart = (gaps[:, 0] < begin + EPOCH_SECONDS) & (gaps[:, 1] > begin)
-        said = ["gap in the recording"] if apart.any() else []
-        said += [f"{labels[k]} flat" for k in np.flatnonzero(flat[epoch])]
-        said += [f"{labels[k]} artefact" for k in np.flatnonzero(large[epoch])]
-        words.append("; ".join(said))
-    return words
+    """What is wrong with every epoch as recorded: a gap, or a signal that is flat or no EEG's size.
+
+    Filters would let the neighbours ring into a dead epoch, so nothing is filtered here. Flat is an
+    epoch half of whose seconds hardly vary; an artefact is larger than brain and eyes are, or cut
+    off at the recorder's limit. Of signals that are not ``sized`` nobody knows the unit: theirs is
+    the night's own median.
+    """
+    begin = EPOCH_SECONDS * np.arange(n_epochs)
+    apart = (gaps[:, :1] < begin + EPOCH_SECONDS) & (gaps[:, 1:] > begin)
+    said = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
+    for name, signal in signals.items():
+        deviation, size, is_cut = measured(signal, n_epochs)
+        scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
+        lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
+        flat = (deviation <= lowest).mean(axis=1) >= 0.5
+        large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
+        for epoch in np.flatnonzero(flat | large):
+            said[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
+    return ["; ".join(words) for words in said]
+
+
+def measured(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deviation in every second (n, 30), peak to peak (n,), and whether an epoch is cut off (n,).
+
+    Cut off: more than a hundredth of its samples lie at the night's highest or lowest value. An
+    epoch at a time is read, so memory is flat.
+    """
+    width = max(2, int(signal.fs))
+    rows, ends, shares = [], np.empty((n_epochs, 2)), np.empty((n_epochs, 2))
+    for k in range(n_epochs):
+        x = signal.read(k * EPOCH_SECONDS, (k + 1) * EPOCH_SECONDS)
+        n = min(EPOCH_SECONDS, len(x) // width)
+        rows.append(x[: n * width].reshape(n, width).std(axis=1))
+        ends[k] = x.min(), x.max()
+        shares[k] = (x == ends[k, 0]).mean(), (x == ends[k, 1]).mean()
+    limits = ends[:, 0].min(), ends[:, 1].max()
+    is_cut = ((ends == limits) & (shares > _CUT_SHARE)).any(axis=1)
+    shortest = min(map(len, rows))
+    return np.stack([row[:shortest] for row in rows]), np.ptp(ends, axis=1), is_cut
