@@ -17,10 +17,10 @@ from typing import Any
 import torch
 
 import models
-from utils.arguments import ScriptParser
+from utils.arguments import ScriptParser, add_flag
 from utils.errors import UserError, run_script
 from utils.exports import write_table
-from utils.files import write_text, written_whole
+from utils.files import check_file, write_text, written_whole
 from utils.runs import fingerprint, load_checkpoint, read_json
 from utils.stages import STAGES
 from workflow import evaluating
@@ -49,6 +49,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=HERE / "results" / "weights", help="folder of the bundle"
     )
+    add_flag(parser, "--overwrite", help="replace files in --output that this script did not write")
     args = parser.parse(argv)
     if args.run is None:
         raise UserError("--run names the folder of a run; make weights trains one")
@@ -62,19 +63,22 @@ def main(argv: list[str] | None = None) -> None:
     if not checkpoint["trained"]["cohort"].startswith("synthetic-"):
         raise UserError(f"{args.run}: trained on real people, whose data sets decide who may share")
     measured = read_json(args.run / "evaluation" / "metrics.json")
-    weights = args.output / "one_eeg.pt"
+    weights, log = args.output / "one_eeg.pt", args.output / "looks.csv"
+    for path in (weights, log, weights.with_suffix(".md")):
+        check_file(path, overwrite=args.overwrite)
     # an open file: given a path, torch would write its name into the bytes
-    with written_whole(weights) as temporary, temporary.open("wb") as file:
+    made = written_whole(weights, overwrite=args.overwrite)
+    with made as temporary, temporary.open("wb") as file:
         torch.save(checkpoint, file)
-    looks = read_looks(args.output / "looks.csv")
+    looks = read_looks(log)
     known = fingerprint(checkpoint)
     seen = {(look["weights"], look["night"]) for look in looks}
     for night in REAL if args.real else ():
         if (known, night.stem) not in seen:
             looks.append(look_at(args.real / night, weights, checkpoint, known))
-            write_table(args.output / "looks.csv", looks)
+            write_table(log, looks, overwrite=args.overwrite)
     card = card_of(checkpoint, known, measured, looks)
-    write_text(args.output / "one_eeg.md", card)
+    write_text(weights.with_suffix(".md"), card, overwrite=args.overwrite)
     print(card)
     print(f"written: {weights}, its card one_eeg.md and the log looks.csv beside it")
 

@@ -18,13 +18,14 @@ import torch
 
 import models
 from models import published
-from utils.arguments import ScriptParser
+from utils.arguments import ScriptParser, add_flag
 from utils.errors import UserError, run_script
-from utils.files import sha256
+from utils.files import check_file, refuse_inputs, sha256
 from utils.runs import command, save_checkpoint
 
 CHANNELS = {1: [["EEG", "EEG"]], 3: [["EEG", "EEG"], ["EOG", "EOG"], ["EMG", "EMG"]]}
 _LARGEST_BYTES = 1 << 28
+CONVERTED = "converted weights"  # what --to is called where it may be replaced
 _DREEM_MEMBERS = ("normalization_parameters.json", "state.torch")
 
 
@@ -44,6 +45,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--to", type=Path, default=Path("converted.pt"), help="the checkpoint to write"
     )
+    add_flag(parser, "--overwrite", help="replace a file at --to that this script did not write")
     args = parser.parse(argv)
     if args.origin == "physioex" and args.model is None:
         raise UserError(f"--model: name one of {', '.join(published.CONVERTERS)}")
@@ -55,6 +57,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     if not args.source.is_file():
         raise UserError(f"{args.source}: no such file")
+    refuse_inputs([args.to], [args.source])
+    check_file(args.to, CONVERTED, overwrite=args.overwrite)
     try:
         if args.origin == "dreem":
             name = "simplesleepnet"
@@ -67,7 +71,8 @@ def main(argv: list[str] | None = None) -> None:
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{args.source}: not weights of this model: {reason}") from error
-    save_checkpoint(args.to, checkpoint_of(args, name, settings, state))
+    checkpoint = checkpoint_of(args, name, settings, state)
+    save_checkpoint(args.to, checkpoint, what=CONVERTED, overwrite=args.overwrite)
     print(f"{args.to}: {name}, {sum(p.numel() for p in net.parameters()):,} parameters, {settings}")
 
 

@@ -19,10 +19,12 @@ import torch
 from datasets import splits
 from datasets.store import Store
 from datasets.views import View
+from interpret.evaluation import EVALUATION
 from utils import flags
 from utils.arguments import ScriptParser, add_flag, add_list, count
 from utils.errors import UserError, run_script
 from utils.exports import write_table
+from utils.files import check_file, check_folder
 from utils.runs import load_checkpoint
 from workflow import embedding, evaluating
 from workflow import foundation_evaluation as foundation
@@ -106,6 +108,7 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint["model"] != "foundation":
         raise UserError(f"{path}: a {checkpoint['model']}, not of foundation_training.py")
     model = evaluating.load_model(path, checkpoint)
+    check_file(run / "cohorts.csv")
     table: list[dict[str, Any]] = []
     for number, store_path in enumerate([args.data_path, *map(Path, args.other_stores)]):
         table += report(args, Store(store_path), path, checkpoint, model, device, other=number > 0)
@@ -139,7 +142,8 @@ def report(
         )
     about = evaluating.describe(args, path, checkpoint, store, held_out)
     about["headline"] += f", trained on {trained['cohort']}, untrimmed nights"
-    folder = evaluating.folder_for(path, store, trained)
+    folder = evaluating.folder_for(path, store, checkpoint)
+    check_folder(folder, EVALUATION)
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     rows = foundation.evaluate(args, model, view, folder, about)
     for row in rows:

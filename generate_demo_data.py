@@ -24,7 +24,7 @@ from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
 from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
-from utils.files import sweep, write_json
+from utils.files import check_file, locked, sweep, write_json
 
 DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
@@ -119,9 +119,15 @@ def main(argv: list[str] | None = None) -> None:
     """Draw the cohort, write every night, summarise."""
     args = parse_args(argv)
     tasks = nights_of(args.subjects, args.nights)
+    with locked(args.output):
+        generate(args, tasks)
+
+
+def generate(args: argparse.Namespace, tasks: list[tuple[int, int]]) -> None:
+    """Write every night, several at once; a second process with this output waits before."""
     suffix = SUFFIXES[args.format]
     refuse_foreign(args.output, suffix, {layout_of(args).stem_of(*task) for task in tasks})
-    sweep(args.output)
+    sweep(args.output, depth=5)
     jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
     work = run(joblib.delayed(write_one)(args, *task, task == tasks[-1]) for task in tasks)
@@ -145,7 +151,11 @@ def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
 
 
 def refuse_foreign(folder: Path, suffix: str, stems: set[str]) -> None:
-    """Never mix a cohort with other recordings, nor overwrite one that has no truth beside it."""
+    """Never mix a cohort with other recordings, nor replace one that was edited.
+
+    Raises:
+        UserError: naming the file.
+    """
     ours = {name_of(s) for s in stems if (folder / f"{s}_truth.json").is_file()}
     found = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES.values())
     foreign = [p.name for p in found if p.suffix != suffix or name_of(p.stem) not in ours]
@@ -154,6 +164,9 @@ def refuse_foreign(folder: Path, suffix: str, stems: set[str]) -> None:
             f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "
             "choose another --output"
         )
+    check_file(folder / "manifest.json")
+    for path in found:
+        check_file(path)
 
 
 def name_of(stem: str) -> str:

@@ -19,10 +19,17 @@ from interpret.latent_report import Space, correlations, map_quality, maps, meas
 from utils.arguments import ScriptParser, add_flag, count, positive
 from utils.errors import UserError, run_script
 from utils.exports import write_table
-from utils.files import write_json, written_whole
+from utils.files import (
+    check_folder,
+    refuse_inputs,
+    write_arrays,
+    write_json,
+    written_folder,
+)
 from utils.runs import read_json
 from workflow import embedding
 
+REPORT = "report of latent spaces"  # what its folder is called where it may be replaced
 CONTROLS = ("random_encoder", "band_powers")
 
 
@@ -61,13 +68,14 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(
             f"{args.project_path}: no embeddings in {args.runs}; run ssl_evaluate.py first"
         )
+    refuse_inputs([args.output], [folder / "embeddings" for folder in folders])
+    check_folder(args.output, REPORT)
     spaces = spaces_of(folders)
     rows = []
     for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
         rows += measure(space, seed=args.seed, samples=args.samples, most=args.sample)
     probe = probes_of(folders)
-    with written_whole(args.output) as folder:
-        folder.mkdir()
+    with written_folder(args.output, REPORT) as folder:
         write_table(folder / "metrics.csv", filled(rows))
         found = correlations(rows, probe)
         write_table(folder / "correlations.csv", found)
@@ -139,9 +147,7 @@ def draw(
         write_json(folder / "map_quality.json", quality)
         for kind in ("PCA", "t-SNE", "UMAP"):
             flat = {name: found[kind] for name, found in drawn.items()}
-            np.savez_compressed(
-                folder / f"map_{kind}.npz", rows=chosen, **{f"{n}": p for n, p in flat.items()}
-            )
+            write_arrays(folder / f"map_{kind}.npz", {"rows": chosen, **flat})
             picture = latent_figures.draw_maps(
                 {short(n): p for n, p in flat.items()}, first.y[chosen], first.subject[chosen],
                 kind=kind,

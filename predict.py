@@ -9,6 +9,7 @@ python predict.py --edf night.edf --channels EEG=C4-M1 "EOG=E1 - E2"
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from datasets.any_file import SUFFIXES
 from utils.arguments import ScriptParser, add_flag, add_list, count
 from utils.errors import UserError, run_script
 from utils.exports import write_table
-from utils.files import sweep
+from utils.files import check_file, is_ours, is_safe, locked, refuse_inputs, safe_name, sweep
 from utils.runs import fingerprint, load_checkpoint, read_json
 from utils.sleep_statistics import STATISTICS
 from workflow import evaluating
 from workflow.predicting import Asked, Predicted, predict
 from workflow.prediction_files import (
     MADE_WITH,
+    STAGED,
     Explained,
+    all_of,
     check_targets,
+    check_writable,
     write_files,
     write_folder,
 )
@@ -71,6 +75,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--explain", type=count, default=12, help="how many: half transitions, half uncertain ones"
     )
     add_flag(parser, "--again", help="stage files anew that were staged before")
+    add_flag(
+        parser, "--overwrite",
+        help="let single files be replaced that this program did not write, or that were edited",
+    )  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.set_defaults(is_interpret=None)
     args = parser.parse(argv)
@@ -89,6 +97,7 @@ def main(argv: list[str] | None = None) -> None:
     check_targets(targets, len(files))
     if args.expert not in (None, "none") and len(files) > 1:
         raise UserError(f"--expert {args.expert}: one expert's file, {len(files)} recordings")
+    check_outputs(args, files, targets)
     model, checkpoint = load(args.checkpoint)
     stager = Stager(args, model, checkpoint, targets, single=len(files) == 1)
     print(f"{args.checkpoint}: {stager.headline}")
@@ -100,12 +109,51 @@ def main(argv: list[str] | None = None) -> None:
     if len(failed) == len(files) == 1:
         raise UserError(failed[0]["error"])
     if not targets:
-        print(f"summary: {write_table(Path(args.output[0]) / 'summary.csv', rows)}")
+        print(f"summary: {add_to_summary(summary_of(args), rows, overwrite=args.overwrite)}")
     for row in failed:
         print(f"  not staged: {row['error']}")
     if failed:
         print(f"{len(rows) - len(failed)} staged, {len(failed)} not")
         raise SystemExit(1)
+
+
+def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str]) -> None:
+    """Refuse to write over what is read, or over somebody else's summary.
+
+    Raises:
+        UserError: naming the file.
+    """
+    expert = [Path(args.expert)] if args.expert not in (None, "none") else []
+    inputs = [*files, *expert, args.checkpoint, args.config]
+    if not targets:
+        check_file(summary_of(args), overwrite=args.overwrite)
+        folders = [Path(args.output[0]) / file.stem for file in files if is_safe(file.stem)]
+        refuse_inputs([summary_of(args), *folders], inputs)
+    named = [[target_of(t, file) for t in targets] for file in files if is_safe(file.stem)]
+    refuse_inputs([path for paths in named for path in all_of(paths)], inputs)
+
+
+def summary_of(args: argparse.Namespace) -> Path:
+    """The table of all nights of the output's folder."""
+    return Path(args.output[0]) / "summary.csv"
+
+
+def target_of(target: str, file: Path) -> Path:
+    """A file to write, with the recording's name for ``{}``."""
+    return Path(target.replace("{}", safe_name(file.stem, file)))
+
+
+def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -> Path:
+    """Put these files' rows into the table, beside those of other runs and processes."""
+    with locked(path):
+        former: list[dict[str, Any]] = []
+        if is_ours(path):
+            with path.open(newline="", encoding="utf-8") as file:
+                former = list(csv.DictReader(file))
+        whole = {row["file"]: row for row in [*former, *rows]}
+        columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
+        table = [{key: row.get(key) for key in columns} for row in whole.values()]
+        return write_table(path, table, overwrite=overwrite)
 
 
 def is_file_name(target: str) -> bool:
@@ -129,7 +177,7 @@ def files_of(spec: str) -> list[Path]:
     found = [p for p in found if not p.stem.lower().endswith("hypnogram")]
     if not found:
         raise UserError(f"--edf {spec}: no EDF, BDF or Dreem file there")
-    stems = [p.stem for p in found]
+    stems = [p.stem.casefold() for p in found]  # as file systems compare that ignore case
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
     return found
@@ -165,7 +213,8 @@ class Stager:
         self.explained = Explained(args.explain if wanted else 0)
         self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
         self.device = evaluating.pick_device(args.device)
-        self.again, self.folder = args.again, Path(args.output[0])
+        self.again, self.overwrite = args.again, args.overwrite
+        self.folder = Path(args.output[0])
         self.made_with = {
             "weights": fingerprint(checkpoint), "channels": sorted(args.channels),
             "expert": args.expert, "explained": self.explained.epochs,
@@ -176,31 +225,38 @@ class Stager:
         row = {"file": file.name, "epochs": None, "seconds": None, "channels": "",
                "doubtful": None, "scored": None, "accuracy": None, "kappa": None,
                **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
-        folder = self.folder / file.stem
-        files = [Path(name.replace("{}", file.stem)) for name in self.targets]
         started = time.perf_counter()
         try:
+            folder = self.folder / safe_name(file.stem, file)
+            files = [target_of(target, file) for target in self.targets]
             if not self.is_done(folder, files):
-                found = predict(file, self.model, self.checkpoint, self.asked, self.device)
-                if files:
-                    write_files(files, found, self.model, self.headline, self.explained)
-                else:
-                    write_folder(
-                        folder, found, self.model, self.headline, self.explained, self.made_with
-                    )
-                told(file, found, files or [folder])
+                check_writable(folder, files, file, overwrite=self.overwrite)
+                # another process at the same night is waited for, and may have done it
+                with locked(files[0] if files else folder):
+                    if not self.is_done(folder, files):
+                        self.stage(file, folder, files)
             values = {} if files else read_json(folder / f"{file.stem}.json")
         except UserError as error:
             return row | {"error": str(error)}
         values["seconds"] = round(time.perf_counter() - started, 2)
         return row | {name: values[name] for name in row if name in values}
 
+    def stage(self, file: Path, folder: Path, files: list[Path]) -> None:
+        """Stage one file, write what is asked for, print what came."""
+        found = predict(file, self.model, self.checkpoint, self.asked, self.device)
+        about = found, self.model, self.headline, self.explained
+        if files:
+            write_files(files, *about, overwrite=self.overwrite)
+        else:
+            write_folder(folder, *about, self.made_with)
+        told(file, found, files or [folder])
+
     def is_done(self, folder: Path, files: list[Path]) -> bool:
         """Whether it was staged before, by the same weights and in the same way."""
         if self.again or (files and not any("{}" in name for name in self.targets)):
             return False
         if files:
-            return all(path.exists() for path in files)
+            return all(is_ours(path, STAGED) for path in files)
         path = folder / MADE_WITH
         return path.exists() and read_json(path) == self.made_with
 

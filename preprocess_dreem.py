@@ -16,6 +16,7 @@ from datasets.build import Reader, build_store
 from datasets.preparation import Settings
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
+from utils.files import check_file
 
 PAD_EPOCHS = 30  # 900 s
 FOLDS = {"dodh": ("dodh_loo",), "dodo": ("dodo_10", "dodo_28")}
@@ -85,6 +86,9 @@ def main(argv: list[str] | None = None) -> None:
     records = dreem.find_records(
         args.raw_path, scorers=args.scorers, allow_length_mismatch=args.allow_length_mismatch
     )
+    tables = tables_of(args.version, sorted(record.id for record in records))
+    for table in tables:
+        check_file(folds.path_of(args.save_path / "folds", table.name))
     synthetic = any(dreem.is_synthetic(record) for record in records)
     settings = Settings(
         cohort="synthetic-" * synthetic + args.version,
@@ -99,10 +103,10 @@ def main(argv: list[str] | None = None) -> None:
         args.save_path, records, Reader(dreem.read, dreem.ROLES),
         settings=settings, command=command_of(args, settings), jobs=args.jobs,
     )  # fmt: skip
-    for table in tables_of(args.version, sorted(store.subjects)):
+    for table in tables:
         folds.write(store.path / "folds", table)
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
-    tables = sorted(path.stem for path in (store.path / "folds").glob("*.json"))
+    tables = folds.names_in(store.path / "folds")
     print(f"{len(records)} records, {epochs:,} epochs, {settings.cohort}")
     print(f"store: {store.path}   folds: {', '.join(tables) or 'none (too few records)'}")
 

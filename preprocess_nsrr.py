@@ -19,6 +19,7 @@ from datasets.store import Store
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
 from utils.exports import write_table
+from utils.files import check_file, remove_ours
 from utils.stages import STAGES
 
 ROLES = ["ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO"]
@@ -157,6 +158,8 @@ def main(argv: list[str] | None = None) -> None:
     if not chosen:
         raise UserError(f"{args.raw_path}: nothing left: " + "; ".join(
             f"{name}: {reason}" for name, reason in out.items()))  # fmt: skip
+    for name in args.folds:
+        check_file(folds.path_of(args.save_path / "folds", name))
     settings = settings_of(args, any(nsrr.is_synthetic(source) for source in chosen))
     with on_cluster(args.dask):
         store = build_store(
@@ -242,13 +245,13 @@ def report(store: Store, out: dict[str, str]) -> None:
         missing = f"; absent in {absent}" if absent else ""
         print(f"  {channel.role:<6}{', '.join(made) or '–'}{missing}")
     table = [{"recording": name, "reason": reason} for name, reason in sorted(out.items())]
-    (store.path / "left_out.csv").unlink(missing_ok=True)
+    remove_ours(store.path / "left_out.csv")
     if table:
         write_table(store.path / "left_out.csv", table)
         for row in table[:10]:
             print(f"  left out: {row['recording']}: {row['reason']}")
         print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
-    tables = sorted(path.stem for path in (store.path / "folds").glob("*.json"))
+    tables = folds.names_in(store.path / "folds")
     print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single person)'}")
     print(f"next: python foundation_training.py --data_path {store.path}")
 

@@ -19,6 +19,7 @@ from datasets.sleepedf_download import check_against, download
 from datasets.store import Store
 from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
+from utils.files import check_file
 from utils.stages import STAGES
 
 DEMO = Path("data/demo/sleepedf")
@@ -138,6 +139,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.verify:
         check_against(args.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(args, sorted({pair.subject for pair in pairs}))
+    for table in tables:
+        check_file(folds.path_of(args.save_path / "folds", table.name))
     settings = settings_of(args, pairs)
     with on_cluster(args.dask):
         store = build_store(
@@ -217,7 +220,7 @@ def print_table(store: Store) -> None:
     channels = ", ".join(f"{c.label} ({c.fs:g} Hz, {c.unit or 'no unit'})" for c in store.channels)
     protocol = store.settings["protocol"]
     print(f"{len(rows)} nights of {len(store.subjects)} subjects; protocol {protocol}; {channels}")
-    tables = sorted(path.stem for path in (store.path / "folds").glob("*.json"))
+    tables = folds.names_in(store.path / "folds")
     print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single subject)'}")
 
 

@@ -14,6 +14,7 @@ from datasets.build import Reader, build_store
 from datasets.preparation import Settings
 from utils.arguments import ScriptParser, add_list, positive
 from utils.errors import UserError, run_script
+from utils.files import check_file
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -49,6 +50,7 @@ def main(argv: list[str] | None = None) -> None:
     """Pair the files, build the store, write folds where there are subjects enough."""
     args = parse_args(argv)
     pairs = ucddb.find_pairs(args.raw_path)
+    check_file(folds.path_of(args.save_path / "folds", "kfold:5:0"))
     settings = Settings(
         cohort="ucddb",
         protocol="keep_all",

@@ -22,8 +22,9 @@ from datasets import splits
 from datasets.store import Store
 from datasets.views import View
 from utils import flags
-from utils.arguments import ScriptParser, add_list, positive
+from utils.arguments import ScriptParser, add_flag, add_list, positive
 from utils.errors import UserError, run_script
+from utils.files import check_file, locked
 from utils.runs import load_checkpoint
 from workflow import tables
 from workflow.evaluating import pick_device
@@ -77,6 +78,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--flags", default="", help="more flags for every training, in quotes")
     parser.add_argument("--device", default="auto", help="where staging a night is timed")
+    add_flag(
+        parser,
+        "--overwrite",
+        help="replace tables there that this script did not write",
+    )
     args = parser.parse(argv)
     args.models = list(args.models or TABLES[args.table])
     for name in args.models:
@@ -99,6 +105,14 @@ def main(argv: list[str] | None = None) -> None:
         args.project_path, args.data_path, table.name, len(table.folds), args.flags,
         tuple(args.gpus),
     )  # fmt: skip
+    for path in tables.files_of(args.project_path, args.table):
+        check_file(path, overwrite=args.overwrite)
+    with locked(args.project_path):
+        reproduce(args, store, jobs, setting)
+
+
+def reproduce(args: argparse.Namespace, store: Store, jobs: list[Job], setting: Setting) -> None:
+    """:func:`main` for the one process that works in the folder; a second one waits before."""
     keep_to(setting, store)
     missing = [job for job in jobs if not job.is_done(args.project_path)]
     print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {args.project_path}")
@@ -110,7 +124,10 @@ def main(argv: list[str] | None = None) -> None:
     rows += tables.published_rows(PUBLISHED, store.cohort, wanted)
     if store.cohort not in tables.PUBLISHED_AS:
         print(f"{store.cohort} has no published numbers: the table holds ours alone")
-    tables.write(args.project_path, args.table, rows, conditions(args, folds))
+    folds = sorted({job.fold for job in jobs})
+    tables.write(
+        args.project_path, args.table, rows, conditions(args, folds), overwrite=args.overwrite
+    )
     print((args.project_path / f"{args.table}.md").read_text(encoding="utf-8"))
     print(f"written: {args.project_path / args.table}.md, .tex, .csv, .json")
 

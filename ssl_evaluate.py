@@ -12,6 +12,7 @@ from pathlib import Path
 from utils import flags, runs
 from utils.arguments import ScriptParser, add_flag, add_list, positive
 from utils.errors import UserError, run_script
+from utils.files import check_file
 from utils.runs import load_checkpoint
 from workflow import benchmark
 from workflow.evaluating import pick_device
@@ -65,6 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     """Each run in turn; then one table of all."""
     args = parse_args(argv)
     device = pick_device(args.device)
+    check_file(args.project_path / "ssl_benchmark.csv")
     for run in chosen_runs(args):
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
         rows = benchmark.evaluate(run, checkpoint, args, device)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from utils.arguments import ScriptParser, add_flag, count, positive
 from utils.errors import UserError, run_script
+from utils.files import refuse_inputs
 from workflow import search
 from workflow.search import Search
 
@@ -70,6 +71,8 @@ def main(argv: list[str] | None = None) -> None:
         maximise=args.direction == "maximize", output=args.output, n_trials=args.n_trials,
         prune=args.prune, seed=args.seed,
     )  # fmt: skip
+    written = [args.output / name for name in ("best.json", "search.json", "trials.csv")]
+    refuse_inputs(written, [args.space, args.script, args.config])
     others = []
     if args.workers > 1:
         one = Search(**vars(wanted) | {"n_trials": 1})

@@ -12,9 +12,16 @@ from tqdm import tqdm
 
 from datasets.preparation import Settings, prepare
 from datasets.recording import Recording
-from datasets.store import Store, finish, is_current, refuse_other_settings, write_night
+from datasets.store import (
+    STORED_NIGHT,
+    Store,
+    finish,
+    is_current,
+    refuse_other_settings,
+    write_night,
+)
 from utils.errors import UserError
-from utils.files import sweep
+from utils.files import check_file, check_folder, locked, refuse_inputs, safe_name, sweep
 
 
 class Source(Protocol):
@@ -50,12 +57,32 @@ def build_store(
     :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone. Nights that
     cannot be prepared are left out and told in ``faults``, if that is given.
 
+    A second process that builds the same store waits, then finds the nights of the first.
+
     Raises:
-        UserError: the folder holds nights of other sources or settings, none can be prepared, or,
-            without ``faults``, the first that cannot; nights finished before it are kept.
+        UserError: the folder holds its own sources, nights of other ones or settings, or files that
+            are not this program's; none can be prepared, or, without ``faults``, the first that
+            cannot; nights finished before it are kept.
     """
+    refuse_inputs([path], [file for source in sources for file in source.files])
+    for source in sources:
+        if safe_name(source.id, source.files[0]).startswith("."):
+            raise UserError(
+                f"{source.files[0]}: names of nights cannot begin with a dot; rename it"
+            )
+    with locked(path):
+        return _build(path, sources, reader, settings, command, jobs, faults)
+
+
+def _build(
+    path: Path, sources: Sequence[Source], reader: Reader, settings: Settings, command: str,
+    jobs: int, faults: dict[str, str] | None,
+) -> Store:  # fmt: skip
+    """:func:`build_store` for the one process that writes the store."""
     nights = path / "nights"
-    sweep(path)
+    sweep(path, depth=1)
+    for name in ("dataset.json", "recordings.csv", "left_out.csv"):
+        check_file(path / name)
     _refuse_foreign(nights, {source.id for source in sources})
     refuse_other_settings(nights, settings)
 
@@ -63,6 +90,7 @@ def build_store(
         try:
             with at_hand(source) as local:
                 if not is_current(nights / local.id, local.files):
+                    check_folder(nights / local.id, STORED_NIGHT)
                     night = prepare(reader.read(local), settings, reader.roles)
                     write_night(nights, night, settings, local.files)
         except UserError as error:
@@ -79,7 +107,7 @@ def build_store(
             if fault:
                 faults[name] = fault
     finally:
-        sweep(path)  # of the nights that other workers were at when one failed
+        sweep(path, depth=1)  # of the nights that other workers were at when one failed
     if faults is not None and set(faults) >= {source.id for source in sources}:
         raise UserError(f"{path}: no night can be prepared: {next(iter(faults.values()))}")
     return finish(path, settings, command)
@@ -92,7 +120,7 @@ def at_hand(source: Source) -> AbstractContextManager[Source]:
 
 def _refuse_foreign(nights: Path, ids: set[str]) -> None:
     """One folder of recordings, one store: a mixture could not be made again."""
-    if foreign := sorted({folder.name for folder in nights.glob("*")} - ids):
+    if foreign := sorted({folder.name for folder in nights.glob("[!.]*")} - ids):
         raise UserError(
             f"{nights.parent}: holds {foreign[0]}, which is not among the recordings given "
             f"({len(foreign)} such); choose another --save_path or delete {nights / foreign[0]}"

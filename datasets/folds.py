@@ -80,9 +80,19 @@ def load(path: Path) -> FoldTable:
 
 def write(folder: Path, table: FoldTable) -> Path:
     """Write ``<folder>/<name>.json``; ``:`` becomes ``-``, which every file system takes."""
-    path = folder / f"{table.name.replace(':', '-')}.json"
+    path = path_of(folder, table.name)
     write_json(path, asdict(table))
     return path
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the tables that a store has."""
+    return sorted(path.stem for path in folder.glob("[!.]*.json"))
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """Where the table ``name`` of a store is kept."""
+    return folder / f"{name.replace(':', '-')}.json"
 
 
 def fit(table: FoldTable, subjects: Iterable[str], *, allow_missing: bool = False) -> FoldTable:

@@ -15,7 +15,7 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import check_file, claim, remove_ours, safe_name, written_whole
 
 _PIECE = 1 << 20
 _ATTEMPTS = 5
@@ -96,22 +96,24 @@ def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
     Compressed bytes gather in ``<name>.part``; the file appears whole and checked.
 
     Raises:
-        UserError: the connection keeps breaking, or the bytes are not those the zip promises.
+        UserError: the connection keeps breaking, the bytes are not those the zip promises, or
+            somebody else's file of that name is there.
     """
-    target = folder / Path(member.filename).name
+    target = folder / safe_name(Path(member.filename).name, remote.url)
     if target.exists() and target.stat().st_size == member.file_size:
         return target
-    part = target.with_name(target.name + ".part")
+    check_file(target)
+    part = claim(target.with_name(target.name + ".part"))
     _gather(remote, member, part)
     try:
         with written_whole(target) as temporary:
             _unpack(member, part, temporary)
     except (zlib.error, ValueError) as error:
-        part.unlink()
+        remove_ours(part)
         raise UserError(
             f"{target.name}: damaged on the way ({error}); the same command fetches it again"
         ) from error
-    part.unlink()
+    remove_ours(part)
     return target
 
 

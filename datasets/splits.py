@@ -32,7 +32,7 @@ def find_table(store: Store, name: str | None) -> FoldTable:
         UserError: no such table, or no table at all.
     """
     folder = store.path / "folds"
-    present = sorted(path.stem for path in folder.glob("*.json"))
+    present = folds.names_in(folder)
     if not present:
         raise UserError(f"{folder}: no fold tables; prepare the store again with --folds kfold:5:0")
     chosen = name.replace(":", "-") if name else _default(present)

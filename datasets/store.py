@@ -29,10 +29,11 @@ import numpy as np
 
 from datasets.preparation import PreparedNight, Settings, StoredChannel, channel_moments
 from utils.errors import UserError
-from utils.files import sha256, write_array, write_json, write_text, written_whole
+from utils.files import safe_name, sha256, write_array, write_json, write_text, written_folder
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
+STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
 _OF_ONE_NIGHT = ("mean", "sd", "derivation")
 
 
@@ -104,7 +105,8 @@ class Store:
             self.settings: dict[str, Any] = description["settings"]
             self.channels = tuple(_channel(fields) for fields in description["channels"])
             with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
-                self.recordings = {row["recording"]: row for row in csv.DictReader(file)}
+                rows = list(csv.DictReader(file))
+            self.recordings = {safe_name(row["recording"], self.path): row for row in rows}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{self.path}: damaged store ({type(error).__name__}: {error}); run the preprocess "
@@ -221,8 +223,7 @@ def write_night(
             path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sources
         },
     }
-    with written_whole(nights / recording.id) as folder:
-        folder.mkdir()
+    with written_folder(nights / recording.id, STORED_NIGHT) as folder:
         for fs, epochs in prepared.signals.items():
             write_array(folder / signals_name(fs, prepared.channels), epochs)
         write_array(folder / "stages.npy", prepared.stages)

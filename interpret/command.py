@@ -22,10 +22,11 @@ from interpret.selection import SPELLINGS, select
 from interpret.stage_means import StageMeans
 from utils.arguments import add_flag, add_list, count, not_negative, positive
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import written_folder
 from utils.stages import STAGES
 from utils.staging import StagedNight
 
+EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
 _PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
 
 
@@ -154,8 +155,7 @@ def interpret(
     found, bands, explained = Found(StageMeans(channels)), [], []
     staged = {night.recording: night for night in nights}
     wanted = args.interpret_recordings or len(nights)
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
+    with written_folder(folder, EXPLANATIONS) as temporary:
         for recording, signals, _ in islice(view.whole_nights(), wanted):
             night = night_of(args, view, staged[recording], signals)
             chosen = select(

@@ -10,11 +10,13 @@ import numpy as np
 
 from interpret import figures
 from utils.exports import write_edf, write_events, write_predictions, write_table
-from utils.files import write_json, written_whole
+from utils.files import write_json, written_folder
 from utils.scoring import plain, score
 from utils.sleep_statistics import STATISTICS, compare
 from utils.stages import STAGES
 from utils.staging import StagedNight
+
+EVALUATION = "evaluation"  # what its folder is called where it may be replaced
 
 
 def write_evaluation(
@@ -26,8 +28,7 @@ def write_evaluation(
     first ``pictures`` recordings are drawn. Returns what ``metrics.json`` holds.
     """
     result = {"about": dict(about), **score(nights)}
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
+    with written_folder(folder, EVALUATION) as temporary:
         write_json(temporary / "metrics.json", result)
         write_tables(temporary, nights, result)
         for night in nights:

@@ -24,6 +24,7 @@ from interpret.spectral_gradients import linear_edges, named_edges, spectral_gra
 from interpret.stage_means import StageMeans
 from interpret.target import EpochTarget, WindowTarget
 from interpret.trust import Judged, judge
+from utils import files
 from utils.scoring import plain
 from utils.stages import EPOCH_SECONDS, STAGES
 from utils.staging import StagedNight
@@ -95,7 +96,6 @@ def explain_night(
         found.means.add_attention(night, attention)
     for row, epoch in enumerate(chosen.tolist()):
         place = folder / f"{night.staged.recording}_e{epoch:04d}"
-        place.mkdir()
         write_arrays(place, night, epoch, maps, row)
         if row < plan.pictures:
             draw_epoch(place, night, target, epoch, maps, row, attention)
@@ -161,7 +161,7 @@ def write_arrays(
     """
     signals = night.physical(epoch).astype(np.float32)
     time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
-    np.savez_compressed(folder / "input.npz", signals=signals, time_s=time)
+    files.write_arrays(folder / "input.npz", {"signals": signals, "time_s": time})
     for method, explanation in found.items():
         signed = explanation.attributions[row].cpu().numpy().astype(np.float32)
         arrays = {"signed": signed, "size": np.abs(signed), "context": explanation.context[row]}
@@ -172,7 +172,7 @@ def write_arrays(
         if explanation.image is not None:
             arrays["image"] = explanation.image[row]
         arrays = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in arrays.items()}
-        np.savez_compressed(folder / f"{method}.npz", **arrays)
+        files.write_arrays(folder / f"{method}.npz", arrays)
 
 
 def entry_of(

@@ -13,7 +13,7 @@ from interpret import role_figures
 from interpret.figures import save
 from interpret.selection import select
 from utils.exports import write_table
-from utils.files import write_json
+from utils.files import write_arrays, write_json
 from utils.scoring import score
 from utils.stages import STAGES
 from utils.staging import StagedNight
@@ -86,10 +86,10 @@ def explain_night(
     epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
     flat = signals.permute(1, 0, 2).flatten(1)
     time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
-    np.savez_compressed(
-        folder / f"{name}_attention.npz", epochs=epochs, time=time.cpu().numpy(),
-        across=across.cpu().numpy(), roles=np.array(encoder.roles),
-    )  # fmt: skip
+    write_arrays(folder / f"{name}_attention.npz", {
+        "epochs": epochs, "time": time.cpu().numpy(), "across": across.cpu().numpy(),
+        "roles": np.array(encoder.roles),
+    })  # fmt: skip
     picture = role_figures.draw_attention(
         time.cpu().numpy(), across.cpu().numpy(), epochs, encoder.roles, whole, title=name
     )

@@ -17,6 +17,7 @@ from interpret.night import ExplainedNight
 from interpret.scoreboard import Score, summarise
 from interpret.target import EpochTarget
 from utils.exports import write_table
+from utils.files import write_arrays
 from utils.stages import EPOCH_SECONDS, STAGES
 
 _PIECES = 2 * EPOCH_SECONDS
@@ -88,7 +89,7 @@ class StageMeans:
         write_table(folder / "stage_means.csv", rows)
         courses = {key: np.mean(parts, axis=0) for key, parts in self._courses.items()}
         names = {f"{method}_{stage}": course for (method, stage), course in courses.items()}
-        np.savez_compressed(folder / "stage_means.npz", **names)
+        write_arrays(folder / "stage_means.npz", names)
         means = {key: self._shown(rows, key, course) for key, course in courses.items()}
         means = {key: value for key, value in means.items() if key[0] != "random"}
         picture = explanation_figures.draw_stage_means(means, self.channels)

@@ -298,4 +298,4 @@ def test_the_committed_folds_are_the_rule():
     assert table == folds.in_order("dodh_loo", ids, 25)
     if "SLEEP_REAL_DATA" in os.environ:
         scorers = Path(os.environ["SLEEP_REAL_DATA"]) / "dod_h_scorers" / "scorer_1"
-        assert ids == sorted(path.stem for path in scorers.glob("*.json"))
+        assert ids == sorted(path.stem for path in scorers.glob("[!.]*.json"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ import models
 import ssl_evaluate
 from datasets.views import View
 from interpret.latent_report import Space, correlations, map_quality, maps, measure
+from tests.test_nothing_lost import refused
 from tests.test_ssl import pretrain
 from utils import metrics, probing
 from utils.errors import UserError
@@ -400,3 +402,25 @@ def test_one_table_and_one_page_of_all_runs(project):
         assert (folder / f"{name}.png").stat().st_size > 5_000
     result = json.loads((folder / "metrics.json").read_text())
     assert len(result["probe_macro_f1"]) == 2
+
+
+def test_a_latent_report_replaces_nothing_but_a_latent_report(project, store, tmp_path):
+    """Was: ``--output results`` deleted every run, any other ``--output`` what was in it."""
+    results = tmp_path / "results"
+    shutil.copytree(project, results, ignore=shutil.ignore_patterns("ssl_masked_*", "latent"))
+    (run,) = results.glob("ssl_*/")
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("mine")
+    paths = ["--project_path", results, "--maps", "False", "--samples", "2", "--output"]
+    for output in ("results", f"results/{run.name}", f"results/{run.name}/embeddings", "thesis"):
+        refused(latent_space_evaluator.main, *paths, tmp_path / output, match="is an input|holds",
+                keeps=tmp_path)  # fmt: skip
+    for _ in range(2):
+        latent_space_evaluator.main([*map(str, paths), str(tmp_path / "latent")])
+    (tmp_path / "latent" / "index.html").write_text("mine")
+    refused(latent_space_evaluator.main, *paths, tmp_path / "latent", match="holds index.html",
+            keeps=tmp_path)  # fmt: skip
+    # nor does the evaluation before it
+    (run / "evaluation" / "probes.csv").write_text("mine")
+    words = ["--project_path", results, "--data_path", store.path, "--tuned", "False"]
+    refused(ssl_evaluate.main, *words, match="probes.csv: is there already", keeps=tmp_path)

@@ -32,9 +32,15 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",") -> Path:
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",", *,
+    overwrite: bool | None = None,
+) -> Path:  # fmt: skip
     """Rows of the same keys as csv or tsv; ``None`` is an empty cell."""
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+    with (
+        written_whole(path, overwrite=overwrite) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

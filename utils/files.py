@@ -1,4 +1,8 @@
-"""Files that are either whole or absent: write beside the target, then rename."""
+"""The one place that writes: files and folders are whole or absent, and nobody's work is lost.
+
+What exists is replaced or removed only if this program wrote it and nobody changed it since
+(:mod:`utils.manifest`). Everything else is refused, in one line, before anything is computed.
+"""
 
 from __future__ import annotations
 
@@ -6,69 +10,302 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-_SUFFIX = ".unfinished"
+from utils import manifest
+from utils.errors import UserError
+from utils.locks import SUFFIX, alive, locked
+from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
+
+__all__ = ["is_ours", "locked", "sha256"]
 
 
 @contextmanager
-def written_whole(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``target`` (file or folder) that replaces it on success.
+def written_whole(target: Path, *, what: str = "", overwrite: bool | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside the file ``target``, which it replaces on success.
 
-    On any failure the temporary path is removed and ``target`` stays as it was.
+    On any failure the temporary file is removed and ``target`` stays as it was. ``what`` is the
+    kind of file where a user chose its name: only the same kind is replaced.
+
+    Raises:
+        UserError: ``target`` exists, is not ours, and ``overwrite`` does not allow for that.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}{_SUFFIX}")
-    remove(temporary)
-    try:
-        yield temporary
-        if temporary.is_dir():
-            remove(target)
-        temporary.replace(target)
-    except BaseException:
-        remove(temporary)
-        raise
+    if _is_within_unfinished(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield target
+        return
+    check_file(target, what, overwrite=overwrite)
+    with locked(target):
+        before = _state(target)
+        temporary = _beside(target, UNFINISHED)
+        _discard(temporary)  # of a process that died: this one has the lock
+        try:
+            yield temporary
+            if _state(target) != before:
+                check_file(target, what, overwrite=overwrite)
+            _publish(temporary, target, what)
+        except BaseException:
+            _discard(temporary)
+            raise
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder if it is there."""
-    if path.is_dir():
+def _publish(temporary: Path, target: Path, what: str) -> None:
+    """Rename into place; killed at any instant, the list knows the file that is there."""
+    entry = Entry(temporary.stat().st_size, sha256(temporary), what)
+    former = (target.stat().st_size, sha256(target)) if target.exists() else None
+    manifest.update(target.parent, target.name, replace(entry, former=former))
+    temporary.replace(target)
+    if former:
+        manifest.update(target.parent, target.name, entry)
+
+
+@contextmanager
+def written_folder(target: Path, what: str) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``target``, in place of a former one of the same kind.
+
+    On any failure it is removed and ``target`` stays as it was.
+
+    Raises:
+        UserError: ``target`` exists and is not wholly ours.
+    """
+    target = target.resolve() if target.is_symlink() else target
+    check_folder(target, what)
+    with locked(target):
+        _heal(target)
+        temporary = _beside(target, UNFINISHED)
+        temporary.mkdir()
+        try:
+            yield temporary
+            manifest.write_for_tree(temporary, what)
+            check_folder(target, what)
+            if target.exists():
+                aside = _beside(target, REPLACED)
+                target.rename(aside)
+                temporary.rename(target)
+                _discard(aside)
+            else:
+                temporary.rename(target)
+        except BaseException:
+            _heal(target)
+            raise
+
+
+def check_file(target: Path, what: str = "", *, overwrite: bool | None = None) -> None:
+    """Refuse to write where a file of somebody else stands.
+
+    ``overwrite`` is what the user said; None where there is no such flag.
+
+    Raises:
+        UserError: naming the file and what to do.
+    """
+    if target.is_dir():
+        raise UserError(f"{target}: a folder is there, so no file of that name can be written")
+    if overwrite or not os.path.lexists(target) or is_ours(target, what):
+        return
+    flag = "" if overwrite is None else ", or add --overwrite"
+    raise UserError(
+        f"{target}: is there already, and this program did not write it or it was changed since; "
+        f"move it away or choose another name{flag}"
+    )
+
+
+def check_folder(target: Path, what: str) -> None:
+    """Refuse to replace a folder that is not wholly ours and of the same kind.
+
+    Raises:
+        UserError: naming a file in it and what to do.
+    """
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise UserError(f"{target}: a file is there, so no folder of that name can be written")
+    foreign = next(manifest.strangers(target), None)
+    if foreign is not None:
+        raise UserError(
+            f"{target}: holds {foreign.relative_to(target)}, which this program did not write or "
+            "which was changed since, so the folder is not replaced; move that file away or choose "
+            "another output"
+        )
+    holds_files = any(names for _, _, names in os.walk(target))
+    if holds_files and (found := manifest.read(target).what) != what:
+        raise UserError(
+            f"{target}: holds other files of this program{f' ({found})' if found else ''}, which "
+            f"the {what} does not replace; choose another output"
+        )
+
+
+def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
+    """Refuse outputs that are inputs too, or folders that hold one.
+
+    Links are followed, and names that differ in their letters' case count as the same.
+
+    Raises:
+        UserError: naming the output.
+    """
+    inodes, names, above = {}, {}, {}
+    for path in filter(None, inputs):
+        if path.exists():
+            status = path.stat()
+            inodes[status.st_dev, status.st_ino] = path
+        resolved = path.resolve()
+        names[str(resolved).casefold()] = path
+        above |= dict.fromkeys((str(parent).casefold() for parent in resolved.parents), path)
+    for output in outputs:
+        name, inode = str(output.resolve()).casefold(), None
+        if output.exists():
+            status = output.stat()
+            inode = status.st_dev, status.st_ino
+        if same := names.get(name) or inodes.get(inode):
+            raise UserError(f"{output}: is an input of this command ({same}); name another output")
+        if held := above.get(name):
+            raise UserError(
+                f"{output}: holds an input of this command ({held}), so nothing is written there; "
+                "name another output"
+            )
+
+
+def is_safe(name: str) -> bool:
+    """Whether a file or folder can be called so without leading elsewhere."""
+    return bool(name.strip(". ")) and not any(c in "/\\" or ord(c) < 32 for c in name)
+
+
+def safe_name(name: str, source: Path | str) -> str:
+    """``name``, if :func:`is_safe`.
+
+    Raises:
+        UserError: naming the source of the name.
+    """
+    if not is_safe(name):
+        raise UserError(f"{source}: {name!r} cannot be the name of results; rename it")
+    return name
+
+
+def remove_ours(path: Path) -> None:
+    """Delete a file that this program wrote; one that is not there, or is not ours, is left."""
+    if not path.exists():
+        return
+    with locked(path):
+        if is_ours(path):
+            manifest.keep(path.parent)
+            path.unlink()
+            manifest.update(path.parent, path.name, None)
+
+
+def claim(path: Path, *, just_made: bool = False) -> Path:
+    """Make a name ours that a library or another process fills, such as a log or a database.
+
+    ``just_made``: the library chose the name and has begun the file.
+
+    Raises:
+        UserError: a file of somebody else has it.
+    """
+    with locked(path):
+        if not just_made:
+            check_file(path)
+        manifest.update(path.parent, path.name, Entry(grows=True))
+    return path
+
+
+def sweep(folder: Path, depth: int = 0) -> None:
+    """Clear away what killed processes left unfinished in ``folder``, ``depth`` levels down."""
+    for place, folders, names in os.walk(folder):
+        here = Path(place)
+        for name in (*folders, *names):
+            _sweep_one(here, name)
+        is_deepest = len(here.relative_to(folder).parts) >= depth
+        folders[:] = [] if is_deepest else [name for name in folders if not name.startswith(".")]
+
+
+def _sweep_one(folder: Path, name: str) -> None:
+    for suffix in (UNFINISHED, REPLACED, SUFFIX):
+        if name.startswith(".") and name.endswith(suffix):
+            target = folder / name[1:].removesuffix(suffix)
+            with locked(target, wait=False) as is_held:
+                if is_held:
+                    _heal(target)
+    old = OLD_TEMPORARY.fullmatch(name)
+    if old and not alive(int(old["pid"])):
+        _discard(folder / name)
+
+
+def _heal(target: Path) -> None:
+    """Undo what a process that died, or failed, had begun; for the holder of the lock."""
+    aside = _beside(target, REPLACED)
+    if aside.exists() and not target.exists():
+        aside.rename(target)
+    _discard(aside)
+    _discard(_beside(target, UNFINISHED))
+
+
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name}{suffix}")
+
+
+def _discard(path: Path) -> None:
+    """Delete a temporary file or folder, which is this program's by its name."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def sweep(folder: Path) -> None:
-    """Delete what killed runs left unfinished anywhere below ``folder``."""
-    for leftover in list(folder.rglob(f".*{_SUFFIX}")):
-        remove(leftover)
+def _is_within_unfinished(path: Path) -> bool:
+    return any(part.startswith(".") and part.endswith(UNFINISHED) for part in path.parts[:-1])
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with Unix line ends, whole or not at all."""
-    with written_whole(path) as temporary:
-        temporary.write_bytes(text.encode())
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What changes when somebody writes the file; None if it is not there."""
+    if not os.path.lexists(path):
+        return None
+    status = path.lstat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_text(
+    path: Path, text: str, *, encoding: str = "utf-8", overwrite: bool | None = None
+) -> None:
+    """Write text with Unix line ends, whole or not at all."""
+    with written_whole(path, overwrite=overwrite) as temporary:
+        temporary.write_bytes(text.encode(encoding))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add UTF-8 text to a file, or begin one; what somebody changed stays, and stays theirs."""
+    with locked(path):
+        old = path.read_bytes() if path.exists() else b""
+        was_ours, new = not path.exists() or is_ours(path), old + text.encode()
+        entry = Entry(len(new), hashlib.sha256(new).hexdigest())
+        if was_ours:
+            former = len(old), hashlib.sha256(old).hexdigest()
+            manifest.update(path.parent, path.name, replace(entry, former=former))
+        with path.open("ab") as file:
+            file.write(text.encode())
+        if was_ours:
+            manifest.update(path.parent, path.name, entry)
+
+
+def write_json(path: Path, value: Any, *, overwrite: bool | None = None) -> None:
     """Write JSON people can read, whole or not at all; NaN is refused."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, text, overwrite=overwrite)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one ``.npy``; unlike ``np.save`` a full disk keeps its error number."""
     array = np.ascontiguousarray(array)
-    with path.open("wb") as file:
+    with written_whole(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(array.data.cast("B") if array.size else b"")
 
 
-def sha256(path: Path) -> str:
-    """Checksum of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = True) -> None:
+    """Write one ``.npz``, whole or not at all."""
+    save = np.savez_compressed if compressed else np.savez
+    with written_whole(path) as temporary, temporary.open("wb") as file:
+        save(file, **arrays)

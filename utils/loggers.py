@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.files import claim
 
 NAMES = ("tensorboard", "csv", "wandb", "neptune")
 Log = Callable[[Mapping[str, float], int], None]
@@ -35,10 +36,13 @@ def _tensorboard(folder: Path, settings: Mapping[str, Any], project: str) -> Log
     from lightning_fabric.loggers import TensorBoardLogger
 
     logger = TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
+    known = set((folder / "tensorboard").glob("events.*"))
 
     def log(figures: Mapping[str, float], step: int) -> None:
         logger.log_metrics(dict(figures), step)
         logger.save()
+        for path in set((folder / "tensorboard").glob("events.*")) - known:
+            known.add(claim(path, just_made=True))
 
     return log
 

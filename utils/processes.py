@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from utils.files import check_file, claim, remove_ours, write_text
+from utils.locks import alive
+
 _POLL_SECONDS = 0.1
 
 
@@ -23,32 +26,28 @@ def started(
     What a killed parent left running under the same ``number`` file is ended first.
     """
     stop_orphan(number)
-    with log.open("a", encoding="utf-8") as file:
+    with claim(log).open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=subprocess.STDOUT,
             env=None if environment is None else os.environ | dict(environment),
         )  # fmt: skip
-    number.write_text(str(process.pid))
+    write_text(number, str(process.pid))
     try:
         yield process
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.wait()
-        number.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process of this machine still runs."""
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
+        remove_ours(number)
 
 
 def stop_orphan(number: Path) -> None:
-    """End the process of a ``number`` file whose folder is in its command line (Linux)."""
+    """End the process of a ``number`` file whose folder is in its command line (Linux).
+
+    Raises:
+        UserError: somebody else's file has that name.
+    """
+    check_file(number)
     if not number.exists():
         return
     pid = int(number.read_text() or 0)
@@ -57,4 +56,4 @@ def stop_orphan(number: Path) -> None:
         os.kill(pid, signal.SIGINT)
         while alive(pid) and command.exists() and command.read_bytes():
             time.sleep(_POLL_SECONDS)
-    number.unlink(missing_ok=True)
+    remove_ours(number)

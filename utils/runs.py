@@ -10,6 +10,7 @@ import hashlib
 import json
 import pickle
 import platform
+import re
 import sys
 import zipfile
 from collections.abc import Mapping
@@ -20,10 +21,20 @@ from typing import Any
 import torch
 
 from utils.errors import UserError
-from utils.files import remove, write_json, write_text, written_whole
+from utils.files import (
+    append_text,
+    check_file,
+    remove_ours,
+    sweep,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
+_EVENTS = "tensorboard/events.out.tfevents.*"
+_OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a person's copies
 # what may differ when a run goes on: how long, where its files are, what is written beside
 FREE = {
     "n_epochs",
@@ -56,15 +67,24 @@ class Run:
         """Open the folder for training: go on with what it holds, or start ``fresh``.
 
         Raises:
-            UserError: it holds a run with other settings or of another store.
+            UserError: it holds a run with other settings or of another store, or somebody else's
+                file under a name that training writes.
         """
+        sweep(self.path, depth=2)
+        checkpoints = [
+            path for path in sorted((self.path / "checkpoints").glob("*.pt"))
+            if _OWN_CHECKPOINT.fullmatch(path.stem)
+        ]  # fmt: skip
+        written = [self.path / name for name in ("run.json", "metrics.csv", "curve.png")]
+        for path in (self.metrics, *written, *checkpoints):
+            check_file(path)
         if fresh:
-            for name in ("checkpoints", "metrics.jsonl", "run.json", "tensorboard"):
-                remove(self.path / name)
+            for path in (*checkpoints, self.metrics, *written, *self.path.glob(_EVENTS)):
+                remove_ours(path)
         if self.checkpoint("last").exists():
             self._refuse_others(settings, facts)
         else:
-            remove(self.metrics)
+            remove_ours(self.metrics)
         about = {"settings": dict(settings), **facts, "versions": _versions()}
         write_json(self.path / "run.json", about)
 
@@ -103,9 +123,7 @@ class Run:
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one line."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        append_text(self.metrics, json.dumps(row) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -133,9 +151,11 @@ def command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def save_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, checkpoint: Mapping[str, Any], *, what: str = "", overwrite: bool | None = None
+) -> None:
     """Write a checkpoint, whole or not at all."""
-    with written_whole(path) as temporary:
+    with written_whole(path, what=what, overwrite=overwrite) as temporary:
         torch.save({"format": FORMAT_VERSION, **checkpoint}, temporary)
 
 

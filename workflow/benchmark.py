@@ -18,7 +18,7 @@ from datasets.views import View
 from utils import metrics, probing
 from utils.errors import UserError
 from utils.exports import write_table
-from utils.files import write_json, written_whole
+from utils.files import check_file, write_arrays, write_json
 from utils.probing import Labelled, Probed
 from utils.runs import read_json
 from utils.scoring import plain
@@ -47,6 +47,7 @@ def evaluate(
         )
     views = {s: embedding.view_of(checkpoint, store, s, device) for s in embedding.SPLITS}
     net = embedding.encoder_of(checkpoint)
+    check_writable(run)
     if bare := [s for s, view in views.items() if not view.class_counts().any()]:
         raise UserError(
             f"{run}: nobody scored the epochs of its {', '.join(bare)} people, so nothing can be "
@@ -66,7 +67,6 @@ def evaluate(
     if args.context:
         rows.append(context_row(spaces["pretrained"][0], pretrained, args.seeds))
     folder = run / "evaluation"
-    folder.mkdir(exist_ok=True)
     for row in rows:
         row["run"] = run.name
     write_table(folder / "probes.csv", [
@@ -76,6 +76,19 @@ def evaluate(
     about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
     write_json(folder / "probes.json", {"about": about, "rows": rows})
     return rows
+
+
+def check_writable(run: Path) -> None:
+    """Refuse, before anything is computed, files of other people where results are to be.
+
+    Raises:
+        UserError: naming one.
+    """
+    names = [f"embeddings/{s}{end}" for s in embedding.SPLITS for end in (".npz", ".csv")]
+    evaluated = [f"evaluation/{what}.{end}" for what in ("probes", "cleaning")
+                 for end in ("csv", "json")]  # fmt: skip
+    for name in (*names, "embeddings/controls.npz", *evaluated):
+        check_file(run / name)
 
 
 def embedded(
@@ -115,8 +128,8 @@ def write_controls(
     }
     clip = checkpoint["standardise"] != "none"
     rows, z_view = embedding.embed_views(net, views["held_out"], clip=clip)
-    with written_whole(run / "embeddings" / "controls.npz") as path, path.open("wb") as file:
-        np.savez_compressed(file, z_view=z_view, view_rows=rows, **controls)
+    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    write_arrays(run / "embeddings" / "controls.npz", arrays)
 
 
 def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:

@@ -18,7 +18,7 @@ from datasets.store import Store
 from datasets.views import View
 from objectives.views import views_of
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.files import write_arrays, written_whole
 from utils.probing import Labelled
 from utils.stages import EPOCH_SECONDS
 from workflow.ssl import CLIP
@@ -135,9 +135,7 @@ def seen_again(
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
     """``.npz`` with plain arrays, and a ``.csv`` of everything but z beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays, **{name: np.array(v) for name, v in about.items()})
+    write_arrays(path, {**arrays, **{name: np.array(value) for name, value in about.items()}})
     columns = [name for name in _FIELDS if name != "z"]
     with (
         written_whole(path.with_suffix(".csv")) as temporary,

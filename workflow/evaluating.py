@@ -15,10 +15,11 @@ from datasets import splits
 from datasets.store import Store
 from datasets.views import View
 from interpret import command
-from interpret.evaluation import write_evaluation
+from interpret.evaluation import EVALUATION, write_evaluation
 from utils import flags, runs
 from utils.arguments import add_flag, add_list, count, positive
 from utils.errors import UserError
+from utils.files import check_folder
 from utils.staging import StagedNight, stage_nights
 from workflow import scorers
 
@@ -82,6 +83,11 @@ def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -
     store = Store(args.data_path)
     held_out, subjects = choose_subjects(args, store, checkpoint["trained"])
     device = pick_device(args.device)
+    folder = folder_for(path, store, checkpoint)
+    reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
+    check_folder(folder, EVALUATION)
+    if args.is_interpret:
+        check_folder(reasons, command.EXPLANATIONS)
     view = open_view(args, store, checkpoint, subjects, device)
     about = describe(args, path, checkpoint, store, held_out)
     if "source" in checkpoint and needs_scaling(model):
@@ -90,14 +96,12 @@ def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -
         print(f"{path}: spectrograms are scaled by {about['scaling']}")
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     nights = list(stage(model.to(device), view, args.batch_size))
-    folder = folder_for(path, store, checkpoint["trained"])
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
     if args.scorers:
         scorers.report(scorers.write_agreement(folder, nights, args.scorers, store.cohort))
     if args.is_interpret:
-        name = folder.name.replace("evaluation", "interpretations")
-        command.interpret(args, model, view, nights, about, folder.with_name(name))
+        command.interpret(args, model, view, nights, about, reasons)
 
 
 def find_checkpoint(args: argparse.Namespace, pattern: str, trainer: str) -> Path:
@@ -259,6 +263,7 @@ def describe(
         "channels": checkpoint["channels"],
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
+        "store": splits.fingerprint(store),
         "folds": folds,
         "held_out_folds": held_out,
         "select_on": trained["select_on"],
@@ -282,11 +287,21 @@ def stage(model: torch.nn.Module, view: View, batch_size: int) -> Iterator[Stage
         )
 
 
-def folder_for(path: Path, store: Store, trained: dict[str, Any]) -> Path:
-    """``evaluation`` beside the checkpoints; named after a store that is not the one trained on."""
-    run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
-    same = splits.fingerprint(store) == trained["store"]
-    return run / ("evaluation" if same else f"evaluation_{store.path.resolve().name}")
+def folder_for(path: Path, store: Store, checkpoint: dict[str, Any]) -> Path:
+    """``evaluation`` beside the checkpoints; named after a store that is not the one trained on,
+    and after the weights where several may lie in one folder."""
+    in_run = path.parent.name == "checkpoints"
+    run = path.parents[1] if in_run else path.parent
+    own = splits.fingerprint(store)
+    name = "evaluation"
+    if own != checkpoint["trained"]["store"]:
+        name += f"_{store.path.resolve().name}"
+    if not in_run:
+        name += f"_{path.stem}_{runs.fingerprint(checkpoint)[:8]}"
+    former = run / name / "metrics.json"
+    if former.is_file() and runs.read_json(former).get("about", {}).get("store", own) != own:
+        name += f"_{own[0][:8]}"  # another store of the same name
+    return run / name
 
 
 def report(result: dict[str, Any], folder: Path) -> None:

@@ -17,11 +17,12 @@ import models
 from datasets.store import Store
 from datasets.views import View
 from interpret import roles as by_role
+from interpret.command import EXPLANATIONS
 from interpret.evaluation import write_evaluation
 from objectives.denoising import dropped_roles
 from utils import probing
 from utils.exports import write_table
-from utils.files import write_json, written_whole
+from utils.files import write_arrays, write_json, written_folder
 from utils.probing import Labelled
 from utils.staging import StagedNight
 from workflow import benchmark, embedding
@@ -84,8 +85,7 @@ def explain(
         if others:
             without[role] = staged[name] if name in staged else stage(model, view, others)[0]
     rows = []
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
+    with written_folder(folder, EXPLANATIONS) as temporary:
         for number, (recording, signals, _) in enumerate(view.whole_nights()):
             if number >= args.interpret_recordings:
                 break
@@ -145,8 +145,8 @@ def write_embeddings(
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
         for name in ("random encoder", "band powers")
     }
-    with written_whole(run / "embeddings" / "controls.npz") as path, path.open("wb") as file:
-        np.savez_compressed(file, z_view=z_view, view_rows=rows, **controls)
+    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    write_arrays(run / "embeddings" / "controls.npz", arrays)
     return spaces
 
 
@@ -214,6 +214,7 @@ def benchmark_run(
     args: argparse.Namespace, run: Path, checkpoint: Mapping[str, Any], device: torch.device
 ) -> None:
     """A pretrained encoder: embeddings, probes beside a random one and band powers, cleaning."""
+    benchmark.check_writable(run)
     net = models.build_from(checkpoint)
     store = Store(args.data_path)
     views = {split: view_of(checkpoint, store, split, device) for split in embedding.SPLITS}
@@ -222,7 +223,6 @@ def benchmark_run(
     for row in rows:
         row["run"] = run.name
     folder = run / "evaluation"
-    folder.mkdir(exist_ok=True)
     write_table(folder / "probes.csv", rows)
     trained = checkpoint["trained"]
     about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}

@@ -20,7 +20,7 @@ from datasets.store import Store
 from datasets.views import View
 from models.foundation import Encoded
 from utils import metrics
-from utils.files import written_whole
+from utils.files import write_arrays
 from utils.stages import UNSCORED
 from workflow.embedding import fingerprint
 from workflow.training import VALIDATED
@@ -60,9 +60,9 @@ class EncodedNights:
                 where = np.array([number]), np.array([0])
                 (batch,) = self.view.read([where], length)
                 found = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
-            with written_whole(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, tokens=found.tokens[0].half().cpu().numpy(),
-                         valid=found.valid[0].cpu().numpy())  # fmt: skip
+            arrays = {"tokens": found.tokens[0].half().cpu().numpy(),
+                      "valid": found.valid[0].cpu().numpy()}  # fmt: skip
+            write_arrays(path, arrays, compressed=False)
         with np.load(path, allow_pickle=False) as file:
             tokens, valid = (torch.from_numpy(file[name]) for name in ("tokens", "valid"))
         first = int(self.view.offsets[number])

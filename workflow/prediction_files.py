@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets import beside
 from interpret import figures
 from interpret.attention import night_attention
 from interpret.explaining import Plan, entry_of, explain_all, write_arrays
@@ -21,13 +22,22 @@ from interpret.worth import worth_a_look
 from utils import metrics
 from utils.errors import UserError
 from utils.exports import write_edf, write_events, write_predictions, write_table
-from utils.files import write_json, written_whole
+from utils.files import (
+    check_file,
+    check_folder,
+    refuse_inputs,
+    write_json,
+    written_folder,
+    written_whole,
+)
+from utils.runs import read_json
 from utils.scoring import plain
 from utils.sleep_statistics import STATISTICS, sleep_statistics
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 from workflow.predicting import Predicted
 
 MADE_WITH = "made_with.json"
+STAGED = "staged night"  # what files and folders are called where they may be replaced
 _AT_ONCE = 12  # epochs explained together, which bounds the memory
 # suffix -> the file's name in a folder of everything
 FORMATS = {
@@ -49,8 +59,7 @@ def write_folder(
     made_with: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Every format into a folder of the night's own, and what it was made with."""
-    with written_whole(folder) as temporary:
-        temporary.mkdir()
+    with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
             write(temporary, suffix, found, model, headline, explained)
@@ -62,20 +71,60 @@ def write_folder(
 
 
 def write_files(
-    targets: Sequence[Path], found: Predicted, model: Any, headline: str, explained: Explained
-) -> None:
+    targets: Sequence[Path], found: Predicted, model: Any, headline: str, explained: Explained, *,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """The formats that the targets' suffixes name; events bring their json along."""
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
             write(Path(scratch), target.suffix.lower(), found, model, headline, explained)
         for target in targets:
             name = FORMATS[target.suffix.lower()].format(found.night.recording)
-            pairs = [(Path(scratch) / name, target)]
+            source = Path(scratch) / name
+            pairs = [(source, target)]
             if target.suffix.lower() == ".tsv":
-                pairs.append((pairs[0][0].with_suffix(".json"), target.with_suffix(".json")))
-            for source, place in pairs:
-                with written_whole(place) as temporary:
-                    shutil.copyfile(source, temporary)
+                pairs.append((source.with_suffix(".json"), sidecar_of(target, targets)))
+            for made, place in pairs:
+                with written_whole(place, what=STAGED, overwrite=overwrite) as temporary:
+                    shutil.copyfile(made, temporary)
+
+
+def all_of(targets: Sequence[Path]) -> list[Path]:
+    """The targets and the json beside each table of events."""
+    events = [target for target in targets if target.suffix.lower() == ".tsv"]
+    return [*targets, *(sidecar_of(target, targets) for target in events)]
+
+
+def sidecar_of(events: Path, targets: Sequence[Path]) -> Path:
+    """The json that describes the columns of events: of their own name, as BIDS has it, unless
+    statistics are written there, or another json lies there already."""
+    usual = events.with_suffix(".json")
+    if usual in targets or (usual.exists() and not _describes_columns(usual)):
+        return events.with_name(f"{events.stem}_columns.json")
+    return usual
+
+
+def _describes_columns(path: Path) -> bool:
+    try:
+        return "trial_type" in read_json(path)
+    except UserError:
+        return False
+
+
+def check_writable(
+    folder: Path, files: Sequence[Path], recording: Path, *, overwrite: bool
+) -> None:
+    """Refuse, before a night is staged, what could not be written afterwards.
+
+    Raises:
+        UserError: somebody else's file is there, or one is the expert's beside the recording.
+    """
+    if not files:
+        check_folder(folder, STAGED)
+    written = all_of(files)
+    refuse_inputs(written, [recording, beside.find(recording)])
+    for path in written:
+        check_file(path, STAGED, overwrite=overwrite)
 
 
 def write(
@@ -186,7 +235,6 @@ def explain(
     entries = []
     for row, (epoch, why) in enumerate(chosen):
         place = folder / "interpretations" / f"{night.staged.recording}_e{epoch:04d}"
-        place.mkdir(parents=True)
         write_arrays(place, night, epoch, maps, row)
         name = f"interpretations/{place.name}"
         entries.append(entry_of(night, epoch, int(codes[row]), maps, row, name) | {"why": why})
@@ -200,6 +248,10 @@ def check_targets(targets: Sequence[str], n_files: int) -> None:
     Raises:
         UserError: naming the target.
     """
+    written = all_of([Path(target) for target in targets])
+    names = [str(path).casefold() for path in written]
+    if twice := [path for path in written if names.count(str(path).casefold()) > 1]:
+        raise UserError(f"--output: {twice[0]} would be written twice; name it once")
     for target in targets:
         suffix = Path(target).suffix.lower()
         if suffix not in FORMATS:

@@ -130,7 +130,6 @@ def run_all(jobs: Sequence[Job], setting: Setting, at_once: int) -> None:
 def run_one(job: Job, setting: Setting, gpu: int | None) -> None:
     """Both scripts; what they print goes into a log beside the run."""
     run = job.run(setting.root)
-    run.parent.mkdir(parents=True, exist_ok=True)
     log = run.with_name(f"{run.name}.log")
     print(f"{job.model}, fold {job.fold}, seed {job.seed}", flush=True)
     environment = None if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}

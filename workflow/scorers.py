@@ -37,7 +37,7 @@ def write_agreement(
         UserError: a scorer's list is missing or broken, or no record can be compared.
     """
     if cohort == "dodh":
-        ids = [path.stem for path in (scorers / "scorer_1").glob("*.json")]
+        ids = [path.stem for path in (scorers / "scorer_1").glob("[!.]*.json")]
         consensus.check_lights(ids, consensus.LIGHTS_OFF | consensus.LIGHTS_ON)
     rows, refused = [], []
     for night in nights:

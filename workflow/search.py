@@ -10,21 +10,25 @@ import hashlib
 import json
 import os
 import socket
+import sqlite3
 import sys
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
 from utils.exports import write_table
-from utils.files import write_json
-from utils.processes import alive, started
+from utils.files import check_file, claim, write_json
+from utils.locks import alive, locked
+from utils.processes import started
 
 _POLL_SECONDS = 0.1
 _DEFAULT = "default"
+_STUDY = "search"
 _KINDS = ({"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
 
 
@@ -96,9 +100,9 @@ def run(search: Search) -> Any:
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    search.output.mkdir(parents=True, exist_ok=True)
+    own_database(search)
     study = optuna.create_study(
-        study_name="search", storage=f"sqlite:///{search.output / 'study.db'}",
+        study_name=_STUDY, storage=f"sqlite:///{search.output / 'study.db'}",
         load_if_exists=True, direction="maximize" if search.maximise else "minimize",
         sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=5),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
@@ -122,6 +126,30 @@ def run(search: Search) -> Any:
             catch=(TrialFailedError,),
         )  # fmt: skip
     return study
+
+
+def own_database(search: Search) -> None:
+    """See that the study's database, and what :func:`report` writes, is of a search.
+
+    Raises:
+        UserError: the folder holds somebody else's file of such a name.
+    """
+    for name in ("trials.csv", "best.json", "search.json"):
+        check_file(search.output / name)
+    path = search.output / "study.db"
+    claim(path, just_made=holds_search(path))
+
+
+def holds_search(path: Path) -> bool:
+    """Whether an SQLite file is the database of an earlier search."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            names = database.execute("SELECT study_name FROM studies").fetchall()
+    except sqlite3.Error:
+        return False
+    return names == [(_STUDY,)]
 
 
 def same_search(study: Any, search: Search) -> None:
@@ -176,12 +204,12 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
     import optuna
 
     folder = search.output / "trials" / folder_of(setting)
-    folder.mkdir(parents=True, exist_ok=True)
     words = [f"--{name}={value}" for name, value in setting.items()]
     command = [sys.executable, str(search.script), *search.fixed, *words,
                "--project_path", str(folder)]  # fmt: skip
     reported: set[int] = set()  # a training that goes on repeats the passes it had done
-    with started(command, folder / "log.txt", folder / "pid") as process:
+    # a worker that draws the setting of another waits, and finds it trained
+    with locked(folder), started(command, folder / "log.txt", folder / "pid") as process:
         while True:
             ended = process.poll() is not None
             rows = rows_of(folder, search.metric)

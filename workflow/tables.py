@@ -194,16 +194,25 @@ def _share(text: str, whole: float) -> float | None:
     return round(float(text) / whole, 6) if text else None
 
 
-def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], conditions: str) -> None:
+def files_of(folder: Path, name: str) -> list[Path]:
+    """What :func:`write` makes."""
+    return [folder / f"{name}{suffix}" for suffix in (".csv", ".json", ".md", ".tex")]
+
+
+def write(
+    folder: Path, name: str, rows: Sequence[Mapping[str, Any]], conditions: str, *, overwrite: bool
+) -> None:
     """``<name>.csv``, ``.json``, ``.md`` and ``.tex``, best kappa first, with the conditions."""
     rows = sorted(rows, key=lambda row: -(row["kappa"] if row["kappa"] is not None else -2))
     keys = list(dict.fromkeys(key for row in rows for key in row))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_table(folder / f"{name}.csv", [{key: row.get(key) for key in keys} for row in rows])
-    write_json(folder / f"{name}.json", {"conditions": conditions, "rows": list(rows)})
+    table, raw, *texts = files_of(folder, name)
+    write_table(table, [{k: row.get(k) for k in keys} for row in rows], overwrite=overwrite)
+    write_json(raw, {"conditions": conditions, "rows": list(rows)}, overwrite=overwrite)
     cells = [[cell(row, key) for key in _SHOWN] for row in rows]
-    write_text(folder / f"{name}.md", markdown(cells) + f"\n{conditions}\n")
-    write_text(folder / f"{name}.tex", latex(cells) + f"% {conditions}\n")
+    for path, text in zip(texts, (
+        markdown(cells) + f"\n{conditions}\n", latex(cells) + f"% {conditions}\n",
+    ), strict=True):  # fmt: skip
+        write_text(path, text, overwrite=overwrite)
 
 
 def cell(row: Mapping[str, Any], key: str) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from datasets.store import Store
 from datasets.views import Batches, View
 from utils import flags, metrics
 from utils.errors import UserError
-from utils.files import written_whole
+from utils.exports import write_table
+from utils.files import locked, refuse_inputs
 from utils.loggers import open_logger
 from utils.progress import Learner, Outputs
 from utils.runs import Run, command, load_checkpoint
@@ -82,8 +83,21 @@ def train(
     fabric = flags.start_fabric(args)
     training, validation = views_of(args, store, split, fabric.device, standardise)
     family = family_of(training, held_out, fabric.world_size)
-    net = build(args, family)
     run = Run(args.project_path / family.run)
+    refuse_inputs([run.path / "checkpoints"], [args.model_path])
+    # a second training of the same run waits, then goes on from what the first has left
+    with locked(run.path) if fabric.is_global_zero else nullcontext():
+        fit_run(args, family, run, fabric, (store, split, training, validation))
+    return run
+
+
+def fit_run(
+    args: argparse.Namespace, family: Family, run: Run, fabric: Any,
+    data: tuple[Store, Split, View, View],
+) -> None:  # fmt: skip
+    """Open the run's folder, train in it, draw the curve; ``data`` are training and selection."""
+    store, split, training, validation = data
+    net = build(args, family)
     facts = facts_of(args, store, split)
     outputs = Outputs(run, lambda figures, step: None, describe(family, training, facts))
     if fabric.is_global_zero:
@@ -116,7 +130,6 @@ def train(
     position = fit(fabric, learner, batches, validate, plan, outputs)
     if fabric.is_global_zero:
         finish(args, run, position.best_pass, family)
-    return run
 
 
 def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, float]:
@@ -220,10 +233,7 @@ def finish(args: argparse.Namespace, run: Run, best_pass: int, family: Family) -
     if not rows:
         print("nothing trained: --n_epochs 0")
         return
-    with written_whole(run.path / "metrics.csv") as path, path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(run.path / "metrics.csv", rows)
     figure = family.selections["best"].removeprefix("-")
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.synthetic.night import Night
-from utils.files import written_whole
+from utils.files import write_text
 from utils.stages import EPOCH_SECONDS
 
 # code (R&K, 6 movement, 9 unscored) -> concept; the two older families have no code in them
@@ -31,7 +31,7 @@ def write(folder: Path, cohort: str, stem: str, night: Night, start: datetime) -
     if cohort == "wsc":
         _write_wsc(folder, stem, night, start)
     elif cohort == "apples":
-        _write_text(folder / f"{stem}.annot", apples_annot(night, start))
+        write_text(folder / f"{stem}.annot", apples_annot(night, start))
     else:
         visit = {"shhs": stem[:5], "mros": f"visit{night.number}"}.get(cohort, "")
         number = night.subject.number
@@ -39,10 +39,10 @@ def write(folder: Path, cohort: str, stem: str, night: Night, start: datetime) -
         bare = cohort == "mros" and number % 3 == 1  # stages, and no events
         path = folder / "annotations-events-nsrr" / visit / f"{stem}-nsrr.xml"
         encoding = "latin-1" if family == 1 else "utf-8"
-        _write_text(path, nsrr_xml(night, start, family, bare=bare), encoding)
+        write_text(path, nsrr_xml(night, start, family, bare=bare), encoding=encoding)
         path = folder / "annotations-events-profusion" / visit / f"{stem}-profusion.xml"
         encoding = "utf-8-sig" if family == 3 else "utf-8"
-        _write_text(path, profusion_xml(night), encoding)
+        write_text(path, profusion_xml(night), encoding=encoding)
 
 
 def runs_of(night: Night) -> list[tuple[int, int, int]]:
@@ -107,17 +107,19 @@ def _write_wsc(folder: Path, stem: str, night: Night, start: datetime) -> None:
     """Gamma for even people (every other one without header and too short), Twin for odd ones."""
     number = night.subject.number
     if number % 2:
-        _write_text(folder / f"{stem}-nsrr.allscore.txt", twin_text(night, start), "latin-1")
+        write_text(
+            folder / f"{stem}-nsrr.allscore.txt", twin_text(night, start), encoding="latin-1"
+        )
         return
     plain = number % 4 == 0
     rows = [f"{k}\t{_GAMMA[code]}\t{_GAMMA[code]}"
             for k, code in enumerate(night.timeline.rk.tolist(), 1)]  # fmt: skip
     header = "Epoch\tUser-Defined Stage\tCAST-Defined Stage"
     lines = [header, *rows] if plain else rows[:-3]
-    _write_text(folder / f"{stem}-nsrr.stg.txt", "\n".join(lines) + "\n")
+    write_text(folder / f"{stem}-nsrr.stg.txt", "\n".join(lines) + "\n")
     log = ["--/--/--", f"{start - timedelta(hours=2):%H:%M:%S} 1\tRecording Started (test)",
            f"{start:%H:%M:%S} 1\tRecording Started"]  # fmt: skip
-    _write_text(folder / f"{stem}-nsrr.log.txt", "\n".join(log) + "\n")
+    write_text(folder / f"{stem}-nsrr.log.txt", "\n".join(log) + "\n")
 
 
 def twin_text(night: Night, start: datetime) -> str:
@@ -154,8 +156,3 @@ def apples_annot(night: Night, start: datetime) -> str:
     for at, d in zip(night.events["arousal"].onset, night.events["arousal"].duration, strict=True):
         lines.append(f"arousal\t.\t.\t{at:.1f}\t{at + d:.1f}\t.")
     return "\n".join(lines) + "\n"
-
-
-def _write_text(path: Path, text: str, encoding: str = "utf-8") -> None:
-    with written_whole(path) as temporary:
-        temporary.write_bytes(text.encode(encoding))

@@ -17,7 +17,7 @@ import numpy as np
 from datasets.synthetic.night import Night
 from datasets.synthetic.recorders import Recorder, draw_recorder
 from datasets.synthetic.truth import write_truth
-from utils.files import written_whole
+from utils.files import remove_ours, written_whole
 from utils.stages import EPOCH_SECONDS
 
 _RK_TEXTS = {
@@ -89,7 +89,7 @@ def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) 
     recorder = draw_recorder(night.subject) if settings.get("varied") else None
     _write_psg(folder / f"{stem}-PSG.edf", night, start, record_seconds, recorder)
     for former in folder.glob(f"{stem[:7]}?-Hypnogram.edf"):
-        former.unlink()  # of another seed, and so perhaps of another scorer
+        remove_ours(former)  # of another seed, and so perhaps of another scorer
     scorer = _SCORERS[int(rng.integers(len(_SCORERS)))]
     _write_hypnogram(folder / f"{stem[:7]}{scorer}-Hypnogram.edf", night, start)
     return stem

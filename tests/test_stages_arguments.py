@@ -1,4 +1,4 @@
-"""utils: stages, files that are whole or absent, the command line's spellings."""
+"""utils: stages, the command line's spellings, exit codes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 
 from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
-from utils.files import remove, sha256, sweep, write_array, write_json, write_text, written_whole
 from utils.stages import COLOURS, PLOT_ORDER, STAGES, stage_counts
 
 
@@ -23,54 +22,6 @@ def test_stage_facts_are_consistent():
 def test_stage_counts():
     stages = np.array([0, 0, 1, 4, -1, -1, -1, 3], np.int8)
     assert stage_counts(stages) == {"W": 2, "N1": 1, "N2": 0, "N3": 1, "REM": 1, "unscored": 3}
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    target = tmp_path / "a.txt"
-    write_text(target, "old")
-    with pytest.raises(RuntimeError), written_whole(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert target.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_folder_replaces_a_folder(tmp_path):
-    target = tmp_path / "night"
-    for content in ("one", "two"):
-        with written_whole(target) as temporary:
-            temporary.mkdir()
-            (temporary / content).touch()
-    assert [p.name for p in target.iterdir()] == ["two"]
-
-
-def test_sweep_takes_only_leftovers(tmp_path):
-    (tmp_path / ".x.123.unfinished").mkdir()
-    (tmp_path / ".x.123.unfinished" / ".y.123.unfinished").touch()
-    (tmp_path / ".keep").touch()
-    sweep(tmp_path)
-    sweep(tmp_path / "absent")
-    assert [p.name for p in tmp_path.iterdir()] == [".keep"]
-    remove(tmp_path / "absent")
-
-
-def test_written_arrays_are_plain_npy(tmp_path):
-    for array in (np.arange(12.0).reshape(3, 4)[:, ::2], np.zeros((0, 3), np.int8)):
-        write_array(tmp_path / "x.npy", array)
-        loaded = np.load(tmp_path / "x.npy")
-        assert loaded.dtype == array.dtype
-        np.testing.assert_array_equal(loaded, array)
-
-
-def test_json_refuses_nan(tmp_path):
-    with pytest.raises(ValueError):
-        write_json(tmp_path / "x.json", {"a": float("nan")})
-    assert not list(tmp_path.iterdir())
-
-
-def test_sha256_of_a_known_file(tmp_path):
-    (tmp_path / "abc").write_bytes(b"abc")
-    assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
 
 
 def make_parser() -> ScriptParser:

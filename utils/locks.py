@@ -1,0 +1,54 @@
+"""Locks between processes, on one machine or on several that share a disk."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+SUFFIX = ".staging-lock"
+_SILENT_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold what is at ``path`` (file or folder, there or not) against other processes.
+
+    A process that holds it already may take it again; a lock ends with its holder, however that
+    dies. Yields whether it is held: always, unless ``wait`` is False and somebody else has it.
+    """
+    path = path.absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}{SUFFIX}")
+    lock = FileLock(hidden, is_singleton=True, poll_interval=_POLL_SECONDS)
+    try:
+        lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
+    except Timeout:
+        if not wait:
+            yield False
+            return
+        print(f"waiting: another process is writing {path}", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield True
+    finally:
+        if lock.lock_counter == 1:
+            # while it is held: who waits for the removed file finds that out and takes a new one
+            hidden.unlink(missing_ok=True)
+        lock.release()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True  # somebody else's
+    except OSError:
+        return False
+    return True
