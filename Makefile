@@ -72,4 +72,4 @@ bench: setup
 	$(BIN)/python -m benchmarks.predicting
 
 clean:
-	rm -rf .venv data/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

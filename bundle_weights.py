@@ -67,8 +67,10 @@ def main(argv: list[str] | None = None) -> None:
     for path in (weights, log, weights.with_suffix(".md")):
         check_file(path, overwrite=args.overwrite)
     # an open file: given a path, torch would write its name into the bytes
-    made = written_whole(weights, overwrite=args.overwrite)
-    with made as temporary, temporary.open("wb") as file:
+    with (
+        written_whole(weights, overwrite=args.overwrite) as temporary,
+        temporary.open("wb") as file,
+    ):
         torch.save(checkpoint, file)
     looks = read_looks(log)
     known = fingerprint(checkpoint)

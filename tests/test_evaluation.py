@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn_metrics
 
 from interpret import figures
 from interpret.evaluation import write_evaluation
+from tests import listing
 from utils.exports import write_edf, write_events, write_predictions
 from utils.scoring import score
 from utils.sleep_statistics import STATISTICS, compare, sleep_statistics
@@ -166,7 +167,7 @@ def test_everything_is_in_the_folder(evaluated):
         "predictions/SC4001E0.csv", "events/SC4032E0_events.tsv", "edf/SC4032E0-Hypnogram.edf",
     ):  # fmt: skip
         assert name in names
-    assert len(list((evaluated / "nights").iterdir())) == 2
+    assert len(listing.names(evaluated / "nights")) == 2
     result = json.loads((evaluated / "metrics.json").read_text())
     assert result["about"] == ABOUT
     with (evaluated / "stages.csv").open() as file:
@@ -181,7 +182,7 @@ def test_a_failed_evaluation_keeps_the_former_one(evaluated, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         write_evaluation(evaluated, NIGHTS[:2], ABOUT, pictures=0)
     assert (evaluated / "metrics.json").read_bytes() == before
-    assert [p.name for p in evaluated.parent.iterdir()] == ["evaluation"]
+    assert listing.names(evaluated.parent) == ["evaluation"]
 
 
 def test_hypnodensity_is_stacked_to_one():

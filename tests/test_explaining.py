@@ -15,6 +15,7 @@ import cmt_evaluate
 from interpret.command import plan_of
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
+from tests import listing
 from tests.test_training import train
 from tests.test_trust import check_index
 from utils.errors import UserError
@@ -95,7 +96,7 @@ def evaluate(store, project: Path, raw: Path, *words: str) -> None:
 def test_every_sample_has_a_folder(explained):
     folders = sorted(path for path in explained.iterdir() if path.is_dir())
     assert [folder.name[-6:] for folder in folders] == ["_e0003", "_e0040"]
-    names = {path.name for path in folders[0].iterdir()}
+    names = set(listing.names(folders[0]))
     arrays = {f"{m}.npz" for m in ("ig", "occlusion", "attention", "rollout", "random", "input")}
     pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "svg")}
     assert names == arrays | pictures

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.listing import below
 from utils import manifest
 from utils.errors import UserError
 from utils.files import (
@@ -39,20 +40,13 @@ from utils.locks import locked
 ROOT = Path(__file__).parents[1]
 
 
-def visible(folder: Path) -> list[str]:
-    """Names below a folder, without the lists of what is ours."""
-    return sorted(
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.name != manifest.NAME
-    )
-
-
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "a.txt"
     write_text(target, "old")
     with pytest.raises(RuntimeError), written_whole(target) as temporary:
         temporary.write_text("half")
         raise RuntimeError
-    assert target.read_text() == "old" and visible(tmp_path) == ["a.txt"]
+    assert target.read_text() == "old" and below(tmp_path) == ["a.txt"]
     assert is_ours(target)
 
 
@@ -63,7 +57,7 @@ def test_a_failed_folder_leaves_the_old_one_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError), written_folder(target, "a kind") as folder:
         write_text(folder / "b.txt", "half")
         raise RuntimeError
-    assert visible(tmp_path) == ["night", "night/a.txt"]
+    assert below(tmp_path) == ["night", "night/a.txt"]
 
 
 def test_a_folder_replaces_a_folder(tmp_path):
@@ -73,7 +67,7 @@ def test_a_folder_replaces_a_folder(tmp_path):
             (folder / "below").mkdir()
             (folder / "below" / content).touch()  # by a library: listed all the same
             assert not manifest.read(folder).files
-    assert visible(target) == ["below", "below/two"]
+    assert below(target) == ["below", "below/two"]
     assert is_ours(target / "below" / "two")
 
 
@@ -97,7 +91,7 @@ def test_a_strangers_file_that_comes_while_the_folder_is_made_is_kept(tmp_path):
         write_text(folder / "a.txt", "ours")
     with pytest.raises(UserError, match="late"), written_folder(target, "a kind") as folder:
         (target / "late.txt").write_text("mine")
-    assert visible(target) == ["a.txt", "late.txt"]
+    assert below(target) == ["a.txt", "late.txt"]
 
 
 def test_links_in_a_folder_are_strangers(tmp_path):
@@ -129,7 +123,7 @@ def test_a_folder_of_another_kind_is_not_replaced(tmp_path):
     (tmp_path / "bare").mkdir()
     with written_folder(tmp_path / "bare", "report") as folder:
         write_text(folder / "a.txt", "ours")
-    assert visible(tmp_path / "bare") == ["a.txt"]
+    assert below(tmp_path / "bare") == ["a.txt"]
 
 
 def test_single_files_need_to_be_ours(tmp_path):
@@ -139,7 +133,7 @@ def test_single_files_need_to_be_ours(tmp_path):
         write_text(target, "ours")
     with pytest.raises(UserError, match="--overwrite"):
         write_text(target, "ours", overwrite=False)
-    assert target.read_text() == "mine" and visible(tmp_path) == ["night.csv"]
+    assert target.read_text() == "mine" and below(tmp_path) == ["night.csv"]
     write_text(target, "ours", overwrite=True)
     write_text(target, "ours again")
     target.write_text("ours again, edited")
@@ -177,7 +171,7 @@ def test_a_list_of_somebody_else_is_never_written_over(tmp_path):
     (tmp_path / manifest.NAME).write_text('{"made_by": "another"}')
     with pytest.raises(UserError, match="not a list of this program's files"):
         write_text(tmp_path / "a.txt", "ours")
-    assert visible(tmp_path) == []
+    assert below(tmp_path) == []
 
 
 def test_the_list_says_what_was_written_and_nothing_of_when(tmp_path):
@@ -197,7 +191,7 @@ def test_removing_takes_what_is_ours_alone(tmp_path):
     (tmp_path / "mine").write_text("1")
     for name in ("ours", "mine", "absent"):
         remove_ours(tmp_path / name)
-    assert visible(tmp_path) == ["mine"]
+    assert below(tmp_path) == ["mine"]
     assert not manifest.read(tmp_path).files
 
 
@@ -247,7 +241,22 @@ def test_killed_at_any_instant_the_file_stays_ours(tmp_path, instant):
     assert target.read_text() == ("new" if instant == "after the rename" else "old")
     assert is_ours(target)
     write_text(target, "third")
-    assert visible(tmp_path) == ["a.txt"]
+    assert below(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("written", ["0", "3", "6"])
+def test_killed_while_appending_the_file_stays_ours(tmp_path, written):
+    log = tmp_path / "log.jsonl"
+    append_text(log, "1\n")
+    killed(
+        "import io\nclass Cut(io.FileIO):\n"
+        f" def write(self, data): super().write(data[:{written}]); os._exit(9)\n"
+        "Path.open = lambda p, mode='r', *a, o=Path.open, **k: "
+        "Cut(str(p), mode) if mode == 'ab' else o(p, mode, *a, **k)\n"
+        "files.append_text(folder / 'log.jsonl', 'second\\n')", tmp_path,
+    )  # fmt: skip
+    assert log.read_text() == "1\n" + "second\n"[: int(written)]
+    assert is_ours(log)
 
 
 @pytest.mark.parametrize("instant", ["while writing", "between the renames", "before clearing"])
@@ -264,7 +273,7 @@ def test_killed_at_any_instant_the_folder_is_the_old_or_the_new_one(tmp_path, in
         "before clearing": f"files._discard = {DIE}\nfiles._heal = lambda t: None\n{begin}pass",
     }[instant], tmp_path)  # fmt: skip
     sweep(tmp_path)
-    assert visible(tmp_path) == [
+    assert below(tmp_path) == [
         "night",
         f"night/{'new' if instant == 'before clearing' else 'old'}",
     ]
@@ -334,7 +343,7 @@ def test_the_second_waits_for_the_first(tmp_path, monkeypatch, capsys):
     thread.join()
     with locked(tmp_path / "a.txt"), locked(tmp_path / "a.txt"):  # its holder may take it again
         write_text(tmp_path / "a.txt", "third")
-    assert visible(tmp_path) == ["a.txt"]
+    assert below(tmp_path) == ["a.txt"]
 
 
 def test_a_lock_ends_with_its_holder(tmp_path):
@@ -354,7 +363,7 @@ def test_many_processes_write_into_one_folder(tmp_path):
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(k)]) for k in range(3)]
     assert [process.wait() for process in started] == [0, 0, 0]
-    assert len(manifest.read(tmp_path).files) == 60 == len(visible(tmp_path))
+    assert len(manifest.read(tmp_path).files) == 60 == len(below(tmp_path))
 
 
 def test_an_output_that_is_an_input_is_refused(tmp_path):

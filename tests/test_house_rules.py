@@ -45,6 +45,7 @@ ONLY_IN = {
     "sklearn": {"utils.probing", "interpret.latent_report"},
     "optuna": {"workflow.search"},
     "umap": {"interpret.latent_report"},
+    "filelock": {"utils.locks"},
     "dask": {"datasets.build"},
     "tqdm": {
         "datasets.build",
@@ -258,3 +259,77 @@ def test_public_things_have_docstrings(path):
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{module_name(path)}.{node.name}"
+
+
+# calls that write, rename or remove; only utils/files.py and what serves it may use them freely
+WRITING = {
+    "write_text", "write_bytes", "unlink", "rename", "rmdir", "rmtree", "touch", "symlink_to",
+    "hardlink_to", "savez", "savez_compressed", "savefig", "tofile", "to_csv", "to_json",
+    "to_parquet", "copyfile", "copytree", "copy2", "copyfileobj", "move", "remove", "truncate",
+    "removedirs", "open_memmap", "imsave",
+}  # fmt: skip
+OF_LISTS = {"remove", "copy"}  # also methods of lists, sets and hooks: counted on os and shutil
+WRITERS = {"utils.files", "utils.manifest", "utils.locks"}
+GUARDS = {"written_whole", "written_folder", "claim", "TemporaryDirectory", "BytesIO"}
+# who else does, and why nothing can be lost by it
+UNGUARDED = {
+    "datasets.remote_zip": "appends to a .part it has claimed; _unpack writes a temporary",
+    "interpret.figures": "imsave into memory",
+    "benchmarks.reading": "into a TemporaryDirectory of its main",
+    "benchmarks.preparing": "into a TemporaryDirectory of its main",
+}
+
+
+def is_writing(call: ast.Call) -> bool:
+    """Whether a call may change what is on the disk."""
+    name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+    owner = getattr(getattr(call.func, "value", None), "id", "")
+    if name == "open":
+        modes = [a.value for a in (*call.args, *(k.value for k in call.keywords if k.arg == "mode"))
+                 if isinstance(a, ast.Constant) and isinstance(a.value, str)]  # fmt: skip
+        return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
+    if name == "save":
+        return owner in ("np", "torch", "numpy")
+    if name == "replace":  # text is replaced by two arguments, a path by one
+        return isinstance(call.func, ast.Attribute) and len(call.args) == 1 and not call.keywords
+    if name == "write_text":  # of a path; the function of utils.files is the guarded one
+        return isinstance(call.func, ast.Attribute) and owner != "files"
+    if name in OF_LISTS:
+        return owner in ("os", "shutil")
+    return name in WRITING
+
+
+def unguarded_writes(tree: ast.AST) -> list[int]:
+    """Lines of writing calls outside a block that gives them a temporary path."""
+    guarded = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.With) and any(
+            getattr(c.func, "id", getattr(c.func, "attr", "")) in GUARDS
+            for item in node.items for c in ast.walk(item.context_expr) if isinstance(c, ast.Call)
+        ):  # fmt: skip
+            guarded |= {id(inner) for inner in ast.walk(node)}
+    return [
+        node.lineno for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and is_writing(node) and id(node) not in guarded
+    ]  # fmt: skip
+
+
+def own_files() -> list[Path]:
+    return [*room_files(), *ROOT.glob("*.py"), *sorted((ROOT / "benchmarks").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", own_files(), ids=module_name)
+def test_one_place_writes(path):
+    module, lines = module_name(path), unguarded_writes(ast.parse(path.read_text()))
+    if module in WRITERS:
+        return
+    assert bool(lines) == (module in UNGUARDED), f"{module}: writes by itself in lines {lines}"
+
+
+def test_the_rule_of_one_writer_would_catch_a_breach():
+    for line in ("p.write_text('x')", "p.open('w')", "open(p, mode='ab')", "np.save(p, x)",
+                 "p.replace(q)", "os.remove(p)", "shutil.rmtree(p)", "p.unlink()"):  # fmt: skip
+        assert unguarded_writes(ast.parse(line)) == [1], line
+    for line in ("a.replace('x', 'y')", "replace(a, b=1)", "p.open('rb')", "todo.remove(3)",
+                 "with written_whole(p) as t: t.write_bytes(b'')"):  # fmt: skip
+        assert unguarded_writes(ast.parse(line)) == [], line

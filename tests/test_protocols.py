@@ -133,6 +133,6 @@ def test_published_counts(published, tmp_path, version, protocol):
 def test_published_fold_tables_are_written_for_whole_cohorts(published, tmp_path):
     prepare(published, tmp_path / "78", "--channels", "EEG")
     prepare(published, tmp_path / "20", "--channels", "EEG", "--version", "2013")
-    names = {n: {p.stem for p in (tmp_path / n / "folds").iterdir()} for n in ("20", "78")}
+    names = {n: set(folds.names_in(tmp_path / n / "folds")) for n in ("20", "78")}
     assert names["78"] == {"tiny78", "xsleep78", "cmt5", "kfold-5-0"}
     assert names["20"] == {"tiny20", "xsleep20", "kfold-5-0"}

@@ -16,6 +16,7 @@ from datasets import dreem_download
 from datasets.dreem_download import download
 from datasets.remote_zip import RemoteFile, fetch, members
 from datasets.store import Store
+from tests.listing import names
 from tests.test_dreem import write_record
 from utils.errors import UserError
 
@@ -92,7 +93,7 @@ def same(one: Path, other: Path) -> bool:
 def test_all_records_arrive_whole_and_once(server, folder, tmp_path):
     out = tmp_path / "raw"
     download(out, version="dodh", base_url=server.url)
-    assert sorted(path.name for path in out.iterdir()) == [f"{name}.h5" for name in NAMES]
+    assert names(out) == [f"{name}.h5" for name in NAMES]
     assert all(same(out / f"{name}.h5", folder / f"{name}.h5") for name in NAMES)
     before = server.sent
     download(out, version="dodh", base_url=server.url)
@@ -133,7 +134,7 @@ def test_a_connection_that_keeps_breaking_leaves_its_part_for_the_next_time(
     server.cut_after = member.compress_size // 20
     with pytest.raises(UserError, match=r"broke 5 times .* goes on where it stopped"):
         fetch(remote, member, out)
-    assert [path.name for path in out.iterdir()] == ["aa.h5.part"]
+    assert names(out) == ["aa.h5.part"]
     have = (out / "aa.h5.part").stat().st_size
     assert have >= 4 * (member.compress_size // 20)
     server.cut_after, before = None, server.sent
@@ -149,10 +150,10 @@ def test_damaged_bytes_are_not_kept(server, folder, tmp_path):
     server.damage = member.header_offset + member.compress_size // 2
     with pytest.raises(UserError, match="damaged on the way"):
         download(out, version="dodh", base_url=server.url)
-    assert list(out.iterdir()) == []
+    assert names(out) == []
     server.damage = None
     download(out, version="dodh", most=1, base_url=server.url)
-    assert [path.name for path in out.iterdir()] == ["aa.h5"]
+    assert names(out) == ["aa.h5"]
 
 
 def test_servers_that_cannot_are_one_line(server, tmp_path):

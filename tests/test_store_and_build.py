@@ -24,6 +24,7 @@ from datasets.sleepedf import read as read_pair
 from datasets.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair
+from tests.listing import names
 from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).parents[1]
@@ -151,7 +152,7 @@ def test_a_failing_night_leaves_the_others_and_no_store(raw, tmp_path):
     psg.write_bytes(psg.read_bytes()[:-1000])
     with pytest.raises(UserError, match=r"SC4021G0-PSG\.edf.*truncated"):
         prepare(broken, tmp_path / "s")
-    kept = sorted(p.name for p in (tmp_path / "s" / "nights").iterdir())
+    kept = names(tmp_path / "s" / "nights")
     assert kept == ["SC4001E0", "SC4002E0", "SC4011F0"]
     with pytest.raises(UserError, match="did not finish"):
         Store(tmp_path / "s")
@@ -169,7 +170,7 @@ def test_a_failing_night_among_parallel_ones_leaves_no_halves(tmp_path):
     psg.write_bytes(psg.read_bytes()[:-2])
     with pytest.raises(UserError, match="truncated"):
         prepare(raw, path, "--jobs", "2", "--keep_all")
-    assert not list(path.rglob(".*"))
+    assert not list(path.rglob(".*staging-*"))
     assert not (path / "dataset.json").exists()
 
 
@@ -190,9 +191,9 @@ def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, cap
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "no space left on the disk" in errors[0]
-    nights = list((tmp_path / "nights").iterdir())
+    nights = list((tmp_path / "nights").glob("*"))
     assert len(nights) == (fails_at - 1) // 2
-    assert all(len(list(night.iterdir())) == 3 for night in nights)
+    assert all(len(names(night)) == 3 for night in nights)
     assert not (tmp_path / "dataset.json").exists()
     monkeypatch.undo()
     prepare(raw, tmp_path)

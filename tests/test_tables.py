@@ -175,7 +175,7 @@ def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):
         return {"model": model, "whose": "ours", "accuracy": 0.5, "macro_f1": None, "kappa": kappa}
 
     rows = [row("a", 0.2), row("b", None), row("c", 0.9)]
-    tables.write(tmp_path, "t", rows, "conditions")
+    tables.write(tmp_path, "t", rows, "conditions", overwrite=False)
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| c", "| a", "| b"]
     assert lines[4].split(" | ")[4] == "–"

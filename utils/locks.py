@@ -23,6 +23,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     dies. Yields whether it is held: always, unless ``wait`` is False and somebody else has it.
     """
     path = path.absolute()
+    created = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}{SUFFIX}")
     lock = FileLock(hidden, is_singleton=True, poll_interval=_POLL_SECONDS)
@@ -36,11 +37,21 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
         lock.acquire()
     try:
         yield True
-    finally:
-        if lock.lock_counter == 1:
-            # while it is held: who waits for the removed file finds that out and takes a new one
-            hidden.unlink(missing_ok=True)
-        lock.release()
+    except BaseException:
+        _release(lock, hidden)
+        for folder in created:  # for a file that then was not written
+            if any(folder.iterdir()):
+                break
+            folder.rmdir()
+        raise
+    _release(lock, hidden)
+
+
+def _release(lock: FileLock, hidden: Path) -> None:
+    if lock.lock_counter == 1:
+        # while it is held: who waits for the removed file finds that out and takes a new one
+        hidden.unlink(missing_ok=True)
+    lock.release()
 
 
 def alive(pid: int) -> bool:
