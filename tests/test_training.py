@@ -399,7 +399,7 @@ def test_a_run_without_its_settings_is_one_line(store, tmp_path):
     (run / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"run\.json: is there already.*changed since"):
         train(store, tmp_path)
-    write_json(run / "run.json", [])
+    write_json(run / "run.json", [], overwrite=True)
     with pytest.raises(UserError, match=r"run\.json: not a JSON object"):
         train(store, tmp_path)
 
