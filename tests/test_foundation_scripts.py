@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import foundation_training
 import generate_demo_data
 import preprocess_nsrr
 from datasets.store import Store
+from tests.test_nothing_lost import refused
 from utils.errors import UserError
 from utils.runs import load_checkpoint
 from workflow import embedding, foundation
@@ -216,3 +218,31 @@ def test_the_generator_and_the_script_agree_on_folders(tmp_path, monkeypatch):
                              "0.3"])  # fmt: skip
     preprocess_nsrr.main(["--resample", "25", "--roles", "EEG"])
     assert len(Store(tmp_path / "data" / "shhs").recordings) == 2
+
+
+def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_path):
+    """Tables that were edited, notes in a folder: refused before anything is staged."""
+    probe, pretrained = (tmp_path / f"foundation_{name}_fold4_seed0"
+                         for name in ("probe_linear", "pretrain_both"))  # fmt: skip
+    for run_folder in (probe, pretrained):
+        shutil.copytree(trained / run_folder.name, run_folder)
+    (probe / "cohorts.csv").write_text("mine")
+    words = ["--data_path", role_store, "--model_path", probe / "checkpoints" / "best.pt"]
+    refused(foundation_evaluate.main, *words, match="cohorts.csv: is there already", keeps=tmp_path)
+    (probe / "cohorts.csv").unlink()
+    shutil.rmtree(probe / "evaluation", ignore_errors=True)
+    (probe / "evaluation").mkdir()
+    (probe / "evaluation" / "notes.txt").write_text("mine")
+    refused(foundation_evaluate.main, *words, match="holds notes.txt", keeps=tmp_path)
+    shutil.rmtree(pretrained / "evaluation", ignore_errors=True)
+    (pretrained / "evaluation").mkdir()
+    (pretrained / "evaluation" / "probes.csv").write_text("mine")
+    words[-1] = pretrained / "checkpoints" / "best.pt"
+    refused(foundation_evaluate.main, *words, match="probes.csv: is there already", keeps=tmp_path)
+    # nor are the weights that a training starts from
+    before = [path.read_bytes() for path in sorted(probe.rglob("*.pt"))]
+    with pytest.raises(UserError, match="holds an input of this command"):
+        run("--stage", "probe", "--n_epochs", "1", "--resume", "False", "--pretrained",
+            str(pretrained / "checkpoints" / "best.pt"), "--model_path",
+            str(probe / "checkpoints" / "best.pt"), store=role_store, project=tmp_path)  # fmt: skip
+    assert [path.read_bytes() for path in sorted(probe.rglob("*.pt"))] == before

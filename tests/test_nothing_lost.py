@@ -235,18 +235,19 @@ def test_a_store_inside_its_raw_data_is_refused(raw_below_nights, tmp_path):
     assert len(list(raw_below_nights.rglob("*.edf"))) == 2
 
 
-def test_other_preparations_refuse_the_same(tmp_path):
+def test_other_preparations_refuse_the_same(dreem_raw, tmp_path):
     night(tmp_path / "u" / "nights" / "ucddb002.rec")
     (tmp_path / "u" / "nights" / "ucddb002_stage.txt").write_text("0\n1\n")
     (tmp_path / "d" / "nights").mkdir(parents=True)
-    shutil.copy(night(tmp_path / "s.edf"), tmp_path / "d" / "nights" / "x.h5")
-    night(tmp_path / "n" / "nights" / "x.edf")
+    shutil.copy(next(dreem_raw.glob("*.h5")), tmp_path / "d" / "nights" / "x.h5")
+    night(tmp_path / "n" / "nights" / "shhs1-200001.edf")
     for script, folder, more in (
         (preprocess_ucddb, "u", []),
-        (preprocess_nsrr, "n", ["--cohort", "other", "--unlabelled", "keep", "--roles", "EEG"]),
+        (preprocess_dreem, "d", []),
+        (preprocess_nsrr, "n", ["--unlabelled", "keep", "--roles", "EEG"]),
     ):
         words = ["--raw_path", tmp_path / folder, "--save_path", tmp_path / folder, *more]
-        refused(script.main, *words, match="holds an input|cohort", keeps=tmp_path)
+        refused(script.main, *words, match="holds an input of this command", keeps=tmp_path)
 
 
 def test_recordings_called_dots_are_refused_by_preparations(tmp_path):

@@ -55,9 +55,13 @@ class Entry:
 
 @dataclass
 class Manifest:
-    """What a folder's list says; ``what`` is its kind if it was written as a whole."""
+    """What a folder's list says; ``what`` is its kind if it was written as a whole.
+
+    ``older``: begun for a store or run that was there before there were lists.
+    """
 
     what: str = ""
+    older: bool = False
     files: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -85,7 +89,7 @@ def read(folder: Path) -> Manifest:
         if raw["made_by"] != _PROGRAM:
             raise ValueError("another program's")
         files = {name: _entry(fields) for name, fields in raw["files"].items()}
-        return Manifest(raw["what"], files)
+        return Manifest(raw["what"], raw.get("older", False), files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path}: not a list of this program's files ({error}); nothing beside it is replaced: "
@@ -101,7 +105,9 @@ def _entry(fields: dict[str, Any]) -> Entry:
 def write(folder: Path, manifest: Manifest) -> None:
     """Replace the folder's list; the same files give the same bytes."""
     files = {name: _fields(entry) for name, entry in sorted(manifest.files.items())}
-    text = json.dumps({"made_by": _PROGRAM, "what": manifest.what, "files": files}, indent=1)
+    older = {"older": True} if manifest.older else {}
+    about = {"made_by": _PROGRAM, "what": manifest.what, **older, "files": files}
+    text = json.dumps(about, indent=1)
     path = folder / NAME
     temporary = folder / f"{NAME}{UNFINISHED}"
     temporary.write_text(text + "\n", encoding="utf-8")
@@ -138,7 +144,7 @@ def write_for_tree(folder: Path, what: str) -> None:
     """Lists for a folder that was written as a whole, and for every folder in it."""
     for place in (folder, *(p for p in folder.rglob("*") if p.is_dir())):
         files = {p.name: Entry(p.stat().st_size, sha256(p)) for p in place.iterdir() if p.is_file()}
-        write(place, Manifest(what if place == folder else "", files))
+        write(place, Manifest(what if place == folder else "", files=files))
 
 
 def is_ours(path: Path, what: str | None = None) -> bool:
@@ -211,6 +217,8 @@ def _from_before(folder: Path) -> Manifest:
             facts = _facts(base / record)
             if not keys <= facts.keys():
                 continue
+            if (base / NAME).is_file() and not read(base).older:
+                return Manifest()  # of a store or run that has had lists from its beginning
             pattern = pattern or _names_of(facts)
             where = "" if folder == base else folder.relative_to(base).as_posix() + "/"
             files = {
@@ -218,7 +226,7 @@ def _from_before(folder: Path) -> Manifest:
                 for path in folder.iterdir()
                 if path.is_file() and pattern.fullmatch(where + path.name)
             } if folder.is_dir() else {}  # fmt: skip
-            return Manifest(_whole(where), files)
+            return Manifest(_whole(where), True, files)
     return Manifest()
 
 
