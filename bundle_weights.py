@@ -17,15 +17,14 @@ from typing import Any
 import torch
 
 import models
+from evaluation import evaluate_run
+from evaluation.prediction import Asked, predict
+from evaluation.prediction_files import agreement
 from utils.arguments import ScriptParser, add_flag
+from utils.checkpoint import fingerprint, load_checkpoint
 from utils.errors import UserError, run_script
-from utils.exports import write_table
-from utils.files import check_file, write_text, written_whole
-from utils.runs import fingerprint, load_checkpoint, read_json
+from utils.files import check_file, read_json, write_table, write_text, written_whole
 from utils.stages import STAGES
-from workflow import evaluating
-from workflow.predicting import Asked, predict
-from workflow.prediction_files import agreement
 
 HERE = Path(__file__).parent
 # the whole night that models are measured on, and five minutes of Wake
@@ -99,7 +98,7 @@ def look_at(night: Path, weights: Path, checkpoint: dict[str, Any], known: str) 
         raise UserError(
             f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
         )
-    model = evaluating.load_model(weights, checkpoint)
+    model = evaluate_run.load_model(weights, checkpoint)
     found = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
     if found.expert is None:
         raise UserError(f"{night}: no expert's stages beside it; {'; '.join(found.notes)}")

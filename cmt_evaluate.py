@@ -11,11 +11,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from interpret import command
+from evaluation import evaluate_run, explain
 from utils.arguments import ScriptParser
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
-from utils.runs import load_checkpoint
-from workflow import evaluating
 
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
 
@@ -30,11 +29,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     what.add_argument(
         "--model_type", choices=tuple(REGISTRY), help="kind of the run (default: trained last)"
     )
-    evaluating.add_what(what)
-    evaluating.add_how(parser.add_argument_group("how"))
-    command.add_flags(parser.add_argument_group("explanations"))
+    evaluate_run.add_what(what)
+    evaluate_run.add_how(parser.add_argument_group("how"))
+    explain.add_flags(parser.add_argument_group("explanations"))
     args = parser.parse(argv)
-    command.check(args)
+    explain.check(args)
     return args
 
 
@@ -43,10 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     kind = args.model_type.lower() if args.model_type else "*"
     folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
-    path = evaluating.find_checkpoint(args, f"cmt_{kind}_fold{folds}", "cmt_training.py")
+    path = evaluate_run.find_checkpoint(args, f"cmt_{kind}_fold{folds}", "cmt_training.py")
     checkpoint = load_checkpoint(path)
     check_kind(args, path, checkpoint)
-    evaluating.evaluate(args, path, checkpoint)
+    evaluate_run.evaluate(args, path, checkpoint)
 
 
 def check_kind(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
@@ -58,7 +57,7 @@ def check_kind(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any])
         raise UserError(
             f"{path}: --model_type {args.model_type}, but it holds a {kinds[checkpoint['model']]}"
         )
-    evaluating.check_trained_folds(args, path, checkpoint)
+    evaluate_run.check_trained_folds(args, path, checkpoint)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 
-from datasets.views import Batches, View
+from datasets.store.views import Batches, View
 from objectives.staging import PUBLISHED_WEIGHTS, Staging
-from utils import flags
+from training import flags
+from training.train import Family, train
+from training.windows import WINDOWS_A_RUN, Layout, layout
 from utils.arguments import ScriptParser, add_list, not_negative, positive
 from utils.errors import UserError, run_script
-from workflow.training import Family, train
-from workflow.windows import WINDOWS_A_RUN, Layout, layout
 
 PRESETS = {
     "paper_epoch": {"model_type": "Epoch", "dim_feedforward": 128, "patience": 0},

@@ -19,9 +19,10 @@ import torch
 import models
 from models import published
 from utils.arguments import ScriptParser, add_flag
+from utils.checkpoint import save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file, refuse_inputs, sha256
-from utils.runs import command, save_checkpoint
+from utils.runs import command
 
 CHANNELS = {1: [["EEG", "EEG"]], 3: [["EEG", "EEG"], ["EOG", "EOG"], ["EMG", "EMG"]]}
 _LARGEST_BYTES = 1 << 28

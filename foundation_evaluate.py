@@ -16,18 +16,17 @@ from typing import Any
 
 import torch
 
-from datasets import splits
-from datasets.store import Store
-from datasets.views import View
-from interpret.evaluation import EVALUATION
-from utils import flags
-from utils.arguments import ScriptParser, add_flag, add_list, count
+from datasets.store import splits
+from datasets.store.store import Store
+from datasets.store.views import View
+from evaluation import evaluate_run
+from evaluation import foundation_evaluation as foundation
+from evaluation.evaluation_files import EVALUATION
+from probing import embeddings
+from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
-from utils.exports import write_table
-from utils.files import check_file, check_folder
-from utils.runs import load_checkpoint
-from workflow import embedding, evaluating
-from workflow import foundation_evaluation as foundation
+from utils.files import check_file, check_folder, write_table
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -52,7 +51,7 @@ def add_which(group: argparse._ArgumentGroup) -> None:
         "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
     )
     group.add_argument(
-        "--data_path", type=Path, default=flags.DEMO_STORE, help="store trained on, or another"
+        "--data_path", type=Path, default=DEMO_STORE, help="store trained on, or another"
     )
     add_list(
         group, "--other_stores", default=[],
@@ -95,9 +94,9 @@ def add_how(group: argparse._ArgumentGroup) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Find the model, report it on its own cohort and on others."""
     args = parse_args(argv)
-    path = evaluating.find_checkpoint(args, "foundation_*", "foundation_training.py")
+    path = evaluate_run.find_checkpoint(args, "foundation_*", "foundation_training.py")
     checkpoint = load_checkpoint(path)
-    device = evaluating.pick_device(args.device)
+    device = evaluate_run.pick_device(args.device)
     run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
     if checkpoint["model"] == "foundation_pretraining":
         same_store(args, path, checkpoint)
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if checkpoint["model"] != "foundation":
         raise UserError(f"{path}: a {checkpoint['model']}, not of foundation_training.py")
-    model = evaluating.load_model(path, checkpoint)
+    model = evaluate_run.load_model(path, checkpoint)
     check_file(run / "cohorts.csv")
     table: list[dict[str, Any]] = []
     for number, store_path in enumerate([args.data_path, *map(Path, args.other_stores)]):
@@ -116,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.embed:
         same_store(args, path, checkpoint)
         store = Store(args.data_path)
-        views = {s: foundation.view_of(checkpoint, store, s, device) for s in embedding.SPLITS}
+        views = {s: foundation.view_of(checkpoint, store, s, device) for s in embeddings.SPLITS}
         foundation.write_embeddings(run, checkpoint, model.encoder, views, args)
         print(f"embeddings: {run / 'embeddings'}")
 
@@ -130,7 +129,7 @@ def report(
     if other:
         held_out, subjects = [], people_unseen(store, trained)
     else:
-        held_out, subjects = evaluating.choose_subjects(args, store, trained)
+        held_out, subjects = evaluate_run.choose_subjects(args, store, trained)
     view = View(
         store, store.of_subjects(subjects), channels=list(checkpoint["settings"]["roles"]),
         standardise="present", device=device, budget_gb=0,
@@ -140,16 +139,16 @@ def report(
             f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint['fs']:g} Hz; prepare "
             f"the store with --resample {checkpoint['fs']:g}"
         )
-    about = evaluating.describe(args, path, checkpoint, store, held_out)
+    about = evaluate_run.describe(args, path, checkpoint, store, held_out)
     about["headline"] += f", trained on {trained['cohort']}, untrimmed nights"
-    folder = evaluating.folder_for(path, store, checkpoint)
+    folder = evaluate_run.folder_for(path, store, checkpoint)
     check_folder(folder, EVALUATION)
     print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     rows = foundation.evaluate(args, model, view, folder, about)
     for row in rows:
         low, high = row["kappa_low"], row["kappa_high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
-        print(f"  {row['pattern']:<14}kappa {evaluating.cell(row['kappa'])}{interval}")
+        print(f"  {row['pattern']:<14}kappa {evaluate_run.cell(row['kappa'])}{interval}")
     print(f"written: {folder}")
     where = {"trained_on": trained["cohort"], "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]

@@ -14,18 +14,17 @@ from functools import partial
 from torch import nn
 
 import models
-from datasets import splits
-from datasets.store import Store
-from datasets.views import View, known_channels
+from datasets.store import splits
+from datasets.store.store import Store
+from datasets.store.views import View, known_channels
 from models.foundation import ROLES
 from models.probing_heads import HEADS
 from objectives.denoising import KINDS, TARGETS
-from utils import flags
+from training import flags, foundation_family, frozen_encoder
+from training.loop import LOWEST_LOSS, SELECTIONS
+from training.train import Family, train
 from utils.arguments import ScriptParser, add_flag, count, not_negative, positive
 from utils.errors import UserError, run_script
-from utils.training import LOWEST_LOSS, SELECTIONS
-from workflow import foundation, frozen
-from workflow.training import Family, train
 
 STAGES = ("pretrain", "probe", "finetune")
 
@@ -45,7 +44,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.set_defaults(channels=None)
     args = parser.parse(argv)
     flags.check_shared(args)
-    foundation.settle(args)
+    foundation_family.settle(args)
     shares = {"role_dropout": args.role_dropout, "label_smoothing": args.label_smoothing,
               "warmup": args.warmup}  # fmt: skip
     for name, share in shares.items():
@@ -162,25 +161,25 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     store = Store(args.data_path)
     args.channels = args.channels or known_channels(store, ROLES)
-    pretrained = foundation.find_pretrained(args)
+    pretrained = foundation_family.find_pretrained(args)
     if pretrained is not None:
         args.channels = list(pretrained["settings"]["roles"])
         table = splits.find_table(store, args.folds)
         held_out = splits.held_out_folds(table, args.train_data_list, args.val_data_list)
         people = [subject for k in held_out for subject in table.folds[k].test]
-        foundation.refuse_seen(pretrained, store.cohort, people)
+        foundation_family.refuse_seen(pretrained, store.cohort, people)
 
     def family_of(view: View, held_out: list[int], processes: int) -> Family:
         if pretrained is not None:
             settings = pretrained["settings"] | {"recompute": args.recompute}
         else:
-            settings = foundation.model_settings(args, view)
+            settings = foundation_family.model_settings(args, view)
         if view.fs != settings["fs"]:
             raise UserError(
                 f"{args.data_path}: {view.fs:g} Hz, the encoder reads {settings['fs']:g} Hz; "
                 f"prepare the store with --resample {settings['fs']:g}"
             )
-        name = foundation.run_name(args, held_out)
+        name = foundation_family.run_name(args, held_out)
         if args.stage == "pretrain":
             return pretraining(args, view, settings, name, processes)
         return staging(args, view, settings, name, processes, pretrained)
@@ -192,16 +191,16 @@ def pretraining(
     args: argparse.Namespace, view: View, settings: dict, name: str, processes: int
 ) -> Family:
     """``--stage pretrain``."""
-    objective = foundation.pretraining_objective(args, settings)
-    batches = foundation.pieces_of(args)
+    objective = foundation_family.pretraining_objective(args, settings)
+    batches = foundation_family.pieces_of(args)
     return Family(
         model="foundation_pretraining", settings=settings, run=name, objective=objective,
         batches=batches, next="python foundation_training.py --stage probe", standardise="present",
-        validate=partial(foundation.validate_loss, objective, args), selections=LOWEST_LOSS,
-        ready=partial(foundation.ready, None, args.init), per_step=True,
+        validate=partial(foundation_family.validate_loss, objective, args), selections=LOWEST_LOSS,
+        ready=partial(foundation_family.ready, None, args.init), per_step=True,
         optimiser=partial(
-            foundation.optimiser, steps_of(args, batches, view, processes),
-            partial(foundation.freeze_unused, objective),
+            foundation_family.optimiser, steps_of(args, batches, view, processes),
+            partial(foundation_family.freeze_unused, objective),
         ),
     )  # fmt: skip
 
@@ -214,24 +213,27 @@ def staging(
     probing = args.stage == "probe"
     state, validate = None, None
     if pretrained is not None:
-        encoder = foundation.encoder_of(pretrained)
+        encoder = foundation_family.encoder_of(pretrained)
         state = encoder.state_dict()
     elif probing:
         encoder = untrained(args, settings, view)
         state = encoder.state_dict()
     if probing:
-        cache = frozen.cached(args, args.project_path / name, encoder)
-        batches = frozen.encoded_pieces(args, cache(view))
-        validate = partial(frozen.validate_encoded, cache)
+        cache = frozen_encoder.cached(args, args.project_path / name, encoder)
+        batches = frozen_encoder.encoded_pieces(args, cache(view))
+        validate = partial(frozen_encoder.validate_encoded, cache)
     else:
-        batches = foundation.pieces_of(args)
+        batches = foundation_family.pieces_of(args)
     steps = steps_of(args, batches, view, processes)
     return Family(
         model="foundation", settings=settings | {"head": args.head}, run=name,
-        objective=foundation.staging_objective(args, view), batches=batches,
+        objective=foundation_family.staging_objective(args, view), batches=batches,
         next="python foundation_evaluate.py", standardise="present", validate=validate,
-        selections=SELECTIONS, ready=partial(foundation.ready, state, "random"), per_step=True,
-        optimiser=partial(foundation.optimiser, steps, freeze_encoder if probing else keep_all),
+        selections=SELECTIONS, per_step=True,
+        ready=partial(foundation_family.ready, state, "random"),
+        optimiser=partial(
+            foundation_family.optimiser, steps, freeze_encoder if probing else keep_all
+        ),
     )  # fmt: skip
 
 
@@ -247,7 +249,7 @@ def keep_all(net: nn.Module) -> None:
 def untrained(args: argparse.Namespace, settings: dict, view: View):
     """An encoder of random weights, which knows the spectra's statistics."""
     net = models.build("foundation_pretraining", **settings)
-    foundation.ready(None, "random", net, view)
+    foundation_family.ready(None, "random", net, view)
     return net.encoder.eval()
 
 

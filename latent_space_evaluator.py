@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from interpret import figures, latent_figures, latents
-from interpret.latent_page import write_latent_page
-from interpret.latent_report import Space, correlations, map_quality, maps, measure
+from probing import embeddings, latent_figures, latent_metrics
+from probing.latent_page import write_latent_page
+from probing.latent_report import Space, correlations, map_quality, maps, measure
+from utils import figures
 from utils.arguments import ScriptParser, add_flag, count, positive
 from utils.errors import UserError, run_script
-from utils.exports import write_table
 from utils.files import (
     check_folder,
+    read_json,
     refuse_inputs,
     write_arrays,
     write_json,
+    write_table,
     written_folder,
 )
-from utils.runs import read_json
-from workflow import embedding
 
 REPORT = "report of latent spaces"  # what its folder is called where it may be replaced
 CONTROLS = ("random_encoder", "band_powers")
@@ -47,7 +47,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--output", type=Path, help="folder of table, page and pictures (default: <project>/latent)"
     )
     parser.add_argument(
-        "--sample", type=positive, default=latents.MOST, help="epochs for what compares pairs"
+        "--sample",
+        type=positive,
+        default=latent_metrics.MOST,
+        help="epochs for what compares pairs",
     )
     parser.add_argument(
         "--samples", type=count, default=20, help="draws of subjects for the intervals"
@@ -92,7 +95,7 @@ def spaces_of(folders: list[Path]) -> list[Space]:
     spaces: list[Space] = []
     seen: set[tuple] = set()
     for run in folders:
-        arrays = embedding.load(run / "embeddings")["held_out"]
+        arrays = embeddings.load(run / "embeddings")["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
         try:
             with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
@@ -140,7 +143,7 @@ def draw(
 
     first = spaces[0]
     alike = [s for s in spaces if np.array_equal(s.recording, first.recording)]
-    chosen = latents.stratified(first.y, first.subject, args.map_epochs, seed=args.seed)
+    chosen = latent_metrics.stratified(first.y, first.subject, args.map_epochs, seed=args.seed)
     if args.maps:
         drawn = {s.name: maps(s.z[chosen], seed=args.seed) for s in alike}
         quality = {s.name: map_quality(s.z[chosen], drawn[s.name]) for s in alike}
@@ -160,7 +163,7 @@ def draw(
     keep(latent_figures.draw_night(components, first.y[night], title=title), "night",
          "A night's path along its two main components")  # fmt: skip
     likeness = np.array(
-        [[latents.linear_cka(a.z[chosen], b.z[chosen]) for b in alike] for a in alike]
+        [[latent_metrics.linear_cka(a.z[chosen], b.z[chosen]) for b in alike] for a in alike]
     )
     names = [short(s.name) for s in alike]
     keep(latent_figures.draw_likeness(names, likeness, title="linear CKA"), "cka",

@@ -17,16 +17,10 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from datasets.any_file import SUFFIXES
-from utils.arguments import ScriptParser, add_flag, add_list, count
-from utils.errors import UserError, run_script
-from utils.exports import write_table
-from utils.files import check_file, is_ours, is_safe, locked, refuse_inputs, safe_name, sweep
-from utils.runs import fingerprint, load_checkpoint, read_json
-from utils.sleep_statistics import STATISTICS
-from workflow import evaluating
-from workflow.predicting import Asked, Predicted, predict
-from workflow.prediction_files import (
+from datasets.readers.any_file import SUFFIXES
+from evaluation import evaluate_run
+from evaluation.prediction import Asked, Predicted, predict
+from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
     Explained,
@@ -35,6 +29,21 @@ from workflow.prediction_files import (
     check_writable,
     write_files,
     write_folder,
+)
+from evaluation.sleep_statistics import STATISTICS
+from utils.arguments import ScriptParser, add_flag, add_list, count
+from utils.checkpoint import fingerprint, load_checkpoint
+from utils.errors import UserError, run_script
+from utils.files import (
+    check_file,
+    is_ours,
+    is_safe,
+    locked,
+    read_json,
+    refuse_inputs,
+    safe_name,
+    sweep,
+    write_table,
 )
 
 BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
@@ -192,7 +201,7 @@ def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     checkpoint = load_checkpoint(path)
     if "trained" not in checkpoint:
         raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
-    model = evaluating.load_model(path, checkpoint)
+    model = evaluate_run.load_model(path, checkpoint)
     if not hasattr(model, "stage_night"):
         raise UserError(
             f"{path}: a {checkpoint['model']}, which stages nothing; train a head first"
@@ -212,7 +221,7 @@ class Stager:
         wanted = single if args.is_interpret is None else args.is_interpret
         self.explained = Explained(args.explain if wanted else 0)
         self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
-        self.device = evaluating.pick_device(args.device)
+        self.device = evaluate_run.pick_device(args.device)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         self.made_with = {

@@ -11,9 +11,10 @@ import argparse
 import shlex
 from pathlib import Path
 
-from datasets import dreem, dreem_download, folds
-from datasets.build import Reader, build_store
-from datasets.preparation import Settings
+from datasets.readers import dreem, dreem_download
+from datasets.store import folds
+from datasets.store.build import Reader, build_store
+from datasets.store.preparation import Settings
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
 from utils.files import check_file

@@ -12,14 +12,14 @@ import argparse
 import shlex
 from pathlib import Path
 
-from datasets import folds, nsrr, nsrr_signals
-from datasets.build import Reader, build_store, on_cluster
-from datasets.preparation import Kept, Settings
-from datasets.store import Store
+from datasets.readers import nsrr, nsrr_signals
+from datasets.store import folds
+from datasets.store.build import Reader, build_store, on_cluster
+from datasets.store.preparation import Kept, Settings
+from datasets.store.store import Store
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
-from utils.exports import write_table
-from utils.files import check_file, remove_ours
+from utils.files import check_file, remove_ours, write_table
 from utils.stages import STAGES
 
 ROLES = ["ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO"]

@@ -11,12 +11,13 @@ import argparse
 import shlex
 from pathlib import Path
 
-from datasets import folds, sleepedf
-from datasets.build import Reader, build_store, on_cluster
-from datasets.preparation import LEVELLED, Settings
-from datasets.protocols import PROTOCOLS
-from datasets.sleepedf_download import check_against, download
-from datasets.store import Store
+from datasets.readers import sleepedf
+from datasets.readers.sleepedf_download import check_against, download
+from datasets.store import folds
+from datasets.store.build import Reader, build_store, on_cluster
+from datasets.store.preparation import LEVELLED, Settings
+from datasets.store.protocols import PROTOCOLS
+from datasets.store.store import Store
 from utils.arguments import ScriptParser, add_flag, add_list
 from utils.errors import UserError, run_script
 from utils.files import check_file
@@ -226,7 +227,7 @@ def print_table(store: Store) -> None:
 
 def draw(store: Store, n_nights: int) -> None:
     """Hypnogram over spectrogram for the first nights: the quickest check there is."""
-    from interpret.figures import draw_night, save
+    from utils.figures import draw_night, save
 
     for recording in list(store.recordings)[:n_nights]:
         night = store.night(recording)

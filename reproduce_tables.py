@@ -18,18 +18,17 @@ from pathlib import Path
 
 import torch
 
-from datasets import splits
-from datasets.store import Store
-from datasets.views import View
-from utils import flags
-from utils.arguments import ScriptParser, add_flag, add_list, positive
+from datasets.store import splits
+from datasets.store.store import Store
+from datasets.store.views import View
+from evaluation.evaluate_run import pick_device
+from experiments import model_table
+from experiments.reproducing import PRETRAINED, Job, Setting, keep_to, run_all
+from training.recipes import RECIPES, recipe_of
+from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file, locked
-from utils.runs import load_checkpoint
-from workflow import tables
-from workflow.evaluating import pick_device
-from workflow.recipes import RECIPES, recipe_of
-from workflow.reproducing import PRETRAINED, Job, Setting, keep_to, run_all
 
 PUBLISHED = Path(__file__).parent / "results" / "published_results.csv"
 ZOO = ("chambon2018", "deepsleepnet", "epoch_cmt", "seqsleepnet", "sequence_cmt",
@@ -63,9 +62,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help=f"any of {', '.join(sorted(RECIPES))} and torchvision's image networks; of the ssl "
         f"table {', '.join(PRETRAINED)}",
     )
-    parser.add_argument(
-        "--data_path", type=Path, default=flags.DEMO_STORE, help="folder of the store"
-    )
+    parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     parser.add_argument(
         "--project_path", type=Path, default=Path("results/tables"), help="runs and tables"
     )
@@ -105,7 +102,7 @@ def main(argv: list[str] | None = None) -> None:
         args.project_path, args.data_path, table.name, len(table.folds), args.flags,
         tuple(args.gpus),
     )  # fmt: skip
-    for path in tables.files_of(args.project_path, args.table):
+    for path in model_table.files_of(args.project_path, args.table):
         check_file(path, overwrite=args.overwrite)
     with locked(args.project_path):
         reproduce(args, store, jobs, setting)
@@ -121,11 +118,11 @@ def reproduce(args: argparse.Namespace, store: Store, jobs: list[Job], setting: 
     for name in args.models:
         rows += rows_of(name, args, store, [job for job in jobs if job.model == name])
     wanted = [CALLED.get(name, name) for name in args.models]
-    rows += tables.published_rows(PUBLISHED, store.cohort, wanted)
-    if store.cohort not in tables.PUBLISHED_AS:
+    rows += model_table.published_rows(PUBLISHED, store.cohort, wanted)
+    if store.cohort not in model_table.PUBLISHED_AS:
         print(f"{store.cohort} has no published numbers: the table holds ours alone")
     folds = sorted({job.fold for job in jobs})
-    tables.write(
+    model_table.write(
         args.project_path, args.table, rows, conditions(args, folds), overwrite=args.overwrite
     )
     print((args.project_path / f"{args.table}.md").read_text(encoding="utf-8"))
@@ -148,9 +145,9 @@ def rows_of(
 ) -> list[dict[str, object]]:
     """Our row of one model; of a pretrained one also that of its random weights."""
     runs = [job.run(args.project_path) for job in jobs]
-    tables.check_cohort(runs, store.cohort)
+    model_table.check_cohort(runs, store.cohort)
     if name in PRETRAINED:
-        return tables.pretrained_rows(name, runs)
+        return model_table.pretrained_rows(name, runs)
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
     view = View(
         store,
@@ -159,7 +156,7 @@ def rows_of(
         standardise=checkpoint["standardise"],
         device=pick_device(args.device),
     )
-    return [tables.own_row(name, runs, view, selected="best")]
+    return [model_table.own_row(name, runs, view, selected="best")]
 
 
 def conditions(args: argparse.Namespace, folds: list[int]) -> str:

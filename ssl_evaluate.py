@@ -9,13 +9,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils import flags, runs
-from utils.arguments import ScriptParser, add_flag, add_list, positive
+from evaluation import probe_pretrained
+from evaluation.evaluate_run import pick_device
+from utils import runs
+from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file
-from utils.runs import load_checkpoint
-from workflow import benchmark
-from workflow.evaluating import pick_device
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -28,9 +28,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
     )
-    parser.add_argument(
-        "--data_path", type=Path, default=flags.DEMO_STORE, help="folder of the store"
-    )
+    parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     parser.add_argument(
         "--runs", default="last", help="'last', 'all', or a pattern such as ssl_masked_*"
     )
@@ -69,9 +67,9 @@ def main(argv: list[str] | None = None) -> None:
     check_file(args.project_path / "ssl_benchmark.csv")
     for run in chosen_runs(args):
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-        rows = benchmark.evaluate(run, checkpoint, args, device)
-        benchmark.report(run, rows)
-    print(f"over folds and seeds: {benchmark.summarise(args.project_path)}")
+        rows = probe_pretrained.evaluate(run, checkpoint, args, device)
+        probe_pretrained.report(run, rows)
+    print(f"over folds and seeds: {probe_pretrained.summarise(args.project_path)}")
     print("next: python latent_space_evaluator.py --project_path", args.project_path)
 
 

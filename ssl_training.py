@@ -12,17 +12,16 @@ import sys
 from functools import partial
 
 import models
-from datasets import splits
-from datasets.store import Store
-from datasets.views import Batches, View
+from datasets.store import splits
+from datasets.store.store import Store
+from datasets.store.views import Batches, View
+from objectives.contrast_views import VIEWS
 from objectives.masked import MASKINGS, TARGETS
-from objectives.views import VIEWS
-from utils import flags
+from training import flags, ssl_family, staging_family
+from training.loop import LOWEST_LOSS
+from training.train import Family, train
 from utils.arguments import ScriptParser, add_flag, add_list, count, not_negative, positive
 from utils.errors import UserError, run_script
-from utils.training import LOWEST_LOSS
-from workflow import ssl, zoo
-from workflow.training import Family, train
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -41,29 +40,32 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         channels=["EEG"], n_epochs=500, batch_size=128, patience=10, gamma=1.0, eps=1e-8,
         train_data_list=None,
     )  # fmt: skip
-    parser.config_reader = ssl.read_config
+    parser.config_reader = ssl_family.read_config
     args = parser.parse(argv)
     flags.check_shared(args)
     known = (*models.ENCODERS, *models.names(), *models.backbone_names())
     if args.encoder not in known:
         raise UserError(
-            f"--encoder {args.encoder}: there are {ssl.encoder_names()} and every model of "
+            f"--encoder {args.encoder}: there are {ssl_family.encoder_names()} and every model of "
             "staging_training.py"
         )
-    ssl.settle(args)
-    ssl.objective_of(args)
+    ssl_family.settle(args)
+    ssl_family.objective_of(args)
     return args
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
     """Objective, encoder, fold."""
     group.add_argument(
-        "--objective", choices=ssl.OBJECTIVES, default="contrastive", help="what is minimised"
+        "--objective",
+        choices=ssl_family.OBJECTIVES,
+        default="contrastive",
+        help="what is minimised",
     )
     group.add_argument(
         "--encoder",
         default="cnn",
-        help=f"{ssl.encoder_names()}, or the epoch encoder of a model of staging_training.py",
+        help=f"{ssl_family.encoder_names()}, or the epoch encoder of any model of staging_training",
     )
     group.add_argument(
         "--fold", help="fold held out, or 'all' in turn (default: the last, or --val_data_list)"
@@ -126,22 +128,22 @@ def main(argv: list[str] | None = None) -> None:
     choose_fold(args, numbers)
 
     def family_of(view: View, held_out: list[int], processes: int) -> Family:
-        checks, batches = zoo.checked_every(
+        checks, batches = staging_family.checked_every(
             args.val_check_interval, partial(shuffled, args), view, processes
         )
-        objective = ssl.objective_of(args)
+        objective = ssl_family.objective_of(args)
         return Family(
             model="pretraining",
-            settings=ssl.settings_of(args, view),
-            run=ssl.run_name(args, held_out),
+            settings=ssl_family.settings_of(args, view),
+            run=ssl_family.run_name(args, held_out),
             objective=objective,
             batches=batches,
             checks=checks,
             next="python ssl_evaluate.py",
             standardise=args.normalization,
-            validate=partial(ssl.validate, objective, args.batch_size),
+            validate=partial(ssl_family.validate, objective, args.batch_size),
             selections=LOWEST_LOSS,
-            ready=ssl.ready,
+            ready=ssl_family.ready,
         )
 
     train(args, args.normalization, family_of)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import argparse
 
-from interpret import command
+from evaluation import evaluate_run, explain
+from training.recipes import RECIPES, recipe_of
 from utils.arguments import ScriptParser
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
-from utils.runs import load_checkpoint
-from workflow import evaluating
-from workflow.recipes import RECIPES, recipe_of
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -29,11 +28,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--experiment",
         help=f"one of {', '.join(sorted(RECIPES))} (default: what was trained last)",
     )
-    evaluating.add_what(what)
-    evaluating.add_how(parser.add_argument_group("how"))
-    command.add_flags(parser.add_argument_group("explanations"))
+    evaluate_run.add_what(what)
+    evaluate_run.add_how(parser.add_argument_group("how"))
+    explain.add_flags(parser.add_argument_group("explanations"))
     args = parser.parse(argv)
-    command.check(args)
+    explain.check(args)
     if args.experiment is not None:
         recipe_of(args.experiment)
     return args
@@ -44,13 +43,13 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
     pattern = f"{args.experiment or '*'}_fold{folds}"
-    path = evaluating.find_checkpoint(args, pattern, "staging_training.py")
+    path = evaluate_run.find_checkpoint(args, pattern, "staging_training.py")
     checkpoint = load_checkpoint(path)
-    evaluating.trained_on(path, checkpoint)
+    evaluate_run.trained_on(path, checkpoint)
     if args.experiment not in (None, checkpoint["model"]):
         raise UserError(f"{path}: holds a {checkpoint['model']}, not a {args.experiment}")
-    evaluating.check_trained_folds(args, path, checkpoint)
-    evaluating.evaluate(args, path, checkpoint)
+    evaluate_run.check_trained_folds(args, path, checkpoint)
+    evaluate_run.evaluate(args, path, checkpoint)
 
 
 if __name__ == "__main__":

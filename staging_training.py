@@ -16,17 +16,24 @@ from pathlib import Path
 
 import joblib
 
-from datasets import splits
-from datasets.store import Store
-from datasets.views import View
+from datasets.store import splits
+from datasets.store.store import Store
+from datasets.store.views import View
 from models import backbone_names
 from objectives.augmentation import AUGMENTATIONS
-from utils import flags
-from utils.arguments import ScriptParser, add_flag, add_list, count, not_negative, positive
+from training import flags, staging_family
+from training.recipes import RECIPES, recipe_of
+from training.train import Family, train
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    count,
+    not_negative,
+    positive,
+)
 from utils.errors import UserError, run_script
-from workflow import zoo
-from workflow.recipes import RECIPES, recipe_of
-from workflow.training import Family, train
 
 # what the early library called its data -> versions it has
 DATASETS = {"sleepedf": ("2013", "2018"), "dreem": ("dodh", "dodo")}
@@ -160,7 +167,7 @@ def check_data(args: argparse.Namespace) -> None:
     version = args.version or DATASETS[name][-1]
     if version not in DATASETS[name]:
         raise UserError(f"--dataset {name} has the versions {', '.join(DATASETS[name])}")
-    if args.data_path == flags.DEMO_STORE:
+    if args.data_path == DEMO_STORE:
         args.data_path = Path("data") / f"{name}-{version}"
 
 
@@ -229,7 +236,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.first_epochs and args.model_path is None:
         first = first_stage_of(args)
         run = train(first, recipe.standardise, partial(family_of, first, None))
-        encoder = zoo.Encoder(run, recipe.first.parts)
+        encoder = staging_family.Encoder(run, recipe.first.parts)
     train(args, recipe.standardise, partial(family_of, args, encoder))
 
 
@@ -256,7 +263,7 @@ def first_stage_of(args: argparse.Namespace) -> argparse.Namespace:
 
 def family_of(
     args: argparse.Namespace,
-    encoder: zoo.Encoder | None,
+    encoder: staging_family.Encoder | None,
     view: View,
     held_out: list[int],
     processes: int,
@@ -265,21 +272,25 @@ def family_of(
     recipe = recipe_of(args.experiment)
     is_first = bool(args.first_epochs) and args.model_path is None and encoder is None
     name = f"{args.experiment}_epochs" if is_first else args.experiment
-    checks, batches = zoo.checked_every(
-        args.val_check_interval, zoo.batches_of(args, recipe, view, processes), view, processes
+    checks, batches = staging_family.checked_every(
+        args.val_check_interval,
+        staging_family.batches_of(args, recipe, view, processes),
+        view,
+        processes,
     )
-    objective = zoo.objective_of(args, recipe, view)
+    objective = staging_family.objective_of(args, recipe, view)
     return Family(
         model=args.experiment,
-        settings=zoo.settings_of(args, view) | (recipe.first.settings if is_first else {}),
+        settings=staging_family.settings_of(args, view)
+        | (recipe.first.settings if is_first else {}),
         run=f"{name}_fold{'-'.join(map(str, held_out))}",
         objective=objective,
         batches=batches,
         checks=checks,
         next="" if is_first else f"python staging_evaluate.py --experiment {args.experiment}",
         standardise=recipe.standardise,
-        ready=partial(zoo.ready, encoder),
-        optimiser=partial(zoo.optimiser, objective, view.device, encoder),
+        ready=partial(staging_family.ready, encoder),
+        optimiser=partial(staging_family.optimiser, objective, view.device, encoder),
     )
 
 

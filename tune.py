@@ -18,11 +18,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from experiments import search
+from experiments.search import Search
 from utils.arguments import ScriptParser, add_flag, count, positive
 from utils.errors import UserError, run_script
 from utils.files import refuse_inputs
-from workflow import search
-from workflow.search import Search
 
 ROOT = Path(__file__).parent
 

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.side_by_side import one_core, seconds
-from datasets import sleepedf
-from datasets.preparation import Settings, prepare
-from datasets.store import read_night, write_night
+from datasets.readers import sleepedf
+from datasets.store.preparation import Settings, prepare
+from datasets.store.store import read_night, write_night
 from datasets.synthetic import sleepedf_files
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject

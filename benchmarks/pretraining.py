@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import models
+from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
-from objectives.views import views_of
 
 EPOCHS, BATCH, SAMPLES = 512, 128, 3000
 _MANY, _WIDTH = 200_000, 128
@@ -103,7 +103,7 @@ def of_views(device: torch.device) -> tuple[float, float]:
 
 def measure_many() -> None:
     """Every metric of 200,000 embeddings; prints seconds and the largest memory in GB."""
-    from interpret.latent_report import Space, measure
+    from probing.latent_report import Space, measure
 
     rng = np.random.default_rng(0)
     y = np.repeat(rng.integers(0, 5, _MANY // 20), 20)

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from benchmarks.side_by_side import one_core, resident_mb, seconds
-from datasets.preparation import PreparedNight, Settings, StoredChannel
-from datasets.recording import Recording
-from datasets.store import Store, finish, write_night
-from datasets.views import View
+from datasets.readers.recording import Recording
+from datasets.store.preparation import PreparedNight, Settings, StoredChannel
+from datasets.store.store import Store, finish, write_night
+from datasets.store.views import View
 
 N_NIGHTS, N_EPOCHS, FS = 60, 1000, 100
 CHANNELS = (

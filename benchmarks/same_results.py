@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.files import write_json
+
 ROOT = Path(__file__).parents[1]
 _MASKED = re.compile(r"seconds(_.*)?|total_seconds|versions|command|config|created|date|sha256")
 _PROSE = {".html", ".png", ".svg", ".md", ".tex", ".txt", ".log", ".lock"}
@@ -95,8 +97,7 @@ def main(argv: list[str] | None = None) -> None:
         for command in COMMANDS:
             run(command.format(folder), folder)
         found = {str(k): v for k, v in left_behind(Path(folder))}
-    with args.files[0].open("w") as file:
-        json.dump(found, file, indent=0, sort_keys=True)
+    write_json(args.files[0], found)
     print(f"{len(found)} files recorded in {args.files[0]}")
 
 

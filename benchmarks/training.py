@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.reading import make_store
-from datasets import folds
+from datasets.store import folds
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--model_type", "Epoch", "--d_model", "16", "--dim_feedforward", "16"]

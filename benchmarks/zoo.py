@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import models
 from benchmarks.side_by_side import seconds
 from models.base import average_windows, windows_of
-from workflow.recipes import recipe_of
+from training.recipes import recipe_of
 
 WINDOWS, A_RUN, NIGHT, SAMPLES = 16, 8, 240, 3000
 ZOO = ("chambon2018", "tinysleepnet", "simplesleepnet", "seqsleepnet", "sequence_cmt",

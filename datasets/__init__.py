@@ -1,1 +1,1 @@
-"""What goes in: readers (one per format), preparation, store, folds, views, synthetic nights."""
+"""What goes in: readers of formats, cohorts as tables, stores of prepared nights, simulation."""

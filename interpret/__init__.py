@@ -1,1 +1,1 @@
-"""Why: pictures and explanations of what is in a night and what a model made of it."""
+"""Why a model gave a stage: explanations, what evaluates them, and their figures."""

@@ -8,11 +8,12 @@ from typing import Any
 
 import torch
 
-from interpret import explanation_figures, figures
+from interpret import explanation_figures
 from interpret.bands import BANDS, BandImportance, band_importance
-from interpret.night import ExplainedNight
+from interpret.explained_night import ExplainedNight
 from interpret.scoreboard import Score, summarise
-from utils.exports import write_table
+from utils import figures
+from utils.files import write_table
 from utils.stages import STAGES
 
 FIGURES = ("shapley", "single", "mean", "weighted")

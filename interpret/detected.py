@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interpret.night import ExplainedNight
+from interpret.explained_night import ExplainedNight
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 SOURCE = "found by yasa"

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret.attention import NAMES as ATTENTION
-from interpret.attention import NightAttention, night_attention
+from interpret.attention_maps import NAMES as ATTENTION
+from interpret.attention_maps import NightAttention, night_attention
 from interpret.attribution import METHODS, Explanation, explain
+from interpret.explained_night import ExplainedNight
 from interpret.faithfulness import Curves
 from interpret.grad_cam import NAME as GRAD_CAM
 from interpret.grad_cam import allows, grad_cam
-from interpret.night import ExplainedNight
 from interpret.sample import draw_epoch
 from interpret.scoreboard import Score
 from interpret.spectral_gradients import linear_edges, named_edges, spectral_gradients
@@ -25,9 +25,9 @@ from interpret.stage_means import StageMeans
 from interpret.target import EpochTarget, WindowTarget
 from interpret.trust import Judged, judge
 from utils import files
-from utils.scoring import plain
+from utils.metrics import plain
+from utils.staged_night import StagedNight
 from utils.stages import EPOCH_SECONDS, STAGES
-from utils.staging import StagedNight
 
 NAMES = (*METHODS, "specgrad", GRAD_CAM, *ATTENTION)
 CONTROL = "random"

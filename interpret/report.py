@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from interpret import explanation_figures, figures
+from interpret import explanation_figures
 from interpret.explaining import Found, mean_curves
 from interpret.scoreboard import summarise
-from utils.exports import write_table
-from utils.files import write_json
+from utils import figures
+from utils.files import write_json, write_table
 
 Row = Mapping[str, Any]
 _EVIDENCE = ("auroc_", "pointing_")

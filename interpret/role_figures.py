@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interpret.figures import draw_hypnogram
+from utils.figures import draw_hypnogram
+from utils.staged_night import StagedNight
 from utils.stages import COLOURS, STAGES
-from utils.staging import StagedNight
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

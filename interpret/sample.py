@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret import explanation_figures, figures
-from interpret.attention import NAMES as ATTENTION
-from interpret.attention import NightAttention
+from interpret import explanation_figures
+from interpret.attention_maps import NAMES as ATTENTION
+from interpret.attention_maps import NightAttention
 from interpret.attribution import Explanation
-from interpret.night import ExplainedNight
+from interpret.explained_night import ExplainedNight
 from interpret.target import EpochTarget
+from utils import figures
 from utils.stages import STAGES
 
 _TIMES_UNIFORM = 3.0  # top of the attention colours: three times the uniform weight

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from interpret import explanation_figures, figures
-from interpret.attention import NightAttention
+from interpret import explanation_figures
+from interpret.attention_maps import NightAttention
 from interpret.attribution import Explanation
-from interpret.night import ExplainedNight
+from interpret.explained_night import ExplainedNight
 from interpret.scoreboard import Score, summarise
 from interpret.target import EpochTarget
-from utils.exports import write_table
-from utils.files import write_arrays
+from utils import figures
+from utils.files import write_arrays, write_table
 from utils.stages import EPOCH_SECONDS, STAGES
 
 _PIECES = 2 * EPOCH_SECONDS

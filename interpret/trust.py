@@ -17,6 +17,7 @@ from torch import Tensor
 from interpret.attribution import METHODS, TIMES_INPUT, Explanation, explain, frozen, seeded
 from interpret.bands import BANDS, components
 from interpret.evidence import EVIDENCE, agreement
+from interpret.explained_night import ExplainedNight
 from interpret.faithfulness import (
     UNIT_SECONDS,
     Curves,
@@ -31,7 +32,6 @@ from interpret.faithfulness import (
 )
 from interpret.grad_cam import NAME as GRAD_CAM
 from interpret.grad_cam import grad_cam
-from interpret.night import ExplainedNight
 from interpret.scoreboard import Score
 from interpret.spectral_gradients import named_edges, spectral_gradients
 from interpret.target import EpochTarget

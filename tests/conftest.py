@@ -12,7 +12,7 @@ import generate_demo_data
 import preprocess_dreem
 import preprocess_nsrr
 import preprocess_sleepedf
-from datasets.store import Store
+from datasets.store.store import Store
 
 torch.set_num_threads(1)  # tiny models: threads would only wait, the more so on a busy machine
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from datasets.views import Batch
+from datasets.store.views import Batch
 from objectives.augmentation import (
     AUGMENTATIONS,
     Amplitude,

@@ -6,13 +6,13 @@ import edfio
 import numpy as np
 import pytest
 
-from datasets.beside import find, of_annotations, read
-from datasets.edf import EdfFile
-from interpret.worth import worth_a_look
+from datasets.readers.edf import EdfFile
+from datasets.readers.expert_annotations import find, of_annotations, read
+from evaluation.exports import write_edf, write_events, write_predictions
+from interpret.epochs_of_interest import worth_a_look
 from tests.edf_files import write_hypnogram, write_psg
 from utils.errors import UserError
-from utils.exports import write_edf, write_events, write_predictions
-from utils.staging import StagedNight
+from utils.staged_night import StagedNight
 
 PLANTED = np.array([0, 0, 1, 2, 2, 3, 4, -1, 2, 0], np.int8)
 WORDS = ("W", "WAKE", "N1", "n2", "Sleep stage 2", "N3", "R", "?", "S2", "wake")

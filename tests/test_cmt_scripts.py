@@ -17,13 +17,14 @@ import torch
 
 import cmt_evaluate
 import cmt_training
-from datasets.store import Store
+from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.test_scripts import one_line, run
 from tests.test_training import TINY, train
+from training.loggers import open_logger
+from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError
-from utils.loggers import open_logger
-from utils.runs import Run, load_checkpoint, save_checkpoint
+from utils.runs import Run
 
 ROOT = Path(__file__).parents[1]
 

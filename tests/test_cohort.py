@@ -13,12 +13,12 @@ import cmt_evaluate
 import cmt_training
 import generate_demo_data
 import models
-from datasets.store import Store
-from datasets.views import View
+from datasets.store.store import Store
+from datasets.store.views import View
 from tests.conftest import prepare
+from utils.checkpoint import load_checkpoint
 from utils.metrics import kappa
-from utils.runs import load_checkpoint
-from utils.staging import agreement
+from utils.staged_night import agreement
 
 pytestmark = pytest.mark.slow
 

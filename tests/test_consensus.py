@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from datasets import consensus as c
-from utils.dod_agreement import over_records, record_agreement
+from datasets.readers import consensus as c
+from evaluation.dod_agreement import over_records, record_agreement
 from utils.errors import UserError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from objectives.views import (
+from objectives.contrast_views import (
     VIEWS,
     CutOut,
     Offset,

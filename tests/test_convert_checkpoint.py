@@ -17,8 +17,8 @@ import convert_checkpoint
 import models
 from models.seqsleepnet import triangular_bank
 from tests.test_staging_scripts import evaluate
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runs import load_checkpoint
 
 
 def probe(*shape: int) -> torch.Tensor:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from datasets.sleepedf_download import BASE_URL, CASSETTE, download
+from datasets.readers.sleepedf_download import BASE_URL, CASSETTE, download
 from utils.errors import UserError
 
 

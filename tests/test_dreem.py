@@ -14,9 +14,10 @@ from scipy import signal
 
 import generate_demo_data
 import preprocess_dreem
-from datasets import dreem, folds
-from datasets.consensus import all_of
-from datasets.store import Store
+from datasets.readers import dreem
+from datasets.readers.consensus import all_of
+from datasets.store import folds
+from datasets.store.store import Store
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.scorers import draw_scorers
 from datasets.synthetic.subject import Difficulty, draw_subject

@@ -6,7 +6,7 @@ import edfio
 import numpy as np
 import pytest
 
-from datasets.edf import EdfFile
+from datasets.readers.edf import EdfFile
 from tests.edf_files import decode, write_discontinuous, write_hypnogram, write_psg
 from utils.errors import UserError
 

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from interpret import figures
-from interpret.evaluation import write_evaluation
+from evaluation.evaluation_files import write_evaluation
+from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.score import score
+from evaluation.sleep_statistics import STATISTICS, compare, sleep_statistics
 from tests import listing
-from utils.exports import write_edf, write_events, write_predictions
-from utils.scoring import score
-from utils.sleep_statistics import STATISTICS, compare, sleep_statistics
+from utils import figures
+from utils.staged_night import StagedNight
 from utils.stages import STAGES
-from utils.staging import StagedNight
 
 
 def night(name="SC4001E0", subject="SC400", n=120, seed=0, wrong=0.3, **settings) -> StagedNight:

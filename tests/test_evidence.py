@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import models
-from interpret.attention import night_attention
+from interpret.attention_maps import night_attention
 from interpret.attribution import explain
 from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
 from interpret.faithfulness import (

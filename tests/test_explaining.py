@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import cmt_evaluate
-from interpret.command import plan_of
+from evaluation.explain import plan_of
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
 from tests import listing

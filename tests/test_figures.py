@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from interpret.figures import draw_hypnogram, draw_night, save
+from utils.figures import draw_hypnogram, draw_night, save
 from utils.stages import COLOURS, PLOT_ORDER
 
 STAGES = np.array([0, 0, 1, 2, 3, -1, 4, 4, 0], np.int8)

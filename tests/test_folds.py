@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from datasets import folds
+from datasets.store import folds
 from utils.errors import UserError
 
 ABSENT = (39, 68, 69, 78, 79)

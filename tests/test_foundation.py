@@ -20,10 +20,10 @@ from models.foundation import (
 from models.probing_heads import HEADS
 from models.role_layers import Layer, LogSpectrum
 from objectives.denoising import Denoising, dropped_roles, hide, mean_square, spoil
-from objectives.probing import NightStaging, drop_roles, focal_loss, trimmed
-from utils.linear_autoencoder import LinearAutoencoder
+from objectives.night_staging import NightStaging, drop_roles, focal_loss, trimmed
+from probing.linear_autoencoder import LinearAutoencoder
+from training.foundation_family import begin_linear, linear_autoencoders, schedule
 from utils.metrics import kappa
-from workflow.foundation import begin_linear, linear_autoencoders, schedule
 
 FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120
 SMALL = {"fs": FS, "d_model": 32, "n_heads": 2, "dim_feedforward": 48, "layers": 2}

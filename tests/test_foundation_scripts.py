@@ -17,11 +17,12 @@ import foundation_evaluate
 import foundation_training
 import generate_demo_data
 import preprocess_nsrr
-from datasets.store import Store
+from datasets.store.store import Store
+from evaluation import embed
 from tests.test_nothing_lost import refused
+from training import foundation_family
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runs import load_checkpoint
-from workflow import embedding, foundation
 
 TINY = ["--d_model", "16", "--n_heads", "2", "--dim_feedforward", "16", "--layers", "1",
         "--local_layers", "1"]  # fmt: skip
@@ -83,7 +84,7 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     words = ["--n_epochs", "2", "--batch_size", "1", *TINY, "--crop_hours", "0.1"]
     run(*words, store=role_store, project=whole)
-    original, calls = foundation.Denoising.__call__, []
+    original, calls = foundation_family.Denoising.__call__, []
 
     def interrupt(self, model, batch):
         calls.append(1)
@@ -91,7 +92,7 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
             raise MemoryError
         return original(self, model, batch)
 
-    monkeypatch.setattr(foundation.Denoising, "__call__", interrupt)
+    monkeypatch.setattr(foundation_family.Denoising, "__call__", interrupt)
     with pytest.raises(MemoryError):
         run(*words, store=role_store, project=stopped)
     monkeypatch.undo()
@@ -130,7 +131,7 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
     with np.load(explained / f"{recording}_attention.npz") as file:
         assert file["time"].shape[2] == int(store.recordings[recording]["n_epochs"])
-    arrays = embedding.load(run_folder / "embeddings")
+    arrays = embed.load(run_folder / "embeddings")
     assert arrays["held_out"]["z"].shape[1] == 4 * 16
 
 
@@ -208,7 +209,7 @@ def test_the_published_sizes_by_one_flag(role_store):
         channels = Store(role_store).channels[:1]
         fs = 125.0
 
-    settings = foundation.model_settings(args, Described())
+    settings = foundation_family.model_settings(args, Described())
     assert settings["d_model"] == 512 and settings["mixing"] == "none"
 
 

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from datasets.store import Store
+from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import TEXTS, decode, write_pair
 from utils.errors import UserError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
-from interpret import latents as lat
+from probing import latent_metrics as lat
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from scipy import signal
 
 import generate_demo_data
 import preprocess_sleepedf
-from datasets.edf import EdfFile
-from datasets.store import Store
+from datasets.readers.edf import EdfFile
+from datasets.store.equalisation import level, median_density
+from datasets.store.store import Store
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from utils.errors import UserError
-from utils.levelling import level, median_density
 
 FS = 100.0
 HERTZ = np.array([1.0, 2, 4, 8, 16, 30])

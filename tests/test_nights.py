@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.nights import in_batches
-from datasets.store import Store
-from datasets.views import View
+from datasets.store.nights import in_batches
+from datasets.store.store import Store
+from datasets.store.views import View
 from utils.errors import UserError
 
 

@@ -22,15 +22,16 @@ import preprocess_ucddb
 import reproduce_tables
 import staging_evaluate
 import tune
-from datasets.store import Store
+from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair, write_psg
 from tests.test_convert_checkpoint import chambon_state
 from tests.test_training import TINY, train
 from utils import manifest
+from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import is_ours, locked, write_text
-from utils.runs import Run, load_checkpoint, save_checkpoint
+from utils.runs import Run
 from utils.stages import MADE_BY_A_MODEL
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ import pytest
 
 import generate_demo_data
 import preprocess_nsrr
-from datasets import nsrr, nsrr_annotations, nsrr_signals
-from datasets.store import Store
+from datasets.readers import nsrr, nsrr_annotations, nsrr_signals
+from datasets.store.store import Store
 from datasets.synthetic import nsrr_files, nsrr_scoring
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
@@ -162,7 +162,7 @@ def test_a_role_that_is_missing_changes_no_other(cohorts, tmp_path):
 
 
 def preprocess_nsrr_prepare(recording, settings):
-    from datasets.preparation import prepare
+    from datasets.store.preparation import prepare
 
     return prepare(recording, settings, {}).signals[settings.fs]
 
@@ -420,8 +420,8 @@ def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
 
 def test_large_values_survive_the_store(tmp_path):
     """float16 would make infinity of 70,000 and 1235 of 1234.567."""
-    from datasets.preparation import prepare
-    from datasets.recording import Recording, Signal
+    from datasets.readers.recording import Recording, Signal
+    from datasets.store.preparation import prepare
 
     samples = np.repeat([70_000.0, 1234.567], 1500)
     signal = Signal(100.0, "a.u.", 30.0, lambda start, stop: samples)

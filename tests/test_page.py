@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interpret.page import _for_script, _thinned
+from evaluation.night_page import _for_script, _thinned
 from tests import browser
 from tests.test_explaining import evaluate
 from tests.test_training import train

@@ -19,14 +19,14 @@ import foundation_training
 import generate_demo_data
 import predict
 import staging_training
-from datasets.any_file import known_names, match
-from datasets.edf import EdfFile
-from datasets.recording import Signal
+from datasets.readers.any_file import known_names, match
+from datasets.readers.edf import EdfFile
+from datasets.readers.recording import Signal
+from evaluation.prediction import doubtful, standardised
 from tests.edf_files import write_discontinuous, write_psg
 from tests.listing import below, names
 from utils.errors import UserError
 from utils.stages import STAGES
-from workflow.predicting import doubtful, standardised
 
 NO_GAPS = np.zeros((0, 2))
 

@@ -6,9 +6,9 @@ import mne
 import numpy as np
 import pytest
 
-from datasets.channels import choose
-from datasets.preparation import Settings, channel_moments, prepare
-from datasets.sleepedf import ROLES, find_pairs, read
+from datasets.readers.channels import choose
+from datasets.readers.sleepedf import ROLES, find_pairs, read
+from datasets.store.preparation import Settings, channel_moments, prepare
 from tests.edf_files import write_pair
 from utils.errors import UserError
 from utils.signals import bandpass_taps, filter_zero_phase, resample

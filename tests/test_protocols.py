@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from datasets import folds
-from datasets.protocols import PROTOCOLS
-from datasets.recording import Bout, Recording, stages_from_bouts
-from datasets.store import Store
+from datasets.readers.recording import Bout, Recording, stages_from_bouts
+from datasets.store import folds
+from datasets.store.protocols import PROTOCOLS
+from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.published_cohort import (
     FOLD_EPOCHS,

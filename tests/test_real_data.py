@@ -9,11 +9,11 @@ import mne
 import numpy as np
 import pytest
 
-from datasets.edf import EdfFile
-from datasets.protocols import PROTOCOLS
-from datasets.recording import Recording, stages_from_bouts
-from datasets.sleepedf import read_bouts
-from datasets.store import Store
+from datasets.readers.edf import EdfFile
+from datasets.readers.recording import Recording, stages_from_bouts
+from datasets.readers.sleepedf import read_bouts
+from datasets.store.protocols import PROTOCOLS
+from datasets.store.store import Store
 from tests.conftest import prepare
 from utils.errors import UserError
 from utils.stages import stage_counts

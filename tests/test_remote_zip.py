@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import preprocess_dreem
-from datasets import dreem_download
-from datasets.dreem_download import download
-from datasets.remote_zip import RemoteFile, fetch, members
-from datasets.store import Store
+from datasets.readers import dreem_download
+from datasets.readers.dreem_download import download
+from datasets.readers.remote_zip import RemoteFile, fetch, members
+from datasets.store.store import Store
 from tests.listing import names
 from tests.test_dreem import write_record
 from utils.errors import UserError

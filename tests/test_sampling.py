@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.sampling import evenly, lanes, moved_lanes
-from datasets.views import View
+from datasets.store.sampling import evenly, lanes, moved_lanes
+from datasets.store.views import View
 from utils.errors import UserError
 
 

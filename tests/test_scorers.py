@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import consensus
+from datasets.readers import consensus
+from evaluation.dod_agreement import record_agreement
+from evaluation.human_scorers import of_record, write_agreement
 from tests.test_dreem import lists_of
 from tests.test_staging_scripts import evaluate, train
-from utils.dod_agreement import record_agreement
 from utils.errors import UserError
-from utils.staging import StagedNight
-from workflow.scorers import of_record, write_agreement
+from utils.staged_night import StagedNight
 
 
 def staged(codes: np.ndarray, expert: np.ndarray, name: str = "a") -> StagedNight:

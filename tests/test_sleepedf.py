@@ -7,7 +7,7 @@ from datetime import date, time
 import numpy as np
 import pytest
 
-from datasets.sleepedf import find_pairs, read
+from datasets.readers.sleepedf import find_pairs, read
 from tests.edf_files import write_hypnogram, write_pair, write_psg
 from utils.errors import UserError
 
@@ -156,9 +156,9 @@ def test_annotations_off_the_grid_or_overlapping_are_refused(tmp_path, old, new)
 
 
 def test_real_hypnogram_counts(real_data):
-    from datasets.edf import EdfFile
-    from datasets.recording import stages_from_bouts
-    from datasets.sleepedf import read_bouts
+    from datasets.readers.edf import EdfFile
+    from datasets.readers.recording import stages_from_bouts
+    from datasets.readers.sleepedf import read_bouts
     from utils.stages import stage_counts
 
     bouts = read_bouts(EdfFile(real_data / "sleep_edf" / "SC4001EC-Hypnogram.edf"))
@@ -168,8 +168,8 @@ def test_real_hypnogram_counts(real_data):
 
 @pytest.mark.parametrize("name", ["ST7021JM", "ST7041JO", "ST7062JR"])
 def test_real_telemetry_hypnograms_are_read(real_data, name):
-    from datasets.edf import EdfFile
-    from datasets.sleepedf import read_bouts
+    from datasets.readers.edf import EdfFile
+    from datasets.readers.sleepedf import read_bouts
 
     bouts = read_bouts(EdfFile(real_data / "sleep_edf" / f"{name}-Hypnogram.edf"))
     assert bouts[-1].stage == 0

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from datasets import folds, splits
-from datasets.folds import Fold, FoldTable
+from datasets.store import folds, splits
+from datasets.store.folds import Fold, FoldTable
 from utils.errors import UserError
 
 SUBJECTS = [f"S{k}" for k in range(10)]

@@ -14,15 +14,13 @@ from torch import nn
 
 import models
 import ssl_training
+from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
 from objectives.hybrid import Hybrid
 from objectives.masked import MaskedPrediction
-from objectives.views import (
-    views_of,
-)
+from training import ssl_family
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runs import load_checkpoint
-from workflow import ssl
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.json"))
 PUBLISHED = sorted((Path(__file__).parents[1] / "configs" / "as_published").glob("*.json"))
@@ -75,9 +73,9 @@ def test_every_weight_gets_a_gradient_in_its_own_mode(encoder, objective):
     args = ssl_training.parse_args(["--objective", objective, "--encoder", encoder])
     view = SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
     torch.manual_seed(0)
-    net = models.build("pretraining", **ssl.settings_of(args, view))
+    net = models.build("pretraining", **ssl_family.settings_of(args, view))
     batch = SimpleNamespace(signals=batch_of(4).signals)
-    loss, _ = ssl._objective(args)(net, batch)
+    loss, _ = ssl_family._objective(args)(net, batch)
     loss.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None]
     assert torch.isfinite(loss) and not idle
@@ -221,12 +219,12 @@ def test_two_views_are_drawn_in_training_and_validation_alike():
     # validation: its own two views, the same ones every time
     args = SimpleNamespace(device=torch.device("cpu"))
     view = SimpleNamespace(epochs=lambda n: [batch_of()])
-    values = [ssl.validate(objective, 6, model, model, view, args)["loss"] for _ in range(2)]
+    values = [ssl_family.validate(objective, 6, model, model, view, args)["loss"] for _ in range(2)]
     assert values[0] == values[1]
     assert not torch.equal(*model.seen[-1].chunk(2))
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    ssl.validate(objective, 6, model, model, view, args)
+    ssl_family.validate(objective, 6, model, model, view, args)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -234,7 +232,7 @@ def test_the_validation_loss_falls_when_positives_come_closer():
     near, far = (Contrastive(lambda x, s=s: x + s * torch.randn_like(x)) for s in (0.01, 3.0))
     view = SimpleNamespace(epochs=lambda n: [batch_of()])
     where, model = SimpleNamespace(device=torch.device("cpu")), Latent()
-    losses = [ssl.validate(o, 6, model, model, view, where)["loss"] for o in (near, far)]
+    losses = [ssl_family.validate(o, 6, model, model, view, where)["loss"] for o in (near, far)]
     assert losses[0] < losses[1]
 
 
@@ -243,7 +241,9 @@ def test_masks_of_validation_are_the_same_every_time():
     net = models.build("pretraining", encoder="transformer")
     view = SimpleNamespace(epochs=lambda n: [batch_of(2)])
     where = SimpleNamespace(device=torch.device("cpu"))
-    values = [ssl.validate(MaskedPrediction(), 2, net, net, view, where)["loss"] for _ in range(2)]
+    values = [
+        ssl_family.validate(MaskedPrediction(), 2, net, net, view, where)["loss"] for _ in range(2)
+    ]
     assert values[0] == values[1]
 
 
@@ -309,7 +309,7 @@ def test_there_are_nine_and_they_differ_from_the_published_in_named_keys():
     }  # fmt: skip
     for ours, theirs in zip(CONFIGS, PUBLISHED, strict=True):
         assert ours.name == theirs.name
-        a, b = (dict(ssl._flat(json.loads(p.read_text()))) for p in (ours, theirs))
+        a, b = (dict(ssl_family._flat(json.loads(p.read_text()))) for p in (ours, theirs))
         assert {k for k in a.keys() | b.keys() if a.get(k) != b.get(k)} <= may_differ
 
 

@@ -17,17 +17,19 @@ from sklearn.linear_model import LogisticRegression
 import latent_space_evaluator
 import models
 import ssl_evaluate
-from datasets.views import View
-from interpret.latent_report import Space, correlations, map_quality, maps, measure
+from datasets.store.views import View
+from evaluation import embed
+from evaluation.probe_pretrained import drawn, few, row_of
+from experiments import model_table
+from probing import probes
+from probing.latent_report import Space, correlations, map_quality, maps, measure
+from probing.probes import Labelled
 from tests.test_nothing_lost import refused
 from tests.test_ssl import pretrain
-from utils import metrics, probing
+from training.fine_tuning import Tuning, tune
+from utils import metrics
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.probing import Labelled
-from utils.runs import load_checkpoint
-from workflow import embedding, tables
-from workflow.benchmark import drawn, few, row_of
-from workflow.tuning import Tuning, tune
 
 QUICK = ["--fractions", "0.05,1", "--seeds", "0,1", "--tuning_steps", "1", "--device", "cpu"]
 
@@ -81,7 +83,7 @@ def test_every_row_that_honesty_asks_for(project):
 def test_embeddings_say_what_they_are(project, store):
     run = masked(project)
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    found = embedding.load(run / "embeddings")
+    found = embed.load(run / "embeddings")
     for split, arrays in found.items():
         people = checkpoint["trained"]["subjects"][split]
         assert set(arrays["subject"].tolist()) == set(people)
@@ -95,8 +97,8 @@ def test_embeddings_say_what_they_are(project, store):
             rows = list(csv.DictReader(file))
         assert [int(r["epoch"]) for r in rows] == arrays["epoch"].tolist()
     # the encoder's own latent: before any head, not normalised
-    net = embedding.encoder_of(checkpoint)
-    view = embedding.view_of(checkpoint, store, "held_out", torch.device("cpu"))
+    net = embed.encoder_of(checkpoint)
+    view = embed.view_of(checkpoint, store, "held_out", torch.device("cpu"))
     _, signals, _ = next(view.whole_nights())
     with torch.no_grad():
         expected = net.encoder.latent(signals[:5].clamp(-20, 20))
@@ -105,16 +107,16 @@ def test_embeddings_say_what_they_are(project, store):
 
 def test_embedding_moves_no_statistic_and_ignores_the_scale_of_the_file(store):
     checkpoint = {"standardise": "recording", "settings": {"encoder": "cnn"}}
-    net = embedding.untrained(checkpoint, 0)
+    net = embed.untrained(checkpoint, 0)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     view = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
-    one = embedding.embed(net, view, clip=True)["z"]
+    one = embed.embed(net, view, clip=True)["z"]
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     louder = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
     read = louder._files.read
     louder._files = SimpleNamespace(read=lambda *a: 10 * read(*a), _open={})
     louder._moments = [(10 * mean, 10 * sd) for mean, sd in louder._moments]
-    assert np.allclose(one, embedding.embed(net, louder, clip=True)["z"], atol=1e-4)
+    assert np.allclose(one, embed.embed(net, louder, clip=True)["z"], atol=1e-4)
 
 
 def test_embeddings_that_do_not_belong_together_are_refused(project, tmp_path):
@@ -127,21 +129,21 @@ def test_embeddings_that_do_not_belong_together_are_refused(project, tmp_path):
             (target / path.name).write_bytes(path.read_bytes())
 
     copied()
-    assert set(embedding.load(target)) == set(embedding.SPLITS)
+    assert set(embed.load(target)) == set(embed.SPLITS)
     other = next(project.glob("ssl_contrastive_*")) / "embeddings" / "train.npz"
     (target / "train.npz").write_bytes(other.read_bytes())
     with pytest.raises(UserError, match="of different encoders"):
-        embedding.load(target)
+        embed.load(target)
     copied()
     (target / "train.npz").write_bytes((target / "held_out.npz").read_bytes())
     with pytest.raises(UserError, match="in more than one split"):
-        embedding.load(target)
+        embed.load(target)
     (target / "train.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"train.npz: no embeddings"):
-        embedding.load(target)
+        embed.load(target)
     np.savez(target / "train.npz", z=np.zeros(3))
     with pytest.raises(UserError, match="no embeddings of ours: no stage"):
-        embedding.load(target)
+        embed.load(target)
 
 
 def test_another_store_is_refused(project, dreem_cohort):
@@ -160,7 +162,7 @@ def test_wrong_words_are_one_line(store, project, tmp_path):
     with pytest.raises(UserError, match="no embeddings in ssl_"):
         latent_space_evaluator.main(["--project_path", str(tmp_path)])
     with pytest.raises(UserError, match="a chambon2018 checkpoint"):
-        embedding.encoder_of({"model": "chambon2018"})
+        embed.encoder_of({"model": "chambon2018"})
 
 
 def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
@@ -176,7 +178,7 @@ def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
 def test_a_row_of_the_table_pools_people(project):
     """And the row of random weights stands beside it; figures are those of the summed counts."""
     run = next(project.glob("ssl_contrastive*"))
-    rows = tables.pretrained_rows("contrastive_transformer", [run, run])
+    rows = model_table.pretrained_rows("contrastive_transformer", [run, run])
     assert [row["model"][-14:] for row in rows] == ["ve_transformer", "random weights"]
     kept = next(
         row for row in json.loads((run / "evaluation" / "probes.json").read_text())["rows"]
@@ -206,7 +208,7 @@ def clouds() -> tuple[Labelled, Labelled, Labelled]:
 
 def test_the_linear_probe_is_scikit_learns(clouds):
     train, validation, test = clouds
-    found = probing.linear_probe(train, validation, test)
+    found = probes.linear_probe(train, validation, test)
     strength = float(found.chosen.split()[1])
     mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
     model = LogisticRegression(C=strength, max_iter=1000)
@@ -220,13 +222,13 @@ def test_the_linear_probe_is_scikit_learns(clouds):
 def test_strength_is_chosen_on_validation_people_alone(clouds):
     train, validation, test = clouds
     scrambled = Labelled(test.z, np.random.default_rng(1).permutation(test.stages), test.subjects)
-    one, other = (probing.linear_probe(train, validation, part) for part in (test, scrambled))
+    one, other = (probes.linear_probe(train, validation, part) for part in (test, scrambled))
     assert one.chosen == other.chosen and (one.stages == other.stages).all()
     unscored = Labelled(
         np.concatenate([train.z, 99 + train.z[:9]]), np.append(train.stages, [-1] * 9),
         np.append(train.subjects, ["x"] * 9),
     )  # fmt: skip
-    assert (probing.linear_probe(unscored, validation, test).stages == one.stages).all()
+    assert (probes.linear_probe(unscored, validation, test).stages == one.stages).all()
 
 
 def test_information_is_a_bound_and_none_without_any(clouds):
@@ -234,31 +236,31 @@ def test_information_is_a_bound_and_none_without_any(clouds):
     exact = np.eye(5)[test.stages]
     share = np.bincount(test.stages) / len(test.stages)
     entropy = -(share * np.log2(share)).sum()
-    assert probing.information_bound(exact, test.stages) == pytest.approx(entropy)
-    assert 0 < probing.information_bound(
-        probing.linear_probe(train, validation, test).probabilities, test.stages
+    assert probes.information_bound(exact, test.stages) == pytest.approx(entropy)
+    assert 0 < probes.information_bound(
+        probes.linear_probe(train, validation, test).probabilities, test.stages
     ) < entropy  # fmt: skip
     shuffled = Labelled(train.z, np.random.default_rng(0).permutation(train.stages), train.subjects)
-    found = probing.linear_probe(shuffled, validation, test)
-    assert probing.information_bound(found.probabilities, test.stages) <= 0
-    assert probing.information_bound(
-        np.tile(share, (len(test.z), 1)), test.stages
-    ) == pytest.approx(0)
+    found = probes.linear_probe(shuffled, validation, test)
+    assert probes.information_bound(found.probabilities, test.stages) <= 0
+    assert probes.information_bound(np.tile(share, (len(test.z), 1)), test.stages) == pytest.approx(
+        0
+    )
 
 
 def test_neighbours_and_majority(clouds):
     train, _, test = clouds
-    own = probing.nearest_neighbours(train, train, k=1)
+    own = probes.nearest_neighbours(train, train, k=1)
     assert (own.stages == train.stages).all()
-    always = probing.majority(train, test).stages
+    always = probes.majority(train, test).stages
     assert set(always) == {np.bincount(train.stages).argmax()}
 
 
 def test_hand_made_features_of_a_sine():
     time = np.arange(3000) / 100
     epochs = np.stack([np.sin(2 * np.pi * f * time) for f in (2, 10, 20)])[:, None]
-    found = probing.hand_made(epochs.astype(np.float32), 100.0)
-    assert found.shape == (3, probing.N_HAND_MADE)
+    found = probes.hand_made(epochs.astype(np.float32), 100.0)
+    assert found.shape == (3, probes.N_HAND_MADE)
     assert found[:, :5].argmax(axis=1).tolist() == [0, 2, 3]  # delta, alpha, beta
     assert found[:, -1] == pytest.approx([2, 10, 20], abs=0.6)
 
@@ -269,7 +271,7 @@ def test_the_interval_is_of_the_mean_over_seeds(clouds):
     right, wrong = test.stages.copy(), (test.stages + 1) % 5
     noisy = np.where(rng.random(200) < 0.3, wrong, right)
     probabilities = np.zeros((200, 5))
-    found = [probing.Probed(s, probabilities, "x") for s in (noisy, wrong)]
+    found = [probes.Probed(s, probabilities, "x") for s in (noisy, wrong)]
     row = row_of("a", "b", "all", 1.0, {"held_out": test}, found)
     assert row["accuracy"] == pytest.approx((noisy == right).mean() / 2)
     assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"] < 0.5

@@ -13,15 +13,15 @@ import torch
 import models
 import staging_evaluate
 import staging_training
-from datasets.sampling import lanes
-from datasets.views import View
+from datasets.store.sampling import lanes
+from datasets.store.views import View
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from tests.test_training import same_state, stopped_at
+from training import staging_family
+from training.recipes import RECIPES
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runs import load_checkpoint
-from workflow import zoo
-from workflow.recipes import RECIPES
 
 QUICK = [
     "--n_epochs", "1", "--train_data_list", "0,1", "--logger", "csv", "--accelerator", "cpu",
@@ -83,7 +83,7 @@ def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
 
     def fitted(subjects):
         view = View(store, store.of_subjects(subjects), channels=labels, standardise="none")
-        zoo.ready(None, net, view)
+        staging_family.ready(None, net, view)
         return net.spectrogram.mean.clone()
 
     assert torch.equal(checkpoint["state"]["spectrogram.mean"], fitted(people["train"]))
@@ -98,9 +98,9 @@ def test_the_slow_ones_take_a_step(store, name):
     args = staging_training.parse_args(
         ["--experiment", name, "--num_seq", "2", "--batch_size", "2"]
     )
-    net = models.build(name, **zoo.settings_of(args, view))
-    zoo.ready(None, net, view)
-    batch = next(iter(zoo.batches_of(args, recipe, view, 1)(view, 0, 0, 1)))
+    net = models.build(name, **staging_family.settings_of(args, view))
+    staging_family.ready(None, net, view)
+    batch = next(iter(staging_family.batches_of(args, recipe, view, 1)(view, 0, 0, 1)))
     loss, logs = Staging(args.weights)(net, batch)
     loss.backward()
     assert torch.isfinite(loss) and logs["scored"] > 0
@@ -213,7 +213,7 @@ def test_l2_is_for_the_weights_the_paper_names():
     for name, expected in (("tinysleepnet", 4), ("deepsleepnet", 1)):
         args = staging_training.parse_args(["-e", name])
         net = models.build(name)
-        optimizer, _ = zoo.optimiser(None, torch.device("cpu"), None, args, net)
+        optimizer, _ = staging_family.optimiser(None, torch.device("cpu"), None, args, net)
         first, rest = optimizer.param_groups
         assert first["weight_decay"] == 1e-3 and len(first["params"]) == expected
         assert rest["weight_decay"] == 0.0
@@ -235,7 +235,7 @@ def test_recipes_are_defaults_that_flags_override():
 
 def test_balanced_weights(store):
     view = View(store, list(store.recordings), channels=["EEG"])
-    weights = np.array(zoo.balanced(view))
+    weights = np.array(staging_family.balanced(view))
     counts = view.class_counts()
     products = (weights * counts)[counts > 0]
     assert np.allclose(products, products[0])
@@ -330,8 +330,8 @@ def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
     args = staging_training.parse_args(["-e", "deepsleepnet"])
     assert (args.first_epochs, args.encoder_lr) == (100, 1e-6)
     net = models.build("deepsleepnet")
-    encoder = zoo.Encoder(None, RECIPES["deepsleepnet"].first.parts)
-    optimizer, _ = zoo.optimiser(None, torch.device("cpu"), encoder, args, net)
+    encoder = staging_family.Encoder(None, RECIPES["deepsleepnet"].first.parts)
+    optimizer, _ = staging_family.optimiser(None, torch.device("cpu"), encoder, args, net)
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in net.named_parameters():
         assert rates[id(parameter)] == (1e-6 if name.startswith(("small", "large")) else 1e-4)
@@ -340,8 +340,8 @@ def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
 def test_validations_within_a_pass(store, tmp_path):
     view = View(store, list(store.recordings), channels=["EEG"])
     args = staging_training.parse_args(["-e", "seqsleepnet", "-bs", "8", "-sl", "5"])
-    whole = zoo.batches_of(args, RECIPES["seqsleepnet"], view, 1)
-    checks, part = zoo.checked_every(4, whole, view, 1)
+    whole = staging_family.batches_of(args, RECIPES["seqsleepnet"], view, 1)
+    checks, part = staging_family.checked_every(4, whole, view, 1)
     assert checks > 2
     for number in (0, 1):
         steps = [part(view, number * checks + k, 0, 1).windows for k in range(checks)]

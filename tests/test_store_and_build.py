@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 
 import utils.files
-from datasets.sleepedf import find_pairs
-from datasets.sleepedf import read as read_pair
-from datasets.store import Store
+from datasets.readers.sleepedf import find_pairs
+from datasets.readers.sleepedf import read as read_pair
+from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from tests.listing import names
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, cap
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
         real(path, array)
 
-    monkeypatch.setattr("datasets.store.write_array", full)
+    monkeypatch.setattr("datasets.store.store.write_array", full)
     assert run_script(lambda: prepare(raw, tmp_path)) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import generate_demo_data
-from datasets.sleepedf import find_pairs, read
+from datasets.readers.sleepedf import find_pairs, read
 from datasets.synthetic.artefacts import DERIVATIONS
 from datasets.synthetic.background import coloured_noise
 from datasets.synthetic.events import KINDS, coverage

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import reproduce_tables
+from experiments import model_table, reproducing
 from utils import metrics
 from utils.errors import UserError
-from workflow import reproducing, tables
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,7 +51,7 @@ def test_one_command_makes_the_table(made, store):
     for path in made.glob("seed0/*/evaluation/metrics.json"):
         counts += np.array(json.loads(path.read_text())["confusion"])
     assert row["epochs"] == counts.sum()
-    for name in tables.FIGURES:
+    for name in model_table.FIGURES:
         assert row[name] == pytest.approx(float(metrics.SUMMARIES[name](counts)))
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     text = (made / "staging.md").read_text()
@@ -81,9 +81,9 @@ def test_one_folder_holds_one_question(made, store):
 
 def test_synthetic_runs_never_stand_in_a_real_cohorts_row(made):
     runs = sorted(made.glob("seed0/*_fold*/"))
-    tables.check_cohort(runs, "synthetic-sleepedf-2018")
+    model_table.check_cohort(runs, "synthetic-sleepedf-2018")
     with pytest.raises(UserError, match=r"measured on synthetic-sleepedf-2018; it cannot stand"):
-        tables.check_cohort(runs, "sleepedf-2018")
+        model_table.check_cohort(runs, "sleepedf-2018")
 
 
 @pytest.mark.slow
@@ -157,17 +157,17 @@ def test_a_training_that_fails_is_one_line_and_says_where_to_look(store, tmp_pat
 
 def test_published_numbers_stand_in_real_cohorts_only():
     wanted = ["tinysleepnet", "deepsleepnet"]
-    published = tables.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2013", wanted)
+    published = model_table.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2013", wanted)
     found = {row["model"]: row for row in published}
     assert found["TinySleepNet"]["accuracy"] == 0.854 and found["TinySleepNet"]["kappa"] == 0.8
     assert found["DeepSleepNet"]["macro_f1"] == 0.769
     assert all("wake +-30 min" in row["data"] for row in published)
     assert all(row["whose"].startswith("published") for row in published)
     wanted = [reproduce_tables.CALLED[name] for name in reproducing.PRETRAINED]
-    rows = tables.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2018", wanted)
+    rows = model_table.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2018", wanted)
     assert len(rows) == 9 and rows[0]["model"] == "SSL contrastive, CNN"
     for cohort in ("synthetic-sleepedf-2013", "ucddb", "synthetic-dodh"):
-        assert tables.published_rows(reproduce_tables.PUBLISHED, cohort, wanted) == []
+        assert model_table.published_rows(reproduce_tables.PUBLISHED, cohort, wanted) == []
 
 
 def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):
@@ -175,7 +175,7 @@ def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):
         return {"model": model, "whose": "ours", "accuracy": 0.5, "macro_f1": None, "kappa": kappa}
 
     rows = [row("a", 0.2), row("b", None), row("c", 0.9)]
-    tables.write(tmp_path, "t", rows, "conditions", overwrite=False)
+    model_table.write(tmp_path, "t", rows, "conditions", overwrite=False)
     lines = (tmp_path / "t.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines[2:5]] == ["| c", "| a", "| b"]
     assert lines[4].split(" | ")[4] == "–"

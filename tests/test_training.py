@@ -16,18 +16,19 @@ from lightning_fabric import Fabric
 
 import cmt_training
 import models
-from datasets.store import Store
-from datasets.views import View
+from datasets.store.store import Store
+from datasets.store.views import View
 from objectives.staging import Staging
 from tests.conftest import prepare
 from tests.listing import names
-from utils import training
+from training import loop
+from training.interruption import Interruption
+from training.loop import Plan, fit
+from training.resume import Learner, Outputs
+from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import write_json
-from utils.interruption import Interruption
-from utils.progress import Learner, Outputs
-from utils.runs import Run, load_checkpoint, save_checkpoint
-from utils.training import Plan, fit
+from utils.runs import Run
 
 TINY = [
     "--model_type", "Seq", "--num_seq", "5", "--d_model", "16", "--dim_feedforward", "16",
@@ -180,7 +181,7 @@ def test_what_a_run_leaves(store, whole):
 
 
 def training_agreement(model, view):
-    from utils.staging import agreement
+    from utils.staged_night import agreement
 
     return agreement(model, view.whole_nights())
 
@@ -236,7 +237,7 @@ class Recorder:
         self.outputs = Outputs(Run(path), log, description)
         self.batches = Listed([random_batch() for _ in range(n_batches)])
 
-    def fit(self, plan: Plan, figures) -> training.Position:
+    def fit(self, plan: Plan, figures) -> loop.Position:
         following = iter(figures)
         return fit(
             self.fabric, self.learner, lambda number: self.batches, lambda: next(following), plan,
@@ -314,13 +315,13 @@ def test_accumulated_gradients_are_the_mean_over_their_batches(tmp_path):
 
 
 def test_on_a_gpu_losses_are_looked_at_now_and_then_and_at_the_end():
-    losses = training._Losses(SimpleNamespace(device=torch.device("cuda")))
+    losses = loop._Losses(SimpleNamespace(device=torch.device("cuda")))
     losses.add(torch.tensor(float("inf")), "pass 1, step 1")
     for step in range(2, 20):
         losses.add(torch.tensor(1.0), f"pass 1, step {step}")
     with pytest.raises(UserError, match="pass 1, step 1: the loss is inf"):
         losses.add(torch.tensor(1.0), "pass 1, step 20")
-    short = training._Losses(SimpleNamespace(device=torch.device("cuda")))
+    short = loop._Losses(SimpleNamespace(device=torch.device("cuda")))
     short.add(torch.tensor(float("nan")), "pass 1, step 1")
     with pytest.raises(UserError, match="nan"):
         short.look()

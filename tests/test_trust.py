@@ -14,19 +14,20 @@ from torch import nn
 import models
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
-from interpret import explanation_figures, figures
+from interpret import explanation_figures
 from interpret.attribution import explain
 from interpret.baselines import baselines_of
 from interpret.detected import detect
 from interpret.evidence import agreement, net
+from interpret.explained_night import ExplainedNight
 from interpret.faithfulness import layers_from_head, with_random_weights
-from interpret.night import ExplainedNight
 from interpret.target import EpochTarget, WindowTarget
 from models.base import StagingModel
 from tests.test_attribution import CLASSES, FIRST, Linear, night_of
+from utils import figures
 from utils.errors import UserError
+from utils.staged_night import StagedNight
 from utils.stages import STAGES
-from utils.staging import StagedNight
 
 
 class Neighbourly(StagingModel):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 import tune
+from experiments import search
 from utils.errors import UserError
-from workflow import search
 
 ROOT = Path(__file__).parents[1]
 # a hill over x and kind; every pass gets nearer to it

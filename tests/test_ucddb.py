@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import preprocess_ucddb
-from datasets import ucddb
-from datasets.store import Store
+from datasets.readers import ucddb
+from datasets.store.store import Store
 from tests.edf_files import write_psg
 from utils.errors import UserError
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.store import Store
-from datasets.views import View, select_channels, train_statistics
+from datasets.store.store import Store
+from datasets.store.views import View, select_channels, train_statistics
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.errors import UserError

@@ -13,11 +13,11 @@ import torch
 
 import bundle_weights
 import predict
-from datasets.edf import EdfFile
+from datasets.readers.edf import EdfFile
+from evaluation.prediction import Predicted
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.runs import load_checkpoint
-from utils.staging import StagedNight
-from workflow.predicting import Predicted
+from utils.staged_night import StagedNight
 
 WEIGHTS = predict.BUNDLED
 

@@ -1,1 +1,1 @@
-"""What all rooms share and nothing else."""
+"""What three or more rooms use: stages, errors, files, arguments, checkpoints, metrics, figures."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from utils.errors import UserError
 
+DEMO_STORE = Path("data/demo/store")
+
 
 class _Help(argparse.HelpFormatter):
     """Defaults after each flag, where there is one worth showing."""

@@ -6,11 +6,12 @@ What exists is replaced or removed only if this program wrote it and nobody chan
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +297,21 @@ def write_json(path: Path, value: Any, *, overwrite: bool | None = None) -> None
     write_text(path, text, overwrite=overwrite)
 
 
+def write_table(
+    path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",", *,
+    overwrite: bool | None = None,
+) -> Path:  # fmt: skip
+    """Rows of the same keys as csv or tsv; ``None`` is an empty cell."""
+    with (
+        written_whole(path, overwrite=overwrite) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
 def write_array(path: Path, array: np.ndarray) -> None:
     """Write one ``.npy``; unlike ``np.save`` a full disk keeps its error number."""
     array = np.ascontiguousarray(array)
@@ -309,3 +325,18 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = Tr
     save = np.savez_compressed if compressed else np.savez
     with written_whole(path) as temporary, temporary.open("wb") as file:
         save(file, **arrays)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: the file is missing or is none.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a JSON object")
+    return value

@@ -7,6 +7,7 @@ figures per recording and thousands of bootstrap samples are the same few lines.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -194,3 +195,9 @@ def calibration(
     )
     error = np.abs(sure - hit).sum() / scored.sum() if scored.any() else np.nan
     return float(error), np.stack((size, _ratio(sure, size), _ratio(hit, size)), axis=1)
+
+
+def plain(value: Any) -> float | None:
+    """A float for JSON; ``None`` for NaN."""
+    number = float(value)
+    return None if np.isnan(number) else number

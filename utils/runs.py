@@ -6,33 +6,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import pickle
 import platform
 import re
 import sys
-import zipfile
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from utils.errors import UserError
 from utils.files import (
     append_text,
     check_file,
+    read_json,
     remove_ours,
     sweep,
     write_json,
     write_text,
-    written_whole,
 )
 
-FORMAT_VERSION = 1
-KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
 _EVENTS = "tensorboard/events.out.tfevents.*"
 _OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a person's copies
 # what may differ when a run goes on: how long, where its files are, what is written beside
@@ -126,21 +119,6 @@ class Run:
         append_text(self.metrics, json.dumps(row) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UserError: the file is missing or is none.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a JSON object")
-    return value
-
-
 def _versions() -> dict[str, str]:
     libraries = ("torch", "lightning-fabric", "numpy")
     return {"python": platform.python_version()} | {name: version(name) for name in libraries}
@@ -149,52 +127,6 @@ def _versions() -> dict[str, str]:
 def command() -> str:
     """The command line of this process, without the folder its script lies in."""
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
-def save_checkpoint(
-    path: Path, checkpoint: Mapping[str, Any], *, what: str = "", overwrite: bool | None = None
-) -> None:
-    """Write a checkpoint, whole or not at all."""
-    with written_whole(path, what=what, overwrite=overwrite) as temporary:
-        torch.save({"format": FORMAT_VERSION, **checkpoint}, temporary)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU without running any code it may hold.
-
-    Raises:
-        UserError: no such file, a damaged one, one that is no checkpoint of this project, or one
-            whose loading would execute code.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; train first, or name another")
-    if not zipfile.is_zipfile(path):  # older pickles and cut files never reach the unpickler
-        raise UserError(f"{path}: damaged, or no checkpoint of this project")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: refused: it is not a file of plain tensors, and loading it could run code; "
-            "only checkpoints written by this project are read"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or not set(KEYS) <= checkpoint.keys():
-        raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
-    if checkpoint.get("format") != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: checkpoint format {checkpoint.get('format')}, this code reads "
-            f"{FORMAT_VERSION}; train again"
-        )
-    return checkpoint
-
-
-def fingerprint(checkpoint: Mapping[str, Any]) -> str:
-    """The first twelve digits of the weights' checksum, whatever file they are in."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(checkpoint["state"].items()):
-        digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
 
 
 def newest_run(project: Path, pattern: str) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.consensus import all_of
+from datasets.readers.consensus import all_of
 from datasets.synthetic.night import Night
 from datasets.synthetic.scorers import draw_scorers
 from datasets.synthetic.truth import write_truth

@@ -1,0 +1,258 @@
+"""Dreem Open Datasets: one HDF5 file a record, its own hypnogram, and five scorers beside it.
+
+Guillot et al., IEEE TNSRE 2020; files from Zenodo, DOI 10.5281/zenodo.15900394 (MIT). Signals are
+µV already; labels are 0 to 4 and -1, as ours.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from datasets.readers.consensus import aligned, all_of, scored_window
+from datasets.readers.recording import Bout, Recording, Signal, stages_from_bouts, whole_epochs
+from utils.errors import UserError
+from utils.stages import STAGES, UNSCORED
+
+ROLES = {
+    "EEG": ("C4_M1", "C3_M2", "F3_M2", "F4_M1", "F3_F4"),
+    "EEG2": ("O1_M2", "F3_O1", "F4_O2", "FP1_O1"),
+    "EOG": ("EOG1", "EOG2"),
+    "EMG": ("EMG",),
+    "ECG": ("ECG",),
+}
+N_SCORERS = 5
+
+
+@dataclass(frozen=True)
+class Record:
+    """One person's night; ``scorers`` are the lists of codes that replace the file's hypnogram.
+
+    ``path`` is the record, or the zip that holds it as ``member``.
+    """
+
+    path: Path
+    scorers: tuple[Path, ...] = ()
+    allow_length_mismatch: bool = False
+    member: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The record's uuid, which is its subject too."""
+        return Path(self.member or self.path).stem
+
+    @contextmanager
+    def at_hand(self) -> Iterator[Record]:
+        """The record as a file of its own, unpacked for as long as it is needed.
+
+        Raises:
+            UserError: the zip is damaged there.
+        """
+        if self.member is None:
+            yield self
+            return
+        with TemporaryDirectory(prefix="dreem-") as folder:
+            unpacked = Path(folder) / f"{self.id}.h5"
+            try:
+                with zipfile.ZipFile(self.path) as archive, unpacked.open("wb") as file:
+                    shutil.copyfileobj(archive.open(self.member), file)
+            except (OSError, zipfile.BadZipFile, EOFError) as error:
+                raise UserError(
+                    f"{self.path}: cannot unpack {self.member} ({error}); fetch it again"
+                ) from error
+            yield replace(self, path=unpacked, member=None)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything the night is made from."""
+        return (self.path, *self.scorers)
+
+
+def find_records(
+    raw_path: Path, *, scorers: Path | None = None, allow_length_mismatch: bool = False
+) -> list[Record]:
+    """All ``*.h5`` in a folder or zip by id, with ``<scorers>/scorer_1..5/<id>.json`` if asked for.
+
+    Raises:
+        UserError: there is none, an id occurs twice, or a scorer's list is missing.
+    """
+    records: dict[str, Record] = {}
+    for found in _all_records(raw_path):
+        where = found.member or found.path
+        if found.id in records:
+            raise UserError(f"{where}: a second record {found.id}; remove one of the two")
+        lists = ()
+        if scorers is not None:
+            lists = tuple(
+                scorers / f"scorer_{k}" / f"{found.id}.json" for k in range(1, N_SCORERS + 1)
+            )
+            if missing := [str(p) for p in lists if not p.is_file()]:
+                raise UserError(f"{where}: no scorer's list {missing[0]}")
+        records[found.id] = replace(
+            found, scorers=lists, allow_length_mismatch=allow_length_mismatch
+        )
+    if not records:
+        raise UserError(
+            f"{raw_path}: no *.h5 records there; fetch them with --download, name dodh.zip or "
+            "dodo.zip (Zenodo, DOI 10.5281/zenodo.15900394), or make synthetic ones with "
+            "generate_demo_data.py --format dreem"
+        )
+    return list(records.values())
+
+
+def _all_records(raw_path: Path) -> list[Record]:
+    if raw_path.suffix != ".zip":
+        return [Record(path) for path in sorted(raw_path.rglob("*.h5"), key=lambda p: p.stem)]
+    try:
+        with zipfile.ZipFile(raw_path) as archive:
+            names = [name for name in archive.namelist() if name.endswith(".h5")]
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UserError(f"{raw_path}: not a readable zip ({error}); fetch it again") from error
+    return sorted((Record(raw_path, member=name) for name in names), key=lambda r: r.id)
+
+
+def is_synthetic(record: Record) -> bool:
+    """Whether a generator wrote the file."""
+    with record.at_hand() as local, _opened(local.path) as file:
+        return _text(file.attrs.get("generator", "")) == "synthetic"
+
+
+def read(record: Record) -> Recording:
+    """One night: signals as the file describes them, stages left aligned with the signals' start.
+
+    Raises:
+        UserError: no HDF5, no description, signals it does not hold or that end apart, no
+            hypnogram, or one whose length differs by more than an epoch.
+    """
+    with _opened(record.path) as file:
+        described = _description(file, record.path)
+        signals = {entry["name"]: _signal(file, entry, record.path) for entry in described}
+        hypnogram = _hypnogram(file, record)
+        start = file.attrs.get("start_time")
+    lengths = {signal.seconds for signal in signals.values()}
+    if max(lengths) - min(lengths) >= 1:
+        raise UserError(
+            f"{record.path}: its signals last {min(lengths):g} to {max(lengths):g} s; they are not "
+            "of one recording"
+        )
+    n_epochs = whole_epochs(min(lengths))
+    difference = len(hypnogram) - n_epochs
+    if abs(difference) > 1 and not record.allow_length_mismatch:
+        raise UserError(
+            f"{record.path}: {len(hypnogram)} stages for {n_epochs} epochs of signal; "
+            "--allow_length_mismatch takes them as beginning together"
+        )
+    bouts = tuple(Bout(number, 1, int(code)) for number, code in enumerate(hypnogram))
+    stages = stages_from_bouts(bouts, n_epochs)
+    began = None if start is None else datetime.fromtimestamp(float(start), UTC)
+    note = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" if difference else None
+    return Recording(
+        record.id, record.id, 1, signals, bouts, stages,
+        None if began is None else began.replace(tzinfo=None), note,
+    )  # fmt: skip
+
+
+def read_scorers(record: Record) -> np.ndarray:
+    """The scorers' codes (5, n).
+
+    Raises:
+        UserError: a list is no list of codes from -1 to 4, or their lengths differ.
+    """
+    lists = []
+    for path in record.scorers:
+        try:
+            codes = np.array(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: not a list of stages ({error})") from error
+        if codes.ndim != 1 or codes.dtype.kind != "i" or not _are_codes(codes):
+            raise UserError(f"{path}: not a list of codes from -1 to 4")
+        lists.append(codes)
+    if len({len(codes) for codes in lists}) > 1:
+        lengths = ", ".join(str(len(codes)) for codes in lists)
+        raise UserError(f"{record.id}: its scorers have lists of {lengths} epochs")
+    return np.stack(lists).astype(np.int8)
+
+
+def _opened(path: Path) -> Any:
+    import h5py
+
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise UserError(f"{path}: not a readable HDF5 file; fetch it again ({error})") from error
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+
+
+def _description(file: Any, path: Path) -> list[dict[str, Any]]:
+    """The list of signals in the root's ``description``."""
+    if "description" not in file.attrs:
+        raise UserError(f"{path}: no 'description' of its signals; is it a Dreem record?")
+    try:
+        entries = json.loads(_text(file.attrs["description"]))
+        for entry in entries:
+            entry["fs"], entry["unit"] = float(entry["fs"]), str(entry["unit"])
+            entry["name"], entry["path"] = str(entry["name"]), str(entry["path"]).strip("/")
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: broken 'description' of its signals ({error})") from error
+    if not entries:
+        raise UserError(f"{path}: describes no signals")
+    return entries
+
+
+def _signal(file: Any, entry: dict[str, Any], path: Path) -> Signal:
+    """One channel, read when asked for."""
+    where = entry["path"]
+    if where not in file or not hasattr(file[where], "shape"):
+        present = ", ".join(sorted(file)) or "nothing"
+        raise UserError(f"{path}: no signal /{where}; the file holds {present}")
+    if entry["fs"] <= 0:
+        raise UserError(f"{path}: /{where} has a rate of {entry['fs']:g} Hz")
+    fs, n_samples = entry["fs"], file[where].shape[0]
+
+    def piece(start: float, stop: float) -> np.ndarray:
+        with _opened(path) as again:
+            return np.asarray(again[where][round(start * fs) : round(stop * fs)], np.float64)
+
+    return Signal(fs, entry["unit"], n_samples / fs, piece)
+
+
+def _hypnogram(file: Any, record: Record) -> np.ndarray:
+    """The file's own stages, or the scorers' consensus brought to their place."""
+    if "hypnogram" not in file:
+        raise UserError(f"{record.path}: has no /hypnogram, so nothing can be learned from it")
+    own = np.asarray(file["hypnogram"])
+    if own.ndim != 1 or not _are_codes(own):
+        raise UserError(f"{record.path}: /hypnogram is not a list of codes from -1 to 4")
+    own = own.astype(np.int8)
+    if not record.scorers:
+        return own
+    scored = read_scorers(record)
+    first, last = scored_window(scored, record.id)
+    agreed, _ = all_of(scored[:, first:last])
+    offset = aligned(agreed, own)
+    if offset is None:
+        raise UserError(
+            f"{record.path}: its scorers agree with /hypnogram nowhere (95 % of epochs at one "
+            "shift are asked for); leave out --scorers"
+        )
+    stages = np.full(len(own), UNSCORED, np.int8)
+    start, stop = max(0, offset), min(len(own), offset + len(agreed))
+    stages[start:stop] = agreed[start - offset : stop - offset]
+    return stages
+
+
+def _are_codes(values: np.ndarray) -> bool:
+    return values.size > 0 and bool(np.isin(values, range(UNSCORED, len(STAGES))).all())

@@ -1,0 +1,43 @@
+"""A Dreem record read like an EDF, so that whatever looks channels up in files finds them in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from datasets.readers import dreem
+from datasets.readers.edf import Channel
+from utils.errors import UserError
+
+
+class DreemFile:
+    """A record as :class:`datasets.readers.edf.EdfFile` is read; ``stages`` are its hypnogram.
+
+    Raises:
+        UserError: as :func:`datasets.readers.dreem.read`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))
+        self.path, self.start, self.stages = path, recording.start, recording.stages
+        self.seconds = min(signal.seconds for signal in recording.signals.values())
+        self.gaps = np.zeros((0, 2))
+        self.channels = tuple(
+            Channel(label, signal.unit, signal.fs, (0.0, 0.0), (0, 0), slice(0))
+            for label, signal in recording.signals.items()
+        )
+        self._signals = recording.signals
+
+    def channel(self, label: str) -> Channel:
+        """The channel called ``label``."""
+        found = next((channel for channel in self.channels if channel.label == label), None)
+        if found is None:
+            raise UserError(
+                f"{self.path}: no channel {label!r}; it has: {', '.join(self._signals)}"
+            )
+        return found
+
+    def read(self, label: str, start: float, stop: float) -> np.ndarray:
+        """Samples of one channel between two instants in seconds, float64, in the file's unit."""
+        return self._signals[label].read(start, stop)

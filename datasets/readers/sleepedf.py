@@ -1,0 +1,188 @@
+"""Sleep-EDF Expanded: which files belong together, and what they say.
+
+Source: PhysioNet ``sleep-edfx`` 1.0.0 (Kemp et al. 2000), cassette (SC) and telemetry (ST) files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.readers.edf import EdfFile
+from datasets.readers.recording import Bout, Recording, Signal, stages_from_bouts, whole_epochs
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+STAGE_OF_TEXT = {
+    "Sleep stage W": 0,
+    "Sleep stage 1": 1,
+    "Sleep stage 2": 2,
+    "Sleep stage 3": 3,
+    "Sleep stage 4": 3,
+    "Sleep stage R": 4,
+    "Sleep stage ?": UNSCORED,
+    "Movement time": UNSCORED,
+}
+ROLES = {
+    "EEG": ("EEG Fpz-Cz",),
+    "EEG2": ("EEG Pz-Oz",),
+    "EOG": ("EOG horizontal",),
+    "EMG": ("EMG submental",),
+}
+STUDIES = {"cassette": ("SC4",), "telemetry": ("ST7",), "both": ("SC4", "ST7")}
+_NAME = re.compile(r"(SC4|ST7)(\d\d)(\d)([A-Z])([0-9A-Z])-(PSG|Hypnogram)\.edf", re.IGNORECASE)
+_LAST_SUBJECT_2013 = 19
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The two files of one night; pairs are made on the first seven characters alone."""
+
+    psg: Path
+    hypnogram: Path
+
+    @property
+    def id(self) -> str:
+        """The name the field uses: ``SC4001E0``."""
+        return self.psg.name[:8].upper()
+
+    @property
+    def subject(self) -> str:
+        """First five characters: SC and ST number different people alike."""
+        return self.id[:5]
+
+    @property
+    def night(self) -> int:
+        """1 or 2."""
+        return int(self.id[5])
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Everything the night was made from."""
+        return (self.psg, self.hypnogram)
+
+
+def is_synthetic(pair: Pair) -> bool:
+    """Whether the header names a generator as the recording's equipment (EDF+)."""
+    with pair.psg.open("rb") as file:
+        recording = file.read(168)[88:].split()
+    return b"synthetic" in recording
+
+
+def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette") -> list[Pair]:
+    """All nights below ``raw_path``, by name; ``version`` 2013 keeps cassette subjects 0-19.
+
+    Raises:
+        UserError: no files, a PSG without hypnogram or the reverse, or two files for one night.
+    """
+    psgs: dict[str, Path] = {}
+    hypnograms: dict[str, Path] = {}
+    for path in sorted(raw_path.rglob("*")):
+        match = _NAME.fullmatch(path.name)
+        if match is None or not _is_wanted(match, version, study):
+            continue
+        kind = psgs if match[6].lower() == "psg" else hypnograms
+        key = path.name[:7].upper()
+        if key in kind:
+            raise UserError(f"{path}: a second {match[6]} for night {key}; remove one of the two")
+        kind[key] = path
+    if lone := sorted(set(psgs) ^ set(hypnograms)):
+        path = psgs.get(lone[0]) or hypnograms[lone[0]]
+        partner = "hypnogram" if lone[0] in psgs else "PSG"
+        others = f" ({len(lone)} nights are unpaired)" if len(lone) > 1 else ""
+        raise UserError(f"{path}: no {partner} file beside it; fetch it or move this away{others}")
+    if not psgs:
+        raise UserError(_nothing_found(raw_path, study))
+    return [Pair(psgs[key], hypnograms[key]) for key in sorted(psgs)]
+
+
+def _is_wanted(match: re.Match, version: str, study: str) -> bool:
+    prefix, subject = match[1].upper(), int(match[2])
+    if prefix not in STUDIES[study]:
+        return False
+    return version != "2013" or (prefix == "SC4" and subject <= _LAST_SUBJECT_2013)
+
+
+def _nothing_found(raw_path: Path, study: str) -> str:
+    kinds = Counter(m[1].upper() for p in raw_path.rglob("*") if (m := _NAME.fullmatch(p.name)))
+    present = ", ".join(f"{count} {kind}* files" for kind, count in sorted(kinds.items()))
+    return (
+        f"{raw_path}: no Sleep-EDF {study} recordings (SC4ssNE0-PSG.edf) there"
+        f"{'; it has ' + present + ' (see --study, --version)' if present else ''}. Make synthetic "
+        "ones with generate_demo_data.py, fetch the real ones with --download, or name a folder "
+        "with --raw_path"
+    )
+
+
+def read(pair: Pair) -> Recording:
+    """One night: signals at their own rates and units, stages cut to the signal.
+
+    Raises:
+        UserError: either file is broken, the two start at different times, or nothing is scored.
+    """
+    psg = EdfFile(pair.psg)
+    scored = EdfFile(pair.hypnogram)
+    if psg.start != scored.start:
+        raise UserError(
+            f"{pair.hypnogram}: starts {scored.start}, its PSG {psg.start}; they are not one night"
+        )
+    bouts = read_bouts(scored)
+    stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
+    if (stages == UNSCORED).all():
+        raise UserError(f"{pair.hypnogram}: scores no epoch of {pair.psg.name}; check the pair")
+    signals = {
+        channel.label: Signal(
+            fs=channel.fs,
+            unit=channel.unit,
+            seconds=psg.seconds,
+            read=lambda start, stop, label=channel.label: psg.read(label, start, stop),
+        )
+        for channel in psg.channels
+    }
+    return Recording(
+        id=pair.id,
+        subject=pair.subject,
+        night=pair.night,
+        signals=signals,
+        bouts=bouts,
+        stages=stages,
+        start=psg.start,
+    )
+
+
+def read_bouts(file: EdfFile) -> tuple[Bout, ...]:
+    """The scorer's bouts in file order; onsets need not begin at 0 (telemetry starts late).
+
+    Raises:
+        UserError: an unknown stage, an onset or duration off the 30 s grid, or two annotations
+            that score one epoch differently.
+    """
+    bouts = []
+    scored_until = 0
+    for annotation in file.annotations():
+        if annotation.text not in STAGE_OF_TEXT:
+            raise UserError(
+                f"{file.path}: unknown stage {annotation.text!r} at {annotation.onset:g} s; "
+                f"known are {', '.join(STAGE_OF_TEXT)}"
+            )
+        first, length = (
+            int(seconds // EPOCH_SECONDS) for seconds in (annotation.onset, annotation.duration)
+        )
+        on_grid = (first * EPOCH_SECONDS, length * EPOCH_SECONDS)
+        if on_grid != (annotation.onset, annotation.duration) or first < 0 or length < 1:
+            raise UserError(
+                f"{file.path}: {annotation.text!r} at {annotation.onset:g} s for "
+                f"{annotation.duration:g} s does not fill whole 30 s epochs; correct the file"
+            )
+        if first < scored_until:
+            raise UserError(
+                f"{file.path}: {annotation.text!r} at {annotation.onset:g} s begins before the "
+                "annotation above it ends; correct the file"
+            )
+        scored_until = first + length
+        bouts.append(Bout(first, length, STAGE_OF_TEXT[annotation.text]))
+    if not bouts:
+        raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
+    return tuple(bouts)

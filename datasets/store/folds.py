@@ -1,0 +1,162 @@
+"""Folds by subject: published tables shipped as id lists, and ``kfold:N:seed`` for any cohort.
+
+A fold is three disjoint lists of subject ids; every subject of the store is tested exactly once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from utils.errors import UserError
+from utils.files import write_json
+
+TABLES = Path(__file__).parents[1] / "cohorts" / "fold_tables"
+_KFOLD = re.compile(r"kfold:(\d+):(\d+)")
+_VALIDATION_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Subject ids of one fold."""
+
+    train: list[str]
+    val: list[str]
+    test: list[str]
+
+
+@dataclass(frozen=True)
+class FoldTable:
+    """Named folds and where they come from."""
+
+    name: str
+    source: str
+    folds: list[Fold]
+
+
+def published_names() -> list[str]:
+    """Names of the tables that come with the code."""
+    return sorted(path.stem for path in TABLES.glob("*.json"))
+
+
+def make(name: str, subjects: Sequence[str], *, allow_missing: bool = False) -> FoldTable:
+    """The table ``name`` for a cohort: a published one, or ``kfold:N:seed``.
+
+    Raises:
+        UserError: an unknown name, more folds than subjects, or a published table that names
+            subjects the cohort lacks (unless ``allow_missing``) or does not test one it has.
+    """
+    if match := _KFOLD.fullmatch(name):
+        return _kfold(int(match[1]), int(match[2]), subjects)
+    path = TABLES / f"{name}.json"
+    if not re.fullmatch(r"\w+", name) or not path.is_file():
+        raise UserError(
+            f"unknown folds {name!r}; there are {', '.join(published_names())} and kfold:N:seed"
+        )
+    return fit(load(path), subjects, allow_missing=allow_missing)
+
+
+def load(path: Path) -> FoldTable:
+    """Read a table and check that each fold's lists are disjoint.
+
+    Raises:
+        UserError: the file is missing, is not a fold table, or a fold leaks.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        table = FoldTable(raw["name"], raw["source"], [Fold(**fold) for fold in raw["folds"]])
+        for number, fold in enumerate(table.folds):
+            _check_disjoint(fold, f"{path}: fold {number}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not a fold table ({error})") from error
+    return table
+
+
+def write(folder: Path, table: FoldTable) -> Path:
+    """Write ``<folder>/<name>.json``; ``:`` becomes ``-``, which every file system takes."""
+    path = path_of(folder, table.name)
+    write_json(path, asdict(table))
+    return path
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names of the tables that a store has."""
+    return sorted(path.stem for path in folder.glob("[!.]*.json"))
+
+
+def path_of(folder: Path, name: str) -> Path:
+    """Where the table ``name`` of a store is kept."""
+    return folder / f"{name.replace(':', '-')}.json"
+
+
+def fit(table: FoldTable, subjects: Iterable[str], *, allow_missing: bool = False) -> FoldTable:
+    """``table`` restricted to ``subjects``, each of which it must test exactly once.
+
+    Raises:
+        UserError: listing the subjects the cohort lacks, or those not tested exactly once.
+    """
+    present = set(subjects)
+    named = {s for fold in table.folds for s in (*fold.train, *fold.val, *fold.test)}
+    if (missing := sorted(named - present)) and not allow_missing:
+        raise UserError(
+            f"folds {table.name}: the store lacks {len(missing)} of their subjects: "
+            f"{', '.join(missing)}. Add their recordings, choose other folds (kfold:5:0), or pass "
+            "--allow_missing"
+        )
+    tests = Counter(s for fold in table.folds for s in fold.test)
+    if wrong := sorted(s for s in present if tests[s] != 1):
+        raise UserError(
+            f"folds {table.name}: these subjects are not tested exactly once: {', '.join(wrong)}; "
+            "choose folds made for this cohort (kfold:5:0)"
+        )
+    kept = [
+        Fold(*([s for s in part if s in present] for part in (fold.train, fold.val, fold.test)))
+        for fold in table.folds
+    ]
+    return FoldTable(table.name, table.source, kept)
+
+
+def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
+    """Shuffled folds of nearly equal size; a tenth of each training set (at least 1) validates."""
+    ids = sorted(subjects)
+    name = f"kfold:{n_folds}:{seed}"
+    if not 2 <= n_folds <= len(ids):
+        raise UserError(
+            f"folds {name}: {len(ids)} subjects allow 2 to {len(ids)} folds"
+            if len(ids) > 1
+            else f"folds {name}: one subject cannot be split by subject"
+        )
+    rng = np.random.default_rng(seed)
+    folds = []
+    for test in np.array_split(rng.permutation(ids), n_folds):
+        rest = [s for s in ids if s not in set(test)]
+        n_val = min(max(1, round(_VALIDATION_SHARE * len(rest))), len(rest) - 1)
+        val = set(rng.choice(rest, n_val, replace=False).tolist())
+        folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(test.tolist())))
+    return FoldTable(name, f"{n_folds} folds drawn from the store's subjects, seed {seed}", folds)
+
+
+def in_order(name: str, ids: Sequence[str], n_folds: int) -> FoldTable:
+    """Consecutive blocks of ids sorted as text; a fifth of the others, drawn by seed, validate.
+
+    Blocks are of equal size but for the last ones, which may be one smaller.
+    """
+    ids, rng, tables = sorted(ids), np.random.default_rng(0), []
+    for block in np.array_split(np.array(ids), n_folds):
+        test = block.tolist()
+        rest = [s for s in ids if s not in set(test)]
+        val = set(rng.choice(rest, max(1, round(0.2 * len(rest))), replace=False).tolist())
+        tables.append(Fold([s for s in rest if s not in val], sorted(val), test))
+    return FoldTable(name, f"{n_folds} blocks of the ids sorted as text, seed 0", tables)
+
+
+def _check_disjoint(fold: Fold, where: str) -> None:
+    counts = Counter((*fold.train, *fold.val, *fold.test))
+    if twice := sorted(s for s, n in counts.items() if n > 1):
+        raise UserError(f"{where}: subjects in more than one list: {', '.join(twice)}")

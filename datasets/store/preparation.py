@@ -1,0 +1,260 @@
+"""From a recording to the arrays of the store: trim, choose channels, filter, resample, cut.
+
+Filters see the night around the kept range, never an epoch on its own, so no transient marks the
+epoch borders; only as much of the file is read as the filters reach.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from datasets.readers.channels import choose, with_differences
+from datasets.readers.recording import Recording, Signal
+from datasets.store.equalisation import level
+from datasets.store.protocols import PROTOCOLS
+from utils.errors import UserError
+from utils.signals import (
+    bandpass_taps,
+    butterworth_sections,
+    filter_as_dreem,
+    filter_sections,
+    filter_zero_phase,
+    resample,
+    resample_reach_seconds,
+)
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+LEVELLED = "levelled"
+_SLOWEST_WAVEFORM_HZ = 10.0
+TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How a role is kept: its unit, and a zero-phase Butterworth band of order 2 in Hz."""
+
+    unit: str
+    low: float | None = None
+    high: float | None = None
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides what a store holds; equal settings, equal bytes.
+
+    ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
+    and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
+    Dreem papers do: their causal filter, lines between samples, ``pad_epochs`` of zeros, unscored,
+    at both ends of a night; "levelled" brings EEG to a common average spectrum. ``kept`` says by
+    role how channels are kept that are named by role: each has a filter of its own and, unless it
+    is required, may be absent.
+    """
+
+    cohort: str
+    protocol: str
+    channels: tuple[str, ...]
+    bandpass: tuple[float, float] | None = None
+    fs: float | None = None
+    dtype: str = "float32"
+    preset: str | None = None
+    pad_epochs: int = 0
+    kept: Mapping[str, Kept] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, tuples as lists; a preset is named where there is one."""
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        if self.preset is None:
+            del values["preset"], values["pad_epochs"]
+        if self.kept is None:
+            del values["kept"]
+        return values
+
+
+@dataclass(frozen=True)
+class StoredChannel:
+    """One channel of a store: where it came from and how it is kept."""
+
+    label: str
+    role: str
+    unit: str
+    fs: float
+    bandpass: tuple[float | None, float | None] | None
+
+
+@dataclass(frozen=True)
+class PreparedNight:
+    """Arrays of one night: ``signals`` per rate [n_epochs, n_channels, fs*30], ``stages`` int8."""
+
+    recording: Recording
+    channels: tuple[StoredChannel, ...]
+    signals: dict[float, np.ndarray]
+    stages: np.ndarray
+    first_epoch: int
+
+
+def prepare(
+    recording: Recording, settings: Settings, roles: Mapping[str, tuple[str, ...]]
+) -> PreparedNight:
+    """Cut ``recording`` to its protocol's range and bring its channels into epochs.
+
+    Raises:
+        UserError: a channel is missing, a rate does not divide into 30 s epochs, or the filter
+            does not fit the rate.
+    """
+    start, stop = PROTOCOLS[settings.protocol](recording)
+    if settings.kept is not None:
+        channels = _by_role(recording, settings)
+    else:
+        signals = with_differences(settings.channels, recording.signals)
+        recording = replace(recording, signals=signals)
+        chosen = choose(settings.channels, recording.signals, roles, recording.id)
+        channels = tuple(_describe(*pair, recording, settings) for pair in chosen.items())
+    signals = {}
+    for fs in dict.fromkeys(channel.fs for channel in channels):
+        group = [channel for channel in channels if channel.fs == fs]
+        shape = (stop - start, len(group), round(fs * EPOCH_SECONDS))
+        signals[fs] = np.empty(shape, settings.dtype)
+        for index, channel in enumerate(group):
+            if channel.label not in recording.signals:
+                signals[fs][:, index] = np.nan  # absent, and not flat
+                continue
+            samples = _continuous(channel, recording.signals[channel.label], start, stop, settings)
+            signals[fs][:, index] = samples.reshape(shape[0], shape[2])
+    stages, pad = recording.stages[start:stop], settings.pad_epochs
+    if pad:
+        around = ((pad, pad), (0, 0), (0, 0))
+        signals = {fs: np.pad(epochs, around) for fs, epochs in signals.items()}
+        stages = np.pad(stages, pad, constant_values=UNSCORED)
+    return PreparedNight(recording, channels, signals, stages, start - pad)
+
+
+def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel over the scored epochs (all, if none is scored).
+
+    ``epochs`` (n, channels, T) -> two float64 arrays (channels,).
+    """
+    scored = stages != UNSCORED
+    used = epochs if scored.all() or not scored.any() else epochs[scored]
+    n_samples = used.shape[0] * used.shape[2]
+    mean = used.sum(axis=(0, 2), dtype=np.float64) / n_samples
+    squares = np.empty_like(mean)
+    for channel in range(used.shape[1]):
+        centred = used[:, channel].astype(np.float32) - np.float32(mean[channel])
+        squares[channel] = np.square(centred, out=centred).sum(dtype=np.float64)
+    return mean, np.sqrt(squares / n_samples)
+
+
+def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, ...]:
+    """Channels that are roles; one that may be absent is described all the same."""
+    channels = []
+    for role in settings.channels:
+        kept = settings.kept[role]
+        if role not in recording.signals and kept.required:
+            raise UserError(
+                f"{recording.id}: no channel for the required {role}; take it out of --required, "
+                "or name what stands for it with --channel_map"
+            )
+        edges = (kept.low, kept.high)
+        band = None if edges == (None, None) else edges
+        channels.append(StoredChannel(role, role, kept.unit, settings.fs, band))
+    if not recording.signals:
+        raise UserError(f"{recording.id}: none of {', '.join(settings.channels)} is there")
+    return tuple(channels)
+
+
+def _describe(label: str, role: str, recording: Recording, settings: Settings) -> StoredChannel:
+    signal = recording.signals[label]
+    fs = settings.fs or signal.fs
+    if not math.isclose(fs * EPOCH_SECONDS, round(fs * EPOCH_SECONDS), rel_tol=1e-9):
+        raise UserError(
+            f"{recording.id}: channel {label!r} at {fs:g} Hz does not divide into 30 s epochs; "
+            "choose another rate with --resample"
+        )
+    unit = "uV" if signal.unit.lower() in TO_MICROVOLT else signal.unit
+    band = settings.bandpass if _is_filtered(signal, settings) else None
+    return StoredChannel(label, role, unit, fs, band)
+
+
+def _is_filtered(signal: Signal, settings: Settings) -> bool:
+    is_voltage = signal.unit.lower() in TO_MICROVOLT
+    return settings.bandpass is not None and is_voltage and signal.fs >= _SLOWEST_WAVEFORM_HZ
+
+
+def _continuous(
+    channel: StoredChannel, signal: Signal, start: int, stop: int, settings: Settings
+) -> np.ndarray:
+    """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
+    if settings.preset == "dreem":
+        return _as_dreem(signal, start, stop, settings)
+    if settings.preset == LEVELLED and channel.role.startswith("EEG"):
+        return _levelled(signal, start, stop, settings)
+    if channel.label in (settings.kept or {}):
+        return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
+    taps = _taps(signal, settings)
+    new_fs = settings.fs or signal.fs
+    reach = resample_reach_seconds(signal.fs, new_fs)
+    reach += 0.0 if taps is None else len(taps) / 2 / signal.fs
+    margin = math.ceil(reach / EPOCH_SECONDS)
+    before = max(0, start - margin) * EPOCH_SECONDS
+    after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
+    samples = signal.read(before, after)
+    if (scale := TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
+        samples = samples * scale
+    if taps is not None:
+        samples = filter_zero_phase(samples, taps)
+    samples = resample(samples, signal.fs, new_fs)
+    first = round((start * EPOCH_SECONDS - before) * new_fs)
+    return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
+
+
+def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np.ndarray:
+    """Filtered at its own rate over the whole night, then resampled."""
+    samples = signal.read(0, signal.seconds)
+    if kept.unit == "uV":
+        samples = samples * TO_MICROVOLT[signal.unit.lower()]
+    sections = butterworth_sections(kept.low, kept.high, signal.fs)
+    if sections is not None:
+        samples = filter_sections(samples, sections)
+    samples = resample(samples, signal.fs, fs)
+    n = round((stop - start) * EPOCH_SECONDS * fs)
+    first = round(start * EPOCH_SECONDS * fs)
+    # a file that ends within a sample of its last whole epoch
+    return np.pad(samples[first : first + n], (0, max(0, first + n - len(samples))), "edge")
+
+
+def _levelled(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+    """The kept range resampled, then brought to the common spectrum."""
+    fs, unit = settings.fs or signal.fs, signal.unit.lower()
+    samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
+    samples = samples * TO_MICROVOLT.get(unit, 1.0)
+    samples = resample(samples - np.median(samples), signal.fs, fs)
+    return level(samples, fs, unit_known=unit in TO_MICROVOLT)
+
+
+def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+    """The same as the Dreem papers prepare it; a causal filter needs the night from its start."""
+    fs = settings.fs or signal.fs
+    samples = signal.read(0, min(signal.seconds, stop * EPOCH_SECONDS))
+    try:
+        prepared = filter_as_dreem(
+            samples * TO_MICROVOLT.get(signal.unit.lower(), 1.0), signal.fs, fs
+        )
+    except ValueError as error:
+        raise UserError(f"--preset dreem: {error}") from error
+    return prepared[round(start * EPOCH_SECONDS * fs) : round(stop * EPOCH_SECONDS * fs)]
+
+
+def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:
+    """The filter for one channel, if it is filtered."""
+    if not _is_filtered(signal, settings):
+        return None
+    try:
+        return bandpass_taps(*settings.bandpass, signal.fs)
+    except ValueError as error:
+        raise UserError(f"--bandpass: {error}") from error

@@ -1,0 +1,137 @@
+"""Orders of training batches other than shuffled windows: nights side by side, stages evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from datasets.store.views import Batch, Batches, View
+from utils.errors import UserError
+from utils.stages import STAGES
+
+MOST_SKIPPED = 4  # epochs left out at the start of a night that is moved
+
+
+def lanes(view: View, length: int, n_lanes: int, *, seed: int | Sequence[int]) -> Batches:
+    """Nights side by side, ``n_lanes`` at a time, in consecutive chunks of ``length`` epochs.
+
+    A batch holds the next chunk of every night that has one left, so that a recurrent state can go
+    on from batch to batch. Where chunks begin is drawn by ``seed``, as is the order of nights;
+    what does not fill a chunk is left out this time.
+
+    Raises:
+        UserError: no recording is long enough.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(view.lengths))
+    begin = {n: int(rng.integers(0, view.lengths[n] % length + 1)) for n in order}
+    return _side_by_side(view, length, n_lanes, begin, dict(enumerate(view.lengths)))
+
+
+def moved_lanes(
+    view: View, length: int, n_lanes: int, *, share: float, seed: int | Sequence[int]
+) -> MovedLanes:
+    """Like :func:`lanes` with TinySleepNet's augmentation of whole nights, drawn every pass.
+
+    Every night is moved in time by up to ``share`` of an epoch, its stages staying where they are;
+    the epoch that would hold the other end of the night is left out, then up to four at the start
+    (Supratak & Guo 2020, section II-D). Epochs on disk are read one more than a chunk has.
+
+    Raises:
+        UserError: no recording is long enough.
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(view.lengths))
+    shifts = (rng.uniform(-share, share, len(order)) * view.n_samples).astype(int)
+    skipped = rng.integers(0, MOST_SKIPPED + 1, len(order))
+    begin = {n: int(skipped[n] + (shifts[n] > 0)) for n in order}
+    end = {n: int(view.lengths[n] - (shifts[n] <= 0)) for n in order}
+    return MovedLanes(_side_by_side(view, length, n_lanes, begin, end), shifts)
+
+
+def _side_by_side(
+    view: View, length: int, n_lanes: int, begin: dict[int, int], end: dict[int, int]
+) -> Batches:
+    fitting = np.array([n for n in begin if end[n] - begin[n] >= length])
+    if not len(fitting):
+        raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
+    windows = []
+    for start in range(0, len(fitting), n_lanes):
+        nights = fitting[start : start + n_lanes]
+        first = np.array([begin[n] for n in nights])
+        chunks = np.array([(end[n] - begin[n]) // length for n in nights])
+        for step in range(chunks.max()):
+            left = chunks > step
+            windows.append((nights[left], first[left] + step * length))
+    return Batches(view, length, tuple(windows))
+
+
+@dataclass(frozen=True)
+class MovedLanes:
+    """Chunks whose signals are moved by ``shifts`` samples of their night, later if positive."""
+
+    lanes: Batches
+    shifts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.lanes)
+
+    def after(self, step: int) -> MovedLanes:
+        """All but the first ``step`` batches."""
+        return replace(self, lanes=self.lanes.after(step))
+
+    def until(self, step: int) -> MovedLanes:
+        """The first ``step`` batches."""
+        return replace(self, lanes=self.lanes.until(step))
+
+    def __iter__(self) -> Iterator[Batch]:
+        view, length = self.lanes.view, self.lanes.length
+        later = self.shifts > 0
+        wider = [(nights, first - later[nights]) for nights, first in self.lanes.windows]
+        for batch in view.read(wider, length + 1):
+            before = later[batch.nights].astype(int)  # epochs read before the chunk
+            yield _cut(batch, before, before * view.n_samples - self.shifts[batch.nights])
+
+
+def _cut(batch: Batch, epochs: np.ndarray, samples: np.ndarray) -> Batch:
+    """One epoch less a row: stages from epoch ``epochs`` on, signals from sample ``samples`` on."""
+    runs, n_samples = batch.signals.transpose(1, 2).flatten(2), batch.signals.shape[-1]
+    length = batch.stages.shape[1] - 1
+    signals = [
+        run[:, start : start + length * n_samples].unflatten(1, (length, n_samples))
+        for run, start in zip(runs, samples.tolist(), strict=True)
+    ]
+    stages = [s[e : e + length] for s, e in zip(batch.stages, epochs.tolist(), strict=True)]
+    signals = torch.stack(signals).transpose(1, 2)
+    return Batch(signals, torch.stack(stages), batch.nights, batch.first + epochs)
+
+
+def evenly(
+    view: View, length: int, position: int, *, batch_size: int, seed: int | Sequence[int]
+) -> Batches:
+    """Windows of ``length`` whose epoch at ``position`` has each stage equally often.
+
+    As many as there are scored epochs, drawn with replacement: those of rare stages come several
+    times in a pass. Stages that never occur are left out.
+
+    Raises:
+        UserError: no window has a scored epoch there.
+    """
+    rng = np.random.default_rng(seed)
+    nights = np.repeat(np.arange(len(view.lengths)), view.lengths)
+    first = np.arange(view.n_epochs) - view.offsets[nights] - position
+    fits = (view.stages >= 0) & (first >= 0) & (first + length <= view.lengths[nights])
+    of_stage = [np.flatnonzero(fits & (view.stages == code)) for code in range(len(STAGES))]
+    of_stage = [epochs for epochs in of_stage if len(epochs)]
+    if not of_stage:
+        raise UserError(f"no window of {length} epochs has a scored one; choose other recordings")
+    stage = rng.integers(len(of_stage), size=int(fits.sum()))
+    drawn = np.empty(len(stage), int)
+    for code, epochs in enumerate(of_stage):
+        here = stage == code
+        drawn[here] = rng.choice(epochs, int(here.sum()))
+    parts = np.split(drawn, range(batch_size, len(drawn), batch_size))
+    return Batches(view, length, tuple((nights[part], first[part]) for part in parts))

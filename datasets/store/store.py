@@ -1,0 +1,319 @@
+"""The store: prepared nights on disk, memory-mapped, described by files people can read.
+
+::
+
+    dataset.json                     format, cohort, settings, channels, the command that made it
+    recordings.csv                   one row a night: subject, stage counts, source, checksum
+    folds/<name>.json                lists of subject ids
+    nights/<recording>/signals.npy   [n_epochs, n_channels, fs*30], uV
+    nights/<recording>/signals_<fs>hz.npy   channels of other rates, where asked for
+    nights/<recording>/stages.npy    int8 [n_epochs], -1 = unscored
+    nights/<recording>/night.json    channels, mean and sd, offset in the source, start time
+
+Epochs stay in time order and none is dropped inside the kept range. A night is written under a
+temporary name and renamed, ``dataset.json`` comes last: a store that opens is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.store.preparation import PreparedNight, Settings, StoredChannel, channel_moments
+from utils.errors import UserError
+from utils.files import safe_name, sha256, write_array, write_json, write_text, written_folder
+from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
+
+FORMAT_VERSION = 1
+STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
+_OF_ONE_NIGHT = ("mean", "sd", "derivation")
+
+
+@dataclass(frozen=True)
+class Night:
+    """One stored night; arrays are memory maps, opened when asked for.
+
+    A channel that the recording lacks is NaN throughout, as are its ``mean`` and ``sd``;
+    ``derivations`` say what channels named by role are made of.
+    """
+
+    folder: Path
+    subject: str
+    night: int
+    n_epochs: int
+    first_epoch: int
+    start: str | None
+    channels: tuple[StoredChannel, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+    derivations: tuple[str | None, ...]
+
+    @property
+    def id(self) -> str:
+        """Recording id: the folder's name."""
+        return self.folder.name
+
+    @cached_property
+    def stages(self) -> np.ndarray:
+        """Codes per epoch, int8 (n_epochs,)."""
+        return self._load("stages.npy", (self.n_epochs,), np.int8)
+
+    def signals(self, fs: float | None = None) -> np.ndarray:
+        """Memory map [n_epochs, n_channels, fs*30] of the channels at ``fs`` (default: first's)."""
+        fs = fs or self.channels[0].fs
+        n_channels = sum(channel.fs == fs for channel in self.channels)
+        shape = (self.n_epochs, n_channels, round(fs * EPOCH_SECONDS))
+        return self._load(signals_name(fs, self.channels), shape)
+
+    def signals_path(self, fs: float) -> Path:
+        """The file behind :meth:`signals`."""
+        return self.folder / signals_name(fs, self.channels)
+
+    def _load(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+        path = self.folder / name
+        try:
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); {_remake(self.folder)}") from error
+        if array.shape != shape or (dtype is not None and array.dtype != dtype):
+            raise UserError(
+                f"{path}: holds {array.dtype} {array.shape}, not {shape}; {_remake(self.folder)}"
+            )
+        return array
+
+
+class Store:
+    """A finished store, opened for reading.
+
+    Raises:
+        UserError: no store there, an unfinished one, or one of another format version.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        description = self._read_description()
+        try:
+            self.cohort: str = description["cohort"]
+            self.settings: dict[str, Any] = description["settings"]
+            self.channels = tuple(_channel(fields) for fields in description["channels"])
+            with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
+                rows = list(csv.DictReader(file))
+            self.recordings = {safe_name(row["recording"], self.path): row for row in rows}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}: damaged store ({type(error).__name__}: {error}); run the preprocess "
+                "script with this path again"
+            ) from error
+
+    def _read_description(self) -> dict[str, Any]:
+        path = self.path / "dataset.json"
+        if not path.is_file():
+            state = "its preparation did not finish" if self.path.is_dir() else "there is no store"
+            raise UserError(f"{self.path}: {state}; run the preprocess script with this path")
+        try:
+            description = json.loads(path.read_text(encoding="utf-8"))
+            version = description["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: not a description of a store ({error})") from error
+        if version != FORMAT_VERSION:
+            raise UserError(
+                f"{path}: store format {version}, this code reads {FORMAT_VERSION}; "
+                "prepare the data again into a new folder"
+            )
+        return description
+
+    @property
+    def subjects(self) -> list[str]:
+        """Subject ids, ascending."""
+        return sorted({row["subject"] for row in self.recordings.values()})
+
+    def of_subjects(self, subjects: Iterable[str]) -> list[str]:
+        """Recording ids of these subjects, ascending."""
+        wanted = set(subjects)
+        return sorted(r for r, row in self.recordings.items() if row["subject"] in wanted)
+
+    def night(self, recording: str) -> Night:
+        """One night by recording id."""
+        if recording not in self.recordings:
+            raise UserError(f"{self.path}: no recording {recording!r} in this store")
+        return read_night(self.path / "nights" / recording)
+
+
+def signals_name(fs: float, channels: Iterable[StoredChannel]) -> str:
+    """File of the channels at ``fs``; those at the first channel's rate are ``signals.npy``."""
+    main = next(iter(channels)).fs
+    return "signals.npy" if fs == main else f"signals_{fs:g}hz.npy"
+
+
+def read_night(folder: Path) -> Night:
+    """A stored night from its folder.
+
+    Raises:
+        UserError: the folder is missing or its ``night.json`` cannot be read.
+    """
+    try:
+        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        channels = [dict(channel) for channel in facts["channels"]]
+        mean, sd = (
+            tuple(np.nan if (v := channel.pop(name)) is None else v for channel in channels)
+            for name in ("mean", "sd")
+        )
+        derivations = tuple(channel.pop("derivation", None) for channel in channels)
+        return Night(
+            folder=folder,
+            subject=facts["subject"],
+            night=facts["night"],
+            n_epochs=facts["n_epochs"],
+            first_epoch=facts["first_epoch"],
+            start=facts["start"],
+            channels=tuple(_channel(fields) for fields in channels),
+            mean=mean,
+            sd=sd,
+            derivations=derivations,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not a stored night ({error}); {_remake(folder)}") from error
+
+
+def _channel(fields: dict[str, Any]) -> StoredChannel:
+    band = fields["bandpass"]
+    return StoredChannel(**fields | {"bandpass": tuple(band) if band else None})
+
+
+def _remake(folder: Path) -> str:
+    return f"delete {folder} and run the preprocess script again"
+
+
+def write_night(
+    nights: Path, prepared: PreparedNight, settings: Settings, sources: Iterable[Path]
+) -> None:
+    """Write one night's folder under ``nights``, whole or not at all."""
+    recording = prepared.recording
+    moments = {
+        fs: np.stack(channel_moments(epochs, prepared.stages), axis=1).tolist()
+        for fs, epochs in prepared.signals.items()
+    }
+    channels = []
+    for channel in prepared.channels:
+        mean, sd = (None if v != v else v for v in moments[channel.fs].pop(0))
+        of_night = {"mean": mean, "sd": sd}
+        if settings.kept is not None:
+            of_night["derivation"] = recording.derivations.get(channel.label)
+        channels.append(asdict(channel) | of_night)
+    facts = {
+        "recording": recording.id,
+        "subject": recording.subject,
+        "night": recording.night,
+        "n_epochs": len(prepared.stages),
+        "first_epoch": prepared.first_epoch,
+        "start": recording.start.isoformat() if recording.start else None,
+        **({"note": recording.note} if recording.note else {}),
+        "channels": channels,
+        "counts": stage_counts(prepared.stages),
+        "settings": settings.as_json(),
+        "sources": {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in sources
+        },
+    }
+    with written_folder(nights / recording.id, STORED_NIGHT) as folder:
+        for fs, epochs in prepared.signals.items():
+            write_array(folder / signals_name(fs, prepared.channels), epochs)
+        write_array(folder / "stages.npy", prepared.stages)
+        write_json(folder / "night.json", facts)
+
+
+def refuse_other_settings(nights: Path, settings: Settings) -> None:
+    """One store, one set of settings.
+
+    Raises:
+        UserError: naming the settings in which a finished night differs from these.
+    """
+    asked = settings.as_json()
+    for folder in sorted(nights.glob("[!.]*")):
+        made_with = _facts(folder).get("settings", asked)
+        if differing := sorted(key for key in asked if asked[key] != made_with.get(key)):
+            raise UserError(
+                f"{nights.parent}: prepared before with other settings "
+                f"({', '.join(differing)}); choose another --save_path or delete that store"
+            )
+
+
+def is_current(folder: Path, sources: Iterable[Path]) -> bool:
+    """Whether a finished night is there, made from exactly these files."""
+    known = _facts(folder).get("sources", {})
+    return bool(known) and all(
+        path.stat().st_size == known.get(path.name, {}).get("bytes")
+        and sha256(path) == known[path.name].get("sha256")
+        for path in sources
+    )
+
+
+def _facts(folder: Path) -> dict[str, Any]:
+    """What ``night.json`` says; nothing if it is missing or damaged."""
+    try:
+        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def finish(path: Path, settings: Settings, command: str) -> Store:
+    """Write the table and the description over all nights present, and open the store.
+
+    Raises:
+        UserError: nights whose channels, rates or units differ cannot share a store.
+    """
+    rows, channels = [], None
+    for folder in sorted((path / "nights").glob("[!.]*")):
+        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        these = [{k: v for k, v in c.items() if k not in _OF_ONE_NIGHT} for c in facts["channels"]]
+        if channels is not None and these != channels:
+            raise UserError(
+                f"{folder}: its channels differ from the other nights' "
+                f"({_brief(these)} against {_brief(channels)}); bring them to one rate with "
+                "--resample or prepare them into a store of their own"
+            )
+        channels = these
+        rows.append(_row(facts))
+    columns = list(rows[0])
+    table = io.StringIO()
+    writer = csv.DictWriter(table, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path / "recordings.csv", table.getvalue())
+    description = {
+        "format": FORMAT_VERSION,
+        "cohort": settings.cohort,
+        "settings": settings.as_json(),
+        "channels": channels,
+        "epoch_seconds": EPOCH_SECONDS,
+        "stages": list(STAGES),
+        "command": command,
+    }
+    write_json(path / "dataset.json", description)
+    return Store(path)
+
+
+def _row(facts: dict[str, Any]) -> dict[str, Any]:
+    source, checks = next(iter(facts["sources"].items()))
+    return {
+        "recording": facts["recording"],
+        "subject": facts["subject"],
+        "night": facts["night"],
+        "n_epochs": facts["n_epochs"],
+        **facts["counts"],
+        "source": source,
+        "sha256": checks["sha256"],
+    }
+
+
+def _brief(channels: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{c['label']} {c['fs']:g} Hz {c['unit']}" for c in channels)

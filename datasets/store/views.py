@@ -1,0 +1,398 @@
+"""Views of a store: epochs, sequences and whole nights as tensors, on the device or streamed to it.
+
+Where the chosen nights fit the budget they live on the device as one tensor, standardised once, and
+a batch is one ``index_select``. Otherwise batches are read from the night files one ahead, into
+buffers of their own, so that memory stays flat whatever the size of the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.store.night_files import NightFiles
+from datasets.store.preparation import StoredChannel
+from datasets.store.store import Night, Store
+from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS, STAGES
+
+Standardise = Literal["recording", "present", "train", "none"]
+_GPU_SHARE, _HOST_GB = 0.6, 4.0
+_FLAT = 1e-6  # sd below which a channel is only centred
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Mean and standard deviation per channel, float32 (C,)."""
+
+    mean: np.ndarray
+    sd: np.ndarray
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64.
+
+    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch.
+    """
+
+    signals: Tensor
+    stages: Tensor
+    nights: np.ndarray
+    first: np.ndarray
+
+
+Windows = tuple[np.ndarray, np.ndarray]  # night numbers, first epochs
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What one pass goes through: windows listed beforehand, read when iterated over."""
+
+    view: View
+    length: int
+    windows: tuple[Windows, ...]
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.view.read(self.windows, self.length)
+
+    def after(self, step: int) -> Batches:
+        """The batches that follow the first ``step``; those are not read."""
+        return replace(self, windows=self.windows[step:])
+
+    def until(self, step: int) -> Batches:
+        """The first ``step`` batches."""
+        return replace(self, windows=self.windows[:step])
+
+    def for_process(self, rank: int, processes: int) -> Batches:
+        """Every batch shared among processes: together they see it whole, once.
+
+        A last batch too small for all of them, or of a single window, joins the one before it.
+        """
+        windows = list(self.windows)
+        if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
+            last, before = windows.pop(), windows.pop()
+            windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
+        shares = ((n[rank::processes], f[rank::processes]) for n, f in windows)
+        return replace(self, windows=tuple(shares))
+
+
+class View:
+    """Chosen channels of chosen recordings of a store.
+
+    Args:
+        store: an opened store.
+        recordings: recording ids; sequences never run from one into the next.
+        channels: labels or roles, all of one rate; default: those at the first channel's rate.
+        standardise: per recording and channel, by training statistics, or not at all; "present" is
+            per recording too, where channels may be absent (in a recording, or in the whole store)
+            or flat, which are NaN then.
+        statistics: what "train" standardises by: :func:`train_statistics` of the training split.
+        device: where batches live.
+        budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
+            of a GPU's free memory, or 4 GB of the host's.
+
+    Raises:
+        UserError: unknown channels or recordings, channels of different rates, no recordings, or
+            a recording without one of the channels.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        recordings: Sequence[str],
+        *,
+        channels: Sequence[str] | None = None,
+        standardise: Standardise = "recording",
+        statistics: Statistics | None = None,
+        device: torch.device | str = "cpu",
+        budget_gb: float | None = None,
+    ) -> None:
+        if not recordings:
+            raise UserError(f"{store.path}: no recordings chosen; check the folds")
+        if (standardise == "train") != (statistics is not None):
+            raise ValueError("statistics belong to standardise='train', and only to it")
+        self.recordings = list(recordings)
+        self.nights = [store.night(recording) for recording in recordings]
+        there = known_channels(store, channels) if standardise == "present" else channels
+        self.fs, self.columns = select_channels(store, there)
+        of_rate = [channel for channel in store.channels if channel.fs == self.fs]
+        self.channels = tuple(of_rate[column] for column in self.columns)
+        self.slots = list(range(len(self.columns)))  # of the store's channels among those wanted
+        if there is not None and len(there) < len(channels):
+            self.slots = [k for k, name in enumerate(channels) if name in there]
+            found = dict(zip(there, self.channels, strict=True))
+            self.channels = tuple(
+                found.get(name) or StoredChannel(name, name, "", self.fs, None) for name in channels
+            )
+        self.device = torch.device(device)
+        self.lengths = np.array([night.n_epochs for night in self.nights])
+        self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
+        self._standardised = standardise != "none"
+        self.stages = np.concatenate([night.stages for night in self.nights])
+        self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
+        if standardise != "present":
+            self._refuse_absent(store)
+        n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
+        self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
+        self._data = self._load_all() if self.resident else None
+        self._files = None if self.resident else NightFiles(self.nights, self.fs)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of an epoch."""
+        return round(self.fs * EPOCH_SECONDS)
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of all recordings, unscored ones included."""
+        return len(self.stages)
+
+    def class_counts(self) -> np.ndarray:
+        """Scored epochs per stage (5,)."""
+        return np.bincount(self.stages[self.stages >= 0], minlength=len(STAGES))
+
+    def epochs(
+        self, batch_size: int, *, seed: int | None = None, scored_only: bool = True
+    ) -> Batches:
+        """Single epochs as windows of length 1, in order or shuffled by ``seed``."""
+        return self.sequences(1, batch_size=batch_size, seed=seed, scored_only=scored_only)
+
+    def sequences(
+        self,
+        length: int,
+        *,
+        stride: int | None = None,
+        batch_size: int,
+        seed: int | Sequence[int] | None = None,
+        scored_only: bool = True,
+        jitter: bool = False,
+    ) -> Batches:
+        """Windows of ``length`` epochs, ``stride`` apart (default: side by side).
+
+        The last window of a recording ends with it. ``seed`` shuffles; ``jitter`` also starts each
+        recording anywhere within its first stride, so that the borders between windows move from
+        seed to seed. ``scored_only`` leaves out windows without a single scored epoch. Recordings
+        shorter than ``length`` give no window.
+
+        Raises:
+            UserError: no recording is long enough.
+        """
+        rng = np.random.default_rng(seed)
+        nights, first = self._windows(length, stride or length, rng if jitter else None)
+        if scored_only:
+            scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
+            start = self.offsets[nights] + first
+            keep = scored[start + length] > scored[start]
+            nights, first = nights[keep], first[keep]
+        if seed is not None:
+            order = rng.permutation(len(nights))
+            nights, first = nights[order], first[order]
+        parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
+        return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
+
+    def whole_nights(
+        self, rank: int = 0, processes: int = 1
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Each recording, or this process's share: id, signals (n, c, t), stages (n,)."""
+        for number in range(rank, len(self.recordings), processes):
+            recording = self.recordings[number]
+            where = np.array([number]), np.array([0])
+            length = int(self.lengths[number])
+            batch = self._gather(*where, length) if self.resident else self._read(*where, length)
+            yield recording, batch.signals[0], batch.stages[0]
+
+    def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
+        """What was subtracted from a recording's channels and divided by, (c,) each."""
+        return self._moments[self.recordings.index(recording)]
+
+    def too_short(self, length: int) -> list[str]:
+        """Recordings that hold no window of ``length`` epochs."""
+        return [r for r, n in zip(self.recordings, self.lengths, strict=True) if n < length]
+
+    def _windows(self, length: int, stride: int, jitter: np.random.Generator | None):
+        """Night number and first epoch of every window."""
+        nights, firsts = [], []
+        for number, n_epochs in enumerate(self.lengths):
+            if n_epochs < length:
+                continue
+            start = -int(jitter.integers(stride)) if jitter else 0
+            first = np.arange(start, n_epochs - length + stride, stride)
+            first = np.unique(first.clip(0, n_epochs - length))
+            nights.append(np.full(len(first), number))
+            firsts.append(first)
+        if not nights:
+            raise UserError(
+                f"no recording has {length} epochs (longest: {self.lengths.max()}); "
+                "choose a shorter sequence"
+            )
+        return np.concatenate(nights), np.concatenate(firsts)
+
+    def read(self, windows: Sequence[Windows], length: int) -> Iterator[Batch]:
+        """Batches of the windows listed, in order."""
+        if self.resident:
+            return (self._gather(*pair, length) for pair in windows)
+        return self._read_ahead(windows, length)
+
+    def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+        """A batch from the resident tensor."""
+        index = (self.offsets[nights] + first)[:, None] + np.arange(length)
+        on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
+        signals = self._data.index_select(0, on_device)
+        signals = self._placed(signals.view(len(nights), length, *signals.shape[1:]))
+        return Batch(signals, self._stages_at(index), nights, first)
+
+    def _placed(self, signals: Tensor) -> Tensor:
+        """Channels (b, l, c, t) among those wanted, NaN where the store has none."""
+        if len(self.slots) == len(self.channels):
+            return signals
+        shape = (*signals.shape[:2], len(self.channels), signals.shape[3])
+        out = signals.new_full(shape, float("nan"))
+        out[:, :, self.slots] = signals
+        return out
+
+    def _read_ahead(self, pairs: Sequence[Windows], length: int):
+        """Batches from the files, the next one being read while this one is used."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for pair in pairs:
+                ready, coming = coming, reader.submit(self._read, *pair, length)
+                if ready is not None:
+                    yield ready.result()
+            if coming is not None:
+                yield coming.result()
+
+    def _read(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+        """A batch from the files."""
+        raw = self._files.read(nights, first, length)
+        signals = torch.from_numpy(raw)
+        if self.device.type == "cuda":
+            signals = signals.pin_memory().to(self.device, non_blocking=True)
+        if self.columns != list(range(signals.shape[2])):
+            signals = signals[:, :, self.columns]
+        signals = signals.float()
+        if self._standardised:
+            mean, sd = (
+                torch.from_numpy(np.stack([self._moments[n][k] for n in nights])).to(self.device)
+                for k in (0, 1)
+            )
+            signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
+        index = (self.offsets[nights] + first)[:, None] + np.arange(length)
+        return Batch(self._placed(signals), self._stages_at(index), nights, first)
+
+    def _stages_at(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
+
+    def _load_all(self) -> Tensor:
+        """All signals on the device, standardised."""
+        shape = (self.n_epochs, len(self.columns), self.n_samples)
+        data = torch.empty(shape, dtype=torch.float32, device=self.device)
+        for number, night in enumerate(self.nights):
+            part = data[self.offsets[number] : self.offsets[number + 1]]
+            part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
+            mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
+            part.sub_(mean[:, None]).div_(sd[:, None])
+        return data
+
+    def _moments_of(
+        self, night: Night, standardise: Standardise, statistics: Statistics | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """What to subtract and divide by for one night, float32 (c,) each."""
+        if standardise == "none":
+            ones = np.ones(len(self.columns), np.float32)
+            return np.zeros_like(ones), ones
+        if statistics is None:
+            statistics = _of_night(night, self.fs, self.columns)
+        flat = ~(statistics.sd > _FLAT)
+        mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
+        return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
+
+    def _refuse_absent(self, store: Store) -> None:
+        for night in self.nights:
+            absent = np.isnan(_of_night(night, self.fs, self.columns).mean)
+            if absent.any():
+                lacking = ", ".join(self.channels[k].label for k in np.flatnonzero(absent))
+                raise UserError(
+                    f"{store.path}: {night.id} has no {lacking}; choose other --channels, or "
+                    "prepare the store with them as --required"
+                )
+
+
+def _budget(device: torch.device) -> float:
+    """Memory in GB that signals may take where nobody said how much."""
+    if device.type == "cuda":
+        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
+    return _HOST_GB
+
+
+def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | None:
+    """Those of ``wanted`` that the store has, as a label or a role.
+
+    Raises:
+        UserError: it has none of them.
+    """
+    if wanted is None:
+        return None
+    names = {name for channel in store.channels for name in (channel.label, channel.role)}
+    if not (known := [name for name in wanted if name in names]):
+        raise UserError(
+            f"{store.path}: none of {', '.join(wanted)}; it has "
+            f"{', '.join(channel.label for channel in store.channels)}"
+        )
+    return known
+
+
+def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:
+    """Rate and columns (in the file of that rate) of channels given by label or role.
+
+    Raises:
+        UserError: a channel the store lacks, or channels of different rates.
+    """
+    if wanted is None:
+        fs = store.channels[0].fs
+        return fs, list(range(sum(channel.fs == fs for channel in store.channels)))
+    chosen = []
+    for name in wanted:
+        match = [c for c in store.channels if name in (c.label, c.role)]
+        if not match:
+            present = ", ".join(f"{c.label} ({c.role})" for c in store.channels)
+            raise UserError(f"{store.path}: no channel {name!r}; it has {present}")
+        chosen.append(match[0])
+    rates = sorted({channel.fs for channel in chosen})
+    if len(rates) > 1:
+        raise UserError(
+            f"{store.path}: channels of {' and '.join(f'{r:g}' for r in rates)} Hz cannot share a "
+            "batch; prepare the store with --resample"
+        )
+    of_rate = [channel for channel in store.channels if channel.fs == rates[0]]
+    return rates[0], [of_rate.index(channel) for channel in chosen]
+
+
+def train_statistics(
+    store: Store, recordings: Sequence[str], channels: Sequence[str] | None = None
+) -> Statistics:
+    """Mean and sd per channel over the scored epochs of ``recordings``: training ones, only."""
+    fs, columns = select_channels(store, channels)
+    nights = [store.night(recording) for recording in recordings]
+    weights = np.array([max(1, int((night.stages >= 0).sum())) for night in nights], dtype=float)
+    each = [_of_night(night, fs, columns) for night in nights]
+    weights /= weights.sum()
+    mean = sum(w * s.mean for w, s in zip(weights, each, strict=True))
+    square = sum(w * (s.sd**2 + s.mean**2) for w, s in zip(weights, each, strict=True))
+    return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
+
+
+def _of_night(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
+    """The moments stored with a night, in the order of ``columns``."""
+    of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
+    index = [of_rate[column] for column in columns]
+    return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])

@@ -1,0 +1,1 @@
+"""From a checkpoint and nights to stages: scored, compared, exported, explained, put on a page."""

@@ -1,0 +1,79 @@
+"""Embeddings of a pretrained run's subjects: its encoder, its nights, its untrained control."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import models
+from datasets.store.store import Store
+from datasets.store.views import View
+from objectives.contrast_views import views_of
+from probing.embeddings import N_VIEWS, arrays_of, seen_again
+from training.ssl_family import CLIP
+from utils.errors import UserError
+
+
+def encoder_of(checkpoint: Mapping[str, Any]) -> torch.nn.Module:
+    """The pretrained encoder with what pretraining added to it, in evaluation mode.
+
+    Raises:
+        UserError: the checkpoint is not of ssl_training.py, or its weights do not fit.
+    """
+    if checkpoint["model"] != "pretraining":
+        raise UserError(f"a {checkpoint['model']} checkpoint, not of ssl_training.py")
+    try:
+        return models.build_from(checkpoint)
+    except ValueError as error:
+        raise UserError(f"a damaged checkpoint: {error}") from error
+
+
+def untrained(checkpoint: Mapping[str, Any], seed: int) -> torch.nn.Module:
+    """The same network before it has learned anything."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return models.build("pretraining", **checkpoint["settings"]).eval()
+
+
+def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: torch.device) -> View:
+    """Nights of a split of the run's subjects, as its encoder reads them."""
+    return View(
+        store,
+        store.of_subjects(checkpoint["trained"]["subjects"][split]),
+        channels=[label for label, _ in checkpoint["channels"]],
+        standardise=checkpoint["standardise"],
+        device=device,
+        budget_gb=0,
+    )
+
+
+def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:
+    """Arrays of every epoch, as :func:`arrays_of`.
+
+    What projection heads make is never kept: z is the encoder's own latent, not normalised.
+    """
+    net.to(view.device).eval()
+
+    def latent(signals: Tensor) -> Tensor:
+        if clip:
+            signals = signals.clamp(-CLIP, CLIP)
+        return torch.cat([net.encoder.latent(part) for part in signals.split(batch_size)])
+
+    return arrays_of(latent, view)
+
+
+def embed_views(
+    net: torch.nn.Module, view: View, *, clip: bool, n_views: int = N_VIEWS
+) -> tuple[np.ndarray, np.ndarray]:
+    """``n_views`` augmented views of some scored epochs: row numbers (m,) and z (q, m, d)."""
+    change = views_of("benchmark", microvolt=not clip)
+
+    def latent(signals: Tensor, inside: Tensor) -> list[Tensor]:
+        x = signals[inside].clamp(-CLIP, CLIP) if clip else signals[inside]
+        return [net.encoder.latent(change(x)) for _ in range(n_views)]
+
+    return seen_again(latent, view)

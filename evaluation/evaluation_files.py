@@ -1,0 +1,131 @@
+"""What an evaluation leaves in one folder: tables, exports and pictures of staged nights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.score import score
+from evaluation.sleep_statistics import STATISTICS, compare
+from utils import figures
+from utils.files import write_json, write_table, written_folder
+from utils.metrics import plain
+from utils.staged_night import StagedNight
+from utils.stages import STAGES
+
+EVALUATION = "evaluation"  # what its folder is called where it may be replaced
+
+
+def write_evaluation(
+    folder: Path, nights: Sequence[StagedNight], about: Mapping[str, Any], *, pictures: int
+) -> dict[str, Any]:
+    """Write everything, whole or not at all, in place of what an earlier evaluation left there.
+
+    ``about`` says what was measured on what; its ``headline`` is repeated on every picture. The
+    first ``pictures`` recordings are drawn. Returns what ``metrics.json`` holds.
+    """
+    result = {"about": dict(about), **score(nights)}
+    with written_folder(folder, EVALUATION) as temporary:
+        write_json(temporary / "metrics.json", result)
+        write_tables(temporary, nights, result)
+        for night in nights:
+            export(temporary, night, about["headline"])
+        draw(temporary, nights[:pictures], result)
+    return result
+
+
+def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
+    """The parts of ``metrics.json`` that people open in a spreadsheet, and sleep statistics."""
+    write_table(folder / "recordings.csv", result["recordings"])
+    write_table(
+        folder / "stages.csv",
+        [{"stage": stage} | _flat(row) for stage, row in result["per_stage"].items()],
+    )
+    write_table(
+        folder / "confusion_matrix.csv",
+        [
+            {"expert": stage, **dict(zip(STAGES, row, strict=True))}
+            for stage, row in zip(STAGES, result["confusion"], strict=True)
+        ],
+    )
+    columns = ("epochs", "mean_probability", "accuracy")
+    bins = result["calibration"]["bins"]
+    write_table(folder / "calibration.csv", [dict(zip(columns, row, strict=True)) for row in bins])
+    columns = ("coverage", "risk", "lowest_confidence")
+    points = result["risk_coverage"]["points"]
+    if points:
+        rows = [dict(zip(columns, point, strict=True)) for point in points]
+        write_table(folder / "risk_coverage.csv", rows)
+    write_table(folder / "sleep_statistics.csv", statistics_rows(nights))
+    definitions = {
+        name: {"Units": unit, "Description": text} for name, (_, unit, text) in STATISTICS.items()
+    }
+    write_json(folder / "sleep_statistics.json", definitions)
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"f1": {"value": …, "low": …}}`` as ``f1, f1_low, f1_high``."""
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= {
+                name: value["value"],
+                f"{name}_low": value["low"],
+                f"{name}_high": value["high"],
+            }
+        else:
+            flat[name] = value
+    return flat
+
+
+def statistics_rows(nights: Sequence[StagedNight]) -> list[dict[str, Any]]:
+    """Expert, model and difference for every recording and statistic."""
+    return [
+        {"recording": night.recording, "statistic": name, "unit": STATISTICS[name][1]}
+        | dict(zip(("expert", "model", "difference"), map(plain, values), strict=True))
+        for night in nights
+        for name, values in compare(night.expert, night.stages).items()
+    ]
+
+
+def export(folder: Path, night: StagedNight, headline: str) -> None:
+    """One recording for other programs."""
+    name = night.recording
+    write_predictions(folder / "predictions" / f"{name}.csv", night)
+    write_events(folder / "events" / f"{name}_events.tsv", night, headline)
+    write_edf(folder / "edf" / f"{name}-Hypnogram.edf", night)
+
+
+def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
+    """Confusion matrix, reliability and one page a night."""
+    headline, pooled = result["about"]["headline"], result["pooled"]
+    counts = np.array(result["confusion"])
+    title = f"{headline}\n{summary_line(pooled)}"
+    figures.save(figures.draw_confusion(counts, title=title), folder / "confusion_matrix.png")
+    bins = np.array(result["calibration"]["bins"], dtype=float)
+    error = result["calibration"]["expected_calibration_error"]
+    title = f"{headline}\nexpected calibration error {_shown(error)}"
+    figures.save(figures.draw_reliability(bins, title=title), folder / "reliability.png")
+    if points := result["risk_coverage"]["points"]:
+        title = f"{headline}\nmean risk {_shown(result['risk_coverage']['area'])}"
+        picture = figures.draw_risk_coverage(np.array(points), title=title)
+        figures.save(picture, folder / "risk_coverage.png")
+    rows = {row["recording"]: row for row in result["recordings"]}
+    for night in nights:
+        title = f"{night.recording}   kappa {_shown(rows[night.recording]['kappa'])}   {headline}"
+        picture = figures.draw_staged_night(night.probabilities, night.expert, title=title)
+        figures.save(picture, folder / "nights" / f"{night.recording}.png")
+
+
+def summary_line(pooled: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Accuracy, macro-F1 and kappa in one line."""
+    names = ("accuracy", "macro_f1", "kappa")
+    return "   ".join(f"{n.replace('_', '-')} {_shown(pooled[n]['value'])}" for n in names)
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

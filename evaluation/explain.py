@@ -1,0 +1,213 @@
+"""``--is_interpret`` of every evaluate script: its flags, and the run of nights behind them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.night_page import write_page
+from interpret.band_report import bands_of, write_bands
+from interpret.baselines import NAMES as BASELINES
+from interpret.detected import SOURCE, detect
+from interpret.evidence import read_events
+from interpret.explained_night import ExplainedNight
+from interpret.explaining import NAMES, Found, Plan, explain_night
+from interpret.report import write_report
+from interpret.selection import SPELLINGS, select
+from interpret.stage_means import StageMeans
+from utils.arguments import add_flag, add_list, count, not_negative, positive
+from utils.errors import UserError
+from utils.files import written_folder
+from utils.staged_night import StagedNight
+from utils.stages import STAGES
+
+EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
+_PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+    """What is explained, how, and how far it is checked."""
+    add_flag(group, "--is_interpret", help="explain epochs, into <run>/interpretations")
+    add_list(
+        group,
+        "--interpret_methods",
+        default=["ig", "specgrad", "gradcam", "attention", "rollout"],
+        help=f"any of {', '.join(NAMES)}, as far as the model allows them; random is always added "
+        "as the control",
+    )
+    group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
+    group.add_argument(
+        "--interpret_recordings", type=count, default=1, help="recordings to explain; 0: all"
+    )
+    group.add_argument(
+        "--interpret_span",
+        choices=("epoch", "window"),
+        default="epoch",
+        help="attribute to the epoch alone, or to every epoch the model sees around it",
+    )
+    group.add_argument(
+        "--interpret_baseline",
+        choices=BASELINES,
+        default="zero",
+        help="what an epoch is compared with; zero is the recording's mean",
+    )
+    group.add_argument(
+        "--interpret_other_baseline",
+        choices=BASELINES,
+        default="shuffled",
+        help="the second baseline of ig in the table of trust",
+    )
+    group.add_argument(
+        "--target_output",
+        choices=("logit", "prob", "logodds"),
+        default="logit",
+        help="what of the class is explained",
+    )
+    group.add_argument(
+        "--target_class",
+        choices=("predicted", "true", *STAGES),
+        default="predicted",
+        help="the class explained",
+    )
+    group.add_argument(
+        "--ig_steps",
+        type=positive,
+        default=20,
+        help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
+    )
+    group.add_argument(
+        "--specgrad_hz",
+        type=not_negative,
+        default=0.0,
+        help="width of the bands of spectral gradients in Hz; 0: delta, theta, … gamma",
+    )
+    add_flag(
+        group,
+        "--interpret_bands",
+        default=True,
+        help="what each frequency band adds to the probabilities, over whole nights",
+    )
+    group.add_argument(
+        "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
+    )
+    group.add_argument(
+        "--n_random", type=positive, default=20, help="random orders to compare with"
+    )
+    group.add_argument(
+        "--n_untrained", type=positive, default=3, help="copies with random weights to compare with"
+    )
+    group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
+    group.add_argument(
+        "--truth_path",
+        type=Path,
+        default=Path("data/demo/sleepedf"),
+        help="folder with *_truth.tsv of synthetic nights, whose events score the explanations; "
+        "other nights are scored by what yasa finds",
+    )
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse methods that do not exist.
+
+    Raises:
+        UserError: naming them.
+    """
+    if unknown := sorted(set(args.interpret_methods) - set(NAMES)):
+        raise UserError(
+            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(NAMES)}"
+        )
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """The plan that the flags describe; the second baseline is never the first one."""
+    other = args.interpret_other_baseline
+    return Plan(
+        methods=tuple(args.interpret_methods),
+        baseline=args.interpret_baseline,
+        other_baseline=other if other != args.interpret_baseline else "zero",
+        output=args.target_output,
+        target_class=args.target_class,
+        span=args.interpret_span,
+        seed=args.interpret_seed,
+        steps=args.ig_steps,
+        band_hz=args.specgrad_hz,
+        orders=args.n_random,
+        untrained=args.n_untrained,
+        pictures=args.interpret_pictures,
+    )
+
+
+def interpret(
+    args: argparse.Namespace,
+    model: torch.nn.Module,
+    view: Any,
+    nights: Sequence[StagedNight],
+    about: Mapping[str, Any],
+    folder: Path,
+) -> None:
+    """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
+    plan, channels = plan_of(args), [channel.label for channel in view.channels]
+    found, bands, explained = Found(StageMeans(channels)), [], []
+    staged = {night.recording: night for night in nights}
+    wanted = args.interpret_recordings or len(nights)
+    with written_folder(folder, EXPLANATIONS) as temporary:
+        for recording, signals, _ in islice(view.whole_nights(), wanted):
+            night = night_of(args, view, staged[recording], signals)
+            chosen = select(
+                args.interpret_select, night.staged.probabilities, night.staged.expert,
+                seed=plan.seed,
+            )  # fmt: skip
+            print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
+            explain_night(model, night, chosen, plan, temporary, found)
+            explained.append(night)
+            if args.interpret_bands:
+                bands += bands_of(model, night)
+        if bands:
+            write_bands(temporary, bands)
+        rows = write_report(temporary, found, {**about, "interpretation": vars(plan)})
+        for night in explained:
+            page = temporary / f"{night.staged.recording}.html"
+            write_page(page, night, found.entries, rows, about["headline"])
+    print_rows(rows)
+    print(f"explanations: {folder}")
+    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained)
+    print(f"open in a browser: {pages}")
+
+
+def night_of(
+    args: argparse.Namespace, view: Any, staged: StagedNight, signals: torch.Tensor
+) -> ExplainedNight:
+    """A night with its scale in the unit it was recorded in, and its planted or found events."""
+    mean, sd = view.moments(staged.recording)
+    truth = args.truth_path / f"{staged.recording}_truth.tsv"
+    about = {
+        "staged": staged,
+        "signals": signals,
+        "mean": mean,
+        "sd": sd,
+        "channels": tuple(channel.label for channel in view.channels),
+        "roles": tuple(channel.role for channel in view.channels),
+        "unit": view.channels[0].unit.replace("uV", "µV") or "no unit",
+    }
+    if truth.exists():
+        return ExplainedNight(**about, events=read_events(truth), evidence="planted")
+    bare = ExplainedNight(**about, events={})
+    return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The measures most worth reading, over all stages; ``summary.csv`` has them all."""
+    for row in rows:
+        if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
+            continue
+        low, high = row["low"], row["high"]
+        interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
+        print(
+            f"  {row['measure']:<28}{row['method']:<26}{row['mean']:>8.3f}{interval}"
+            f"  {row['epochs']} epochs"
+        )

@@ -1,0 +1,97 @@
+"""Staged nights in the formats other programs read: csv, BIDS events and EDF+ annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import groupby
+from pathlib import Path
+
+from utils.files import write_json, write_table, written_whole
+from utils.metrics import confidence
+from utils.staged_night import StagedNight
+from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
+
+_EDF_NAMES = ("W", "N1", "N2", "N3", "R")
+_COLUMNS = {
+    "onset": {
+        "Description": "start of the epoch from the first second of the source recording",
+        "Units": "s",
+    },
+    "duration": {"Description": "length of the epoch", "Units": "s"},
+    "trial_type": {
+        "Description": "stage the model gives the epoch",
+        "Levels": {
+            "W": "wake", "N1": "NREM 1", "N2": "NREM 2", "N3": "NREM 3", "REM": "REM sleep"
+        },
+    },
+    "probability": {"Description": "the model's probability of that stage, 0 to 1"},
+    "expert": {"Description": "stage the expert gave, n/a where unscored"},
+}  # fmt: skip
+
+
+def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
+    """Number, onset in the source, model's and expert's stage of every epoch."""
+    for k, (stage, expert) in enumerate(zip(night.stages, night.expert, strict=True)):
+        onset = (night.first_epoch + k) * EPOCH_SECONDS
+        yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
+
+
+def write_predictions(path: Path, night: StagedNight, doubts: Sequence[str] | None = None) -> Path:
+    """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row.
+
+    ``doubts``: what is wrong with each epoch's signal, as one more column.
+    """
+    sure = confidence(night.probabilities)
+    rows = [
+        {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
+        | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
+        | {"confidence": f"{sure[k]:.6f}"}
+        | ({} if doubts is None else {"doubt": doubts[k]})
+        for k, onset, stage, expert in _epochs(night)
+    ]
+    return write_table(path, rows)
+
+
+def write_events(path: Path, night: StagedNight, source: str) -> Path:
+    """BIDS ``events.tsv``, one epoch a row, and the json that describes its columns."""
+    rows = [
+        {
+            "onset": onset,
+            "duration": EPOCH_SECONDS,
+            "trial_type": stage,
+            "probability": f"{night.probabilities[k].max():.4f}",
+            "expert": expert or "n/a",
+        }
+        for k, onset, stage, expert in _epochs(night)
+    ]
+    write_json(path.with_suffix(".json"), {**_COLUMNS, "GeneratedBy": source})
+    return write_table(path, rows, delimiter="\t")
+
+
+def write_edf(path: Path, night: StagedNight) -> Path:
+    """EDF+ annotations, one a bout, on the clock of the source recording."""
+    import edfio
+
+    annotations, epoch = [], night.first_epoch
+    for stage, bout in groupby(night.stages.tolist()):
+        length = len(list(bout))
+        annotations.append(
+            edfio.EdfAnnotation(
+                epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, f"Sleep stage {_EDF_NAMES[stage]}"
+            )
+        )
+        epoch += length
+    start = datetime.fromisoformat(night.start) if night.start else None
+    about = edfio.Recording(
+        startdate=start.date() if start else None, equipment_code=MADE_BY_A_MODEL
+    )
+    edf = edfio.Edf(
+        [],
+        recording=about,
+        starttime=start.time() if start else None,
+        annotations=annotations,
+    )
+    with written_whole(path) as temporary:
+        edf.write(temporary)
+    return path

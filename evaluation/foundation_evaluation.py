@@ -1,0 +1,245 @@
+"""Evaluation of foundation models: whole nights, missing roles, embeddings and their probes."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import models
+from datasets.store.store import Store
+from datasets.store.views import View
+from evaluation import missing_roles, probe_pretrained
+from evaluation.evaluation_files import write_evaluation
+from evaluation.explain import EXPLANATIONS
+from interpret import role_importance
+from objectives.denoising import dropped_roles
+from probing import embeddings, probes
+from probing.probes import Labelled
+from training.foundation_family import linear_autoencoders, spoilt_nights
+from utils.files import write_arrays, write_json, write_table, written_folder
+from utils.staged_night import StagedNight
+
+_DROP = 0.3
+
+
+def stage(model: nn.Module, view: View, roles: tuple[str, ...]) -> tuple[list[StagedNight], float]:
+    """Every night by some of its roles, and the seconds that a night took."""
+    keep = torch.tensor([channel.role in roles for channel in view.channels])
+    model.to(view.device).eval()
+    nights, seconds = [], 0.0
+    by_id = {night.id: night for night in view.nights}
+    for recording, signals, expert in view.whole_nights():
+        night = by_id[recording]
+        shown = signals.masked_fill(~keep[None, :, None].to(signals.device), float("nan"))
+        started = time.perf_counter()
+        probabilities = model.stage_night(shown).float().cpu().numpy()
+        seconds += time.perf_counter() - started
+        nights.append(
+            StagedNight(recording, night.subject, probabilities, expert.cpu().numpy(),
+                        night.first_epoch, night.start)
+        )  # fmt: skip
+    return nights, seconds / max(1, len(nights))
+
+
+def evaluate(
+    args: argparse.Namespace, model: nn.Module, view: View, folder: Path, about: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Stage, score and export whole nights; then under every pattern of missing roles.
+
+    Returns the rows of ``missing_roles.csv``.
+    """
+    present = present_roles(view)
+    wanted = missing_roles.patterns(present) if args.missing else {"all": present}
+    staged, rows = {}, []
+    for name, roles in tqdm(wanted.items(), desc="patterns", unit="pattern", disable=None):
+        staged[name], seconds = stage(model, view, roles)
+        rows.append(missing_roles.row_of(name, roles, staged[name], seconds))
+    write_evaluation(folder, staged["all"], about, pictures=args.pictures)
+    if args.missing:
+        missing_roles.write_missing(folder, rows, about["headline"])
+    if args.is_interpret:
+        explain(args, model, view, staged, folder.with_name(
+            folder.name.replace("evaluation", "interpretations")))  # fmt: skip
+    return rows
+
+
+def explain(
+    args: argparse.Namespace, model: nn.Module, view: View,
+    staged: Mapping[str, list[StagedNight]], folder: Path,
+) -> None:  # fmt: skip
+    """Worth of every role and attention over the night, of the first nights."""
+    present = present_roles(view)
+    without = {}
+    for role in present:
+        name = f"without {role}"
+        others = tuple(r for r in present if r != role)
+        if others:
+            without[role] = staged[name] if name in staged else stage(model, view, others)[0]
+    rows = []
+    with written_folder(folder, EXPLANATIONS) as temporary:
+        for number, (recording, signals, _) in enumerate(view.whole_nights()):
+            if number >= args.interpret_recordings:
+                break
+            added = role_importance.explain_night(
+                temporary, model.encoder, signals, staged["all"][number],
+                {role: nights[number] for role, nights in without.items()},
+            )  # fmt: skip
+            rows.append({"recording": recording, **added})
+        if rows and without:
+            write_table(temporary / "roles.csv", rows)
+    print(f"explanations: {folder}")
+
+
+def present_roles(view: View) -> tuple[str, ...]:
+    """Roles that at least one of the nights has."""
+    there = np.zeros(len(view.channels), bool)
+    for recording in view.recordings:
+        mean, _ = view.moments(recording)
+        there[view.slots] |= ~np.isnan(mean)
+    return tuple(c.role for c, found in zip(view.channels, there, strict=True) if found)
+
+
+def embed_roles(encoder: nn.Module, view: View, pool: str) -> dict[str, np.ndarray]:
+    """Arrays of every epoch, as ``evaluation.embed`` keeps them."""
+    encoder.to(view.device).eval()
+    return embeddings.arrays_of(lambda signals: encoder.embed(signals, pool), view)
+
+
+def random_encoder(checkpoint: Mapping[str, Any], like: nn.Module, seed: int) -> nn.Module:
+    """The same encoder before it has learned anything; it knows the spectra's statistics."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        settings = {k: v for k, v in checkpoint["settings"].items() if k != "head"}
+        fresh = models.build("foundation_pretraining", **settings).encoder.eval()
+    if fresh.spectrum is not None:
+        fresh.spectrum.load_state_dict(like.spectrum.state_dict())
+    return fresh
+
+
+def write_embeddings(
+    run: Path, checkpoint: Mapping[str, Any], encoder: nn.Module, views: Mapping[str, View],
+    args: argparse.Namespace,
+) -> dict[str, list[dict[str, Labelled]]]:  # fmt: skip
+    """What ``latent_space_evaluator.py`` reads; the spaces behind it, for probes."""
+    found = {split: embed_roles(encoder, view, args.pool) for split, view in views.items()}
+    holder = nn.Module()
+    holder.encoder = encoder
+    probe_pretrained.write_embeddings(run, found, checkpoint, holder)
+    spaces = {"pretrained": [labelled(found)], "random encoder": [], "band powers": []}
+    for seed in args.seeds:
+        fresh = random_encoder(checkpoint, encoder, seed)
+        control = {split: embed_roles(fresh, view, args.pool) for split, view in views.items()}
+        spaces["random encoder"].append(labelled(control))
+    spaces["band powers"].append(powers(spaces["pretrained"][0], views))
+    rows, z_view = views_of_roles(encoder, views["held_out"], args.pool)
+    controls = {
+        name.replace(" ", "_"): spaces[name][0]["held_out"].z
+        for name in ("random encoder", "band powers")
+    }
+    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    write_arrays(run / "embeddings" / "controls.npz", arrays)
+    return spaces
+
+
+def labelled(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Labelled]:
+    """For probes."""
+    return {split: embeddings.labelled(arrays) for split, arrays in found.items()}
+
+
+def powers(like: Mapping[str, Labelled], views: Mapping[str, View]) -> dict[str, Labelled]:
+    """Band powers of all roles, zeros where one is absent, of the same epochs."""
+    found = {}
+    for split, view in views.items():
+        parts = []
+        for _, signals, _ in view.whole_nights():
+            parts.append(probes.hand_made(signals.nan_to_num(0.0).cpu().numpy(), view.fs))
+        found[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
+    return found
+
+
+def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarray, np.ndarray]:
+    """Some scored epochs seen with other roles left out each time: rows (m,), z (q, m, d)."""
+
+    def look(signals: Tensor, epochs: Tensor) -> list[Tensor]:
+        there = ~signals.isnan().all(dim=-1).all(dim=0)[None]
+        draws = [dropped_roles(there, _DROP)[0, None, :, None] for _ in range(embeddings.N_VIEWS)]
+        return [encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs]
+                for out in draws]  # fmt: skip
+
+    return embeddings.seen_again(look, view)
+
+
+def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[dict[str, Any]]:
+    """Error of cleaning spoilt nights, of the model and of the best linear autoencoder.
+
+    The linear one is fitted to the training nights in closed form, role by role, with as many
+    dimensions as the model's tokens have; both clean the same spoilt held-out patches.
+    """
+    encoder = net.encoder
+    net.eval()
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        linear = linear_autoencoders(net, views["train"])
+        errors = np.zeros((4, len(linear)))
+        for clean, spoilt, valid, x in spoilt_nights(net, views["held_out"]):
+            made = net(x[None], x[None]).samples[0]
+            for k, one in enumerate(linear):
+                true = clean[k, valid[k]].cpu().numpy()
+                if not len(true):
+                    continue
+                dirty = spoilt[k, valid[k]].cpu().numpy()
+                guesses = made[k, valid[k]].float().cpu().numpy(), one(dirty), dirty
+                errors[:3, k] += [float(((g - true) ** 2).sum()) for g in guesses]
+                errors[3, k] += true.size
+    rows = [
+        {"role": role, **dict(zip(("model", "linear_autoencoder", "untouched"),
+                                  (errors[:3, k] / max(errors[3, k], 1)).tolist(), strict=True))}
+        for k, role in enumerate(encoder.roles)
+    ]  # fmt: skip
+    mean = errors[:3].sum(axis=1) / max(errors[3].sum(), 1)
+    names = ("model", "linear_autoencoder", "untouched")
+    return [*rows, {"role": "all", **dict(zip(names, mean.tolist(), strict=True))}]
+
+
+def benchmark_run(
+    args: argparse.Namespace, run: Path, checkpoint: Mapping[str, Any], device: torch.device
+) -> None:
+    """A pretrained encoder: embeddings, probes beside a random one and band powers, cleaning."""
+    probe_pretrained.check_writable(run)
+    net = models.build_from(checkpoint)
+    store = Store(args.data_path)
+    views = {split: view_of(checkpoint, store, split, device) for split in embeddings.SPLITS}
+    spaces = write_embeddings(run, checkpoint, net.encoder, views, args)
+    rows = list(probe_pretrained.frozen_rows(spaces, args))
+    for row in rows:
+        row["run"] = run.name
+    folder = run / "evaluation"
+    write_table(folder / "probes.csv", rows)
+    trained = checkpoint["trained"]
+    about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
+    write_json(folder / "probes.json", {"about": about, "rows": rows})
+    cleaned = cleaning(net, views)
+    write_table(folder / "cleaning.csv", cleaned)
+    write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
+    probe_pretrained.report(run, rows)
+    print("error of cleaning spoilt held-out nights (1: the mean of every channel)")
+    for row in cleaned:
+        print(f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
+              f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}")  # fmt: skip
+
+
+def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: torch.device) -> View:
+    """Nights of a split of the run's people."""
+    return View(
+        store, store.of_subjects(checkpoint["trained"]["subjects"][split]),
+        channels=list(checkpoint["settings"]["roles"]), standardise="present", device=device,
+        budget_gb=0,
+    )  # fmt: skip

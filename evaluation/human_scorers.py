@@ -1,0 +1,108 @@
+"""Staged nights beside five human scorers: the protocol of the Dreem Open Datasets.
+
+Per record, epochs weighted by how many scorers agree, then the mean over records: never comparable
+with pooled figures, which lie some points lower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.readers import consensus, dreem
+from evaluation.dod_agreement import over_records, record_agreement
+from utils.errors import UserError
+from utils.files import write_json, write_table
+from utils.metrics import plain
+from utils.staged_night import StagedNight
+
+PROTOCOL = (
+    "dod: consensus of the best four of five scorers, epochs weighted by its share of votes, mean "
+    "and population deviation over records; each scorer beside the other four"
+)
+_NOT_FIGURES = ("recording", "offset", "epochs", "who", "name")
+_PRINTED = ("f1", "accuracy", "kappa")
+
+
+def write_agreement(
+    folder: Path, nights: Sequence[StagedNight], scorers: Path, cohort: str
+) -> dict[str, Any]:
+    """``dod.json`` and ``dod.csv`` beside an evaluation: the model and the scorers, by record.
+
+    Raises:
+        UserError: a scorer's list is missing or broken, or no record can be compared.
+    """
+    if cohort == "dodh":
+        ids = [path.stem for path in (scorers / "scorer_1").glob("[!.]*.json")]
+        consensus.check_lights(ids, consensus.LIGHTS_OFF | consensus.LIGHTS_ON)
+    rows, refused = [], []
+    for night in nights:
+        found = of_record(night, read(night, scorers))
+        rows += found
+        refused += [] if found else [night.recording]
+    if not rows:
+        raise UserError(
+            f"--scorers {scorers}: no record's scorers agree with its hypnogram on 95 % of epochs "
+            "at one shift"
+        )
+    if refused:
+        print(f"left out, scorers that fit nowhere: {', '.join(refused)}")
+    whose = {who: [row for row in rows if row["who"] == who] for who in ("model", "scorer")}
+    result = {
+        "protocol": PROTOCOL,
+        "records": len(whose["model"]),
+        "refused": refused,
+        **{who: summary(some) for who, some in whose.items()},
+    }
+    write_json(folder / "dod.json", result)
+    write_table(folder / "dod.csv", rows)
+    return result
+
+
+def read(night: StagedNight, scorers: Path) -> np.ndarray:
+    """Codes (5, n) of the scorers of a night."""
+    lists = tuple(
+        scorers / f"scorer_{k}" / f"{night.recording}.json" for k in range(1, dreem.N_SCORERS + 1)
+    )
+    return dreem.read_scorers(dreem.Record(Path(f"{night.recording}.h5"), lists))
+
+
+def of_record(night: StagedNight, scored: np.ndarray) -> list[dict[str, Any]]:
+    """Rows for the model and the scorers (5, n); none where they cannot be brought together."""
+    first, last = consensus.scored_window(scored, night.recording)
+    scored = scored[:, first:last]
+    offset = consensus.aligned(consensus.all_of(scored)[0], night.expert)
+    if offset is None:
+        return []
+    start, stop = max(0, offset), min(len(night.expert), offset + scored.shape[1])
+    scored, own = scored[:, start - offset : stop - offset], night.stages[start:stop]
+    rows = [{"who": "model", "name": "model"} | record_agreement(own, *consensus.for_model(scored))]
+    for number in range(len(scored)):
+        figures = record_agreement(scored[number], *consensus.for_scorer(scored, number))
+        rows.append({"who": "scorer", "name": f"scorer_{number + 1}"} | figures)
+    about = {"recording": night.recording, "offset": offset, "epochs": stop - start}
+    return [about | {k: v if isinstance(v, str) else plain(v) for k, v in r.items()} for r in rows]
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation over rows."""
+    names = [name for name in rows[0] if name not in _NOT_FIGURES]
+    figures = [{n: np.nan if row[n] is None else row[n] for n in names} for row in rows]
+    return {
+        name: {"mean": plain(mean), "sd": plain(sd)}
+        for name, (mean, sd) in over_records(figures).items()
+    }
+
+
+def report(result: dict[str, Any]) -> None:
+    """The model beside the scorers."""
+    print(f"protocol dod over {result['records']} records (not comparable with pooled figures):")
+    for who in ("model", "scorer"):
+        shown = "   ".join(
+            f"{name} {result[who][name]['mean']:.3f} ± {result[who][name]['sd']:.3f}"
+            for name in _PRINTED
+        )
+        print(f"  {who:<8}{shown}")

@@ -1,0 +1,243 @@
+"""Staging one EDF with a checkpoint: channels, the checkpoint's own preparation, probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.readers import expert_annotations
+from datasets.readers.any_file import match, opened, recording_of
+from datasets.readers.dreem_file import DreemFile
+from datasets.readers.edf import EdfFile
+from datasets.readers.nsrr_signals import Found
+from datasets.readers.recording import Signal
+from datasets.store.preparation import (
+    LEVELLED,
+    TO_MICROVOLT,
+    Kept,
+    Settings,
+    channel_moments,
+    prepare,
+)
+from utils.errors import UserError
+from utils.staged_night import StagedNight
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+# sd of a second below, and peak to peak of an epoch above, which they are doubtful
+_FLAT_UV, _LARGEST_UV = 0.5, 1000.0
+_FLAT_SHARE = 0.02  # of the night's median second, where the unit is unknown
+_CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
+_FLAT = 1e-6
+_SHORT = 60  # epochs below which a model that levels spectra knows little of the recorder
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user decides: channels by label or role, and the expert's file.
+
+    ``expert`` None looks beside the recording, "none" does not look at all.
+    """
+
+    channels: Mapping[str, str]
+    expert: str | None = None
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A staged night, what was read for it, and which epochs are doubtful, (n,) words or "".
+
+    ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
+    and ``sd`` (c,) bring them back to ``unit``; ``expert`` is the file of the expert's stages.
+    """
+
+    night: StagedNight
+    signals: torch.Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    unit: str
+    channels: dict[str, str]
+    absent: list[str]
+    doubts: list[str]
+    notes: list[str]
+    expert: Path | None
+
+
+def predict(
+    path: Path, model: torch.nn.Module, checkpoint: Mapping[str, Any], asked: Asked,
+    device: torch.device,
+) -> Predicted:  # fmt: skip
+    """Stage one file as the checkpoint's own nights were prepared.
+
+    Raises:
+        UserError: a file that cannot be read, or lacks a channel that the model needs.
+    """
+    file = opened(path)
+    wanted = [tuple(pair) for pair in checkpoint["channels"]]
+    found = match(file, wanted, asked.channels)
+    absent = [label for label, _ in wanted if label not in found]
+    if not found or (absent and checkpoint["standardise"] != "present"):
+        present = ", ".join(channel.label for channel in file.channels)
+        raise UserError(
+            f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
+            "name one with --channels"
+        )
+    if is_levelled(checkpoint):
+        found = {label: without_assumed_unit(one) for label, one in found.items()}
+    recording = recording_of(file, found)
+    signals = prepared(recording, checkpoint, wanted)
+    unknown = [one.derivation for one in found.values() if one.note is not None]
+    seen = {found[label].derivation: found[label].signal for label, role in wanted
+            if label in found and role.startswith(("EEG", "EOG"))}  # fmt: skip
+    doubts = doubtful(seen, set(seen) - set(unknown), file.gaps, len(signals))
+    scaled, mean, sd = standardised(signals, checkpoint["standardise"])
+    x = torch.from_numpy(scaled).to(device)
+    probabilities = model.to(device).eval().stage_night(x, 256).float().cpu().numpy()
+    notes = [recording.note] if recording.note else []
+    if is_levelled(checkpoint) and len(probabilities) < _SHORT:
+        notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
+    expert, stages = expert_of(file, asked.expert, len(probabilities), notes)
+    start = recording.start.isoformat() if recording.start else None
+    night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start)
+    unit = "µV, levelled" if is_levelled(checkpoint) else "no unit" if unknown else "µV"
+    there = [k for k, (label, _) in enumerate(wanted) if label in found]
+    return Predicted(
+        night, x[:, there], mean[there], sd[there], unit, dict(recording.derivations), absent,
+        doubts, notes, expert,
+    )  # fmt: skip
+
+
+def without_assumed_unit(found: Found) -> Found:
+    """Levelling needs no unit, and sets the scale freely where nobody named one."""
+    if found.note is None:
+        return found
+    note = found.note.replace(", taken as uV", "")
+    return replace(found, signal=replace(found.signal, unit=""), note=note)
+
+
+def is_levelled(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether recordings are brought to the common spectrum for it."""
+    return (checkpoint["trained"].get("preparation") or {}).get("preset") == LEVELLED
+
+
+def expert_of(
+    file: EdfFile | DreemFile, named: str | None, n_epochs: int, notes: list[str]
+) -> tuple[Path | None, np.ndarray]:
+    """The expert's file and stages; one that was not asked for and is broken becomes a note.
+
+    Raises:
+        UserError: the file that was named cannot be read, or scores nothing of this recording.
+    """
+    nobody = np.full(n_epochs, UNSCORED, np.int8)
+    if named == "none":
+        return None, nobody
+    path = expert_annotations.find(file.path) if named is None else Path(named)
+    note = ""
+    try:
+        if path is None:
+            path, stages = file.path, within(file, n_epochs)
+        else:
+            stages, note = expert_annotations.read(path, file, n_epochs)
+    except UserError as error:
+        if named is not None:
+            raise
+        notes.append(f"no agreement: {error}")
+        return None, nobody
+    if stages is None or (stages == UNSCORED).all():
+        return None, nobody
+    if note:
+        notes.append(f"{path.name}: {note}")
+    return path, stages
+
+
+def within(file: EdfFile | DreemFile, n_epochs: int) -> np.ndarray | None:
+    """Stages inside the recording: a Dreem hypnogram, or EDF+ annotations, if there are any."""
+    if isinstance(file, DreemFile):
+        return file.stages[:n_epochs]
+    return expert_annotations.of_annotations(file, n_epochs) if file.is_plus else None
+
+
+def prepared(
+    recording: Any, checkpoint: Mapping[str, Any], wanted: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
+    made = checkpoint["trained"].get("preparation") or {}
+    kept = None
+    if made.get("kept"):
+        kept = {label: Kept(**made["kept"][role] | {"required": False}) for label, role in wanted}
+    band = made.get("bandpass")
+    settings = Settings(
+        cohort="predict", protocol="keep_all", channels=tuple(label for label, _ in wanted),
+        bandpass=tuple(band) if band else None, fs=float(checkpoint["fs"]),
+        preset=made.get("preset"), kept=kept,
+    )  # fmt: skip
+    roles = {role: (label,) for label, role in wanted}
+    return prepare(recording, settings, roles).signals[float(checkpoint["fs"])]
+
+
+def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """By recording and channel, as in training, with the mean and sd (c,) taken out.
+
+    "present" leaves flat channels out as NaN, "none" changes nothing.
+
+    Raises:
+        UserError: the checkpoint was trained on statistics that it does not carry.
+    """
+    n_channels = signals.shape[1]
+    if how == "none":
+        return signals, np.zeros(n_channels), np.ones(n_channels)
+    if how == "train":
+        raise UserError("a checkpoint scaled by its training nights cannot stage other files")
+    mean, sd = channel_moments(signals, np.zeros(len(signals), np.int8))
+    flat = ~(sd > _FLAT)
+    taken = np.where(flat & (how == "present"), np.nan, mean)
+    scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
+    return scaled.astype(np.float32), mean, sd
+
+
+def doubtful(
+    signals: Mapping[str, Signal], sized: set[str], gaps: np.ndarray, n_epochs: int
+) -> list[str]:
+    """What is wrong with every epoch as recorded: a gap, or a signal that is flat or no EEG's size.
+
+    Filters would let the neighbours ring into a dead epoch, so nothing is filtered here. Flat is an
+    epoch half of whose seconds hardly vary; an artefact is larger than brain and eyes are, or cut
+    off at the recorder's limit. Of signals that are not ``sized`` nobody knows the unit: theirs is
+    the night's own median.
+    """
+    begin = EPOCH_SECONDS * np.arange(n_epochs)
+    apart = (gaps[:, :1] < begin + EPOCH_SECONDS) & (gaps[:, 1:] > begin)
+    said = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
+    for name, signal in signals.items():
+        deviation, size, is_cut = measured(signal, n_epochs)
+        scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
+        lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
+        flat = (deviation <= lowest).mean(axis=1) >= 0.5
+        large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
+        for epoch in np.flatnonzero(flat | large):
+            said[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
+    return ["; ".join(words) for words in said]
+
+
+def measured(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deviation in every second (n, 30), peak to peak (n,), and whether an epoch is cut off (n,).
+
+    Cut off: more than a hundredth of its samples lie at the night's highest or lowest value. An
+    epoch at a time is read, so memory is flat.
+    """
+    width = max(2, int(signal.fs))
+    rows, ends, shares = [], np.empty((n_epochs, 2)), np.empty((n_epochs, 2))
+    for k in range(n_epochs):
+        x = signal.read(k * EPOCH_SECONDS, (k + 1) * EPOCH_SECONDS)
+        n = min(EPOCH_SECONDS, len(x) // width)
+        rows.append(x[: n * width].reshape(n, width).std(axis=1))
+        ends[k] = x.min(), x.max()
+        shares[k] = (x == ends[k, 0]).mean(), (x == ends[k, 1]).mean()
+    limits = ends[:, 0].min(), ends[:, 1].max()
+    is_cut = ((ends == limits) & (shares > _CUT_SHARE)).any(axis=1)
+    shortest = min(map(len, rows))
+    return np.stack([row[:shortest] for row in rows]), np.ptp(ends, axis=1), is_cut

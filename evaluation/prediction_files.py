@@ -1,0 +1,265 @@
+"""What is written of one staged file: a format for every suffix, whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.readers import expert_annotations
+from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.night_page import write_page
+from evaluation.prediction import Predicted
+from evaluation.sleep_statistics import STATISTICS, sleep_statistics
+from interpret.attention_maps import night_attention
+from interpret.epochs_of_interest import worth_a_look
+from interpret.explained_night import ExplainedNight
+from interpret.explaining import Plan, entry_of, explain_all, write_arrays
+from interpret.target import EpochTarget
+from utils import figures, metrics
+from utils.errors import UserError
+from utils.files import (
+    check_file,
+    check_folder,
+    read_json,
+    refuse_inputs,
+    write_json,
+    write_table,
+    written_folder,
+    written_whole,
+)
+from utils.metrics import plain
+from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
+
+MADE_WITH = "made_with.json"
+STAGED = "staged night"  # what files and folders are called where they may be replaced
+_AT_ONCE = 12  # epochs explained together, which bounds the memory
+# suffix -> the file's name in a folder of everything
+FORMATS = {
+    ".csv": "{}.csv", ".tsv": "{}_events.tsv", ".edf": "{}-Hypnogram.edf", ".json": "{}.json",
+    ".png": "{}.png", ".html": "{}.html",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Explained:
+    """How many epochs are explained, by what; 0 epochs leave the page without reasons."""
+
+    epochs: int
+    methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention")
+
+
+def write_folder(
+    folder: Path, found: Predicted, model: Any, headline: str, explained: Explained,
+    made_with: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Every format into a folder of the night's own, and what it was made with."""
+    with written_folder(folder, STAGED) as temporary:
+        write_json(temporary / MADE_WITH, dict(made_with))
+        for suffix in FORMATS:
+            write(temporary, suffix, found, model, headline, explained)
+        doubts = [{"epoch": k, "what": words} for k, words in enumerate(found.doubts) if words]
+        if doubts:
+            write_table(temporary / "doubtful_epochs.csv", doubts)
+        if found.expert is not None:
+            write_disagreement(temporary, found, headline)
+
+
+def write_files(
+    targets: Sequence[Path], found: Predicted, model: Any, headline: str, explained: Explained, *,
+    overwrite: bool,
+) -> None:  # fmt: skip
+    """The formats that the targets' suffixes name; events bring their json along."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for target in targets:
+            write(Path(scratch), target.suffix.lower(), found, model, headline, explained)
+        for target in targets:
+            name = FORMATS[target.suffix.lower()].format(found.night.recording)
+            source = Path(scratch) / name
+            pairs = [(source, target)]
+            if target.suffix.lower() == ".tsv":
+                pairs.append((source.with_suffix(".json"), sidecar_of(target, targets)))
+            for made, place in pairs:
+                with written_whole(place, what=STAGED, overwrite=overwrite) as temporary:
+                    shutil.copyfile(made, temporary)
+
+
+def all_of(targets: Sequence[Path]) -> list[Path]:
+    """The targets and the json beside each table of events."""
+    events = [target for target in targets if target.suffix.lower() == ".tsv"]
+    return [*targets, *(sidecar_of(target, targets) for target in events)]
+
+
+def sidecar_of(events: Path, targets: Sequence[Path]) -> Path:
+    """The json that describes the columns of events: of their own name, as BIDS has it, unless
+    statistics are written there, or another json lies there already."""
+    usual = events.with_suffix(".json")
+    if usual in targets or (usual.exists() and not _describes_columns(usual)):
+        return events.with_name(f"{events.stem}_columns.json")
+    return usual
+
+
+def _describes_columns(path: Path) -> bool:
+    try:
+        return "trial_type" in read_json(path)
+    except UserError:
+        return False
+
+
+def check_writable(
+    folder: Path, files: Sequence[Path], recording: Path, *, overwrite: bool
+) -> None:
+    """Refuse, before a night is staged, what could not be written afterwards.
+
+    Raises:
+        UserError: somebody else's file is there, or one is the expert's beside the recording.
+    """
+    if not files:
+        check_folder(folder, STAGED)
+    written = all_of(files)
+    refuse_inputs(written, [recording, expert_annotations.find(recording)])
+    for path in written:
+        check_file(path, STAGED, overwrite=overwrite)
+
+
+def write(
+    folder: Path, suffix: str, found: Predicted, model: Any, headline: str, explained: Explained
+) -> None:
+    """One format under its usual name."""
+    night = found.night
+    path = folder / FORMATS[suffix].format(night.recording)
+    writers: Mapping[str, Callable[[], Any]] = {
+        ".csv": lambda: write_predictions(path, night, found.doubts),
+        ".tsv": lambda: write_events(path, night, headline),
+        ".edf": lambda: write_edf(path, night),
+        ".json": lambda: write_json(path, summary(found, headline)),
+        ".png": lambda: figures.save(picture(found, headline), path),
+        ".html": lambda: write_night_page(path, found, model, headline, explained),
+    }
+    writers[suffix]()
+
+
+def summary(found: Predicted, headline: str) -> dict[str, Any]:
+    """Sleep statistics, what was read, and agreement with the expert if there is one."""
+    night = found.night
+    values = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
+    about = {
+        "epochs": len(night.stages), "model": headline,
+        "channels": ", ".join(f"{k}: {v}" for k, v in found.channels.items()),
+        "absent": found.absent, "notes": found.notes,
+        "doubtful": sum(bool(words) for words in found.doubts), **values,
+    }  # fmt: skip
+    if found.expert is not None:
+        about |= agreement(found)
+    return about | {"definitions": {key: text for key, (_, _, text) in STATISTICS.items()}}
+
+
+def agreement(found: Predicted) -> dict[str, Any]:
+    """With the expert over all scored epochs; stages that neither gives are left out of means."""
+    counts, expert = found.night.counts, found.night.expert
+    values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
+    return {
+        "expert": found.expert.name, "scored": int((expert != UNSCORED).sum()), **values,
+        "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
+        "confusion": counts.tolist(),
+        "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
+    }  # fmt: skip
+
+
+def picture(found: Predicted, headline: str) -> Any:
+    """With the expert above and where they differ, or the model alone with its doubtful epochs."""
+    night = found.night
+    title = f"{night.recording}   {headline}"
+    if found.expert is not None:
+        return figures.draw_staged_night(night.probabilities, night.expert, title=title)
+    return figures.draw_prediction(night.probabilities, found.doubts, title=title)
+
+
+def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
+    """Confusion matrix, and the epochs that expert and model stage differently."""
+    night = found.night
+    title = f"{night.recording}   {headline}"
+    figures.save(figures.draw_confusion(night.counts, title=title), folder / "confusion.png")
+    differ = np.flatnonzero((night.expert != UNSCORED) & (night.expert != night.stages))
+    rows = [
+        {"epoch": k, "onset_s": k * EPOCH_SECONDS, "expert": STAGES[night.expert[k]],
+         "model": STAGES[night.stages[k]], "p_model": f"{night.probabilities[k].max():.4f}",
+         "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}", "doubt": found.doubts[k]}
+        for k in differ.tolist()
+    ]  # fmt: skip
+    if rows:
+        write_table(folder / "disagreements.csv", rows)
+
+
+def write_night_page(
+    path: Path, found: Predicted, model: Any, headline: str, explained: Explained
+) -> None:
+    """The interactive page; arrays of what it explains lie in ``interpretations`` beside it."""
+    if explained.epochs and not can_be_explained(model, found):
+        explained = Explained(0)
+        headline += ". Models of whole nights are explained by foundation_evaluate.py"
+    night = ExplainedNight(
+        staged=found.night, signals=found.signals, mean=found.mean, sd=found.sd,
+        channels=tuple(found.channels.values()), roles=(), unit=found.unit, events={},
+    )  # fmt: skip
+    entries = explain(path.parent, night, model, found.doubts, explained)
+    write_page(path, night, entries, [], headline, found.doubts)
+
+
+def can_be_explained(model: Any, found: Predicted) -> bool:
+    """Whether epochs can be attributed: not for models that read whole nights of roles."""
+    return hasattr(model, "encode_epochs") and not found.absent
+
+
+def explain(
+    folder: Path, night: ExplainedNight, model: Any, doubts: Sequence[str], how: Explained
+) -> list[dict[str, Any]]:
+    """Attributions of the epochs worth a look, into ``interpretations``; their index entries."""
+    import torch
+
+    chosen = worth_a_look(night.staged.probabilities, doubts, how.epochs)
+    if not chosen:
+        return []
+    target = EpochTarget(model, night.signals, "logit")
+    target.at_once = _AT_ONCE
+    numbers = torch.tensor([k for k, _ in chosen], device=night.signals.device)
+    codes = night.staged.stages[numbers.cpu().numpy()].astype(np.int64)
+    classes = torch.from_numpy(codes).to(numbers.device)
+    attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
+    maps = explain_all(target, numbers, classes, attention, Plan(methods=how.methods, steps=20))
+    entries = []
+    for row, (epoch, why) in enumerate(chosen):
+        place = folder / "interpretations" / f"{night.staged.recording}_e{epoch:04d}"
+        write_arrays(place, night, epoch, maps, row)
+        name = f"interpretations/{place.name}"
+        entries.append(entry_of(night, epoch, int(codes[row]), maps, row, name) | {"why": why})
+    write_json(folder / "interpretations" / "index.json", {"epochs": entries})
+    return entries
+
+
+def check_targets(targets: Sequence[str], n_files: int) -> None:
+    """Refuse formats that do not exist, and one file for several nights.
+
+    Raises:
+        UserError: naming the target.
+    """
+    written = all_of([Path(target) for target in targets])
+    names = [str(path).casefold() for path in written]
+    if twice := [path for path in written if names.count(str(path).casefold()) > 1]:
+        raise UserError(f"--output: {twice[0]} would be written twice; name it once")
+    for target in targets:
+        suffix = Path(target).suffix.lower()
+        if suffix not in FORMATS:
+            raise UserError(
+                f"--output {target}: writes {', '.join(FORMATS)}; or name one folder for everything"
+            )
+        if n_files > 1 and "{}" not in target:
+            raise UserError(
+                f"--output {target}: one file for {n_files} nights; write {{}} for their names, "
+                f"such as staged/{{}}{suffix}"
+            )

@@ -1,0 +1,295 @@
+"""The benchmark of a pretrained encoder: the same probes and labels for it and for its controls."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.store.splits import fingerprint
+from datasets.store.store import Store
+from datasets.store.views import View
+from evaluation import embed
+from probing import embeddings, probes
+from probing.probes import Labelled, Probed
+from training.fine_tuning import Tuning, context_probe, tune
+from utils import metrics
+from utils.errors import UserError
+from utils.files import check_file, read_json, write_arrays, write_json, write_table
+from utils.metrics import plain
+from utils.stages import STAGES
+
+FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
+_DRAWS = 1000
+Splits = dict[str, Labelled]
+
+
+def evaluate(
+    run: Path, checkpoint: Mapping[str, Any], args: argparse.Namespace, device: torch.device
+) -> list[dict[str, Any]]:
+    """Embed, probe, tune; rows of ``evaluation/probes.csv``.
+
+    Raises:
+        UserError: another store than the one pretrained on, or a split without a single label.
+    """
+    store = Store(args.data_path)
+    if fingerprint(store) != checkpoint["trained"]["store"]:
+        raise UserError(
+            f"{run}: pretrained on another store than {store.path}; its people are known there "
+            "only, so name that --data_path"
+        )
+    views = {s: embed.view_of(checkpoint, store, s, device) for s in embeddings.SPLITS}
+    net = embed.encoder_of(checkpoint)
+    check_writable(run)
+    if bare := [s for s, view in views.items() if not view.class_counts().any()]:
+        raise UserError(
+            f"{run}: nobody scored the epochs of its {', '.join(bare)} people, so nothing can be "
+            "probed; choose another fold"
+        )
+    pretrained = embedded(net, views, checkpoint)
+    write_embeddings(run, pretrained, checkpoint, net)
+    spaces = {"pretrained": [labelled(pretrained)], "random encoder": [], "band powers": []}
+    for seed in args.seeds:
+        control = embed.untrained(checkpoint, seed)
+        spaces["random encoder"].append(labelled(embedded(control, views, checkpoint)))
+    spaces["band powers"].append(with_powers(labelled(pretrained), views))
+    write_controls(run, net, views, checkpoint, spaces)
+    rows = list(frozen_rows(spaces, args))
+    if args.tuned:
+        rows += tuned_rows(net, checkpoint, views, args)
+    if args.context:
+        rows.append(context_row(spaces["pretrained"][0], pretrained, args.seeds))
+    folder = run / "evaluation"
+    for row in rows:
+        row["run"] = run.name
+    write_table(folder / "probes.csv", [
+        {key: value for key, value in row.items() if key != "people"} for row in rows
+    ])  # fmt: skip
+    trained = checkpoint["trained"]
+    about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
+    write_json(folder / "probes.json", {"about": about, "rows": rows})
+    return rows
+
+
+def check_writable(run: Path) -> None:
+    """Refuse, before anything is computed, files of other people where results are to be.
+
+    Raises:
+        UserError: naming one.
+    """
+    names = [f"embeddings/{s}{end}" for s in embeddings.SPLITS for end in (".npz", ".csv")]
+    evaluated = [f"evaluation/{what}.{end}" for what in ("probes", "cleaning")
+                 for end in ("csv", "json")]  # fmt: skip
+    for name in (*names, "embeddings/controls.npz", *evaluated):
+        check_file(run / name)
+
+
+def embedded(
+    net: nn.Module, views: Mapping[str, View], checkpoint: Mapping[str, Any]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Arrays of every split."""
+    clip = checkpoint["standardise"] != "none"
+    return {split: embed.embed(net, view, clip=clip) for split, view in views.items()}
+
+
+def labelled(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Splits:
+    """For probes."""
+    return {split: embeddings.labelled(arrays) for split, arrays in splits.items()}
+
+
+def write_embeddings(
+    run: Path, splits: Mapping[str, Any], checkpoint: Mapping[str, Any], net: nn.Module
+) -> None:
+    """``embeddings/<split>.npz`` and ``.csv``, with the encoder's checksum."""
+    about = {
+        "encoder_sha256": embeddings.fingerprint(net),
+        "config": str(checkpoint["trained"]["command"]),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for split, arrays in splits.items():
+        embeddings.save(run / "embeddings" / f"{split}.npz", arrays, about)
+
+
+def write_controls(
+    run: Path, net: nn.Module, views: Mapping[str, View], checkpoint: Mapping[str, Any],
+    spaces: Mapping[str, list[Splits]],
+) -> None:  # fmt: skip
+    """What latent metrics are compared with, and views of some held-out epochs."""
+    controls = {
+        name.replace(" ", "_"): spaces[name][0]["held_out"].z
+        for name in ("random encoder", "band powers")
+    }
+    clip = checkpoint["standardise"] != "none"
+    rows, z_view = embed.embed_views(net, views["held_out"], clip=clip)
+    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    write_arrays(run / "embeddings" / "controls.npz", arrays)
+
+
+def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:
+    """Hand-made features in the place of embeddings, of the same epochs."""
+    found = {}
+    for split, view in views.items():
+        parts = [probes.hand_made(x.cpu().numpy(), view.fs) for _, x, _ in view.whole_nights()]
+        found[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
+    return found
+
+
+def frozen_rows(
+    spaces: Mapping[str, list[Splits]], args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    """Probes of every space with all labels and with few, the same draws for all."""
+    first = spaces["pretrained"][0]
+    yield row_of(
+        "majority", "–", "all", 1.0, first, [probes.majority(first["train"], first["held_out"])]
+    )
+    for name, kinds in spaces.items():
+        for balanced in (False, True):
+            found = [
+                probes.linear_probe(s["train"], s["validation"], s["held_out"], balanced=balanced)
+                for s in kinds
+            ]
+            probe = "linear, balanced" if balanced else "linear"
+            yield row_of(name, probe, "all", 1.0, first, found)
+        found = [probes.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
+        yield row_of(name, "kNN", "all", 1.0, first, found)
+        for by, share in few(args, first["train"]):
+            found = [
+                probes.linear_probe(
+                    kinds[k % len(kinds)]["train"].some(drawn(first["train"], by, share, seed)),
+                    kinds[k % len(kinds)]["validation"],
+                    kinds[k % len(kinds)]["held_out"],
+                )
+                for k, seed in enumerate(args.seeds)
+            ]
+            yield row_of(name, "linear", by, share, first, found)
+
+
+def few(args: argparse.Namespace, train: Labelled) -> list[tuple[str, float]]:
+    """Ways of having fewer labels; shares that come to the same people are one."""
+    people = len(set(train.subjects.tolist()))
+    by_subject = {max(1, round(share * people)): share for share in reversed(args.fractions)}
+    shares = {"epoch": args.fractions, "subject": sorted(by_subject.values())}
+    return [(by, share) for by, some in shares.items() for share in some if share < 1]
+
+
+def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
+    """Rows of the training epochs that keep their label."""
+    if by == "epoch":
+        return probes.draw_epochs(train, share, seed)
+    people = probes.draw_subjects(train.subjects.tolist(), share, seed)
+    return np.flatnonzero(np.isin(train.subjects, people))
+
+
+def tuned_rows(
+    net: nn.Module, checkpoint: Mapping[str, Any], views: Mapping[str, View],
+    args: argparse.Namespace,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The network trained with labels, from the pretrained weights and from scratch."""
+    splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
+    labels = {s: data.labelled for s, data in splits.items()}
+    for by, share in [*few(args, labels["train"]), ("all", 1.0)]:
+        for name in ("fine-tuned", "supervised"):
+            found = []
+            for seed in args.seeds:
+                start = net if name == "fine-tuned" else embed.untrained(checkpoint, seed)
+                rows = None if by == "all" else drawn(labels["train"], by, share, seed)
+                found.append(tune(start.encoder, splits, rows, args.tuning_steps, seed))
+            yield row_of(name, "end to end", by, share, labels, found)
+
+
+def tuning_data(view: View, checkpoint: Mapping[str, Any]) -> Tuning:
+    """All epochs of a split with their labels."""
+    nights = list(view.whole_nights())
+    signals = torch.cat([x for _, x, _ in nights])
+    if checkpoint["standardise"] != "none":
+        signals = signals.clamp(-embed.CLIP, embed.CLIP)
+    by_id = {night.id: night.subject for night in view.nights}
+    subjects = np.concatenate([np.full(len(s), by_id[r]) for r, _, s in nights])
+    return Tuning(signals, torch.cat([s for _, _, s in nights]), subjects)
+
+
+def context_row(splits: Splits, arrays: Mapping[str, Any], seeds: list[int]) -> dict[str, Any]:
+    """A recurrent network over the nights' frozen embeddings."""
+    recordings = {split: arrays[split]["recording"] for split in splits}
+    found = [context_probe(splits, recordings, seed) for seed in seeds]
+    return row_of("pretrained", "temporal context", "all", 1.0, splits, found)
+
+
+def row_of(
+    name: str, probe: str, by: str, share: float, splits: Splits, found: list[Probed]
+) -> dict[str, Any]:
+    """Figures pooled over the test epochs, means over seeds, intervals by subject.
+
+    ``people``: confusion counts of every held-out person, seeds together.
+    """
+    test = splits["held_out"]
+    names = np.unique(test.subjects)
+    counts = np.stack([
+        np.stack([
+            metrics.confusion(test.stages[test.subjects == who], one.stages[test.subjects == who])
+            for who in names
+        ])
+        for one in found
+    ])  # fmt: skip
+    row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
+    summed = counts.sum(axis=0)
+    row["people"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
+    for figure in FIGURES:
+        measure = metrics.SUMMARIES[figure]
+        each = measure(counts.sum(axis=1))
+        low, high = metrics.bootstrap(
+            counts.swapaxes(0, 1), names.tolist(), lambda c, m=measure: m(c).mean(axis=-1),
+            samples=_DRAWS,
+        )  # fmt: skip
+        row |= {
+            figure: plain(each.mean()),
+            f"{figure}_low": plain(low),
+            f"{figure}_high": plain(high),
+        }
+        row[f"{figure}_sd"] = plain(each.std()) if len(each) > 1 else None
+    bits = [probes.information_bound(one.probabilities, test.stages) for one in found]
+    row["information_bits"] = plain(np.mean(bits))
+    per_stage = metrics.f1(counts.sum(axis=(0, 1)))
+    row |= {f"f1_{stage}": plain(v) for stage, v in zip(STAGES, per_stage, strict=True)}
+    row |= {"seeds": len(found), "subjects": len(names), "chosen": "; ".join(
+        dict.fromkeys(one.chosen for one in found)
+    )}  # fmt: skip
+    return row
+
+
+def report(run: Path, rows: list[dict[str, Any]]) -> None:
+    """The rows most worth reading."""
+    print(f"{run.name}: macro-F1 of held-out people (95 % by subject)")
+    for row in rows:
+        low, high = row["macro_f1_low"], row["macro_f1_high"]
+        interval = "" if low is None else f"[{low:.3f}, {high:.3f}]"
+        labels = (
+            "all labels" if row["labels"] == "all" else f"{row['share']:.0%} by {row['labels']}"
+        )
+        shown = "–" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
+        print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}{shown:>7} {interval}")
+    print(f"written: {run / 'evaluation' / 'probes.csv'}   embeddings: {run / 'embeddings'}")
+
+
+def summarise(project: Path) -> Path:
+    """``ssl_benchmark.csv``: mean and deviation over the folds and seeds of every configuration."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for path in sorted(project.glob("ssl_*/evaluation/probes.json")):
+        what = path.parents[1].name.partition("_fold")[0]
+        for row in read_json(path)["rows"]:
+            key = (what, row["space"], row["probe"], row["labels"], row["share"])
+            groups.setdefault(key, []).append(row)
+    rows = []
+    for key, found in groups.items():
+        row = dict(zip(("configuration", "space", "probe", "labels", "share"), key, strict=True))
+        for figure in FIGURES:
+            values = np.array([np.nan if one[figure] is None else one[figure] for one in found])
+            row |= {figure: plain(values.mean()), f"{figure}_sd": plain(values.std())}
+        rows.append(row | {"runs": len(found)})
+    return write_table(project / "ssl_benchmark.csv", rows)

@@ -1,0 +1,305 @@
+"""A search over the settings of any training script: one subprocess a trial, watched as it trains.
+
+Trials live in a SQLite study that any number of workers share. What a setting trained is kept in a
+folder named after it, so a trial that was killed goes on where its training stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import sqlite3
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+from utils.files import check_file, claim, write_json, write_table
+from utils.locks import alive, locked
+from utils.processes import started
+
+_POLL_SECONDS = 0.1
+_DEFAULT = "default"
+_STUDY = "search"
+_KINDS = ({"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a script with fixed flags, a space, and the figure that decides."""
+
+    script: Path
+    fixed: tuple[str, ...]
+    space: Mapping[str, Any]
+    metric: str
+    maximise: bool
+    output: Path
+    n_trials: int
+    prune: bool
+    seed: int  # of the sampler; workers on one study need different ones
+
+
+class TrialFailedError(Exception):
+    """A training that ended with an error; the study goes on without it."""
+
+
+def read_space(path: Path) -> dict[str, Any]:
+    """``{"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "d_model": [64, 128], …}``.
+
+    Raises:
+        UserError: no JSON, or an entry that is neither a range nor a list of choices.
+    """
+    try:
+        space = json.loads(path.read_text(encoding="utf-8"))
+        entries = dict(space).items()
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a search space ({error})") from error
+    for name, entry in entries:
+        is_range = isinstance(entry, dict) and set(entry) in _KINDS
+        if is_range and not entry["low"] < entry["high"]:
+            raise UserError(f"{path}: {name}: low must be below high")
+        if not is_range and not (isinstance(entry, list) and entry):
+            raise UserError(
+                f'{path}: {name} is {entry!r}; give {{"low": …, "high": …}} with "log" or "step", '
+                "or a list of choices"
+            )
+    if not space:
+        raise UserError(f"{path}: an empty search space")
+    return space
+
+
+def suggest(trial: Any, space: Mapping[str, Any]) -> dict[str, Any]:
+    """One setting of the space."""
+    found = {}
+    for name, entry in space.items():
+        if isinstance(entry, list):
+            found[name] = trial.suggest_categorical(name, entry)
+        elif all(isinstance(entry[end], int) for end in ("low", "high")):
+            found[name] = trial.suggest_int(name, **entry)
+        else:
+            found[name] = trial.suggest_float(name, **entry)
+    return found
+
+
+def run(search: Search) -> Any:
+    """Try the script's own defaults once, then settings until there are ``n_trials``.
+
+    Raises:
+        UserError: the script refuses its fixed flags.
+    """
+    import optuna
+    from optuna.study import MaxTrialsCallback
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    own_database(search)
+    study = optuna.create_study(
+        study_name=_STUDY, storage=f"sqlite:///{search.output / 'study.db'}",
+        load_if_exists=True, direction="maximize" if search.maximise else "minimize",
+        sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=5),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        if search.prune else optuna.pruners.NopPruner(),
+    )  # fmt: skip
+    same_search(study, search)
+    abandon_dead(study)
+    if _DEFAULT not in study.user_attrs:
+        value = train(search, {}, None)
+        study.set_user_attr(_DEFAULT, value)
+        print(f"the script's defaults: {search.metric} {value:.4f}")
+    done = (TrialState.COMPLETE, TrialState.PRUNED)
+
+    def objective(trial: Any) -> float:
+        trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
+        return train(search, suggest(trial, search.space), trial)
+
+    if sum(t.state in done for t in study.trials) < search.n_trials:
+        study.optimize(
+            objective, callbacks=[MaxTrialsCallback(search.n_trials, states=done), told(search)],
+            catch=(TrialFailedError,),
+        )  # fmt: skip
+    return study
+
+
+def own_database(search: Search) -> None:
+    """See that the study's database, and what :func:`report` writes, is of a search.
+
+    Raises:
+        UserError: the folder holds somebody else's file of such a name.
+    """
+    for name in ("trials.csv", "best.json", "search.json"):
+        check_file(search.output / name)
+    path = search.output / "study.db"
+    claim(path, just_made=holds_search(path))
+
+
+def holds_search(path: Path) -> bool:
+    """Whether an SQLite file is the database of an earlier search."""
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            names = database.execute("SELECT study_name FROM studies").fetchall()
+    except sqlite3.Error:
+        return False
+    return names == [(_STUDY,)]
+
+
+def same_search(study: Any, search: Search) -> None:
+    """One study, one question.
+
+    Raises:
+        UserError: the study in that folder asked another one.
+    """
+    asked = {"script": search.script.name, "fixed": list(search.fixed), "metric": search.metric,
+             "space": dict(search.space)}  # fmt: skip
+    known = study.user_attrs.get("search")
+    if known is None:
+        study.set_user_attr("search", asked)
+    elif known != asked:
+        wrong = ", ".join(name for name in asked if known.get(name) != asked[name])
+        raise UserError(
+            f"{search.output}: holds a search with another {wrong}; choose another --output"
+        )
+
+
+def abandon_dead(study: Any) -> None:
+    """Trials whose worker is gone are failed, and their setting is tried again."""
+    from optuna.trial import TrialState
+
+    for trial in study.trials:
+        host, pid = trial.user_attrs.get("worker", [None, 0])
+        if trial.state == TrialState.RUNNING and host == socket.gethostname() and not alive(pid):
+            study.tell(trial.number, state=TrialState.FAIL)
+            study.enqueue_trial(trial.params)
+
+
+def told(search: Search) -> Any:
+    """A line after every trial."""
+
+    def tell(study: Any, trial: Any) -> None:
+        value = "" if trial.value is None else f"{search.metric} {trial.value:.4f}"
+        words = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
+                         for k, v in trial.params.items())  # fmt: skip
+        print(f"trial {trial.number}: {trial.state.name.lower():<9}{value}  {words}", flush=True)
+
+    return tell
+
+
+def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> float:
+    """Train one setting in its own folder, telling the trial of every pass; its best figure.
+
+    Raises:
+        UserError: the script's defaults cannot be trained.
+        TrialFailedError: this setting cannot.
+        optuna.TrialPruned: it is worse than others were at the same pass.
+    """
+    import optuna
+
+    folder = search.output / "trials" / folder_of(setting)
+    words = [f"--{name}={value}" for name, value in setting.items()]
+    command = [sys.executable, str(search.script), *search.fixed, *words,
+               "--project_path", str(folder)]  # fmt: skip
+    reported: set[int] = set()  # a training that goes on repeats the passes it had done
+    # a worker that draws the setting of another waits, and finds it trained
+    with locked(folder), started(command, folder / "log.txt", folder / "pid") as process:
+        while True:
+            ended = process.poll() is not None
+            rows = rows_of(folder, search.metric)
+            for step, value in rows:
+                if trial is not None and value is not None and step not in reported:
+                    trial.report(value, step)
+                    reported.add(step)
+                    if trial.should_prune() and not ended:
+                        raise optuna.TrialPruned
+            if ended:
+                break
+            time.sleep(_POLL_SECONDS)
+    values = [value for _, value in rows if value is not None]
+    if process.returncode or not values:
+        said = (folder / "log.txt").read_text(encoding="utf-8").splitlines() or ["no output"]
+        why = f"{search.script.name} ended with {process.returncode}: {said[-1]}"
+        if not values and not process.returncode:
+            why = f"{search.script.name} wrote no {search.metric} into metrics.jsonl"
+        raise UserError(why) if trial is None else TrialFailedError(why)
+    return max(values) if search.maximise else min(values)
+
+
+def folder_of(setting: Mapping[str, Any]) -> str:
+    """A name that is the same for the same setting."""
+    text = json.dumps(setting, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if setting else _DEFAULT
+
+
+def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
+    """Passes and figures that a training has written so far."""
+    found = []
+    for path in folder.glob("*/metrics.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue  # the line being written
+            if metric in row:
+                found.append((int(row.get("pass", len(found) + 1)), row[metric]))
+    return found
+
+
+def report(search: Search, study: Any) -> dict[str, Any]:
+    """``trials.csv``, ``best.json`` (a ``--config``), ``search.json`` and the pictures.
+
+    Raises:
+        UserError: no trial was completed.
+    """
+    from optuna.trial import TrialState
+
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if not complete:
+        raise UserError(f"{search.output}: no trial was completed; see trials/*/log.txt there")
+    names = list(search.space)
+    write_table(search.output / "trials.csv", [
+        {"trial": t.number, "state": t.state.name.lower(), search.metric: t.value,
+         **{name: t.params.get(name) for name in names}, "folder": folder_of(t.params)}
+        for t in study.trials
+    ])  # fmt: skip
+    best = study.best_trial
+    write_json(search.output / "best.json", best.params)
+    summary = {
+        "script": search.script.name, "fixed": list(search.fixed), "metric": search.metric,
+        "default": study.user_attrs[_DEFAULT], "best": best.value, "setting": best.params,
+        "trials": {state.name.lower(): sum(t.state == state for t in study.trials)
+                   for state in TrialState},
+    }  # fmt: skip
+    write_json(search.output / "search.json", summary)
+    draw(study, search.output, len(complete))
+    return summary
+
+
+def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
+    """History, importances, slices and parallel coordinates, as Optuna draws them."""
+    from optuna.visualization import matplotlib as plots
+
+    from utils.figures import save
+
+    wanted: Sequence[tuple[str, Any]] = [
+        ("history", plots.plot_optimization_history), ("slices", plots.plot_slice),
+        ("parallel", plots.plot_parallel_coordinate),
+    ]  # fmt: skip
+    if n_complete > 3 and len(study.best_trial.params) > 1:
+        wanted = [*wanted, ("importances", plots.plot_param_importances)]
+    written = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "experimental" until further notice
+        for name, plot in wanted:
+            axes = plot(study)
+            figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+            figure.set_size_inches(10, 5)
+            written.append(save(figure, folder / f"{name}.png"))
+            figure.clear()
+    return written

@@ -1,0 +1,45 @@
+"""A staged night with all that explaining and showing it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from utils.staged_night import StagedNight
+from utils.stages import EPOCH_SECONDS
+
+
+@dataclass(frozen=True)
+class ExplainedNight:
+    """A staged night with what explaining it needs.
+
+    ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
+    ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence, and
+    ``evidence`` says where they come from.
+    """
+
+    staged: StagedNight
+    signals: Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    channels: tuple[str, ...]
+    roles: tuple[str, ...]
+    unit: str
+    events: Mapping[str, np.ndarray]
+    evidence: str = "none"
+
+    @property
+    def fs(self) -> float:
+        """Samples a second."""
+        return self.signals.shape[-1] / EPOCH_SECONDS
+
+    def channel_epochs(self, channel: int) -> np.ndarray:
+        """All epochs of one channel in ``unit``, (n, t)."""
+        return self.signals[:, channel].cpu().numpy() * self.sd[channel] + self.mean[channel]
+
+    def physical(self, epoch: int) -> np.ndarray:
+        """The epoch in ``unit``, (m, t)."""
+        return self.signals[epoch].cpu().numpy() * self.sd[:, None] + self.mean[:, None]

@@ -1,0 +1,56 @@
+"""What each role of a night adds to its stages, and what a whole-night model attends to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from interpret import role_figures
+from interpret.selection import select
+from utils.figures import save
+from utils.files import write_arrays, write_table
+from utils.staged_night import StagedNight
+from utils.stages import STAGES
+
+
+def worth(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.ndarray:
+    """What each role adds to the probability of the stage given: (n, roles)."""
+    rows = np.arange(len(whole.stages))
+    given = whole.probabilities[rows, whole.stages]
+    return np.stack(
+        [given - one.probabilities[rows, whole.stages] for one in without.values()], axis=1
+    )
+
+
+def explain_night(
+    folder: Path, encoder: Any, signals: torch.Tensor, whole: StagedNight,
+    without: Mapping[str, StagedNight], *, choose: str = "per_stage:1",
+) -> dict[str, float]:  # fmt: skip
+    """One night's tables and pictures: worth of roles over time, attention of some epochs.
+
+    ``signals`` (n, c, t) as the model receives them. Returns the mean worth by role.
+    """
+    added = worth(whole, without)
+    name, roles = whole.recording, list(without)
+    write_table(folder / f"{name}_roles.csv", [
+        {"epoch": k, "stage": STAGES[whole.stages[k]], **dict(zip(roles, map(float, row),
+                                                                  strict=True))}
+        for k, row in enumerate(added)
+    ])  # fmt: skip
+    save(role_figures.draw_worth(added, roles, whole, title=name), folder / f"{name}_roles.png")
+    epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
+    flat = signals.permute(1, 0, 2).flatten(1)
+    time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
+    write_arrays(folder / f"{name}_attention.npz", {
+        "epochs": epochs, "time": time.cpu().numpy(), "across": across.cpu().numpy(),
+        "roles": np.array(encoder.roles),
+    })  # fmt: skip
+    picture = role_figures.draw_attention(
+        time.cpu().numpy(), across.cpu().numpy(), epochs, encoder.roles, whole, title=name
+    )
+    save(picture, folder / f"{name}_attention.png")
+    return dict(zip(roles, map(float, added.mean(axis=0)), strict=True))

@@ -1,0 +1,1 @@
+"""What embeddings hold: linear probes, latent metrics, and their report and page."""

@@ -1,0 +1,119 @@
+"""Embeddings of every epoch of some nights, kept in files that say what they are."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from probing.probes import Labelled
+from utils.errors import UserError
+from utils.files import write_arrays, written_whole
+from utils.stages import EPOCH_SECONDS
+
+N_VIEWS = 10
+SPLITS = ("train", "validation", "held_out")
+_FIELDS = ("z", "stage", "subject", "night", "recording", "epoch", "t_sec")
+
+
+@torch.no_grad()
+def arrays_of(encode: Callable[[Tensor], Tensor], view: Any) -> dict[str, np.ndarray]:
+    """Arrays of every epoch, recording by recording: z (n, d) and whose, when, which stage.
+
+    ``encode`` makes z (n, d) of a night's signals (n, c, t).
+    """
+    by_id = {night.id: night for night in view.nights}
+    parts: dict[str, list] = {name: [] for name in _FIELDS}
+    nights = view.whole_nights()
+    for recording, signals, stages in tqdm(
+        nights, total=len(by_id), desc="embedding", unit="night", leave=False, disable=None
+    ):
+        night, n = by_id[recording], len(stages)
+        number = np.arange(n, dtype=np.int32)
+        row = {
+            "z": encode(signals).float().cpu().numpy(),
+            "stage": stages.cpu().numpy().astype(np.int8), "subject": np.full(n, night.subject),
+            "night": np.full(n, night.night, np.int16), "recording": np.full(n, recording),
+            "epoch": number, "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
+        }  # fmt: skip
+        for name, values in row.items():
+            parts[name].append(values)
+    return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+@torch.no_grad()
+def seen_again(
+    encode: Callable[[Tensor, Tensor], list[Tensor]], view: Any, most: int = 500
+) -> tuple[np.ndarray, np.ndarray]:
+    """Some scored epochs through ``encode(signals, epochs)``: row numbers (m,) and z (q, m, d)."""
+    rows = np.flatnonzero(view.stages >= 0)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+    found, start = [], 0
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for _, signals, _ in view.whole_nights():
+            inside = rows[(rows >= start) & (rows < start + len(signals))] - start
+            start += len(signals)
+            if len(inside):
+                z = encode(signals, torch.from_numpy(inside).to(signals.device))
+                found.append(torch.stack(z).float().cpu().numpy())
+    return rows, np.concatenate(found, axis=1)
+
+
+def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
+    """``.npz`` with plain arrays, and a ``.csv`` of everything but z beside it."""
+    write_arrays(path, {**arrays, **{name: np.array(value) for name, value in about.items()}})
+    columns = [name for name in _FIELDS if name != "z"]
+    with (
+        written_whole(path.with_suffix(".csv")) as temporary,
+        temporary.open("w", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(arrays[name].tolist() for name in columns), strict=True))
+
+
+def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The embeddings of a run by split, of one encoder and of different people.
+
+    Raises:
+        UserError: a file is missing or broken, of another encoder than the others, or holds people
+            of another split.
+    """
+    found = {}
+    for split in SPLITS:
+        path = folder / f"{split}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found[split] = {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
+        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in found[split]]:
+            raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
+    if len({str(arrays["encoder_sha256"]) for arrays in found.values()}) > 1:
+        raise UserError(f"{folder}: its files are of different encoders; run ssl_evaluate.py again")
+    people = [set(arrays["subject"].tolist()) for arrays in found.values()]
+    if both := (people[0] & people[1]) | (people[0] & people[2]) | (people[1] & people[2]):
+        raise UserError(f"{folder}: {', '.join(sorted(both)[:5])} in more than one split")
+    return found
+
+
+def labelled(arrays: Mapping[str, np.ndarray]) -> Labelled:
+    """For probes."""
+    return Labelled(arrays["z"], arrays["stage"].astype(np.int64), arrays["subject"])
+
+
+def fingerprint(net: torch.nn.Module) -> str:
+    """Checksum of the encoder's weights."""
+    digest = hashlib.sha256()
+    for name, value in net.encoder.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,153 @@
+"""Short trainings with labels, for comparison with frozen probes: fine-tuning and context."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probing.probes import Labelled, Probed
+from utils import metrics
+from utils.stages import STAGES
+
+_BATCH, _CHECKS = 64, 6
+_ENCODER_LR, _HEAD_LR = 3e-4, 1e-3
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Signals (n, c, t) of a split with stages (n,) and whose they are (n,)."""
+
+    signals: Tensor
+    stages: Tensor
+    subjects: np.ndarray
+
+    @property
+    def labelled(self) -> Labelled:
+        """Without signals, for draws and rows."""
+        stages = self.stages.cpu().numpy()
+        return Labelled(np.zeros((len(stages), 1), np.float32), stages, self.subjects)
+
+
+class _Stager(nn.Module):
+    """An encoder and one linear layer."""
+
+    def __init__(self, encoder: nn.Module, width: int) -> None:
+        super().__init__()
+        self.encoder, self.head = encoder, nn.Linear(width, len(STAGES))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder.latent(x))
+
+
+def tune(
+    encoder: nn.Module, splits: Mapping[str, Tuning], rows: np.ndarray | None, steps: int, seed: int
+) -> Probed:
+    """Train encoder and a linear layer on ``rows`` of the training epochs; ``encoder`` stays as is.
+
+    The best of a few looks at the validation subjects is what stages the held-out ones.
+    """
+    train, validation, test = (splits[s] for s in ("train", "validation", "held_out"))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        copied = deepcopy(encoder)
+        with torch.no_grad():
+            width = copied.eval().latent(train.signals[:2]).shape[1]
+        net = _Stager(copied, width).to(train.signals.device)
+        groups = [
+            {"params": net.encoder.parameters(), "lr": _ENCODER_LR},
+            {"params": net.head.parameters(), "lr": _HEAD_LR},
+        ]
+        return _fit(net, groups, (train, validation, test), rows, steps)
+
+
+def _fit(
+    net: nn.Module, groups: list, splits: tuple[Tuning, Tuning, Tuning], rows: np.ndarray | None,
+    steps: int,
+) -> Probed:  # fmt: skip
+    train, validation, test = splits
+    chosen = torch.nonzero(train.stages >= 0)[:, 0].cpu()
+    if rows is not None:
+        chosen = torch.from_numpy(rows)[train.stages.cpu()[rows] >= 0]
+    optimizer = torch.optim.Adam(groups, weight_decay=1e-4)
+    best: tuple[float, int, dict] | None = None
+    every = max(1, steps // _CHECKS)
+    for step in range(1, steps + 1):
+        net.train()
+        batch = chosen[torch.randint(len(chosen), (min(_BATCH, max(2, len(chosen))),))]
+        batch = batch.to(train.signals.device)
+        loss = nn.functional.cross_entropy(net(train.signals[batch]), train.stages[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % every and step != steps:
+            continue
+        found = _stage(net, validation.signals).argmax(axis=1)
+        counts = metrics.confusion(validation.stages.cpu().numpy(), found)
+        score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
+        if best is None or score > best[0]:
+            best = score, step, deepcopy(net.state_dict())
+    net.load_state_dict(best[2])
+    probabilities = _stage(net, test.signals)
+    return Probed(probabilities.argmax(axis=1), probabilities, f"step {best[1]} of {steps}")
+
+
+@torch.no_grad()
+def _stage(net: nn.Module, signals: Tensor) -> np.ndarray:
+    net.eval()
+    parts = [net(part).float().softmax(dim=1) for part in signals.split(512)]
+    return torch.cat(parts).cpu().numpy()
+
+
+def context_probe(
+    splits: Mapping[str, Labelled], recordings: Mapping[str, np.ndarray], seed: int,
+    passes: int = 40,
+) -> Probed:  # fmt: skip
+    """A bidirectional GRU over whole nights of frozen embeddings, best pass by validation."""
+    mean, sd = splits["train"].z.mean(axis=0), splits["train"].z.std(axis=0) + 1e-6
+
+    def nights(split: str) -> list[tuple[Tensor, Tensor]]:
+        z = torch.from_numpy((splits[split].z - mean) / sd).float()
+        stages = torch.from_numpy(splits[split].stages)
+        _, first = np.unique(recordings[split], return_index=True)
+        ends = [*sorted(first)[1:], len(z)]
+        return [(z[a:b], stages[a:b]) for a, b in zip(sorted(first), ends, strict=True)]
+
+    train, validation, test = (nights(s) for s in ("train", "validation", "held_out"))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = _Context(train[0][0].shape[1])
+        optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
+        best: tuple[float, int, dict] | None = None
+        for number in range(1, passes + 1):
+            net.train()
+            for z, stages in train:
+                loss = nn.functional.cross_entropy(net(z), stages, ignore_index=-1)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            net.eval()
+            with torch.no_grad():
+                found = torch.cat([net(z).argmax(dim=1) for z, _ in validation]).numpy()
+            counts = metrics.confusion(splits["validation"].stages, found)
+            score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
+            if best is None or score > best[0]:
+                best = score, number, deepcopy(net.state_dict())
+        net.load_state_dict(best[2])
+        with torch.no_grad():
+            probabilities = torch.cat([net(z).softmax(dim=1) for z, _ in test]).numpy()
+    return Probed(probabilities.argmax(axis=1), probabilities, f"pass {best[1]} of {passes}")
+
+
+class _Context(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(width, 32, batch_first=True, bidirectional=True)
+        self.dropout, self.head = nn.Dropout(0.3), nn.Linear(64, len(STAGES))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.head(self.dropout(self.rnn(z[None])[0][0]))

@@ -1,0 +1,115 @@
+"""Nights as a frozen encoder sees them: encoded once, kept on disk, read by heads in training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from datasets.store import splits
+from datasets.store.nights import NightBatches, Piece, in_batches
+from datasets.store.store import Store
+from datasets.store.views import View
+from models.foundation import Encoded
+from probing.embeddings import fingerprint
+from training.train import VALIDATED
+from utils import metrics
+from utils.files import write_arrays
+from utils.stages import UNSCORED
+
+
+@dataclass(frozen=True)
+class EncodedBatch:
+    """Nights as a frozen encoder sees them, and their stages (b, n)."""
+
+    encoded: Encoded
+    stages: Tensor
+
+
+class EncodedNights:
+    """A view's nights through a frozen encoder, each once, kept in float16 files."""
+
+    def __init__(self, view: View, encoder: nn.Module, folder: Path) -> None:
+        self.view, self.folder = view, folder
+        self.encoder = encoder.to(view.device).eval()
+
+    def read(self, pieces: Sequence[Piece]) -> EncodedBatch:
+        """Whole nights padded to the longest."""
+        nights = [self.night(number) for number, _, _ in pieces]
+        most = max(tokens.shape[1] for tokens, _, _ in nights)
+        longest = max(len(stages) for _, _, stages in nights)
+        tokens = torch.stack([pad(t, (0, 0, 0, most - t.shape[1])) for t, _, _ in nights])
+        valid = torch.stack([pad(v, (0, most - v.shape[1])) for _, v, _ in nights])
+        stages = [pad(s, (0, longest - len(s)), value=UNSCORED) for _, _, s in nights]
+        return EncodedBatch(Encoded(tokens, valid), torch.stack(stages))
+
+    def night(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens (c, q, d), valid (c, q) and stages (n,) of one night, on the device."""
+        length = int(self.view.lengths[number])
+        path = self.folder / f"{self.view.recordings[number]}.npz"
+        if not path.exists():
+            with torch.no_grad():
+                where = np.array([number]), np.array([0])
+                (batch,) = self.view.read([where], length)
+                found = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
+            arrays = {"tokens": found.tokens[0].half().cpu().numpy(),
+                      "valid": found.valid[0].cpu().numpy()}  # fmt: skip
+            write_arrays(path, arrays, compressed=False)
+        with np.load(path, allow_pickle=False) as file:
+            tokens, valid = (torch.from_numpy(file[name]) for name in ("tokens", "valid"))
+        first = int(self.view.offsets[number])
+        stages = torch.from_numpy(self.view.stages[first : first + length].astype(np.int64))
+        device = self.view.device
+        return tokens.to(device).float(), valid.to(device), stages.to(device)
+
+    def __len__(self) -> int:
+        return len(self.view.recordings)
+
+
+def encoded_pieces(args: argparse.Namespace, nights: EncodedNights) -> Any:
+    """Whole nights of a frozen encoder, in an order of their own every pass."""
+
+    def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
+        listed = in_batches(view, args.batch_size, seed=[args.seed, number])
+        return replace(listed, read=nights.read, ahead=False).for_process(rank, processes)
+
+    return batches
+
+
+def validate_encoded(
+    cache: Any, net: nn.Module, model: Any, view: View, fabric: Any
+) -> dict[str, float]:
+    """Agreement of a head with the expert on whole, untrimmed nights of a frozen encoder."""
+    nights, counts = cache(view), 0
+    net.eval()
+    with torch.no_grad():
+        for number in range(fabric.global_rank, len(nights), fabric.world_size):
+            batch = nights.read([(number, 0, 0)])
+            found = net(None, batch.encoded).argmax(dim=-1)
+            counts = counts + metrics.confusion(batch.stages[0].cpu().numpy(),
+                                                found[0].cpu().numpy())  # fmt: skip
+    counts = np.zeros((5, 5), np.int64) if isinstance(counts, int) else counts
+    total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
+    return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}
+
+
+def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
+    """Where nights of this encoder are kept: other weights or another store, another folder."""
+    holder = nn.Module()
+    holder.encoder = encoder
+    made_of = [*splits.fingerprint(Store(store)), fingerprint(holder)]
+    return run / "encoded" / "-".join(part[:8] for part in made_of)
+
+
+def cached(args: argparse.Namespace, run: Path, encoder: nn.Module) -> Any:
+    """``view -> EncodedNights`` of one encoder, kept in the run's folder."""
+    folder = cache_folder(run, encoder, args.data_path)
+    return partial(EncodedNights, encoder=encoder, folder=folder)

@@ -1,0 +1,238 @@
+"""The training loop of every family, on Lightning Fabric.
+
+``fit`` knows a learner (model, optimiser, schedule, objective), batches for a pass and a way to
+validate. What it saves lets it go on bit for bit, even from the middle of a pass.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from tqdm import tqdm
+
+from training.interruption import Interruption
+from training.resume import Learner, Outputs, Position, resume, save_last
+from utils.checkpoint import save_checkpoint
+from utils.errors import UserError
+
+SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
+LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
+_LOOK_EVERY = 20  # steps between looks at a GPU's losses: each look waits for the GPU
+
+
+class Batches(Protocol):
+    """What a pass goes through; the same pass number always gives the same batches."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self): ...
+    def after(self, step: int) -> Batches:
+        """All but the first ``step`` batches."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to train and how to step; 0 turns ``patience``, ``grad_clip``, ``minutes`` off.
+
+    ``per_step``: the schedule counts optimiser steps, not passes.
+    """
+
+    n_passes: int
+    patience: int = 0
+    save_every: int = 50
+    accumulate: int = 1
+    grad_clip: float = 0.0
+    minutes: float = 0.0
+    per_step: bool = False
+    selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
+
+    def done(self, position: Position) -> bool:
+        """All passes done, no better checkpoint for ``patience`` of them, or the time is up."""
+        waited = position.passes - position.best_pass
+        late = self.minutes and position.total_seconds >= 60 * self.minutes
+        patient = not (self.patience and waited >= self.patience)
+        return position.passes >= self.n_passes or not patient or bool(late)
+
+
+def fit(
+    fabric: Fabric,
+    learner: Learner,
+    batches: Callable[[int], Batches],
+    validate: Callable[[], Mapping[str, float]],
+    plan: Plan,
+    outputs: Outputs,
+) -> Position:
+    """Train until the plan is done; continues from ``last`` where the run folder has one.
+
+    Raises:
+        UserError: the loss is not finite; the checkpoints of the passes before are kept.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, with ``last`` saved between two steps.
+    """
+    position = resume(fabric, learner, outputs.run)
+    with Interruption() as interruption:
+        while not plan.done(position):
+            coming = batches(position.passes)
+            if not train_pass(fabric, learner, coming, position, plan, interruption):
+                save_last(fabric, learner, position, outputs)
+                raise KeyboardInterrupt
+            figures = dict(validate())
+            finish_pass(fabric, learner, position, figures, plan, outputs)
+    return position
+
+
+def train_pass(
+    fabric: Fabric,
+    learner: Learner,
+    batches: Batches,
+    position: Position,
+    plan: Plan,
+    interruption: Interruption,
+) -> bool:
+    """The rest of one pass; False if it was interrupted between two steps."""
+    learner.model.train()
+    started, n_steps = time.monotonic() - position.seconds, len(batches)
+    sums = {name: _scalar(fabric, value) for name, value in position.sums.items()}
+    losses = _Losses(fabric)
+    bar = tqdm(
+        batches.after(position.step),
+        desc=f"pass {position.passes + 1}/{plan.n_passes}",
+        total=n_steps,
+        initial=position.step,
+        leave=False,
+        disable=None if fabric.is_global_zero else True,
+    )
+    for step, batch in enumerate(bar, start=position.step):
+        group = min(plan.accumulate, n_steps - step // plan.accumulate * plan.accumulate)
+        last_of_group = step % plan.accumulate == plan.accumulate - 1 or step == n_steps - 1
+        with fabric.no_backward_sync(learner.model, enabled=not last_of_group):
+            loss, logs = learner.objective(learner.model, batch)
+            fabric.backward(loss / group)
+        losses.add(loss.detach(), f"pass {position.passes + 1}, step {step + 1}")
+        for name, value in {"loss": loss.detach(), "steps": 1, **logs}.items():
+            sums[name] = sums.get(name, _scalar(fabric)) + value
+        if not last_of_group:
+            continue
+        if plan.grad_clip:
+            norm = fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm.detach()
+        learner.optimizer.step()
+        if plan.per_step:
+            learner.schedule.step()
+        learner.optimizer.zero_grad()
+        position.step = step + 1
+        if position.step < n_steps and _agreed(fabric, interruption.wanted):
+            break
+    losses.look()
+    bar.close()
+    position.sums = {name: value.item() for name, value in sums.items()}
+    position.seconds = time.monotonic() - started
+    return position.step == n_steps
+
+
+def _scalar(fabric: Fabric, value: float = 0.0) -> Tensor:
+    return torch.tensor(value, dtype=torch.float64, device=fabric.device)
+
+
+class _Losses:
+    """Notices a loss that is not finite: at once on a CPU, every few steps on a GPU."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._every = 1 if fabric.device.type == "cpu" else _LOOK_EVERY
+        self._waiting: list[tuple[Tensor, str]] = []
+
+    def add(self, loss: Tensor, where: str) -> None:
+        self._waiting.append((loss, where))
+        if len(self._waiting) >= self._every:
+            self.look()
+
+    def look(self) -> None:
+        for loss, where in self._waiting:
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"{where}: the loss is {loss.item()}; training stopped and the checkpoints of "
+                    "the passes before are kept; try a lower --lr, --grad_clip 1 or "
+                    "--precision 32-true"
+                )
+        self._waiting.clear()
+
+
+def _agreed(fabric: Fabric, wanted: bool) -> bool:
+    """Whether any process was asked to stop: all must leave the loop at the same step."""
+    if fabric.world_size == 1:
+        return wanted
+    return bool(fabric.all_reduce(_scalar(fabric, wanted), reduce_op="sum") > 0)
+
+
+def finish_pass(
+    fabric: Fabric,
+    learner: Learner,
+    position: Position,
+    figures: dict[str, float],
+    plan: Plan,
+    outputs: Outputs,
+) -> None:
+    """Schedule, checkpoints, one line of metrics."""
+    row = {"pass": position.passes + 1, "lr": learner.optimizer.param_groups[0]["lr"]}
+    row |= training_figures(fabric, position.sums)
+    row |= {f"val_{name}": value for name, value in figures.items()}
+    if not plan.per_step:
+        learner.schedule.step()
+    position.passes, position.step, position.sums = row["pass"], 0, {}
+    scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
+    better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]
+    position.best |= {name: scores[name] for name in better}
+    if "best" in better:
+        position.best_pass = position.passes
+    row["best_pass"], row["seconds"] = position.best_pass, round(position.seconds, 3)
+    # what one process thinks of the time must be what all think
+    spent = fabric.all_reduce(_scalar(fabric, position.seconds), reduce_op="mean")
+    position.total_seconds, position.seconds = position.total_seconds + float(spent), 0.0
+    if fabric.is_global_zero:
+        names = [*better, f"pass_{position.passes:03d}"]
+        weights = {**outputs.description, "state": learner.net.state_dict(), "figures": figures}
+        for name in names if position.passes % plan.save_every == 0 else better:
+            save_checkpoint(outputs.run.checkpoint(name), weights | {"pass": position.passes})
+        outputs.run.log({k: None if v != v else v for k, v in row.items()})
+        outputs.log({k: v for k, v in row.items() if k != "pass"}, position.passes)
+        print(_line(row, plan), flush=True)
+    save_last(fabric, learner, position, outputs)
+
+
+def training_figures(fabric: Fabric, sums: Mapping[str, float]) -> dict[str, float]:
+    """Means over a pass and all processes: loss per step, share of scored epochs that were right.
+
+    Losses are already of the whole batch times the number of processes' share of it, so that
+    their mean over processes is the loss.
+    """
+    local = {name: _scalar(fabric, value) for name, value in sums.items()}
+    total = {k: float(v) for k, v in fabric.all_reduce(local, reduce_op="sum").items()}
+    figures = {"train_loss": total["loss"] / total["steps"]}
+    if "scored" in total:
+        figures["train_accuracy"] = total["right"] / max(total["scored"], 1)
+    parts = set(total) - {"loss", "steps", "right", "scored"}
+    return figures | {f"train_{name}": total[name] / total["steps"] for name in sorted(parts)}
+
+
+def _score(figures: Mapping[str, float], name: str) -> float:
+    """What is better when higher; an undefined figure, as kappa of one stage, is the worst."""
+    value = figures[name.removeprefix("-")]
+    if value != value:
+        return -1e300 if name.startswith("-") else -2.0
+    return -value if name.startswith("-") else value
+
+
+def _line(row: Mapping[str, Any], plan: Plan) -> str:
+    figures = "  ".join(
+        f"{name.removeprefix('val_')} {row[name]:.3f}" for name in row if name.startswith("val_")
+    )
+    mark = "  *" if row["best_pass"] == row["pass"] else ""
+    return (
+        f"pass {row['pass']:>3}/{plan.n_passes}  loss {row['train_loss']:.4f}  "
+        f"validation: {figures}  {row['seconds']:.1f} s{mark}"
+    )

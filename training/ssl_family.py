@@ -1,0 +1,200 @@
+"""Settings of self-supervised pretraining: which belong to which objective, and what they make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from datasets.store.views import View
+from models import ENCODERS
+from objectives.augmentation import Augmented
+from objectives.contrast_views import views_of
+from objectives.contrastive import Contrastive
+from objectives.hybrid import Hybrid
+from objectives.masked import MaskedPrediction
+from utils.errors import UserError
+
+CLIP = 20.0  # standard deviations
+OBJECTIVES = ("masked", "contrastive", "hybrid")
+_MASKED = {
+    "masking_type": "patch", "masking_ratio": 0.5, "patch_samples": 50, "loss_on": "masked",
+    "target": "signal", "norm_patches": False,
+}  # fmt: skip
+_CONTRASTIVE = {
+    "temperature": 0.1, "views": "benchmark", "projection_hidden": [512, 128], "chunk": 0,
+}  # fmt: skip
+OF_OBJECTIVE = {
+    "masked": _MASKED,
+    "contrastive": _CONTRASTIVE,
+    "hybrid": _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0},
+}
+OF_TRANSFORMER = {"num_patches": 60, "use_cls": True}
+# the published configuration files: section.key -> our flag
+KEYS = {
+    "dataset.eeg_channel": "channels", "dataset.fold": "fold", "dataset.seed": "seed",
+    "dataset.normalization": "normalization", "dataset.masking_type": "masking_type",
+    "dataset.masking_ratio": "masking_ratio", "dataset.patch_samples": "patch_samples",
+    "dataset.loss_on": "loss_on", "dataset.views": "views",
+    "backbone.name": "encoder", "backbone.num_patches": "num_patches",
+    "backbone.use_cls": "use_cls", "backbone.projection_hidden": "projection_hidden",
+    "training_params.mode": "objective", "training_params.temperature": "temperature",
+    "training_params.alpha_crl": "alpha_crl", "training_params.max_epochs": "n_epochs",
+    "training_params.batch_size": "batch_size", "training_params.lr": "lr",
+    "training_params.weight_decay": "weight_decay",
+    "training_params.val_period": "val_check_interval",
+    "training_params.early_stopping.patience": "patience",
+}  # fmt: skip
+# said in those files, and true of what is built here
+FIXED = {
+    "dataset.name": ("Sleep-EDF-2018",), "dataset.seq_len": (1,), "dataset.target_idx": (0,),
+    "dataset.num_splits": (10,), "dataset.masking": (True, False),
+    "backbone.encoder_embed_dim": (128,), "backbone.encoder_heads": (8,),
+    "backbone.encoder_depths": (6,), "backbone.decoder_embed_dim": (128,),
+    "backbone.decoder_heads": (8,), "backbone.decoder_depths": (8,),
+    "backbone.input_size": (3000,), "backbone.use_sig_backbone": (False,),
+    "training_params.loss": ("l2", "NTXent"), "training_params.loss_mp": ("l2",),
+    "training_params.loss_crl": ("NTXent",), "training_params.early_stopping.mode": ("min",),
+}  # fmt: skip
+NAMES = {
+    "CnnOnly": "cnn", "Cnn+Attention": "cnn_attention", "Transformer": "transformer",
+    "pretrain_mp": "masked", "pretrain": "contrastive", "pretrain-hybrid": "hybrid",
+}  # fmt: skip
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Flags of a configuration file in the published sections.
+
+    Raises:
+        UserError: no JSON, a key nobody reads, or a value that what is built here does not have.
+    """
+    try:
+        found = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path}: cannot read this --config file: {error}") from error
+    if unknown := sorted(set(found) - set(KEYS) - set(FIXED)):
+        raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
+    for key, allowed in FIXED.items():
+        if key in found and found[key] not in allowed:
+            raise UserError(f"{path}: {key} is {found[key]!r}; built here: {allowed[0]!r}")
+    flags = {KEYS[key]: NAMES.get(str(v), v) for key, v in found.items() if key in KEYS}
+    if flags.get("val_check_interval") == "1 epoch":
+        flags["val_check_interval"] = 0
+    if isinstance(channels := flags.get("channels"), str):
+        flags["channels"] = ["EEG" if channels == "Fpz-Cz" else channels]
+    if "projection_hidden" in flags:
+        flags["projection_hidden"] = flags["projection_hidden"] or []
+    return flags
+
+
+def _flat(value: Mapping[str, Any], before: str = ""):
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _flat(inner, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", inner
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Fill in what belongs to the objective and encoder; ``None`` is what nobody asked for.
+
+    Raises:
+        UserError: a setting that would have no effect.
+    """
+    wanted = OF_OBJECTIVE[args.objective] | (
+        OF_TRANSFORMER if args.encoder == "transformer" else {}
+    )
+    every = _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0} | OF_TRANSFORMER
+    for name in every:
+        if name in wanted:
+            if getattr(args, name) is None:
+                setattr(args, name, wanted[name])
+        elif getattr(args, name) is not None:
+            raise UserError(
+                f"--{name} has no effect with --objective {args.objective} and --encoder "
+                f"{args.encoder}; take it out"
+            )
+
+
+def settings_of(args: argparse.Namespace, view: View) -> dict[str, Any]:
+    """What ``models.build("pretraining", …)`` is told."""
+    settings = {
+        "encoder": args.encoder,
+        "n_channels": len(view.columns),
+        "fs": view.fs,
+        "n_samples": view.n_samples,
+        "decoder": args.objective != "contrastive",
+        "projection": args.projection_hidden or [],
+    }
+    if args.encoder == "transformer":
+        settings |= {"n_patches": args.num_patches, "use_cls": args.use_cls}
+    return settings
+
+
+def objective_of(args: argparse.Namespace) -> Any:
+    """The objective, on clipped signals where they are standardised.
+
+    Raises:
+        UserError: settings that the objective cannot have.
+    """
+    try:
+        objective = _objective(args)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if args.normalization == "none":
+        return objective
+    return Augmented(objective, partial(torch.clamp, min=-CLIP, max=CLIP))
+
+
+def _objective(args: argparse.Namespace) -> Any:
+    if args.objective in ("masked", "hybrid"):
+        masked = MaskedPrediction(
+            masking=args.masking_type, ratio=args.masking_ratio, patch=args.patch_samples,
+            loss_on=args.loss_on, target=args.target, norm_patches=args.norm_patches,
+        )  # fmt: skip
+        if args.objective == "masked":
+            return masked
+    views = views_of(args.views, microvolt=args.normalization == "none")
+    contrast = Contrastive(views, temperature=args.temperature, chunk=args.chunk)
+    if args.objective == "contrastive":
+        return contrast
+    return Hybrid(masked, contrast, alpha=args.alpha_crl)
+
+
+def validate(
+    objective: Any, batch_size: int, net: nn.Module, model: Any, view: View, fabric: Any
+) -> dict[str, float]:
+    """Mean loss over the validation subjects, with the same masks and views every time."""
+    model.eval()
+    devices = [fabric.device] if fabric.device.type == "cuda" else []
+    total, count = 0.0, 0
+    with torch.no_grad(), torch.random.fork_rng(devices):
+        torch.manual_seed(0)
+        for batch in view.epochs(batch_size):
+            total += float(objective(model, batch)[0]) * len(batch.signals)
+            count += len(batch.signals)
+    return {"loss": total / count}
+
+
+def ready(net: nn.Module, view: View) -> None:
+    """Statistics of the spectrograms that encoders of the zoo read."""
+    if hasattr(net.encoder, "spectrogram"):
+        net.to(view.device)
+        net.encoder.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(256))
+
+
+def run_name(args: argparse.Namespace, held_out: list[int]) -> str:
+    """``ssl_masked_cnn_fold4_seed0``."""
+    folds = "-".join(map(str, held_out))
+    return f"ssl_{args.objective}_{args.encoder}_fold{folds}_seed{args.seed}"
+
+
+def encoder_names() -> str:
+    """For help and errors."""
+    return ", ".join(ENCODERS)

@@ -1,1 +1,0 @@
-"""What scripts of several families share: it may use every room, and none uses it."""
