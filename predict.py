@@ -202,7 +202,7 @@ def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
     if "trained" not in checkpoint:
         raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
     model = evaluate_run.load_model(path, checkpoint)
-    if not hasattr(model, "stage_night"):
+    if not model.stages_nights:
         raise UserError(
             f"{path}: a {checkpoint['model']}, which stages nothing; train a head first"
         )

@@ -150,8 +150,7 @@ def trained_on(path: Path, checkpoint: dict[str, Any]) -> None:
 
 def needs_scaling(model: torch.nn.Module) -> bool:
     """Whether spectrograms are read whose statistics nobody has set."""
-    spectrogram = getattr(model, "spectrogram", None)
-    return spectrogram is not None and bool((spectrogram.sd == 1).all())
+    return model.spectrogram is not None and bool((model.spectrogram.sd == 1).all())
 
 
 def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:

@@ -213,7 +213,7 @@ def write_night_page(
 
 def can_be_explained(model: Any, found: Predicted) -> bool:
     """Whether epochs can be attributed: not for models that read whole nights of roles."""
-    return hasattr(model, "encode_epochs") and not found.absent
+    return model.stages_epochs and not found.absent
 
 
 def explain(
@@ -230,7 +230,7 @@ def explain(
     numbers = torch.tensor([k for k, _ in chosen], device=night.signals.device)
     codes = night.staged.stages[numbers.cpu().numpy()].astype(np.int64)
     classes = torch.from_numpy(codes).to(numbers.device)
-    attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
+    attention = night_attention(model, night.signals) if model.shows_attention else None
     maps = explain_all(target, numbers, classes, attention, Plan(methods=how.methods, steps=20))
     entries = []
     for row, (epoch, why) in enumerate(chosen):

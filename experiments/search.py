@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from utils.errors import UserError
 from utils.files import check_file, claim, write_json, write_table
 from utils.locks import alive, locked
@@ -298,7 +300,7 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
         warnings.simplefilter("ignore")  # "experimental" until further notice
         for name, plot in wanted:
             axes = plot(study)
-            figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+            figure = np.atleast_1d(axes).flat[0].figure
             figure.set_size_inches(10, 5)
             written.append(save(figure, folder / f"{name}.png"))
             figure.clear()

@@ -34,7 +34,7 @@ def bands_of(model: Any, night: ExplainedNight) -> list[Score]:
 
 def _scores(found: BandImportance, stages: Sequence[str], subject: str) -> Iterator[Score]:
     for figure in FIGURES:
-        columns = dict(zip(found.bands, getattr(found, figure).T.tolist(), strict=True))
+        columns = dict(zip(found.bands, vars(found)[figure].T.tolist(), strict=True))
         columns["gap"] = found.gap(figure).tolist()
         for name, values in columns.items():
             for stage, value in zip(stages, values, strict=True):

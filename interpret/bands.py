@@ -46,7 +46,7 @@ class BandImportance:
 
     def gap(self, name: str) -> Tensor:
         """How far a figure's sum over bands misses ``total``, (n,)."""
-        return getattr(self, name).sum(dim=1) - self.total
+        return vars(self)[name].sum(dim=1) - self.total
 
 
 def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:

@@ -80,7 +80,7 @@ def explain_night(
         return
     epochs = torch.from_numpy(chosen).to(night.signals.device)
     wanted = torch.from_numpy(classes.astype(np.int64)).to(epochs.device)
-    attention = night_attention(model, night.signals) if hasattr(model, "attention") else None
+    attention = night_attention(model, night.signals) if model.shows_attention else None
     maps = explain_all(target, epochs, wanted, attention, plan)
     alone = target if plan.span == "epoch" else EpochTarget(model, night.signals, plan.output)
     judged = Judged(

@@ -1,7 +1,6 @@
 """Grad-CAM on the spectrogram: where in time and frequency an image network looks.
 
-Selvaraju et al. 2017, by Captum's ``LayerGradCam``, for models that have ``cam_layer`` and
-``spectrogram``.
+Selvaraju et al. 2017, by Captum's ``LayerGradCam``, for models that read images.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ NAME = "gradcam"
 
 def allows(model: Any) -> bool:
     """Whether a model has a layer of images to look at."""
-    return hasattr(model, "cam_layer")
+    return model.reads_images
 
 
 def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanation:

@@ -36,9 +36,9 @@ class EpochTarget(nn.Module):
             0, len(night) - self.length
         )
         self.positions = torch.arange(len(night)) - self.starts
-        if (middle := getattr(model, "middle", None)) is not None:  # stages the middle epoch alone
-            self.starts = torch.arange(len(night)) - middle
-            self.positions = torch.full((len(night),), middle)
+        if model.middle is not None:  # stages that epoch of a window alone
+            self.starts = torch.arange(len(night)) - model.middle
+            self.positions = torch.full((len(night),), model.middle)
             self.length = model.num_seq
         self.encoded = None
         if model.separable:
@@ -79,7 +79,7 @@ class EpochTarget(nn.Module):
 
     def placed(self, epochs: Tensor) -> dict[str, Tensor]:
         """Where in the night the windows around ``epochs`` begin, for models that ask."""
-        if not getattr(self.model, "placed", False):
+        if not self.model.placed:
             return {}
         return {"first": self.starts[epochs.cpu()].to(self.night.device)}
 

@@ -49,6 +49,8 @@ class Backbone(StagingModel):
         ValueError: an unknown network or sequence encoder.
     """
 
+    reads_images = True
+
     def __init__(
         self,
         *,

@@ -29,9 +29,45 @@ class AttentionMaps:
     inter: Tensor | None
 
 
-class StagingModel(nn.Module, ABC):
+class SleepModel(nn.Module):
+    """Whatever a caller may ask of a model, with the answers of one that can do little.
+
+    ``stages_nights``: it has ``stage_night``. ``stages_epochs``: it is a :class:`StagingModel`,
+    whose epochs can be encoded, and explained, one by one. ``shows_attention``: it has
+    ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
+    take the number of each run's first epoch. ``spectrogram``: what it reads, scaled by statistics
+    of the training nights, or ``None`` for models of signals.
+    """
+
+    stages_nights: bool = False
+    stages_epochs: bool = False
+    shows_attention: bool = False
+    reads_images: bool = False
+    placed: bool = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spectrogram: nn.Module | None = None
+
+    @property
+    def middle(self) -> int | None:
+        """The one epoch of a window that is staged, or ``None`` for all."""
+        return None
+
+    def decayed_parameters(self) -> list[Tensor]:
+        """What weight decay is for; all parameters, unless the paper names some."""
+        return list(self.parameters())
+
+    def output_layers(self) -> list[nn.Module]:
+        """The layers that make logits: one, or one for each position of a window."""
+        return [self.head]
+
+
+class StagingModel(SleepModel, ABC):
     """What training, evaluation and explanation call; ``num_seq`` epochs make a window."""
 
+    stages_nights = True
+    stages_epochs = True
     num_seq: int = 1
     separable: bool = True  # an epoch's encoding does not depend on where it stands in a window
 

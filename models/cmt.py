@@ -115,6 +115,8 @@ def _check(d_model: int, window_size: int, n_samples: int) -> None:
 class EpochCMT(StagingModel):
     """Epoch cross-modal transformer; 521,349 parameters by default."""
 
+    shows_attention = True
+
     def __init__(
         self,
         *,
@@ -161,6 +163,8 @@ class SequenceCMT(StagingModel):
     would be blind to order without the code ``epoch_position`` adds. "per_position" (published,
     4,049,867 at length 15) knows the order because each position owns an encoder and a head.
     """
+
+    shows_attention = True
 
     def __init__(
         self,
@@ -227,6 +231,10 @@ class SequenceCMT(StagingModel):
             return self.heads[0](mixed)
         pairs = zip(self.heads, mixed.unbind(dim=1), strict=False)
         return torch.stack([head(epoch) for head, epoch in pairs], dim=1)
+
+    def output_layers(self) -> list[nn.Module]:
+        """One head for all positions, or one for each."""
+        return list(self.heads)
 
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:

@@ -80,7 +80,7 @@ class DeepSleepNet(StagingModel):
         both = torch.cat([self.forwards(z), self.backwards(z.flip(1)).flip(1)], dim=-1)
         return self.head(self.dropout(direct + both))
 
-    def decayed(self) -> list[Tensor]:
+    def decayed_parameters(self) -> list[Tensor]:
         """The weight that L2 regularisation is for: the first kernel of the small branch."""
         return [next(m.weight for m in self.small.modules() if isinstance(m, nn.Conv1d))]
 

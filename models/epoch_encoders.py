@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import sinusoidal_positions
-from models.base import StagingModel
+from models.base import SleepModel, StagingModel
 from models.batch_norm import ChannelBatchNorm
 from utils.stages import STAGES
 
@@ -22,13 +22,15 @@ _ATTENDED = (3, 4)  # stages that attention follows
 _HEADS, _DEPTH = 8, 6
 
 
-class CnnEncoder(nn.Module):
+class CnnEncoder(SleepModel):
     """Five stages of convolutions: (n, c, t) -> features (n, 128, t / 500).
 
     Args:
         n_channels: signals of an epoch.
         attention: self-attention after the last two stages.
     """
+
+    width = WIDTH  # of the latent
 
     def __init__(self, n_channels: int = 1, *, attention: bool = False) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class CnnEncoder(nn.Module):
         return self(x).mean(dim=2)
 
 
-class PatchEncoder(nn.Module):
+class PatchEncoder(SleepModel):
     """A pre-norm Transformer over patches and a CLS token: (n, c, t) -> (n, 1 + p, 128).
 
     Args:
@@ -59,6 +61,8 @@ class PatchEncoder(nn.Module):
         n_patches: tokens of an epoch, all channels together.
         use_cls: False leaves the CLS token out, and the latent is the mean over patches.
     """
+
+    width = WIDTH  # of the latent
 
     def __init__(
         self,

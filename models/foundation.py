@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.base import SleepModel
 from models.probing_heads import build_head, by_epoch, masked_mean
 from models.role_layers import Layer, LogSpectrum, RoleLinear
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -213,7 +214,7 @@ class FoundationEncoder(nn.Module):
         return rearrange(time, "c k n -> k c n"), across
 
 
-class FoundationPretraining(nn.Module):
+class FoundationPretraining(SleepModel):
     """The encoder with what pretraining adds: a token for what is hidden, a head for every role."""
 
     def __init__(self, **settings) -> None:
@@ -268,13 +269,15 @@ class FoundationPretraining(nn.Module):
             self.encoder.position_scale.fill_(_QUIET)
 
 
-class Foundation(nn.Module):
+class Foundation(SleepModel):
     """The encoder with a head that stages every epoch of a night.
 
     Args:
         head: a name of ``models.probing_heads``.
         settings: of :class:`FoundationEncoder`.
     """
+
+    stages_nights = True
 
     def __init__(self, *, head: str = "linear", **settings) -> None:
         super().__init__()

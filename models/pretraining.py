@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.attention import sinusoidal_positions
+from models.base import SleepModel
 from models.batch_norm import BatchNorm, ChannelBatchNorm
 from models.epoch_encoders import (
     CHANNELS,
@@ -22,7 +23,7 @@ from models.epoch_encoders import (
 _DECODER_DEPTH = 8
 
 
-class Pretraining(nn.Module):
+class Pretraining(SleepModel):
     """An encoder with a decoder for masked prediction and a projection for contrast.
 
     Args:
@@ -43,7 +44,7 @@ class Pretraining(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        latent_width = getattr(encoder, "width", WIDTH)
+        latent_width = encoder.width
         self.decoder = None
         if decoder:
             self.decoder = decoder_for(encoder, n_channels, n_samples, latent_width)
@@ -62,7 +63,7 @@ class Pretraining(nn.Module):
         return None, self.decoder(self.encoder, x, hidden)
 
 
-class ZooEncoder(nn.Module):
+class ZooEncoder(SleepModel):
     """The epoch encoder of a staging model; layers that it does not use are taken out."""
 
     def __init__(self, model: nn.Module, n_channels: int, n_samples: int) -> None:
@@ -75,8 +76,7 @@ class ZooEncoder(nn.Module):
             if name not in used and any(True for _ in child.parameters()):
                 setattr(model, name, nn.Identity())
         self.width, self.model = found.shape[1], model
-        if hasattr(model, "spectrogram"):
-            self.spectrogram = model.spectrogram
+        self.spectrogram = model.spectrogram
 
     def latent(self, x: Tensor) -> Tensor:
         """(n, c, t) -> (n, d)."""

@@ -80,6 +80,6 @@ class SeqSleepNet(StagingModel):
         """(b, l, 128) -> logits (b, l, 5)."""
         return self.head(self.rnn(z)[0])
 
-    def decayed(self) -> list[Tensor]:
+    def decayed_parameters(self) -> list[Tensor]:
         """The weights that L2 regularisation is for: all but the filter bank."""
         return [p for name, p in self.named_parameters() if not name.startswith("bank.")]

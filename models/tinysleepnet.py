@@ -103,6 +103,6 @@ class TinySleepNet(StagingModel):
             parts.append(logits[0].softmax(dim=-1))
         return torch.cat(parts)
 
-    def decayed(self) -> list[Tensor]:
+    def decayed_parameters(self) -> list[Tensor]:
         """The weights that L2 regularisation is for: the four convolution kernels."""
         return [m.weight for m in self.cnn.modules() if isinstance(m, nn.Conv1d)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from objectives.objective import Objective
 from utils.stages import EPOCH_SECONDS
 
 _RESPONSE_HZ = (0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0)
@@ -189,7 +190,7 @@ def composed(names: Sequence[str], p: float) -> v2.Transform:
     return v2.Compose([AUGMENTATIONS[name](p) for name in names])
 
 
-class Augmented:
+class Augmented(Objective):
     """An objective that sees every batch through a transform."""
 
     def __init__(self, objective: Any, transform: Callable[[Tensor], Tensor]) -> None:
@@ -199,14 +200,17 @@ class Augmented:
         """``batch.signals`` (b, l, c, t) are changed, stages are not."""
         return self.objective(model, replace(batch, signals=self.transform(batch.signals)))
 
+    def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
+        """Of the objective within."""
+        return self.objective.attach(net, device)
+
     def state_dict(self) -> dict[str, Any]:
         """Of the objective within."""
-        return self.objective.state_dict() if hasattr(self.objective, "state_dict") else {}
+        return self.objective.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`."""
-        if state:
-            self.objective.load_state_dict(state)
+        self.objective.load_state_dict(state)
 
 
 def _of_runs(x: Tensor) -> tuple[int, ...]:

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from objectives.objective import Objective
 
-class Contrastive:
+
+class Contrastive(Objective):
     """Callable on a :class:`~models.pretraining.Pretraining` and a batch of single epochs.
 
     Args:

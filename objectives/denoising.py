@@ -15,6 +15,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from objectives.objective import Objective
+
 KINDS = ("both", "masked", "denoise")
 TARGETS = ("both", "signal", "spectrum")
 _SPOILT = 0.05  # of the samples set to zero, and as many to noise
@@ -22,7 +24,7 @@ _STEP = 97  # of the samples that a channel's scale is taken from
 _TO_SD = 1.4826  # of a median absolute deviation
 
 
-class Denoising:
+class Denoising(Objective):
     """Loss of a ``models.foundation.FoundationPretraining`` on nights (b, n, c, t).
 
     Args:

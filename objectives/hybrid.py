@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from objectives.contrastive import Contrastive
 from objectives.masked import MaskedPrediction
+from objectives.objective import Objective
 
 
-class Hybrid:
+class Hybrid(Objective):
     """Masked prediction plus ``alpha`` times contrast, on standardised signals of like size."""
 
     def __init__(

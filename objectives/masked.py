@@ -11,12 +11,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from objectives.objective import Objective
+
 MASKINGS = ("patch", "fixed_proportion_random", "probabilistic_random")
 TARGETS = ("signal", "difference", "log_spectrum")
 _FLOOR = 1e-3  # of spectral power in units of a standardised signal's
 
 
-class MaskedPrediction:
+class MaskedPrediction(Objective):
     """Callable on a :class:`~models.pretraining.Pretraining` and a batch of single epochs.
 
     Args:

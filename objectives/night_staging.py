@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from objectives.denoising import dropped_roles
+from objectives.objective import Objective
 from utils.stages import UNSCORED
 
 
@@ -36,7 +37,7 @@ def focal_loss(
     return (each * chosen).sum() / chosen.sum().clamp_min(1e-12)
 
 
-class NightStaging:
+class NightStaging(Objective):
     """Loss of a ``models.foundation.Foundation`` on nights, or on what its encoder made of them.
 
     Args:
@@ -44,20 +45,22 @@ class NightStaging:
         weights: of the stages.
         smoothing: share of each label given to all stages.
         role_p: probability that a role is left out of a night; one always stays.
+        reads_encoded: batches hold what a frozen encoder made of nights, not signals.
         trim: epochs of wake kept before and after sleep; -1 keeps all. Training only.
     """
 
     def __init__(
         self, *, gamma: float = 0.0, weights: Sequence[float] | None = None,
-        smoothing: float = 0.0, role_p: float = 0.0, trim: int = -1,
+        smoothing: float = 0.0, role_p: float = 0.0, trim: int = -1, reads_encoded: bool = False,
     ) -> None:  # fmt: skip
+        self.reads_encoded = reads_encoded
         self.gamma, self.smoothing, self.role_p, self.trim = gamma, smoothing, role_p, trim
         self.weights = None if weights is None else torch.tensor(weights)
 
     def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and how many scored epochs were right."""
         stages = trimmed(batch.stages, self.trim) if self.trim >= 0 else batch.stages
-        if hasattr(batch, "encoded"):
+        if self.reads_encoded:
             logits = model(None, without_roles(batch.encoded, self.role_p))
         else:
             logits = model(drop_roles(batch.signals, self.role_p))

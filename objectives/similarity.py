@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from objectives.objective import Objective
 from objectives.staging import Staging
 
 WIDTH, MARGIN, EPSILON = 32, 0.05, 0.1
 _MOST = 128  # epochs of a step that form triplets, of which there are up to their cube
 
 
-class SimilarityStaging:
+class SimilarityStaging(Objective):
     """A staging objective plus the triplet loss; it owns the projection, which trains with it."""
 
     def __init__(self, staging: Staging) -> None:
@@ -61,10 +62,10 @@ class SimilarityStaging:
 
 def _head(net: nn.Module) -> nn.Module:
     """The layers that make logits."""
-    heads = net.heads if hasattr(net, "heads") else [net.head]
-    if len(heads) > 1:
+    layers = net.output_layers()
+    if len(layers) > 1:
         raise ValueError("the similarity loss needs one head for all epochs of a window")
-    return heads[0]
+    return layers[0]
 
 
 def triplet_loss(features: Tensor, stages: Tensor) -> Tensor:

@@ -12,12 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from objectives.objective import Objective
 from utils.stages import STAGES
 
 PUBLISHED_WEIGHTS = (1.0, 2.0, 1.0, 2.0, 2.0)  # W, N1, N2, N3, REM
 
 
-class Staging:
+class Staging(Objective):
     """Callable on a model and a batch of runs; unscored epochs count for nothing.
 
     Args:
@@ -56,7 +57,7 @@ class Staging:
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
         """Of every window, (b * windows, l, 5); models that ask are told where runs begin."""
-        if getattr(model, "placed", False):
+        if model.placed:
             first = torch.as_tensor(batch.first, device=batch.signals.device)
             return model(batch.signals, self.stride, first)
         return model(batch.signals, self.stride)
@@ -66,11 +67,10 @@ class Staging:
 
         Models that stage only the epoch at ``middle`` of a window get that one, (b * windows, 1).
         """
-        middle = getattr(model, "middle", None)
-        if middle is None:
+        if model.middle is None:
             return stages.unfold(1, logits.shape[1], self.stride).flatten(0, 1)
         n_windows = len(logits) // len(stages)
-        return stages[:, middle :: self.stride][:, :n_windows].reshape(-1, 1)
+        return stages[:, model.middle :: self.stride][:, :n_windows].reshape(-1, 1)
 
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
         """Logits (b, l, 5), stages (b, l) -> scalar.

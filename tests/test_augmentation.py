@@ -20,6 +20,7 @@ from objectives.augmentation import (
     Shift,
     composed,
 )
+from objectives.objective import Objective
 
 
 @pytest.fixture
@@ -102,7 +103,12 @@ def test_channels_are_killed_but_never_all():
 
 def test_an_objective_sees_changed_signals_and_the_same_stages(runs):
     seen = []
-    objective = Augmented(lambda model, batch: seen.append(batch), composed(["noise"], 1.0))
+
+    class Seeing(Objective):
+        def __call__(self, model, batch):
+            seen.append(batch)
+
+    objective = Augmented(Seeing(), composed(["noise"], 1.0))
     stages = torch.zeros(6, 4)
     objective(None, Batch(runs, stages, None, None))
     assert not torch.equal(seen[0].signals, runs) and seen[0].stages is stages

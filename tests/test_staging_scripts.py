@@ -15,6 +15,7 @@ import staging_evaluate
 import staging_training
 from datasets.store.sampling import lanes
 from datasets.store.views import View
+from models.base import SleepModel
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from tests.test_training import same_state, stopped_at
@@ -106,7 +107,7 @@ def test_the_slow_ones_take_a_step(store, name):
     assert torch.isfinite(loss) and logs["scored"] > 0
 
 
-class Counting(torch.nn.Module):
+class Counting(SleepModel):
     """Its state counts epochs; its logits say how many came before in the night."""
 
     def __init__(self):
@@ -194,7 +195,7 @@ def test_carried_states_survive_a_checkpoint():
 
 
 def test_the_middle_epoch_is_what_chambon_is_judged_by():
-    class Middle(torch.nn.Module):
+    class Middle(SleepModel):
         middle = 1
 
         def forward(self, x, stride=1):

@@ -67,11 +67,11 @@ def test_counts_of_parts():
     tiny = models.build("tinysleepnet")
     assert parameters(tiny.rnn) == 1_115_008
     assert parameters(tiny) - tiny.rnn.peepholes.numel() == 1_515_909
-    assert sum(w.numel() for w in tiny.decayed()) == 6_400 + 3 * 128 * 128 * 8
+    assert sum(w.numel() for w in tiny.decayed_parameters()) == 6_400 + 3 * 128 * 128 * 8
     deep = models.build("deepsleepnet")
     assert parameters(deep.small) + parameters(deep.large) == 604_032
     assert parameters(deep.shortcut) + parameters(deep.shortcut_norm) == 3_147_776
-    assert [tuple(w.shape) for w in deep.decayed()] == [(64, 1, 50)]
+    assert [tuple(w.shape) for w in deep.decayed_parameters()] == [(64, 1, 50)]
     for channels, count in ((1, 137_733), (3, 187_013)):
         seq = models.build("seqsleepnet", n_channels=channels)
         assert parameters(seq) + seq.bank.triangles.numel() == count

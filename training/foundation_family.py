@@ -154,7 +154,7 @@ def staging_objective(args: argparse.Namespace, view: View) -> NightStaging:
     weights = balanced(view) if args.weights == "balanced" else None
     return NightStaging(
         gamma=args.focal_gamma, weights=weights, smoothing=args.label_smoothing,
-        role_p=args.role_dropout, trim=args.trim_wake,
+        role_p=args.role_dropout, trim=args.trim_wake, reads_encoded=args.stage == "probe",
     )  # fmt: skip
 
 

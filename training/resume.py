@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from training.loggers import Log
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -23,7 +23,7 @@ class Learner:
     model: nn.Module
     optimizer: Any
     schedule: Any
-    objective: Callable[[nn.Module, Any], tuple[Tensor, dict[str, Tensor]]]
+    objective: Any  # of objectives.objective.Objective
 
 
 @dataclass
@@ -69,8 +69,8 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
             "rng": rng,
             "position": asdict(position),
         }
-        if hasattr(learner.objective, "state_dict"):
-            checkpoint["objective"] = learner.objective.state_dict()
+        if learned := learner.objective.state_dict():
+            checkpoint["objective"] = learned
         save_checkpoint(outputs.run.checkpoint("last"), checkpoint)
     fabric.barrier()
 

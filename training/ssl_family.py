@@ -184,7 +184,7 @@ def validate(
 
 def ready(net: nn.Module, view: View) -> None:
     """Statistics of the spectrograms that encoders of the zoo read."""
-    if hasattr(net.encoder, "spectrogram"):
+    if net.encoder.spectrogram is not None:
         net.to(view.device)
         net.encoder.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(256))
 

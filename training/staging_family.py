@@ -137,7 +137,7 @@ def checked_every(steps: int, batches: Passes, view: View, processes: int) -> tu
 
 def ready(encoder: Encoder | None, net: nn.Module, view: View) -> None:
     """Statistics of spectrograms, from training nights alone, and the encoder trained first."""
-    if hasattr(net, "spectrogram"):
+    if net.spectrogram is not None:
         net.to(view.device)
         net.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(_EPOCHS_AT_ONCE))
     if encoder is not None:
@@ -156,7 +156,7 @@ def optimiser(
     if encoder is not None and args.encoder_lr is not None:
         rates |= {id(p): args.encoder_lr for p in encoder.of(net)}
         kept = {id(p) for p in encoder.of(net) if not args.encoder_lr}
-    decayed = {id(p) for p in (net.decayed() if hasattr(net, "decayed") else net.parameters())}
+    decayed = {id(p) for p in net.decayed_parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if id(parameter) in kept:
@@ -176,6 +176,6 @@ def optimiser(
 def attached(objective: Any, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
     """Weights of the similarity loss's own projection."""
     try:
-        return getattr(objective, "objective", objective).attach(net, device)
+        return objective.attach(net, device)
     except ValueError as error:
         raise UserError(f"--loss scl: {error}; use --loss cel") from error

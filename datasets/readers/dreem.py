@@ -214,8 +214,10 @@ def _description(file: Any, path: Path) -> list[dict[str, Any]]:
 
 def _signal(file: Any, entry: dict[str, Any], path: Path) -> Signal:
     """One channel, read when asked for."""
+    from h5py import Dataset
+
     where = entry["path"]
-    if where not in file or not hasattr(file[where], "shape"):
+    if where not in file or not isinstance(file[where], Dataset):
         present = ", ".join(sorted(file)) or "nothing"
         raise UserError(f"{path}: no signal /{where}; the file holds {present}")
     if entry["fs"] <= 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import joblib
 from tqdm import tqdm
@@ -32,6 +32,13 @@ class Source(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]: ...
+
+
+@runtime_checkable
+class Packed(Protocol):
+    """A source whose files have to be unpacked first."""
+
+    def at_hand(self) -> AbstractContextManager[Source]: ...
 
 
 class Reader(NamedTuple):
@@ -115,7 +122,7 @@ def _build(
 
 def at_hand(source: Source) -> AbstractContextManager[Source]:
     """The source with its files on disk, for those that have to be unpacked first."""
-    return source.at_hand() if hasattr(source, "at_hand") else nullcontext(source)
+    return source.at_hand() if isinstance(source, Packed) else nullcontext(source)
 
 
 def _refuse_foreign(nights: Path, ids: set[str]) -> None:

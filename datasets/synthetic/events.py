@@ -327,7 +327,7 @@ def _with_k_spindles(
     followed = rng.random(len(k)) < _K_WITH_SPINDLE
     extra = _events("spindle", rng, (k.onset + k.duration)[followed], subject, timeline)
     columns = ("onset", "duration", "amplitude", "hz", "phase")
-    merged = {c: np.concatenate((getattr(extra, c), getattr(own, c))) for c in columns}
+    merged = {c: np.concatenate((vars(extra)[c], vars(own)[c])) for c in columns}
     order = np.argsort(merged["onset"], kind="stable")
     both = Events("spindle", *(merged[c][order] for c in columns))
     return _select(both, _without_overlap(both.onset, both.duration))

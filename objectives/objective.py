@@ -1,0 +1,34 @@
+"""What training asks of every objective: a loss, and what it learns along with the model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class Objective(ABC):
+    """Callable on a model and a batch; most have no weights of their own."""
+
+    @abstractmethod
+    def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and sums over the batch to be logged."""
+
+    def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
+        """Make what the objective trains along with ``net``; its weights, for the optimiser.
+
+        Raises:
+            ValueError: it cannot be had with this model.
+        """
+        return []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those weights, to go on from; empty where there are none."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`."""
+        if state:
+            raise ValueError("this objective learns nothing that could be gone on from")
