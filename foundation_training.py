@@ -163,15 +163,15 @@ def main(argv: list[str] | None = None) -> None:
     args.channels = args.channels or known_channels(store, ROLES)
     pretrained = foundation_family.find_pretrained(args)
     if pretrained is not None:
-        args.channels = list(pretrained["settings"]["roles"])
+        args.channels = list(pretrained.settings["roles"])
         table = splits.find_table(store, args.folds)
         held_out = splits.held_out_folds(table, args.train_data_list, args.val_data_list)
         people = [subject for k in held_out for subject in table.folds[k].test]
-        foundation_family.refuse_seen(pretrained, store.cohort, people)
+        foundation_family.refuse_pretrained_on(pretrained, store.cohort, people)
 
     def family_of(view: View, held_out: list[int], processes: int) -> Family:
         if pretrained is not None:
-            settings = pretrained["settings"] | {"recompute": args.recompute}
+            settings = pretrained.settings | {"recompute": args.recompute}
         else:
             settings = foundation_family.model_settings(args, view)
         if view.fs != settings["fs"]:

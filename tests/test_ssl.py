@@ -372,7 +372,7 @@ def test_pretraining_reads_training_and_validation_people_only(store, tmp_path, 
     monkeypatch.setattr(type(store), "night", night)
     run = pretrain(store, tmp_path, "--encoder", "transformer", "--objective", "masked")
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    people = checkpoint["trained"]["subjects"]
+    people = checkpoint.training.subjects
     held_out = set(store.of_subjects(people["held_out"]))
     assert held_out and not held_out & set(opened)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

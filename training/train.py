@@ -171,12 +171,12 @@ def build(args: argparse.Namespace, family: Family) -> nn.Module:
     if args.model_path is None:
         return net
     checkpoint = load_checkpoint(args.model_path)
-    if checkpoint["model"] != family.model or checkpoint["settings"] != settings:
+    if checkpoint.model != family.model or checkpoint.settings != settings:
         raise UserError(
-            f"{args.model_path}: a {checkpoint['model']} with {checkpoint['settings']}; these "
+            f"{args.model_path}: a {checkpoint.model} with {checkpoint.settings}; these "
             f"flags ask for a {family.model} with {settings}"
         )
-    net.load_state_dict(checkpoint["state"])
+    net.load_state_dict(checkpoint.state)
     return net
 
 
