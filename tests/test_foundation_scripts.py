@@ -152,7 +152,7 @@ def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, cap
 
 def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
     where = {"store": role_store, "project": trained}
-    with pytest.raises(UserError, match="who would be held out here"):
+    with pytest.raises(UserError, match="pretraining has seen"):
         run("--stage", "probe", "--train_data_list", "1,2,3,4", **where)
     with pytest.raises(UserError, match="--d_model has no effect on a pretrained encoder"):
         run("--stage", "finetune", "--d_model", "8", **where)
