@@ -19,7 +19,7 @@ import foundation_training
 import generate_demo_data
 import predict
 import staging_training
-from datasets.readers.any_file import known_names, match
+from datasets.readers.channels import known_names, match
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Signal
 from evaluation.prediction import doubtful, standardised
