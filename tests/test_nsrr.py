@@ -394,6 +394,20 @@ def test_differences_need_one_rate(one_night, tmp_path):
     assert nsrr.read(nsrr.find(tmp_path, "shhs", changed)[0]).derivations == {"EEG": "EEG"}
 
 
+@pytest.mark.parametrize("wish", ["EOG(R)-EOG(L)", "EOG(R) - EOG(L)"])
+def test_differences_in_a_channel_map_are_spelt_either_way(one_night, tmp_path, capsys, wish):
+    """The map's difference is taken, the reverse of what the cohort's own table has."""
+    one_night("shhs")
+    (tmp_path / "map.json").write_text(json.dumps({"EOG": [wish]}))
+    for name, more in (("own", []), ("map", ["--channel_map", str(tmp_path / "map.json")])):
+        words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / name), "--jobs", "1"]
+        preprocess_nsrr.main([*words, "--roles", "EEG", "EOG", "--resample", "25", *more])
+    assert "EOG   EOG(R) - EOG(L)" in capsys.readouterr().out
+    own, mapped = (Store(tmp_path / name).night("shhs1-200001") for name in ("own", "map"))
+    assert mapped.derivations == ("EEG", "EOG(R) - EOG(L)")
+    np.testing.assert_allclose(mapped.signals()[:, 1], -own.signals()[:, 1], atol=1e-3)
+
+
 def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
     """Any EDFs with NSRR annotations: labels from a file, people from a pattern."""
     folder = tmp_path / "raw"
