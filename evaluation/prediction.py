@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from datasets.readers import expert_annotations
-from datasets.readers.any_file import match, opened, recording_of
+from datasets.readers.any_file import opened, recording_of
+from datasets.readers.channels import Found, match
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
-from datasets.readers.nsrr_signals import Found
 from datasets.readers.recording import Signal
 from datasets.store.preparation import (
     LEVELLED,
