@@ -16,7 +16,8 @@ from torch import nn
 import models
 from datasets.store import splits
 from datasets.store.store import Store
-from datasets.store.views import View, known_channels
+from datasets.store.stored_channels import known_channels
+from datasets.store.views import View
 from models.foundation import ROLES
 from models.probing_heads import HEADS
 from objectives.denoising import KINDS, TARGETS

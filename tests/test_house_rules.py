@@ -64,7 +64,7 @@ ONLY_IN = {
         "training.loop",
         "probing.embeddings",
         "evaluation.foundation_evaluation",
-        "evaluation.evaluate_run",
+        "evaluation.stage",
     },
     "matplotlib": {
         "utils.figures",
