@@ -128,9 +128,10 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
                 inside = PurePosixPath(member.name)
                 if inside.is_absolute() or ".." in inside.parts:
                     raise published.NotThese(f"its member {member.name!r} leads out of it")
-                if inside.name in _DREEM_MEMBERS and member.size < _LARGEST_BYTES:
+                wanted = inside.name in _DREEM_MEMBERS and member.size < _LARGEST_BYTES
+                if wanted and member.isfile():
                     members[inside.name] = archive.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError, AttributeError) as error:
+    except (tarfile.TarError, OSError, EOFError) as error:
         raise published.NotThese(f"no tar of Dreem's ({error})") from error
     if missing := [name for name in _DREEM_MEMBERS if name not in members]:
         raise published.NotThese(f"the tar has no {', '.join(missing)}")

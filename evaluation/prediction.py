@@ -89,6 +89,7 @@ def predict(
         )
     if is_levelled(checkpoint):
         found = {label: without_assumed_unit(one) for label, one in found.items()}
+    file.hold(part for one in found.values() for part in one.parts)
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
     unknown = [one.derivation for one in found.values() if one.note is not None]

@@ -9,7 +9,7 @@ header has passed every check, samples are taken straight from the records.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ class EdfFile:
         self.path = path
         self.gaps = np.zeros((0, 2))
         self._onsets: np.ndarray | None = None
+        self._held: dict[int, np.ndarray] = {}
         header = Header(path, undated=undated)
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
@@ -94,23 +95,35 @@ class EdfFile:
         if header.is_plus and header.record_seconds > 0:
             self._place_records(gaps)
 
-    def _raw(self, records: slice, columns: slice) -> np.ndarray:
-        """Bytes of one signal, (records, bytes); a block of records at a time is in memory."""
+    def hold(self, labels: Iterable[str]) -> None:
+        """Keep these channels' samples in memory, as they are in the file, read in one pass.
+
+        What is read of them afterwards does not touch the file again.
+        """
+        columns = [self.channel(label).columns for label in dict.fromkeys(labels)]
+        raw = self._raw(slice(None), columns)
+        self._held = {part.start: values for part, values in zip(columns, raw, strict=True)}
+
+    def _raw(self, records: slice, columns: Sequence[slice]) -> list[np.ndarray]:
+        """Bytes of some signals, (records, bytes) each; a block of records at a time is read."""
         header, size = self._header, self._header.sample_bytes
         first, stop, _ = records.indices(header.n_records)
-        raw = np.empty((stop - first, size * (columns.stop - columns.start)), np.uint8)
+        if all(part.start in self._held for part in columns):
+            return [self._held[part.start][first:stop] for part in columns]
+        raw = [np.empty((stop - first, size * (p.stop - p.start)), np.uint8) for p in columns]
         at_once = max(1, _BLOCK_BYTES // header.record_bytes)
         for begin in range(first, stop, at_once):
             n = min(at_once, stop - begin)
             offset = header.n_bytes + begin * header.record_bytes
             block = np.fromfile(self.path, np.uint8, n * header.record_bytes, offset=offset)
-            block = block.reshape(n, -1)[:, size * columns.start : size * columns.stop]
-            raw[begin - first : begin - first + n] = block
+            for values, part in zip(raw, columns, strict=True):
+                own = block.reshape(n, -1)[:, size * part.start : size * part.stop]
+                values[begin - first : begin - first + n] = own
         return raw
 
     def _digital(self, records: slice, columns: slice) -> np.ndarray:
         """Digital values of one signal, (records, samples)."""
-        raw = self._raw(records, columns)
+        (raw,) = self._raw(records, [columns])
         if self._header.sample_bytes == 2:
             return raw.view("<i2")
         wide = np.zeros((len(raw), raw.shape[1] // 3, 4), np.uint8)
@@ -173,7 +186,7 @@ class EdfFile:
         """Text (n_records, bytes) of every annotation signal."""
         for fields in self._header.signals:
             if fields["label"] in ANNOTATION_LABELS:
-                yield self._raw(slice(None), fields["columns"])
+                yield from self._raw(slice(None), [fields["columns"]])
 
     def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
         try:
