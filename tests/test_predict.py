@@ -370,3 +370,15 @@ def test_refusals(raw, checkpoint, tmp_path):
     with pytest.raises(UserError, match="lasts 15 s; staging needs 30 s"):
         stage(tmp_path / "short.edf", checkpoint, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_one_page_reads_the_recording_once_and_writes_itself_alone(tmp_path, monkeypatch):
+    """Was: samples were read for the signals' quality and again to be staged, arrays written."""
+    edf = tmp_path / "night.edf"
+    write_psg(edf, 8, {"EEG Fpz-Cz": 100})
+    reads, original = [], np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *a, **k: reads.append(a) or original(*a, **k))
+    words = ["--edf", str(edf), "-o", str(tmp_path / "out" / "night.html"), "--explain", "1"]
+    predict.main(words)
+    assert sum(count for _, _, count in reads) == 8 * 30 * 100 * 2
+    assert below(tmp_path / "out") == ["night.html"]
