@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import FrozenInstanceError, asdict, dataclass
 from pathlib import Path
 
 import pytest
 
+import cmt_training
+import foundation_training
 import generate_demo_data
 import preprocess_dreem
 import preprocess_nsrr
 import preprocess_sleepedf
 import preprocess_ucddb
+import ssl_training
+import staging_training
+from training.train import NOT_SETTINGS, recorded
 from utils.arguments import (
     ScriptParser,
     add_flag,
@@ -158,3 +164,24 @@ def test_what_a_script_asked_for_stays_as_it_was(script):
     flags = script.parse_args([])
     with pytest.raises(FrozenInstanceError):
         flags.jobs = 1
+
+
+@pytest.mark.parametrize(
+    "script", [cmt_training, staging_training, ssl_training, foundation_training],
+    ids=lambda s: s.__name__,
+)  # fmt: skip
+def test_a_run_keeps_every_flag_that_decides_it(script, monkeypatch):
+    """All but a named few, under the flags' own names: runs begun before compare them to resume."""
+    parsers, parse = [], ScriptParser.parse
+
+    def kept(self, argv):
+        parsers.append(self)
+        return parse(self, argv)
+
+    monkeypatch.setattr(ScriptParser, "parse", kept)
+    settings = script.parse_args([])
+    every = {action.dest for action in parsers[0]._actions} - {"help"}
+    assert set(recorded(settings)) == every - NOT_SETTINGS
+    json.dumps(recorded(settings))
+    with pytest.raises(FrozenInstanceError):
+        settings.optimiser.lr = 1.0
