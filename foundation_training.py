@@ -22,6 +22,8 @@ from models.probing_heads import HEADS
 from objectives.denoising import KINDS, TARGETS
 from training import flags, foundation_family, frozen_encoder
 from training.foundation_flags import (
+    DEFAULTS,
+    OF_STAGE,
     FoundationSettings,
     ScheduleFlags,
     resolve_defaults,
@@ -40,8 +42,6 @@ from utils.arguments import (
 )
 from utils.errors import UserError, run_script
 
-STAGES = ("pretrain", "probe", "finetune")
-
 
 def parse_args(argv: list[str] | None) -> FoundationSettings:
     """Command line; ``--help`` is its documentation."""
@@ -55,6 +55,7 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
     flags.add_data(parser.add_argument_group("data"))
     add_steps(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
+    parser.fill_help(DEFAULTS)
     parser.set_defaults(channels=None)
     settings = flags.resolve_shared(settings_from(parser.parse(argv), FoundationSettings))
     settings = resolve_defaults(settings)
@@ -85,10 +86,10 @@ def check(settings: FoundationSettings) -> None:
 def add_what(group: argparse._ArgumentGroup) -> None:
     """Stage, head, and what it is built on."""
     group.add_argument(
-        "--stage", choices=STAGES, default="pretrain",
+        "--stage", choices=tuple(OF_STAGE), default="pretrain",
         help="without labels; a head on the frozen encoder; or everything with labels",
     )  # fmt: skip
-    group.add_argument("--head", choices=tuple(HEADS), help="what reads stages (linear)")
+    group.add_argument("--head", choices=tuple(HEADS), help="what reads stages ({})")
     group.add_argument(
         "--pretrained",
         help="run folder or checkpoint of --stage pretrain (default: the newest run); none: random "
@@ -101,12 +102,12 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     add_flag(
         group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
     )
-    group.add_argument("--patch_seconds", type=not_negative, help="length of a patch (6)")
-    group.add_argument("--d_model", type=positive, help="width of a token (128)")
-    group.add_argument("--n_heads", type=positive, help="attention heads (4)")
-    group.add_argument("--dim_feedforward", type=positive, help="width of the feedforward (512)")
-    group.add_argument("--local_layers", type=count, help="layers within an epoch (2)")
-    group.add_argument("--layers", type=positive, help="layers over the night (4)")
+    group.add_argument("--patch_seconds", type=not_negative, help="length of a patch ({})")
+    group.add_argument("--d_model", type=positive, help="width of a token ({})")
+    group.add_argument("--n_heads", type=positive, help="attention heads ({})")
+    group.add_argument("--dim_feedforward", type=positive, help="width of the feedforward ({})")
+    group.add_argument("--local_layers", type=count, help="layers within an epoch ({})")
+    group.add_argument("--layers", type=positive, help="layers over the night ({})")
     add_flag(group, "--merge", default=None, help="one token an epoch for the night's layers")
     group.add_argument("--mixing", choices=("roles", "none"), help="may channels see each other")
     group.add_argument(
@@ -115,10 +116,10 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--tokeniser", choices=("both", "linear", "spectrum"), help="what a patch is read as"
     )
-    group.add_argument("--dropout", type=not_negative, help="share of activations dropped (0.1)")
+    group.add_argument("--dropout", type=not_negative, help="share of activations dropped ({})")
     group.add_argument(
         "--init", choices=("random", "autoencoder"),
-        help="weights to begin pretraining with (random); autoencoder: the best linear one of the "
+        help="weights to begin pretraining with ({}); autoencoder: the best linear one of the "
         "training nights",
     )  # fmt: skip
     group.add_argument(
@@ -131,27 +132,27 @@ def add_objective(group: argparse._ArgumentGroup) -> None:
     """What is hidden or spoilt, and how stages are weighed."""
     group.add_argument(
         "--objective", choices=KINDS,
-        help="of pretraining: fill in what is hidden, clean what is spoilt, or both (both)",
+        help="of pretraining: fill in what is hidden, clean what is spoilt, or both ({})",
     )  # fmt: skip
     group.add_argument(
-        "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining (0.5)"
+        "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining ({})"
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch (both)")
+    group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch ({})")
     group.add_argument(
         "--role_dropout", type=not_negative, default=0.2,
         help="probability that a role is left out of a night, one always stays",
     )  # fmt: skip
     group.add_argument(
-        "--crop_hours", type=not_negative, help="pieces of a night; 0: whole nights (0)"
+        "--crop_hours", type=not_negative, help="pieces of a night; 0: whole nights ({})"
     )
-    group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy (0)")
-    group.add_argument("--weights", choices=("none", "balanced"), help="of the stages (none)")
+    group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy ({})")
+    group.add_argument("--weights", choices=("none", "balanced"), help="of the stages ({})")
     group.add_argument(
-        "--label_smoothing", type=not_negative, help="share of a label given to all (0)"
+        "--label_smoothing", type=not_negative, help="share of a label given to all ({})"
     )
     group.add_argument(
         "--trim_wake", type=int,
-        help="epochs of wake kept around sleep in training, never in validation; -1: all (-1)",
+        help="epochs of wake kept around sleep in training, never in validation; -1: all ({})",
     )  # fmt: skip
 
 

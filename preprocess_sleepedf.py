@@ -18,7 +18,14 @@ from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import LEVELLED, Settings
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.store import Store
-from utils.arguments import ScriptParser, add_flag, add_list, command_of, settings_from
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    command_of,
+    settings_from,
+)
 from utils.errors import UserError, run_script
 from utils.files import check_file
 from utils.stages import STAGES
@@ -107,9 +114,7 @@ def add_files(files: argparse._ArgumentGroup) -> None:
         default=DEMO,
         help="folder with *-PSG.edf and *-Hypnogram.edf, searched with its subfolders",
     )
-    files.add_argument(
-        "--save_path", type=Path, default=Path("data/demo/store"), help="folder of the store"
-    )
+    files.add_argument("--save_path", type=Path, default=DEMO_STORE, help="folder of the store")
     files.add_argument(
         "--version",
         choices=("2013", "2018"),

@@ -46,6 +46,7 @@ def parse_args(argv: list[str] | None) -> PretrainingSettings:
     flags.add_data(parser.add_argument_group("data"))
     flags.add_optimiser(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
+    parser.fill_help(ssl_family.DEFAULTS)
     parser.set_defaults(
         channels=["EEG"], n_epochs=500, batch_size=128, patience=10, gamma=1.0, eps=1e-8,
         train_data_list=None,
@@ -86,7 +87,7 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         help="standardised by recording and channel and clipped at 20 deviations, or as stored",
     )
     group.add_argument(
-        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer (60)"
+        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer ({})"
     )
     add_flag(group, "--use_cls", default=None, help="the Transformer's latent is a CLS token")
     group.add_argument(
@@ -96,32 +97,32 @@ def add_what(group: argparse._ArgumentGroup) -> None:
 
 def add_masked(group: argparse._ArgumentGroup) -> None:
     """What is hidden, and what is predicted."""
-    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden (patch)")
-    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden (0.5)")
-    group.add_argument("--patch_samples", type=positive, help="samples of a patch (50)")
+    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden ({})")
+    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden ({})")
+    group.add_argument("--patch_samples", type=positive, help="samples of a patch ({})")
     group.add_argument(
         "--loss_on", choices=("masked", "visible"), help="visible repeats the published mistake"
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted (signal)")
+    group.add_argument("--target", choices=TARGETS, help="what is predicted ({})")
     add_flag(group, "--norm_patches", default=None, help="targets standardised patch by patch")
 
 
 def add_contrastive(group: argparse._ArgumentGroup) -> None:
     """Views, projection, temperature, and contrast's weight in the hybrid."""
-    group.add_argument("--temperature", type=not_negative, help="of NT-Xent (0.1)")
-    group.add_argument("--views", choices=VIEWS, help="set of random changes (benchmark)")
+    group.add_argument("--temperature", type=not_negative, help="of NT-Xent ({})")
+    group.add_argument("--views", choices=VIEWS, help="set of random changes ({})")
     add_list(
         group,
         "--projection_hidden",
         item=int,
-        help="widths after the latent (512 128); [] for none",
+        help="widths after the latent ({}); [] for none",
     )
     group.add_argument(
         "--chunk",
         type=count,
-        help="epochs computed at a time, so that a large --batch_size fits (0: all)",
+        help="epochs computed at a time, so that a large --batch_size fits ({}: all)",
     )
-    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid (1)")
+    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid ({})")
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -183,5 +183,6 @@ def test_a_run_keeps_every_flag_that_decides_it(script, monkeypatch):
     every = {action.dest for action in parsers[0]._actions} - {"help"}
     assert set(recorded(settings)) == every - NOT_SETTINGS
     json.dumps(recorded(settings))
+    assert "{}" not in parsers[0].format_help()
     with pytest.raises(FrozenInstanceError):
         settings.optimiser.lr = 1.0

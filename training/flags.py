@@ -24,6 +24,7 @@ from utils.errors import UserError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+RESULTS = Path("results")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -103,7 +104,7 @@ def add_data(group: Any) -> None:
     """Store, folds and channels."""
     group.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     group.add_argument(
-        "--project_path", type=Path, default=Path("results"), help="everything is written below it"
+        "--project_path", type=Path, default=RESULTS, help="everything is written below it"
     )
     group.add_argument(
         "--folds", help="fold table of the store (default: cmt5, else kfold:5:0, else the first)"

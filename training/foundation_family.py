@@ -19,6 +19,7 @@ from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
 from training.flags import DataFlags
 from training.foundation_flags import (
+    DEFAULTS,
     OF_MODEL,
     LearningFlags,
     ModelFlags,
@@ -103,7 +104,7 @@ def pretraining_objective(flags: ObjectiveFlags, settings: dict[str, Any]) -> De
         UserError: settings that the objective or the model cannot have.
     """
     linear = settings["tokeniser"] == "linear"
-    target = flags.target or ("signal" if linear else "both")
+    target = flags.target or ("signal" if linear else DEFAULTS["target"])
     if linear and target != "signal":
         raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
     try:

@@ -20,14 +20,17 @@ _OF_STAGING = {
     "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
     "trim_wake": -1, "pretrained": None,
 }  # fmt: skip
-OF_STAGE = {
-    "pretrain": {
-        "objective": "both", "mask_ratio": 0.5, "target": None, "crop_hours": 0.0,
-        "init": "random",
-    },
-    "probe": _OF_STAGING,
-    "finetune": _OF_STAGING | {"crop_hours": 0.0},
+_PIECES = {"crop_hours": 0.0}
+_OF_PRETRAINING = {
+    "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random"
 }  # fmt: skip
+OF_STAGE = {
+    "pretrain": _OF_PRETRAINING | _PIECES,
+    "probe": _OF_STAGING,
+    "finetune": _OF_STAGING | _PIECES,
+}
+# target: both, or signal where the tokeniser knows no spectra
+DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | {"target": "both"}
 
 
 @dataclass(frozen=True)

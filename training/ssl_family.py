@@ -38,6 +38,7 @@ OF_OBJECTIVE = {
     "hybrid": _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0},
 }
 OF_TRANSFORMER = {"num_patches": 60, "use_cls": True}
+DEFAULTS = OF_OBJECTIVE["hybrid"] | OF_TRANSFORMER
 # the published configuration files: section.key -> our flag
 KEYS = {
     "dataset.eeg_channel": "channels", "dataset.fold": "fold", "dataset.seed": "seed",
@@ -159,7 +160,7 @@ def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
     wanted = OF_OBJECTIVE[what.objective] | (
         OF_TRANSFORMER if what.encoder == "transformer" else {}
     )
-    for name in _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0} | OF_TRANSFORMER:
+    for name in DEFAULTS:
         if name not in wanted and given[name] is not None:
             raise UserError(
                 f"--{name} has no effect with --objective {what.objective} and --encoder "

@@ -288,6 +288,6 @@ def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> Non
     print(f"curve: {picture}")
     if not spec.next:
         return
-    where = "" if data.project_path == Path("results") else f" --project_path {data.project_path}"
+    where = "" if data.project_path == flags.RESULTS else f" --project_path {data.project_path}"
     data = "" if data.data_path == DEMO_STORE else f" --data_path {data.data_path}"
     print(f"next: {spec.next}{where}{data}")

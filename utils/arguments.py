@@ -56,6 +56,12 @@ class ScriptParser(argparse.ArgumentParser):
             action.option_strings = [*action.option_strings, *others]
             self._option_string_actions |= dict.fromkeys(others, action)
 
+    def fill_help(self, defaults: Mapping[str, Any]) -> None:
+        """Defaults that hold only beside other flags, where the help of their flags has ``{}``."""
+        for action in self._actions:
+            if action.dest in defaults and action.help:
+                action.help = action.help.replace("{}", _shown(defaults[action.dest]))
+
     def parse(self, argv: list[str] | None) -> argparse.Namespace:
         """Parse ``argv`` over the defaults of ``--config``, if one is named."""
         if config := self.parse_known_args(argv)[0].config:
@@ -83,6 +89,11 @@ class ScriptParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Refuse in one line; argparse would print the whole usage before it."""
         raise UserError(f"{message}; {self.prog} --help explains every flag")
+
+
+def _shown(value: Any) -> str:
+    items = value if isinstance(value, list) else [value]
+    return " ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items)
 
 
 def _read_json(path: Path) -> Any:
