@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 import models
-from evaluation import evaluate_run
 from evaluation.prediction import Asked, predict
 from evaluation.prediction_files import agreement
+from evaluation.stage import load_model
 from utils.arguments import ScriptParser, add_flag
-from utils.checkpoint import fingerprint, load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from utils.errors import UserError, run_script
 from utils.files import check_file, read_json, write_table, write_text, written_whole
 from utils.stages import STAGES
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     """Checkpoint, looks, card."""
     args = parse_args(argv)
     checkpoint = load_checkpoint(args.run / "checkpoints" / "best.pt")
-    if not checkpoint["trained"]["cohort"].startswith("synthetic-"):
+    if not checkpoint.training.cohort.startswith("synthetic-"):
         raise UserError(f"{args.run}: trained on real people, whose data sets decide who may share")
     measured = read_json(args.run / "evaluation" / "metrics.json")
     weights, log = args.output / "one_eeg.pt", args.output / "looks.csv"
@@ -70,9 +70,9 @@ def main(argv: list[str] | None = None) -> None:
         written_whole(weights, overwrite=args.overwrite) as temporary,
         temporary.open("wb") as file,
     ):
-        torch.save(checkpoint, file)
+        torch.save(load_tensors(checkpoint.path), file)
     looks = read_looks(log)
-    known = fingerprint(checkpoint)
+    known = checkpoint.fingerprint()
     seen = {(look["weights"], look["night"]) for look in looks}
     for night in REAL if args.real else ():
         if (known, night.stem) not in seen:
@@ -92,13 +92,13 @@ def read_looks(path: Path) -> list[dict[str, Any]]:
         return list(csv.DictReader(file))
 
 
-def look_at(night: Path, weights: Path, checkpoint: dict[str, Any], known: str) -> dict[str, Any]:
+def look_at(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> dict[str, Any]:
     """Stage a real recording once; the row of the log."""
     if not night.exists():
         raise UserError(
             f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
         )
-    model = evaluate_run.load_model(weights, checkpoint)
+    model = load_model(checkpoint)
     found = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
     if found.expert is None:
         raise UserError(f"{night}: no expert's stages beside it; {'; '.join(found.notes)}")
@@ -113,16 +113,16 @@ def look_at(night: Path, weights: Path, checkpoint: dict[str, Any], known: str) 
 
 
 def card_of(
-    checkpoint: dict[str, Any], known: str, measured: dict[str, Any], looks: list[dict[str, Any]]
+    checkpoint: Checkpoint, known: str, measured: dict[str, Any], looks: list[dict[str, Any]]
 ) -> str:
     """Markdown: what it is, how it was made, what it is worth, what it is not."""
-    trained = checkpoint["trained"]
-    people = {name: len(ids) for name, ids in trained["subjects"].items()}
+    trained = checkpoint.training
+    people = {name: len(ids) for name, ids in trained.subjects.items()}
     n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
     pooled = measured["pooled"]
     lines = [
         "# one_eeg.pt: the model that `predict.py` uses unless told otherwise", "",
-        f"`{checkpoint['model']}` on one EEG channel ({checkpoint['fs']:g} Hz after resampling, "
+        f"`{checkpoint.model}` on one EEG channel ({checkpoint.fs:g} Hz after resampling, "
         f"any derivation), {n:,} parameters, weights `{known}`.", "",
         "**Trained on synthetic nights only**, and its pass chosen on such: "
         f"{people['train']} invented people trained it, {people['validation']} chose "
@@ -131,7 +131,7 @@ def card_of(
         "(`generate_demo_data.py --varied`), and every recording is brought to one average "
         "spectrum first (`--preset levelled`), so that the unit and the amplifier matter little.",
         "", "Made again, bit for bit on one processor thread, by `make weights`:", "",
-        f"    {trained['command']}", "",
+        f"    {trained.command}", "",
         "## On held-out synthetic people", "",
         f"{measured['epochs']:,} epochs of {measured['subjects']} people; 95 % by subject. "
         "These figures say nothing of real nights.", "",

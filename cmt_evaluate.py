@@ -8,12 +8,10 @@ python cmt_evaluate.py --model_path results/cmt_seq_fold4/checkpoints/best.pt --
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
 
 from evaluation import evaluate_run, explain
 from utils.arguments import ScriptParser
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError, run_script
 
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
@@ -44,20 +42,19 @@ def main(argv: list[str] | None = None) -> None:
     folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
     path = evaluate_run.find_checkpoint(args, f"cmt_{kind}_fold{folds}", "cmt_training.py")
     checkpoint = load_checkpoint(path)
-    check_kind(args, path, checkpoint)
-    evaluate_run.evaluate(args, path, checkpoint)
+    check_kind(args, checkpoint)
+    evaluate_run.evaluate(args, checkpoint)
 
 
-def check_kind(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
+def check_kind(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that is not what the flags say."""
     kinds = {name: kind for kind, name in REGISTRY.items()}
-    if checkpoint["model"] not in kinds or "trained" not in checkpoint:
-        raise UserError(f"{path}: a {checkpoint['model']} checkpoint, not of cmt_training.py")
-    if args.model_type and REGISTRY[args.model_type] != checkpoint["model"]:
-        raise UserError(
-            f"{path}: --model_type {args.model_type}, but it holds a {kinds[checkpoint['model']]}"
-        )
-    evaluate_run.check_trained_folds(args, path, checkpoint)
+    path, model = checkpoint.path, checkpoint.model
+    if model not in kinds or checkpoint.training is None:
+        raise UserError(f"{path}: a {model} checkpoint, not of cmt_training.py")
+    if args.model_type and REGISTRY[args.model_type] != model:
+        raise UserError(f"{path}: --model_type {args.model_type}, but it holds a {kinds[model]}")
+    evaluate_run.check_trained_folds(args, checkpoint)
 
 
 if __name__ == "__main__":

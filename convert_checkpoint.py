@@ -7,7 +7,6 @@ python convert_checkpoint.py --from dreem simple_sleep_net_dodh.gz --to dodh.pt
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import pickle
 import tarfile
@@ -19,7 +18,7 @@ import torch
 import models
 from models import published
 from utils.arguments import ScriptParser, add_flag
-from utils.checkpoint import save_checkpoint
+from utils.checkpoint import load_tensors, save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file, refuse_inputs, sha256
 from utils.runs import command
@@ -106,7 +105,7 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
         NotThese: it holds something else.
     """
     try:
-        loaded = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        loaded = load_tensors(raw)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise published.NotThese(f"no file of plain tensors ({type(error).__name__})") from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
@@ -129,9 +128,10 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
                 inside = PurePosixPath(member.name)
                 if inside.is_absolute() or ".." in inside.parts:
                     raise published.NotThese(f"its member {member.name!r} leads out of it")
-                if inside.name in _DREEM_MEMBERS and member.size < _LARGEST_BYTES:
+                wanted = inside.name in _DREEM_MEMBERS and member.size < _LARGEST_BYTES
+                if wanted and member.isfile():
                     members[inside.name] = archive.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError, AttributeError) as error:
+    except (tarfile.TarError, OSError, EOFError) as error:
         raise published.NotThese(f"no tar of Dreem's ({error})") from error
     if missing := [name for name in _DREEM_MEMBERS if name not in members]:
         raise published.NotThese(f"the tar has no {', '.join(missing)}")

@@ -18,13 +18,13 @@ import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
-from datasets.store.views import View
 from evaluation import evaluate_run
 from evaluation import foundation_evaluation as foundation
+from evaluation.embed import split_views
 from evaluation.evaluation_files import EVALUATION
-from probing import embeddings
+from evaluation.stage import load_model, open_view, pick_device
 from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError, run_script
 from utils.files import check_file, check_folder, write_table
 
@@ -96,86 +96,68 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     path = evaluate_run.find_checkpoint(args, "foundation_*", "foundation_training.py")
     checkpoint = load_checkpoint(path)
-    device = evaluate_run.pick_device(args.device)
-    run = path.parents[1] if path.parent.name == "checkpoints" else path.parent
-    if checkpoint["model"] == "foundation_pretraining":
-        same_store(args, path, checkpoint)
+    device, run = pick_device(args.device), checkpoint.run
+    if checkpoint.model == "foundation_pretraining":
+        same_store(args, checkpoint)
         foundation.benchmark_run(args, run, checkpoint, device)
         print(f"next: python latent_space_evaluator.py --runs {run.name} --project_path "
               f"{run.parent}")  # fmt: skip
         return
-    if checkpoint["model"] != "foundation":
-        raise UserError(f"{path}: a {checkpoint['model']}, not of foundation_training.py")
-    model = evaluate_run.load_model(path, checkpoint)
+    if checkpoint.model != "foundation":
+        raise UserError(f"{path}: a {checkpoint.model}, not of foundation_training.py")
+    model = load_model(checkpoint)
     check_file(run / "cohorts.csv")
     table: list[dict[str, Any]] = []
     for number, store_path in enumerate([args.data_path, *map(Path, args.other_stores)]):
-        table += report(args, Store(store_path), path, checkpoint, model, device, other=number > 0)
+        table += report(args, Store(store_path), checkpoint, model, device, other=number > 0)
     print(f"all cohorts: {write_table(run / 'cohorts.csv', table)}")
     if args.embed:
-        same_store(args, path, checkpoint)
-        store = Store(args.data_path)
-        views = {s: foundation.view_of(checkpoint, store, s, device) for s in embeddings.SPLITS}
+        same_store(args, checkpoint)
+        views = split_views(checkpoint, Store(args.data_path), device)
         foundation.write_embeddings(run, checkpoint, model.encoder, views, args)
         print(f"embeddings: {run / 'embeddings'}")
 
 
 def report(
-    args: argparse.Namespace, store: Store, path: Path, checkpoint: dict[str, Any],
-    model: torch.nn.Module, device: torch.device, *, other: bool,
+    args: argparse.Namespace, store: Store, checkpoint: Checkpoint, model: torch.nn.Module,
+    device: torch.device, *, other: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One store: everything into a folder beside the checkpoints; rows for the common table."""
-    trained = checkpoint["trained"]
     if other:
-        held_out, subjects = [], people_unseen(store, trained)
+        held_out, subjects = [], sorted(store.subjects)
+        refuse_seen(
+            checkpoint.training, store.cohort, subjects, where=f"{store.path}",
+            remedy="leave it out of --other_stores",
+        )  # fmt: skip
     else:
-        held_out, subjects = evaluate_run.choose_subjects(args, store, trained)
-    view = View(
-        store, store.of_subjects(subjects), channels=list(checkpoint["settings"]["roles"]),
-        standardise="present", device=device, budget_gb=0,
-    )  # fmt: skip
-    if view.fs != checkpoint["fs"]:
-        raise UserError(
-            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint['fs']:g} Hz; prepare "
-            f"the store with --resample {checkpoint['fs']:g}"
-        )
-    about = evaluate_run.describe(args, path, checkpoint, store, held_out)
-    about["headline"] += f", trained on {trained['cohort']}, untrimmed nights"
-    folder = evaluate_run.folder_for(path, store, checkpoint)
+        held_out, subjects = evaluate_run.choose_subjects(args, store, checkpoint)
+    view = open_view(checkpoint, store, store.of_subjects(subjects), device)
+    about = evaluate_run.describe(args, checkpoint, store, held_out)
+    trained_on = checkpoint.training.cohort
+    about["headline"] += f", trained on {trained_on}, untrimmed nights"
+    folder = evaluate_run.folder_for(checkpoint, store)
     check_folder(folder, EVALUATION)
-    print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
+    print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     rows = foundation.evaluate(args, model, view, folder, about)
     for row in rows:
         low, high = row["kappa_low"], row["kappa_high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
         print(f"  {row['pattern']:<14}kappa {evaluate_run.cell(row['kappa'])}{interval}")
     print(f"written: {folder}")
-    where = {"trained_on": trained["cohort"], "cohort": store.cohort, "crop": "none, untrimmed"}
+    where = {"trained_on": trained_on, "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]
 
 
-def people_unseen(store: Store, trained: dict[str, Any]) -> list[str]:
-    """All people of another store.
-
-    Raises:
-        UserError: training has seen some of them.
-    """
-    seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
-    if both := sorted(seen & set(store.subjects)):
-        raise UserError(f"{store.path}: training has seen {', '.join(both[:5])} of its people")
-    return sorted(store.subjects)
-
-
-def same_store(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
-    """Embeddings are of the people whom training split.
+def same_store(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
+    """Embeddings are of the subjects whom training split.
 
     Raises:
         UserError: another store.
     """
-    if splits.fingerprint(Store(args.data_path)) != checkpoint["trained"]["store"]:
+    if splits.fingerprint(Store(args.data_path)) != checkpoint.training.facts["store"]:
         raise UserError(
-            f"{path}: trained on another store than {args.data_path}; its people are known there "
-            f"only, so name that --data_path"
+            f"{checkpoint.path}: trained on another store than {args.data_path}; its subjects are "
+            "known there only, so name that --data_path"
         )
 
 

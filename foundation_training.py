@@ -16,7 +16,8 @@ from torch import nn
 import models
 from datasets.store import splits
 from datasets.store.store import Store
-from datasets.store.views import View, known_channels
+from datasets.store.stored_channels import known_channels
+from datasets.store.views import View
 from models.foundation import ROLES
 from models.probing_heads import HEADS
 from objectives.denoising import KINDS, TARGETS
@@ -40,6 +41,7 @@ from utils.arguments import (
     positive,
     settings_from,
 )
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError, run_script
 
 
@@ -189,27 +191,27 @@ def main(argv: list[str] | None = None) -> None:
     channels = settings.data.channels or known_channels(store, ROLES)
     pretrained = foundation_family.find_pretrained(settings.learning, settings.model, settings.data)
     if pretrained is not None:
-        channels = list(pretrained["settings"]["roles"])
-        refuse_seen(settings.data, store, pretrained)
+        channels = list(pretrained.settings["roles"])
+        refuse_pretrained_on(settings.data, store, pretrained)
     settings = changed(settings, channels=channels)
     train(settings, "present", partial(spec_of, settings, pretrained))
 
 
-def refuse_seen(data: flags.DataFlags, store: Store, pretrained: dict) -> None:
+def refuse_pretrained_on(data: flags.DataFlags, store: Store, pretrained: Checkpoint) -> None:
     """Nobody who was pretrained on may be held out."""
     table = splits.find_table(store, data.folds)
     held_out = splits.held_out_folds(table, data.train_data_list, data.val_data_list)
     people = [subject for k in held_out for subject in table.folds[k].test]
-    foundation_family.refuse_seen(pretrained, store.cohort, people)
+    foundation_family.refuse_pretrained_on(pretrained, store.cohort, people)
 
 
 def spec_of(
-    settings: FoundationSettings, pretrained: dict | None, view: View, held_out: list[int],
+    settings: FoundationSettings, pretrained: Checkpoint | None, view: View, held_out: list[int],
     processes: int,
 ) -> TrainingSpec:  # fmt: skip
     """What sets this training apart, of --stage."""
     if pretrained is not None:
-        built = pretrained["settings"] | {"recompute": settings.model.recompute}
+        built = pretrained.settings | {"recompute": settings.model.recompute}
     else:
         built = foundation_family.model_settings(settings.model, view)
     if view.fs != built["fs"]:
@@ -246,7 +248,7 @@ def pretraining(
 
 def staging(
     settings: FoundationSettings, view: View, built: dict, name: str, processes: int,
-    pretrained: dict | None,
+    pretrained: Checkpoint | None,
 ) -> TrainingSpec:  # fmt: skip
     """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
     probing = settings.learning.stage == "probe"

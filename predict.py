@@ -18,7 +18,6 @@ import torch
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES
-from evaluation import evaluate_run
 from evaluation.prediction import Asked, Predicted, predict
 from evaluation.prediction_files import (
     MADE_WITH,
@@ -31,8 +30,9 @@ from evaluation.prediction_files import (
     write_folder,
 )
 from evaluation.sleep_statistics import STATISTICS
+from evaluation.stage import load_model, pick_device
 from utils.arguments import ScriptParser, add_flag, add_list, count
-from utils.checkpoint import fingerprint, load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import (
     check_file,
@@ -192,20 +192,18 @@ def files_of(spec: str) -> list[Path]:
     return found
 
 
-def load(path: Path) -> tuple[torch.nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[torch.nn.Module, Checkpoint]:
     """A model that stages, and its checkpoint.
 
     Raises:
-        UserError: it stages nothing, or says nothing of how its nights were prepared.
+        UserError: it stages nothing, or does not say how its nights were prepared.
     """
     checkpoint = load_checkpoint(path)
-    if "trained" not in checkpoint:
+    if checkpoint.training is None:
         raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
-    model = evaluate_run.load_model(path, checkpoint)
+    model = load_model(checkpoint)
     if not model.stages_nights:
-        raise UserError(
-            f"{path}: a {checkpoint['model']}, which stages nothing; train a head first"
-        )
+        raise UserError(f"{path}: a {checkpoint.model}, which stages nothing; train a head first")
     return model, checkpoint
 
 
@@ -213,19 +211,19 @@ class Stager:
     """One model for many files; ``targets`` are files to write instead of a folder each."""
 
     def __init__(
-        self, args: argparse.Namespace, model: torch.nn.Module, checkpoint: dict[str, Any],
+        self, args: argparse.Namespace, model: torch.nn.Module, checkpoint: Checkpoint,
         targets: list[str], *, single: bool,
     ) -> None:  # fmt: skip
         self.model, self.checkpoint, self.targets = model, checkpoint, targets
-        self.headline = f"{checkpoint['model']}, trained on {checkpoint['trained']['cohort']}"
+        self.headline = f"{checkpoint.model}, trained on {checkpoint.training.cohort}"
         wanted = single if args.is_interpret is None else args.is_interpret
         self.explained = Explained(args.explain if wanted else 0)
         self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
-        self.device = evaluate_run.pick_device(args.device)
+        self.device = pick_device(args.device)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         self.made_with = {
-            "weights": fingerprint(checkpoint), "channels": sorted(args.channels),
+            "weights": checkpoint.fingerprint(), "channels": sorted(args.channels),
             "expert": args.expert, "explained": self.explained.epochs,
         }  # fmt: skip
 

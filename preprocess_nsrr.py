@@ -12,7 +12,8 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.readers import nsrr, nsrr_signals
+from datasets.readers import nsrr
+from datasets.readers.channels import alternatives
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import Kept, Settings
@@ -165,7 +166,7 @@ def add_files(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--channel_map",
         type=Path,
-        help='JSON of roles to labels, tried before the known ones: {"EEG": ["C4-M1", "C4 - M1"]}',
+        help='JSON of roles to labels, tried before the known ones: {"EEG": ["C4-M1", "C3-M2"]}',
     )
 
 
@@ -245,7 +246,7 @@ def options_of(flags: NsrrFlags) -> nsrr.Options:
     Raises:
         UserError: a role that nobody has names for.
     """
-    channels = nsrr_signals.alternatives(flags.cohort, flags.channel_map)
+    channels = alternatives(flags.cohort, flags.channel_map)
     if unknown := [role for role in flags.roles if role not in channels]:
         raise UserError(
             f"--roles {', '.join(unknown)}: {flags.cohort.upper()} has {', '.join(channels)}; name "

@@ -20,8 +20,7 @@ import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
-from datasets.store.views import View
-from evaluation.evaluate_run import pick_device
+from evaluation.stage import open_view, pick_device
 from experiments import model_table
 from experiments.reproducing import PRETRAINED, Job, Setting, check_same_experiment, run_all
 from training.recipes import RECIPES, recipe_of
@@ -172,13 +171,8 @@ def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list
     if name in PRETRAINED:
         return model_table.pretrained_rows(name, runs)
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
-    view = View(
-        store,
-        store.of_subjects(checkpoint["trained"]["subjects"]["held_out"])[:1],
-        channels=[label for label, _ in checkpoint["channels"]],
-        standardise=checkpoint["standardise"],
-        device=pick_device(asked.device),
-    )
+    night = store.of_subjects(checkpoint.training.subjects["held_out"])[:1]
+    view = open_view(checkpoint, store, night, pick_device(asked.device))
     return [model_table.own_row(name, runs, view, selected="best")]
 
 

@@ -44,12 +44,11 @@ def main(argv: list[str] | None = None) -> None:
     folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
     pattern = f"{args.experiment or '*'}_fold{folds}"
     path = evaluate_run.find_checkpoint(args, pattern, "staging_training.py")
-    checkpoint = load_checkpoint(path)
-    evaluate_run.trained_on(path, checkpoint)
-    if args.experiment not in (None, checkpoint["model"]):
-        raise UserError(f"{path}: holds a {checkpoint['model']}, not a {args.experiment}")
-    evaluate_run.check_trained_folds(args, path, checkpoint)
-    evaluate_run.evaluate(args, path, checkpoint)
+    checkpoint = evaluate_run.with_training(load_checkpoint(path))
+    if args.experiment not in (None, checkpoint.model):
+        raise UserError(f"{path}: holds a {checkpoint.model}, not a {args.experiment}")
+    evaluate_run.check_trained_folds(args, checkpoint)
+    evaluate_run.evaluate(args, checkpoint)
 
 
 if __name__ == "__main__":

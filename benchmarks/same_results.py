@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.checkpoint import load_tensors
 from utils.files import write_json
 
 ROOT = Path(__file__).parents[1]
@@ -139,7 +140,7 @@ def said_by(path: Path) -> Iterator[tuple[str, str]]:
             for name in arrays.files:
                 yield from flat(arrays[name], name)
     elif path.suffix == ".pt":
-        yield from flat(torch.load(path, map_location="cpu", weights_only=True), "")
+        yield from flat(load_tensors(path), "")
     else:
         yield "bytes", hashlib.sha256(path.read_bytes()).hexdigest()
 

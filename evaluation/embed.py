@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,43 +9,39 @@ from torch import Tensor
 import models
 from datasets.store.store import Store
 from datasets.store.views import View
+from evaluation.stage import load_model, open_view
 from objectives.contrast_views import views_of
-from probing.embeddings import N_VIEWS, arrays_of, seen_again
+from probing.embeddings import N_VIEWS, SPLITS, arrays_of, seen_again
 from training.ssl_family import CLIP
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 
 
-def encoder_of(checkpoint: Mapping[str, Any]) -> torch.nn.Module:
+def encoder_of(checkpoint: Checkpoint) -> torch.nn.Module:
     """The pretrained encoder with what pretraining added to it, in evaluation mode.
 
     Raises:
         UserError: the checkpoint is not of ssl_training.py, or its weights do not fit.
     """
-    if checkpoint["model"] != "pretraining":
-        raise UserError(f"a {checkpoint['model']} checkpoint, not of ssl_training.py")
-    try:
-        return models.build_from(checkpoint)
-    except ValueError as error:
-        raise UserError(f"a damaged checkpoint: {error}") from error
+    if checkpoint.model != "pretraining":
+        raise UserError(f"{checkpoint.path}: a {checkpoint.model}, not of ssl_training.py")
+    return load_model(checkpoint)
 
 
-def untrained(checkpoint: Mapping[str, Any], seed: int) -> torch.nn.Module:
+def untrained(checkpoint: Checkpoint, seed: int) -> torch.nn.Module:
     """The same network before it has learned anything."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return models.build("pretraining", **checkpoint["settings"]).eval()
+        return models.build("pretraining", **checkpoint.settings).eval()
 
 
-def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: torch.device) -> View:
-    """Nights of a split of the run's subjects, as its encoder reads them."""
-    return View(
-        store,
-        store.of_subjects(checkpoint["trained"]["subjects"][split]),
-        channels=[label for label, _ in checkpoint["channels"]],
-        standardise=checkpoint["standardise"],
-        device=device,
-        budget_gb=0,
-    )
+def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> dict[str, View]:
+    """Nights of the subjects of each split of the run, as its encoder reads them."""
+    subjects = checkpoint.training.subjects
+    return {
+        split: open_view(checkpoint, store, store.of_subjects(subjects[split]), device)
+        for split in SPLITS
+    }
 
 
 def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:

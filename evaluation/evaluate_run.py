@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-import models
 from datasets.store import splits
 from datasets.store.store import Store
-from datasets.store.views import View
 from evaluation import explain, human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
+from evaluation.stage import load_model, open_view, pick_device, stage
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
-from utils.checkpoint import fingerprint
+from utils.checkpoint import Checkpoint, Training, refuse_seen
 from utils.errors import UserError
 from utils.files import check_folder, read_json
-from utils.staged_night import StagedNight, stage_nights
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
@@ -75,25 +72,26 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
-def evaluate(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
-    """Stage the held-out subjects, write everything beside the checkpoint, say what came."""
-    model = load_model(path, checkpoint)
+def evaluate(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
+    """Stage the held-out subjects, write everything beside the checkpoint, print what came."""
+    model = load_model(checkpoint)
     store = Store(args.data_path)
-    held_out, subjects = choose_subjects(args, store, checkpoint["trained"])
+    held_out, subjects = choose_subjects(args, store, checkpoint)
     device = pick_device(args.device)
-    folder = folder_for(path, store, checkpoint)
+    folder = folder_for(checkpoint, store)
     reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
     check_folder(folder, EVALUATION)
     if args.is_interpret:
         check_folder(reasons, explain.EXPLANATIONS)
-    view = open_view(args, store, checkpoint, subjects, device)
-    about = describe(args, path, checkpoint, store, held_out)
-    if "source" in checkpoint and needs_scaling(model):
+    recordings = store.of_subjects(subjects)
+    view = open_view(checkpoint, store, recordings, device, channels=args.channels)
+    about = describe(args, checkpoint, store, held_out)
+    if checkpoint.source is not None and needs_scaling(model):
         about["scaling"] = "the nights staged: the weights came without any"
         model.to(device).spectrogram.fit(x for _, x, _ in view.whole_nights())
-        print(f"{path}: spectrograms are scaled by {about['scaling']}")
-    print(f"{path} -> {splits.sizes(store, subjects)}; {about['headline']}")
-    nights = list(stage(model.to(device), view, args.batch_size))
+        print(f"{checkpoint.path}: spectrograms are scaled by {about['scaling']}")
+    print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
+    nights = [night for night, _ in stage(model, view, batch_size=args.batch_size)]
     result = write_evaluation(folder, nights, about, pictures=args.pictures)
     report(result, folder)
     if args.scorers:
@@ -119,33 +117,34 @@ def find_checkpoint(args: argparse.Namespace, pattern: str, trainer: str) -> Pat
     raise UserError(f"{run}: no checkpoint yet; let {trainer} finish a pass")
 
 
-def check_trained_folds(args: argparse.Namespace, path: Path, checkpoint: dict[str, Any]) -> None:
+def check_trained_folds(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that was trained on other folds than the flags say."""
-    length = checkpoint["settings"].get("num_seq", 1)
+    length, path = checkpoint.settings.get("num_seq", 1), checkpoint.path
     if args.num_seq not in (None, length):
         raise UserError(f"{path}: --num_seq {args.num_seq}, but it was trained with {length}")
-    trained = checkpoint["trained"]["train_folds"]
+    trained = checkpoint.training.facts["train_folds"]
     if args.train_data_list is not None and sorted(args.train_data_list) != sorted(trained):
         raise UserError(f"{path}: trained on folds {trained}, not on {args.train_data_list}")
 
 
-def trained_on(path: Path, checkpoint: dict[str, Any]) -> None:
-    """What is known of a checkpoint's training; of converted weights it is nothing.
+def with_training(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint with what is known of its training; of converted weights that is nothing.
 
     Raises:
         UserError: it says neither whom it has seen nor where it comes from.
     """
-    if "trained" in checkpoint:
-        return
-    if "source" not in checkpoint:
-        raise UserError(f"{path}: not trained here, so nobody knows whom it has seen")
-    origin = f"{checkpoint['source']['origin']}'s {checkpoint['source']['file']}"
-    print(f"{path}: converted from {origin}; whom it was trained on is not known here")
-    checkpoint["trained"] = {
-        "command": checkpoint["source"]["command"], "cohort": f"unknown, {origin}",
+    if checkpoint.training is not None:
+        return checkpoint
+    if checkpoint.source is None:
+        raise UserError(f"{checkpoint.path}: not trained here, so nobody knows whom it has seen")
+    origin = f"{checkpoint.source['origin']}'s {checkpoint.source['file']}"
+    print(f"{checkpoint.path}: converted from {origin}; whom it was trained on is not known here")
+    facts = {
+        "command": checkpoint.source["command"], "cohort": f"unknown, {origin}",
         "store": None, "folds": None, "train_folds": [], "held_out_folds": [],
         "subjects": {"train": [], "validation": []}, "select_on": "unknown",
     }  # fmt: skip
+    return replace(checkpoint, training=Training(facts))
 
 
 def needs_scaling(model: torch.nn.Module) -> bool:
@@ -153,22 +152,15 @@ def needs_scaling(model: torch.nn.Module) -> bool:
     return model.spectrogram is not None and bool((model.spectrogram.sd == 1).all())
 
 
-def load_model(path: Path, checkpoint: dict[str, Any]) -> torch.nn.Module:
-    """The trained model."""
-    try:
-        return models.build_from(checkpoint)
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-
-
 def choose_subjects(
-    args: argparse.Namespace, store: Store, trained: dict[str, Any]
+    args: argparse.Namespace, store: Store, checkpoint: Checkpoint
 ) -> tuple[list[int], list[str]]:
     """Folds and subjects to report, none that training has seen; all of a store without folds.
 
-    People are known by their ids, whatever part of the collection a store holds; only synthetic
-    and real people share ids without being the same.
+    Raises:
+        UserError: training, pretraining or selection has seen some of them.
     """
+    trained = checkpoint.training.facts
     name = args.folds or trained["folds"]
     chosen = args.folds or args.val_data_list is not None
     if chosen or (name and splits.has_table(store, name)):
@@ -178,88 +170,33 @@ def choose_subjects(
         subjects = sorted(s for k in wanted for s in table.folds[k].test)
     else:
         wanted, subjects = [], sorted(store.subjects)
-    seen = set(trained["subjects"]["train"]) | set(trained["subjects"]["validation"])
-    invented = [name.startswith("synthetic-") for name in (store.cohort, trained["cohort"])]
-    if invented[0] == invented[1] and (both := sorted(seen & set(subjects))):
-        raise UserError(
-            f"{store.path}: training has seen {', '.join(both[:5])}"
-            f"{' …' if len(both) > 5 else ''}; report folds {trained['held_out_folds']}"
-        )
+    refuse_seen(
+        checkpoint.training, store.cohort, subjects, where=f"{store.path}",
+        remedy=f"report folds {trained['held_out_folds']}",
+    )  # fmt: skip
     return list(wanted), subjects
 
 
-def pick_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one."""
-    try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.empty(0, device=device if name == "auto" else name).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
-
-
-def open_view(
-    args: argparse.Namespace,
-    store: Store,
-    checkpoint: dict[str, Any],
-    subjects: list[str],
-    device: torch.device,
-) -> View:
-    """The nights, in the channels and at the rate the checkpoint reads."""
-    labels = [label for label, _ in checkpoint["channels"]]
-    channels = args.channels or stand_ins(store, checkpoint["channels"])
-    if len(channels) != len(labels):
-        raise UserError(f"--channels: the checkpoint reads {len(labels)}: {', '.join(labels)}")
-    view = View(
-        store,
-        store.of_subjects(subjects),
-        channels=channels,
-        standardise=checkpoint["standardise"],
-        device=device,
-        budget_gb=0,
-    )
-    if view.fs != checkpoint["fs"]:
-        raise UserError(
-            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint['fs']:g} Hz; prepare "
-            f"the store with --resample {checkpoint['fs']:g}"
-        )
-    return view
-
-
-def stand_ins(store: Store, channels: list[tuple[str, str]]) -> list[str]:
-    """The checkpoint's labels, or its roles where a store of another cohort lacks the label."""
-    present = {channel.label for channel in store.channels}
-    chosen = []
-    for label, role in channels:
-        chosen.append(label if label in present else role)
-        if label not in present:
-            print(f"{store.path}: no channel {label!r}, taking its first {role}")
-    return chosen
-
-
 def describe(
-    args: argparse.Namespace,
-    path: Path,
-    checkpoint: dict[str, Any],
-    store: Store,
-    held_out: list[int],
+    args: argparse.Namespace, checkpoint: Checkpoint, store: Store, held_out: list[int]
 ) -> dict[str, Any]:
     """What was measured on what; the headline goes onto every picture."""
-    trained = checkpoint["trained"]
+    trained = checkpoint.training.facts
     folds = args.folds or trained["folds"]
     part = f"{folds} fold {', '.join(map(str, held_out))}" if held_out else "all subjects"
     headline = f"{store.cohort}, protocol {store.settings['protocol']}, {part}"
-    if "source" in checkpoint:
-        headline += f", weights of {checkpoint['source']['origin']}"
+    if checkpoint.source is not None:
+        headline += f", weights of {checkpoint.source['origin']}"
     if trained["select_on"] == "test":
         headline += ", SELECTED ON THE TEST FOLD"
     return {
         "headline": headline,
         "command": runs.command(),
-        "checkpoint": path.name,
-        "pass": checkpoint.get("pass"),
-        "model": checkpoint["model"],
-        "settings": checkpoint["settings"],
-        "channels": checkpoint["channels"],
+        "checkpoint": checkpoint.path.name,
+        "pass": checkpoint.passes,
+        "model": checkpoint.model,
+        "settings": checkpoint.settings,
+        "channels": [list(pair) for pair in checkpoint.channels],
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
         "store": splits.fingerprint(store),
@@ -270,37 +207,19 @@ def describe(
     }
 
 
-def stage(model: torch.nn.Module, view: View, batch_size: int) -> Iterator[StagedNight]:
-    """Each night whole, with what its exports need."""
-    by_id = {night.id: night for night in view.nights}
-    bar = tqdm(view.whole_nights(), desc="staging", total=len(by_id), unit="night", disable=None)
-    for recording, probabilities, expert in stage_nights(model, bar, batch_size=batch_size):
-        night = by_id[recording]
-        yield StagedNight(
-            recording,
-            night.subject,
-            probabilities.cpu().numpy(),
-            expert.cpu().numpy(),
-            night.first_epoch,
-            night.start,
-        )
-
-
-def folder_for(path: Path, store: Store, checkpoint: dict[str, Any]) -> Path:
+def folder_for(checkpoint: Checkpoint, store: Store) -> Path:
     """``evaluation`` beside the checkpoints; named after a store that is not the one trained on,
     and after the weights where several may lie in one folder."""
-    in_run = path.parent.name == "checkpoints"
-    run = path.parents[1] if in_run else path.parent
     own = splits.fingerprint(store)
     name = "evaluation"
-    if own != checkpoint["trained"]["store"]:
+    if own != checkpoint.training.facts["store"]:
         name += f"_{store.path.resolve().name}"
-    if not in_run:
-        name += f"_{path.stem}_{fingerprint(checkpoint)[:8]}"
-    former = run / name / "metrics.json"
+    if not checkpoint.is_in_run:
+        name += f"_{checkpoint.path.stem}_{checkpoint.fingerprint()[:8]}"
+    former = checkpoint.run / name / "metrics.json"
     if former.is_file() and read_json(former).get("about", {}).get("store", own) != own:
         name += f"_{own[0][:8]}"  # another store of the same name
-    return run / name
+    return checkpoint.run / name
 
 
 def report(result: dict[str, Any], folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,37 +15,28 @@ from tqdm import tqdm
 import models
 from datasets.store.store import Store
 from datasets.store.views import View
-from evaluation import missing_roles, probe_pretrained
+from evaluation import embed, missing_roles, probe_pretrained
 from evaluation.evaluation_files import write_evaluation
 from evaluation.explain import EXPLANATIONS
+from evaluation.stage import load_model, stage
 from interpret import role_importance
 from objectives.denoising import dropped_roles
 from probing import embeddings, probes
 from probing.probes import Labelled
 from training.foundation_family import linear_autoencoders, spoilt_nights
+from utils.checkpoint import Checkpoint
 from utils.files import write_arrays, write_json, write_table, written_folder
 from utils.staged_night import StagedNight
 
 _DROP = 0.3
 
 
-def stage(model: nn.Module, view: View, roles: tuple[str, ...]) -> tuple[list[StagedNight], float]:
+def stage_by(
+    model: nn.Module, view: View, roles: tuple[str, ...]
+) -> tuple[list[StagedNight], float]:
     """Every night by some of its roles, and the seconds that a night took."""
-    keep = torch.tensor([channel.role in roles for channel in view.channels])
-    model.to(view.device).eval()
-    nights, seconds = [], 0.0
-    by_id = {night.id: night for night in view.nights}
-    for recording, signals, expert in view.whole_nights():
-        night = by_id[recording]
-        shown = signals.masked_fill(~keep[None, :, None].to(signals.device), float("nan"))
-        started = time.perf_counter()
-        probabilities = model.stage_night(shown).float().cpu().numpy()
-        seconds += time.perf_counter() - started
-        nights.append(
-            StagedNight(recording, night.subject, probabilities, expert.cpu().numpy(),
-                        night.first_epoch, night.start)
-        )  # fmt: skip
-    return nights, seconds / max(1, len(nights))
+    nights, seconds = zip(*stage(model, view, roles=roles), strict=True)
+    return list(nights), sum(seconds) / len(nights)
 
 
 def evaluate(
@@ -60,7 +50,7 @@ def evaluate(
     wanted = missing_roles.patterns(present) if args.missing else {"all": present}
     staged, rows = {}, []
     for name, roles in tqdm(wanted.items(), desc="patterns", unit="pattern", disable=None):
-        staged[name], seconds = stage(model, view, roles)
+        staged[name], seconds = stage_by(model, view, roles)
         rows.append(missing_roles.row_of(name, roles, staged[name], seconds))
     write_evaluation(folder, staged["all"], about, pictures=args.pictures)
     if args.missing:
@@ -82,7 +72,7 @@ def explain(
         name = f"without {role}"
         others = tuple(r for r in present if r != role)
         if others:
-            without[role] = staged[name] if name in staged else stage(model, view, others)[0]
+            without[role] = staged[name] if name in staged else stage_by(model, view, others)[0]
     rows = []
     with written_folder(folder, EXPLANATIONS) as temporary:
         for number, (recording, signals, _) in enumerate(view.whole_nights()):
@@ -113,11 +103,11 @@ def embed_roles(encoder: nn.Module, view: View, pool: str) -> dict[str, np.ndarr
     return embeddings.arrays_of(lambda signals: encoder.embed(signals, pool), view)
 
 
-def random_encoder(checkpoint: Mapping[str, Any], like: nn.Module, seed: int) -> nn.Module:
+def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Module:
     """The same encoder before it has learned anything; it knows the spectra's statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        settings = {k: v for k, v in checkpoint["settings"].items() if k != "head"}
+        settings = {k: v for k, v in checkpoint.settings.items() if k != "head"}
         fresh = models.build("foundation_pretraining", **settings).encoder.eval()
     if fresh.spectrum is not None:
         fresh.spectrum.load_state_dict(like.spectrum.state_dict())
@@ -125,7 +115,7 @@ def random_encoder(checkpoint: Mapping[str, Any], like: nn.Module, seed: int) ->
 
 
 def write_embeddings(
-    run: Path, checkpoint: Mapping[str, Any], encoder: nn.Module, views: Mapping[str, View],
+    run: Path, checkpoint: Checkpoint, encoder: nn.Module, views: Mapping[str, View],
     args: argparse.Namespace,
 ) -> dict[str, list[dict[str, Labelled]]]:  # fmt: skip
     """What ``latent_space_evaluator.py`` reads; the spaces behind it, for probes."""
@@ -210,22 +200,16 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
 
 
 def benchmark_run(
-    args: argparse.Namespace, run: Path, checkpoint: Mapping[str, Any], device: torch.device
+    args: argparse.Namespace, run: Path, checkpoint: Checkpoint, device: torch.device
 ) -> None:
     """A pretrained encoder: embeddings, probes beside a random one and band powers, cleaning."""
     probe_pretrained.check_writable(run)
-    net = models.build_from(checkpoint)
-    store = Store(args.data_path)
-    views = {split: view_of(checkpoint, store, split, device) for split in embeddings.SPLITS}
+    net = load_model(checkpoint)
+    views = embed.split_views(checkpoint, Store(args.data_path), device)
     spaces = write_embeddings(run, checkpoint, net.encoder, views, args)
     rows = list(probe_pretrained.frozen_rows(spaces, args))
-    for row in rows:
-        row["run"] = run.name
-    folder = run / "evaluation"
-    write_table(folder / "probes.csv", rows)
-    trained = checkpoint["trained"]
-    about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
-    write_json(folder / "probes.json", {"about": about, "rows": rows})
+    probe_pretrained.write_probes(run, checkpoint, rows)
+    folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)
     cleaned = cleaning(net, views)
     write_table(folder / "cleaning.csv", cleaned)
     write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
@@ -234,12 +218,3 @@ def benchmark_run(
     for row in cleaned:
         print(f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
               f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}")  # fmt: skip
-
-
-def view_of(checkpoint: Mapping[str, Any], store: Store, split: str, device: torch.device) -> View:
-    """Nights of a split of the run's people."""
-    return View(
-        store, store.of_subjects(checkpoint["trained"]["subjects"][split]),
-        channels=list(checkpoint["settings"]["roles"]), standardise="present", device=device,
-        budget_gb=0,
-    )  # fmt: skip

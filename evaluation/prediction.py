@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from datasets.readers import expert_annotations
-from datasets.readers.any_file import match, opened, recording_of
+from datasets.readers.any_file import opened, recording_of
+from datasets.readers.channels import Found, match
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
-from datasets.readers.nsrr_signals import Found
 from datasets.readers.recording import Signal
 from datasets.store.preparation import (
     LEVELLED,
@@ -24,8 +24,9 @@ from datasets.store.preparation import (
     channel_moments,
     prepare,
 )
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
-from utils.staged_night import StagedNight
+from utils.staged_night import StagedNight, stage_signals
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # sd of a second below, and peak to peak of an epoch above, which they are doubtful
@@ -68,7 +69,7 @@ class Predicted:
 
 
 def predict(
-    path: Path, model: torch.nn.Module, checkpoint: Mapping[str, Any], asked: Asked,
+    path: Path, model: torch.nn.Module, checkpoint: Checkpoint, asked: Asked,
     device: torch.device,
 ) -> Predicted:  # fmt: skip
     """Stage one file as the checkpoint's own nights were prepared.
@@ -77,10 +78,10 @@ def predict(
         UserError: a file that cannot be read, or lacks a channel that the model needs.
     """
     file = opened(path)
-    wanted = [tuple(pair) for pair in checkpoint["channels"]]
+    wanted = list(checkpoint.channels)
     found = match(file, wanted, asked.channels)
     absent = [label for label, _ in wanted if label not in found]
-    if not found or (absent and checkpoint["standardise"] != "present"):
+    if not found or (absent and checkpoint.standardise != "present"):
         present = ", ".join(channel.label for channel in file.channels)
         raise UserError(
             f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
@@ -88,15 +89,16 @@ def predict(
         )
     if is_levelled(checkpoint):
         found = {label: without_assumed_unit(one) for label, one in found.items()}
+    file.hold(part for one in found.values() for part in one.parts)
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
     unknown = [one.derivation for one in found.values() if one.note is not None]
     seen = {found[label].derivation: found[label].signal for label, role in wanted
             if label in found and role.startswith(("EEG", "EOG"))}  # fmt: skip
     doubts = doubtful(seen, set(seen) - set(unknown), file.gaps, len(signals))
-    scaled, mean, sd = standardised(signals, checkpoint["standardise"])
+    scaled, mean, sd = standardised(signals, checkpoint.standardise)
     x = torch.from_numpy(scaled).to(device)
-    probabilities = model.to(device).eval().stage_night(x, 256).float().cpu().numpy()
+    probabilities = stage_signals(model.to(device), x).float().cpu().numpy()
     notes = [recording.note] if recording.note else []
     if is_levelled(checkpoint) and len(probabilities) < _SHORT:
         notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
@@ -119,9 +121,9 @@ def without_assumed_unit(found: Found) -> Found:
     return replace(found, signal=replace(found.signal, unit=""), note=note)
 
 
-def is_levelled(checkpoint: Mapping[str, Any]) -> bool:
+def is_levelled(checkpoint: Checkpoint) -> bool:
     """Whether recordings are brought to the common spectrum for it."""
-    return (checkpoint["trained"].get("preparation") or {}).get("preset") == LEVELLED
+    return checkpoint.training.preparation.get("preset") == LEVELLED
 
 
 def expert_of(
@@ -162,21 +164,21 @@ def within(file: EdfFile | DreemFile, n_epochs: int) -> np.ndarray | None:
 
 
 def prepared(
-    recording: Any, checkpoint: Mapping[str, Any], wanted: Sequence[tuple[str, str]]
+    recording: Any, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
 ) -> np.ndarray:
     """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
-    made = checkpoint["trained"].get("preparation") or {}
+    made = checkpoint.training.preparation
     kept = None
     if made.get("kept"):
         kept = {label: Kept(**made["kept"][role] | {"required": False}) for label, role in wanted}
     band = made.get("bandpass")
     settings = Settings(
         cohort="predict", protocol="keep_all", channels=tuple(label for label, _ in wanted),
-        bandpass=tuple(band) if band else None, fs=float(checkpoint["fs"]),
+        bandpass=tuple(band) if band else None, fs=float(checkpoint.fs),
         preset=made.get("preset"), kept=kept,
     )  # fmt: skip
     roles = {role: (label,) for label, role in wanted}
-    return prepare(recording, settings, roles).signals[float(checkpoint["fs"])]
+    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
 
 
 def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

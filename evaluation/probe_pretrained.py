@@ -20,6 +20,7 @@ from probing import embeddings, probes
 from probing.probes import Labelled, Probed
 from training.fine_tuning import Tuning, context_probe, tune
 from utils import metrics
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import check_file, read_json, write_arrays, write_json, write_table
 from utils.metrics import plain
@@ -31,7 +32,7 @@ Splits = dict[str, Labelled]
 
 
 def evaluate(
-    run: Path, checkpoint: Mapping[str, Any], args: argparse.Namespace, device: torch.device
+    run: Path, checkpoint: Checkpoint, args: argparse.Namespace, device: torch.device
 ) -> list[dict[str, Any]]:
     """Embed, probe, tune; rows of ``evaluation/probes.csv``.
 
@@ -39,12 +40,12 @@ def evaluate(
         UserError: another store than the one pretrained on, or a split without a single label.
     """
     store = Store(args.data_path)
-    if fingerprint(store) != checkpoint["trained"]["store"]:
+    if fingerprint(store) != checkpoint.training.facts["store"]:
         raise UserError(
             f"{run}: pretrained on another store than {store.path}; its people are known there "
             "only, so name that --data_path"
         )
-    views = {s: embed.view_of(checkpoint, store, s, device) for s in embeddings.SPLITS}
+    views = embed.split_views(checkpoint, store, device)
     net = embed.encoder_of(checkpoint)
     check_writable(run)
     if bare := [s for s, view in views.items() if not view.class_counts().any()]:
@@ -65,16 +66,24 @@ def evaluate(
         rows += tuned_rows(net, checkpoint, views, args)
     if args.context:
         rows.append(context_row(spaces["pretrained"][0], pretrained, args.seeds))
-    folder = run / "evaluation"
+    write_probes(run, checkpoint, rows)
+    return rows
+
+
+def write_probes(run: Path, checkpoint: Checkpoint, rows: list[dict[str, Any]]) -> None:
+    """``evaluation/probes.csv`` and ``.json``; counts by subject in the json alone."""
     for row in rows:
         row["run"] = run.name
-    write_table(folder / "probes.csv", [
-        {key: value for key, value in row.items() if key != "people"} for row in rows
-    ])  # fmt: skip
-    trained = checkpoint["trained"]
-    about = {key: trained[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
-    write_json(folder / "probes.json", {"about": about, "rows": rows})
-    return rows
+    table = [{key: value for key, value in row.items() if key != "people"} for row in rows]
+    write_table(run / "evaluation" / "probes.csv", table)
+    about = about_training(checkpoint)
+    write_json(run / "evaluation" / "probes.json", {"about": about, "rows": rows})
+
+
+def about_training(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What stands above a table of probes."""
+    facts = checkpoint.training.facts
+    return {key: facts[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
 
 
 def check_writable(run: Path) -> None:
@@ -91,10 +100,10 @@ def check_writable(run: Path) -> None:
 
 
 def embedded(
-    net: nn.Module, views: Mapping[str, View], checkpoint: Mapping[str, Any]
+    net: nn.Module, views: Mapping[str, View], checkpoint: Checkpoint
 ) -> dict[str, dict[str, np.ndarray]]:
     """Arrays of every split."""
-    clip = checkpoint["standardise"] != "none"
+    clip = checkpoint.standardise != "none"
     return {split: embed.embed(net, view, clip=clip) for split, view in views.items()}
 
 
@@ -104,12 +113,12 @@ def labelled(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Splits:
 
 
 def write_embeddings(
-    run: Path, splits: Mapping[str, Any], checkpoint: Mapping[str, Any], net: nn.Module
+    run: Path, splits: Mapping[str, Any], checkpoint: Checkpoint, net: nn.Module
 ) -> None:
     """``embeddings/<split>.npz`` and ``.csv``, with the encoder's checksum."""
     about = {
         "encoder_sha256": embeddings.fingerprint(net),
-        "config": str(checkpoint["trained"]["command"]),
+        "config": str(checkpoint.training.command),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     for split, arrays in splits.items():
@@ -117,7 +126,7 @@ def write_embeddings(
 
 
 def write_controls(
-    run: Path, net: nn.Module, views: Mapping[str, View], checkpoint: Mapping[str, Any],
+    run: Path, net: nn.Module, views: Mapping[str, View], checkpoint: Checkpoint,
     spaces: Mapping[str, list[Splits]],
 ) -> None:  # fmt: skip
     """What latent metrics are compared with, and views of some held-out epochs."""
@@ -125,7 +134,7 @@ def write_controls(
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
         for name in ("random encoder", "band powers")
     }
-    clip = checkpoint["standardise"] != "none"
+    clip = checkpoint.standardise != "none"
     rows, z_view = embed.embed_views(net, views["held_out"], clip=clip)
     arrays = {"z_view": z_view, "view_rows": rows, **controls}
     write_arrays(run / "embeddings" / "controls.npz", arrays)
@@ -187,7 +196,7 @@ def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
 
 
 def tuned_rows(
-    net: nn.Module, checkpoint: Mapping[str, Any], views: Mapping[str, View],
+    net: nn.Module, checkpoint: Checkpoint, views: Mapping[str, View],
     args: argparse.Namespace,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The network trained with labels, from the pretrained weights and from scratch."""
@@ -203,11 +212,11 @@ def tuned_rows(
             yield row_of(name, "end to end", by, share, labels, found)
 
 
-def tuning_data(view: View, checkpoint: Mapping[str, Any]) -> Tuning:
+def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
     """All epochs of a split with their labels."""
     nights = list(view.whole_nights())
     signals = torch.cat([x for _, x, _ in nights])
-    if checkpoint["standardise"] != "none":
+    if checkpoint.standardise != "none":
         signals = signals.clamp(-embed.CLIP, embed.CLIP)
     by_id = {night.id: night.subject for night in view.nights}
     subjects = np.concatenate([np.full(len(s), by_id[r]) for r, _, s in nights])

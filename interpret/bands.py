@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.staged_night import stage_signals
+
 BANDS = {
     "delta": (0.5, 4.0),
     "theta": (4.0, 8.0),
@@ -94,11 +96,11 @@ def band_importance(
     parts = components(night, fs, list(bands.values()))
     rows, numbers = torch.arange(len(night)), range(len(bands))
     lost = {}
-    whole = model.stage_night(night)[rows, classes]
+    whole = stage_signals(model, night)[rows, classes]
     for size in range(len(bands) + 1):
         for subset in combinations(numbers, size):
             without = night - parts[list(subset)].sum(dim=0)
-            lost[subset] = whole - model.stage_night(without)[rows, classes]
+            lost[subset] = whole - stage_signals(model, without)[rows, classes]
     return BandImportance(
         tuple(bands),
         torch.stack([lost[(b,)] for b in numbers], dim=1),

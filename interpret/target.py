@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from interpret.baselines import baselines_of
+from utils.staged_night import stage_signals
 
 Output = Literal["logit", "prob", "logodds"]
 
@@ -121,7 +122,7 @@ class EpochTarget(nn.Module):
         """Baselines in the shape of :meth:`inputs`; see ``interpret.baselines``."""
         wake = None
         if kind == "wake":
-            wake = int(self.model.stage_night(self.night)[:, 0].argmax())
+            wake = int(stage_signals(self.model, self.night)[:, 0].argmax())
         return baselines_of(self.night, epochs, kind, seed=seed, wake=wake)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -89,15 +89,15 @@ def build_pretraining(
     )
 
 
-def build_from(checkpoint: Mapping[str, Any]) -> nn.Module:
-    """The trained model of a checkpoint (see ``utils.runs``), in evaluation mode.
+def build_from(checkpoint: Any) -> nn.Module:
+    """The trained model of a checkpoint (see ``utils.checkpoint``), in evaluation mode.
 
     Raises:
         ValueError: an unknown model, impossible settings, or weights of other shapes.
     """
     try:
-        model = build(checkpoint["model"], **checkpoint["settings"])
-        model.load_state_dict(checkpoint["state"])
+        model = build(checkpoint.model, **checkpoint.settings)
+        model.load_state_dict(checkpoint.state)
     except (TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(f"its weights and settings do not fit together: {error}") from error
     return model.eval()

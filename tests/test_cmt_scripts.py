@@ -24,7 +24,7 @@ from tests.test_scripts import one_line, run
 from tests.test_training import TINY, train
 from training.loggers import open_logger
 from utils.arguments import by_flag
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 from utils.runs import Run
 
@@ -123,10 +123,13 @@ def test_every_setting_of_the_optimiser_reaches_it(store, tmp_path):
     words = ["--lr", "0.002", "--beta_1", "0.8", "--beta_2", "0.99", "--eps", "1e-7"]
     words += ["--weight_decay", "0.01", "--step_size", "7", "--gamma", "0.3", "--n_epochs", "1"]
     checkpoint = load_checkpoint(train(store, tmp_path, *words) / "checkpoints" / "last.pt")
-    group = checkpoint["optimizer"]["param_groups"][0]
+    group = checkpoint.progress["optimizer"]["param_groups"][0]
     assert group["lr"] == 0.002 and tuple(group["betas"]) == (0.8, 0.99)
     assert (group["eps"], group["weight_decay"]) == (1e-7, 0.01)
-    assert (checkpoint["schedule"]["step_size"], checkpoint["schedule"]["gamma"]) == (7, 0.3)
+    assert (
+        checkpoint.progress["schedule"]["step_size"],
+        checkpoint.progress["schedule"]["gamma"],
+    ) == (7, 0.3)
 
 
 @pytest.mark.parametrize("batch_size", ["1", "7", "16", "31"])
@@ -353,7 +356,7 @@ def test_what_cannot_be_evaluated_is_one_line(store, project, words, message):
 
 
 def changed(project: Path, tmp_path: Path, **changes) -> list[str]:
-    checkpoint = load_checkpoint(project / "cmt_seq_fold2" / "checkpoints" / "best.pt")
+    checkpoint = load_tensors(project / "cmt_seq_fold2" / "checkpoints" / "best.pt")
     save_checkpoint(tmp_path / "changed.pt", checkpoint | changes)
     return ["--model_path", str(tmp_path / "changed.pt")]
 
@@ -391,7 +394,7 @@ def test_subjects_seen_in_training_are_refused(store, project):
 def test_the_same_people_under_another_cohorts_name(store, project, tmp_path, cohort, refused):
     # sleepedf-2013 is part of sleepedf-2018; synthetic and real people share ids by chance
     best = load_checkpoint(project / "cmt_seq_fold2" / "checkpoints" / "best.pt")
-    words = changed(project, tmp_path, trained=best["trained"] | {"cohort": cohort})
+    words = changed(project, tmp_path, trained={**best.training.facts, "cohort": cohort})
     words += ["--val_data_list", "0", "--pictures", "0"]
     if not refused:
         evaluate(store, project, *words)
@@ -469,6 +472,6 @@ def test_ctrl_c_keeps_last_and_leaves_with_130(store, tmp_path):
     assert process.returncode == 130, errors
     assert "the same command continues" in errors and "Traceback" not in errors
     run_folder = next(tmp_path.glob("cmt_*"))
-    position = load_checkpoint(run_folder / "checkpoints" / "last.pt")["position"]
+    position = load_checkpoint(run_folder / "checkpoints" / "last.pt").progress["position"]
     assert position["passes"] >= 1
     assert len(Run(run_folder).rows()) == position["passes"]

@@ -62,5 +62,5 @@ def test_four_nights_are_learned_by_heart(cohort):
     cmt_training.main([*paths, *words, *folds])
     last = load_checkpoint(next((cohort / "heart").glob("*/checkpoints/last.pt")))
     store = Store(cohort / "store")
-    view = View(store, store.of_subjects(last["trained"]["subjects"]["train"]))
+    view = View(store, store.of_subjects(last.training.subjects["train"]))
     assert kappa(agreement(models.build_from(last), view.whole_nights())) > 0.9

@@ -266,14 +266,15 @@ def test_the_preset_filters_from_rest_and_pads(tmp_path):
     assert preprocess_dreem.parse_args([]).preset is None
 
 
-def test_a_difference_of_two_channels(tmp_path):
+@pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
+def test_a_difference_of_two_channels(tmp_path, wish):
     with h5py.File(write_record(tmp_path / "a.h5"), "a") as file:
         described = json.loads(file.attrs["description"])
         described.append(described[1] | {"path": "signals/eog/EOG2", "name": "EOG2"})
         file["signals/eog/EOG2"] = -np.array(file["signals/eog/EOG1"])
         file.attrs["description"] = json.dumps(described)
     words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / "s"), "--jobs", "1"]
-    preprocess_dreem.main([*words, "--channels", "EOG1-EOG2", "EOG1"])
+    preprocess_dreem.main([*words, "--channels", wish, "EOG1"])
     store = Store(tmp_path / "s")
     assert [(c.label, c.role) for c in store.channels] == [("EOG1-EOG2", "EOG"), ("EOG1", "EOG")]
     both, one = np.moveaxis(np.array(store.night("a").signals()), 1, 0)

@@ -229,3 +229,23 @@ def test_bdf_is_read_with_all_its_bits(tmp_path):
     with pytest.raises(UserError, match="truncated"):
         path.write_bytes(path.read_bytes()[:-3])
         EdfFile(path)
+
+
+def test_held_channels_are_read_in_one_pass_and_never_again(tmp_path, monkeypatch):
+    path = tmp_path / "a.edf"
+    write_psg(path, 4, {"EEG Fpz-Cz": 100, "EOG": 50, "EMG": 1}, record_seconds=5)
+    plain, held = EdfFile(path), EdfFile(path)
+    wanted = {label: plain.read(label, 0, 120) for label in ("EEG Fpz-Cz", "EOG")}
+    reads, original = [], np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *a, **k: reads.append(a) or original(*a, **k))
+    held.hold([*wanted, "EOG"])
+    assert sum(count for _, _, count in reads) == path.stat().st_size - held._header.n_bytes
+    reads.clear()
+    for label, samples in wanted.items():
+        np.testing.assert_array_equal(held.read(label, 0, 120), samples)
+        fs = held.channel(label).fs
+        part = samples[round(7.3 * fs) : round(61 * fs)]
+        np.testing.assert_array_equal(held.read(label, 7.3, 61), part)
+    assert not reads
+    held.read("EMG", 0, 30)  # one that nobody held
+    assert reads

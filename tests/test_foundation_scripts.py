@@ -18,7 +18,7 @@ import foundation_training
 import generate_demo_data
 import preprocess_nsrr
 from datasets.store.store import Store
-from evaluation import embed
+from probing import embeddings
 from tests.test_nothing_lost import refused
 from training import foundation_family
 from utils.checkpoint import load_checkpoint
@@ -57,15 +57,15 @@ def test_three_stages(trained):
     assert {"train_signal", "train_spectrum", "train_grad_norm", "val_loss", "lr"} <= set(rows[0])
     probe = trained / "foundation_probe_linear_fold4_seed0"
     assert "val_kappa" in rows_of(probe / "metrics.jsonl")[0]
-    before = load_checkpoint(pretrained / "checkpoints" / "best.pt")["state"]
-    after = load_checkpoint(probe / "checkpoints" / "best.pt")["state"]
+    before = load_checkpoint(pretrained / "checkpoints" / "best.pt").state
+    after = load_checkpoint(probe / "checkpoints" / "best.pt").state
     for name, value in before.items():  # the encoder is frozen
         if name.startswith("encoder."):
             assert torch.equal(value, after[name]), name
     tuned = load_checkpoint(
         trained / "foundation_finetune_mlp_fold4_seed0" / "checkpoints" / "best.pt"
     )
-    moved = [not torch.equal(v, tuned["state"][n]) for n, v in before.items()
+    moved = [not torch.equal(v, tuned.state[n]) for n, v in before.items()
              if n.startswith("encoder.") and v.is_floating_point() and v.dim() > 1]  # fmt: skip
     assert any(moved)
     assert len(list((probe / "encoded").rglob("*.npz"))) == 7  # all but the held-out
@@ -76,8 +76,8 @@ def test_steps_taken_are_steps_planned(trained):
     last = load_checkpoint(
         trained / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
     )
-    assert last["schedule"]["last_epoch"] == 2 * 3
-    assert last["schedule"]["_last_lr"][0] == pytest.approx(1e-5)
+    assert last.progress["schedule"]["last_epoch"] == 2 * 3
+    assert last.progress["schedule"]["_last_lr"][0] == pytest.approx(1e-5)
 
 
 def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
     monkeypatch.undo()
     run(*words, store=role_store, project=stopped)
     name = "foundation_pretrain_both_fold4_seed0/checkpoints/last.pt"
-    one, other = (load_checkpoint(project / name)["state"] for project in (whole, stopped))
+    one, other = (load_checkpoint(project / name).state for project in (whole, stopped))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
@@ -112,7 +112,7 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     assert "trained on synthetic-shhs, untrimmed nights" in out
     run_folder = trained / "foundation_finetune_mlp_fold4_seed0"
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
-    held_out = load_checkpoint(run_folder / "checkpoints" / "best.pt")["trained"]["subjects"]
+    held_out = load_checkpoint(run_folder / "checkpoints" / "best.pt").training.subjects
     store = Store(role_store)
     labelled = sum(
         int(store.recordings[r]["n_epochs"]) - int(store.recordings[r]["unscored"])
@@ -131,7 +131,7 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
     with np.load(explained / f"{recording}_attention.npz") as file:
         assert file["time"].shape[2] == int(store.recordings[recording]["n_epochs"])
-    arrays = embed.load(run_folder / "embeddings")
+    arrays = embeddings.load(run_folder / "embeddings")
     assert arrays["held_out"]["z"].shape[1] == 4 * 16
 
 
@@ -152,7 +152,7 @@ def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, cap
 
 def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
     where = {"store": role_store, "project": trained}
-    with pytest.raises(UserError, match="who would be held out here"):
+    with pytest.raises(UserError, match="pretraining has seen"):
         run("--stage", "probe", "--train_data_list", "1,2,3,4", **where)
     with pytest.raises(UserError, match="--d_model has no effect on a pretrained encoder"):
         run("--stage", "finetune", "--d_model", "8", **where)
@@ -197,7 +197,7 @@ def test_two_processes_share_a_pass(role_store, tmp_path):
     last = load_checkpoint(
         tmp_path / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
     )
-    assert last["schedule"]["last_epoch"] == 3
+    assert last.progress["schedule"]["last_epoch"] == 3
     with pytest.raises(UserError, match="--strategy ddp holds every model"):
         run("--strategy", "fsdp", *TINY, store=role_store, project=tmp_path)
 

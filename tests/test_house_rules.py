@@ -64,7 +64,7 @@ ONLY_IN = {
         "training.loop",
         "probing.embeddings",
         "evaluation.foundation_evaluation",
-        "evaluation.evaluate_run",
+        "evaluation.stage",
     },
     "matplotlib": {
         "utils.figures",
@@ -598,3 +598,61 @@ def test_the_rule_of_one_writer_would_catch_a_breach():
     for line in ("a.replace('x', 'y')", "replace(a, b=1)", "p.open('rb')", "todo.remove(3)",
                  "with written_whole(p) as t: t.write_bytes(b'')"):  # fmt: skip
         assert unguarded_writes(ast.parse(line)) == [], line
+
+
+def calls_of(name: str) -> set[str]:
+    """``module.function`` of every place outside tests and benchmarks that calls ``name``."""
+    found = set()
+    for path in [*room_files(), *ROOT.glob("*.py")]:
+        for function in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(function, ast.FunctionDef) or function.name == name:
+                continue
+            for node in ast.walk(function):
+                called = getattr(node, "func", None)
+                if name == getattr(called, "attr", getattr(called, "id", None)):
+                    found.add(f"{module_name(path)}.{function.name}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("stage_night", {"utils.staged_night.stage_signals"}),
+        # of a training's own split, and for a checkpoint
+        ("View", {"training.train.views_of", "evaluation.stage.open_view"}),
+        ("seen", {"utils.checkpoint.refuse_seen"}),
+    ],
+)
+def test_one_path_for_one_job(name, places):
+    assert calls_of(name) == places
+
+
+def test_torch_loads_in_one_place():
+    for path in [*room_files(), *ROOT.glob("*.py")]:
+        loads = [
+            node for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute) and node.attr == "load"
+            and getattr(node.value, "id", "") == "torch"
+        ]  # fmt: skip
+        assert bool(loads) == (module_name(path) == "utils.checkpoint"), module_name(path)
+
+
+# why something is asked for by name: modules of torch's own, which declare nothing
+PROBING = {
+    "interpret.faithfulness": "torch modules with and without reset_parameters",
+    "utils.arguments": "values of parsed flags, by their names",
+}
+
+
+@pytest.mark.parametrize("path", [*room_files(), *ROOT.glob("*.py")], ids=module_name)
+def test_nothing_is_probed_for(path):
+    """What callers may ask of models, objectives and readers is declared, with defaults."""
+    module, tree = module_name(path), ast.parse(path.read_text())
+    if module.split(".")[0] == "models":
+        return
+    asked = [
+        node.lineno for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("hasattr", "getattr"))
+        or (isinstance(node, ast.ExceptHandler) and "AttributeError" in ast.dump(node))
+    ]  # fmt: skip
+    assert bool(asked) == (module in PROBING), f"{module}: lines {asked}"

@@ -28,7 +28,7 @@ from tests.edf_files import write_pair, write_psg
 from tests.test_convert_checkpoint import chambon_state
 from tests.test_training import TINY, train
 from utils import manifest
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import load_tensors, save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import is_ours, locked, write_text
 from utils.runs import Run
@@ -466,7 +466,7 @@ def test_weights_of_one_folder_are_evaluated_apart(store, tmp_path):
             str(tmp_path / f"{name}.ckpt"), "--from", "physioex", "--model", "chambon2018",
             "--to", str(tmp_path / f"{name}.pt"),
         ])  # fmt: skip
-        weights = load_checkpoint(tmp_path / f"{name}.pt")
+        weights = load_tensors(tmp_path / f"{name}.pt")
         weights["state"] = {k: v + seed if v.is_floating_point() else v
                             for k, v in weights["state"].items()}  # fmt: skip
         torch.save(weights, tmp_path / f"{name}.pt")

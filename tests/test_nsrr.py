@@ -10,7 +10,8 @@ import pytest
 
 import generate_demo_data
 import preprocess_nsrr
-from datasets.readers import nsrr, nsrr_annotations, nsrr_signals
+from datasets.readers import nsrr, nsrr_annotations
+from datasets.readers.channels import alternatives
 from datasets.store.store import Store
 from datasets.synthetic import nsrr_files, nsrr_scoring
 from datasets.synthetic.night import draw_night
@@ -32,7 +33,7 @@ def night_of(number: int, visit: int, special: str | None = None, hours: float =
 
 
 def options(cohort: str, **changes) -> nsrr.Options:
-    table = nsrr_signals.alternatives(cohort)
+    table = alternatives(cohort)
     return nsrr.Options(**{"channels": table, "roles": tuple(preprocess_nsrr.ROLES)} | changes)
 
 
@@ -143,9 +144,9 @@ def test_a_role_that_is_missing_changes_no_other(cohorts, tmp_path):
     (tmp_path / "map.json").write_text(json.dumps(channels))
     flags = ["--cohort", "shhs", "--raw_path", str(cohorts / "shhs"), "--resample", "25"]
     preprocess_nsrr.main([*flags, "--save_path", str(tmp_path / "all")])
-    table = nsrr_signals.alternatives("shhs", tmp_path / "map.json")
+    table = alternatives("shhs", tmp_path / "map.json")
     assert table["EOG"][0] == "no such"
-    assert table["EEG"] == nsrr_signals.alternatives("shhs")["EEG"]
+    assert table["EEG"] == alternatives("shhs")["EEG"]
     source = nsrr.find(cohorts / "shhs", "shhs", options("shhs"))[0]
     whole = nsrr.read(source)
     lacking = options("shhs", channels=table | {"EOG": ["no such"], "EMG": []})
@@ -349,7 +350,7 @@ def test_the_lists_shipped_name_recordings_of_their_cohort():
         for pattern in listed[cohort]:
             nsrr.key_of(cohort, pattern.replace("*", "1"))
     for cohort in nsrr.COHORTS:
-        assert set(preprocess_nsrr.ROLES) <= set(nsrr_signals.alternatives(cohort))
+        assert set(preprocess_nsrr.ROLES) <= set(alternatives(cohort))
 
 
 def test_units(tmp_path):
@@ -391,6 +392,20 @@ def test_differences_need_one_rate(one_night, tmp_path):
     one_night("shhs")
     changed = options("shhs", channels={"EEG": ["EEG - EOG(L)", "EEG"]}, roles=("EEG",))
     assert nsrr.read(nsrr.find(tmp_path, "shhs", changed)[0]).derivations == {"EEG": "EEG"}
+
+
+@pytest.mark.parametrize("wish", ["EOG(R)-EOG(L)", "EOG(R) - EOG(L)"])
+def test_differences_in_a_channel_map_are_spelt_either_way(one_night, tmp_path, capsys, wish):
+    """The map's difference is taken, the reverse of what the cohort's own table has."""
+    one_night("shhs")
+    (tmp_path / "map.json").write_text(json.dumps({"EOG": [wish]}))
+    for name, more in (("own", []), ("map", ["--channel_map", str(tmp_path / "map.json")])):
+        words = ["--raw_path", str(tmp_path), "--save_path", str(tmp_path / name), "--jobs", "1"]
+        preprocess_nsrr.main([*words, "--roles", "EEG", "EOG", "--resample", "25", *more])
+    assert "EOG   EOG(R) - EOG(L)" in capsys.readouterr().out
+    own, mapped = (Store(tmp_path / name).night("shhs1-200001") for name in ("own", "map"))
+    assert mapped.derivations == ("EEG", "EOG(R) - EOG(L)")
+    np.testing.assert_allclose(mapped.signals()[:, 1], -own.signals()[:, 1], atol=1e-3)
 
 
 def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
@@ -454,7 +469,7 @@ def test_refusals_before_any_work(tmp_path):
         preprocess_nsrr.parse_args(["--required", "PLETH"])
     (tmp_path / "map.json").write_text('{"EEG": "C4-M1"}')
     with pytest.raises(UserError, match="not a channel map such as"):
-        nsrr_signals.alternatives("shhs", tmp_path / "map.json")
+        alternatives("shhs", tmp_path / "map.json")
     with pytest.raises(UserError, match="--cohort belongs to"):
         generate_demo_data.parse_args(["--cohort", "mesa"])
 

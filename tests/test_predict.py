@@ -19,7 +19,7 @@ import foundation_training
 import generate_demo_data
 import predict
 import staging_training
-from datasets.readers.any_file import known_names, match
+from datasets.readers.channels import known_names, match
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Signal
 from evaluation.prediction import doubtful, standardised
@@ -184,12 +184,13 @@ def test_stages_inside_the_recording_are_an_experts(checkpoint, tmp_path, capsys
     assert "agrees" not in capsys.readouterr().out
 
 
-def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_path, capsys):
+@pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
+def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_path, capsys, wish):
     folder = tmp_path / "dodh"
     generate_demo_data.main([
         "--format", "dreem", "--subjects", "1", "--hours", "0.5", "--output", str(folder),
     ])  # fmt: skip
-    stage(folder, checkpoint, tmp_path / "out", "--channels", "EOG=EOG1 - EOG2")
+    stage(folder, checkpoint, tmp_path / "out", "--channels", f"EOG={wish}")
     out = capsys.readouterr().out
     assert "EEG Fpz-Cz <- C3_M2, EOG horizontal <- EOG1 - EOG2" in out
     record = next(folder.glob("*.h5"))
@@ -244,6 +245,10 @@ def test_channels_by_role_alias_and_choice(tmp_path):
     chosen = match(file, wanted, {"EEG": "EEG C4-M1", "EOG": "E1"})
     assert chosen["EEG Fpz-Cz"].derivation == "EEG C4-M1"
     assert chosen["EOG horizontal"].derivation == "E1"
+    for wish in ("E2-E1", "E2 - E1"):
+        assert match(file, wanted, {"EOG": wish})["EOG horizontal"].derivation == "E2 - E1"
+    with pytest.raises(UserError, match="--channels E1-Chin: E1 has 64 Hz in uV, Chin 256 Hz"):
+        match(file, wanted, {"EOG": "E1-Chin"})
     with pytest.raises(UserError, match="no channel 'C9' for EEG; it has: EEG F4-A1"):
         match(file, wanted, {"EEG": "C9"})
     write_psg(tmp_path / "b.edf", 2, {"Fp1": 100, "F4": 100, "LOC": 100, "Chin 1": 100})

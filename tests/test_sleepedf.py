@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from datasets.readers.sleepedf import find_pairs, read
+from datasets.store.store import Store
+from tests.conftest import prepare
 from tests.edf_files import write_hypnogram, write_pair, write_psg
 from utils.errors import UserError
 
@@ -116,6 +118,27 @@ def test_channels_keep_rate_and_unit(tmp_path):
     }  # fmt: skip
     for label, values in truth.items():
         np.testing.assert_allclose(signals[label].read(0, 540), values, atol=1e-9)
+
+
+@pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
+def test_a_difference_of_two_channels_in_a_store(tmp_path, wish):
+    truth = write_pair(tmp_path / "raw", NIGHT, 18, channels={"EOG1": 100, "EOG2": 100})
+    prepare(tmp_path / "raw", tmp_path / "s", "--keep_all", "--channels", wish)
+    store = Store(tmp_path / "s")
+    assert [channel.label for channel in store.channels] == ["EOG1-EOG2"]
+    stored = np.array(store.night("SC4001E0").signals()).ravel()
+    np.testing.assert_allclose(stored, truth["EOG1"] - truth["EOG2"], atol=1e-4)
+
+
+@pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
+def test_a_label_that_holds_a_hyphen_is_found_as_a_label(tmp_path, wish):
+    rates = {"EOG1": 100, "EOG2": 100, "EOG1 - EOG2": 100}
+    truth = write_pair(tmp_path / "raw", NIGHT, 18, channels=rates)
+    prepare(tmp_path / "raw", tmp_path / "s", "--keep_all", "--channels", wish)
+    store = Store(tmp_path / "s")
+    assert [channel.label for channel in store.channels] == ["EOG1 - EOG2"]
+    stored = np.array(store.night("SC4001E0").signals()).ravel()
+    np.testing.assert_allclose(stored, truth["EOG1 - EOG2"], atol=1e-4)
 
 
 def test_unknown_stages_are_named(tmp_path):

@@ -331,9 +331,10 @@ def test_keys_that_nobody_reads_are_named(tmp_path):
     assert "CRL_CNN" in name
     assert "--masking_ratio has no effect" in refused("dataset", "masking_ratio", 0.5)
     assert "--num_patches has no effect" in refused("backbone", "num_patches", 60)
-    path.write_text("{")
-    with pytest.raises(UserError, match="cannot read this --config file"):
-        ssl_training.parse_args(["--config", str(path)])
+    for text in ("{", "[1]"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="cannot read this --config file"):
+            ssl_training.parse_args(["--config", str(path)])
 
 
 @pytest.mark.parametrize(
@@ -372,7 +373,7 @@ def test_pretraining_reads_training_and_validation_people_only(store, tmp_path, 
     monkeypatch.setattr(type(store), "night", night)
     run = pretrain(store, tmp_path, "--encoder", "transformer", "--objective", "masked")
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    people = checkpoint["trained"]["subjects"]
+    people = checkpoint.training.subjects
     held_out = set(store.of_subjects(people["held_out"]))
     assert held_out and not held_out & set(opened)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -21,7 +21,7 @@ from datasets.store.views import View
 from evaluation import embed
 from evaluation.probe_pretrained import drawn, few, row_of
 from experiments import model_table
-from probing import probes
+from probing import embeddings, probes
 from probing.latent_report import Space, correlations, map_quality, maps, measure
 from probing.probes import Labelled
 from tests.test_nothing_lost import refused
@@ -83,9 +83,9 @@ def test_every_row_that_honesty_asks_for(project):
 def test_embeddings_say_what_they_are(project, store):
     run = masked(project)
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    found = embed.load(run / "embeddings")
+    found = embeddings.load(run / "embeddings")
     for split, arrays in found.items():
-        people = checkpoint["trained"]["subjects"][split]
+        people = checkpoint.training.subjects[split]
         assert set(arrays["subject"].tolist()) == set(people)
         assert arrays["recording"].tolist() == sorted(arrays["recording"].tolist())
         first = arrays["recording"] == arrays["recording"][0]
@@ -98,7 +98,7 @@ def test_embeddings_say_what_they_are(project, store):
         assert [int(r["epoch"]) for r in rows] == arrays["epoch"].tolist()
     # the encoder's own latent: before any head, not normalised
     net = embed.encoder_of(checkpoint)
-    view = embed.view_of(checkpoint, store, "held_out", torch.device("cpu"))
+    view = embed.split_views(checkpoint, store, torch.device("cpu"))["held_out"]
     _, signals, _ = next(view.whole_nights())
     with torch.no_grad():
         expected = net.encoder.latent(signals[:5].clamp(-20, 20))
@@ -106,7 +106,7 @@ def test_embeddings_say_what_they_are(project, store):
 
 
 def test_embedding_moves_no_statistic_and_ignores_the_scale_of_the_file(store):
-    checkpoint = {"standardise": "recording", "settings": {"encoder": "cnn"}}
+    checkpoint = SimpleNamespace(standardise="recording", settings={"encoder": "cnn"})
     net = embed.untrained(checkpoint, 0)
     before = {k: v.clone() for k, v in net.state_dict().items()}
     view = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
@@ -129,21 +129,21 @@ def test_embeddings_that_do_not_belong_together_are_refused(project, tmp_path):
             (target / path.name).write_bytes(path.read_bytes())
 
     copied()
-    assert set(embed.load(target)) == set(embed.SPLITS)
+    assert set(embeddings.load(target)) == set(embeddings.SPLITS)
     other = next(project.glob("ssl_contrastive_*")) / "embeddings" / "train.npz"
     (target / "train.npz").write_bytes(other.read_bytes())
     with pytest.raises(UserError, match="of different encoders"):
-        embed.load(target)
+        embeddings.load(target)
     copied()
     (target / "train.npz").write_bytes((target / "held_out.npz").read_bytes())
     with pytest.raises(UserError, match="in more than one split"):
-        embed.load(target)
+        embeddings.load(target)
     (target / "train.npz").write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"train.npz: no embeddings"):
-        embed.load(target)
+        embeddings.load(target)
     np.savez(target / "train.npz", z=np.zeros(3))
     with pytest.raises(UserError, match="no embeddings of ours: no stage"):
-        embed.load(target)
+        embeddings.load(target)
 
 
 def test_another_store_is_refused(project, dreem_cohort):

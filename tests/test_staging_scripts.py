@@ -22,7 +22,7 @@ from tests.test_training import same_state, stopped_at
 from training import staging_family
 from training.recipes import RECIPES
 from utils.arguments import by_flag
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 
 QUICK = [
@@ -65,8 +65,8 @@ def test_trained_and_evaluated(store, project, name):
     assert result["subjects"] == 1
     assert len(list((run / "evaluation" / "predictions").glob("*.csv"))) >= 1
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    assert checkpoint["model"] == name
-    assert checkpoint["standardise"] == RECIPES[name].standardise
+    assert checkpoint.model == name
+    assert checkpoint.standardise == RECIPES[name].standardise
 
 
 @pytest.mark.parametrize("name", ["chambon2018", "tinysleepnet", "seqsleepnet"])
@@ -84,18 +84,18 @@ def test_explained_by_the_same_interface(store, raw, project, name):
 def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
     run = next(project.glob("seqsleepnet_*"))
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    people = checkpoint["trained"]["subjects"]
-    net = models.build("seqsleepnet", **checkpoint["settings"])
-    labels = [label for label, _ in checkpoint["channels"]]
+    people = checkpoint.training.subjects
+    net = models.build("seqsleepnet", **checkpoint.settings)
+    labels = [label for label, _ in checkpoint.channels]
 
     def fitted(subjects):
         view = View(store, store.of_subjects(subjects), channels=labels, standardise="none")
         staging_family.initialise_from_training_data(None, net, view)
         return net.spectrogram.mean.clone()
 
-    assert torch.equal(checkpoint["state"]["spectrogram.mean"], fitted(people["train"]))
+    assert torch.equal(checkpoint.state["spectrogram.mean"], fitted(people["train"]))
     other = fitted(people["train"] + people["held_out"])
-    assert not torch.allclose(checkpoint["state"]["spectrogram.mean"], other)
+    assert not torch.allclose(checkpoint.state["spectrogram.mean"], other)
 
 
 @pytest.mark.parametrize("name", ["deepsleepnet", "sleeptransformer", "sequence_cmt", "epoch_cmt"])
@@ -177,7 +177,7 @@ def test_a_stateful_pass_is_interrupted_and_goes_on(store, tmp_path, monkeypatch
         with pytest.raises(KeyboardInterrupt):
             train(store, tmp_path / "b", "tinysleepnet", *words)
     last = load_checkpoint(next((tmp_path / "b").glob("*")) / "checkpoints" / "last.pt")
-    assert last["position"]["step"] > 0 and len(last["objective"]["nights"]) == 1
+    assert last.progress["position"]["step"] > 0 and len(last["objective"]["nights"]) == 1
     again = train(store, tmp_path / "b", "tinysleepnet", *words)
     assert same_state(whole, again)
 
@@ -279,7 +279,7 @@ def test_another_model_or_one_not_trained_here_is_refused(store, project, tmp_pa
     path = next(project.glob("seqsleepnet_*")) / "checkpoints" / "best.pt"
     with pytest.raises(UserError, match="holds a seqsleepnet, not a tinysleepnet"):
         evaluate(store, project, "--model_path", str(path), "-e", "tinysleepnet")
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_tensors(path)
     del checkpoint["trained"]
     torch.save(checkpoint, tmp_path / "foreign.pt")
     with pytest.raises(UserError, match="nobody knows whom it has seen"):
@@ -330,9 +330,9 @@ def test_the_encoder_trained_first_goes_on(store, tmp_path):
     first = next(tmp_path.glob("chambon2018_epochs_fold*"))
     alone = load_checkpoint(first / "checkpoints" / "best.pt")
     whole = load_checkpoint(run / "checkpoints" / "best.pt")
-    assert alone["settings"]["num_seq"] == 1 and whole["settings"]["num_seq"] == 5
-    kept = [name for name in whole["state"] if name.startswith("layers.")]
-    assert kept and all(torch.equal(alone["state"][k], whole["state"][k]) for k in kept)
+    assert alone.settings["num_seq"] == 1 and whole.settings["num_seq"] == 5
+    kept = [name for name in whole.state if name.startswith("layers.")]
+    assert kept and all(torch.equal(alone.state[k], whole.state[k]) for k in kept)
 
 
 def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
@@ -372,7 +372,7 @@ def test_every_fold_in_turn(store, tmp_path):
     project = tmp_path / "all"
     train(store, project, "chambon2018", "--all_folds", "--first_epochs", "0", "-nj", "2")
     runs = sorted(project.glob("chambon2018_fold*"))
-    seen = [load_checkpoint(r / "checkpoints" / "best.pt")["trained"]["subjects"] for r in runs]
+    seen = [load_checkpoint(r / "checkpoints" / "best.pt").training.subjects for r in runs]
     tested = [subject for people in seen for subject in people["held_out"]]
     assert sorted(tested) == sorted(store.subjects)
     for people in seen:

@@ -25,7 +25,7 @@ from training import loop
 from training.interruption import Interruption
 from training.loop import Plan, fit
 from training.resume import Learner, Outputs
-from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import write_json
 from utils.runs import Run
@@ -63,9 +63,8 @@ def same_state(a: Path, b: Path) -> bool:
         return x == y
 
     for checkpoint in (one, two):
-        del checkpoint["position"]["total_seconds"]
-    names = ("state", "optimizer", "schedule", "rng", "position")
-    return all(equal(one[name], two[name]) for name in names)
+        del checkpoint.progress["position"]["total_seconds"]
+    return equal(one.state, two.state) and equal(one.progress, two.progress)
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +104,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(store, tmp_path, whole, mo
         with pytest.raises(KeyboardInterrupt):
             train(store, tmp_path)
     run = next(tmp_path.glob("cmt_*"))
-    position = load_checkpoint(run / "checkpoints" / "last.pt")["position"]
+    position = load_checkpoint(run / "checkpoints" / "last.pt").progress["position"]
     assert position["step"] > 0
     assert not (run / "curve.png").exists()
     train(store, tmp_path)
@@ -212,7 +211,7 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good(store, tmp_path,
         train(store, tmp_path)
     kept = {path.name: path.read_bytes() for path in (run / "checkpoints").glob("*.pt")}
     assert kept == good
-    state = load_checkpoint(run / "checkpoints/last.pt")["state"]
+    state = load_checkpoint(run / "checkpoints/last.pt").state
     assert all(torch.isfinite(value).all() for value in state.values())
 
 
@@ -264,8 +263,8 @@ def test_stops_early_when_kappa_no_longer_improves(tmp_path):
     recorder = Recorder(tmp_path)
     position = recorder.fit(Plan(50, patience=3), figures_of(0.1, 0.4, 0.3, 0.4, 0.2, 0.9))
     assert (position.passes, position.best_pass) == (5, 2)
-    assert load_checkpoint(tmp_path / "checkpoints/best.pt")["pass"] == 2
-    assert load_checkpoint(tmp_path / "checkpoints/best_accuracy.pt")["pass"] == 1
+    assert load_checkpoint(tmp_path / "checkpoints/best.pt").passes == 2
+    assert load_checkpoint(tmp_path / "checkpoints/best_accuracy.pt").passes == 1
     assert [step for _, step in recorder.logged] == [1, 2, 3, 4, 5]
 
 
@@ -274,9 +273,9 @@ def test_an_undefined_kappa_still_leaves_a_best_checkpoint(tmp_path):
     recorder = Recorder(tmp_path)
     nan = float("nan")
     assert recorder.fit(Plan(1), figures_of(nan)).best_pass == 1
-    assert load_checkpoint(tmp_path / "checkpoints/best.pt")["pass"] == 1
+    assert load_checkpoint(tmp_path / "checkpoints/best.pt").passes == 1
     assert recorder.fit(Plan(3), figures_of(-0.1, nan)).best_pass == 2
-    assert load_checkpoint(tmp_path / "checkpoints/best.pt")["pass"] == 2
+    assert load_checkpoint(tmp_path / "checkpoints/best.pt").passes == 2
     assert Run(tmp_path).rows()[0]["val_kappa"] is None
 
 
@@ -387,9 +386,9 @@ def test_what_is_no_checkpoint_is_one_line(tmp_path, whole):
     torch.save({"weights": torch.ones(3)}, damaged)
     with pytest.raises(UserError, match="not a checkpoint of this project"):
         load_checkpoint(damaged)
-    checkpoint = load_checkpoint(whole / "checkpoints/best.pt")
+    checkpoint = load_tensors(whole / "checkpoints/best.pt")
     save_checkpoint(damaged, checkpoint, overwrite=True)
-    assert load_checkpoint(damaged)["model"] == "sequence_cmt"
+    assert load_checkpoint(damaged).model == "sequence_cmt"
     torch.save(checkpoint | {"format": 99}, damaged)
     with pytest.raises(UserError, match="format 99"):
         load_checkpoint(damaged)
@@ -419,7 +418,7 @@ def test_streamed_training_equals_resident_training(store, tmp_path, whole):
 def test_training_starts_from_the_weights_named(store, tmp_path, whole):
     best = str(whole / "checkpoints" / "best.pt")
     run = train(store, tmp_path, "--model_path", best, "--lr", "0", "--n_epochs", "1")
-    theirs, ours = (load_checkpoint(p / "checkpoints/best.pt")["state"] for p in (whole, run))
+    theirs, ours = (load_checkpoint(p / "checkpoints/best.pt").state for p in (whole, run))
     moving = ("running_mean", "running_var", "num_batches_tracked")
     assert all(torch.equal(theirs[k], ours[k]) for k in theirs if not k.endswith(moving))
     with pytest.raises(UserError, match="these flags ask for"):

@@ -39,6 +39,17 @@ def test_to_a_store_at_another_rate(night, tmp_path):
     assert str(night) not in (tmp_path / "store" / "dataset.json").read_text()
 
 
+@pytest.mark.parametrize("wish", ["Lefteye-RightEye", "lefteye - righteye"])
+def test_a_difference_of_two_channels(night, tmp_path, wish):
+    truth = write_psg(night / "ucddb002.rec", 9, {"Lefteye": 128, "RightEye": 128})
+    words = ["--raw_path", str(night), "--save_path", str(tmp_path / "store"), "--jobs", "1"]
+    preprocess_ucddb.main([*words, "--channels", wish])
+    store = Store(tmp_path / "store")
+    assert [(c.label, c.role) for c in store.channels] == [("Lefteye-RightEye", "EOG")]
+    stored = np.array(store.night("ucddb002").signals()).ravel()
+    np.testing.assert_allclose(stored, truth["Lefteye"] - truth["RightEye"], atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("0\n9\n", "line 2 is '9'"), ("W\n", "line 1 is 'W'"), ("8\n8\n", "scores no epoch")],

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from datasets.store.store import Store
-from datasets.store.views import View, select_channels, train_statistics
+from datasets.store.stored_channels import select_channels, train_statistics
+from datasets.store.views import View
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.errors import UserError

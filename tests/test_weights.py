@@ -15,7 +15,7 @@ import bundle_weights
 import predict
 from datasets.readers.edf import EdfFile
 from evaluation.prediction import Predicted
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 from utils.staged_night import StagedNight
 
@@ -25,15 +25,15 @@ WEIGHTS = predict.BUNDLED
 def test_the_bundle_is_synthetic_small_and_named_in_its_card():
     checkpoint = load_checkpoint(WEIGHTS)
     assert WEIGHTS.stat().st_size < 1_000_000
-    assert checkpoint["trained"]["cohort"].startswith("synthetic-")
+    assert checkpoint.training.cohort.startswith("synthetic-")
     card = WEIGHTS.with_suffix(".md").read_text()
-    assert f"weights `{bundle_weights.fingerprint(checkpoint)}`" in card
-    assert checkpoint["trained"]["command"] in card
+    assert f"weights `{checkpoint.fingerprint()}`" in card
+    assert checkpoint.training.command in card
     looks = bundle_weights.read_looks(WEIGHTS.with_name("looks.csv"))
     for look in looks:
         assert f"| {look['weights']} | {look['night']} | {look['epochs']} |" in card
         assert look["what"] in card
-    assert bundle_weights.look_of(looks, bundle_weights.fingerprint(checkpoint)) is not None
+    assert bundle_weights.look_of(looks, checkpoint.fingerprint()) is not None
 
 
 def test_it_stages_without_being_told_anything(raw, tmp_path, capsys):
@@ -139,7 +139,7 @@ def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
 
 def test_weights_of_real_people_are_not_bundled(run):
     path = run / "checkpoints" / "best.pt"
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_tensors(path)
     checkpoint["trained"]["cohort"] = "sleepedf-2018"
     torch.save(checkpoint, path)
     with pytest.raises(UserError, match="trained on real people"):

@@ -28,7 +28,7 @@ from training.foundation_flags import (
     asked,
 )
 from training.staging_family import balanced
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.runs import newest_run
 from utils.stages import EPOCH_SECONDS
@@ -47,7 +47,7 @@ def model_settings(flags: ModelFlags, view: View) -> dict[str, Any]:
 
 def find_pretrained(
     learning: LearningFlags, model: ModelFlags, data: DataFlags
-) -> dict[str, Any] | None:
+) -> Checkpoint | None:
     """The checkpoint whose encoder is built on; ``None`` for random weights.
 
     Raises:
@@ -61,8 +61,8 @@ def find_pretrained(
         path = Path(learning.pretrained)
     path = path / "checkpoints" / "best.pt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
-    if checkpoint["model"] != "foundation_pretraining":
-        raise UserError(f"{path}: a {checkpoint['model']}, not of --stage pretrain")
+    if checkpoint.model != "foundation_pretraining":
+        raise UserError(f"{path}: a {checkpoint.model}, not of --stage pretrain")
     given = [*asked(model), *(["published"] if model.published else [])]
     if given:
         raise UserError(
@@ -72,24 +72,19 @@ def find_pretrained(
     return checkpoint
 
 
-def refuse_seen(checkpoint: dict[str, Any], cohort: str, held_out: Sequence[str]) -> None:
+def refuse_pretrained_on(checkpoint: Checkpoint, cohort: str, held_out: Sequence[str]) -> None:
     """Nobody who was pretrained on may be held out later.
 
     Raises:
         UserError: naming them.
     """
-    trained = checkpoint["trained"]
-    seen = {*trained["subjects"]["train"], *trained["subjects"]["validation"]}
-    both = sorted(seen & set(held_out))
-    invented = [name.startswith("synthetic-") for name in (cohort, trained["cohort"])]
-    if both and invented[0] == invented[1]:
-        raise UserError(
-            f"pretraining has seen {', '.join(both[:5])}{' …' if len(both) > 5 else ''}, who would "
-            "be held out here; hold out the folds that pretraining held out"
-        )
+    refuse_seen(
+        checkpoint.training, cohort, held_out, where=f"{checkpoint.path}", kind="pretraining",
+        remedy="hold out the folds that pretraining held out",
+    )  # fmt: skip
 
 
-def encoder_of(checkpoint: dict[str, Any]) -> nn.Module:
+def encoder_of(checkpoint: Checkpoint) -> nn.Module:
     """The pretrained encoder alone, in evaluation mode."""
     try:
         return models.build_from(checkpoint).encoder

@@ -82,15 +82,15 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
     if not path.exists():
         return Position()
     checkpoint = load_checkpoint(path)
-    learner.net.load_state_dict(checkpoint["state"])
-    learner.optimizer.load_state_dict(checkpoint["optimizer"])
-    learner.schedule.load_state_dict(checkpoint["schedule"])
-    if "objective" in checkpoint:
-        learner.objective.load_state_dict(checkpoint["objective"])
-    torch.set_rng_state(checkpoint["rng"]["cpu"][fabric.global_rank])
-    if "cuda" in checkpoint["rng"] and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(checkpoint["rng"]["cuda"][fabric.global_rank], fabric.device)
-    position = Position(**checkpoint["position"])
+    progress, rng = checkpoint.progress, checkpoint.progress["rng"]
+    learner.net.load_state_dict(checkpoint.state)
+    learner.optimizer.load_state_dict(progress["optimizer"])
+    learner.schedule.load_state_dict(progress["schedule"])
+    learner.objective.load_state_dict(progress.get("objective", {}))
+    torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    if "cuda" in rng and fabric.device.type == "cuda":
+        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank], fabric.device)
+    position = Position(**progress["position"])
     if fabric.is_global_zero:
         run.rewind(position.passes)
         print(f"going on after pass {position.passes}, step {position.step} of the next")

@@ -124,9 +124,12 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: no JSON, a key nobody reads, or a value that what is built here does not have.
     """
     try:
-        found = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, AttributeError) as error:
+        sections = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
+    if not isinstance(sections, dict):
+        raise UserError(f"{path}: cannot read this --config file: it holds no JSON object")
+    found = dict(_flat(sections))
     if unknown := sorted(set(found) - set(KEYS) - set(FIXED)):
         raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
     for key, allowed in FIXED.items():

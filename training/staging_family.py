@@ -75,7 +75,7 @@ class Encoder:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """State of those parts alone."""
-        state = load_checkpoint(self.run.checkpoint("best"))["state"]
+        state = load_checkpoint(self.run.checkpoint("best")).state
         return {name: value for name, value in state.items() if name.split(".")[0] in self.parts}
 
     def of(self, net: nn.Module) -> list[nn.Parameter]:

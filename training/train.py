@@ -216,12 +216,12 @@ def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
     if run.model_path is None:
         return net
     checkpoint = load_checkpoint(run.model_path)
-    if checkpoint["model"] != spec.model or checkpoint["settings"] != settings:
+    if checkpoint.model != spec.model or checkpoint.settings != settings:
         raise UserError(
-            f"{run.model_path}: a {checkpoint['model']} with {checkpoint['settings']}; these "
+            f"{run.model_path}: a {checkpoint.model} with {checkpoint.settings}; these "
             f"flags ask for a {spec.model} with {settings}"
         )
-    net.load_state_dict(checkpoint["state"])
+    net.load_state_dict(checkpoint.state)
     return net
 
 

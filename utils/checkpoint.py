@@ -1,44 +1,185 @@
-"""Checkpoints: tensors and plain values that build a model and say where it is from."""
+"""Checkpoints: a frozen record of a trained model, parsed once, and the one comparison of subjects.
+
+The file is one dict of tensors and plain values; loading it never runs code that it may hold.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from utils.errors import UserError
 from utils.files import written_whole
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
+_PROGRESS = ("optimizer", "schedule", "rng", "position", "objective")
+_SYNTHETIC = "synthetic-"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a model was trained on: ``facts`` as they stand in the checkpoint, and the usual ones.
+
+    ``subjects`` are ids by part: train, validation, held_out. ``pretraining`` is that of the
+    encoder it was built on, where there was one.
+    """
+
+    facts: Mapping[str, Any]
+    pretraining: Training | None = None
+
+    @property
+    def cohort(self) -> str:
+        """Name of the cohort; generated nights' begins with ``synthetic-``."""
+        return self.facts["cohort"]
+
+    @property
+    def command(self) -> str:
+        """The command line that trained it."""
+        return self.facts["command"]
+
+    @property
+    def subjects(self) -> Mapping[str, list[str]]:
+        """Ids by part."""
+        return self.facts["subjects"]
+
+    @property
+    def preparation(self) -> Mapping[str, Any]:
+        """Settings of the store it was trained on; empty if nobody wrote them down."""
+        return self.facts.get("preparation") or {}
+
+    def seen(self) -> set[str]:
+        """Who trained it or chose the checkpoint, in this training alone."""
+        return {*self.subjects["train"], *self.subjects["validation"]}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model's weights and what is needed to use them.
+
+    ``channels`` are (label, role) in the order the model reads them at ``fs`` Hz, ``standardise``
+    how they are scaled. ``training`` is ``None`` for weights from elsewhere, whose ``source`` says
+    where they are from. ``progress`` is what a training goes on from, in ``last`` checkpoints.
+    """
+
+    path: Path
+    model: str
+    settings: Mapping[str, Any]
+    channels: tuple[tuple[str, str], ...]
+    fs: float
+    standardise: str
+    state: Mapping[str, Tensor] = field(repr=False)
+    training: Training | None = None
+    source: Mapping[str, Any] | None = None
+    passes: int | None = None
+    progress: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def labels(self) -> list[str]:
+        """Of the channels."""
+        return [label for label, _ in self.channels]
+
+    @property
+    def run(self) -> Path:
+        """The folder of its run, or, of a file that lies in none, the folder it lies in."""
+        return self.path.parents[1] if self.is_in_run else self.path.parent
+
+    @property
+    def is_in_run(self) -> bool:
+        """Whether it lies among a run's checkpoints."""
+        return self.path.parent.name == "checkpoints"
+
+    def fingerprint(self) -> str:
+        """The first twelve digits of the weights' checksum, whatever file they are in."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state.items()):
+            digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()[:12]
+
+
+def refuse_seen(
+    training: Training, cohort: str, subjects: Iterable[str], *, where: str, remedy: str,
+    kind: str = "training",
+) -> None:  # fmt: skip
+    """The one comparison of subjects whom a model has seen with those it is to be measured on.
+
+    Subjects are known by their ids, whatever part of a collection a store holds; only synthetic
+    and real ones share ids without being the same. Pretraining counts as training.
+
+    Raises:
+        UserError: naming some of them, and ``remedy``.
+    """
+    is_synthetic = [name.startswith(_SYNTHETIC) for name in (cohort, training.cohort)]
+    both = sorted(training.seen() & set(subjects)) if is_synthetic[0] == is_synthetic[1] else []
+    if both:
+        more = " …" if len(both) > 5 else ""
+        raise UserError(f"{where}: {kind} has seen {', '.join(both[:5])}{more}; {remedy}")
+    if training.pretraining is not None:
+        refuse_seen(
+            training.pretraining, cohort, subjects, where=where, remedy=remedy, kind="pretraining"
+        )
 
 
 def save_checkpoint(
     path: Path, checkpoint: Mapping[str, Any], *, what: str = "", overwrite: bool | None = None
 ) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint's dict, whole or not at all."""
     with written_whole(path, what=what, overwrite=overwrite) as temporary:
         torch.save({"format": FORMAT_VERSION, **checkpoint}, temporary)
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without running any code it may hold.
 
     Raises:
         UserError: no such file, a damaged one, one that is no checkpoint of this project, or one
             whose loading would execute code.
     """
+    found = _read(path)
+    if not isinstance(found, dict) or not set(KEYS) <= found.keys():
+        raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
+    if found.get("format") != FORMAT_VERSION:
+        raise UserError(
+            f"{path}: checkpoint format {found.get('format')}, this code reads "
+            f"{FORMAT_VERSION}; train again"
+        )
+    return Checkpoint(
+        path=path,
+        model=found["model"],
+        settings=found["settings"],
+        channels=tuple((label, role) for label, role in found["channels"]),
+        fs=found["fs"],
+        standardise=found["standardise"],
+        state=found["state"],
+        training=_training(found.get("trained")),
+        source=found.get("source"),
+        passes=found.get("pass"),
+        progress={name: found[name] for name in _PROGRESS if name in found},
+    )
+
+
+def _training(facts: Mapping[str, Any] | None) -> Training | None:
+    if facts is None:
+        return None
+    return Training(facts, _training(facts.get("pretraining")))
+
+
+def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train first, or name another")
     if not zipfile.is_zipfile(path):  # older pickles and cut files never reach the unpickler
         raise UserError(f"{path}: damaged, or no checkpoint of this project")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
     except pickle.UnpicklingError as error:
         raise UserError(
             f"{path}: refused: it is not a file of plain tensors, and loading it could run code; "
@@ -46,19 +187,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         ) from error
     except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
         raise UserError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
-    if not isinstance(checkpoint, dict) or not set(KEYS) <= checkpoint.keys():
-        raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
-    if checkpoint.get("format") != FORMAT_VERSION:
-        raise UserError(
-            f"{path}: checkpoint format {checkpoint.get('format')}, this code reads "
-            f"{FORMAT_VERSION}; train again"
-        )
-    return checkpoint
 
 
-def fingerprint(checkpoint: Mapping[str, Any]) -> str:
-    """The first twelve digits of the weights' checksum, whatever file they are in."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(checkpoint["state"].items()):
-        digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
-    return digest.hexdigest()[:12]
+def load_tensors(file: Path | bytes) -> Any:
+    """What torch saved in a file, or in its bytes: tensors and plain values, or an error."""
+    source = io.BytesIO(file) if isinstance(file, bytes) else file
+    return torch.load(source, map_location="cpu", weights_only=True)

@@ -88,9 +88,9 @@ def read(folder: Path) -> Manifest:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if raw["made_by"] != _PROGRAM:
             raise ValueError("another program's")
-        files = {name: _entry(fields) for name, fields in raw["files"].items()}
+        files = {name: _entry(fields) for name, fields in dict(raw["files"]).items()}
         return Manifest(raw["what"], raw.get("older", False), files)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path}: not a list of this program's files ({error}); nothing beside it is replaced: "
             "choose another folder, or move that file away"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -41,22 +41,20 @@ class StagedNight:
         return confusion(self.expert, self.stages)
 
 
-def stage_nights(
+def stage_signals(
     model: Any,
-    nights: Iterable[tuple[str, Tensor, Tensor]],
+    signals: Tensor,
     *,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
     batch_size: int = 256,
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Recordings (id, signals (n, c, t), stages (n,)) -> (id, probabilities (n, 5), stages).
+) -> Tensor:
+    """A night's signals (n, c, t) -> probabilities (n, 5); the one call of ``stage_night``.
 
-    ``model`` has ``stage_night`` and is put in evaluation mode; ``batch_size`` bounds memory only.
+    ``batch_size`` bounds memory and does not change the result.
     """
     model.eval()
-    for recording, signals, stages in nights:
-        with autocast():
-            probabilities = model.stage_night(signals, batch_size)
-        yield recording, probabilities.float(), stages
+    with autocast():
+        return model.stage_night(signals, batch_size)
 
 
 def agreement(
@@ -66,8 +64,8 @@ def agreement(
 ) -> np.ndarray:
     """Confusion counts (5, 5) over nights; results stay on the device until the last night."""
     staged = [
-        (stages, probabilities.argmax(dim=-1))
-        for _, probabilities, stages in stage_nights(model, nights, autocast=autocast)
+        (stages, stage_signals(model, signals, autocast=autocast).argmax(dim=-1))
+        for _, signals, stages in nights
     ]
     if not staged:
         return confusion(np.zeros(0, np.int64), np.zeros(0, np.int64))

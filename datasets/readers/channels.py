@@ -1,84 +1,302 @@
-"""Channel choice: a label as the file spells it, or a role a cohort has names for."""
+"""The one matcher of channels: what a wish means among the labels a file has.
+
+A wish is a label or a difference, ``A-B`` or ``A - B``, which is the first minus the second: eyes
+that move against each other add up. A label spelt so comes first, then one that differs in case,
+spaces and punctuation alone, then a difference of two labels that are there, of one rate and unit.
+``datasets/cohorts/*_channels.json`` list by cohort and role what to take, best first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.recording import Signal
+from datasets.readers.recording import FileSignals, Signal, SignalFile
 from utils.errors import UserError
 
 ALL = "all"
+COHORTS = Path(__file__).parents[1] / "cohorts"
+# of names that fit equally well, those of the earlier table are tried first
+_TABLES = ("sleepedf", "dreem", "ucddb", "nsrr")
+VOLTAGES = ("EEG", "EOG", "EMG", "ECG")
+PLAUSIBLE_UV = (1.0, 500.0)  # standard deviation of an EEG whose file names no unit
+_LOOK_SECONDS = 1800.0
+_UNITS = {"uv": "uV", "µv": "uV", "mv": "mV", "v": "V", "": ""}
+# of normalised labels, best first
+_LOOKS_LIKE = {
+    # O2 alone is oxygen as often as an electrode
+    "EEG": tuple(
+        f"{site}({'' if site[0] == 'o' else '$|'}[am][12]|ref|avg|le)"
+        for site in ("c[34z]", "f[34z]", "fp[12z]", "p[34z]", "o[12z]")
+    ),
+    "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
+    "EMG": (r"chin", r"submental"),
+}
+
+Alternatives = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A signal, the labels it is made of (one, or two of a difference), and what was assumed."""
+
+    signal: Signal
+    parts: tuple[str, ...]
+    note: str | None = None
+
+    @property
+    def derivation(self) -> str:
+        """What the signal is made of, for people: ``E1 - E2``."""
+        return " - ".join(self.parts)
+
+    @property
+    def label(self) -> str:
+        """What stores call it, however the wish was spelt: ``E1-E2``."""
+        return "-".join(self.parts)
+
+
+def normalised(label: str) -> str:
+    """A label without case, spaces and punctuation."""
+    return "".join(character for character in label.lower() if character.isalnum())
+
+
+def parts_of(wish: str, labels: Iterable[str]) -> tuple[str, ...]:
+    """The label of ``labels`` that a wish means, or the two of a difference; () if there is none.
+
+    A difference is cut at `` - `` if it can be, else at the first hyphen that leaves two labels.
+    """
+    labels = list(labels)
+    if (label := _spelt(wish, labels)) is not None:
+        return (label,)
+    for pair in _cuts(wish):
+        first, second = (_spelt(part, labels) for part in pair)
+        if first is not None and second is not None:
+            return (first, second)
+    return ()
+
+
+def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> Found | None:
+    """The first wish that ``signals`` fulfil; differences of unlike channels are passed over."""
+    for wish in wishes:
+        parts = parts_of(wish, signals)
+        if parts and _are_alike(parts, signals):
+            return _made_of(parts, signals)
+    return None
+
+
+def named(wish: str, signals: Mapping[str, Signal], where: object) -> Found | None:
+    """What a user asks for by name; ``None`` where there is no such label or difference.
+
+    Raises:
+        UserError: the two channels of a difference have other rates or units.
+    """
+    parts = parts_of(wish, signals)
+    if not parts:
+        return None
+    if not _are_alike(parts, signals):
+        one, other = (signals[part] for part in parts)
+        raise UserError(
+            f"{where}: --channels {wish}: {parts[0]} has {one.fs:g} Hz in {one.unit}, {parts[1]} "
+            f"{other.fs:g} Hz in {other.unit}; a difference needs one rate and one unit"
+        )
+    return _made_of(parts, signals)
 
 
 def choose(
-    wanted: Iterable[str], present: Iterable[str], roles: Mapping[str, tuple[str, ...]], where: str
-) -> dict[str, str]:
-    """Map each wanted label or role to a label of ``present``; ``all`` takes every channel.
+    wanted: Iterable[str], signals: Mapping[str, Signal], roles: Alternatives, where: str
+) -> dict[str, Found]:
+    """What each wanted label, difference or role is, by label, in the order asked for.
 
-    Returns ``{label: role}`` in the order asked for; a label without a role is its own role.
+    ``all`` takes every channel.
 
     Raises:
         UserError: naming what is missing and what ``where`` has instead, or asked for twice.
     """
-    present = list(present)
     wanted = list(wanted)
-    if wanted == [ALL]:
-        wanted = present
-    role_of = {label: role for role, labels in roles.items() for label in labels}
-    chosen: dict[str, str] = {}
-    for name in wanted:
-        label = _find(name, present, roles)
-        if label is None:
+    chosen: dict[str, Found] = {}
+    for name in list(signals) if wanted == [ALL] else wanted:
+        one = named(name, signals, where) or first_of(roles.get(name.upper(), ()), signals)
+        if one is None:
             raise UserError(
-                f"{where}: no channel {name!r}; it has: {', '.join(present)}. "
+                f"{where}: no channel {name!r}; it has: {', '.join(signals)}. "
                 f"Choose labels or roles ({', '.join(roles)}) with --channels"
             )
-        if label in chosen:
-            raise UserError(f"{where}: channel {label!r} is asked for twice in --channels")
-        first = label.partition("-")[0]  # a difference has the role of what it begins with
-        chosen[label] = role_of.get(label) or role_of.get(first, label)
+        if one.label in chosen:
+            raise UserError(f"{where}: channel {one.label!r} is asked for twice in --channels")
+        chosen[one.label] = one
     return chosen
 
 
-def with_differences(wanted: Iterable[str], signals: Mapping[str, Signal]) -> dict[str, Signal]:
-    """``signals`` and what of ``wanted`` is the difference of two of them, such as ``EOG1-EOG2``.
+def role_of(label: str, roles: Alternatives) -> str:
+    """The role that has this label, or what a difference begins with; else the label itself."""
+    role_by_label = {name: role for role, names in roles.items() for name in names}
+    candidates = (label, *(first for first, _ in _cuts(label)))
+    return next((role_by_label[name] for name in candidates if name in role_by_label), label)
 
-    The first is taken as it is, the second subtracted: eyes that move against each other add up.
+
+def find_role(
+    file: SignalFile, role: str, wanted: Sequence[str], *, strict: bool = True
+) -> Found | None:
+    """The first of ``wanted`` that the file has, as a signal; ``None`` where it has none.
+
+    Where nothing depends on the scale, not ``strict`` takes an EEG without a unit as it is.
 
     Raises:
-        UserError: the two have other rates or units.
+        UserError: the label found is there twice, its ranges make no sense, or, if ``strict``, its
+            values are no voltages though it names no unit.
     """
-    found = dict(signals)
-    for name in wanted:
-        first, _, second = name.partition("-")
-        if name in found or first not in signals or second not in signals:
-            continue
-        one, other = signals[first], signals[second]
-        if (one.fs, one.unit) != (other.fs, other.unit):
-            raise UserError(
-                f"--channels {name}: {first} has {one.fs:g} Hz in {one.unit}, {second} "
-                f"{other.fs:g} Hz in {other.unit}"
-            )
+    one = first_of(wanted, FileSignals(file))
+    return None if one is None else _with_unit(one, role, file, strict)
 
-        def read(start: float, stop: float, one=one, other=other) -> np.ndarray:
-            return one.read(start, stop) - other.read(start, stop)
 
-        found[name] = Signal(one.fs, one.unit, min(one.seconds, other.seconds), read)
+def match(
+    file: SignalFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
+) -> dict[str, Found]:
+    """Signals of anybody's file by the checkpoint's label, of those that the file has.
+
+    A channel is looked for by the checkpoint's own label, then by the names that the known cohorts
+    have for its role, then by labels that begin with the role. ``channels`` are (label, role);
+    ``chosen`` names the file's label, or a difference, for a label or role.
+
+    Raises:
+        UserError: a chosen label that the file lacks, or a channel that cannot be read.
+    """
+    signals = FileSignals(file)
+    names, found = known_names(signals), {}
+    for label, role in channels:
+        asked = chosen.get(label) or chosen.get(role)
+        if asked:
+            one = named(asked, signals, file.path)
+        else:
+            one = first_of([label, *names.get(role, ()), *_look_like(role, signals)], signals)
+        if asked and one is None:
+            present = ", ".join(channel.label for channel in file.channels)
+            raise UserError(f"{file.path}: no channel {asked!r} for {role}; it has: {present}")
+        if one is not None:
+            found[label] = _with_unit(one, role, file, strict=False)
     return found
 
 
-def _find(name: str, present: list[str], roles: Mapping[str, tuple[str, ...]]) -> str | None:
-    candidates = (name, *roles.get(name.upper(), ()))
-    by_spelling = {_normalise(label): label for label in reversed(present)}
-    for candidate in candidates:
-        if candidate in present:
-            return candidate
-        if (label := by_spelling.get(_normalise(candidate))) is not None:
-            return label
-    return None
+def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str, ...]]:
+    """What to take for every role of a cohort; a file of the same shape comes first.
+
+    Raises:
+        UserError: that file is not ``{"ROLE": ["label", "A - B", …], …}``.
+    """
+    own = _tables().get(cohort, {})
+    if extra is None:
+        return own
+    try:
+        given = json.loads(extra.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{extra}: not a channel map ({error})") from error
+    if not _is_channel_map(given):
+        raise UserError(f'{extra}: not a channel map such as {{"EEG": ["C4-M1", "C3-M2"]}}')
+    return own | {role: (*labels, *own.get(role, ())) for role, labels in given.items()}
 
 
-def _normalise(label: str) -> str:
-    return "".join(character for character in label.lower() if character.isalnum())
+def known_names(present: Iterable[str]) -> dict[str, list[str]]:
+    """Role -> labels and differences of every cohort read here.
+
+    The cohort whose names fit most of the labels ``present`` comes first: one name, such as EEG 2,
+    is not the same electrode everywhere.
+    """
+    spelt = {normalised(label) for label in present}
+
+    def fits(table: Alternatives) -> int:
+        parts = {normalised(part) for labels in table.values() for label in labels
+                 for part in (label, *label.split(" - "))}  # fmt: skip
+        return len(parts & spelt)
+
+    names: dict[str, list[str]] = {}
+    for table in sorted(_tables().values(), key=fits, reverse=True):
+        for role, labels in table.items():
+            names.setdefault(role, []).extend(labels)
+    return {role: list(dict.fromkeys(labels)) for role, labels in names.items()}
+
+
+def _tables() -> dict[str, dict[str, tuple[str, ...]]]:
+    """Cohort -> role -> labels and differences, of every file of them."""
+    tables = {}
+    for name in _TABLES:
+        text = (COHORTS / f"{name}_channels.json").read_text(encoding="utf-8")
+        for cohort, roles in json.loads(text).items():
+            tables[cohort] = {role: tuple(labels) for role, labels in roles.items()}
+    return tables
+
+
+def _is_channel_map(given: object) -> bool:
+    return isinstance(given, dict) and all(
+        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+        for labels in given.values()
+    )
+
+
+def _spelt(wish: str, labels: Sequence[str]) -> str | None:
+    if wish in labels:
+        return wish
+    key = normalised(wish)
+    return next((label for label in labels if key and normalised(label) == key), None)
+
+
+def _cuts(wish: str) -> list[tuple[str, str]]:
+    """Ways to read a wish as a difference, at spaced hyphens first."""
+    hyphens = [found for hyphen in (r"\s-\s", "-") for found in re.finditer(hyphen, wish)]
+    pairs = ((wish[: cut.start()].strip(), wish[cut.end() :].strip()) for cut in hyphens)
+    return [pair for pair in dict.fromkeys(pairs) if all(pair)]
+
+
+def _are_alike(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> bool:
+    return len({(signals[part].fs, _unit(signals[part].unit)) for part in parts}) == 1
+
+
+def _unit(written: str) -> str:
+    return _UNITS.get(written.strip().lower(), written.strip())
+
+
+def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> Found:
+    if len(parts) == 1:
+        return Found(signals[parts[0]], parts)
+    one, other = (signals[part] for part in parts)
+
+    def read(start: float, stop: float) -> np.ndarray:
+        return one.read(start, stop) - other.read(start, stop)
+
+    return Found(Signal(one.fs, one.unit, min(one.seconds, other.seconds), read), parts)
+
+
+def _look_like(role: str, labels: Iterable[str]) -> list[str]:
+    """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
+    kind = role.rstrip("0123456789")
+    labels = list(labels)
+    begin = [label for label in labels if normalised(label).startswith(normalised(kind))]
+    sites = [[x for x in labels if re.match(p, normalised(x))] for p in _LOOKS_LIKE.get(kind, ())]
+    return list(dict.fromkeys([*begin, *(label for some in sites for label in some)]))
+
+
+def _with_unit(found: Found, role: str, file: SignalFile, strict: bool) -> Found:
+    """Voltages keep their unit, uV where none is named; belts have arbitrary ones."""
+    signal = replace(found.signal, unit=_unit(found.signal.unit))
+    if not role.startswith(VOLTAGES):
+        return replace(found, signal=replace(signal, unit="%" if role == "SPO2" else "a.u."))
+    if signal.unit in ("uV", "mV", "V"):
+        return replace(found, signal=signal)
+    if signal.unit:
+        raise UserError(
+            f"{file.path}: {role} ({found.derivation}) is in {signal.unit!r}; voltages are in uV, "
+            "mV, V"
+        )
+    middle = max(0.0, (signal.seconds - _LOOK_SECONDS) / 2)
+    sd = float(signal.read(middle, min(signal.seconds, middle + _LOOK_SECONDS)).std())
+    if strict and role.startswith("EEG") and not PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1]:
+        raise UserError(
+            f"{file.path}: {role} ({found.derivation}) names no unit and varies by {sd:.3g}, which "
+            f"is no EEG in uV ({PLAUSIBLE_UV[0]:g} to {PLAUSIBLE_UV[1]:g}); leave it out by --roles"
+        )
+    note = f"{role} ({found.derivation}) names no unit, taken as uV"
+    return replace(found, signal=replace(signal, unit="uV"), note=note)

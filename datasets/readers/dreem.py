@@ -19,18 +19,19 @@ from typing import Any
 
 import numpy as np
 
+from datasets.readers.channels import alternatives
 from datasets.readers.consensus import aligned, all_of, scored_window
-from datasets.readers.recording import Bout, Recording, Signal, stages_from_bouts, whole_epochs
+from datasets.readers.recording import (
+    Recording,
+    Signal,
+    bouts_of,
+    stages_from_bouts,
+    whole_epochs,
+)
 from utils.errors import UserError
 from utils.stages import STAGES, UNSCORED
 
-ROLES = {
-    "EEG": ("C4_M1", "C3_M2", "F3_M2", "F4_M1", "F3_F4"),
-    "EEG2": ("O1_M2", "F3_O1", "F4_O2", "FP1_O1"),
-    "EOG": ("EOG1", "EOG2"),
-    "EMG": ("EMG",),
-    "ECG": ("ECG",),
-}
+ROLES = alternatives("dreem")
 N_SCORERS = 5
 
 
@@ -152,7 +153,7 @@ def read(record: Record) -> Recording:
             f"{record.path}: {len(hypnogram)} stages for {n_epochs} epochs of signal; "
             "--allow_length_mismatch takes them as beginning together"
         )
-    bouts = tuple(Bout(number, 1, int(code)) for number, code in enumerate(hypnogram))
+    bouts = bouts_of(hypnogram)
     stages = stages_from_bouts(bouts, n_epochs)
     began = None if start is None else datetime.fromtimestamp(float(start), UTC)
     note = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" if difference else None

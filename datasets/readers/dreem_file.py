@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ class DreemFile:
                 f"{self.path}: no channel {label!r}; it has: {', '.join(self._signals)}"
             )
         return found
+
+    def hold(self, labels: Iterable[str]) -> None:
+        """Nothing: HDF5 reads the channels asked for alone."""
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""

@@ -9,29 +9,17 @@ header has passed every check, samples are taken straight from the records.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
+from datasets.readers.edf_header import ANNOTATION_LABELS, LONGEST_SECONDS, Header
 from utils.errors import UserError
 
-_INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
 _BLOCK_BYTES = 8_000_000
 _SIMULTANEOUS = 1e-3  # seconds
-_LARGEST_NUMBER = 1e9  # beyond any physical value or record duration in seconds
-_SAMPLE_BYTES = {b"0       ": 2, b"\xffBIOSEMI": 3}
-_LONGEST_SECONDS = 10 * 86_400
-_ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
-# name, width: the header record of every signal, one field of all signals after the other
-_SIGNAL_FIELDS = (
-    ("label", 16), ("transducer", 80), ("unit", 8), ("physical_min", 8), ("physical_max", 8),
-    ("digital_min", 8), ("digital_max", 8), ("prefilter", 80), ("samples", 8), ("reserved", 32),
-)  # fmt: skip
 # onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...]
 _ENTRY = re.compile(
     r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\x15]*\x14)+)", re.ASCII
@@ -85,7 +73,8 @@ class EdfFile:
         self.path = path
         self.gaps = np.zeros((0, 2))
         self._onsets: np.ndarray | None = None
-        header = _Header(path, undated=undated)
+        self._held: dict[int, np.ndarray] = {}
+        header = Header(path, undated=undated)
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
         self.channels = tuple(
@@ -99,30 +88,42 @@ class EdfFile:
                 fault=fields.get("fault"),
             )
             for fields in header.signals
-            if fields["label"] not in _ANNOTATION_LABELS
+            if fields["label"] not in ANNOTATION_LABELS
         )
         self._header = header
         self.is_plus = header.is_plus
         if header.is_plus and header.record_seconds > 0:
             self._place_records(gaps)
 
-    def _raw(self, records: slice, columns: slice) -> np.ndarray:
-        """Bytes of one signal, (records, bytes); a block of records at a time is in memory."""
+    def hold(self, labels: Iterable[str]) -> None:
+        """Keep these channels' samples in memory, as they are in the file, read in one pass.
+
+        What is read of them afterwards does not touch the file again.
+        """
+        columns = [self.channel(label).columns for label in dict.fromkeys(labels)]
+        raw = self._raw(slice(None), columns)
+        self._held = {part.start: values for part, values in zip(columns, raw, strict=True)}
+
+    def _raw(self, records: slice, columns: Sequence[slice]) -> list[np.ndarray]:
+        """Bytes of some signals, (records, bytes) each; a block of records at a time is read."""
         header, size = self._header, self._header.sample_bytes
         first, stop, _ = records.indices(header.n_records)
-        raw = np.empty((stop - first, size * (columns.stop - columns.start)), np.uint8)
+        if all(part.start in self._held for part in columns):
+            return [self._held[part.start][first:stop] for part in columns]
+        raw = [np.empty((stop - first, size * (p.stop - p.start)), np.uint8) for p in columns]
         at_once = max(1, _BLOCK_BYTES // header.record_bytes)
         for begin in range(first, stop, at_once):
             n = min(at_once, stop - begin)
             offset = header.n_bytes + begin * header.record_bytes
             block = np.fromfile(self.path, np.uint8, n * header.record_bytes, offset=offset)
-            block = block.reshape(n, -1)[:, size * columns.start : size * columns.stop]
-            raw[begin - first : begin - first + n] = block
+            for values, part in zip(raw, columns, strict=True):
+                own = block.reshape(n, -1)[:, size * part.start : size * part.stop]
+                values[begin - first : begin - first + n] = own
         return raw
 
     def _digital(self, records: slice, columns: slice) -> np.ndarray:
         """Digital values of one signal, (records, samples)."""
-        raw = self._raw(records, columns)
+        (raw,) = self._raw(records, [columns])
         if self._header.sample_bytes == 2:
             return raw.view("<i2")
         wide = np.zeros((len(raw), raw.shape[1] // 3, 4), np.uint8)
@@ -184,8 +185,8 @@ class EdfFile:
     def _annotation_signals(self) -> Iterator[np.ndarray]:
         """Text (n_records, bytes) of every annotation signal."""
         for fields in self._header.signals:
-            if fields["label"] in _ANNOTATION_LABELS:
-                yield self._raw(slice(None), fields["columns"])
+            if fields["label"] in ANNOTATION_LABELS:
+                yield from self._raw(slice(None), [fields["columns"]])
 
     def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
         try:
@@ -227,132 +228,7 @@ class EdfFile:
             )
         self._onsets = np.array(onsets) - onsets[0]
         self.seconds = float(self._onsets[-1] + seconds)
-        if late.min() < -_SIMULTANEOUS or self.seconds > _LONGEST_SECONDS:
+        if late.min() < -_SIMULTANEOUS or self.seconds > LONGEST_SECONDS:
             raise UserError(f"{self.path}: records overlap or lie days apart; correct the file")
         ends = self._onsets[:-1] + seconds
         self.gaps = np.column_stack((ends, ends + late))[late > _SIMULTANEOUS]
-
-
-class _Header:
-    """The fields of a header that reading depends on, each checked on its own."""
-
-    def __init__(self, path: Path, *, undated: bool) -> None:
-        self.path = path
-        with path.open("rb") as file:
-            fixed = file.read(256)
-            self._check_magic(fixed)
-            n_signals = self._integer(fixed[252:256], "number of signals", 1, 4096)
-            per_signal = file.read(256 * n_signals)
-        if len(per_signal) < 256 * n_signals:
-            raise self._wrong("is truncated inside its header; fetch it again")
-        text = fixed.decode("latin-1")
-        self.n_bytes = self._integer(fixed[184:192], "header size", 512, 256 * 4097)
-        if self.n_bytes != 256 * (n_signals + 1):
-            raise self._wrong(
-                f"wrong signal count: {n_signals} signals need a header of "
-                f"{256 * (n_signals + 1)} bytes, it says {self.n_bytes}; fetch it again"
-            )
-        stamp = text[168:184]
-        if undated and stamp.startswith("00.00.00"):
-            stamp = "01.01.85" + stamp[8:]
-        self.start = self._start(stamp)
-        self.is_plus = text[192:197] in ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
-        self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
-        self.record_seconds = self._number(fixed[244:252], "record duration")
-        self.signals = self._split(per_signal, n_signals)
-        self._check_records()
-        self._check_size()
-
-    def _wrong(self, what: str) -> UserError:
-        return UserError(f"{self.path}: {what}")
-
-    def _check_magic(self, fixed: bytes) -> None:
-        if len(fixed) < 256 or fixed[:8] not in _SAMPLE_BYTES:
-            raise self._wrong("is not an EDF file (wrong first bytes); fetch it again")
-        self.sample_bytes = _SAMPLE_BYTES[fixed[:8]]
-
-    def _integer(self, field: bytes, name: str, low: int, high: int) -> int:
-        text = field.decode("latin-1").strip(" \x00")
-        if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
-            raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
-        return int(text)
-
-    def _number(self, field: bytes, name: str) -> float:
-        text = field.decode("latin-1").strip(" \x00")
-        if not _NUMBER.fullmatch(text) or abs(float(text)) > _LARGEST_NUMBER:
-            raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
-        return float(text)
-
-    def _start(self, field: str) -> datetime:
-        match = _DATE_TIME.fullmatch(field)
-        try:
-            day, month, year, hour, minute, second = map(int, match.groups() if match else ())
-            century = 1900 if year >= 85 else 2000
-            return datetime(century + year, month, day, hour, minute, second)
-        except ValueError:
-            raise self._wrong(
-                f"unreadable start date and time {field!r} (expected dd.mm.yyhh.mm.ss); "
-                "correct bytes 168-183 of the header"
-            ) from None
-
-    def _split(self, raw: bytes, n_signals: int) -> list[dict]:
-        signals: list[dict] = [{} for _ in range(n_signals)]
-        at = 0
-        for name, width in _SIGNAL_FIELDS:
-            for fields in signals:
-                fields[name] = raw[at : at + width]
-                at += width
-        column = 0
-        for fields in signals:
-            for name in ("label", "unit"):
-                fields[name] = fields[name].decode("latin-1").strip(" \x00")
-            label = fields["label"]
-            fields["samples"] = self._integer(
-                fields["samples"], f"samples per record of {label!r}", 1, 10**8
-            )
-            fields["columns"] = slice(column, column + fields["samples"])
-            column += fields["samples"]
-            if label not in _ANNOTATION_LABELS:
-                try:
-                    self._parse_range(fields)
-                except UserError as error:
-                    fields["fault"] = str(error)
-        return signals
-
-    def _parse_range(self, fields: dict) -> None:
-        """Keep the ranges that calibrate one signal; a fault matters only if the signal is read."""
-        label, most = fields["label"], 2 ** (8 * self.sample_bytes - 1)
-        low, high = (
-            self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -most, most - 1)
-            for end in ("min", "max")
-        )
-        bottom, top = (
-            self._number(fields[f"physical_{end}"], f"physical {end} of {label!r}")
-            for end in ("min", "max")
-        )
-        if low >= high or bottom == top:
-            raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
-        fields["physical"], fields["digital"] = (bottom, top), (low, high)
-
-    def _check_records(self) -> None:
-        if self.n_records <= 0:
-            raise self._wrong(
-                f"holds no data ({self.n_records} records); the recording was not closed properly, "
-                "fetch it again"
-            )
-        only_annotations = all(s["label"] in _ANNOTATION_LABELS for s in self.signals)
-        if self.record_seconds < 0 or (self.record_seconds == 0 and not only_annotations):
-            raise self._wrong(f"impossible record duration {self.record_seconds:g} s")
-        if self.n_records * self.record_seconds > _LONGEST_SECONDS:
-            raise self._wrong(f"claims to last {self.n_records * self.record_seconds:g} s")
-
-    def _check_size(self) -> None:
-        self.record_bytes = self.sample_bytes * sum(s["samples"] for s in self.signals)
-        expected = self.n_bytes + self.n_records * self.record_bytes
-        actual = self.path.stat().st_size
-        if actual != expected:
-            state = "is truncated" if actual < expected else "has bytes after its last record"
-            raise self._wrong(
-                f"{state}: its header promises {expected:,} bytes, there are {actual:,}; "
-                "fetch it again"
-            )

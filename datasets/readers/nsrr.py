@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from datasets.readers import nsrr_annotations as annotations
+from datasets.readers.channels import find_role
 from datasets.readers.edf import EdfFile
-from datasets.readers.nsrr_signals import find_role
-from datasets.readers.recording import Bout, Recording, stages_from_bouts, whole_epochs
+from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
@@ -177,7 +177,7 @@ def read(source: Source) -> Recording:
     n_epochs = min(whole_epochs(file.seconds), len(stages))
     notes += [one.note for one in present.values() if one.note]
     key = source.key
-    bouts = tuple(Bout(number, 1, int(code)) for number, code in enumerate(stages))
+    bouts = bouts_of(stages)
     return Recording(
         id=key.id,
         subject=key.subject,

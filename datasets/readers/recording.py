@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -43,12 +46,62 @@ class Recording:
     id: str
     subject: str
     night: int
-    signals: dict[str, Signal]
+    signals: Mapping[str, Signal]
     bouts: tuple[Bout, ...]
     stages: np.ndarray
     start: datetime | None
     note: str | None = None
     derivations: Mapping[str, str] = field(default_factory=dict)
+
+
+class LabelledChannel(Protocol):
+    """One channel of a file, as its header describes it."""
+
+    label: str
+    unit: str
+    fs: float
+
+
+class SignalFile(Protocol):
+    """What a file with channels offers, whatever its format; ``channel`` refuses broken ones."""
+
+    path: Path
+    seconds: float
+    channels: Sequence[LabelledChannel]
+
+    def channel(self, label: str) -> LabelledChannel: ...
+
+    def read(self, label: str, start: float, stop: float) -> np.ndarray: ...
+
+
+class FileSignals(Mapping[str, Signal]):
+    """Every channel of a file by label, still in the file.
+
+    A channel that is there twice or cannot be read is refused when it is looked up, not before:
+    it matters to nobody who does not ask for it.
+    """
+
+    def __init__(self, file: SignalFile) -> None:
+        self._file = file
+        self._labels = tuple(dict.fromkeys(channel.label for channel in file.channels))
+
+    def __getitem__(self, label: str) -> Signal:
+        channel = self._file.channel(label)
+        return Signal(channel.fs, channel.unit, self._file.seconds, partial(self._file.read, label))
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._labels
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._labels)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+
+def bouts_of(codes: Iterable[int]) -> tuple[Bout, ...]:
+    """A bout per epoch, where the scorer wrote one code per epoch."""
+    return tuple(Bout(number, 1, int(code)) for number, code in enumerate(codes))
 
 
 def stages_from_bouts(bouts: tuple[Bout, ...], n_epochs: int) -> np.ndarray:

@@ -10,8 +10,15 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.readers.channels import alternatives
 from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Bout, Recording, Signal, stages_from_bouts, whole_epochs
+from datasets.readers.recording import (
+    Bout,
+    FileSignals,
+    Recording,
+    stages_from_bouts,
+    whole_epochs,
+)
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
@@ -25,12 +32,7 @@ STAGE_OF_TEXT = {
     "Sleep stage ?": UNSCORED,
     "Movement time": UNSCORED,
 }
-ROLES = {
-    "EEG": ("EEG Fpz-Cz",),
-    "EEG2": ("EEG Pz-Oz",),
-    "EOG": ("EOG horizontal",),
-    "EMG": ("EMG submental",),
-}
+ROLES = alternatives("sleepedf")
 STUDIES = {"cassette": ("SC4",), "telemetry": ("ST7",), "both": ("SC4", "ST7")}
 _NAME = re.compile(r"(SC4|ST7)(\d\d)(\d)([A-Z])([0-9A-Z])-(PSG|Hypnogram)\.edf", re.IGNORECASE)
 _LAST_SUBJECT_2013 = 19
@@ -132,20 +134,11 @@ def read(pair: Pair) -> Recording:
     stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
     if (stages == UNSCORED).all():
         raise UserError(f"{pair.hypnogram}: scores no epoch of {pair.psg.name}; check the pair")
-    signals = {
-        channel.label: Signal(
-            fs=channel.fs,
-            unit=channel.unit,
-            seconds=psg.seconds,
-            read=lambda start, stop, label=channel.label: psg.read(label, start, stop),
-        )
-        for channel in psg.channels
-    }
     return Recording(
         id=pair.id,
         subject=pair.subject,
         night=pair.night,
-        signals=signals,
+        signals=FileSignals(psg),
         bouts=bouts,
         stages=stages,
         start=psg.start,

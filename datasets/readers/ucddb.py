@@ -11,16 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.readers.channels import alternatives
 from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Bout, Recording, Signal, stages_from_bouts, whole_epochs
+from datasets.readers.recording import (
+    FileSignals,
+    Recording,
+    bouts_of,
+    stages_from_bouts,
+    whole_epochs,
+)
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
-ROLES = {
-    "EEG": ("C3A2", "C4A1", "EEG"),
-    "EOG": ("Lefteye", "RightEye", "EOG"),
-    "EMG": ("EMG",),
-}
+ROLES = alternatives("ucddb")
 # wake, REM, stages 1 to 4; artefact and indeterminate
 _STAGE_OF_CODE = {
     "0": 0, "1": 4, "2": 1, "3": 2, "4": 3, "5": 3, "6": UNSCORED, "7": UNSCORED, "8": UNSCORED,
@@ -68,21 +71,11 @@ def read(pair: Pair) -> Recording:
         UserError: either file is broken, or a line is not a code from 0 to 8.
     """
     psg = EdfFile(pair.psg)
-    codes = read_codes(pair.scoring)
-    bouts = tuple(Bout(number, 1, code) for number, code in enumerate(codes))
-    signals = {
-        channel.label: Signal(
-            fs=channel.fs,
-            unit=channel.unit,
-            seconds=psg.seconds,
-            read=lambda start, stop, label=channel.label: psg.read(label, start, stop),
-        )
-        for channel in psg.channels
-    }
+    bouts = bouts_of(read_codes(pair.scoring))
     stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
     if (stages == UNSCORED).all():
         raise UserError(f"{pair.scoring}: scores no epoch of {pair.psg.name}")
-    return Recording(pair.id, pair.id, 1, signals, bouts, stages, psg.start)
+    return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start)
 
 
 def read_codes(path: Path) -> np.ndarray:

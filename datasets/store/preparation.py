@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import choose, with_differences
+from datasets.readers.channels import Alternatives, choose, role_of
 from datasets.readers.recording import Recording, Signal
 from datasets.store.equalisation import level
 from datasets.store.protocols import PROTOCOLS
@@ -98,9 +98,7 @@ class PreparedNight:
     first_epoch: int
 
 
-def prepare(
-    recording: Recording, settings: Settings, roles: Mapping[str, tuple[str, ...]]
-) -> PreparedNight:
+def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> PreparedNight:
     """Cut ``recording`` to its protocol's range and bring its channels into epochs.
 
     Raises:
@@ -111,10 +109,9 @@ def prepare(
     if settings.kept is not None:
         channels = _by_role(recording, settings)
     else:
-        signals = with_differences(settings.channels, recording.signals)
-        recording = replace(recording, signals=signals)
         chosen = choose(settings.channels, recording.signals, roles, recording.id)
-        channels = tuple(_describe(*pair, recording, settings) for pair in chosen.items())
+        recording = replace(recording, signals={k: one.signal for k, one in chosen.items()})
+        channels = tuple(_describe(k, role_of(k, roles), recording, settings) for k in chosen)
     signals = {}
     for fs in dict.fromkeys(channel.fs for channel in channels):
         group = [channel for channel in channels if channel.fs == fs]

@@ -19,20 +19,18 @@ from torch import Tensor
 from datasets.store.night_files import NightFiles
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store
+from datasets.store.stored_channels import (
+    Statistics,
+    known_channels,
+    night_statistics,
+    select_channels,
+)
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
 Standardise = Literal["recording", "present", "train", "none"]
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Mean and standard deviation per channel, float32 (C,)."""
-
-    mean: np.ndarray
-    sd: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -311,14 +309,14 @@ class View:
             ones = np.ones(len(self.columns), np.float32)
             return np.zeros_like(ones), ones
         if statistics is None:
-            statistics = _of_night(night, self.fs, self.columns)
+            statistics = night_statistics(night, self.fs, self.columns)
         flat = ~(statistics.sd > _FLAT)
         mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
         return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
 
     def _refuse_absent(self, store: Store) -> None:
         for night in self.nights:
-            absent = np.isnan(_of_night(night, self.fs, self.columns).mean)
+            absent = np.isnan(night_statistics(night, self.fs, self.columns).mean)
             if absent.any():
                 lacking = ", ".join(self.channels[k].label for k in np.flatnonzero(absent))
                 raise UserError(
@@ -332,67 +330,3 @@ def _budget(device: torch.device) -> float:
     if device.type == "cuda":
         return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
     return _HOST_GB
-
-
-def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | None:
-    """Those of ``wanted`` that the store has, as a label or a role.
-
-    Raises:
-        UserError: it has none of them.
-    """
-    if wanted is None:
-        return None
-    names = {name for channel in store.channels for name in (channel.label, channel.role)}
-    if not (known := [name for name in wanted if name in names]):
-        raise UserError(
-            f"{store.path}: none of {', '.join(wanted)}; it has "
-            f"{', '.join(channel.label for channel in store.channels)}"
-        )
-    return known
-
-
-def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:
-    """Rate and columns (in the file of that rate) of channels given by label or role.
-
-    Raises:
-        UserError: a channel the store lacks, or channels of different rates.
-    """
-    if wanted is None:
-        fs = store.channels[0].fs
-        return fs, list(range(sum(channel.fs == fs for channel in store.channels)))
-    chosen = []
-    for name in wanted:
-        match = [c for c in store.channels if name in (c.label, c.role)]
-        if not match:
-            present = ", ".join(f"{c.label} ({c.role})" for c in store.channels)
-            raise UserError(f"{store.path}: no channel {name!r}; it has {present}")
-        chosen.append(match[0])
-    rates = sorted({channel.fs for channel in chosen})
-    if len(rates) > 1:
-        raise UserError(
-            f"{store.path}: channels of {' and '.join(f'{r:g}' for r in rates)} Hz cannot share a "
-            "batch; prepare the store with --resample"
-        )
-    of_rate = [channel for channel in store.channels if channel.fs == rates[0]]
-    return rates[0], [of_rate.index(channel) for channel in chosen]
-
-
-def train_statistics(
-    store: Store, recordings: Sequence[str], channels: Sequence[str] | None = None
-) -> Statistics:
-    """Mean and sd per channel over the scored epochs of ``recordings``: training ones, only."""
-    fs, columns = select_channels(store, channels)
-    nights = [store.night(recording) for recording in recordings]
-    weights = np.array([max(1, int((night.stages >= 0).sum())) for night in nights], dtype=float)
-    each = [_of_night(night, fs, columns) for night in nights]
-    weights /= weights.sum()
-    mean = sum(w * s.mean for w, s in zip(weights, each, strict=True))
-    square = sum(w * (s.sd**2 + s.mean**2) for w, s in zip(weights, each, strict=True))
-    return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
-
-
-def _of_night(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
-    """The moments stored with a night, in the order of ``columns``."""
-    of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
-    index = [of_rate[column] for column in columns]
-    return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])

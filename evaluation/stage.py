@@ -1,0 +1,112 @@
+"""Nights opened for a checkpoint, and staged by its model: the one path of every script."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+import models
+from datasets.store.store import Store
+from datasets.store.views import View
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError
+from utils.staged_night import StagedNight, stage_signals
+
+
+def load_model(checkpoint: Checkpoint) -> nn.Module:
+    """The trained model, in evaluation mode.
+
+    Raises:
+        UserError: its weights and settings do not fit together.
+    """
+    try:
+        return models.build_from(checkpoint)
+    except ValueError as error:
+        raise UserError(f"{checkpoint.path}: {error}") from error
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` is a GPU where there is one.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    try:
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.empty(0, device=device if name == "auto" else name).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
+
+
+def open_view(
+    checkpoint: Checkpoint, store: Store, recordings: Sequence[str], device: torch.device, *,
+    channels: Sequence[str] | None = None,
+) -> View:  # fmt: skip
+    """Recordings of a store in the channels, at the rate and in the scale the checkpoint reads.
+
+    ``channels`` stand in for the checkpoint's, in its order, in stores of other cohorts. A model of
+    any roles is given all it knows; those that the store lacks are absent.
+
+    Raises:
+        UserError: the store lacks a channel, or has another rate.
+    """
+    chosen = list(channels or stand_ins(store, checkpoint))
+    if len(chosen) != len(checkpoint.channels):
+        raise UserError(
+            f"--channels: the checkpoint reads {len(checkpoint.channels)}: "
+            f"{', '.join(checkpoint.labels)}"
+        )
+    view = View(
+        store, recordings, channels=chosen, standardise=checkpoint.standardise, device=device,
+        budget_gb=0,
+    )  # fmt: skip
+    if view.fs != checkpoint.fs:
+        raise UserError(
+            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint.fs:g} Hz; prepare "
+            f"the store with --resample {checkpoint.fs:g}"
+        )
+    return view
+
+
+def stand_ins(store: Store, checkpoint: Checkpoint) -> list[str]:
+    """The checkpoint's labels, or its roles where a store of another cohort lacks the label."""
+    if checkpoint.standardise == "present":
+        return [role for _, role in checkpoint.channels]
+    present = {channel.label for channel in store.channels}
+    chosen = []
+    for label, role in checkpoint.channels:
+        chosen.append(label if label in present else role)
+        if label not in present:
+            print(f"{store.path}: no channel {label!r}, taking its first {role}")
+    return chosen
+
+
+def stage(
+    model: nn.Module, view: View, *, batch_size: int = 256, roles: Sequence[str] | None = None
+) -> Iterator[tuple[StagedNight, float]]:
+    """Each night of a view whole, with what its exports need, and the seconds it took.
+
+    ``roles`` are those shown to a model of any channels; the others are NaN, as if absent.
+    """
+    by_id = {night.id: night for night in view.nights}
+    is_hidden = torch.tensor([roles is not None and c.role not in roles for c in view.channels])
+    is_hidden = is_hidden[None, :, None].to(view.device)
+    model.to(view.device).eval()
+    bar = tqdm(
+        view.whole_nights(), desc="staging", total=len(by_id), unit="night",
+        disable=None if roles is None else True,
+    )  # fmt: skip
+    for recording, signals, expert in bar:
+        night = by_id[recording]
+        shown = signals if roles is None else signals.masked_fill(is_hidden, float("nan"))
+        started = time.perf_counter()
+        probabilities = stage_signals(model, shown, batch_size=batch_size).float().cpu().numpy()
+        seconds = time.perf_counter() - started
+        yield StagedNight(
+            recording, night.subject, probabilities, expert.cpu().numpy(), night.first_epoch,
+            night.start,
+        ), seconds  # fmt: skip
