@@ -8,13 +8,15 @@ python cmt_training.py --preset paper_seq --data_path data/sleepedf78     # the 
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 
 from datasets.store.views import Batches, View
 from objectives.staging import PUBLISHED_WEIGHTS, Staging
 from training import flags
-from training.train import Family, train
+from training.flags import OptimiserFlags, TrainingSettings
+from training.train import TrainingSpec, train
 from training.windows import WINDOWS_A_RUN, Layout, layout
-from utils.arguments import ScriptParser, add_list, not_negative, positive
+from utils.arguments import ScriptParser, add_list, not_negative, positive, settings_from
 from utils.errors import UserError, run_script
 
 PRESETS = {
@@ -24,7 +26,40 @@ PRESETS = {
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class ModelFlags:
+    """The architecture."""
+
+    model_type: str
+    encoder: str
+    epoch_position: str
+    num_seq: int
+    d_model: int
+    dim_feedforward: int
+    window_size: int
+    dropout: float
+
+
+@dataclass(frozen=True)
+class ObjectiveFlags:
+    """What a step looks at and minimises."""
+
+    weights: list[float]
+    seq_loss: str
+    train_stride: int
+    chunk_epochs: int | None
+
+
+@dataclass(frozen=True)
+class CmtSettings(TrainingSettings):
+    """What the command line asks for."""
+
+    optimiser: OptimiserFlags
+    model: ModelFlags
+    objective: ObjectiveFlags
+
+
+def parse_args(argv: list[str] | None) -> CmtSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Train a cross-modal transformer (Pradeepkumar et al. 2024).",
@@ -37,11 +72,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     flags.add_run(parser.add_argument_group("run"))
     args, _ = parser.parse_known_args(argv)
     parser.set_defaults(**PRESETS.get(args.preset, {}))
-    args = parser.parse(argv)
-    flags.check_shared(args)
-    if len(args.weights) != 5 or min(args.weights) < 0 or not max(args.weights) > 0:
+    settings = flags.resolve_shared(settings_from(parser.parse(argv), CmtSettings))
+    weights = settings.objective.weights
+    if len(weights) != 5 or min(weights) < 0 or not max(weights) > 0:
         raise UserError("--weights takes five numbers from 0, for W N1 N2 N3 REM")
-    return args
+    return settings
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
@@ -115,41 +150,44 @@ def add_objective(group: argparse._ArgumentGroup) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Describe the model and its windows, and train it."""
-    args = parse_args(argv)
+    settings = parse_args(argv)
+    model, objective = settings.model, settings.objective
 
-    def family_of(view: View, held_out: list[int], processes: int) -> Family:
-        shape = shape_of(args, view, processes)
+    def spec_of(view: View, held_out: list[int], processes: int) -> TrainingSpec:
+        shape = shape_of(settings, view, processes)
 
         def batches(view: View, number: int, rank: int, processes: int) -> Batches:
-            return shape.batches(view, [args.seed, number], rank, processes)
+            return shape.batches(view, [settings.run.seed, number], rank, processes)
 
-        return Family(
-            model=REGISTRY[args.model_type],
-            settings=model_settings(args, view),
-            run=run_name(args.model_type, held_out),
-            objective=Staging(args.weights, over_positions=args.seq_loss, stride=args.train_stride),
+        return TrainingSpec(
+            model=REGISTRY[model.model_type],
+            settings=model_settings(model, view),
+            run=run_name(model.model_type, held_out),
+            objective=Staging(
+                objective.weights, over_positions=objective.seq_loss, stride=objective.train_stride
+            ),
             batches=batches,
-            next=f"python cmt_evaluate.py --model_type {args.model_type}",
+            next=f"python cmt_evaluate.py --model_type {model.model_type}",
         )
 
-    train(args, "recording", family_of)
+    train(settings, "recording", spec_of)
 
 
-def model_settings(args: argparse.Namespace, train: View) -> dict[str, object]:
-    """What ``models.build`` is told."""
+def model_settings(model: ModelFlags, view: View) -> dict[str, object]:
+    """What ``models.build`` is given."""
     settings = {
-        "n_modalities": len(train.columns),
-        "n_samples": train.n_samples,
-        "d_model": args.d_model,
-        "dim_feedforward": args.dim_feedforward,
-        "window_size": args.window_size,
-        "dropout": args.dropout,
+        "n_modalities": len(view.columns),
+        "n_samples": view.n_samples,
+        "d_model": model.d_model,
+        "dim_feedforward": model.dim_feedforward,
+        "window_size": model.window_size,
+        "dropout": model.dropout,
     }
-    if args.model_type == "Seq":
+    if model.model_type == "Seq":
         settings |= {
-            "num_seq": args.num_seq,
-            "encoder": args.encoder,
-            "epoch_position": args.epoch_position,
+            "num_seq": model.num_seq,
+            "encoder": model.encoder,
+            "epoch_position": model.epoch_position,
         }
     return settings
 
@@ -159,18 +197,21 @@ def run_name(model_type: str, held_out: list[int]) -> str:
     return f"cmt_{model_type.lower()}_fold{'-'.join(map(str, held_out))}"
 
 
-def shape_of(args: argparse.Namespace, view: View, processes: int) -> Layout:
+def shape_of(settings: CmtSettings, view: View, processes: int) -> Layout:
     """As many windows a run as --chunk_epochs holds; one where an epoch cannot be encoded once."""
-    length = args.num_seq if args.model_type == "Seq" else 1
-    once = args.model_type == "Seq" and args.encoder == "shared"
+    model, objective = settings.model, settings.objective
+    length = model.num_seq if model.model_type == "Seq" else 1
+    once = model.model_type == "Seq" and model.encoder == "shared"
     windows = WINDOWS_A_RUN if once else 1
-    if args.chunk_epochs:
-        windows = (args.chunk_epochs - length) // args.train_stride + 1
+    if objective.chunk_epochs:
+        windows = (objective.chunk_epochs - length) // objective.train_stride + 1
     if windows < 1:
-        raise UserError(f"--chunk_epochs {args.chunk_epochs} holds no window of {length} epochs")
+        raise UserError(
+            f"--chunk_epochs {objective.chunk_epochs} holds no window of {length} epochs"
+        )
     return layout(
-        view, length=length, stride=args.train_stride, windows=windows,
-        batch_size=args.batch_size, processes=processes,
+        view, length=length, stride=objective.train_stride, windows=windows,
+        batch_size=settings.optimiser.batch_size, processes=processes,
     )  # fmt: skip
 
 

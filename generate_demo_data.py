@@ -9,7 +9,7 @@ Nothing here is clinical data: the statistics are those of real sleep, the peopl
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from datasets.synthetic.recorders import vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
-from utils.arguments import ScriptParser, add_flag, add_list
+from utils.arguments import ScriptParser, add_flag, add_list, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file, locked, sweep, write_json
 
@@ -34,7 +34,27 @@ _APART = 100_003  # between the seeds of two cohorts' people
 SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5", "nsrr": ".edf"}
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class DemoFlags:
+    """What the command line asks for; ``hours`` of None are the format's own."""
+
+    output: Path
+    format: str
+    cohort: str | None
+    profile: str
+    subjects: int
+    nights: int
+    hours: float | None
+    seed: int
+    difficulty: int
+    omit: list[str]
+    one_background: bool
+    varied: bool
+    special: str | None
+    jobs: int
+
+
+def parse_args(argv: list[str] | None) -> DemoFlags:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Write a synthetic cohort as genuine recordings.",
@@ -82,64 +102,80 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
-    args = parser.parse(argv)
-    check(args)
-    return args
+    flags = resolve_defaults(settings_from(parser.parse(argv), DemoFlags))
+    check(flags)
+    return flags
 
 
-def check(args: argparse.Namespace) -> None:
-    """Fill in the profile and refuse settings that cannot work."""
-    subjects, nights, hours = PROFILES[args.profile]
-    args.subjects = subjects if args.subjects is None else args.subjects
-    if args.varied and args.format != "sleepedf":
+def resolve_defaults(flags: DemoFlags) -> DemoFlags:
+    """The profile's sizes, the format's cohort and its folder where nobody asked for others.
+
+    Raises:
+        UserError: something that the format does not have.
+    """
+    subjects, nights, hours = PROFILES[flags.profile]
+    if flags.varied and flags.format != "sleepedf":
         raise UserError("--varied belongs to --format sleepedf")
-    if args.cohort and args.format != "nsrr":
+    if flags.cohort and flags.format != "nsrr":
         raise UserError("--cohort belongs to --format nsrr")
-    args.cohort = args.cohort or ("shhs" if args.format == "nsrr" else None)
-    if args.format == "dreem" or args.cohort in nsrr_files.ONE_VISIT:
+    cohort = flags.cohort or ("shhs" if flags.format == "nsrr" else None)
+    if flags.format == "dreem" or cohort in nsrr_files.ONE_VISIT:
         nights = 1
-        if args.nights == 2:
-            raise UserError(f"--format {args.format}: one night a person, as in the real cohorts")
-    args.nights = nights if args.nights is None else args.nights
-    args.hours = hours if args.hours is None else (args.hours or None)
-    args.output = args.output or DEMO / (args.cohort or args.format)
-    if not 1 <= args.subjects <= 100:
+        if flags.nights == 2:
+            raise UserError(f"--format {flags.format}: one night a person, as in the real cohorts")
+    return replace(
+        flags,
+        subjects=subjects if flags.subjects is None else flags.subjects,
+        cohort=cohort,
+        nights=nights if flags.nights is None else flags.nights,
+        hours=hours if flags.hours is None else (flags.hours or None),
+        output=flags.output or DEMO / (cohort or flags.format),
+    )
+
+
+def check(flags: DemoFlags) -> None:
+    """Refuse settings that cannot work.
+
+    Raises:
+        UserError: naming the flag.
+    """
+    if not 1 <= flags.subjects <= 100:
         raise UserError("--subjects takes 1 to 100: file names have two digits for them")
-    if args.hours is not None and not 0.3 <= args.hours <= 24:
+    if flags.hours is not None and not 0.3 <= flags.hours <= 24:
         raise UserError("--hours takes 0.3 to 24, or 0 for the format's own length")
-    if args.seed < 0:
+    if flags.seed < 0:
         raise UserError("--seed takes a whole number from 0")
-    if args.jobs == 0:
+    if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    if unknown := sorted(set(args.omit) - set(OMITTABLE)):
+    if unknown := sorted(set(flags.omit) - set(OMITTABLE)):
         raise UserError(f"--omit: no such thing: {', '.join(unknown)}; see --help")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the cohort, write every night, summarise."""
-    args = parse_args(argv)
-    tasks = nights_of(args.subjects, args.nights)
-    with locked(args.output):
-        generate(args, tasks)
+    flags = parse_args(argv)
+    tasks = nights_of(flags.subjects, flags.nights)
+    with locked(flags.output):
+        generate(flags, tasks)
 
 
-def generate(args: argparse.Namespace, tasks: list[tuple[int, int]]) -> None:
+def generate(flags: DemoFlags, tasks: list[tuple[int, int]]) -> None:
     """Write every night, several at once; a second process with this output waits before."""
-    suffix = SUFFIXES[args.format]
-    refuse_foreign(args.output, suffix, {layout_of(args).stem_of(*task) for task in tasks})
-    sweep(args.output, depth=5)
-    jobs = joblib.cpu_count() if args.jobs < 0 else args.jobs
+    suffix = SUFFIXES[flags.format]
+    refuse_foreign(flags.output, suffix, {layout_of(flags).stem_of(*task) for task in tasks})
+    sweep(flags.output, depth=5)
+    jobs = joblib.cpu_count() if flags.jobs < 0 else flags.jobs
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
-    work = run(joblib.delayed(write_one)(args, *task, task == tasks[-1]) for task in tasks)
+    work = run(joblib.delayed(write_one)(flags, *task, task == tasks[-1]) for task in tasks)
     rows = list(tqdm(work, total=len(tasks), desc="nights", unit="night"))
-    summarise(args, rows)
+    summarise(flags, rows)
 
 
-def layout_of(args: argparse.Namespace) -> Any:
+def layout_of(flags: DemoFlags) -> Any:
     """What has ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``."""
-    if args.format == "nsrr":
-        return nsrr_files.Layout(args.cohort)
-    return {"sleepedf": sleepedf_files, "dreem": dreem_files}[args.format]
+    if flags.format == "nsrr":
+        return nsrr_files.Layout(flags.cohort)
+    return {"sleepedf": sleepedf_files, "dreem": dreem_files}[flags.format]
 
 
 def nights_of(subjects: int, nights: int) -> list[tuple[int, int]]:
@@ -174,23 +210,23 @@ def name_of(stem: str) -> str:
     return stem[:7] if stem.startswith(("SC4", "ST7")) else stem.removesuffix("-nsrr")
 
 
-def write_one(args: argparse.Namespace, subject: int, number: int, last: bool) -> dict:
+def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
     """Draw and write one night, and say how certain its labels are."""
-    person = draw_subject(people_of(args), subject, Difficulty(args.difficulty))
-    person = vary(person) if args.varied else person
+    person = draw_subject(people_of(flags), subject, Difficulty(flags.difficulty))
+    person = vary(person) if flags.varied else person
     night = draw_night(
-        person, number, hours=args.hours, special=args.special, omit=tuple(args.omit),
-        one_background=args.one_background,
+        person, number, hours=flags.hours, special=flags.special, omit=tuple(flags.omit),
+        one_background=flags.one_background,
     )  # fmt: skip
-    stem = layout_of(args).write(args.output, night, settings_of(args), is_last=last)
+    stem = layout_of(flags).write(flags.output, night, settings_of(flags), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 
 
-def people_of(args: argparse.Namespace) -> int:
+def people_of(flags: DemoFlags) -> int:
     """Seed of the people: every NSRR cohort has its own, whom no other cohort's model has seen."""
-    if args.cohort is None:
-        return args.seed
-    return args.seed + _APART * (1 + nsrr_files.COHORTS.index(args.cohort))
+    if flags.cohort is None:
+        return flags.seed
+    return flags.seed + _APART * (1 + nsrr_files.COHORTS.index(flags.cohort))
 
 
 def agreement(night: Night) -> dict[str, int]:
@@ -201,11 +237,11 @@ def agreement(night: Night) -> dict[str, int]:
     return {"scored_epochs": int(scored.sum()), "latent_agrees": int(same.sum())}
 
 
-def settings_of(args: argparse.Namespace) -> dict:
+def settings_of(flags: DemoFlags) -> dict:
     """What the files' content follows from."""
     names = (
         "format",
-        *(["cohort"] if args.cohort else []),
+        *(["cohort"] if flags.cohort else []),
         "seed",
         "subjects",
         "nights",
@@ -214,28 +250,29 @@ def settings_of(args: argparse.Namespace) -> dict:
         "omit",
         "special",
         "one_background",
-        *(["varied"] if args.varied else []),
+        *(["varied"] if flags.varied else []),
     )
-    return {name: getattr(args, name) for name in names}
+    values = asdict(flags)
+    return {name: values[name] for name in names}
 
 
-def summarise(args: argparse.Namespace, rows: list[dict]) -> None:
+def summarise(flags: DemoFlags, rows: list[dict]) -> None:
     """Write ``manifest.json`` and say what is there and what to do with it."""
     share = sum(r["latent_agrees"] for r in rows) / sum(r["scored_epochs"] for r in rows)
     manifest = {
-        "settings": settings_of(args),
+        "settings": settings_of(flags),
         "latent_agreement": round(share, 4),
         "recordings": rows,
         "note": "synthetic nights of nobody; never report figures on them as a real cohort's",
     }
-    write_json(args.output / "manifest.json", manifest)
+    write_json(flags.output / "manifest.json", manifest)
     hours = sum(row["hours"] for row in rows)
-    print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {args.output}")
+    print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {flags.output}")
     print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
-    is_demo = args.output == DEMO / (args.cohort or args.format)
-    paths = "" if is_demo else f" --raw_path {args.output} --save_path {args.output}_store"
-    cohort = f" --cohort {args.cohort}" if args.cohort else ""
-    print(f"next: python preprocess_{args.format}.py{cohort}{paths}")
+    is_demo = flags.output == DEMO / (flags.cohort or flags.format)
+    paths = "" if is_demo else f" --raw_path {flags.output} --save_path {flags.output}_store"
+    cohort = f" --cohort {flags.cohort}" if flags.cohort else ""
+    print(f"next: python preprocess_{flags.format}.py{cohort}{paths}")
 
 
 if __name__ == "__main__":

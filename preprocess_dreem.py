@@ -7,15 +7,22 @@ python preprocess_dreem.py --raw_path data/raw/dodh --download
 
 from __future__ import annotations
 
-import argparse
-import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import dreem, dreem_download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.preparation import Settings
-from utils.arguments import ScriptParser, add_flag, add_list, count, positive
+from utils.arguments import (
+    ScriptParser,
+    add_flag,
+    add_list,
+    command_of,
+    count,
+    positive,
+    settings_from,
+)
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
@@ -23,11 +30,33 @@ PAD_EPOCHS = 30  # 900 s
 FOLDS = {"dodh": ("dodh_loo",), "dodo": ("dodo_10", "dodo_28")}
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line; ``--help`` is its documentation."""
+NO_TRACE = ("raw_path", "download", "records", "save_path", "jobs")  # in the store
+
+
+@dataclass(frozen=True)
+class DreemFlags:
+    """What the command line asks for."""
+
+    raw_path: Path
+    download: bool
+    records: int
+    save_path: Path
+    version: str
+    channels: list[str]
+    preset: str | None
+    bandpass: list[float] | None
+    resample: int
+    scorers: Path | None
+    allow_length_mismatch: bool
+    jobs: int
+
+
+def make_parser() -> ScriptParser:
+    """Every flag; ``--help`` is their documentation."""
     parser = ScriptParser(
         "Turn a folder of Dreem records into a data store.",
         "A run that was interrupted continues; what is finished is never prepared twice.",
+        script=__file__,
     )
     parser.add_argument(
         "--raw_path",
@@ -66,43 +95,48 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser, "--allow_length_mismatch", help="take stages and signals as beginning together"
     )
     parser.add_argument("--jobs", type=int, default=-1, help="records at once; -1: one per core")
-    args = parser.parse(argv)
-    if args.bandpass is not None and len(args.bandpass) != 2:
+    return parser
+
+
+def parse_args(argv: list[str] | None) -> DreemFlags:
+    """The flags with their defaults, refused where they cannot work."""
+    flags = settings_from(make_parser().parse(argv), DreemFlags)
+    if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
-    if args.bandpass and args.preset:
+    if flags.bandpass and flags.preset:
         raise UserError("--preset dreem has a filter of its own; leave out --bandpass")
-    if args.download and args.raw_path.suffix == ".zip":
+    if flags.download and flags.raw_path.suffix == ".zip":
         raise UserError("--download fetches records into a folder; --raw_path names a zip")
-    if args.jobs == 0:
+    if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    args.save_path = args.save_path or Path("data") / f"dreem-{args.version}"
-    return args
+    return replace(flags, save_path=flags.save_path or Path("data") / f"dreem-{flags.version}")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Find the records, build the store, write the folds."""
-    args = parse_args(argv)
-    if args.download:
-        dreem_download.download(args.raw_path, version=args.version, most=args.records)
+    flags = parse_args(argv)
+    if flags.download:
+        dreem_download.download(flags.raw_path, version=flags.version, most=flags.records)
     records = dreem.find_records(
-        args.raw_path, scorers=args.scorers, allow_length_mismatch=args.allow_length_mismatch
+        flags.raw_path, scorers=flags.scorers, allow_length_mismatch=flags.allow_length_mismatch
     )
-    tables = tables_of(args.version, sorted(record.id for record in records))
+    tables = tables_of(flags.version, sorted(record.id for record in records))
     for table in tables:
-        check_file(folds.path_of(args.save_path / "folds", table.name))
+        check_file(folds.path_of(flags.save_path / "folds", table.name))
     synthetic = any(dreem.is_synthetic(record) for record in records)
     settings = Settings(
-        cohort="synthetic-" * synthetic + args.version,
+        cohort="synthetic-" * synthetic + flags.version,
         protocol="keep_all",
-        channels=tuple(args.channels),
-        bandpass=tuple(args.bandpass) if args.bandpass else None,
-        fs=float(args.resample),
-        preset=args.preset,
-        pad_epochs=PAD_EPOCHS if args.preset else 0,
+        channels=tuple(flags.channels),
+        bandpass=tuple(flags.bandpass) if flags.bandpass else None,
+        fs=float(flags.resample),
+        preset=flags.preset,
+        pad_epochs=PAD_EPOCHS if flags.preset else 0,
     )
     store = build_store(
-        args.save_path, records, Reader(dreem.read, dreem.ROLES),
-        settings=settings, command=command_of(args, settings), jobs=args.jobs,
+        flags.save_path, records, Reader(dreem.read, dreem.ROLES),
+        settings=settings, command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+        jobs=flags.jobs,
     )  # fmt: skip
     for table in tables:
         folds.write(store.path / "folds", table)
@@ -118,19 +152,6 @@ def tables_of(version: str, ids: list[str]) -> list[folds.FoldTable]:
     wanted = {name: counts[name] for name in FOLDS[version]}
     tables = [folds.in_order(name, ids, n) for name, n in wanted.items() if 2 < n <= len(ids)]
     return tables + ([folds.make("kfold:5:0", ids)] if len(ids) >= 5 else [])
-
-
-def command_of(args: argparse.Namespace, settings: Settings) -> str:
-    """The command that makes this store anywhere: no paths."""
-    words = ["preprocess_dreem.py", "--version", args.version, "--channels", *settings.channels]
-    words += ["--resample", f"{settings.fs:g}"]
-    if settings.preset:
-        words += ["--preset", settings.preset]
-    if settings.bandpass:
-        words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
-    if args.scorers:
-        words += ["--scorers", "SCORERS"]
-    return shlex.join(words)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ python preprocess_nsrr.py --cohort cfs --channel_map cfs.json --person "cfs-visi
 from __future__ import annotations
 
 import argparse
-import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import nsrr
@@ -18,7 +18,15 @@ from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import Kept, Settings
 from datasets.store.store import Store
-from utils.arguments import ScriptParser, add_flag, add_list, count, positive
+from utils.arguments import (
+    ScriptParser,
+    add_flag,
+    add_list,
+    command_of,
+    count,
+    positive,
+    settings_from,
+)
 from utils.errors import UserError, run_script
 from utils.files import check_file, remove_ours, write_table
 from utils.stages import STAGES
@@ -32,11 +40,56 @@ KEPT = {
 }  # fmt: skip
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line; ``--help`` is its documentation."""
+NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask")  # in what the store is known by
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Where recordings are and what of them is read."""
+
+    cohort: str
+    person: str | None
+    raw_path: Path
+    save_path: Path
+    roles: list[str]
+    required: list[str]
+    channel_map: Path | None
+
+
+@dataclass(frozen=True)
+class ContentFlags:
+    """What decides the bytes of the store."""
+
+    resample: int
+    folds: list[str]
+
+
+@dataclass(frozen=True)
+class DisagreementFlags:
+    """What is decided where files disagree."""
+
+    annotation: str
+    max_mismatch: int
+    unlabelled: str
+    keep_suspect: bool
+    exclusions: bool
+    skip_faulty: bool
+
+
+@dataclass(frozen=True)
+class NsrrFlags(FileFlags, ContentFlags, DisagreementFlags):
+    """What the command line asks for."""
+
+    jobs: int
+    dask: str | None
+
+
+def make_parser() -> ScriptParser:
+    """Every flag; ``--help`` is their documentation."""
     parser = ScriptParser(
         "Turn recordings of an NSRR cohort into a data store, channels named by role.",
         "A run that was interrupted continues; what is finished is never prepared twice.",
+        script=__file__,
     )
     add_files(parser.add_argument_group("files"))
     add_content(parser.add_argument_group("content of the store"))
@@ -44,25 +97,38 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     run = parser.add_argument_group("run")
     run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
     run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
-    args = parser.parse(argv)
-    args.cohort = args.cohort.lower()
-    known = args.cohort in nsrr.COHORTS
-    if not known and args.channel_map is None:
+    return parser
+
+
+def parse_args(argv: list[str] | None) -> NsrrFlags:
+    """The flags with their defaults, refused where they cannot work."""
+    flags = resolve_defaults(settings_from(make_parser().parse(argv), NsrrFlags))
+    known = flags.cohort in nsrr.COHORTS
+    if not known and flags.channel_map is None:
         raise UserError(
-            f"--cohort {args.cohort}: known are {', '.join(nsrr.COHORTS)}; of another one name "
+            f"--cohort {flags.cohort}: known are {', '.join(nsrr.COHORTS)}; of another one name "
             "its channels with --channel_map"
         )
-    if known and args.person:
-        raise UserError(f"--person has no effect on {args.cohort.upper()}; take it out")
-    args.raw_path = args.raw_path or Path("data/demo") / args.cohort
-    args.save_path = args.save_path or Path("data") / args.cohort
-    args.roles = [role.upper() for role in args.roles]
-    args.required = [role.upper() for role in args.required]
-    if args.jobs == 0:
+    if known and flags.person:
+        raise UserError(f"--person has no effect on {flags.cohort.upper()}; take it out")
+    if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    if foreign := sorted(set(args.required) - set(args.roles)):
+    if foreign := sorted(set(flags.required) - set(flags.roles)):
         raise UserError(f"--required {', '.join(foreign)}: not among --roles")
-    return args
+    return flags
+
+
+def resolve_defaults(flags: NsrrFlags) -> NsrrFlags:
+    """Folders named after the cohort; cohort and roles in the case they are known by."""
+    cohort = flags.cohort.lower()
+    return replace(
+        flags,
+        cohort=cohort,
+        raw_path=flags.raw_path or Path("data/demo") / cohort,
+        save_path=flags.save_path or Path("data") / cohort,
+        roles=[role.upper() for role in flags.roles],
+        required=[role.upper() for role in flags.required],
+    )
 
 
 def add_files(group: argparse._ArgumentGroup) -> None:
@@ -149,79 +215,67 @@ def add_doubts(group: argparse._ArgumentGroup) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Pair the files, leave out what is known to be faulty, build the store, write the folds."""
-    args = parse_args(argv)
-    sources = nsrr.find(args.raw_path, args.cohort, options_of(args))
-    out = nsrr.excluded(sources, nsrr.exclusions(args.cohort)) if args.exclusions else {}
-    if args.unlabelled == "skip":
+    flags = parse_args(argv)
+    sources = nsrr.find(flags.raw_path, flags.cohort, options_of(flags))
+    out = nsrr.excluded(sources, nsrr.exclusions(flags.cohort)) if flags.exclusions else {}
+    if flags.unlabelled == "skip":
         out |= {s.id: "no annotation beside it" for s in sources
                 if s.id not in out and not set(s.scored) - {".log.txt"}}  # fmt: skip
     chosen = [source for source in sources if source.id not in out]
     if not chosen:
-        raise UserError(f"{args.raw_path}: nothing left: " + "; ".join(
+        raise UserError(f"{flags.raw_path}: nothing left: " + "; ".join(
             f"{name}: {reason}" for name, reason in out.items()))  # fmt: skip
-    for name in args.folds:
-        check_file(folds.path_of(args.save_path / "folds", name))
-    settings = settings_of(args, any(nsrr.is_synthetic(source) for source in chosen))
-    with on_cluster(args.dask):
+    for name in flags.folds:
+        check_file(folds.path_of(flags.save_path / "folds", name))
+    settings = settings_of(flags, any(nsrr.is_synthetic(source) for source in chosen))
+    with on_cluster(flags.dask):
         store = build_store(
-            args.save_path, chosen, Reader(nsrr.read),
-            settings=settings, command=command_of(args), jobs=args.jobs,
-            faults=out if args.skip_faulty else None,
+            flags.save_path, chosen, Reader(nsrr.read),
+            settings=settings, jobs=flags.jobs,
+            command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+            faults=out if flags.skip_faulty else None,
         )  # fmt: skip
-    for name in args.folds:
+    for name in flags.folds:
         write_folds(store, name)
     report(store, out)
 
 
-def options_of(args: argparse.Namespace) -> nsrr.Options:
+def options_of(flags: NsrrFlags) -> nsrr.Options:
     """How every night is read.
 
     Raises:
         UserError: a role that nobody has names for.
     """
-    channels = alternatives(args.cohort, args.channel_map)
-    if unknown := [role for role in args.roles if role not in channels]:
+    channels = alternatives(flags.cohort, flags.channel_map)
+    if unknown := [role for role in flags.roles if role not in channels]:
         raise UserError(
-            f"--roles {', '.join(unknown)}: {args.cohort.upper()} has {', '.join(channels)}; name "
+            f"--roles {', '.join(unknown)}: {flags.cohort.upper()} has {', '.join(channels)}; name "
             "others with --channel_map"
         )
     return nsrr.Options(
         channels=channels,
-        roles=tuple(args.roles),
-        annotation=args.annotation,
-        max_mismatch=args.max_mismatch,
-        keep_unlabelled=args.unlabelled == "keep",
-        keep_suspect=args.keep_suspect,
-        person=args.person,
+        roles=tuple(flags.roles),
+        annotation=flags.annotation,
+        max_mismatch=flags.max_mismatch,
+        keep_unlabelled=flags.unlabelled == "keep",
+        keep_suspect=flags.keep_suspect,
+        person=flags.person,
     )
 
 
-def settings_of(args: argparse.Namespace, synthetic: bool) -> Settings:
+def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
     """What decides the store's content."""
     kept = {}
-    for role in args.roles:
+    for role in flags.roles:
         like = KEPT.get(role) or KEPT.get(role.split("_")[0]) or Kept("a.u.")
-        kept[role] = Kept(like.unit, like.low, like.high, required=role in args.required)
+        kept[role] = Kept(like.unit, like.low, like.high, required=role in flags.required)
     return Settings(
-        cohort="synthetic-" * synthetic + args.cohort,
+        cohort="synthetic-" * synthetic + flags.cohort,
         protocol="keep_all",
-        channels=tuple(args.roles),
-        fs=float(args.resample),
+        channels=tuple(flags.roles),
+        fs=float(flags.resample),
         kept=kept,
     )
-
-
-def command_of(args: argparse.Namespace) -> str:
-    """The command that makes this store anywhere: no paths."""
-    words = ["preprocess_nsrr.py", "--cohort", args.cohort, "--roles", *args.roles]
-    words += ["--required", *args.required, "--resample", str(args.resample)]
-    words += ["--annotation", args.annotation, "--max_mismatch", str(args.max_mismatch)]
-    words += ["--unlabelled", args.unlabelled]
-    words += ["--person", args.person] if args.person else []
-    words += ["--channel_map", args.channel_map.name] if args.channel_map else []
-    for name in ("keep_suspect", "skip_faulty"):
-        words += [f"--{name}"] if getattr(args, name) else []
-    return shlex.join(words + ([] if args.exclusions else ["--exclusions", "False"]))
 
 
 def write_folds(store: Store, name: str) -> None:

@@ -8,7 +8,7 @@ python preprocess_sleepedf.py --download --version 2013 --raw_path sleep-edfx --
 from __future__ import annotations
 
 import argparse
-import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import sleepedf
@@ -18,7 +18,14 @@ from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import LEVELLED, Settings
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.store import Store
-from utils.arguments import ScriptParser, add_flag, add_list
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    command_of,
+    settings_from,
+)
 from utils.errors import UserError, run_script
 from utils.files import check_file
 from utils.stages import STAGES
@@ -29,18 +36,74 @@ ANY_COHORT = "kfold:5:0"
 FASTEST_HZ = 10_000
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line; ``--help`` is its documentation."""
+# in what the store is known by
+NO_TRACE = (
+    "raw_path", "save_path", "download", "verify", "folds", "allow_missing", "jobs", "dask",
+    "figures",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FileFlags:
+    """Where recordings come from and the store goes to."""
+
+    raw_path: Path
+    save_path: Path
+    version: str
+    study: str
+    download: bool
+    verify: bool
+
+
+@dataclass(frozen=True)
+class ContentFlags:
+    """What decides the bytes of the store."""
+
+    protocol: str
+    keep_all: bool
+    channels: list[str]
+    bandpass: list[float] | None
+    preset: str | None
+    resample: float | None
+    dtype: str
+    folds: list[str]
+    allow_missing: bool
+
+
+@dataclass(frozen=True)
+class SleepEdfFlags(FileFlags, ContentFlags):
+    """What the command line asks for; with --keep_all the protocol is that."""
+
+    jobs: int
+    dask: str | None
+    figures: int
+
+
+def make_parser() -> ScriptParser:
+    """Every flag; ``--help`` is their documentation."""
     parser = ScriptParser(
         "Turn a folder of Sleep-EDF recordings into a data store.",
         "A run that was interrupted continues; what is finished is never prepared twice.",
+        script=__file__,
     )
     add_files(parser.add_argument_group("files"))
     add_content(parser.add_argument_group("what the store holds"))
     add_run(parser.add_argument_group("how it runs"))
-    args = parser.parse(argv)
-    check(args)
-    return args
+    return parser
+
+
+def parse_args(argv: list[str] | None) -> SleepEdfFlags:
+    """The flags with their defaults, refused where they cannot work."""
+    flags = settings_from(make_parser().parse(argv), SleepEdfFlags)
+    check(flags)
+    return resolve_defaults(flags)
+
+
+def resolve_defaults(flags: SleepEdfFlags) -> SleepEdfFlags:
+    """What --keep_all and the protocol decide beside the range of the night."""
+    protocol = "keep_all" if flags.keep_all else flags.protocol
+    bandpass = flags.bandpass or (CMT_BAND if protocol == "cmt" else None)
+    return replace(flags, protocol=protocol, bandpass=bandpass)
 
 
 def add_files(files: argparse._ArgumentGroup) -> None:
@@ -51,9 +114,7 @@ def add_files(files: argparse._ArgumentGroup) -> None:
         default=DEMO,
         help="folder with *-PSG.edf and *-Hypnogram.edf, searched with its subfolders",
     )
-    files.add_argument(
-        "--save_path", type=Path, default=Path("data/demo/store"), help="folder of the store"
-    )
+    files.add_argument("--save_path", type=Path, default=DEMO_STORE, help="folder of the store")
     files.add_argument(
         "--version",
         choices=("2013", "2018"),
@@ -117,85 +178,72 @@ def add_run(run: argparse._ArgumentGroup) -> None:
     run.add_argument("--figures", type=int, default=1, help="nights to draw into <store>/figures")
 
 
-def check(args: argparse.Namespace) -> None:
+def check(flags: SleepEdfFlags) -> None:
     """Refuse settings that cannot work before any file is touched."""
-    if args.bandpass is not None and len(args.bandpass) != 2:
+    if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
-    if args.resample is not None and not 0 < args.resample <= FASTEST_HZ:
+    if flags.resample is not None and not 0 < flags.resample <= FASTEST_HZ:
         raise UserError(f"--resample takes a rate in Hz above 0, up to {FASTEST_HZ:,}")
-    if args.figures < 0:
+    if flags.figures < 0:
         raise UserError("--figures takes a number of nights, from 0")
-    if args.jobs == 0:
+    if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    if args.download and args.raw_path == DEMO:
+    if flags.download and flags.raw_path == DEMO:
         raise UserError("--download: name a --raw_path of its own, apart from the synthetic nights")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Download if asked, pair the files, build the store, write folds, draw a night."""
-    args = parse_args(argv)
-    if args.download:
-        download(args.raw_path, version=args.version, study=args.study)
-    pairs = sleepedf.find_pairs(args.raw_path, version=args.version, study=args.study)
-    if args.verify:
-        check_against(args.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
-    tables = make_folds(args, sorted({pair.subject for pair in pairs}))
+    flags = parse_args(argv)
+    if flags.download:
+        download(flags.raw_path, version=flags.version, study=flags.study)
+    pairs = sleepedf.find_pairs(flags.raw_path, version=flags.version, study=flags.study)
+    if flags.verify:
+        check_against(flags.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
+    tables = make_folds(flags, sorted({pair.subject for pair in pairs}))
     for table in tables:
-        check_file(folds.path_of(args.save_path / "folds", table.name))
-    settings = settings_of(args, pairs)
-    with on_cluster(args.dask):
+        check_file(folds.path_of(flags.save_path / "folds", table.name))
+    settings = settings_of(flags, pairs)
+    with on_cluster(flags.dask):
         store = build_store(
-            args.save_path,
+            flags.save_path,
             pairs,
             Reader(sleepedf.read, sleepedf.ROLES),
             settings=settings,
-            command=command_of(args, settings),
-            jobs=args.jobs,
+            command=stored_command(flags),
+            jobs=flags.jobs,
         )
     for table in tables:
         folds.write(store.path / "folds", table)
     print_table(store)
-    draw(store, args.figures)
+    draw(store, flags.figures)
 
 
-def settings_of(args: argparse.Namespace, pairs: list[sleepedf.Pair]) -> Settings:
+def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:
     """What decides the store's content; a cohort of generated nights is called synthetic."""
-    protocol = "keep_all" if args.keep_all else args.protocol
-    band = args.bandpass or (CMT_BAND if protocol == "cmt" else None)
-    cohorts = {"cassette": f"sleepedf-{args.version}", "telemetry": "sleepedf-telemetry"}
+    cohorts = {"cassette": f"sleepedf-{flags.version}", "telemetry": "sleepedf-telemetry"}
     synthetic = any(sleepedf.is_synthetic(pair) for pair in pairs)
     return Settings(
-        cohort="synthetic-" * synthetic + cohorts.get(args.study, "sleepedf-both"),
-        protocol=protocol,
-        channels=tuple(args.channels),
-        bandpass=tuple(band) if band else None,
-        fs=args.resample,
-        dtype=args.dtype,
-        preset=args.preset,
+        cohort="synthetic-" * synthetic + cohorts.get(flags.study, "sleepedf-both"),
+        protocol=flags.protocol,
+        channels=tuple(flags.channels),
+        bandpass=tuple(flags.bandpass) if flags.bandpass else None,
+        fs=flags.resample,
+        dtype=flags.dtype,
+        preset=flags.preset,
     )
 
 
-def command_of(args: argparse.Namespace, settings: Settings) -> str:
+def stored_command(flags: SleepEdfFlags) -> str:
     """The command that makes this store anywhere: no paths, nothing that leaves no trace in it."""
-    words = ["preprocess_sleepedf.py", "--version", args.version, "--study", args.study]
-    if settings.protocol == "keep_all":
-        words.append("--keep_all")
-    else:
-        words += ["--protocol", settings.protocol]
-    words += ["--channels", *settings.channels, "--dtype", settings.dtype]
-    if settings.bandpass:
-        words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
-    if settings.preset:
-        words += ["--preset", settings.preset]
-    if settings.fs:
-        words += ["--resample", f"{settings.fs:g}"]
-    return shlex.join(words)
+    no_trace = (*NO_TRACE, "protocol") if flags.keep_all else NO_TRACE
+    return command_of(make_parser(), flags, leave_out=no_trace)
 
 
-def make_folds(args: argparse.Namespace, subjects: list[str]) -> list[folds.FoldTable]:
+def make_folds(flags: SleepEdfFlags, subjects: list[str]) -> list[folds.FoldTable]:
     """The fold tables asked for, checked against the subjects at hand before the long work."""
-    if args.folds != ["auto"]:
-        return [folds.make(n, subjects, allow_missing=args.allow_missing) for n in args.folds]
+    if flags.folds != ["auto"]:
+        return [folds.make(n, subjects, allow_missing=flags.allow_missing) for n in flags.folds]
     names = [ANY_COHORT] if len(subjects) >= 5 else []
     if 2 <= len(subjects) < 5:
         names = [f"kfold:{len(subjects)}:0"]

@@ -5,24 +5,38 @@ python preprocess_ucddb.py --raw_path ucddb --save_path data/ucddb --resample 10
 
 from __future__ import annotations
 
-import argparse
-import shlex
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.readers import ucddb
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.preparation import Settings
-from utils.arguments import ScriptParser, add_list, positive
+from utils.arguments import ScriptParser, add_list, command_of, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
+NO_TRACE = ("raw_path", "save_path", "jobs")  # in the store
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line; ``--help`` is its documentation."""
+
+@dataclass(frozen=True)
+class UcddbFlags:
+    """What the command line asks for."""
+
+    raw_path: Path
+    save_path: Path
+    channels: list[str]
+    bandpass: list[float] | None
+    resample: int | None
+    jobs: int
+
+
+def make_parser() -> ScriptParser:
+    """Every flag; ``--help`` is their documentation."""
     parser = ScriptParser(
         "Turn recordings with a *_stage.txt beside each into a data store.",
         "Codes: 0 wake, 1 REM, 2 to 5 sleep stages 1 to 4 (R&K), 6 to 8 unscored.",
+        script=__file__,
     )
     parser.add_argument(
         "--raw_path", type=Path, default=Path("ucddb"), help="searched with subfolders"
@@ -39,44 +53,40 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--resample", type=positive, help="bring all channels to this rate in Hz")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
-    args = parser.parse(argv)
-    if args.bandpass is not None and len(args.bandpass) != 2:
+    return parser
+
+
+def parse_args(argv: list[str] | None) -> UcddbFlags:
+    """The flags, refused where they cannot work."""
+    flags = settings_from(make_parser().parse(argv), UcddbFlags)
+    if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
-    if args.jobs == 0:
+    if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    return args
+    return flags
 
 
 def main(argv: list[str] | None = None) -> None:
     """Pair the files, build the store, write folds where there are subjects enough."""
-    args = parse_args(argv)
-    pairs = ucddb.find_pairs(args.raw_path)
-    check_file(folds.path_of(args.save_path / "folds", "kfold:5:0"))
+    flags = parse_args(argv)
+    pairs = ucddb.find_pairs(flags.raw_path)
+    check_file(folds.path_of(flags.save_path / "folds", "kfold:5:0"))
     settings = Settings(
         cohort="ucddb",
         protocol="keep_all",
-        channels=tuple(args.channels),
-        bandpass=tuple(args.bandpass) if args.bandpass else None,
-        fs=float(args.resample) if args.resample else None,
+        channels=tuple(flags.channels),
+        bandpass=tuple(flags.bandpass) if flags.bandpass else None,
+        fs=float(flags.resample) if flags.resample else None,
     )
     store = build_store(
-        args.save_path, pairs, Reader(ucddb.read, ucddb.ROLES),
-        settings=settings, command=command_of(settings), jobs=args.jobs,
+        flags.save_path, pairs, Reader(ucddb.read, ucddb.ROLES),
+        settings=settings, command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+        jobs=flags.jobs,
     )  # fmt: skip
     if len(pairs) >= 5:
         folds.write(store.path / "folds", folds.make("kfold:5:0", sorted(store.subjects)))
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
     print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}")
-
-
-def command_of(settings: Settings) -> str:
-    """The command that makes this store anywhere."""
-    words = ["preprocess_ucddb.py", "--channels", *settings.channels]
-    if settings.bandpass:
-        words += ["--bandpass", *(f"{edge:g}" for edge in settings.bandpass)]
-    if settings.fs:
-        words += ["--resample", f"{settings.fs:g}"]
-    return shlex.join(words)
 
 
 if __name__ == "__main__":

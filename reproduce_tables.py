@@ -11,8 +11,8 @@ Interrupted, the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
 import platform
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -22,9 +22,16 @@ from datasets.store import splits
 from datasets.store.store import Store
 from evaluation.stage import open_view, pick_device
 from experiments import model_table
-from experiments.reproducing import PRETRAINED, Job, Setting, keep_to, run_all
+from experiments.reproducing import PRETRAINED, Job, Setting, check_same_experiment, run_all
 from training.recipes import RECIPES, recipe_of
-from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    positive,
+    settings_from,
+)
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file, locked
@@ -46,7 +53,25 @@ CALLED = {
 }  # fmt: skip
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class TableFlags:
+    """What the command line asks for."""
+
+    table: str
+    models: list[str]
+    data_path: Path
+    project_path: Path
+    folds: str | None
+    fold_list: list[str]
+    seeds: list[int]
+    jobs: int
+    gpus: list[int]
+    flags: str
+    device: str
+    overwrite: bool
+
+
+def parse_args(argv: list[str] | None) -> TableFlags:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Folds x models x seeds into one table, published numbers beside ours where there are any.",
@@ -79,53 +104,53 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--overwrite",
         help="replace tables there that this script did not write",
     )
-    args = parser.parse(argv)
-    args.models = list(args.models or TABLES[args.table])
-    for name in args.models:
-        if (name in PRETRAINED) != (args.table == "ssl"):
-            known = ", ".join(PRETRAINED if args.table == "ssl" else sorted(RECIPES))
-            raise UserError(f"--models {name}: not of --table {args.table}, which has {known}")
-        if args.table != "ssl":
+    asked = settings_from(parser.parse(argv), TableFlags)
+    asked = replace(asked, models=list(asked.models or TABLES[asked.table]))
+    for name in asked.models:
+        if (name in PRETRAINED) != (asked.table == "ssl"):
+            known = ", ".join(PRETRAINED if asked.table == "ssl" else sorted(RECIPES))
+            raise UserError(f"--models {name}: not of --table {asked.table}, which has {known}")
+        if asked.table != "ssl":
             recipe_of(name)
-    return args
+    return asked
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is missing, then write and print the table."""
-    args = parse_args(argv)
-    store = Store(args.data_path)
-    table = splits.find_table(store, args.folds)
-    folds = fold_numbers(args.fold_list, len(table.folds))
-    jobs = [Job(m, k, seed) for seed in args.seeds for m in args.models for k in folds]
+    asked = parse_args(argv)
+    store = Store(asked.data_path)
+    table = splits.find_table(store, asked.folds)
+    folds = fold_numbers(asked.fold_list, len(table.folds))
+    jobs = [Job(m, k, seed) for seed in asked.seeds for m in asked.models for k in folds]
     setting = Setting(
-        args.project_path, args.data_path, table.name, len(table.folds), args.flags,
-        tuple(args.gpus),
+        asked.project_path, asked.data_path, table.name, len(table.folds), asked.flags,
+        tuple(asked.gpus),
     )  # fmt: skip
-    for path in model_table.files_of(args.project_path, args.table):
-        check_file(path, overwrite=args.overwrite)
-    with locked(args.project_path):
-        reproduce(args, store, jobs, setting)
+    for path in model_table.files_of(asked.project_path, asked.table):
+        check_file(path, overwrite=asked.overwrite)
+    with locked(asked.project_path):
+        reproduce(asked, store, jobs, setting)
 
 
-def reproduce(args: argparse.Namespace, store: Store, jobs: list[Job], setting: Setting) -> None:
+def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting) -> None:
     """:func:`main` for the one process that works in the folder; a second one waits before."""
-    keep_to(setting, store)
-    missing = [job for job in jobs if not job.is_done(args.project_path)]
-    print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {args.project_path}")
-    run_all(missing, setting, args.jobs)
+    check_same_experiment(setting, store)
+    missing = [job for job in jobs if not job.is_done(asked.project_path)]
+    print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {asked.project_path}")
+    run_all(missing, setting, asked.jobs)
     rows = []
-    for name in args.models:
-        rows += rows_of(name, args, store, [job for job in jobs if job.model == name])
-    wanted = [CALLED.get(name, name) for name in args.models]
+    for name in asked.models:
+        rows += rows_of(name, asked, store, [job for job in jobs if job.model == name])
+    wanted = [CALLED.get(name, name) for name in asked.models]
     rows += model_table.published_rows(PUBLISHED, store.cohort, wanted)
     if store.cohort not in model_table.PUBLISHED_AS:
         print(f"{store.cohort} has no published numbers: the table holds ours alone")
     folds = sorted({job.fold for job in jobs})
     model_table.write(
-        args.project_path, args.table, rows, conditions(args, folds), overwrite=args.overwrite
+        asked.project_path, asked.table, rows, conditions(asked, folds), overwrite=asked.overwrite
     )
-    print((args.project_path / f"{args.table}.md").read_text(encoding="utf-8"))
-    print(f"written: {args.project_path / args.table}.md, .tex, .csv, .json")
+    print((asked.project_path / f"{asked.table}.md").read_text(encoding="utf-8"))
+    print(f"written: {asked.project_path / asked.table}.md, .tex, .csv, .json")
 
 
 def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
@@ -139,30 +164,28 @@ def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def rows_of(
-    name: str, args: argparse.Namespace, store: Store, jobs: list[Job]
-) -> list[dict[str, object]]:
+def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list[dict[str, object]]:
     """Our row of one model; of a pretrained one also that of its random weights."""
-    runs = [job.run(args.project_path) for job in jobs]
+    runs = [job.run(asked.project_path) for job in jobs]
     model_table.check_cohort(runs, store.cohort)
     if name in PRETRAINED:
         return model_table.pretrained_rows(name, runs)
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
     night = store.of_subjects(checkpoint.training.subjects["held_out"])[:1]
-    view = open_view(checkpoint, store, night, pick_device(args.device))
+    view = open_view(checkpoint, store, night, pick_device(asked.device))
     return [model_table.own_row(name, runs, view, selected="best")]
 
 
-def conditions(args: argparse.Namespace, folds: list[int]) -> str:
+def conditions(asked: TableFlags, folds: list[int]) -> str:
     """What the figures depend on beside the data."""
-    device = pick_device(args.device)
+    device = pick_device(asked.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    changed = f" with {args.flags}" if args.flags else ""
+    changed = f" with {asked.flags}" if asked.flags else ""
     return (
         f"Ours: each model by its own recipe{changed}; held-out fold(s) "
-        f"{', '.join(map(str, folds))}, seed(s) {', '.join(map(str, args.seeds))}; 95 % "
+        f"{', '.join(map(str, folds))}, seed(s) {', '.join(map(str, asked.seeds))}; 95 % "
         f"intervals by subject; {device.type} ({where or platform.machine()}, "
-        f"{torch.get_num_threads()} threads), {args.jobs} training(s) at once, {date.today()}. "
+        f"{torch.get_num_threads()} threads), {asked.jobs} training(s) at once, {date.today()}. "
         "Wake trimming is part of the protocol named in each row."
     )
 

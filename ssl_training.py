@@ -19,12 +19,22 @@ from objectives.contrast_views import VIEWS
 from objectives.masked import MASKINGS, TARGETS
 from training import flags, ssl_family, staging_family
 from training.loop import LOWEST_LOSS
-from training.train import Family, train
-from utils.arguments import ScriptParser, add_flag, add_list, count, not_negative, positive
+from training.ssl_family import PretrainingSettings
+from training.train import TrainingSpec, train
+from utils.arguments import (
+    ScriptParser,
+    add_flag,
+    add_list,
+    changed,
+    count,
+    not_negative,
+    positive,
+    settings_from,
+)
 from utils.errors import UserError, run_script
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> PretrainingSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Pretrain an encoder of single epochs on the training subjects, without their labels.",
@@ -36,22 +46,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     flags.add_data(parser.add_argument_group("data"))
     flags.add_optimiser(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
+    parser.fill_help(ssl_family.DEFAULTS)
     parser.set_defaults(
         channels=["EEG"], n_epochs=500, batch_size=128, patience=10, gamma=1.0, eps=1e-8,
         train_data_list=None,
     )  # fmt: skip
     parser.config_reader = ssl_family.read_config
-    args = parser.parse(argv)
-    flags.check_shared(args)
+    settings = flags.resolve_shared(settings_from(parser.parse(argv), PretrainingSettings))
     known = (*models.ENCODERS, *models.names(), *models.backbone_names())
-    if args.encoder not in known:
+    if (encoder := settings.learning.encoder) not in known:
         raise UserError(
-            f"--encoder {args.encoder}: there are {ssl_family.encoder_names()} and every model of "
+            f"--encoder {encoder}: there are {ssl_family.encoder_names()} and every model of "
             "staging_training.py"
         )
-    ssl_family.settle(args)
-    ssl_family.objective_of(args)
-    return args
+    settings = ssl_family.resolve_defaults(settings)
+    ssl_family.objective_of(settings)
+    return settings
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
@@ -77,7 +87,7 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         help="standardised by recording and channel and clipped at 20 deviations, or as stored",
     )
     group.add_argument(
-        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer (60)"
+        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer ({})"
     )
     add_flag(group, "--use_cls", default=None, help="the Transformer's latent is a CLS token")
     group.add_argument(
@@ -87,86 +97,99 @@ def add_what(group: argparse._ArgumentGroup) -> None:
 
 def add_masked(group: argparse._ArgumentGroup) -> None:
     """What is hidden, and what is predicted."""
-    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden (patch)")
-    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden (0.5)")
-    group.add_argument("--patch_samples", type=positive, help="samples of a patch (50)")
+    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden ({})")
+    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden ({})")
+    group.add_argument("--patch_samples", type=positive, help="samples of a patch ({})")
     group.add_argument(
         "--loss_on", choices=("masked", "visible"), help="visible repeats the published mistake"
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted (signal)")
+    group.add_argument("--target", choices=TARGETS, help="what is predicted ({})")
     add_flag(group, "--norm_patches", default=None, help="targets standardised patch by patch")
 
 
 def add_contrastive(group: argparse._ArgumentGroup) -> None:
     """Views, projection, temperature, and contrast's weight in the hybrid."""
-    group.add_argument("--temperature", type=not_negative, help="of NT-Xent (0.1)")
-    group.add_argument("--views", choices=VIEWS, help="set of random changes (benchmark)")
+    group.add_argument("--temperature", type=not_negative, help="of NT-Xent ({})")
+    group.add_argument("--views", choices=VIEWS, help="set of random changes ({})")
     add_list(
         group,
         "--projection_hidden",
         item=int,
-        help="widths after the latent (512 128); [] for none",
+        help="widths after the latent ({}); [] for none",
     )
     group.add_argument(
         "--chunk",
         type=count,
-        help="epochs computed at a time, so that a large --batch_size fits (0: all)",
+        help="epochs computed at a time, so that a large --batch_size fits ({}: all)",
     )
-    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid (1)")
+    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid ({})")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Choose the fold, describe the objective, train."""
-    args = parse_args(argv)
-    table = splits.find_table(Store(args.data_path), args.folds)
+    settings = parse_args(argv)
+    table = splits.find_table(Store(settings.data.data_path), settings.data.folds)
     numbers = range(len(table.folds))
-    if args.fold == "all":
+    if settings.learning.fold == "all":
         words = sys.argv[1:] if argv is None else argv
         for k in numbers:
             main([*words, "--fold", str(k)])
         return
-    choose_fold(args, numbers)
-
-    def family_of(view: View, held_out: list[int], processes: int) -> Family:
-        checks, batches = staging_family.checked_every(
-            args.val_check_interval, partial(shuffled, args), view, processes
-        )
-        objective = ssl_family.objective_of(args)
-        return Family(
-            model="pretraining",
-            settings=ssl_family.settings_of(args, view),
-            run=ssl_family.run_name(args, held_out),
-            objective=objective,
-            batches=batches,
-            checks=checks,
-            next="python ssl_evaluate.py",
-            standardise=args.normalization,
-            validate=partial(ssl_family.validate, objective, args.batch_size),
-            selections=LOWEST_LOSS,
-            ready=ssl_family.ready,
-        )
-
-    train(args, args.normalization, family_of)
+    settings = choose_fold(settings, numbers)
+    train(settings, settings.learning.normalization, partial(spec_of, settings))
 
 
-def choose_fold(args: argparse.Namespace, numbers: range) -> None:
-    """--fold as lists of folds to train on and to hold out."""
-    if args.fold is None and args.val_data_list is None:
-        args.fold = str(numbers[-1])
-    if args.fold is not None:
+def spec_of(
+    settings: PretrainingSettings, view: View, held_out: list[int], processes: int
+) -> TrainingSpec:
+    """What sets this training apart."""
+    steps = settings.optimiser
+    checks, batches = staging_family.checked_every(
+        settings.learning.val_check_interval,
+        partial(shuffled, steps.batch_size, settings.run.seed),
+        view,
+        processes,
+    )
+    objective = ssl_family.objective_of(settings)
+    return TrainingSpec(
+        model="pretraining",
+        settings=ssl_family.settings_of(settings, view),
+        run=ssl_family.run_name(settings, held_out),
+        objective=objective,
+        batches=batches,
+        checks=checks,
+        next="python ssl_evaluate.py",
+        validate=partial(ssl_family.validate, objective, steps.batch_size),
+        selections=LOWEST_LOSS,
+        initialise_from_training_data=ssl_family.initialise_from_training_data,
+    )
+
+
+def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSettings:
+    """With --fold as lists of folds to train on and to hold out.
+
+    Raises:
+        UserError: there is no such fold.
+    """
+    fold, held_out = settings.learning.fold, settings.data.val_data_list
+    if fold is None and held_out is None:
+        fold = str(numbers[-1])
+    if fold is not None:
         try:
-            held_out = numbers[int(args.fold)]
+            held_out = [numbers[int(fold)]]
         except (ValueError, IndexError):
             raise UserError(f"--fold takes 0 to {numbers[-1]} or 'all'") from None
-        args.val_data_list = [held_out]
-    if args.train_data_list is None:
-        args.train_data_list = [k for k in numbers if k not in args.val_data_list]
+    training = settings.data.train_data_list
+    if training is None:
+        training = [k for k in numbers if k not in held_out]
+    return changed(settings, fold=fold, val_data_list=held_out, train_data_list=training)
 
 
-def shuffled(args: argparse.Namespace, view: View, number: int, rank: int, n: int) -> Batches:
+def shuffled(
+    batch_size: int, seed: int, view: View, number: int, rank: int, processes: int
+) -> Batches:
     """Single epochs in an order of their own every pass."""
-    listed = view.epochs(args.batch_size, seed=[args.seed, number])
-    return listed.for_process(rank, n)
+    return view.epochs(batch_size, seed=[seed, number]).for_process(rank, processes)
 
 
 if __name__ == "__main__":

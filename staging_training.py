@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from copy import copy
 from functools import partial
 from pathlib import Path
 
@@ -23,15 +22,18 @@ from models import backbone_names
 from objectives.augmentation import AUGMENTATIONS
 from training import flags, staging_family
 from training.recipes import RECIPES, recipe_of
-from training.train import Family, train
+from training.staging_family import ModelFlags, RecipeFlags, StagingSettings
+from training.train import TrainingSpec, train
 from utils.arguments import (
     DEMO_STORE,
     ScriptParser,
     add_flag,
     add_list,
+    changed,
     count,
     not_negative,
     positive,
+    settings_from,
 )
 from utils.errors import UserError, run_script
 
@@ -39,7 +41,7 @@ from utils.errors import UserError, run_script
 DATASETS = {"sleepedf": ("2013", "2018"), "dreem": ("dodh", "dodo")}
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None) -> StagingSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Train a staging model by its published recipe, every part of which is a flag.",
@@ -59,11 +61,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     args, _ = parser.parse_known_args(argv)
     parser.set_defaults(**recipe_of(args.experiment).flags)
-    args = parser.parse(argv)
-    flags.check_shared(args)
-    check_data(args)
-    check_recipe(args)
-    return args
+    settings = flags.resolve_shared(settings_from(parser.parse(argv), StagingSettings))
+    settings = resolve_defaults(settings)
+    check_recipe(settings)
+    return settings
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
@@ -157,59 +158,77 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def check_data(args: argparse.Namespace) -> None:
-    """--dataset and --version name a store together."""
-    if args.dataset is None and args.version is None:
-        return
-    name = (args.dataset or "sleepedf").lower().replace("sleepphysionet", "sleepedf")
+def resolve_defaults(settings: StagingSettings) -> StagingSettings:
+    """With the store that --dataset names, weights as numbers, and the loss that --similarity is.
+
+    Raises:
+        UserError: a store or weights that cannot be.
+    """
+    data_path = store_of(settings.model, settings.data.data_path)
+    weights = check_weights(settings.recipe.weights)
+    loss = "scl" if settings.recipe.similarity else settings.recipe.loss
+    return changed(settings, data_path=data_path, weights=weights, loss=loss)
+
+
+def store_of(model: ModelFlags, data_path: Path) -> Path:
+    """--dataset and --version name a store together, instead of --data_path."""
+    if model.dataset is None and model.version is None:
+        return data_path
+    name = (model.dataset or "sleepedf").lower().replace("sleepphysionet", "sleepedf")
     if name not in DATASETS:
-        raise UserError(f"--dataset {args.dataset}: there are {', '.join(DATASETS)}")
-    version = args.version or DATASETS[name][-1]
+        raise UserError(f"--dataset {model.dataset}: there are {', '.join(DATASETS)}")
+    version = model.version or DATASETS[name][-1]
     if version not in DATASETS[name]:
         raise UserError(f"--dataset {name} has the versions {', '.join(DATASETS[name])}")
-    if args.data_path == DEMO_STORE:
-        args.data_path = Path("data") / f"{name}-{version}"
+    return Path("data") / f"{name}-{version}" if data_path == DEMO_STORE else data_path
 
 
-def check_recipe(args: argparse.Namespace) -> None:
+def check_recipe(settings: StagingSettings) -> None:
     """Refuse what does not go together, before any file is touched."""
-    recipe = recipe_of(args.experiment)
-    args.weights = check_weights(args.weights)
-    if args.similarity:
-        args.loss = "scl"
-    if unknown := sorted(set(args.augment) - set(AUGMENTATIONS)):
+    recipe, augment = settings.recipe, settings.recipe.augment
+    if unknown := sorted(set(augment) - set(AUGMENTATIONS)):
         raise UserError(f"--augment: no {', '.join(unknown)}; there are {', '.join(AUGMENTATIONS)}")
-    named = f"--experiment {args.experiment}"
-    several, image = args.devices * args.num_nodes > 1, args.experiment in backbone_names()
+    experiment = settings.model.experiment
+    several = settings.run.devices * settings.run.num_nodes > 1
     refused = {
-        "--augment_p takes a probability from 0 to 1": args.augment_p > 1,
-        "--night_shift takes a share of an epoch below 1": args.night_shift >= 1,
-        f"--night_shift: {named} carries no state; use --augment shift": (
-            args.night_shift and not recipe.stateful
+        "--augment_p takes a probability from 0 to 1": recipe.augment_p > 1,
+        "--night_shift takes a share of an epoch below 1": recipe.night_shift >= 1,
+        **without_effect(settings.model, recipe),
+        f"--experiment {experiment} carries a state: it takes one device": (
+            several and recipe_of(experiment).stateful
         ),
-        f"--sampling balanced: {named} reads nights in order": (
-            args.sampling == "balanced" and recipe.stateful
-        ),
-        f"--loss scl: not for {named}, which carries a state": (
-            args.loss == "scl" and recipe.stateful
-        ),
-        f"--first_epochs: {named} is trained in one stage": (
-            args.first_epochs and recipe.first is None
-        ),
-        "--sequence_encoder transformer is for image networks, such as resnet18": (
-            args.sequence_encoder != "recurrent" and not image
-        ),
-        f"{named} carries a state: it takes one device": several and recipe.stateful,
         "--loss scl reads inside the model, which --compile hides": (
-            args.loss == "scl" and args.compile
+            recipe.loss == "scl" and settings.run.compile
         ),
         "--first_epochs and --loss scl take one device": (
-            several and (args.first_epochs or args.loss == "scl")
+            several and (recipe.first_epochs or recipe.loss == "scl")
         ),
     }
     for message, is_so in refused.items():
         if is_so:
             raise UserError(message)
+
+
+def without_effect(model: ModelFlags, recipe: RecipeFlags) -> dict[str, bool]:
+    """Flags that this model has no use for: what is said of each, and whether it was given."""
+    published, named = recipe_of(model.experiment), f"--experiment {model.experiment}"
+    return {
+        f"--night_shift: {named} carries no state; use --augment shift": (
+            bool(recipe.night_shift) and not published.stateful
+        ),
+        f"--sampling balanced: {named} reads nights in order": (
+            recipe.sampling == "balanced" and published.stateful
+        ),
+        f"--loss scl: not for {named}, which carries a state": (
+            recipe.loss == "scl" and published.stateful
+        ),
+        f"--first_epochs: {named} is trained in one stage": (
+            bool(recipe.first_epochs) and published.first is None
+        ),
+        "--sequence_encoder transformer is for image networks, such as resnet18": (
+            model.sequence_encoder != "recurrent" and model.experiment not in backbone_names()
+        ),
+    }
 
 
 def check_weights(weights: list[object] | str) -> list[float] | str:
@@ -227,22 +246,22 @@ def check_weights(weights: list[object] | str) -> list[float] | str:
 
 def main(argv: list[str] | None = None) -> None:
     """Train the model; its epoch encoder first, if it was published so."""
-    args = parse_args(argv)
-    if args.all_folds:
-        train_all_folds(args, sys.argv[1:] if argv is None else argv)
+    settings = parse_args(argv)
+    if settings.model.all_folds:
+        train_all_folds(settings, sys.argv[1:] if argv is None else argv)
         return
-    recipe = recipe_of(args.experiment)
+    published = recipe_of(settings.model.experiment)
     encoder = None
-    if args.first_epochs and args.model_path is None:
-        first = first_stage_of(args)
-        run = train(first, recipe.standardise, partial(family_of, first, None))
-        encoder = staging_family.Encoder(run, recipe.first.parts)
-    train(args, recipe.standardise, partial(family_of, args, encoder))
+    if has_first_stage(settings):
+        first = first_stage_of(settings)
+        run = train(first, published.standardise, partial(spec_of, first, None))
+        encoder = staging_family.Encoder(run, published.first.parts)
+    train(settings, published.standardise, partial(spec_of, settings, encoder))
 
 
-def train_all_folds(args: argparse.Namespace, argv: list[str]) -> None:
+def train_all_folds(settings: StagingSettings, argv: list[str]) -> None:
     """This command once for every fold, held out while all others train."""
-    table = splits.find_table(Store(args.data_path), args.folds)
+    table = splits.find_table(Store(settings.data.data_path), settings.data.folds)
     numbers = range(len(table.folds))
 
     def words(k: int) -> list[str]:
@@ -250,47 +269,56 @@ def train_all_folds(args: argparse.Namespace, argv: list[str]) -> None:
         held_out = ["--train_data_list", others, "--val_data_list", str(k)]
         return [*argv, *held_out, "--all_folds", "False"]
 
-    joblib.Parallel(n_jobs=args.n_jobs)(joblib.delayed(main)(words(k)) for k in numbers)
+    joblib.Parallel(n_jobs=settings.model.n_jobs)(joblib.delayed(main)(words(k)) for k in numbers)
 
 
-def first_stage_of(args: argparse.Namespace) -> argparse.Namespace:
+def has_first_stage(settings: StagingSettings) -> bool:
+    """Whether the epoch encoder is trained on its own before."""
+    return bool(settings.recipe.first_epochs) and settings.run.model_path is None
+
+
+def first_stage_of(settings: StagingSettings) -> StagingSettings:
     """The flags of training the epoch encoder on its own."""
-    first, stage = copy(args), recipe_of(args.experiment).first
-    first.n_epochs, first.batch_size, first.num_seq = args.first_epochs, stage.batch_size, 1
-    first.sampling, first.train_stride, first.model_path = "balanced", 1, None
-    return first
+    stage = recipe_of(settings.model.experiment).first
+    return changed(
+        settings, n_epochs=settings.recipe.first_epochs, batch_size=stage.batch_size, num_seq=1,
+        sampling="balanced", train_stride=1, model_path=None,
+    )  # fmt: skip
 
 
-def family_of(
-    args: argparse.Namespace,
+def spec_of(
+    settings: StagingSettings,
     encoder: staging_family.Encoder | None,
     view: View,
     held_out: list[int],
     processes: int,
-) -> Family:
+) -> TrainingSpec:
     """What sets this training apart; the first stage of two has no ``encoder`` yet."""
-    recipe = recipe_of(args.experiment)
-    is_first = bool(args.first_epochs) and args.model_path is None and encoder is None
-    name = f"{args.experiment}_epochs" if is_first else args.experiment
+    experiment, published = settings.model.experiment, recipe_of(settings.model.experiment)
+    is_first = has_first_stage(settings) and encoder is None
+    name = f"{experiment}_epochs" if is_first else experiment
     checks, batches = staging_family.checked_every(
-        args.val_check_interval,
-        staging_family.batches_of(args, recipe, view, processes),
+        settings.recipe.val_check_interval,
+        staging_family.batches_of(settings, published, view, processes),
         view,
         processes,
     )
-    objective = staging_family.objective_of(args, recipe, view)
-    return Family(
-        model=args.experiment,
-        settings=staging_family.settings_of(args, view)
-        | (recipe.first.settings if is_first else {}),
+    objective = staging_family.objective_of(settings, published, view)
+    return TrainingSpec(
+        model=experiment,
+        settings=staging_family.settings_of(settings.model, view)
+        | (published.first.settings if is_first else {}),
         run=f"{name}_fold{'-'.join(map(str, held_out))}",
         objective=objective,
         batches=batches,
         checks=checks,
-        next="" if is_first else f"python staging_evaluate.py --experiment {args.experiment}",
-        standardise=recipe.standardise,
-        ready=partial(staging_family.ready, encoder),
-        optimiser=partial(staging_family.optimiser, objective, view.device, encoder),
+        next="" if is_first else f"python staging_evaluate.py --experiment {experiment}",
+        initialise_from_training_data=partial(
+            staging_family.initialise_from_training_data, encoder
+        ),
+        optimiser=partial(
+            staging_family.optimiser, objective, view.device, encoder, settings.recipe
+        ),
     )
 
 

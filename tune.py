@@ -11,23 +11,40 @@ by the same --output.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import subprocess
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments import search
 from experiments.search import Search
-from utils.arguments import ScriptParser, add_flag, count, positive
+from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import refuse_inputs
 
 ROOT = Path(__file__).parent
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class TuneFlags:
+    """What the command line asks for."""
+
+    config: Path | None
+    script: Path
+    space: Path
+    fixed: str
+    metric: str
+    direction: str
+    n_trials: int
+    output: Path
+    workers: int
+    prune: bool
+    seed: int
+
+
+def parse_args(argv: list[str] | None) -> TuneFlags:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Find better settings for a training script, by its validation figure.",
@@ -54,36 +71,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=positive, default=1, help="processes on the one study")
     add_flag(parser, "--prune", default=True, help="stop trials below the median of their pass")
     parser.add_argument("--seed", type=count, default=0, help="of the search itself")
-    args = parser.parse(argv)
-    found = args.script if args.script.is_file() else ROOT / args.script
-    if not found.is_file():
-        raise UserError(f"--script {args.script}: no such file")
-    args.script = found
-    return args
+    flags = settings_from(parser.parse(argv), TuneFlags)
+    script = flags.script if flags.script.is_file() else ROOT / flags.script
+    if not script.is_file():
+        raise UserError(f"--script {flags.script}: no such file")
+    return replace(flags, script=script)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Search, alone or with further workers, then say what is best."""
-    args = parse_args(argv)
+    flags = parse_args(argv)
     wanted = Search(
-        script=args.script, fixed=tuple(shlex.split(args.fixed)),
-        space=search.read_space(args.space), metric=args.metric,
-        maximise=args.direction == "maximize", output=args.output, n_trials=args.n_trials,
-        prune=args.prune, seed=args.seed,
+        script=flags.script, fixed=tuple(shlex.split(flags.fixed)),
+        space=search.read_space(flags.space), metric=flags.metric,
+        maximise=flags.direction == "maximize", output=flags.output, n_trials=flags.n_trials,
+        prune=flags.prune, seed=flags.seed,
     )  # fmt: skip
-    written = [args.output / name for name in ("best.json", "search.json", "trials.csv")]
-    refuse_inputs(written, [args.space, args.script, args.config])
+    written = [flags.output / name for name in ("best.json", "search.json", "trials.csv")]
+    refuse_inputs(written, [flags.space, flags.script, flags.config])
     others = []
-    if args.workers > 1:
-        one = Search(**vars(wanted) | {"n_trials": 1})
+    if flags.workers > 1:
+        one = replace(wanted, n_trials=1)
         search.run(one)  # the study, its default and a first trial, before anybody joins
         words = sys.argv[1:] if argv is None else argv
         command = [sys.executable, str(ROOT / "tune.py"), *words, "--workers", "1"]
         others = [
             subprocess.Popen(
-                [*command, "--seed", str(args.seed + k)], env=os.environ | {"TUNE_WORKER": "1"}
+                [*command, "--seed", str(flags.seed + k)], env=os.environ | {"TUNE_WORKER": "1"}
             )
-            for k in range(1, args.workers)
+            for k in range(1, flags.workers)
         ]
     study = search.run(wanted)
     for process in others:
@@ -91,10 +107,10 @@ def main(argv: list[str] | None = None) -> None:
     if os.environ.get("TUNE_WORKER"):
         return
     summary = search.report(wanted, study)
-    print(f"best {args.metric} {summary['best']:.4f}, with the script's defaults "
+    print(f"best {flags.metric} {summary['best']:.4f}, with the script's defaults "
           f"{summary['default']:.4f}")  # fmt: skip
-    print(f"setting: {args.output / 'best.json'}   pictures: {args.output}")
-    print(f"next: python {args.script.name} --config {args.output / 'best.json'} {args.fixed}")
+    print(f"setting: {flags.output / 'best.json'}   pictures: {flags.output}")
+    print(f"next: python {flags.script.name} --config {flags.output / 'best.json'} {flags.fixed}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Setting:
         ]
 
 
-def keep_to(setting: Setting, store: Store) -> None:
+def check_same_experiment(setting: Setting, store: Store) -> None:
     """One folder, one question: other data, folds or flags would be mixed up in its table.
 
     Raises:

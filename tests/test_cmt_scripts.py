@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from tests.conftest import prepare
 from tests.test_scripts import one_line, run
 from tests.test_training import TINY, train
 from training.loggers import open_logger
+from utils.arguments import by_flag
 from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 from utils.runs import Run
@@ -29,8 +31,9 @@ from utils.runs import Run
 ROOT = Path(__file__).parents[1]
 
 
-def parsed(*words: str):
-    return cmt_training.parse_args(list(words))
+def parsed(*words: str) -> SimpleNamespace:
+    """Values of all flags side by side."""
+    return SimpleNamespace(**by_flag(cmt_training.parse_args(list(words))))
 
 
 # the flags of the published training script, each with the fault it had

@@ -209,7 +209,7 @@ def test_the_published_sizes_by_one_flag(role_store):
         channels = Store(role_store).channels[:1]
         fs = 125.0
 
-    settings = foundation_family.model_settings(args, Described())
+    settings = foundation_family.model_settings(args.model, Described())
     assert settings["d_model"] == 512 and settings["mixing"] == "none"
 
 

@@ -238,8 +238,8 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 SHARED_FLAGS = (
     "evaluation.evaluate_run", "evaluation.explain", "evaluation.foundation_evaluation",
-    "evaluation.probe_pretrained", "training.foundation_family", "training.frozen_encoder",
-    "training.ssl_family", "training.staging_family", "training.train",
+    "evaluation.probe_pretrained", "training.foundation_family", "training.foundation_flags",
+    "training.frozen_encoder", "training.ssl_family", "training.staging_family", "training.train",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
@@ -274,6 +274,96 @@ def read_attributes(tree: ast.AST) -> set[str]:
     }
 
 
+class Settings:
+    """The dataclasses that ``settings_from`` makes in some trees, and which fields are read.
+
+    Kinds follow annotations of parameters, fields and returned values, and assignments of names.
+    """
+
+    def __init__(self, trees: list[ast.AST]) -> None:
+        nodes = [node for tree in trees for node in ast.walk(tree)]
+        self.classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
+        self.returned = {
+            node.name: last_name(node.returns) for node in nodes
+            if isinstance(node, ast.FunctionDef) and node.returns is not None
+        }  # fmt: skip
+        self.bounds = {
+            node.targets[0].id: last_name(keyword.value) for node in nodes
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+            for keyword in node.value.keywords if keyword.arg == "bound"
+        }  # fmt: skip
+        self.read: set[str] = set()
+        for tree in trees:
+            self._look(tree, {})
+
+    def fields(self, kind: str) -> dict[str, str]:
+        """Fields of a class and of what it extends, and their kinds."""
+        kind = self.bounds.get(kind, kind)
+        if kind not in self.classes:
+            return {}
+        node, fields = self.classes[kind], {}
+        for base in node.bases:
+            fields |= self.fields(last_name(base))
+        own = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+        return fields | {line.target.id: last_name(line.annotation) for line in own}
+
+    def kind_of(self, node: ast.AST, kinds: dict[str, str]) -> str:
+        """The class of an expression, as far as annotations say; else nothing."""
+        if isinstance(node, ast.Name):
+            return kinds.get(node.id, "")
+        if isinstance(node, ast.Attribute):
+            return self.fields(self.kind_of(node.value, kinds)).get(node.attr, "")
+        if not isinstance(node, ast.Call):
+            return ""
+        name = last_name(node.func)
+        if name in ("replace", "changed"):
+            return self.kind_of(node.args[0], kinds)
+        return last_name(node.args[1]) if name == "settings_from" else self.returned.get(name, "")
+
+    def _look(self, tree: ast.AST, kinds: dict[str, str]) -> None:
+        if isinstance(tree, ast.FunctionDef):
+            given = [*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs]
+            kinds = kinds | {a.arg: last_name(a.annotation) for a in given}
+        inside, functions = [], []
+        waiting = list(ast.iter_child_nodes(tree))
+        while waiting:
+            node = waiting.pop(0)
+            is_function = isinstance(node, ast.FunctionDef)
+            (functions if is_function else inside).append(node)
+            waiting += [] if is_function else ast.iter_child_nodes(node)
+        for node in inside:
+            for target, value in assigned(node):
+                kinds = kinds | {last_name(target): self.kind_of(value, kinds)}
+        self.read |= {
+            node.attr for node in inside
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+            and node.attr in self.fields(self.kind_of(node.value, kinds))
+        }  # fmt: skip
+        for function in functions:
+            self._look(function, kinds)
+
+
+def assigned(node: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
+    """Names and their new values, those of ``a, b = c, d`` one by one."""
+    if not isinstance(node, ast.Assign):
+        return []
+    target, value = node.targets[0], node.value
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        return list(zip(target.elts, value.elts, strict=True))
+    return [(target, value)] if isinstance(target, ast.Name) else []
+
+
+def last_name(node: ast.AST | None) -> str:
+    """``DataFlags`` of ``flags.DataFlags``; nothing for what is no name."""
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def unread(trees: list[ast.AST], classes: list[ast.AST]) -> set[str]:
+    """Flags that ``trees`` define and that nothing in them reads from ``args`` or from settings."""
+    read = Settings([*trees, *classes]).read.union(*map(read_attributes, trees))
+    return set().union(*map(flags_of, trees)) - read
+
+
 def shared_groups(tree: ast.AST) -> list[ast.FunctionDef]:
     """Functions of ``training/flags.py`` that a script calls, and whole modules of shared flags."""
     used = [m for m in SHARED_FLAGS if any(name.startswith(m) for name in imports(tree))]
@@ -292,9 +382,107 @@ def shared_groups(tree: ast.AST) -> list[ast.FunctionDef]:
 def test_no_flag_that_nothing_reads(script):
     tree = ast.parse((ROOT / f"{script}.py").read_text())
     trees = [tree, *shared_groups(tree)]
-    flags = set().union(*map(flags_of, trees))
-    assert flags, "a script without flags?"
-    assert not flags - set().union(*map(read_attributes, trees)), f"{script}.py never reads them"
+    assert set().union(*map(flags_of, trees)), "a script without flags?"
+    shared = ast.parse((ROOT / "training" / "flags.py").read_text()).body
+    classes = [node for node in shared if not isinstance(node, ast.FunctionDef)]
+    assert not unread(trees, classes), f"{script}.py never reads them"
+
+
+def test_a_flag_that_nothing_reads_would_be_caught():
+    """Neither the settings' own field nor another object's attribute of that name reads it."""
+    source = """
+class Inner:
+    a: int
+    b: int
+
+class Outer:
+    inner: Inner
+    c: int
+    d: int
+
+def parse_args(argv) -> Outer:
+    group.add_argument("--a")
+    group.add_argument("--b")
+    add_flag(group, "--c")
+    add_list(group, "--d")
+    return settings_from(parser.parse(argv), Outer)
+
+def main(argv):
+    settings, other = parse_args(argv), something()
+    print(settings.c, other.b, settings.b, settings.inner.c)
+
+    def within(inner: Inner):
+        print(inner.a)
+"""
+    assert unread([ast.parse(source)], []) == {"b", "d"}
+    read = source.replace("settings.c,", "changed(settings, c=1).d, settings.c, settings.inner.b,")
+    assert unread([ast.parse(read)], []) == set()
+
+
+# modules that still take parsed arguments as they are; this list only gets shorter
+STILL_ARGUMENTS = {
+    "evaluation.evaluate_run", "evaluation.explain", "evaluation.foundation_evaluation",
+    "evaluation.probe_pretrained",
+}  # fmt: skip
+# who still changes what was parsed; this list too only gets shorter
+STILL_CHANGED = {"latent_space_evaluator"}
+
+
+def takes_arguments(tree: ast.AST) -> list[int]:
+    """Lines that import argparse, name a parameter ``args`` or read it as a dictionary."""
+    lines = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names]
+            named = "argparse" in names or getattr(node, "module", "") == "argparse"
+        elif isinstance(node, ast.arguments):
+            named = any(a.arg == "args" for a in (*node.posonlyargs, *node.args, *node.kwonlyargs))
+            node = (*node.posonlyargs, *node.args, *node.kwonlyargs, None)[0]  # has the line
+        else:
+            called = isinstance(node, ast.Call) and getattr(node.func, "id", "")
+            named = called in ("vars", "getattr", "setattr") and bool(
+                node.args and getattr(node.args[0], "id", "") == "args"
+            )
+        if named:
+            lines.append(node.lineno)
+    return sorted(lines)
+
+
+def changes_arguments(tree: ast.AST) -> list[int]:
+    """Lines that give an attribute of ``args`` another value."""
+    return sorted(
+        node.lineno for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del))
+            and getattr(node.value, "id", "") == "args")
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr"
+            and getattr(node.args[0], "id", "") == "args")
+    )  # fmt: skip
+
+
+def test_parsed_arguments_stay_in_scripts():
+    taking = {
+        module_name(path) for path in room_files() if takes_arguments(ast.parse(path.read_text()))
+    }
+    assert taking - {"utils.arguments"} == STILL_ARGUMENTS
+
+
+def test_nothing_changes_parsed_arguments():
+    changing = {
+        module_name(path) for path in [*room_files(), *ROOT.glob("*.py")]
+        if changes_arguments(ast.parse(path.read_text()))
+    }  # fmt: skip
+    assert changing == STILL_CHANGED
+
+
+def test_the_rules_of_arguments_would_catch_a_breach():
+    for line in ("import argparse", "from argparse import Namespace", "def f(a, *, args): pass",
+                 "vars(args)", "getattr(args, 'lr')", "setattr(args, 'lr', 1)"):  # fmt: skip
+        assert takes_arguments(ast.parse(line)) == [1], line
+    for line in ("def f(*args): pass", "vars(entry)", "parser.parse(argv)", "f(args=1)"):
+        assert takes_arguments(ast.parse(line)) == [], line
+    for line in ("args.lr = 1", "args.lr += 1", "a, args.lr = 1, 2", "setattr(args, 'lr', 1)"):
+        assert changes_arguments(ast.parse(line)) == [1], line
+    assert changes_arguments(ast.parse("other.lr = args.lr")) == []
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -70,12 +70,12 @@ def test_features_of_the_cnn():
 @pytest.mark.parametrize("encoder", [*models.ENCODERS, "seqsleepnet", "tinysleepnet"])
 @pytest.mark.parametrize("objective", ["masked", "contrastive", "hybrid"])
 def test_every_weight_gets_a_gradient_in_its_own_mode(encoder, objective):
-    args = ssl_training.parse_args(["--objective", objective, "--encoder", encoder])
+    settings = ssl_training.parse_args(["--objective", objective, "--encoder", encoder])
     view = SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
     torch.manual_seed(0)
-    net = models.build("pretraining", **ssl_family.settings_of(args, view))
+    net = models.build("pretraining", **ssl_family.settings_of(settings, view))
     batch = SimpleNamespace(signals=batch_of(4).signals)
-    loss, _ = ssl_family._objective(args)(net, batch)
+    loss, _ = ssl_family._objective(settings)(net, batch)
     loss.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None]
     assert torch.isfinite(loss) and not idle
@@ -285,18 +285,18 @@ def test_the_hybrid_adds_and_logs_both():
 
 @pytest.mark.parametrize("path", [*CONFIGS, *PUBLISHED], ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_every_configuration_is_read(path):
-    args = ssl_training.parse_args(["--config", str(path)])
+    settings = ssl_training.parse_args(["--config", str(path)])
     _, _, objective, *encoder = path.stem.split("_")
     names = {"MP": "masked", "CRL": "contrastive", "Hybrid": "hybrid"}
-    assert args.objective == names[objective]
-    assert args.encoder == "_".join(encoder[:-1]).lower()
+    assert settings.learning.objective == names[objective]
+    assert settings.learning.encoder == "_".join(encoder[:-1]).lower()
     published = path.parent.name == "as_published"
-    assert args.normalization == ("none" if published else "recording")
+    assert settings.learning.normalization == ("none" if published else "recording")
     if objective != "MP":
-        assert args.temperature == (0.5 if published else 0.1)
-        assert args.projection_hidden == ([] if published else [512, 128])
+        assert settings.contrast.temperature == (0.5 if published else 0.1)
+        assert settings.contrast.projection_hidden == ([] if published else [512, 128])
     if objective != "CRL":
-        assert args.loss_on == ("visible" if published else "masked")
+        assert settings.masked.loss_on == ("visible" if published else "masked")
 
 
 def test_there_are_nine_and_they_differ_from_the_published_in_named_keys():
@@ -331,9 +331,10 @@ def test_keys_that_nobody_reads_are_named(tmp_path):
     assert "CRL_CNN" in name
     assert "--masking_ratio has no effect" in refused("dataset", "masking_ratio", 0.5)
     assert "--num_patches has no effect" in refused("backbone", "num_patches", 60)
-    path.write_text("{")
-    with pytest.raises(UserError, match="cannot read this --config file"):
-        ssl_training.parse_args(["--config", str(path)])
+    for text in ("{", "[1]"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="cannot read this --config file"):
+            ssl_training.parse_args(["--config", str(path)])
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from objectives.stateful import StatefulStaging
 from tests.test_training import same_state, stopped_at
 from training import staging_family
 from training.recipes import RECIPES
+from utils.arguments import by_flag
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 
@@ -35,6 +36,11 @@ def train(store, project: Path, name: str, *words: str) -> Path:
     paths = ["--data_path", str(store.path), "--project_path", str(project)]
     staging_training.main([*paths, "--experiment", name, *QUICK, *words])
     return next(project.glob(f"{name}_*"))
+
+
+def parsed(words: list[str]) -> SimpleNamespace:
+    """Values of all flags side by side."""
+    return SimpleNamespace(**by_flag(staging_training.parse_args(words)))
 
 
 def evaluate(store, project: Path, *words: str) -> None:
@@ -84,7 +90,7 @@ def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
 
     def fitted(subjects):
         view = View(store, store.of_subjects(subjects), channels=labels, standardise="none")
-        staging_family.ready(None, net, view)
+        staging_family.initialise_from_training_data(None, net, view)
         return net.spectrogram.mean.clone()
 
     assert torch.equal(checkpoint.state["spectrogram.mean"], fitted(people["train"]))
@@ -99,10 +105,10 @@ def test_the_slow_ones_take_a_step(store, name):
     args = staging_training.parse_args(
         ["--experiment", name, "--num_seq", "2", "--batch_size", "2"]
     )
-    net = models.build(name, **staging_family.settings_of(args, view))
-    staging_family.ready(None, net, view)
+    net = models.build(name, **staging_family.settings_of(args.model, view))
+    staging_family.initialise_from_training_data(None, net, view)
     batch = next(iter(staging_family.batches_of(args, recipe, view, 1)(view, 0, 0, 1)))
-    loss, logs = Staging(args.weights)(net, batch)
+    loss, logs = Staging(args.recipe.weights)(net, batch)
     loss.backward()
     assert torch.isfinite(loss) and logs["scored"] > 0
 
@@ -214,7 +220,9 @@ def test_l2_is_for_the_weights_the_paper_names():
     for name, expected in (("tinysleepnet", 4), ("deepsleepnet", 1)):
         args = staging_training.parse_args(["-e", name])
         net = models.build(name)
-        optimizer, _ = staging_family.optimiser(None, torch.device("cpu"), None, args, net)
+        optimizer, _ = staging_family.optimiser(
+            None, torch.device("cpu"), None, args.recipe, args.optimiser, net
+        )
         first, rest = optimizer.param_groups
         assert first["weight_decay"] == 1e-3 and len(first["params"]) == expected
         assert rest["weight_decay"] == 0.0
@@ -223,13 +231,13 @@ def test_l2_is_for_the_weights_the_paper_names():
 
 
 def test_recipes_are_defaults_that_flags_override():
-    args = staging_training.parse_args(["-e", "tinysleepnet"])
+    args = parsed(["-e", "tinysleepnet"])
     assert (args.lr, args.batch_size, args.grad_clip, args.num_seq) == (1e-4, 15, 5.0, 20)
     assert args.weights == [1.0, 1.5, 1.0, 1.0, 1.0]
-    args = staging_training.parse_args(["-e", "tinysleepnet", "--lr", "0.01", "-sl", "9"])
+    args = parsed(["-e", "tinysleepnet", "--lr", "0.01", "-sl", "9"])
     assert (args.lr, args.num_seq) == (0.01, 9)
-    assert staging_training.parse_args(["--weights", "balanced"]).weights == "balanced"
-    assert staging_training.parse_args(["-sl", "3", "-d", "sleepedf", "-v", "2013"]).data_path == (
+    assert parsed(["--weights", "balanced"]).weights == "balanced"
+    assert parsed(["-sl", "3", "-d", "sleepedf", "-v", "2013"]).data_path == (
         Path("data/sleepedf-2013")
     )
 
@@ -283,14 +291,14 @@ def test_flags_of_the_early_library():
         "-e", "chambon2018", "-d", "SleepPhysionet", "-v", "2013", "-s", "-sl", "5", "-me", "7",
         "-vci", "30", "-bs", "4", "-nj", "2",
     ]  # fmt: skip
-    args = staging_training.parse_args([*words, "-ckpt", "a.pt"])
+    args = parsed([*words, "-ckpt", "a.pt"])
     assert (args.num_seq, args.n_epochs, args.val_check_interval) == (5, 7, 30)
     assert (args.batch_size, args.n_jobs, args.loss) == (4, 2, "scl")
     assert args.model_path == Path("a.pt") and args.data_path == Path("data/sleepedf-2013")
-    assert staging_training.parse_args(["-s", "False"]).loss == "cel"
-    assert staging_training.parse_args(["--loss", "scl"]).loss == "scl"
-    assert staging_training.parse_args(["-e", "simplesleepnet"]).augment == ["channels"]
-    assert staging_training.parse_args(["-e", "simplesleepnet", "--augment", "[]"]).augment == []
+    assert parsed(["-s", "False"]).loss == "cel"
+    assert parsed(["--loss", "scl"]).loss == "scl"
+    assert parsed(["-e", "simplesleepnet"]).augment == ["channels"]
+    assert parsed(["-e", "simplesleepnet", "--augment", "[]"]).augment == []
 
 
 @pytest.mark.parametrize(
@@ -329,10 +337,12 @@ def test_the_encoder_trained_first_goes_on(store, tmp_path):
 
 def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
     args = staging_training.parse_args(["-e", "deepsleepnet"])
-    assert (args.first_epochs, args.encoder_lr) == (100, 1e-6)
+    assert (args.recipe.first_epochs, args.recipe.encoder_lr) == (100, 1e-6)
     net = models.build("deepsleepnet")
     encoder = staging_family.Encoder(None, RECIPES["deepsleepnet"].first.parts)
-    optimizer, _ = staging_family.optimiser(None, torch.device("cpu"), encoder, args, net)
+    optimizer, _ = staging_family.optimiser(
+        None, torch.device("cpu"), encoder, args.recipe, args.optimiser, net
+    )
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
     for name, parameter in net.named_parameters():
         assert rates[id(parameter)] == (1e-6 if name.startswith(("small", "large")) else 1e-4)
@@ -394,7 +404,7 @@ def test_the_settings_of_a_run_make_it_again(store, project, tmp_path):
         settings = json.loads((run / "run.json").read_text())["settings"]
         path = tmp_path / f"{name}.json"
         path.write_text(json.dumps(settings))
-        args = vars(staging_training.parse_args(["--config", str(path), "-e", name]))
+        args = vars(parsed(["--config", str(path), "-e", name]))
         # the store is known by its fold table once it is open
         for key, value in settings.items():
             assert args[key] == (Path(value) if key == "data_path" else value), (name, key)

@@ -15,6 +15,7 @@ import pytest
 
 import tune
 from experiments import search
+from utils.arguments import by_flag
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -129,5 +130,5 @@ def test_the_spaces_shipped_name_flags_that_exist():
 
     scripts = {"cmt": cmt_training, "foundation": foundation_training}
     for path in (ROOT / "configs" / "tune").glob("*.json"):
-        known = vars(scripts[path.stem].parse_args([]))
+        known = by_flag(scripts[path.stem].parse_args([]))
         assert set(search.read_space(path)) <= set(known)

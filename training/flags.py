@@ -2,30 +2,109 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import nn
 
 from training.loggers import NAMES as LOGGERS
-from utils.arguments import DEMO_STORE, add_flag, add_list, count, not_negative, positive
+from utils.arguments import (
+    DEMO_STORE,
+    add_flag,
+    add_list,
+    changed,
+    count,
+    not_negative,
+    positive,
+)
 from utils.errors import UserError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-    from training.loop import Plan
-
+RESULTS = Path("results")
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+
+
+@dataclass(frozen=True)
+class DataFlags:
+    """Store, folds and channels; None is what the store or the other flags decide."""
+
+    data_path: Path
+    project_path: Path
+    folds: str | None
+    train_data_list: list[int] | None
+    val_data_list: list[int] | None
+    channels: list[str] | None
+    val_share: float
+    select_on: str
+    budget_gb: float | None
+
+
+@dataclass(frozen=True)
+class StepFlags:
+    """How long to train and how to step, whatever the optimiser."""
+
+    n_epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float
+    grad_clip: float
+    accumulate: int
+    max_minutes: float
+    patience: int
+
+
+@dataclass(frozen=True)
+class OptimiserFlags(StepFlags):
+    """Adam, its schedule and how it steps."""
+
+    beta_1: float
+    beta_2: float
+    eps: float
+    step_size: int
+    gamma: float
+
+
+@dataclass(frozen=True)
+class RunFlags:
+    """Devices, precision, seed, resuming and logs."""
+
+    resume: bool
+    model_path: Path | None
+    save_model_freq: int
+    seed: int
+    accelerator: str
+    devices: int
+    num_nodes: int
+    strategy: str
+    precision: str
+    compile: bool
+    logger: str
+    is_neptune: bool
+    nep_project: str
+    nep_api: str | None
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What every training script asks for; each adds groups of its own."""
+
+    data: DataFlags
+    optimiser: StepFlags
+    run: RunFlags
+
+
+_Training = TypeVar("_Training", bound=TrainingSettings)
 
 
 def add_data(group: Any) -> None:
     """Store, folds and channels."""
     group.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     group.add_argument(
-        "--project_path", type=Path, default=Path("results"), help="everything is written below it"
+        "--project_path", type=Path, default=RESULTS, help="everything is written below it"
     )
     group.add_argument(
         "--folds", help="fold table of the store (default: cmt5, else kfold:5:0, else the first)"
@@ -154,21 +233,26 @@ def add_run(group: Any) -> None:
     )
 
 
-def check_shared(args: argparse.Namespace) -> None:
-    """Refuse shared flags that cannot work, before any file is touched."""
-    if args.nep_api:
+def resolve_shared(settings: _Training) -> _Training:
+    """Settings with their logger, refused where shared flags cannot work.
+
+    Raises:
+        UserError: before any file is touched.
+    """
+    run, optimiser = settings.run, settings.optimiser
+    if run.nep_api:
         raise UserError(
             "--nep_api: a token on the command line ends in logs; set NEPTUNE_API_TOKEN in the "
             "environment instead"
         )
-    if args.is_neptune:
-        args.logger = "neptune"
-    for name in ("beta_1", "beta_2"):
-        if getattr(args, name, 0.0) >= 1:
-            raise UserError(f"--{name} takes a number below 1")
+    if isinstance(optimiser, OptimiserFlags):
+        for name, beta in (("beta_1", optimiser.beta_1), ("beta_2", optimiser.beta_2)):
+            if beta >= 1:
+                raise UserError(f"--{name} takes a number below 1")
+    return changed(settings, logger="neptune") if run.is_neptune else settings
 
 
-def start_fabric(args: argparse.Namespace) -> Fabric:
+def start_fabric(run: RunFlags) -> Fabric:
     """Fabric on the devices asked for, all processes launched and seeded.
 
     Raises:
@@ -176,57 +260,43 @@ def start_fabric(args: argparse.Namespace) -> Fabric:
     """
     from lightning_fabric import Fabric
 
-    if "fsdp" in args.strategy:
+    if "fsdp" in run.strategy:
         raise UserError(
-            f"--strategy {args.strategy}: checkpoints of sharded weights are not written here; "
+            f"--strategy {run.strategy}: checkpoints of sharded weights are not written here; "
             "--strategy ddp holds every model of this repository"
         )
-    precision = args.precision
+    precision = run.precision
     if precision == "auto":
-        cuda = args.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+        cuda = run.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
         precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
     try:
         fabric = Fabric(
-            accelerator=args.accelerator,
-            strategy=args.strategy,
-            devices=args.devices,
-            num_nodes=args.num_nodes,
+            accelerator=run.accelerator,
+            strategy=run.strategy,
+            devices=run.devices,
+            num_nodes=run.num_nodes,
             precision=precision,
         )
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(
-            f"--accelerator {args.accelerator} --devices {args.devices} --strategy "
-            f"{args.strategy}: {error}"
+            f"--accelerator {run.accelerator} --devices {run.devices} --strategy "
+            f"{run.strategy}: {error}"
         ) from error
     torch.set_float32_matmul_precision("high")
     fabric.launch()
-    torch.manual_seed(args.seed)
+    torch.manual_seed(run.seed)
     return fabric
 
 
-def adam(args: argparse.Namespace, net: nn.Module) -> tuple[Any, Any]:
+def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:
     """Adam with L2 on every parameter, and a rate that falls every ``step_size`` passes."""
     optimizer = torch.optim.Adam(
         net.parameters(),
-        lr=args.lr,
-        betas=(args.beta_1, args.beta_2),
-        eps=args.eps,
-        weight_decay=args.weight_decay,
+        lr=optimiser.lr,
+        betas=(optimiser.beta_1, optimiser.beta_2),
+        eps=optimiser.eps,
+        weight_decay=optimiser.weight_decay,
         fused=True,
     )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, args.step_size, args.gamma)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, optimiser.step_size, optimiser.gamma)
     return optimizer, schedule
-
-
-def plan_of(args: argparse.Namespace) -> Plan:
-    """How long to train and how to step."""
-    from training.loop import Plan
-
-    return Plan(
-        n_passes=args.n_epochs,
-        patience=args.patience,
-        save_every=args.save_model_freq,
-        accumulate=args.accumulate,
-        grad_clip=args.grad_clip,
-        minutes=args.max_minutes,
-    )

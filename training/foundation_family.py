@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,85 +17,53 @@ from models.foundation import PUBLISHED
 from objectives.denoising import Denoising, spoil
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
+from training.flags import DataFlags
+from training.foundation_flags import (
+    DEFAULTS,
+    OF_MODEL,
+    LearningFlags,
+    ModelFlags,
+    ObjectiveFlags,
+    ScheduleFlags,
+    asked,
+)
 from training.staging_family import balanced
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.runs import newest_run
 from utils.stages import EPOCH_SECONDS
 
-# flag -> value of a new model; None on the command line is what nobody asked for
-OF_MODEL = {
-    "patch_seconds": 6.0, "d_model": 128, "n_heads": 4, "dim_feedforward": 512, "local_layers": 2,
-    "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal", "tokeniser": "both",
-    "dropout": 0.1,
-}  # fmt: skip
-_OF_STAGING = {
-    "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
-    "trim_wake": -1, "pretrained": None,
-}  # fmt: skip
-OF_STAGE = {
-    "pretrain": {
-        "objective": "both", "mask_ratio": 0.5, "target": None, "crop_hours": 0.0,
-        "init": "random",
-    },
-    "probe": _OF_STAGING,
-    "finetune": _OF_STAGING | {"crop_hours": 0.0},
-}  # fmt: skip
 _LOWEST_RATE = 0.01  # of the highest, where the schedule ends
 _EPOCHS_AN_HOUR = 120
 
 
-def settle(args: argparse.Namespace) -> None:
-    """Fill in what belongs to the stage; ``None`` is what nobody asked for.
-
-    Raises:
-        UserError: a setting that would have no effect.
-    """
-    wanted = OF_STAGE[args.stage]
-    for name in OF_STAGE["pretrain"] | OF_STAGE["finetune"]:
-        given = getattr(args, name)
-        if name in wanted and given is None:
-            setattr(args, name, wanted[name])
-        elif name not in wanted and given is not None:
-            raise UserError(f"--{name} has no effect with --stage {args.stage}; take it out")
-
-
-def model_settings(args: argparse.Namespace, view: View) -> dict[str, Any]:
+def model_settings(flags: ModelFlags, view: View) -> dict[str, Any]:
     """What ``models.build`` is told of a new encoder."""
-    settings = OF_MODEL | (PUBLISHED if args.published else {}) | asked(args)
+    settings = OF_MODEL | (PUBLISHED if flags.published else {}) | asked(flags)
     return settings | {
-        "roles": [c.role for c in view.channels], "fs": view.fs, "recompute": args.recompute
+        "roles": [c.role for c in view.channels], "fs": view.fs, "recompute": flags.recompute
     }  # fmt: skip
 
 
-def asked(args: argparse.Namespace) -> dict[str, Any]:
-    """Settings of a new model that somebody asked for."""
-    every = {
-        "patch_seconds": args.patch_seconds, "d_model": args.d_model, "n_heads": args.n_heads,
-        "dim_feedforward": args.dim_feedforward, "local_layers": args.local_layers,
-        "layers": args.layers, "merge": args.merge, "mixing": args.mixing,
-        "positions": args.positions, "tokeniser": args.tokeniser, "dropout": args.dropout,
-    }  # fmt: skip
-    return {name: value for name, value in every.items() if value is not None}
-
-
-def find_pretrained(args: argparse.Namespace) -> Checkpoint | None:
+def find_pretrained(
+    learning: LearningFlags, model: ModelFlags, data: DataFlags
+) -> Checkpoint | None:
     """The checkpoint whose encoder is built on; ``None`` for random weights.
 
     Raises:
         UserError: there is none, it is not of pretraining, or flags ask for another model.
     """
-    if args.stage == "pretrain" or args.pretrained == "none":
+    if learning.stage == "pretrain" or learning.pretrained == "none":
         return None
-    if args.pretrained is None:
-        path = newest_run(args.project_path, "foundation_pretrain_*")
+    if learning.pretrained is None:
+        path = newest_run(data.project_path, "foundation_pretrain_*")
     else:
-        path = Path(args.pretrained)
+        path = Path(learning.pretrained)
     path = path / "checkpoints" / "best.pt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
     if checkpoint.model != "foundation_pretraining":
         raise UserError(f"{path}: a {checkpoint.model}, not of --stage pretrain")
-    given = [*asked(args), *(["published"] if args.published else [])]
+    given = [*asked(model), *(["published"] if model.published else [])]
     if given:
         raise UserError(
             f"--{given[0]} has no effect on a pretrained encoder ({path}); take "
@@ -125,46 +92,48 @@ def encoder_of(checkpoint: Checkpoint) -> nn.Module:
         raise UserError(f"a damaged checkpoint: {error}") from error
 
 
-def pretraining_objective(args: argparse.Namespace, settings: dict[str, Any]) -> Denoising:
+def pretraining_objective(flags: ObjectiveFlags, settings: dict[str, Any]) -> Denoising:
     """What ``--stage pretrain`` minimises.
 
     Raises:
         UserError: settings that the objective or the model cannot have.
     """
     linear = settings["tokeniser"] == "linear"
-    target = args.target or ("signal" if linear else "both")
+    target = flags.target or ("signal" if linear else DEFAULTS["target"])
     if linear and target != "signal":
         raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
     try:
         return Denoising(
-            args.objective, ratio=args.mask_ratio, role_p=args.role_dropout, target=target,
+            flags.objective, ratio=flags.mask_ratio, role_p=flags.role_dropout, target=target,
             an_epoch=round(EPOCH_SECONDS / settings["patch_seconds"]),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error
 
 
-def staging_objective(args: argparse.Namespace, view: View) -> NightStaging:
-    """What ``--stage probe`` and ``finetune`` minimise."""
-    weights = balanced(view) if args.weights == "balanced" else None
+def staging_objective(flags: ObjectiveFlags, view: View, *, encoded: bool) -> NightStaging:
+    """What ``--stage finetune`` minimises, and ``probe``, which reads what was encoded before."""
+    weights = balanced(view) if flags.weights == "balanced" else None
     return NightStaging(
-        gamma=args.focal_gamma, weights=weights, smoothing=args.label_smoothing,
-        role_p=args.role_dropout, trim=args.trim_wake, reads_encoded=args.stage == "probe",
+        gamma=flags.focal_gamma, weights=weights, smoothing=flags.label_smoothing,
+        role_p=flags.role_dropout, trim=flags.trim_wake, reads_encoded=encoded,
     )  # fmt: skip
 
 
-def pieces_of(args: argparse.Namespace) -> Any:
+def pieces_of(crop_hours: float, batch_size: int, seed: int) -> Any:
     """Pieces of nights, or whole ones, in an order of their own every pass."""
-    longest = round(args.crop_hours * _EPOCHS_AN_HOUR)
+    longest = round(crop_hours * _EPOCHS_AN_HOUR)
 
     def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
-        listed = in_batches(view, args.batch_size, longest=longest, seed=[args.seed, number])
+        listed = in_batches(view, batch_size, longest=longest, seed=[seed, number])
         return listed.for_process(rank, processes)
 
     return batches
 
 
-def ready(state: dict[str, Tensor] | None, init: str, net: nn.Module, view: View) -> None:
+def initialise_from_training_data(
+    state: dict[str, Tensor] | None, init: str, net: nn.Module, view: View
+) -> None:
     """The pretrained encoder's weights, or what a new one learns from the training nights first:
     statistics of spectra and, with ``init`` "autoencoder", the best linear autoencoder."""
     if state is not None:
@@ -227,7 +196,7 @@ def freeze_unused(objective: Denoising, net: nn.Module) -> None:
 
 
 def optimiser(
-    steps: int, freeze: Callable[[nn.Module], None], args: argparse.Namespace, net: nn.Module
+    steps: int, freeze: Callable[[nn.Module], None], flags: ScheduleFlags, net: nn.Module
 ) -> tuple[Any, Any]:
     """AdamW, and a rate that rises over the first steps and falls along a cosine to the last.
 
@@ -238,10 +207,10 @@ def optimiser(
     decayed = [p for p in chosen if p.dim() > 1]
     plain = [p for p in chosen if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": args.weight_decay},
-         {"params": plain, "weight_decay": 0.0}], lr=args.lr,
+        [{"params": decayed, "weight_decay": flags.weight_decay},
+         {"params": plain, "weight_decay": 0.0}], lr=flags.lr,
     )  # fmt: skip
-    return optimizer, schedule(optimizer, steps, args.warmup, args.schedule)
+    return optimizer, schedule(optimizer, steps, flags.warmup, flags.schedule)
 
 
 def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
@@ -260,25 +229,17 @@ def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
 
 
 def validate_loss(
-    objective: Any, args: argparse.Namespace, net: nn.Module, model: Any, view: View, fabric: Any
+    objective: Any, batches: Any, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
-    """Mean loss over the validation nights, with the same hidden patches every time."""
+    """Mean loss over the validation nights, the same ``batches`` and hidden patches every time."""
     model.eval()
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     total, sums = 0, {}
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.manual_seed(0)
-        for batch in pieces_of(argparse.Namespace(**vars(args) | {"seed": 0}))(view, 0, 0, 1):
+        for batch in batches(view, 0, 0, 1):
             loss, parts = objective(model, batch)
             for name, value in {"loss": loss, **parts}.items():
                 sums[name] = sums.get(name, 0.0) + float(value) * len(batch.stages)
             total += len(batch.stages)
     return {name: value / total for name, value in sums.items()}
-
-
-def run_name(args: argparse.Namespace, held_out: Sequence[int]) -> str:
-    """``foundation_probe_linear_fold4_seed0``."""
-    what = args.objective if args.stage == "pretrain" else args.head
-    start = "_scratch" if args.stage != "pretrain" and args.pretrained == "none" else ""
-    folds = "-".join(map(str, held_out))
-    return f"foundation_{args.stage}_{what}{start}_fold{folds}_seed{args.seed}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -74,11 +73,11 @@ class EncodedNights:
         return len(self.view.recordings)
 
 
-def encoded_pieces(args: argparse.Namespace, nights: EncodedNights) -> Any:
+def encoded_pieces(nights: EncodedNights, batch_size: int, seed: int) -> Any:
     """Whole nights of a frozen encoder, in an order of their own every pass."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
-        listed = in_batches(view, args.batch_size, seed=[args.seed, number])
+        listed = in_batches(view, batch_size, seed=[seed, number])
         return replace(listed, read=nights.read, ahead=False).for_process(rank, processes)
 
     return batches
@@ -109,7 +108,7 @@ def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
     return run / "encoded" / "-".join(part[:8] for part in made_of)
 
 
-def cached(args: argparse.Namespace, run: Path, encoder: nn.Module) -> Any:
-    """``view -> EncodedNights`` of one encoder, kept in the run's folder."""
-    folder = cache_folder(run, encoder, args.data_path)
+def cached(store: Path, run: Path, encoder: nn.Module) -> Any:
+    """``view -> EncodedNights`` of one encoder on the nights of ``store``, kept with the run."""
+    folder = cache_folder(run, encoder, store)
     return partial(EncodedNights, encoder=encoder, folder=folder)

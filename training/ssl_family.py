@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive
 from objectives.hybrid import Hybrid
 from objectives.masked import MaskedPrediction
+from training.flags import OptimiserFlags, TrainingSettings
+from utils.arguments import by_flag, changed
 from utils.errors import UserError
 
 CLIP = 20.0  # standard deviations
@@ -36,6 +38,7 @@ OF_OBJECTIVE = {
     "hybrid": _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0},
 }
 OF_TRANSFORMER = {"num_patches": 60, "use_cls": True}
+DEFAULTS = OF_OBJECTIVE["hybrid"] | OF_TRANSFORMER
 # the published configuration files: section.key -> our flag
 KEYS = {
     "dataset.eeg_channel": "channels", "dataset.fold": "fold", "dataset.seed": "seed",
@@ -68,6 +71,52 @@ NAMES = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class LearningFlags:
+    """Objective, encoder, fold; ``fold``: a number, "all", or None for the last."""
+
+    objective: str
+    encoder: str
+    fold: str | None
+    normalization: str
+    num_patches: int | None
+    use_cls: bool | None
+    val_check_interval: int
+
+
+@dataclass(frozen=True)
+class MaskedFlags:
+    """What is hidden, and what is predicted; None where the objective has no use for it."""
+
+    masking_type: str | None
+    masking_ratio: float | None
+    patch_samples: int | None
+    loss_on: str | None
+    target: str | None
+    norm_patches: bool | None
+
+
+@dataclass(frozen=True)
+class ContrastFlags:
+    """Views, projection, temperature; None where the objective has no use for it."""
+
+    temperature: float | None
+    views: str | None
+    projection_hidden: list[int] | None
+    chunk: int | None
+    alpha_crl: float | None
+
+
+@dataclass(frozen=True)
+class PretrainingSettings(TrainingSettings):
+    """What ``ssl_training.py`` asks for."""
+
+    optimiser: OptimiserFlags
+    learning: LearningFlags
+    masked: MaskedFlags
+    contrast: ContrastFlags
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """Flags of a configuration file in the published sections.
 
@@ -75,9 +124,12 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: no JSON, a key nobody reads, or a value that what is built here does not have.
     """
     try:
-        found = dict(_flat(json.loads(path.read_text(encoding="utf-8"))))
-    except (OSError, ValueError, AttributeError) as error:
+        sections = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
+    if not isinstance(sections, dict):
+        raise UserError(f"{path}: cannot read this --config file: it holds no JSON object")
+    found = dict(_flat(sections))
     if unknown := sorted(set(found) - set(KEYS) - set(FIXED)):
         raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
     for key, allowed in FIXED.items():
@@ -101,70 +153,71 @@ def _flat(value: Mapping[str, Any], before: str = ""):
             yield f"{before}{key}", inner
 
 
-def settle(args: argparse.Namespace) -> None:
-    """Fill in what belongs to the objective and encoder; ``None`` is what nobody asked for.
+def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
+    """With what belongs to the objective and encoder; ``None`` is what nobody asked for.
 
     Raises:
         UserError: a setting that would have no effect.
     """
-    wanted = OF_OBJECTIVE[args.objective] | (
-        OF_TRANSFORMER if args.encoder == "transformer" else {}
+    what, given = settings.learning, by_flag(settings)
+    wanted = OF_OBJECTIVE[what.objective] | (
+        OF_TRANSFORMER if what.encoder == "transformer" else {}
     )
-    every = _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0} | OF_TRANSFORMER
-    for name in every:
-        if name in wanted:
-            if getattr(args, name) is None:
-                setattr(args, name, wanted[name])
-        elif getattr(args, name) is not None:
+    for name in DEFAULTS:
+        if name not in wanted and given[name] is not None:
             raise UserError(
-                f"--{name} has no effect with --objective {args.objective} and --encoder "
-                f"{args.encoder}; take it out"
+                f"--{name} has no effect with --objective {what.objective} and --encoder "
+                f"{what.encoder}; take it out"
             )
+    return changed(settings, **{k: v for k, v in wanted.items() if given[k] is None})
 
 
-def settings_of(args: argparse.Namespace, view: View) -> dict[str, Any]:
+def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
     """What ``models.build("pretraining", …)`` is told."""
-    settings = {
-        "encoder": args.encoder,
+    what = settings.learning
+    found = {
+        "encoder": what.encoder,
         "n_channels": len(view.columns),
         "fs": view.fs,
         "n_samples": view.n_samples,
-        "decoder": args.objective != "contrastive",
-        "projection": args.projection_hidden or [],
+        "decoder": what.objective != "contrastive",
+        "projection": settings.contrast.projection_hidden or [],
     }
-    if args.encoder == "transformer":
-        settings |= {"n_patches": args.num_patches, "use_cls": args.use_cls}
-    return settings
+    if what.encoder == "transformer":
+        found |= {"n_patches": what.num_patches, "use_cls": what.use_cls}
+    return found
 
 
-def objective_of(args: argparse.Namespace) -> Any:
+def objective_of(settings: PretrainingSettings) -> Any:
     """The objective, on clipped signals where they are standardised.
 
     Raises:
         UserError: settings that the objective cannot have.
     """
     try:
-        objective = _objective(args)
+        objective = _objective(settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if args.normalization == "none":
+    if settings.learning.normalization == "none":
         return objective
     return Augmented(objective, partial(torch.clamp, min=-CLIP, max=CLIP))
 
 
-def _objective(args: argparse.Namespace) -> Any:
-    if args.objective in ("masked", "hybrid"):
+def _objective(settings: PretrainingSettings) -> Any:
+    what, contrast = settings.learning, settings.contrast
+    if what.objective in ("masked", "hybrid"):
+        hidden = settings.masked
         masked = MaskedPrediction(
-            masking=args.masking_type, ratio=args.masking_ratio, patch=args.patch_samples,
-            loss_on=args.loss_on, target=args.target, norm_patches=args.norm_patches,
+            masking=hidden.masking_type, ratio=hidden.masking_ratio, patch=hidden.patch_samples,
+            loss_on=hidden.loss_on, target=hidden.target, norm_patches=hidden.norm_patches,
         )  # fmt: skip
-        if args.objective == "masked":
+        if what.objective == "masked":
             return masked
-    views = views_of(args.views, microvolt=args.normalization == "none")
-    contrast = Contrastive(views, temperature=args.temperature, chunk=args.chunk)
-    if args.objective == "contrastive":
-        return contrast
-    return Hybrid(masked, contrast, alpha=args.alpha_crl)
+    views = views_of(contrast.views, microvolt=what.normalization == "none")
+    contrastive = Contrastive(views, temperature=contrast.temperature, chunk=contrast.chunk)
+    if what.objective == "contrastive":
+        return contrastive
+    return Hybrid(masked, contrastive, alpha=contrast.alpha_crl)
 
 
 def validate(
@@ -182,17 +235,18 @@ def validate(
     return {"loss": total / count}
 
 
-def ready(net: nn.Module, view: View) -> None:
+def initialise_from_training_data(net: nn.Module, view: View) -> None:
     """Statistics of the spectrograms that encoders of the zoo read."""
     if net.encoder.spectrogram is not None:
         net.to(view.device)
         net.encoder.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(256))
 
 
-def run_name(args: argparse.Namespace, held_out: list[int]) -> str:
+def run_name(settings: PretrainingSettings, held_out: list[int]) -> str:
     """``ssl_masked_cnn_fold4_seed0``."""
     folds = "-".join(map(str, held_out))
-    return f"ssl_{args.objective}_{args.encoder}_fold{folds}_seed{args.seed}"
+    what = settings.learning
+    return f"ssl_{what.objective}_{what.encoder}_fold{folds}_seed{settings.run.seed}"
 
 
 def encoder_names() -> str:

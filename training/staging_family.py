@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from objectives.augmentation import Augmented, composed
 from objectives.similarity import SimilarityStaging
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
+from training.flags import OptimiserFlags, TrainingSettings
 from training.recipes import Recipe
 from training.windows import WINDOWS_A_RUN, layout
 from utils.checkpoint import load_checkpoint
@@ -25,6 +25,45 @@ from utils.runs import Run
 
 Passes = Callable[[View, int, int, int], Any]
 _EPOCHS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """Which model, on what."""
+
+    experiment: str
+    dataset: str | None
+    version: str | None
+    num_seq: int
+    sequence_encoder: str
+    all_folds: bool
+    n_jobs: int
+
+
+@dataclass(frozen=True)
+class RecipeFlags:
+    """What is minimised, on which windows, changed how; ``weights``: five, or "balanced"."""
+
+    loss: str
+    similarity: bool
+    weights: list[float] | str
+    sampling: str
+    train_stride: int
+    augment: list[str]
+    augment_p: float
+    night_shift: float
+    first_epochs: int
+    encoder_lr: float | None
+    val_check_interval: int
+
+
+@dataclass(frozen=True)
+class StagingSettings(TrainingSettings):
+    """What ``staging_training.py`` asks for."""
+
+    optimiser: OptimiserFlags
+    model: ModelFlags
+    recipe: RecipeFlags
 
 
 @dataclass(frozen=True)
@@ -44,32 +83,33 @@ class Encoder:
         return [p for part in self.parts for p in net.get_submodule(part).parameters()]
 
 
-def settings_of(args: argparse.Namespace, view: View) -> dict[str, Any]:
+def settings_of(model: ModelFlags, view: View) -> dict[str, Any]:
     """What ``models.build`` is told."""
     settings = {"n_samples": view.n_samples}
-    if args.experiment.endswith("_cmt"):
+    if model.experiment.endswith("_cmt"):
         settings["n_modalities"] = len(view.columns)
     else:
         settings |= {"n_channels": len(view.columns), "fs": view.fs}
-    if args.experiment != "epoch_cmt":
-        settings["num_seq"] = args.num_seq
-    if args.experiment in backbone_names():
-        settings["sequence_encoder"] = args.sequence_encoder
+    if model.experiment != "epoch_cmt":
+        settings["num_seq"] = model.num_seq
+    if model.experiment in backbone_names():
+        settings["sequence_encoder"] = model.sequence_encoder
     return settings
 
 
-def objective_of(args: argparse.Namespace, recipe: Recipe, view: View) -> Any:
+def objective_of(settings: StagingSettings, published: Recipe, view: View) -> Any:
     """Cross-entropy over windows or carried states, with what the flags add to it."""
-    weights = balanced(view) if args.weights == "balanced" else args.weights
-    if recipe.stateful:
-        objective = StatefulStaging(weights, length=args.num_seq)
+    recipe = settings.recipe
+    weights = balanced(view) if recipe.weights == "balanced" else recipe.weights
+    if published.stateful:
+        objective = StatefulStaging(weights, length=settings.model.num_seq)
     else:
-        objective = Staging(weights, over_positions="mean", stride=args.train_stride)
-    if args.loss == "scl":
+        objective = Staging(weights, over_positions="mean", stride=recipe.train_stride)
+    if recipe.loss == "scl":
         objective = SimilarityStaging(objective)
-    return (
-        Augmented(objective, composed(args.augment, args.augment_p)) if args.augment else objective
-    )
+    if not recipe.augment:
+        return objective
+    return Augmented(objective, composed(recipe.augment, recipe.augment_p))
 
 
 def balanced(view: View) -> list[float]:
@@ -79,45 +119,45 @@ def balanced(view: View) -> list[float]:
     return (weights * len(weights) / weights.sum()).tolist()
 
 
-def batches_of(args: argparse.Namespace, recipe: Recipe, view: View, processes: int) -> Passes:
-    """What a pass goes through: nights side by side, stages evenly, or runs encoded once."""
-    if recipe.stateful:
-        return lanes_of(args)
-    if args.sampling == "balanced":
-        return evenly_of(args)
+def batches_of(settings: StagingSettings, published: Recipe, view: View, processes: int) -> Passes:
+    """What a pass goes through: parallel nights, class-balanced windows, or runs encoded once."""
+    model, recipe, seed = settings.model, settings.recipe, settings.run.seed
+    batch_size = settings.optimiser.batch_size
+    if published.stateful:
+        return parallel_nights(model.num_seq, batch_size, recipe.night_shift, seed)
+    if recipe.sampling == "balanced":
+        return balanced_windows(model.num_seq, batch_size, seed)
     shape = layout(
-        view, length=args.num_seq, stride=args.train_stride, windows=WINDOWS_A_RUN,
-        batch_size=args.batch_size, processes=processes,
+        view, length=model.num_seq, stride=recipe.train_stride, windows=WINDOWS_A_RUN,
+        batch_size=batch_size, processes=processes,
     )  # fmt: skip
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
-        return shape.batches(view, [args.seed, number], rank, processes)
+        return shape.batches(view, [seed, number], rank, processes)
 
     return batches
 
 
-def lanes_of(args: argparse.Namespace) -> Passes:
-    """--batch_size nights side by side, --num_seq epochs a step."""
+def parallel_nights(num_seq: int, batch_size: int, night_shift: float, seed: int) -> Passes:
+    """``batch_size`` nights side by side, ``num_seq`` epochs a step."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> Any:
-        seed = [args.seed, number]
-        if args.night_shift:
+        if night_shift:
             return sampling.moved_lanes(
-                view, args.num_seq, args.batch_size, share=args.night_shift, seed=seed
+                view, num_seq, batch_size, share=night_shift, seed=[seed, number]
             )
-        return sampling.lanes(view, args.num_seq, args.batch_size, seed=seed)
+        return sampling.lanes(view, num_seq, batch_size, seed=[seed, number])
 
     return batches
 
 
-def evenly_of(args: argparse.Namespace) -> Passes:
+def balanced_windows(num_seq: int, batch_size: int, seed: int) -> Passes:
     """Windows whose middle epoch has each stage equally often."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
         listed = sampling.evenly(
-            view, args.num_seq, (args.num_seq - 1) // 2, batch_size=args.batch_size,
-            seed=[args.seed, number],
-        )  # fmt: skip
+            view, num_seq, (num_seq - 1) // 2, batch_size=batch_size, seed=[seed, number]
+        )
         return listed.for_process(rank, processes)
 
     return batches
@@ -135,7 +175,7 @@ def checked_every(steps: int, batches: Passes, view: View, processes: int) -> tu
     return checks, part
 
 
-def ready(encoder: Encoder | None, net: nn.Module, view: View) -> None:
+def initialise_from_training_data(encoder: Encoder | None, net: nn.Module, view: View) -> None:
     """Statistics of spectrograms, from training nights alone, and the encoder trained first."""
     if net.spectrogram is not None:
         net.to(view.device)
@@ -145,32 +185,32 @@ def ready(encoder: Encoder | None, net: nn.Module, view: View) -> None:
 
 
 def optimiser(
-    objective: Any, device: torch.device, encoder: Encoder | None, args: argparse.Namespace,
-    net: nn.Module,
+    objective: Any, device: torch.device, encoder: Encoder | None, recipe: RecipeFlags,
+    steps: OptimiserFlags, net: nn.Module,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Adam with L2 on the weights that the model's paper names, or on all.
 
     An encoder trained first has a learning rate of its own and stays as it is at 0.
     """
-    rates, kept = {id(p): args.lr for p in net.parameters()}, set()
-    if encoder is not None and args.encoder_lr is not None:
-        rates |= {id(p): args.encoder_lr for p in encoder.of(net)}
-        kept = {id(p) for p in encoder.of(net) if not args.encoder_lr}
+    rates, kept = {id(p): steps.lr for p in net.parameters()}, set()
+    if encoder is not None and recipe.encoder_lr is not None:
+        rates |= {id(p): recipe.encoder_lr for p in encoder.of(net)}
+        kept = {id(p) for p in encoder.of(net) if not recipe.encoder_lr}
     decayed = {id(p) for p in net.decayed_parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if id(parameter) in kept:
             parameter.requires_grad_(False)
             continue
-        decay = args.weight_decay if id(parameter) in decayed else 0.0
+        decay = steps.weight_decay if id(parameter) in decayed else 0.0
         groups.setdefault((rates[id(parameter)], decay), []).append(parameter)
-    if args.loss == "scl":
-        groups.setdefault((args.lr, 0.0), []).extend(attached(objective, net, device))
+    if recipe.loss == "scl":
+        groups.setdefault((steps.lr, 0.0), []).extend(attached(objective, net, device))
     optimizer = torch.optim.Adam(
         [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()],
-        lr=args.lr, betas=(args.beta_1, args.beta_2), eps=args.eps, fused=True,
+        lr=steps.lr, betas=(steps.beta_1, steps.beta_2), eps=steps.eps, fused=True,
     )  # fmt: skip
-    return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, args.step_size, args.gamma)
+    return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, steps.step_size, steps.gamma)
 
 
 def attached(objective: Any, net: nn.Module, device: torch.device) -> list[nn.Parameter]:

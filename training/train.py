@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,12 @@ from datasets.store.splits import Split
 from datasets.store.store import Store
 from datasets.store.views import Batches, View
 from training import flags
+from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
-from training.loop import SELECTIONS, fit
+from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
 from utils import metrics
-from utils.arguments import DEMO_STORE
+from utils.arguments import DEMO_STORE, by_flag, changed
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import locked, refuse_inputs, write_table
@@ -43,12 +42,13 @@ NOT_SETTINGS = {
 
 
 @dataclass(frozen=True)
-class Family:
+class TrainingSpec:
     """What sets the training of one model apart; the rest is the same for all.
 
     ``batches(view, number, rank, processes)`` is what pass ``number`` goes through.
-    ``ready(net, view)`` takes what a model needs from the training nights before the first step.
-    ``optimiser(args, net)`` makes optimiser and schedule; ``next`` is what to type afterwards.
+    ``initialise_from_training_data(net, view)`` takes what a model needs from the training nights
+    before the first step. ``optimiser(flags, net)`` makes optimiser and schedule from the flags of
+    that group; ``next`` is what to type afterwards.
     ``checks`` parts of a pass are counted as passes, each with its validation.
     ``validate(net, model, view, fabric)`` makes the figures that ``selections`` choose by.
     ``per_step``: the schedule counts optimiser steps, not passes.
@@ -60,78 +60,123 @@ class Family:
     objective: Callable[..., Any]
     batches: Callable[[View, int, int, int], Batches]
     next: str
-    standardise: str = "recording"
     checks: int = 1
     per_step: bool = False
     validate: Callable[..., dict[str, float]] | None = None
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
-    ready: Callable[[nn.Module, View], None] = field(default=lambda net, view: None)
+    initialise_from_training_data: Callable[[nn.Module, View], None] = lambda net, view: None
     optimiser: Callable[..., Any] = flags.adam
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """A store, whose subjects do what, and the nights that train and that select.
+
+    ``standardise`` is how signals are scaled, here and wherever the model is used.
+    """
+
+    store: Store
+    split: Split
+    training: View
+    validation: View
+    standardise: str
+
+
 def train(
-    args: argparse.Namespace,
+    settings: TrainingSettings,
     standardise: str,
-    family_of: Callable[[View, list[int], int], Family],
+    spec_of: Callable[[View, list[int], int], TrainingSpec],
 ) -> Run:
-    """Train what ``family_of(training view, held-out folds, processes)`` describes."""
-    store = Store(args.data_path)
-    table = splits.find_table(store, args.folds)
-    held_out = splits.held_out_folds(table, args.train_data_list, args.val_data_list)
+    """Train what ``spec_of(training view, held-out folds, processes)`` describes."""
+    data = settings.data
+    store = Store(data.data_path)
+    table = splits.find_table(store, data.folds)
+    held_out = splits.held_out_folds(table, data.train_data_list, data.val_data_list)
     split = splits.split(
-        table, args.train_data_list, held_out, share=args.val_share, seed=args.seed
+        table, data.train_data_list, held_out, share=data.val_share, seed=settings.run.seed
     )
-    args.folds, args.val_data_list = table.name, held_out  # what was asked for, spelled out
-    fabric = flags.start_fabric(args)
-    training, validation = views_of(args, store, split, fabric.device, standardise)
-    family = family_of(training, held_out, fabric.world_size)
-    run = Run(args.project_path / family.run)
-    refuse_inputs([run.path / "checkpoints"], [args.model_path])
-    # a second training of the same run waits, then goes on from what the first has left
+    # what was asked for, spelled out
+    settings = changed(settings, folds=table.name, val_data_list=held_out)
+    fabric = flags.start_fabric(settings.run)
+    views = views_of(settings.data, store, split, fabric.device, standardise)
+    spec = spec_of(views[0], held_out, fabric.world_size)
+    run = Run(data.project_path / spec.run)
+    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
+    # a second training of the same run waits, then resumes from what the first has left
     with locked(run.path) if fabric.is_global_zero else nullcontext():
-        fit_run(args, family, run, fabric, (store, split, training, validation))
+        fit_run(settings, spec, run, fabric, TrainingData(store, split, *views, standardise))
     return run
 
 
 def fit_run(
-    args: argparse.Namespace, family: Family, run: Run, fabric: Any,
-    data: tuple[Store, Split, View, View],
-) -> None:  # fmt: skip
-    """Open the run's folder, train in it, draw the curve; ``data`` are training and selection."""
-    store, split, training, validation = data
-    net = build(args, family)
-    facts = facts_of(args, store, split)
-    outputs = Outputs(run, lambda figures, step: None, describe(family, training, facts))
-    if fabric.is_global_zero:
-        settings = {k: plain(v) for k, v in vars(args).items() if k not in NOT_SETTINGS}
-        run.begin(settings, facts, fresh=not args.resume)
-        outputs.log = open_logger(args.logger, run.path, settings, args.nep_project)
-        announce(args, store, split, family.model, net, run)
-        if family.checks > 1:
-            print(f"  {family.checks} validations a pass, each counted as one from here on")
-    fabric.barrier()
-    if not run.checkpoint("last").exists() and args.model_path is None:
-        family.ready(net, training)
-    stepping = copy(args)
-    if not family.per_step:
-        stepping.step_size = args.step_size * family.checks
-    optimizer, schedule = family.optimiser(stepping, net)
-    compiled = torch.compile(net) if args.compile else net
+    settings: TrainingSettings, spec: TrainingSpec, run: Run, fabric: Any, data: TrainingData
+) -> None:
+    """Open the run's folder, train in it, draw the curve."""
+    net = build(settings.run, spec)
+    outputs = begin(settings, spec, run, fabric, data, net)
+    is_new = not run.checkpoint("last").exists() and settings.run.model_path is None
+    if is_new:
+        spec.initialise_from_training_data(net, data.training)
+    optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+    compiled = torch.compile(net) if settings.run.compile else net
     model, optimizer = fabric.setup(compiled, optimizer)
-    learner = Learner(net, model, optimizer, schedule, family.objective)
+    learner = Learner(net, model, optimizer, schedule, spec.objective)
 
     def batches(number: int) -> Batches:
-        return family.batches(training, number, fabric.global_rank, fabric.world_size)
+        return spec.batches(data.training, number, fabric.global_rank, fabric.world_size)
 
     def validate() -> dict[str, float]:
-        return (family.validate or staged)(net, model, validation, fabric)
+        return (spec.validate or staged)(net, model, data.validation, fabric)
 
-    plan = flags.plan_of(args)
-    n_passes = plan.n_passes * family.checks
-    plan = replace(plan, n_passes=n_passes, selections=family.selections, per_step=family.per_step)
-    position = fit(fabric, learner, batches, validate, plan, outputs)
+    position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
     if fabric.is_global_zero:
-        finish(args, run, position.best_pass, family)
+        finish(settings.data, run, position.best_pass, spec)
+
+
+def begin(
+    settings: TrainingSettings, spec: TrainingSpec, run: Run, fabric: Any, data: TrainingData,
+    net: nn.Module,
+) -> Outputs:  # fmt: skip
+    """Open the run's folder and say what is about to happen, once for all processes."""
+    facts = facts_of(settings.data, data.store, data.split)
+    outputs = Outputs(run, lambda figures, step: None, describe(spec, data, facts))
+    if fabric.is_global_zero:
+        kept = recorded(settings)
+        run.begin(kept, facts, fresh=not settings.run.resume)
+        outputs.log = open_logger(settings.run.logger, run.path, kept, settings.run.nep_project)
+        announce(settings.data, data, spec.model, net, run)
+        if spec.checks > 1:
+            print(f"  {spec.checks} validations a pass, each counted as one from here on")
+    fabric.barrier()
+    return outputs
+
+
+def recorded(settings: TrainingSettings) -> dict[str, Any]:
+    """Flags that decide the result, as ``run.json`` keeps them: a run is resumed with the same."""
+    return {k: plain(v) for k, v in by_flag(settings).items() if k not in NOT_SETTINGS}
+
+
+def stepping(settings: TrainingSettings, spec: TrainingSpec) -> StepFlags:
+    """Flags of the optimiser; a schedule in passes counts those between validations."""
+    steps = settings.optimiser
+    if isinstance(steps, OptimiserFlags) and not spec.per_step:
+        return replace(steps, step_size=steps.step_size * spec.checks)
+    return steps
+
+
+def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
+    """How long to train and how to step, passes counted between validations."""
+    steps = settings.optimiser
+    return Plan(
+        n_passes=steps.n_epochs * spec.checks,
+        patience=steps.patience,
+        save_every=settings.run.save_model_freq,
+        accumulate=steps.accumulate,
+        grad_clip=steps.grad_clip,
+        minutes=steps.max_minutes,
+        per_step=spec.per_step,
+        selections=spec.selections,
+    )
 
 
 def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, float]:
@@ -143,44 +188,44 @@ def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, flo
 
 
 def views_of(
-    args: argparse.Namespace, store: Store, split: Split, device: torch.device, standardise: str
+    data: DataFlags, store: Store, split: Split, device: torch.device, standardise: str
 ) -> tuple[View, View]:
     """Training and selecting nights; --select_on test selects on the held-out ones."""
-    selecting = split.held_out if args.select_on == "test" else split.validation
+    selecting = split.held_out if data.select_on == "test" else split.validation
     return tuple(
         View(
             store,
             store.of_subjects(subjects),
-            channels=args.channels,
+            channels=data.channels,
             standardise=standardise,
             device=device,
-            budget_gb=args.budget_gb,
+            budget_gb=data.budget_gb,
         )
         for subjects in (split.train, selecting)
     )
 
 
-def build(args: argparse.Namespace, family: Family) -> nn.Module:
+def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
     """The model, on the weights of --model_path if one is named."""
-    torch.manual_seed(args.seed)
-    settings = dict(family.settings)
+    torch.manual_seed(run.seed)
+    settings = dict(spec.settings)
     try:
-        net = models.build(family.model, **settings)
+        net = models.build(spec.model, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if args.model_path is None:
+    if run.model_path is None:
         return net
-    checkpoint = load_checkpoint(args.model_path)
-    if checkpoint.model != family.model or checkpoint.settings != settings:
+    checkpoint = load_checkpoint(run.model_path)
+    if checkpoint.model != spec.model or checkpoint.settings != settings:
         raise UserError(
-            f"{args.model_path}: a {checkpoint.model} with {checkpoint.settings}; these "
-            f"flags ask for a {family.model} with {settings}"
+            f"{run.model_path}: a {checkpoint.model} with {checkpoint.settings}; these "
+            f"flags ask for a {spec.model} with {settings}"
         )
     net.load_state_dict(checkpoint.state)
     return net
 
 
-def facts_of(args: argparse.Namespace, store: Store, split: Split) -> dict[str, object]:
+def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
     """What decides or explains the result beside the flags."""
     return {
         "command": command(),
@@ -188,24 +233,24 @@ def facts_of(args: argparse.Namespace, store: Store, split: Split) -> dict[str, 
         "protocol": store.settings["protocol"],
         "preparation": store.settings,
         "store": splits.fingerprint(store),
-        "folds": args.folds,
-        "train_folds": args.train_data_list,
-        "held_out_folds": args.val_data_list,
+        "folds": data.folds,
+        "train_folds": data.train_data_list,
+        "held_out_folds": data.val_data_list,
         "subjects": {
             "train": split.train, "validation": split.validation, "held_out": split.held_out
         },
-        "select_on": args.select_on,
+        "select_on": data.select_on,
     }  # fmt: skip
 
 
-def describe(family: Family, view: View, facts: dict[str, object]) -> dict[str, object]:
+def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint says about its model, so that evaluation needs nothing else."""
     return {
-        "model": family.model,
-        "settings": dict(family.settings),
-        "channels": [[channel.label, channel.role] for channel in view.channels],
-        "fs": view.fs,
-        "standardise": family.standardise,
+        "model": spec.model,
+        "settings": dict(spec.settings),
+        "channels": [[channel.label, channel.role] for channel in data.training.channels],
+        "fs": data.training.fs,
+        "standardise": data.standardise,
         "trained": facts,
     }
 
@@ -216,18 +261,18 @@ def plain(value: object) -> object:
 
 
 def announce(
-    args: argparse.Namespace, store: Store, split: Split, name: str, net: nn.Module, run: Run
+    flags_of_data: DataFlags, data: TrainingData, name: str, net: nn.Module, run: Run
 ) -> None:
     """What is about to happen, in a few lines."""
     n_parameters = sum(p.numel() for p in net.parameters())
     print(f"{name}, {n_parameters:,} parameters -> {run.path}")
-    for part, subjects in vars(split).items():
-        print(f"  {part.replace('_', ' '):<11}{splits.sizes(store, subjects)}")
-    if args.select_on == "test":
+    for part, subjects in asdict(data.split).items():
+        print(f"  {part.replace('_', ' '):<11}{splits.sizes(data.store, subjects)}")
+    if flags_of_data.select_on == "test":
         print("  selecting on the held-out subjects: the figures will be too good")
 
 
-def finish(args: argparse.Namespace, run: Run, best_pass: int, family: Family) -> None:
+def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> None:
     """The curve as a table and a picture, and what to do next."""
     from utils.figures import draw_curve, save
 
@@ -236,13 +281,13 @@ def finish(args: argparse.Namespace, run: Run, best_pass: int, family: Family) -
         print("nothing trained: --n_epochs 0")
         return
     write_table(run.path / "metrics.csv", rows)
-    figure = family.selections["best"].removeprefix("-")
+    figure = spec.selections["best"].removeprefix("-")
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)
     print(f"best pass {best_pass} of {len(rows)}: {figure} {best[f'val_{figure}']:.3f}")
     print(f"curve: {picture}")
-    if not family.next:
+    if not spec.next:
         return
-    where = "" if args.project_path == Path("results") else f" --project_path {args.project_path}"
-    data = "" if args.data_path == DEMO_STORE else f" --data_path {args.data_path}"
-    print(f"next: {family.next}{where}{data}")
+    where = "" if data.project_path == flags.RESULTS else f" --project_path {data.project_path}"
+    data = "" if data.data_path == DEMO_STORE else f" --data_path {data.data_path}"
+    print(f"next: {spec.next}{where}{data}")

@@ -1,16 +1,19 @@
-"""The command line every script shares: spellings, ``--config`` and one-line errors."""
+"""The command line every script shares: spellings, ``--config``, settings made of it, errors."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 from utils.errors import UserError
 
 DEMO_STORE = Path("data/demo/store")
+_Settings = TypeVar("_Settings")
 
 
 class _Help(argparse.HelpFormatter):
@@ -29,11 +32,13 @@ class ScriptParser(argparse.ArgumentParser):
 
     Booleans accept ``--flag``, ``--flag True`` and ``--flag False``; lists accept ``0 1 2``,
     ``0,1,2`` and ``[0,1,2]``. ``--config file.json`` sets defaults that flags override; files of
-    another shape have a ``config_reader``.
+    another shape have a ``config_reader``. ``script`` is the file that parses, where its name is
+    written somewhere.
     """
 
-    def __init__(self, description: str, epilog: str = "") -> None:
+    def __init__(self, description: str, epilog: str = "", *, script: str | None = None) -> None:
         super().__init__(
+            prog=Path(script).name if script else None,
             description=description,
             epilog=epilog,
             formatter_class=_Help,
@@ -50,6 +55,12 @@ class ScriptParser(argparse.ArgumentParser):
             action = self._option_string_actions[known]
             action.option_strings = [*action.option_strings, *others]
             self._option_string_actions |= dict.fromkeys(others, action)
+
+    def fill_help(self, defaults: Mapping[str, Any]) -> None:
+        """Defaults that hold only beside other flags, where the help of their flags has ``{}``."""
+        for action in self._actions:
+            if action.dest in defaults and action.help:
+                action.help = action.help.replace("{}", _shown(defaults[action.dest]))
 
     def parse(self, argv: list[str] | None) -> argparse.Namespace:
         """Parse ``argv`` over the defaults of ``--config``, if one is named."""
@@ -78,6 +89,11 @@ class ScriptParser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         """Refuse in one line; argparse would print the whole usage before it."""
         raise UserError(f"{message}; {self.prog} --help explains every flag")
+
+
+def _shown(value: Any) -> str:
+    items = value if isinstance(value, list) else [value]
+    return " ".join(f"{item:g}" if isinstance(item, float) else str(item) for item in items)
 
 
 def _read_json(path: Path) -> Any:
@@ -158,3 +174,92 @@ def count(text: str) -> int:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+def settings_from(args: argparse.Namespace, kind: type[_Settings]) -> _Settings:
+    """The parsed flags that the frozen dataclass ``kind`` names; of fields that are groups, theirs.
+
+    Every field is named after its flag, so that what a flag is called is written once.
+    """
+    kinds = get_type_hints(kind)
+    return kind(
+        **{
+            field.name: settings_from(args, kinds[field.name])
+            if is_dataclass(kinds[field.name])
+            else getattr(args, field.name)
+            for field in fields(kind)
+        }
+    )
+
+
+def by_flag(settings: Any) -> dict[str, Any]:
+    """Values of settings by the names of their flags, those of groups side by side."""
+    values: dict[str, Any] = {}
+    for name, value in asdict(settings).items():
+        is_group = is_dataclass(getattr(settings, name))
+        values |= value if is_group else {name: value}
+    return values
+
+
+def changed(settings: _Settings, **values: Any) -> _Settings:
+    """The same settings with other values of some flags, whichever group those belong to.
+
+    Raises:
+        TypeError: no group has such a flag.
+    """
+    own = {name: value for name, value in values.items() if not _group_with(settings, name)}
+    groups: dict[str, dict[str, Any]] = {}
+    for name in values.keys() - own.keys():
+        groups.setdefault(_group_with(settings, name), {})[name] = values[name]
+    inner = {group: replace(getattr(settings, group), **new) for group, new in groups.items()}
+    return replace(settings, **own, **inner)
+
+
+def _group_with(settings: Any, flag: str) -> str:
+    """Name of the group that has ``flag``; nothing for a flag of no group."""
+    groups = {f.name: getattr(settings, f.name) for f in fields(settings)}
+    return next(
+        (name for name, group in groups.items()
+         if is_dataclass(group) and flag in {f.name for f in fields(group)}), "",
+    )  # fmt: skip
+
+
+def command_of(parser: argparse.ArgumentParser, settings: Any, *, leave_out: Sequence[str]) -> str:
+    """The command line that gives the flags of ``settings`` again, without those to ``leave_out``.
+
+    Of a path it has the name alone, so that the same command is written on every machine.
+    ``parser`` has the defaults of the script, not those that a ``--config`` has set.
+    """
+    words = [parser.prog]
+    seen = {"help", "config", *leave_out}
+    for action in parser._actions:
+        if action.dest not in seen:
+            words += _words(action, getattr(settings, action.dest))
+        seen.add(action.dest)  # the second action of a name is its --no- form
+    return shlex.join(words)
+
+
+def _words(action: argparse.Action, value: Any) -> Iterator[str]:
+    """A flag and its value as they are typed; nothing for what nobody asked for."""
+    flag = next(name for name in action.option_strings if name.startswith("--"))
+    if isinstance(value, bool):
+        if value != action.default:
+            yield from [flag] if value else [flag, "False"]
+        return
+    if value is None:
+        return
+    items = value if isinstance(value, (list, tuple)) else [value]
+    texts = [_text(item) for item in items] or ["[]"]
+    if any(text.startswith("-") for text in texts):  # which would be read as another flag
+        yield f"{flag}={','.join(texts)}"
+    else:
+        yield from (flag, *texts)
+
+
+def _text(value: Any) -> str:
+    """A number without zeros that say nothing, of a path its name."""
+    if isinstance(value, Path):
+        return value.name
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

@@ -1,0 +1,128 @@
+"""What ``foundation_training.py`` asks for, and what belongs to which of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from training.flags import StepFlags, TrainingSettings
+from utils.arguments import by_flag, changed
+from utils.errors import UserError
+
+# flag -> value of a new model; None on the command line is what nobody asked for
+OF_MODEL = {
+    "patch_seconds": 6.0, "d_model": 128, "n_heads": 4, "dim_feedforward": 512, "local_layers": 2,
+    "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal", "tokeniser": "both",
+    "dropout": 0.1,
+}  # fmt: skip
+_OF_STAGING = {
+    "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
+    "trim_wake": -1, "pretrained": None,
+}  # fmt: skip
+_PIECES = {"crop_hours": 0.0}
+_OF_PRETRAINING = {
+    "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random"
+}  # fmt: skip
+OF_STAGE = {
+    "pretrain": _OF_PRETRAINING | _PIECES,
+    "probe": _OF_STAGING,
+    "finetune": _OF_STAGING | _PIECES,
+}
+# target: both, or signal where the tokeniser knows no spectra
+DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | {"target": "both"}
+
+
+@dataclass(frozen=True)
+class LearningFlags:
+    """Stage, head, and what it is built on; ``pretrained``: a path, or "none"."""
+
+    stage: str
+    head: str | None
+    pretrained: str | None
+
+
+@dataclass(frozen=True)
+class ModelFlags:
+    """A new model; None is what nobody asked for."""
+
+    published: bool
+    patch_seconds: float | None
+    d_model: int | None
+    n_heads: int | None
+    dim_feedforward: int | None
+    local_layers: int | None
+    layers: int | None
+    merge: bool | None
+    mixing: str | None
+    positions: str | None
+    tokeniser: str | None
+    dropout: float | None
+    init: str | None
+    recompute: str
+
+
+@dataclass(frozen=True)
+class ObjectiveFlags:
+    """What is hidden or corrupted, and how stages are weighed; None where a stage has no use."""
+
+    objective: str | None
+    mask_ratio: float | None
+    target: str | None
+    role_dropout: float
+    crop_hours: float | None
+    focal_gamma: float | None
+    weights: str | None
+    label_smoothing: float | None
+    trim_wake: int | None
+
+
+@dataclass(frozen=True)
+class ScheduleFlags(StepFlags):
+    """AdamW, its schedule by optimiser steps, and when to stop."""
+
+    schedule: str
+    warmup: float
+
+
+@dataclass(frozen=True)
+class FoundationSettings(TrainingSettings):
+    """What ``foundation_training.py`` asks for."""
+
+    optimiser: ScheduleFlags
+    learning: LearningFlags
+    model: ModelFlags
+    objective: ObjectiveFlags
+
+
+def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
+    """With what belongs to the stage; ``None`` is what nobody asked for.
+
+    Raises:
+        UserError: a setting that would have no effect.
+    """
+    stage, given = settings.learning.stage, by_flag(settings)
+    wanted = OF_STAGE[stage]
+    for name in OF_STAGE["pretrain"] | OF_STAGE["finetune"]:
+        if name not in wanted and given[name] is not None:
+            raise UserError(f"--{name} has no effect with --stage {stage}; take it out")
+    return changed(settings, **{k: v for k, v in wanted.items() if given[k] is None})
+
+
+def asked(model: ModelFlags) -> dict[str, Any]:
+    """Settings of a new model that somebody asked for."""
+    every = {
+        "patch_seconds": model.patch_seconds, "d_model": model.d_model, "n_heads": model.n_heads,
+        "dim_feedforward": model.dim_feedforward, "local_layers": model.local_layers,
+        "layers": model.layers, "merge": model.merge, "mixing": model.mixing,
+        "positions": model.positions, "tokeniser": model.tokeniser, "dropout": model.dropout,
+    }  # fmt: skip
+    return {name: value for name, value in every.items() if value is not None}
+
+
+def run_name(settings: FoundationSettings, held_out: Sequence[int]) -> str:
+    """``foundation_probe_linear_fold4_seed0``."""
+    what, folds = settings.learning, "-".join(map(str, held_out))
+    kind = settings.objective.objective if what.stage == "pretrain" else what.head
+    start = "_scratch" if what.stage != "pretrain" and what.pretrained == "none" else ""
+    return f"foundation_{what.stage}_{kind}{start}_fold{folds}_seed{settings.run.seed}"
