@@ -52,7 +52,7 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
         "Any of the roles may be absent in a recording. Next: foundation_evaluate.py.",
     )
     add_what(parser.add_argument_group("what is learned"))
-    add_model(parser.add_argument_group("a new model (default: the lighter one)"))
+    add_model(parser.add_argument_group("a new model; the lighter one unless sizes are given"))
     add_objective(parser.add_argument_group("objective"))
     flags.add_data(parser.add_argument_group("data"))
     add_steps(parser.add_argument_group("optimiser"))
@@ -271,6 +271,7 @@ def staging(
     objective = foundation_family.staging_objective(settings.objective, view, encoded=probing)
     return TrainingSpec(
         model="foundation", settings=built | {"head": settings.learning.head}, run=name,
+        built_on=pretrained,
         objective=objective, batches=batches, next="python foundation_evaluate.py",
         validate=validate, selections=SELECTIONS, per_step=True,
         initialise_from_training_data=partial(

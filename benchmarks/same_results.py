@@ -185,15 +185,20 @@ def renamed(before: dict[str, dict[str, str]], names: Path | None) -> dict[str, 
 def compare(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> int:
     """Print what differs; 0 if nothing does."""
     differences = [f"gone: {path}" for path in sorted(before.keys() - after.keys())]
-    differences += [f"new: {path}" for path in sorted(after.keys() - before.keys())]
+    added = [f"added: {path}" for path in sorted(after.keys() - before.keys())]
     for path in sorted(before.keys() & after.keys()):
         old, now = before[path], after[path]
         for key in sorted(old.keys() | now.keys()):
-            if old.get(key) != now.get(key):
-                differences.append(f"{path}: {key}: {old.get(key)} -> {now.get(key)}"[:300])
+            if key not in old:
+                added.append(f"added: {path}: {key}")
+            elif old[key] != now.get(key):
+                differences.append(f"{path}: {key}: {old[key]} -> {now.get(key)}"[:300])
     values = sum(map(len, before.values()))
-    print("\n".join(differences[:60]))
-    print(f"{len(before)} files, {values} values compared: {len(differences)} differences")
+    print("\n".join([*differences[:60], *added[:20]]))
+    print(
+        f"{len(before)} files, {values} values compared: {len(differences)} gone or different, "
+        f"{len(added)} added"
+    )
     return int(bool(differences))
 
 

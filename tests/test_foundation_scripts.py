@@ -21,7 +21,7 @@ from datasets.store.store import Store
 from probing import embeddings
 from tests.test_nothing_lost import refused
 from training import foundation_family
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 
 TINY = ["--d_model", "16", "--n_heads", "2", "--dim_feedforward", "16", "--layers", "1",
@@ -247,3 +247,36 @@ def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_p
             str(pretrained / "checkpoints" / "best.pt"), "--model_path",
             str(probe / "checkpoints" / "best.pt"), store=role_store, project=tmp_path)  # fmt: skip
     assert [path.read_bytes() for path in sorted(probe.rglob("*.pt"))] == before
+
+
+def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path):
+    """Was: another store's guard knew nothing of pretraining, and nothing of simulated subjects."""
+    path = trained / "foundation_finetune_mlp_fold4_seed0" / "checkpoints" / "best.pt"
+    earlier = load_checkpoint(path).training.pretraining
+    assert earlier.subjects["train"] and earlier.cohort == "synthetic-shhs"
+    mesa = role_store.with_name("mesa")
+    someone = sorted(Store(mesa).subjects)[0]
+    for cohort, is_refused in (("synthetic-mesa", True), ("mesa", False)):
+        raw = load_tensors(path)
+        subjects = {"train": [someone], "validation": []}
+        raw["trained"]["pretraining"] |= {"cohort": cohort, "subjects": subjects}
+        save_checkpoint(tmp_path / "changed.pt", raw, overwrite=True)
+        words = ["--data_path", role_store, "--model_path", tmp_path / "changed.pt",
+                 "--other_stores", mesa, "--missing", "False", "--pictures", "0"]  # fmt: skip
+        if is_refused:
+            with pytest.raises(UserError, match=f"pretraining has seen {someone}; leave it out"):
+                foundation_evaluate.main([str(word) for word in words])
+        else:
+            foundation_evaluate.main([str(word) for word in words])
+
+
+def test_tables_of_probes_hold_no_dictionary(trained, role_store):
+    """Was: confusion counts by subject, printed into a cell of ``probes.csv``."""
+    run_folder = trained / "foundation_pretrain_both_fold4_seed0"
+    table = run_folder / "evaluation" / "probes.csv"
+    if not table.exists():
+        foundation_evaluate.main([
+            "--data_path", str(role_store), "--seeds", "0", "--model_path",
+            str(run_folder / "checkpoints" / "best.pt"),
+        ])  # fmt: skip
+    assert "{" not in table.read_text() and "kappa" in table.read_text()

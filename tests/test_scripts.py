@@ -145,3 +145,13 @@ def test_demo_generator_does_not_mix_cohorts(tmp_path):
         run("generate_demo_data.py", "--profile", "tiny", "--output", str(tmp_path / "x"))
     )
     assert "SC4771G" in line
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_has_each_default_once_and_no_path_of_this_machine(script, capsys):
+    with pytest.raises(SystemExit):
+        importlib.import_module(Path(script).stem).main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for flag in text.split(" --")[1:]:
+        assert flag.count("(default") <= 1, flag
+    assert str(ROOT) not in text

@@ -23,7 +23,7 @@ from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import Checkpoint, Training, load_checkpoint
 from utils.errors import UserError
 from utils.files import locked, refuse_inputs, write_table
 from utils.runs import Run, command
@@ -51,7 +51,8 @@ class TrainingSpec:
     that group; ``next`` is what to type afterwards.
     ``checks`` parts of a pass are counted as passes, each with its validation.
     ``validate(net, model, view, fabric)`` makes the figures that ``selections`` choose by.
-    ``per_step``: the schedule counts optimiser steps, not passes.
+    ``per_step``: the schedule counts optimiser steps, not passes. ``built_on`` is the checkpoint
+    whose encoder the model has, if it has one: its subjects count as seen.
     """
 
     model: str
@@ -62,6 +63,7 @@ class TrainingSpec:
     next: str
     checks: int = 1
     per_step: bool = False
+    built_on: Checkpoint | None = None
     validate: Callable[..., dict[str, float]] | None = None
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
     initialise_from_training_data: Callable[[nn.Module, View], None] = lambda net, view: None
@@ -139,6 +141,8 @@ def begin(
 ) -> Outputs:  # fmt: skip
     """Open the run's folder and say what is about to happen, once for all processes."""
     facts = facts_of(settings.data, data.store, data.split)
+    if (earlier := pretraining_of(settings.run, spec)) is not None:
+        facts["pretraining"] = dict(earlier.facts)
     outputs = Outputs(run, lambda figures, step: None, describe(spec, data, facts))
     if fabric.is_global_zero:
         kept = recorded(settings)
@@ -241,6 +245,13 @@ def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
         },
         "select_on": data.select_on,
     }  # fmt: skip
+
+
+def pretraining_of(run: RunFlags, spec: TrainingSpec) -> Training | None:
+    """The training of the weights that this one begins with, as far as anybody knows it."""
+    if spec.built_on is not None:
+        return spec.built_on.training
+    return load_checkpoint(run.model_path).training if run.model_path else None
 
 
 def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> dict[str, Any]:

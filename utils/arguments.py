@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from utils.errors import UserError
 
+ROOT = Path(__file__).parents[1]
 DEMO_STORE = Path("data/demo/store")
 _Settings = TypeVar("_Settings")
 
@@ -20,11 +21,17 @@ class _Help(argparse.HelpFormatter):
     """Defaults after each flag, where there is one worth showing."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        default = action.default
-        if default in (None, [], argparse.SUPPRESS):
-            return action.help or ""
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        return f"{action.help} (default: {shown})"
+        default, text = action.default, action.help or ""
+        if default in (None, [], argparse.SUPPRESS) or "(default" in text:
+            return text
+        items = default if isinstance(default, list) else [default]
+        return f"{text} (default: {' '.join(map(_portable, items))})"
+
+
+def _portable(value: Any) -> str:
+    """A default as it is on every machine: the program's own files without where it lies."""
+    is_own = isinstance(value, Path) and value.is_relative_to(ROOT)
+    return str(value.relative_to(ROOT) if is_own else value)
 
 
 class ScriptParser(argparse.ArgumentParser):
