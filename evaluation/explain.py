@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import torch
 
 from evaluation.night_page import write_page
+from interpret import registry
 from interpret.band_report import bands_of, write_bands
 from interpret.baselines import NAMES as BASELINES
 from interpret.detected import SOURCE, detect
 from interpret.evidence import read_events
+from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
-from interpret.explaining import NAMES, Found, Plan, explain_night
-from interpret.report import write_report
+from interpret.index import Entry
+from interpret.question import Plan
+from interpret.report import Gathered, write_report
 from interpret.selection import SPELLINGS, select
 from interpret.stage_means import StageMeans
 from utils.arguments import add_flag, add_list, count, not_negative, positive
@@ -37,8 +41,8 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
         group,
         "--interpret_methods",
         default=["ig", "specgrad", "gradcam", "attention", "rollout"],
-        help=f"any of {', '.join(NAMES)}, as far as the model allows them; random is always added "
-        "as the control",
+        help=f"any of {', '.join(registry.names())}, as far as the model allows them; "
+        f"{registry.control().name} is always added as the control",
     )
     group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
     group.add_argument(
@@ -60,7 +64,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
         "--interpret_other_baseline",
         choices=BASELINES,
         default="shuffled",
-        help="the second baseline of ig in the table of trust",
+        help="the second baseline of ig among the explanation metrics",
     )
     group.add_argument(
         "--target_output",
@@ -117,9 +121,10 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UserError: naming them.
     """
-    if unknown := sorted(set(args.interpret_methods) - set(NAMES)):
+    names = registry.names()
+    if unknown := sorted(set(args.interpret_methods) - set(names)):
         raise UserError(
-            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(NAMES)}"
+            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
         )
 
 
@@ -151,32 +156,46 @@ def interpret(
     folder: Path,
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
-    plan, channels = plan_of(args), [channel.label for channel in view.channels]
-    found, bands, explained = Found(StageMeans(channels)), [], []
-    staged = {night.recording: night for night in nights}
-    wanted = args.interpret_recordings or len(nights)
+    plan = plan_of(args)
+    about = {**about, "interpretation": asdict(plan)}
+    gathered, bands, explained = Gathered(StageMeans([c.label for c in view.channels])), [], []
+
+    def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:
+        staged = night.staged
+        chosen = select(args.interpret_select, staged.probabilities, staged.expert, seed=plan.seed)
+        print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
+        found = explain_epochs(model, night, chosen, plan, into)
+        if found:
+            gathered.add(found)
+            draw_epochs(into, found)
+        explained.append(night)
+        if args.interpret_bands:
+            bands.extend(bands_of(model, night))
+        return found.entries if found else []
+
     with written_folder(folder, EXPLANATIONS) as temporary:
-        for recording, signals, _ in islice(view.whole_nights(), wanted):
-            night = night_of(args, view, staged[recording], signals)
-            chosen = select(
-                args.interpret_select, night.staged.probabilities, night.staged.expert,
-                seed=plan.seed,
-            )  # fmt: skip
-            print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
-            explain_night(model, night, chosen, plan, temporary, found)
-            explained.append(night)
-            if args.interpret_bands:
-                bands += bands_of(model, night)
+        chosen_nights = first_nights(args, view, nights)
+        entries = explain_nights(temporary, chosen_nights, explain_one, about)
         if bands:
             write_bands(temporary, bands)
-        rows = write_report(temporary, found, {**about, "interpretation": vars(plan)})
+        rows = write_report(temporary, gathered, about)
         for night in explained:
             page = temporary / f"{night.staged.recording}.html"
-            write_page(page, night, found.entries, rows, about["headline"])
+            write_page(page, night, entries, rows, about["headline"])
     print_rows(rows)
     print(f"explanations: {folder}")
     pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained)
     print(f"open in a browser: {pages}")
+
+
+def first_nights(
+    args: argparse.Namespace, view: Any, nights: Sequence[StagedNight]
+) -> Iterator[ExplainedNight]:
+    """As many of the view's nights as the flags ask for, with all that explaining needs."""
+    staged = {night.recording: night for night in nights}
+    wanted = args.interpret_recordings or len(nights)
+    for recording, signals, _ in islice(view.whole_nights(), wanted):
+        yield night_of(args, view, staged[recording], signals)
 
 
 def night_of(
