@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
 from interpret.question import Plan
 from interpret.report import Gathered, write_report
+from interpret.scoreboard import Score
 from interpret.selection import SPELLINGS, select
 from interpret.stage_means import StageMeans
 from utils.arguments import add_flag, add_list, count, not_negative, positive
@@ -156,36 +157,51 @@ def interpret(
     folder: Path,
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
-    plan = plan_of(args)
-    about = {**about, "interpretation": asdict(plan)}
-    gathered, bands, explained = Gathered(StageMeans([c.label for c in view.channels])), [], []
-
-    def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:
-        staged = night.staged
-        chosen = select(args.interpret_select, staged.probabilities, staged.expert, seed=plan.seed)
-        print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
-        found = explain_epochs(model, night, chosen, plan, into)
-        if found:
-            gathered.add(found)
-            draw_epochs(into, found)
-        explained.append(night)
-        if args.interpret_bands:
-            bands.extend(bands_of(model, night))
-        return found.entries if found else []
-
+    gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
+    run = ExplainedRun(model, plan_of(args), args.interpret_select, args.interpret_bands, gathered)
+    about = {**about, "interpretation": asdict(run.plan)}
     with written_folder(folder, EXPLANATIONS) as temporary:
-        chosen_nights = first_nights(args, view, nights)
-        entries = explain_nights(temporary, chosen_nights, explain_one, about)
-        if bands:
-            write_bands(temporary, bands)
+        entries = explain_nights(temporary, first_nights(args, view, nights), run.explain, about)
+        if run.bands:
+            write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
-        for night in explained:
+        for night in run.nights:
             page = temporary / f"{night.staged.recording}.html"
             write_page(page, night, entries, rows, about["headline"])
     print_rows(rows)
     print(f"explanations: {folder}")
-    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained)
+    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in run.nights)
     print(f"open in a browser: {pages}")
+
+
+@dataclass
+class ExplainedRun:
+    """How a run's nights are explained, and what they have added up to so far.
+
+    ``select`` as in ``interpret.selection``; ``with_bands``: band importance of whole nights, too.
+    """
+
+    model: torch.nn.Module
+    plan: Plan
+    select: str
+    with_bands: bool
+    gathered: Gathered
+    bands: list[Score] = field(default_factory=list)
+    nights: list[ExplainedNight] = field(default_factory=list)
+
+    def explain(self, folder: Path, night: ExplainedNight) -> list[Entry]:
+        """Explain, evaluate and draw the chosen epochs of a night; their index entries."""
+        staged, plan = night.staged, self.plan
+        chosen = select(self.select, staged.probabilities, staged.expert, seed=plan.seed)
+        print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
+        found = explain_epochs(self.model, night, chosen, plan, folder)
+        if found:
+            self.gathered.add(found)
+            draw_epochs(folder, found)
+        self.nights.append(night)
+        if self.with_bands:
+            self.bands += bands_of(self.model, night)
+        return found.entries if found else []
 
 
 def first_nights(
@@ -220,7 +236,7 @@ def night_of(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The measures most worth reading, over all stages; ``summary.csv`` has them all."""
+    """The main measures over all stages; ``summary.csv`` has them all."""
     for row in rows:
         if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
             continue

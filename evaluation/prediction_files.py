@@ -16,7 +16,7 @@ from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.night_page import write_page
 from evaluation.prediction import Predicted
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
-from interpret.epochs_of_interest import worth_a_look
+from interpret.epochs_of_interest import choose_epochs
 from interpret.explain_nights import explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
@@ -223,7 +223,7 @@ def explain(
     about: Mapping[str, Any],
 ) -> list[Entry]:  # fmt: skip
     """Explain the night's epochs of interest into ``folder``; their entries, none without any."""
-    why = dict(worth_a_look(night.staged.probabilities, doubts, how.epochs))
+    why = dict(choose_epochs(night.staged.probabilities, doubts, how.epochs))
     if not why:
         return []
     plan = Plan(methods=how.methods, steps=20)

@@ -18,7 +18,7 @@ import foundation_training
 import generate_demo_data
 import preprocess_nsrr
 from datasets.store.store import Store
-from evaluation import embed
+from probing import embeddings
 from tests.index_schema import check_index
 from tests.test_nothing_lost import refused
 from training import foundation_family
@@ -135,7 +135,7 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
     with np.load(explained / f"{recording}_attention.npz") as file:
         assert file["time"].shape[2] == int(store.recordings[recording]["n_epochs"])
-    arrays = embed.load(run_folder / "embeddings")
+    arrays = embeddings.load(run_folder / "embeddings")
     assert arrays["held_out"]["z"].shape[1] == 4 * 16
 
 

@@ -107,7 +107,7 @@ def read_bids(path) -> list[str]:
     return table["trial_type"].tolist()
 
 
-def test_the_page_explains_what_is_worth_a_look(raw, checkpoint, tmp_path):
+def test_the_page_explains_epochs_of_interest(raw, checkpoint, tmp_path):
     file = sorted(raw.glob("*-PSG.edf"))[0]
     stage(file, checkpoint, tmp_path, "--is_interpret", "True", "--explain", "4")
     folder = tmp_path / file.stem
