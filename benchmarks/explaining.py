@@ -13,7 +13,7 @@ import time
 import torch
 
 import models
-from interpret.attribution import explain
+from interpret.registry import explain
 from interpret.target import EpochTarget
 
 EPOCHS = 960

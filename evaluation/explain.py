@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,17 @@ from typing import Any
 import torch
 
 from evaluation.night_page import write_page
+from interpret import registry
 from interpret.band_report import bands_of, write_bands
 from interpret.baselines import NAMES as BASELINES
 from interpret.detected import SOURCE, detect
 from interpret.evidence import read_events
+from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
-from interpret.explaining import NAMES, Found, Plan, explain_night
-from interpret.report import write_report
+from interpret.index import Entry
+from interpret.question import Plan
+from interpret.report import Gathered, write_report
+from interpret.scoreboard import Score
 from interpret.selection import SPELLINGS, select
 from interpret.stage_means import StageMeans
 from utils.arguments import add_flag, add_list, count, not_negative, positive
@@ -37,8 +42,8 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
         group,
         "--interpret_methods",
         default=["ig", "specgrad", "gradcam", "attention", "rollout"],
-        help=f"any of {', '.join(NAMES)}, as far as the model allows them; random is always added "
-        "as the control",
+        help=f"any of {', '.join(registry.names())}, as far as the model allows them; "
+        f"{registry.control().name} is always added as the control",
     )
     group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
     group.add_argument(
@@ -60,7 +65,7 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
         "--interpret_other_baseline",
         choices=BASELINES,
         default="shuffled",
-        help="the second baseline of ig in the table of trust",
+        help="the second baseline of ig among the explanation metrics",
     )
     group.add_argument(
         "--target_output",
@@ -117,9 +122,10 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         UserError: naming them.
     """
-    if unknown := sorted(set(args.interpret_methods) - set(NAMES)):
+    names = registry.names()
+    if unknown := sorted(set(args.interpret_methods) - set(names)):
         raise UserError(
-            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(NAMES)}"
+            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
         )
 
 
@@ -151,32 +157,61 @@ def interpret(
     folder: Path,
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
-    plan, channels = plan_of(args), [channel.label for channel in view.channels]
-    found, bands, explained = Found(StageMeans(channels)), [], []
-    staged = {night.recording: night for night in nights}
-    wanted = args.interpret_recordings or len(nights)
+    gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
+    run = ExplainedRun(model, plan_of(args), args.interpret_select, args.interpret_bands, gathered)
+    about = {**about, "interpretation": asdict(run.plan)}
     with written_folder(folder, EXPLANATIONS) as temporary:
-        for recording, signals, _ in islice(view.whole_nights(), wanted):
-            night = night_of(args, view, staged[recording], signals)
-            chosen = select(
-                args.interpret_select, night.staged.probabilities, night.staged.expert,
-                seed=plan.seed,
-            )  # fmt: skip
-            print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
-            explain_night(model, night, chosen, plan, temporary, found)
-            explained.append(night)
-            if args.interpret_bands:
-                bands += bands_of(model, night)
-        if bands:
-            write_bands(temporary, bands)
-        rows = write_report(temporary, found, {**about, "interpretation": vars(plan)})
-        for night in explained:
+        entries = explain_nights(temporary, first_nights(args, view, nights), run.explain, about)
+        if run.bands:
+            write_bands(temporary, run.bands)
+        rows = write_report(temporary, gathered, about)
+        for night in run.nights:
             page = temporary / f"{night.staged.recording}.html"
-            write_page(page, night, found.entries, rows, about["headline"])
+            write_page(page, night, entries, rows, about["headline"])
     print_rows(rows)
     print(f"explanations: {folder}")
-    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in explained)
+    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in run.nights)
     print(f"open in a browser: {pages}")
+
+
+@dataclass
+class ExplainedRun:
+    """How a run's nights are explained, and what they have added up to so far.
+
+    ``select`` as in ``interpret.selection``; ``with_bands``: band importance of whole nights, too.
+    """
+
+    model: torch.nn.Module
+    plan: Plan
+    select: str
+    with_bands: bool
+    gathered: Gathered
+    bands: list[Score] = field(default_factory=list)
+    nights: list[ExplainedNight] = field(default_factory=list)
+
+    def explain(self, folder: Path, night: ExplainedNight) -> list[Entry]:
+        """Explain, evaluate and draw the chosen epochs of a night; their index entries."""
+        staged, plan = night.staged, self.plan
+        chosen = select(self.select, staged.probabilities, staged.expert, seed=plan.seed)
+        print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
+        found = explain_epochs(self.model, night, chosen, plan, folder)
+        if found:
+            self.gathered.add(found)
+            draw_epochs(folder, found)
+        self.nights.append(night)
+        if self.with_bands:
+            self.bands += bands_of(self.model, night)
+        return found.entries if found else []
+
+
+def first_nights(
+    args: argparse.Namespace, view: Any, nights: Sequence[StagedNight]
+) -> Iterator[ExplainedNight]:
+    """As many of the view's nights as the flags ask for, with all that explaining needs."""
+    staged = {night.recording: night for night in nights}
+    wanted = args.interpret_recordings or len(nights)
+    for recording, signals, _ in islice(view.whole_nights(), wanted):
+        yield night_of(args, view, staged[recording], signals)
 
 
 def night_of(
@@ -201,7 +236,7 @@ def night_of(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The measures most worth reading, over all stages; ``summary.csv`` has them all."""
+    """The main measures over all stages; ``summary.csv`` has them all."""
     for row in rows:
         if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from evaluation.evaluation_files import write_evaluation
 from evaluation.explain import EXPLANATIONS
 from evaluation.stage import load_model, stage
 from interpret import role_importance
+from interpret.explain_nights import explain_nights
+from interpret.index import Entry
 from objectives.denoising import dropped_roles
 from probing import embeddings, probes
 from probing.probes import Labelled
@@ -56,16 +59,16 @@ def evaluate(
     if args.missing:
         missing_roles.write_missing(folder, rows, about["headline"])
     if args.is_interpret:
-        explain(args, model, view, staged, folder.with_name(
+        explain(args, model, view, staged, about, folder.with_name(
             folder.name.replace("evaluation", "interpretations")))  # fmt: skip
     return rows
 
 
 def explain(
     args: argparse.Namespace, model: nn.Module, view: View,
-    staged: Mapping[str, list[StagedNight]], folder: Path,
+    staged: Mapping[str, list[StagedNight]], about: Mapping[str, Any], folder: Path,
 ) -> None:  # fmt: skip
-    """Worth of every role and attention over the night, of the first nights."""
+    """Importance of every role and attention over the night, of the first nights."""
     present = present_roles(view)
     without = {}
     for role in present:
@@ -74,15 +77,19 @@ def explain(
         if others:
             without[role] = staged[name] if name in staged else stage_by(model, view, others)[0]
     rows = []
+
+    def explain_one(into: Path, numbered: tuple[int, tuple[str, Tensor, Tensor]]) -> list[Entry]:
+        number, (recording, signals, _) = numbered
+        means, entry = role_importance.explain_night(
+            into, model.encoder, signals, staged["all"][number],
+            {role: nights[number] for role, nights in without.items()},
+        )  # fmt: skip
+        rows.append({"recording": recording, **means})
+        return [entry]
+
     with written_folder(folder, EXPLANATIONS) as temporary:
-        for number, (recording, signals, _) in enumerate(view.whole_nights()):
-            if number >= args.interpret_recordings:
-                break
-            added = role_importance.explain_night(
-                temporary, model.encoder, signals, staged["all"][number],
-                {role: nights[number] for role, nights in without.items()},
-            )  # fmt: skip
-            rows.append({"recording": recording, **added})
+        nights = islice(enumerate(view.whole_nights()), args.interpret_recordings)
+        explain_nights(temporary, nights, explain_one, about)
         if rows and without:
             write_table(temporary / "roles.csv", rows)
     print(f"explanations: {folder}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import resample_poly
 
-from interpret.attention_maps import NAMES as ATTENTION
+from interpret import registry
 from interpret.explained_night import ExplainedNight
 from utils import figures
 from utils.files import write_text
@@ -20,8 +20,6 @@ from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_HZ = 40  # a trace's samples a second on the page
-_PIECES = 10 * EPOCH_SECONDS
-_WINDOWS = 2 * EPOCH_SECONDS  # attention is constant over half a second
 _LIMIT = 99
 _FIRST = ("deletion_below_random", "insertion_above_random", "completeness_error")
 
@@ -33,8 +31,12 @@ def write_page(
     rows: Sequence[Mapping[str, Any]],
     headline: str,
     doubts: Sequence[str] = (),
+    *,
+    arrays: Path | None = None,
 ) -> Path:
-    """Write the page of a night from its index entries and their arrays beside ``path``.
+    """Write the page of a night from its index entries and their folder of ``arrays``.
+
+    They lie beside ``path`` unless another folder is named.
 
     ``doubts`` (n,): what is wrong with an epoch's signal, "" where nothing is.
 
@@ -46,7 +48,9 @@ def write_page(
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
     data = night_data(night) | {
         "doubts": {str(k): words for k, words in enumerate(doubts) if words},
-        "explained": {str(entry["epoch"]): epoch_data(path.parent, entry) for entry in own},
+        "explained": {
+            str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
+        },
     }
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     picture, highest = figures.spectrogram_png(night.channel_epochs(0), fs=night.fs)
@@ -89,7 +93,7 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "probabilities": base64.b64encode(probabilities.tobytes()).decode(),
         "channels": night.channels,
         "unit": night.unit,
-        "unsigned": ATTENTION,
+        "unsigned": [method.name for method in registry.METHODS if not method.signed],
     }
 
 
@@ -104,11 +108,12 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     scale = np.abs(signals).max(axis=1).clip(1e-6)
     maps, shares = {}, {}
     for method in entry["methods"]:
-        if method == "random":
+        registered = registry.method_named(method)
+        if registered.control:
             continue
         with np.load(place / f"{method}.npz") as found:
             signed = found["signed"]
-        pieces = _WINDOWS if method in ATTENTION else _PIECES
+        pieces = round(EPOCH_SECONDS / registered.piece_seconds)
         maps[method] = [_bytes(channel) for channel in _thinned(signed, pieces)]
         size = np.abs(signed).sum(axis=1)
         shares[method] = (size / max(size.sum(), 1e-12)).round(4).tolist()
@@ -118,7 +123,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "maps": maps,
         "shares": shares,
         "explained": entry["explained"],
-        "why": entry.get("why", ""),
+        "why": entry["why"] or "",
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,11 @@ from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.night_page import write_page
 from evaluation.prediction import Predicted
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
-from interpret.attention_maps import night_attention
-from interpret.epochs_of_interest import worth_a_look
+from interpret.epochs_of_interest import choose_epochs
+from interpret.explain_nights import explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
-from interpret.explaining import Plan, entry_of, explain_all, write_arrays
-from interpret.target import EpochTarget
+from interpret.index import Entry
+from interpret.question import Plan
 from utils import figures, metrics
 from utils.errors import UserError
 from utils.files import (
@@ -207,8 +207,10 @@ def write_night_page(
         staged=found.night, signals=found.signals, mean=found.mean, sd=found.sd,
         channels=tuple(found.channels.values()), roles=(), unit=found.unit, events={},
     )  # fmt: skip
-    entries = explain(path.parent, night, model, found.doubts, explained)
-    write_page(path, night, entries, [], headline, found.doubts)
+    about = {"headline": headline}
+    arrays = path.parent / "interpretations"
+    entries = explain(arrays, night, model, found.doubts, explained, about)
+    write_page(path, night, entries, [], headline, found.doubts, arrays=arrays)
 
 
 def can_be_explained(model: Any, found: Predicted) -> bool:
@@ -217,29 +219,21 @@ def can_be_explained(model: Any, found: Predicted) -> bool:
 
 
 def explain(
-    folder: Path, night: ExplainedNight, model: Any, doubts: Sequence[str], how: Explained
-) -> list[dict[str, Any]]:
-    """Attributions of the epochs worth a look, into ``interpretations``; their index entries."""
-    import torch
-
-    chosen = worth_a_look(night.staged.probabilities, doubts, how.epochs)
-    if not chosen:
+    folder: Path, night: ExplainedNight, model: Any, doubts: Sequence[str], how: Explained,
+    about: Mapping[str, Any],
+) -> list[Entry]:  # fmt: skip
+    """Explain the night's epochs of interest into ``folder``; their entries, none without any."""
+    why = dict(choose_epochs(night.staged.probabilities, doubts, how.epochs))
+    if not why:
         return []
-    target = EpochTarget(model, night.signals, "logit")
-    target.at_once = _AT_ONCE
-    numbers = torch.tensor([k for k, _ in chosen], device=night.signals.device)
-    codes = night.staged.stages[numbers.cpu().numpy()].astype(np.int64)
-    classes = torch.from_numpy(codes).to(numbers.device)
-    attention = night_attention(model, night.signals) if model.shows_attention else None
-    maps = explain_all(target, numbers, classes, attention, Plan(methods=how.methods, steps=20))
-    entries = []
-    for row, (epoch, why) in enumerate(chosen):
-        place = folder / "interpretations" / f"{night.staged.recording}_e{epoch:04d}"
-        write_arrays(place, night, epoch, maps, row)
-        name = f"interpretations/{place.name}"
-        entries.append(entry_of(night, epoch, int(codes[row]), maps, row, name) | {"why": why})
-    write_json(folder / "interpretations" / "index.json", {"epochs": entries})
-    return entries
+    plan = Plan(methods=how.methods, steps=20)
+
+    def explain_one(into: Path, one: ExplainedNight) -> list[Entry]:
+        chosen = np.array(list(why))
+        found = explain_epochs(model, one, chosen, plan, into, why=why, at_once=_AT_ONCE)
+        return found.entries if found else []
+
+    return explain_nights(folder, [night], explain_one, {**about, "interpretation": asdict(plan)})
 
 
 def check_targets(targets: Sequence[str], n_files: int) -> None:

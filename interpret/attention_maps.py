@@ -1,4 +1,4 @@
-"""The model's own attention as explanations: windows of a night, modalities, epochs, and rollout.
+"""The model's own attention as an explanation: windows of an epoch, modalities, epochs.
 
 Weights are the softmax weights of the trained layers, never rescaled by a maximum. Attention is a
 candidate explanation: it is scored against planted evidence like every other map.
@@ -6,14 +6,27 @@ candidate explanation: it is scored against planted evidence like every other ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-NAMES = ("attention", "rollout")
+from interpret.explained_night import ExplainedNight
+from interpret.explanation import Explanation
+from interpret.explanation_figures import SampleRow
+from interpret.explanation_method import ExplanationMethod
+from interpret.question import Question
+from interpret.sample import ShownEpoch, caption, draw_rows
+from interpret.stage_means import StageMeans
+
+if TYPE_CHECKING:
+    from interpret.explanation_figures import Figure
+
 _WINDOWS_AT_ONCE = 32
+_TIMES_UNIFORM = 3.0  # top of the attention colours: three times the uniform weight
 
 
 @dataclass(frozen=True)
@@ -49,12 +62,6 @@ class NightAttention:
         windows, modalities = self.shares()
         return modalities[..., None] * windows
 
-    def as_samples(self, name: str, n_samples: int) -> Tensor:
-        """``attention`` (window shares) or ``rollout`` spread over the samples: (n, m, t)."""
-        weights = self.rollout() if name == "rollout" else self.shares()[0]
-        width = n_samples // weights.shape[-1]
-        return weights.repeat_interleave(width, dim=-1) / width
-
 
 @torch.no_grad()
 def night_attention(model: Any, night: Tensor) -> NightAttention:
@@ -87,3 +94,85 @@ def night_attention(model: Any, night: Tensor) -> NightAttention:
         cross / covered.view(-1, 1, 1),
         None if maps.inter is None else inter[0] / inter[1],
     )
+
+
+class Attention(ExplanationMethod):
+    """Shares of the windows of an epoch, spread over its samples.
+
+    No baseline and no change of F that they would sum to: what a model attends to, whatever that
+    is evidence for.
+    """
+
+    name = "attention"
+    asks_model = False
+    signed = False
+    always_shown = True
+    piece_seconds = 0.5  # it is constant over half a second
+
+    def allows(self, model: Any) -> bool:
+        """Models that show their attention."""
+        return model.shows_attention
+
+    def weights(self, attention: NightAttention) -> Tensor:
+        """What is spread over the samples of every epoch: (n, m, w)."""
+        return attention.shares()[0]
+
+    def compute(self, question: Question) -> Explanation:
+        """Maps of the night's attention at the epochs."""
+        weights = self.weights(question.shared(night_attention))
+        maps = spread(weights, question.target.night.shape[-1])
+        maps = maps[question.epochs.cpu()].to(question.epochs.device)
+        nothing = torch.full((len(question.epochs),), torch.nan)
+        return Explanation(self.name, maps, nothing, nothing, nothing, nothing[:, None])
+
+    def draw(self, shown: ShownEpoch) -> Figure | None:
+        """Every epoch of the window in the colours of its own attention."""
+        rows = attended_rows(shown, shown.question.shared(night_attention))
+        colour = ("viridis", 0.0, _TIMES_UNIFORM, f"{self.name}, times uniform")
+        return draw_rows(self.name, shown, rows, colour)
+
+    def add_to(
+        self, means: StageMeans, night: ExplainedNight, question: Question,
+        explanation: Explanation | None,
+    ) -> None:  # fmt: skip
+        """The attention of every epoch of the night, for the stage the model gives it."""
+        attention = question.shared(night_attention)
+        maps = attention.rollout().numpy()
+        for epoch, code in enumerate(night.staged.stages):
+            offsets, weights = np.zeros(0, int), None
+            if attention.inter is not None:
+                weights = attention.inter[epoch].numpy()
+                offsets = np.flatnonzero(np.isfinite(weights))
+                weights, offsets = weights[offsets], offsets - len(weights) // 2
+            means.take(night, self.name, int(code), maps[epoch], offsets, weights)
+
+
+def spread(weights: Tensor, n_samples: int) -> Tensor:
+    """Weights of windows (n, m, w) spread over the samples: (n, m, t) of the same sums."""
+    width = n_samples // weights.shape[-1]
+    return weights.repeat_interleave(width, dim=-1) / width
+
+
+def attended_rows(shown: ShownEpoch, attention: NightAttention) -> list[SampleRow]:
+    """Every epoch of the window with its own attention, as means over the night's windows."""
+    night, members = shown.night, shown.members
+    windows, modalities = attention.shares()
+    times = windows * windows.shape[-1]
+    times = times.repeat_interleave(night.signals.shape[-1] // windows.shape[-1], dim=-1)
+    return [
+        SampleRow(
+            caption(night, member), night.physical(member), times[member].numpy(),
+            inter_of(attention, member, members), modalities[member].numpy(),
+            members.index(member), member == shown.epoch,
+        )
+        for member in members
+    ]  # fmt: skip
+
+
+def inter_of(attention: NightAttention, epoch: int, members: Sequence[int]) -> np.ndarray | None:
+    """Weights of an epoch on those of the window, from the night's means by offset."""
+    if attention.inter is None:
+        return None
+    middle = attention.inter.shape[1] // 2
+    weights = attention.inter[epoch, [middle + member - epoch for member in members]]
+    return weights.nan_to_num(0.0).numpy()

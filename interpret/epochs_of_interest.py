@@ -1,4 +1,4 @@
-"""Which epochs of a staged night are worth a look, and why: transitions, and the least certain."""
+"""Epochs of interest of a staged night, and why: transitions, and the least certain."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from utils.stages import STAGES
 _APART = 4  # epochs between two that are chosen
 
 
-def worth_a_look(probabilities: np.ndarray, doubts: Sequence[str], n: int) -> list[tuple[int, str]]:
+def choose_epochs(probabilities: np.ndarray, flags: Sequence[str], n: int) -> list[tuple[int, str]]:
     """Up to ``n`` epochs (number, reason), in order: half of them transitions.
 
     A transition counts by the shorter of the two bouts it joins, uncertainty by the highest
-    probability. Epochs whose signal is doubtful are left out: no reason of the model's is theirs.
+    probability. Epochs with a quality flag ("" for none) are left out: what the model makes of a
+    poor signal explains no stage.
     """
     stages, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    sound = np.array([not words for words in doubts], bool)
+    sound = np.array([not flag for flag in flags], bool)
     changes = np.flatnonzero(np.diff(stages)) + 1
     lengths = np.diff(np.concatenate(([0], changes, [len(stages)])))
     by_bout = changes[np.argsort(-np.minimum(lengths[:-1], lengths[1:]), kind="stable")]

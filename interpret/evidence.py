@@ -2,9 +2,8 @@
 
 Three readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
 learned, as a model with random weights shows. Its *sign* over a second (evidence for the stage)
-does not, but a stage is also told by what speaks against others. *Net* is the size of what a second
-adds to F, divided by the amplitude of the signal in that second: what an event moves beyond being
-large.
+does not, but evidence against other stages counts as well. *Net* is the size of what a second adds
+to F, divided by the amplitude of the signal in that second: what an event moves beyond being large.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from utils.stages import EPOCH_SECONDS
 SMOOTH_SECONDS = 0.2
 _NEAR_SECONDS = 0.25
 _EVENT_SECONDS = 1.0  # within an event gradients change sign with every wave
-# kind of event: stage it speaks for, role of its channel, band it lies in
+# kind of event: stage it is evidence for, role of its channel, band it lies in
 EVIDENCE = {
     "spindle": ("N2", "EEG", "sigma"),
     "k_complex": ("N2", "EEG", "delta"),

@@ -235,18 +235,18 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
     return figure
 
 
-def draw_curves(curves: Mapping[str, Any], *, title: str) -> Figure:
+def draw_curves(curves: Mapping[str, Any], *, title: str, control: str) -> Figure:
     """Mean probability while units are removed (left) and added (right), a line a method.
 
-    ``curves`` hold ``share`` (k,), ``deletion`` and ``insertion`` (b, k); the random order is the
+    ``curves`` hold ``share`` (k,), ``deletion`` and ``insertion`` (b, k); the ``control`` is the
     dashed line that a method has to beat.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for name, colour in _coloured(curves):
-        style = {"color": colour, "linestyle": "--" if name == "random" else "-"}
+    for name, colour in _coloured(curves, control):
+        style = {"color": colour, "linestyle": "--" if name == control else "-"}
         left.plot(curves[name].share, curves[name].deletion.mean(axis=0), label=name, **style)
         right.plot(curves[name].share, curves[name].insertion.mean(axis=0), **style)
     left.set(title="removed, most important first: lower is better", ylabel="mean probability")
@@ -314,8 +314,8 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
     return figure
 
 
-def _coloured(names: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _coloured(names: Mapping[str, Any], control: str | None = None) -> list[tuple[str, str]]:
     """Names with colours; the control is grey."""
-    plain = [name for name in names if name != "random"]
+    plain = [name for name in names if name != control]
     colours = [(name, _CYCLE[k % len(_CYCLE)]) for k, name in enumerate(plain)]
-    return colours + [(name, "#606060") for name in names if name == "random"]
+    return colours + [(name, "#606060") for name in names if name == control]

@@ -11,7 +11,7 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from interpret.attribution import frozen, seeded
+from interpret.frozen_model import frozen, seeded
 from interpret.target import EpochTarget
 
 UNIT_SECONDS = 0.5

@@ -5,21 +5,50 @@ Selvaraju et al. 2017, by Captum's ``LayerGradCam``, for models that read images
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from interpret.attribution import Explanation, frozen
+from interpret import explanation_figures
+from interpret.explanation import Explanation
+from interpret.explanation_method import ExplanationMethod
+from interpret.frozen_model import frozen
+from interpret.question import Question
+from interpret.sample import ShownEpoch
 from interpret.target import EpochTarget
 from utils.errors import UserError
+
+if TYPE_CHECKING:
+    from interpret.explanation_figures import Figure
 
 NAME = "gradcam"
 
 
-def allows(model: Any) -> bool:
-    """Whether a model has a layer of images to look at."""
-    return model.reads_images
+class GradCam(ExplanationMethod):
+    """A map on the spectrogram, the same for all channels."""
+
+    name = NAME
+
+    def allows(self, model: Any) -> bool:
+        """Models with a layer of images to look at."""
+        return model.reads_images
+
+    def compute(self, question: Question) -> Explanation:
+        """See :func:`grad_cam`."""
+        return grad_cam(question.target, question.epochs, question.classes)
+
+    def draw(self, shown: ShownEpoch) -> Figure:
+        """The map over the spectrogram it was made on."""
+        night, epoch = shown.night, shown.epoch
+        spectrogram = shown.question.model.spectrogram
+        with torch.no_grad():
+            decibels = spectrogram.decibels(night.signals[[epoch]])[0]
+        return explanation_figures.draw_image(
+            shown.explanation.image[shown.row].cpu().numpy(), decibels.cpu().numpy(),
+            night.physical(epoch), spectrogram.grid(), title=shown.title(self.name),
+            channels=night.channels, unit=night.unit,
+        )  # fmt: skip
 
 
 def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanation:

@@ -1,16 +1,21 @@
-"""Files of a run's explanations: index, tables and figures of trust."""
+"""A run's explanations together: what its nights add up to, tables and figures of the metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from interpret import explanation_figures
-from interpret.explaining import Found, mean_curves
-from interpret.scoreboard import summarise
+from interpret import explanation_figures, registry
+from interpret.explain_nights import ExplainedEpochs
+from interpret.explanation_metrics import Evaluated
+from interpret.faithfulness import Curves
+from interpret.method_comparison import evaluate_methods
+from interpret.scoreboard import Score, summarise
+from interpret.stage_means import StageMeans
 from utils import figures
 from utils.files import write_json, write_table
 
@@ -18,30 +23,62 @@ Row = Mapping[str, Any]
 _EVIDENCE = ("auroc_", "pointing_")
 
 
-def write_report(folder: Path, found: Found, about: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Write what ``results`` readers look for; returns the rows of ``summary.csv``.
+@dataclass
+class Gathered:
+    """Scores, curves and means of the nights explained so far."""
 
-    ``index.json``, ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or
-    ``found_events.csv``), ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``,
-    ``stage_means.*``.
+    means: StageMeans
+    scores: list[Score] = field(default_factory=list)
+    curves: list[dict[str, Curves]] = field(default_factory=list)
+    planted: bool = False  # events are known, not detected
+
+    def add(self, explained: ExplainedEpochs) -> None:
+        """Evaluate a night's explanations and take them into the means."""
+        night, question = explained.night, explained.question
+        evaluated = Evaluated(night, replace(question, target=question.alone))
+        scores, curves = evaluate_methods(evaluated, explained.found)
+        self.scores += scores
+        self.curves.append(curves)
+        self.planted |= night.evidence == "planted"
+        for method, explanation in explained.shown():
+            method.add_to(self.means, night, question, explanation)
+
+
+def write_report(
+    folder: Path, gathered: Gathered, about: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Tables and figures of the explanation metrics; returns the rows of ``summary.csv``.
+
+    ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or ``found_events.csv``),
+    ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``, ``stage_means.*``.
     """
-    rows = summarise(found.scores)
-    write_json(folder / "index.json", {"about": about, "explanations": found.entries})
+    rows = summarise(gathered.scores)
     write_json(folder / "faithfulness.json", {"about": about, "rows": rows})
     if not rows:
         return rows
     write_table(folder / "summary.csv", rows)
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
-        planted = any(entry["evidence"] == "planted" for entry in found.entries)
-        write_table(folder / f"{'planted' if planted else 'found'}_events.csv", evidence)
-    _write_curves(folder, found, str(about["headline"]))
+        name = "planted" if gathered.planted else "found"
+        write_table(folder / f"{name}_events.csv", evidence)
+    _write_curves(folder, mean_curves(gathered.curves), str(about["headline"]))
     _draw_randomisation(folder, rows)
-    found.means.write(folder)
+    gathered.means.write(folder)
     return rows
 
 
-def _write_curves(folder: Path, found: Found, headline: str) -> None:
-    curves = mean_curves(found.curves)
+def mean_curves(parts: Sequence[Mapping[str, Curves]]) -> dict[str, Curves]:
+    """Curves of all nights together, epochs one after the other."""
+    return {
+        name: Curves(
+            parts[0][name].share,
+            np.concatenate([part[name].deletion for part in parts]),
+            np.concatenate([part[name].insertion for part in parts]),
+        )
+        for name in (parts[0] if parts else ())
+    }
+
+
+def _write_curves(folder: Path, curves: Mapping[str, Curves], headline: str) -> None:
     table = [
         {"method": name, "share": share, "deletion": removed, "insertion": added}
         for name, curve in curves.items()
@@ -52,7 +89,9 @@ def _write_curves(folder: Path, found: Found, headline: str) -> None:
     ]  # fmt: skip
     write_table(folder / "deletion_insertion.csv", table)
     n_epochs = len(next(iter(curves.values())).deletion)
-    picture = explanation_figures.draw_curves(curves, title=f"{headline}; {n_epochs} epochs")
+    picture = explanation_figures.draw_curves(
+        curves, title=f"{headline}; {n_epochs} epochs", control=registry.control().name
+    )
     figures.save(picture, folder / "deletion_insertion.png")
 
 

@@ -37,7 +37,7 @@ def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     return figure
 
 
-def draw_worth(
+def draw_importance(
     added: np.ndarray, roles: Sequence[str], night: StagedNight, *, title: str
 ) -> Figure:
     """Model's and expert's hypnogram over what each role adds (n, roles) to the stage given."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from interpret import role_figures
+from interpret.index import Entry, night_entry
 from interpret.selection import select
 from utils.figures import save
 from utils.files import write_arrays, write_table
@@ -17,7 +18,7 @@ from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
 
-def worth(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.ndarray:
+def importance(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.ndarray:
     """What each role adds to the probability of the stage given: (n, roles)."""
     rows = np.arange(len(whole.stages))
     given = whole.probabilities[rows, whole.stages]
@@ -29,19 +30,22 @@ def worth(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.ndarray:
 def explain_night(
     folder: Path, encoder: Any, signals: torch.Tensor, whole: StagedNight,
     without: Mapping[str, StagedNight], *, choose: str = "per_stage:1",
-) -> dict[str, float]:  # fmt: skip
-    """One night's tables and pictures: worth of roles over time, attention of some epochs.
+) -> tuple[dict[str, float], Entry]:  # fmt: skip
+    """One night's tables and pictures: importance of roles over time, attention of some epochs.
 
-    ``signals`` (n, c, t) as the model receives them. Returns the mean worth by role.
+    ``signals`` (n, c, t) as the model receives them. Returns the mean importance by role, and the
+    night's entry of the index.
     """
-    added = worth(whole, without)
+    added = importance(whole, without)
     name, roles = whole.recording, list(without)
     write_table(folder / f"{name}_roles.csv", [
         {"epoch": k, "stage": STAGES[whole.stages[k]], **dict(zip(roles, map(float, row),
                                                                   strict=True))}
         for k, row in enumerate(added)
     ])  # fmt: skip
-    save(role_figures.draw_worth(added, roles, whole, title=name), folder / f"{name}_roles.png")
+    save(
+        role_figures.draw_importance(added, roles, whole, title=name), folder / f"{name}_roles.png"
+    )
     epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
     flat = signals.permute(1, 0, 2).flatten(1)
     time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
@@ -53,4 +57,8 @@ def explain_night(
         time.cpu().numpy(), across.cpu().numpy(), epochs, encoder.roles, whole, title=name
     )
     save(picture, folder / f"{name}_attention.png")
-    return dict(zip(roles, map(float, added.mean(axis=0)), strict=True))
+    means = dict(zip(roles, map(float, added.mean(axis=0)), strict=True))
+    return means, night_entry(whole, {
+        "role_importance": (f"{name}_roles.csv", {"roles": roles}),
+        "role_attention": (f"{name}_attention.npz", {"epochs": epochs.tolist()}),
+    })  # fmt: skip

@@ -30,8 +30,8 @@ def select(
     if spec == "errors":
         return np.flatnonzero((expert >= 0) & (predicted != expert))
     if match := re.fullmatch(r"uncertain:(\d+)", spec):
-        doubt = probabilities.max(axis=1)
-        return np.sort(np.argsort(doubt, kind="stable")[: int(match[1])])
+        highest = probabilities.max(axis=1)
+        return np.sort(np.argsort(highest, kind="stable")[: int(match[1])])
     if match := re.fullmatch(r"per_stage:(\d+)", spec):
         return _per_stage(int(match[1]), predicted, expert, seed)
     if re.fullmatch(r"\[?\s*\d+(\s*,\s*\d+)*\s*\]?", spec):

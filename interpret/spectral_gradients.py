@@ -6,26 +6,53 @@ asks for and filters without phase.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from interpret.attribution import (
-    MOST_STEPS,
-    TOLERANCE,
-    Explanation,
-    completeness_error,
-    frozen,
-    integrated_gradients,
-)
+from interpret import explanation_figures
 from interpret.bands import BANDS, components_of
+from interpret.explanation import Explanation, completeness_error
+from interpret.explanation_method import ExplanationMethod
+from interpret.frozen_model import frozen
+from interpret.integrated_gradients import MOST_STEPS, TOLERANCE, integrated_gradients
+from interpret.question import Question
+from interpret.sample import ShownEpoch
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
+
+if TYPE_CHECKING:
+    from interpret.explanation_figures import Figure
 
 Order = Literal["high_to_low", "low_to_high", "both"]
 Edges = tuple[tuple[float, float], ...]
 _ORDERS = {"both": ("high_to_low", "low_to_high")}
+NAME = "specgrad"
+
+
+class SpectralGradients(ExplanationMethod):
+    """Maps by frequency band; ten times the work of integrated gradients."""
+
+    name = NAME
+    times_input = True
+    by_layer = False
+
+    def compute(self, question: Question) -> Explanation:
+        """In bands of the plan's width; in the named ones if it is 0, or to be quick."""
+        fs, width = question.target.night.shape[-1] / EPOCH_SECONDS, question.plan.band_hz
+        named = question.quick or not width
+        edges = named_edges(fs) if named else linear_edges(width=width)
+        return spectral_gradients(question.alone, question.epochs, question.classes, edges=edges)
+
+    def draw(self, shown: ShownEpoch) -> Figure:
+        """Maps by band and time under each trace."""
+        night, explanation = shown.night, shown.explanation
+        return explanation_figures.draw_spectral(
+            explanation.bands[shown.row].cpu().numpy(), night.physical(shown.epoch),
+            explanation.edges, title=f"{shown.title(self.name)} by band",
+            channels=night.channels, unit=night.unit,
+        )  # fmt: skip
 
 
 def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0) -> Edges:
@@ -74,7 +101,7 @@ def spectral_gradients(
             context = target.context(epochs, classes)
     bands = torch.cat(found)
     return Explanation(
-        "specgrad",
+        NAME,
         bands.sum(dim=1),
         value,
         without,

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from interpret import explanation_figures
-from interpret.attention_maps import NightAttention
-from interpret.attribution import Explanation
 from interpret.explained_night import ExplainedNight
+from interpret.explanation import Explanation
+from interpret.question import Question
 from interpret.scoreboard import Score, summarise
-from interpret.target import EpochTarget
 from utils import figures
 from utils.files import write_arrays, write_table
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -24,53 +23,43 @@ _PIECES = 2 * EPOCH_SECONDS
 
 
 class StageMeans:
-    """Sums over the explained epochs of all nights; attention counts every epoch of a night."""
+    """Sums over the explained epochs of all nights; a method may count others of its own."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         self.channels = channels
         self.scores: list[Score] = []
+        self._undrawn: set[str] = set()
         self._courses: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
 
     def add(
-        self,
-        night: ExplainedNight,
-        target: EpochTarget,
-        epochs: np.ndarray,
-        classes: np.ndarray,
-        found: Mapping[str, Explanation],
-    ) -> None:
-        """Take the explanations of a night's ``epochs`` (b,) for ``classes`` (b,)."""
-        for method, explanation in found.items():
-            maps = explanation.attributions.abs().cpu().numpy()
-            context = None if method == "random" else explanation.context.abs().cpu().numpy()
-            for row, (epoch, code) in enumerate(zip(epochs, classes, strict=True)):
-                shares = None
-                if context is not None and np.isfinite(context[row]).all():
-                    shares = context[row] / max(context[row].sum(), 1e-12)
-                offsets = np.arange(target.length) - int(target.positions[epoch])
-                self._take(night, method, int(code), maps[row], offsets, shares)
+        self, night: ExplainedNight, question: Question, method: str, explanation: Explanation, *,
+        context: bool = True, drawn: bool = True,
+    ) -> None:  # fmt: skip
+        """Take a method's explanation of the question's epochs.
 
-    def add_attention(self, night: ExplainedNight, attention: NightAttention) -> None:
-        """Take the attention of every epoch of a night, for the stage the model gives it."""
-        windows, modalities = (part.numpy() for part in attention.shares())
-        maps = modalities[:, :, None] * windows
-        for epoch, code in enumerate(night.staged.stages):
-            offsets, weights = np.zeros(0, int), None
-            if attention.inter is not None:
-                weights = attention.inter[epoch].numpy()
-                offsets = np.flatnonzero(np.isfinite(weights))
-                weights, offsets = weights[offsets], offsets - len(weights) // 2
-            self._take(night, "attention", int(code), maps[epoch], offsets, weights)
+        ``context``: with what the epochs around them add; ``drawn``: into the figure, too.
+        """
+        if not drawn:
+            self._undrawn.add(method)
+        maps = explanation.attributions.abs().cpu().numpy()
+        effects = explanation.context.abs().cpu().numpy() if context else None
+        numbered = zip(question.epochs.tolist(), question.classes.tolist(), strict=True)
+        for row, (epoch, code) in enumerate(numbered):
+            shares = None
+            if effects is not None and np.isfinite(effects[row]).all():
+                shares = effects[row] / max(effects[row].sum(), 1e-12)
+            target = question.target
+            offsets = np.arange(target.length) - int(target.positions[epoch])
+            self.take(night, method, code, maps[row], offsets, shares)
 
-    def _take(
-        self,
-        night: ExplainedNight,
-        method: str,
-        code: int,
-        size: np.ndarray,
-        offsets: np.ndarray,
-        context: np.ndarray | None,
-    ) -> None:
+    def take(
+        self, night: ExplainedNight, method: str, code: int, size: np.ndarray,
+        offsets: np.ndarray, context: np.ndarray | None,
+    ) -> None:  # fmt: skip
+        """Take one epoch of stage ``code``: its sizes |A| (m, t) become shares of their sum.
+
+        ``context`` (k,): shares of the epochs ``offsets`` (k,) away, if they are known.
+        """
         stage, subject = STAGES[code], night.staged.subject
         total = max(float(size.sum()), 1e-12)
         for channel, part in zip(self.channels, size, strict=True):
@@ -91,7 +80,7 @@ class StageMeans:
         names = {f"{method}_{stage}": course for (method, stage), course in courses.items()}
         write_arrays(folder / "stage_means.npz", names)
         means = {key: self._shown(rows, key, course) for key, course in courses.items()}
-        means = {key: value for key, value in means.items() if key[0] != "random"}
+        means = {key: value for key, value in means.items() if key[0] not in self._undrawn}
         picture = explanation_figures.draw_stage_means(means, self.channels)
         figures.save(picture, folder / "stage_means.png")
 

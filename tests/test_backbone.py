@@ -11,8 +11,9 @@ from torch import nn
 from torchvision.models import get_model
 
 import models
-from interpret.explaining import Plan, explain_all
+from interpret.explain_nights import explain_all
 from interpret.grad_cam import grad_cam, over_samples
+from interpret.question import Plan, Question
 from interpret.target import EpochTarget
 from models.backbone import Backbone
 from models.base import StagingModel
@@ -140,7 +141,7 @@ def test_models_without_images_are_left_out_and_vision_transformers_say_why(nigh
     plan = Plan(("gradcam", "ixg"))
     model = models.build("chambon2018", num_seq=3).eval()
     some = torch.tensor([1, 2])
-    found = explain_all(EpochTarget(model, night), some, some, None, plan)
+    found = explain_all(Question(EpochTarget(model, night), some, some, plan))
     assert set(found) == {"ixg", "random"}
 
     class Imageless(Looking):

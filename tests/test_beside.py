@@ -9,7 +9,7 @@ import pytest
 from datasets.readers.edf import EdfFile
 from datasets.readers.expert_annotations import find, of_annotations, read
 from evaluation.exports import write_edf, write_events, write_predictions
-from interpret.epochs_of_interest import worth_a_look
+from interpret.epochs_of_interest import choose_epochs
 from tests.edf_files import write_hypnogram, write_psg
 from utils.errors import UserError
 from utils.staged_night import StagedNight
@@ -138,7 +138,7 @@ def test_a_hypnogram_of_another_hour_is_refused(recording, tmp_path):
         read(tmp_path / "x.edf", EdfFile(tmp_path / "late.edf"), 2)
 
 
-def test_epochs_worth_a_look():
+def test_epochs_of_interest_are_chosen():
     """Transitions between long bouts, then the least certain; never what is doubtful, nor twice."""
     probabilities = np.full((40, 5), 0.02)
     stages = np.repeat([0, 2, 1, 2, 3], [10, 12, 1, 7, 10])
@@ -146,12 +146,12 @@ def test_epochs_worth_a_look():
     probabilities[35] = [0.1, 0.1, 0.2, 0.35, 0.25]
     probabilities[5] = [0.4, 0.3, 0.1, 0.1, 0.1]
     doubts = [""] * 40
-    found = worth_a_look(probabilities, doubts, 4)
+    found = choose_epochs(probabilities, doubts, 4)
     assert found == [
         (5, "uncertain, 40% sure"), (10, "transition from W"), (30, "transition from N2"),
         (35, "uncertain, 35% sure"),
     ]  # fmt: skip
     doubts[30] = "flat"
-    assert 30 not in dict(worth_a_look(probabilities, doubts, 4))
-    assert worth_a_look(probabilities[:1], [""], 4) == [(0, "uncertain, 92% sure")]
-    assert worth_a_look(probabilities, doubts, 0) == []
+    assert 30 not in dict(choose_epochs(probabilities, doubts, 4))
+    assert choose_epochs(probabilities[:1], [""], 4) == [(0, "uncertain, 92% sure")]
+    assert choose_epochs(probabilities, doubts, 0) == []

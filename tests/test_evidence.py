@@ -8,8 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import models
-from interpret.attention_maps import night_attention
-from interpret.attribution import explain
+from interpret.attention_maps import night_attention, spread
 from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
 from interpret.faithfulness import (
     curves,
@@ -20,6 +19,7 @@ from interpret.faithfulness import (
     unit_scores,
     with_random_weights,
 )
+from interpret.registry import explain
 from interpret.target import EpochTarget
 from tests.test_attribution import CLASSES, FIRST, Linear, night_of
 from tests.test_bands import SigmaDetector
@@ -160,7 +160,7 @@ def test_attention_of_a_night_is_the_mean_over_its_windows(encoder, n_epochs):
     assert torch.allclose(found.rollout().sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
     own_windows, own = found.own()
     assert torch.allclose(own, found.cross.mean(1)[:, 0]) and (own_windows > 0).all()
-    samples = found.as_samples("rollout", 300)
+    samples = spread(found.rollout(), 300)
     assert samples.shape == (n_epochs, 2, 300)
     assert torch.allclose(samples.sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
 

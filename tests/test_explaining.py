@@ -13,11 +13,12 @@ import pytest
 
 import cmt_evaluate
 from evaluation.explain import plan_of
+from interpret import registry
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
 from tests import listing
+from tests.index_schema import check_index
 from tests.test_training import train
-from tests.test_trust import check_index
 from utils.errors import UserError
 from utils.stages import STAGES
 
@@ -203,3 +204,28 @@ def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained
     entries = json.loads((explained / "index.json").read_text())["explanations"]
     assert [e["epoch"] for e in entries] == chosen[:2].tolist()
     assert all(e["explained"] == e["expert"] for e in entries)
+
+
+def test_a_method_is_one_file_and_one_line(raw, store, explained, monkeypatch):
+    """CONTRIBUTING's example, registered, goes all the way from the flag to the page."""
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+    space: dict = {"__name__": "example"}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], space)
+    with pytest.raises(UserError, match="no difference; there are"):
+        evaluate(store, explained.parents[1], raw, "--interpret_methods", "difference")
+    monkeypatch.setattr(registry, "METHODS", (*registry.METHODS, space["Difference"]()))
+    words = ["--is_interpret", "--interpret_select", "7", "--interpret_methods", "difference"]
+    cheap = ["--n_random", "1", "--n_untrained", "1", "--pictures", "0"]
+    project = explained.parents[1]
+    evaluate(store, project, raw, *words, *cheap, "--interpret_bands", "False")
+    (entry,) = check_index(explained)
+    assert set(entry["methods"]) == {"difference", "random"}
+    place = explained / entry["folder"]
+    with np.load(place / "difference.npz") as maps, np.load(place / "input.npz") as given:
+        signed, signals = maps["signed"], given["signals"]
+    assert all(np.corrcoef(a, b)[0, 1] > 0.999 for a, b in zip(signed, signals, strict=True))
+    assert (place / "difference.png").read_bytes()[:4] == b"\x89PNG"
+    rows = json.loads((explained / "faithfulness.json").read_text())["rows"]
+    measured = {row["measure"] for row in rows if row["method"] == "difference"}
+    assert {"deletion_below_random", "infidelity", "likeness_to_random_weights"} <= measured
+    assert '"difference":' in next(explained.glob("*.html")).read_text()

@@ -19,6 +19,7 @@ import generate_demo_data
 import preprocess_nsrr
 from datasets.store.store import Store
 from probing import embeddings
+from tests.index_schema import check_index
 from tests.test_nothing_lost import refused
 from training import foundation_family
 from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
@@ -126,7 +127,10 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     assert {f"without {role}" for role in ("EEG", "EOG")} <= set(patterns)
     for name in ("evaluation/missing_roles.png", "evaluation_mesa/missing_roles.json"):
         assert (run_folder / name).stat().st_size > 500
-    explained = run_folder / "interpretations"
+    for explained in (run_folder / "interpretations_mesa", run_folder / "interpretations"):
+        (entry,) = check_index(explained)
+        assert set(entry["methods"]) == {"role_importance", "role_attention"}
+        assert entry["recording"] in entry["methods"]["role_importance"]["file"]
     recording = next(explained.glob("*_roles.csv")).name.removesuffix("_roles.csv")
     assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
     with np.load(explained / f"{recording}_attention.npz") as file:

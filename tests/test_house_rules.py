@@ -621,6 +621,7 @@ def calls_of(name: str) -> set[str]:
         # of a training's own split, and for a checkpoint
         ("View", {"training.train.views_of", "evaluation.stage.open_view"}),
         ("seen", {"utils.checkpoint.refuse_seen"}),
+        ("write_index", {"interpret.explain_nights.explain_nights"}),
     ],
 )
 def test_one_path_for_one_job(name, places):

@@ -24,6 +24,7 @@ from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Signal
 from evaluation.prediction import doubtful, standardised
 from tests.edf_files import write_discontinuous, write_psg
+from tests.index_schema import check_index
 from tests.listing import below, names
 from utils.errors import UserError
 from utils.stages import STAGES
@@ -106,16 +107,16 @@ def read_bids(path) -> list[str]:
     return table["trial_type"].tolist()
 
 
-def test_the_page_explains_what_is_worth_a_look(raw, checkpoint, tmp_path):
+def test_the_page_explains_epochs_of_interest(raw, checkpoint, tmp_path):
     file = sorted(raw.glob("*-PSG.edf"))[0]
     stage(file, checkpoint, tmp_path, "--is_interpret", "True", "--explain", "4")
     folder = tmp_path / file.stem
-    index = json.loads((folder / "interpretations" / "index.json").read_text())["epochs"]
+    index = check_index(folder / "interpretations")
     assert 2 <= len(index) <= 4
     page = (folder / f"{file.stem}.html").read_text()
     for entry in index:
         assert entry["why"] in page
-        with np.load(folder / entry["folder"] / "ig.npz") as arrays:
+        with np.load(folder / "interpretations" / entry["folder"] / "ig.npz") as arrays:
             assert arrays["signed"].shape == (2, 3000)
     assert "http" not in page.replace("http-equiv", "")
 

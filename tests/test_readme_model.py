@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import models
-from interpret.attribution import explain
+from interpret.registry import explain
 from interpret.target import EpochTarget
 from models.base import StagingModel
 from tests.test_staging_scripts import evaluate, train

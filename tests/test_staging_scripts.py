@@ -18,6 +18,7 @@ from datasets.store.views import View
 from models.base import SleepModel
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
+from tests.index_schema import check_index
 from tests.test_training import same_state, stopped_at
 from training import staging_family
 from training.recipes import RECIPES
@@ -76,8 +77,7 @@ def test_explained_by_the_same_interface(store, raw, project, name):
     truth = ["--truth_path", str(raw), "--interpret_bands", "False"]
     evaluate(store, project, "--experiment", name, *words, *cheap, *truth)
     folder = next(project.glob(f"{name}_*")) / "interpretations"
-    index = json.loads((folder / "index.json").read_text())
-    assert [entry["epoch"] for entry in index["explanations"]] == [0, 40]
+    assert [entry["epoch"] for entry in check_index(folder)] == [0, 40]
     assert len(list(folder.glob("*.html"))) == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -15,19 +14,18 @@ import models
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from interpret import explanation_figures
-from interpret.attribution import explain
 from interpret.baselines import baselines_of
 from interpret.detected import detect
 from interpret.evidence import agreement, net
 from interpret.explained_night import ExplainedNight
 from interpret.faithfulness import layers_from_head, with_random_weights
+from interpret.registry import explain
 from interpret.target import EpochTarget, WindowTarget
 from models.base import StagingModel
 from tests.test_attribution import CLASSES, FIRST, Linear, night_of
 from utils import figures
 from utils.errors import UserError
 from utils.staged_night import StagedNight
-from utils.stages import STAGES
 
 
 class Neighbourly(StagingModel):
@@ -174,35 +172,6 @@ def test_yasa_finds_what_was_planted(rendered):
 def test_without_a_unit_only_spindles_are_looked_for(rendered):
     bare = ExplainedNight(**{**vars(rendered), "unit": "no unit"})
     assert set(detect(bare)) == {"spindle"}
-
-
-FIELDS = {
-    "recording": str, "subject": str, "epoch": int, "expert": (str, type(None)), "model": str,
-    "probabilities": list, "explained": str, "evidence": str, "folder": str, "methods": dict,
-}  # fmt: skip
-NUMBER = (float, int, type(None))
-OF_METHOD = {
-    "file": str, "value": NUMBER, "baseline_value": NUMBER, "completeness_error": NUMBER,
-    "settings": dict,
-}  # fmt: skip
-
-
-def check_index(folder) -> None:
-    """``index.json`` has these fields and lists every file of arrays."""
-    index = json.loads((folder / "index.json").read_text())
-    assert set(index) == {"about", "explanations"}
-    listed = set()
-    for entry in index["explanations"]:
-        assert set(entry) == set(FIELDS)
-        assert all(isinstance(entry[name], kind) for name, kind in FIELDS.items())
-        assert entry["explained"] in STAGES and len(entry["probabilities"]) == 5
-        for about in entry["methods"].values():
-            assert set(about) == set(OF_METHOD)
-            assert all(isinstance(about[name], kind) for name, kind in OF_METHOD.items())
-            listed.add(about["file"])
-        listed.add(f"{entry['folder']}/input.npz")
-    present = {str(path.relative_to(folder)) for path in folder.rglob("*_e*/*.npz")}
-    assert listed == present
 
 
 @pytest.mark.slow

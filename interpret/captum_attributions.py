@@ -1,0 +1,103 @@
+"""Attributions that Captum computes and that differ in nothing but the call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from interpret.attribution import Attribution
+from utils.errors import UserError
+
+_RULES = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh,
+    nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d,
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Identity, nn.Sequential, nn.ModuleList,
+)  # fmt: skip
+
+
+class CaptumAttribution(Attribution):
+    """``attribute`` is called with target, x, baseline and (epochs, classes)."""
+
+    def __init__(
+        self, name: str, attribute: Callable[..., Tensor], *, times_input: bool = True,
+        complete: bool = False,
+    ) -> None:  # fmt: skip
+        self.name, self.attribute = name, attribute
+        self.times_input, self.complete = times_input, complete
+
+    def maps(self, target, x, compared, extra, **settings) -> Tensor:
+        """What Captum returns."""
+        return self.attribute(target, x, compared, extra, **settings)
+
+
+def _saliency(target, x, compared, extra):
+    from captum.attr import Saliency
+
+    return Saliency(target).attribute(x, abs=False, additional_forward_args=extra)
+
+
+def _input_x_gradient(target, x, compared, extra):
+    from captum.attr import InputXGradient
+
+    return InputXGradient(target).attribute(x, additional_forward_args=extra)
+
+
+def _gradient_shap(target, x, compared, extra, *, draws: int = 20):
+    from captum.attr import GradientShap
+
+    return GradientShap(target).attribute(
+        x, compared, n_samples=draws, stdevs=0.0, additional_forward_args=extra
+    )
+
+
+def _deep_lift(target, x, compared, extra):
+    from captum.attr import DeepLift
+
+    refuse_deep_lift(target.model)
+    return DeepLift(target).attribute(x, compared, additional_forward_args=extra)
+
+
+def refuse_deep_lift(model: nn.Module) -> None:
+    """DeepLIFT's rules hold for networks of simple layers only.
+
+    Raises:
+        UserError: naming the first layer it has no rule for.
+    """
+    for name, module in model.named_modules():
+        if name and not isinstance(module, _RULES):
+            raise UserError(
+                f"deeplift has no rule for layer {name} ({type(module).__name__}); use ig or "
+                "occlusion"
+            )
+
+
+def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_seconds: int = 30):
+    from captum.attr import Occlusion
+
+    width = max(1, round(seconds * x.shape[-1] / epoch_seconds))
+    alone = (1,) * (x.dim() - 2)  # one modality, and one epoch of a window, at a time
+    return Occlusion(target).attribute(
+        x, (*alone, width), strides=(*alone, max(1, width // 2)), baselines=compared,
+        additional_forward_args=extra, perturbations_per_eval=8,
+    )  # fmt: skip
+
+
+def _modalities(target, x, compared, extra):
+    from captum.attr import FeatureAblation
+
+    shape = x.shape[1:-1]  # modalities, or epochs of a window and modalities
+    groups = torch.arange(shape.numel(), device=x.device).view(1, *shape, 1).expand(1, *x.shape[1:])
+    return FeatureAblation(target).attribute(
+        x, compared, feature_mask=groups, additional_forward_args=extra
+    )
+
+
+SALIENCY = CaptumAttribution("saliency", _saliency, times_input=False)
+INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient)
+# complete on average over its draws only
+GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap)
+DEEP_LIFT = CaptumAttribution("deeplift", _deep_lift, complete=True)
+OCCLUSION = CaptumAttribution("occlusion", _occlusion)
+ABLATION = CaptumAttribution("ablation", _modalities)

@@ -1,0 +1,63 @@
+"""What a way of explaining is: a name, what it needs, how it is computed, drawn and evaluated."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from interpret.explained_night import ExplainedNight
+from interpret.explanation import Explanation
+from interpret.explanation_metrics import Evaluated, of_evidence
+from interpret.question import Question
+from interpret.sample import ShownEpoch, draw_maps
+from interpret.scoreboard import Score
+from interpret.stage_means import StageMeans
+
+if TYPE_CHECKING:
+    from interpret.explanation_figures import Figure
+
+
+class ExplanationMethod(ABC):
+    """A registered way of explaining; ``name`` and :meth:`compute` are all that it must have.
+
+    ``control``: the maps that every method has to surpass, always computed.
+    ``asks_model``: computed from F, so that it is compared with copies that have random weights;
+    ``by_layer``: also while layers lose their weights one after the other, unless that is slow.
+    ``times_input``: maps hold the signal as a factor.
+    ``signed``: for and against the stage, not only how much.
+    ``always_shown``: drawn and averaged wherever the model allows it, asked for or not.
+    ``piece_seconds``: the shortest piece of a map that the page shows.
+    """
+
+    name: str
+    control: bool = False
+    asks_model: bool = True
+    by_layer: bool = True
+    times_input: bool = False
+    signed: bool = True
+    always_shown: bool = False
+    piece_seconds: float = 0.1
+
+    def allows(self, model: Any) -> bool:
+        """Whether a model has what the method needs; others are left out."""
+        return True
+
+    @abstractmethod
+    def compute(self, question: Question) -> Explanation:
+        """Explain F at the question's epochs (b,) for its classes (b,)."""
+
+    def draw(self, shown: ShownEpoch) -> Figure | None:
+        """One epoch: its traces in the colours of the map; ``None`` draws nothing."""
+        return draw_maps(self.name, shown)
+
+    def add_to(
+        self, means: StageMeans, night: ExplainedNight, question: Question,
+        explanation: Explanation,
+    ) -> None:  # fmt: skip
+        """What enters the means by stage: by default the maps and the context of every epoch."""
+        means.add(night, question, self.name, explanation)
+
+    def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
+        """Measures of its own beside those of all methods: by default agreement with events."""
+        return of_evidence(evaluated, self.name, explanation, times_input=self.times_input)

@@ -1,0 +1,124 @@
+"""Metrics of one method's maps: agreement with events, behaviour under noise, likeness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
+
+from interpret.bands import BANDS, components
+from interpret.evidence import EVIDENCE, agreement
+from interpret.explained_night import ExplainedNight
+from interpret.explanation import Explanation
+from interpret.faithfulness import infidelity, rank_correlation, sensitivity
+from interpret.frozen_model import frozen, seeded
+from interpret.question import Question
+from interpret.scoreboard import Score
+from utils.stages import STAGES
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A night and the question whose answers are evaluated; its target varies the epoch alone."""
+
+    night: ExplainedNight
+    question: Question
+
+    def scores(self, method: str, measure: str, values: np.ndarray) -> Iterator[Score]:
+        """One score an epoch."""
+        for code, value in zip(self.question.classes.tolist(), values, strict=True):
+            yield Score(method, measure, STAGES[code], self.night.staged.subject, float(value))
+
+    def some(self, rows: Tensor) -> Evaluated:
+        """The same, for some of the epochs."""
+        question = self.question
+        epochs, classes = question.epochs[rows], question.classes[rows]
+        return replace(self, question=replace(question, epochs=epochs, classes=classes))
+
+
+def of_evidence(
+    evaluated: Evaluated, method: str, explanation: Explanation, *, times_input: bool
+) -> Iterator[Score]:
+    """AUROC and pointing at events, at epochs rightly staged as the stage the event is typical of.
+
+    See :func:`evidence_of`.
+    """
+    found = evidence_of(evaluated, explanation, times_input=times_input)
+    for measure, values in found.items():
+        yield from evaluated.scores(method, measure, values)
+
+
+def evidence_of(
+    evaluated: Evaluated, explanation: Explanation, *, times_input: bool
+) -> dict[str, np.ndarray]:
+    """``auroc_net_spindle`` …, one value an epoch.
+
+    Maps by band are read in the event's band. Amplitudes are those of the signal in that band, for
+    maps that hold the signal as a factor (``times_input``).
+    """
+    night, classes = evaluated.night, evaluated.question.classes.cpu().numpy()
+    rows, result = evaluated.question.epochs.cpu().numpy(), {}
+    right = night.staged.expert[rows] == night.staged.stages[rows]
+    if (night.staged.expert < 0).all():
+        right = np.ones(len(rows), bool)
+    for kind, events in night.events.items():
+        stage, role, band = EVIDENCE[kind]
+        fits = right & (classes == STAGES.index(stage))
+        if role not in night.roles or not fits.any():
+            continue
+        channel = night.roles.index(role)
+        scored = agreement(
+            _maps_in(explanation, band)[:, channel].cpu().numpy(), events, rows, fs=night.fs,
+            first_epoch=night.staged.first_epoch,
+            amplitude=_amplitude(evaluated, channel, band) if times_input else None,
+        )  # fmt: skip
+        for measure, values in scored.items():
+            result[f"{measure}_{kind}"] = np.where(fits, values, np.nan)
+    return result
+
+
+def _maps_in(explanation: Explanation, band: str) -> Tensor:
+    """Maps (b, m, t); of the narrower bands whose middle lies in a named one, where there are."""
+    if explanation.bands is None:
+        return explanation.attributions
+    low, high = BANDS[band]
+    chosen = [low <= (a + b) / 2 < high for a, b in explanation.edges]
+    return explanation.bands[:, chosen].sum(dim=1)
+
+
+def _amplitude(evaluated: Evaluated, channel: int, band: str) -> np.ndarray:
+    """A channel's signal within a band at the epochs evaluated, (b, t)."""
+    night = evaluated.night
+    within = components(night.signals[:, [channel]], night.fs, [BANDS[band]])[0]
+    return within[evaluated.question.epochs, 0].cpu().numpy()
+
+
+def under_noise(
+    evaluated: Evaluated, explanation: Explanation, again: Callable[[Tensor], Tensor], *,
+    times_input: bool,
+) -> Iterator[Score]:  # fmt: skip
+    """Infidelity and largest sensitivity of a method's maps.
+
+    ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t).
+    """
+    question = evaluated.question
+    target, seed, method = question.target, question.plan.seed, explanation.method
+
+    def explainer(x: Tensor) -> Tensor:
+        with frozen(target), seeded(seed):
+            return again(x).detach()
+
+    missed = infidelity(
+        target, question.epochs, question.classes, explanation.attributions,
+        times_input=times_input, seed=seed,
+    )  # fmt: skip
+    yield from evaluated.scores(method, "infidelity", missed)
+    moved = sensitivity(explainer, target.night[question.epochs], seed=seed)
+    yield from evaluated.scores(method, "sensitivity_max", moved)
+
+
+def likeness(one: Explanation, other: Explanation) -> np.ndarray:
+    """Rank correlation of two methods' maps at the same epochs, (b,)."""
+    return rank_correlation(one.attributions.cpu().numpy(), other.attributions.cpu().numpy())

@@ -1,0 +1,73 @@
+"""Integrated gradients: the mean gradient on the way from a baseline, by Captum.
+
+Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from interpret.attribution import Attribution
+from interpret.explanation import Explanation, completeness_error
+from interpret.explanation_metrics import Evaluated, likeness, of_evidence
+from interpret.question import Plan
+from interpret.scoreboard import Score
+
+TOLERANCE, MOST_STEPS = 0.01, 400
+
+
+class IntegratedGradients(Attribution):
+    """Complete to 1 %; also evaluated against a second baseline."""
+
+    name = "ig"
+    times_input = True
+    complete = True
+    quick: ClassVar[dict[str, Any]] = {"steps": 20, "doubling": False}
+
+    def maps(self, target, x, compared, extra, **settings) -> Tensor:
+        """See :func:`integrated_gradients`."""
+        return integrated_gradients(target, x, compared, extra, **settings)
+
+    def settings_of(self, plan: Plan) -> dict[str, Any]:
+        """How many steps it begins with."""
+        return {"steps": plan.steps}
+
+    def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
+        """As all attributions, and what the choice of the first baseline changes."""
+        yield from super().evaluate(evaluated, explanation)
+        plan = evaluated.question.plan
+        other = replace(plan, baseline=plan.other_baseline)
+        found = self.compute(replace(evaluated.question, plan=other))
+        name = f"{self.name}, {other.baseline} baseline"
+        yield from evaluated.scores(name, "completeness_error", found.error.cpu().numpy())
+        yield from of_evidence(evaluated, name, found, times_input=self.times_input)
+        alike = likeness(explanation, found)
+        yield from evaluated.scores(name, "likeness_to_first_baseline", alike)
+
+
+def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
+    """Steps double until every epoch's completeness error is at most 1 %, or 400 are taken."""
+    from captum.attr import IntegratedGradients as Captum
+
+    method = Captum(target)
+    found = torch.zeros_like(x)
+    left = torch.arange(len(x), device=x.device)
+    with torch.no_grad():
+        change = target(x, *extra) - target(compared, *extra)
+    while len(left):
+        part = tuple(argument[left] for argument in extra)
+        found[left] = method.attribute(
+            x[left], compared[left], n_steps=steps, internal_batch_size=4 * target.at_once,
+            additional_forward_args=part,
+        )  # fmt: skip
+        steps *= 2
+        if not doubling or steps > MOST_STEPS:
+            break
+        error = completeness_error(found[left], change[left], torch.zeros_like(change[left]))
+        left = left[error > TOLERANCE]
+    return found

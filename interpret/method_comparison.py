@@ -1,0 +1,154 @@
+"""Explanation metrics: every method of a night evaluated, with controls beside it.
+
+Measured on a few epochs a night and stage, drawn by the seed; completeness on all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpret import registry
+from interpret.explanation import Explanation
+from interpret.explanation_method import ExplanationMethod
+from interpret.explanation_metrics import Evaluated, evidence_of, likeness
+from interpret.faithfulness import (
+    UNIT_SECONDS,
+    Curves,
+    curves,
+    layers_from_head,
+    random_scores,
+    unit_scores,
+    with_random_weights,
+)
+from interpret.scoreboard import Score
+from interpret.target import EpochTarget
+from utils.stages import EPOCH_SECONDS
+
+UNTRAINED = "random weights"
+
+
+def evaluate_methods(
+    evaluated: Evaluated, found: Mapping[str, Explanation]
+) -> tuple[list[Score], dict[str, Curves]]:
+    """Scores of every method, and the curves of deletion and insertion behind them."""
+    scores = []
+    for method, explanation in found.items():
+        errors = explanation.error.cpu().numpy()
+        scores += evaluated.scores(method, "completeness_error", errors)
+    question = evaluated.question
+    rows = some_of_each(question.classes, question.plan.judged_per_stage, question.plan.seed)
+    few = evaluated.some(rows)
+    found = {method: _rows_of(explanation, rows) for method, explanation in found.items()}
+    drawn, measured = against_random_orders(few, found)
+    scores += measured
+    for method, explanation in found.items():
+        scores += registry.method_named(method).evaluate(few, explanation)
+    scores += while_weights_turn_random(few, found)
+    return scores, drawn
+
+
+def some_of_each(classes: Tensor, most: int, seed: int) -> Tensor:
+    """Row numbers, up to ``most`` of every class, drawn by ``seed``."""
+    generator = torch.Generator().manual_seed(seed)
+    shuffled, classes = torch.randperm(len(classes), generator=generator), classes.cpu()
+    kept = [shuffled[classes[shuffled] == k][:most] for k in classes.unique()]
+    return torch.cat(kept).sort().values
+
+
+def _rows_of(explanation: Explanation, rows: Tensor) -> Explanation:
+    bands = explanation.bands
+    return replace(
+        explanation,
+        attributions=explanation.attributions[rows],
+        bands=None if bands is None else bands[rows],
+        window=None,
+        image=None,
+    )
+
+
+def against_random_orders(
+    evaluated: Evaluated, found: Mapping[str, Explanation]
+) -> tuple[dict[str, Curves], Iterator[Score]]:
+    """Deletion and insertion of the probability, and how far they beat random orders.
+
+    The curve of the control is the mean of all random orders.
+    """
+    question, control = evaluated.question, registry.control().name
+    plan, units = question.plan, round(EPOCH_SECONDS / UNIT_SECONDS)
+    graded = copy(question.target)
+    graded.output = "prob"
+
+    def curves_of(order: Tensor) -> Curves:
+        return curves(graded, question.epochs, question.classes, order, baseline=plan.baseline)
+
+    orders = {name: unit_scores(e.attributions, units) for name, e in found.items()}
+    seeds = range(plan.seed, plan.seed + plan.orders)
+    chance = [curves_of(random_scores(orders[control], seed)) for seed in seeds]
+    drawn = {name: curves_of(order) for name, order in orders.items() if name != control}
+    drawn[control] = Curves(
+        chance[0].share,
+        np.mean([c.deletion for c in chance], axis=0),
+        np.mean([c.insertion for c in chance], axis=0),
+    )
+    measured = {**drawn, control: curves_of(orders[control])}
+    return drawn, _beyond(evaluated, measured, drawn[control])
+
+
+def _beyond(
+    evaluated: Evaluated, measured: Mapping[str, Curves], chance: Curves
+) -> Iterator[Score]:
+    """Areas of every method less those of chance."""
+    by_chance = chance.areas()
+    for name, own in measured.items():
+        deletion, insertion = own.areas()
+        yield from evaluated.scores(name, "deletion_below_random", by_chance[0] - deletion)
+        yield from evaluated.scores(name, "insertion_above_random", insertion - by_chance[1])
+
+
+def while_weights_turn_random(
+    evaluated: Evaluated, found: Mapping[str, Explanation]
+) -> Iterator[Score]:
+    """Likeness of maps while layers lose what they learned, head first; evidence when all have.
+
+    A method whose map stays the same explains the signal, not the model. Evidence is the mean over
+    ``untrained`` copies: a single one has one direction for all that is large.
+    """
+    methods = [m for m in map(registry.method_named, found) if m.asks_model]
+    plan = evaluated.question.plan
+    parts = layers_from_head(evaluated.question.model)
+    for depth in range(1, len(parts)):
+        copied = _asked(evaluated, plan.seed, parts[:depth])
+        for method in (m for m in methods if m.by_layer):
+            alike = likeness(found[method.name], method.compute(copied.question))
+            measure = f"likeness_{depth}_{parts[depth - 1]}"
+            yield from evaluated.scores(method.name, measure, alike)
+    copies = [_asked(evaluated, plan.seed + k, None) for k in range(plan.untrained)]
+    for method in methods:
+        maps = [method.compute(copied.question) for copied in copies]
+        yield from _of_untrained(evaluated, method, found[method.name], maps)
+
+
+def _of_untrained(
+    evaluated: Evaluated, method: ExplanationMethod, own: Explanation, maps: list[Explanation]
+) -> Iterator[Score]:
+    """A method's maps of the trained model beside those of untrained copies."""
+    alike = np.mean([likeness(own, one) for one in maps], axis=0)
+    yield from evaluated.scores(method.name, "likeness_to_random_weights", alike)
+    evidence = [evidence_of(evaluated, one, times_input=method.times_input) for one in maps]
+    for measure in evidence[0]:
+        values = np.mean([one[measure] for one in evidence], axis=0)
+        yield from evaluated.scores(f"{method.name}, {UNTRAINED}", measure, values)
+
+
+def _asked(evaluated: Evaluated, seed: int, parts: list[str] | None) -> Evaluated:
+    """The same question, quick, to a copy of the model with random weights in ``parts``."""
+    question = evaluated.question
+    model = with_random_weights(question.model, seed, parts)
+    target = EpochTarget(model, question.target.night, question.target.output)
+    return replace(evaluated, question=replace(question, target=target, quick=True))

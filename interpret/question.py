@@ -1,0 +1,72 @@
+"""What a method is asked: an output of a model at some epochs of a night, and with which plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from torch import Tensor
+
+from interpret.target import EpochTarget
+
+Shared = TypeVar("Shared")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is computed for every chosen epoch; ``target_class`` is predicted, true or a stage.
+
+    ``span`` is the epoch alone or its whole window. ``steps`` of integrated gradients to begin
+    with; ``band_hz`` wide bands of spectral gradients, 0 for the named ones; random ``orders`` and
+    ``untrained`` copies to compare with, on at most ``judged_per_stage`` epochs a night and stage;
+    ``pictures`` are drawn a night.
+    """
+
+    methods: tuple[str, ...]
+    baseline: str = "zero"
+    other_baseline: str = "shuffled"
+    output: str = "logit"
+    target_class: str = "predicted"
+    span: str = "epoch"
+    seed: int = 0
+    steps: int = 20
+    band_hz: float = 0.0
+    orders: int = 20
+    untrained: int = 3
+    judged_per_stage: int = 20
+    pictures: int = 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """F of ``target`` for ``classes`` (b,) at ``epochs`` (b,), on the device of its night.
+
+    ``quick`` asks for less work where a method can do with less: for copies of the model with
+    random weights and for signals with noise, which are many.
+    """
+
+    target: EpochTarget
+    epochs: Tensor
+    classes: Tensor
+    plan: Plan
+    quick: bool = False
+    _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def model(self) -> Any:
+        """The model explained."""
+        return self.target.model
+
+    @property
+    def alone(self) -> EpochTarget:
+        """The target that varies the epoch alone, its neighbours staying as they are."""
+        if type(self.target) is EpochTarget:
+            return self.target
+        return EpochTarget(self.target.model, self.target.night, self.target.output)
+
+    def shared(self, make: Callable[[Any, Tensor], Shared]) -> Shared:
+        """``make(model, night)``, computed once for all methods and figures that ask for it."""
+        if make not in self._made:
+            self._made[make] = make(self.target.model, self.target.night)
+        return self._made[make]

@@ -1,0 +1,44 @@
+"""The control: random maps, which every method has to surpass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from interpret.attribution import Attribution
+from interpret.explained_night import ExplainedNight
+from interpret.explanation import Explanation
+from interpret.explanation_method import ExplanationMethod
+from interpret.explanation_metrics import Evaluated
+from interpret.question import Question
+from interpret.sample import ShownEpoch
+from interpret.scoreboard import Score
+from interpret.stage_means import StageMeans
+
+
+class RandomControl(Attribution):
+    """Normal noise; it depends on no model, and there is nothing to see in it."""
+
+    name = "random"
+    control = True
+    asks_model = False
+
+    def maps(self, target, x, compared, extra) -> Tensor:
+        """Noise in the shape of the input."""
+        return torch.randn(x.shape, device=x.device)
+
+    def draw(self, shown: ShownEpoch) -> None:
+        """Nothing."""
+
+    def add_to(
+        self, means: StageMeans, night: ExplainedNight, question: Question,
+        explanation: Explanation,
+    ) -> None:  # fmt: skip
+        """Maps alone, into the table: the context is the model's, and no control."""
+        means.add(night, question, self.name, explanation, context=False, drawn=False)
+
+    def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
+        """Agreement with events by chance."""
+        return ExplanationMethod.evaluate(self, evaluated, explanation)

@@ -1,0 +1,72 @@
+"""Every explanation there is; a new one is a line here and a file of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from interpret import captum_attributions as captum
+from interpret.attention_maps import Attention
+from interpret.attribution import Attribution
+from interpret.explanation import Explanation
+from interpret.explanation_method import ExplanationMethod
+from interpret.grad_cam import GradCam
+from interpret.integrated_gradients import IntegratedGradients
+from interpret.random_control import RandomControl
+from interpret.rollout import Rollout
+from interpret.spectral_gradients import SpectralGradients
+from interpret.target import EpochTarget
+from utils.errors import UserError
+
+METHODS: tuple[ExplanationMethod, ...] = (
+    captum.SALIENCY,
+    captum.INPUT_X_GRADIENT,
+    IntegratedGradients(),
+    captum.GRADIENT_SHAP,
+    captum.DEEP_LIFT,
+    captum.OCCLUSION,
+    captum.ABLATION,
+    RandomControl(),
+    SpectralGradients(),
+    GradCam(),
+    Attention(),
+    Rollout(),
+)
+
+
+def names() -> tuple[str, ...]:
+    """Names of all methods."""
+    return tuple(method.name for method in METHODS)
+
+
+def method_named(name: str) -> ExplanationMethod:
+    """A method by its name.
+
+    Raises:
+        UserError: there is none.
+    """
+    for method in METHODS:
+        if method.name == name:
+            return method
+    raise UserError(f"unknown method {name!r}; there are {', '.join(names())}")
+
+
+def control() -> ExplanationMethod:
+    """The one that all others are compared with."""
+    return next(method for method in METHODS if method.control)
+
+
+def explain(
+    target: EpochTarget, epochs: Tensor, classes: Tensor, *, method: str = "ig",
+    baseline: str = "zero", seed: int = 0, **settings: Any,
+) -> Explanation:  # fmt: skip
+    """F at ``epochs`` (b,) for ``classes`` (b,) by the attribution of a name.
+
+    Raises:
+        UserError: no such attribution, or one that the model does not allow.
+    """
+    found = method_named(method)
+    if not isinstance(found, Attribution):
+        raise UserError(f"{method} is no attribution: ask for it by interpret.explain_nights")
+    return found.explain(target, epochs, classes, baseline=baseline, seed=seed, **settings)
