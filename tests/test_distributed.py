@@ -41,12 +41,22 @@ def gradients(wrap, part: slice) -> tuple[list[torch.Tensor], list[torch.Tensor]
     return [p.grad for p in net.parameters()], list(net.buffers())
 
 
+class Shared(nn.parallel.DistributedDataParallel):
+    """What the wrapped model declares can be asked of the wrapper, as of Fabric's."""
+
+    def __getattr__(self, name: str):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.module, name)
+
+
 def worker(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    found = gradients(nn.parallel.DistributedDataParallel, slice(rank, None, 2))
+    found = gradients(Shared, slice(rank, None, 2))
     torch.save(found, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
 

@@ -176,8 +176,9 @@ def test_a_stateful_pass_is_interrupted_and_goes_on(store, tmp_path, monkeypatch
         stopped_at(patch, call)
         with pytest.raises(KeyboardInterrupt):
             train(store, tmp_path / "b", "tinysleepnet", *words)
-    last = load_checkpoint(next((tmp_path / "b").glob("*")) / "checkpoints" / "last.pt")
-    assert last.progress["position"]["step"] > 0 and len(last["objective"]["nights"]) == 1
+    path = next((tmp_path / "b").glob("*")) / "checkpoints" / "last.pt"
+    progress = load_checkpoint(path).progress
+    assert progress["position"]["step"] > 0 and len(progress["objective"]["nights"]) == 1
     again = train(store, tmp_path / "b", "tinysleepnet", *words)
     assert same_state(whole, again)
 

@@ -172,11 +172,12 @@ def test_what_a_run_leaves(store, whole):
     assert (whole / "curve.png").read_bytes()[:4] == b"\x89PNG"
     assert (whole / "metrics.csv").read_text().startswith("pass,lr,train_loss")
     assert names(whole / "checkpoints") == ["best.pt", "best_accuracy.pt", "last.pt"]
-    best = load_checkpoint(whole / "checkpoints" / "best.pt")
-    assert "optimizer" not in best
+    path = whole / "checkpoints" / "best.pt"
+    best, written = load_checkpoint(path), load_tensors(path)
+    assert "optimizer" not in written and not best.progress
     view = View(store, store.of_subjects(about["subjects"]["validation"]))
     counts = training_agreement(models.build_from(best), view)
-    assert np.trace(counts) / counts.sum() == pytest.approx(best["figures"]["accuracy"])
+    assert np.trace(counts) / counts.sum() == pytest.approx(written["figures"]["accuracy"])
 
 
 def training_agreement(model, view):
