@@ -37,7 +37,7 @@ WEIGHTS := data/weights
 weights: setup
 	$(BIN)/python generate_demo_data.py --varied --subjects 100 --nights 1 --hours 7 --seed 902 --output $(WEIGHTS)/raw
 	$(BIN)/python preprocess_sleepedf.py --raw_path $(WEIGHTS)/raw --save_path $(WEIGHTS)/store \
-	  --keep_all --channels EEG --resample 100 --preset levelled --folds kfold:10:0
+	  --keep_all --channels EEG --resample 100 --preset equalised --folds kfold:10:0
 	OMP_NUM_THREADS=1 $(BIN)/python staging_training.py -e seqsleepnet --data_path $(WEIGHTS)/store \
 	  --project_path $(WEIGHTS) --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 30 \
 	  --val_check_interval 0 --train_stride 5 --augment response,amplitude --augment_p 0.3 --step_size 8 \

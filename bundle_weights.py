@@ -129,7 +129,7 @@ def card_of(
         f"the pass, {people['held_out']} were held out. Each had a recorder, derivation, sampling "
         "rate, filter, noise, arousals and artefacts of their own "
         "(`generate_demo_data.py --varied`), and every recording is brought to one average "
-        "spectrum first (`--preset levelled`), so that the unit and the amplifier matter little.",
+        "spectrum first (`--preset equalised`), so that the unit and the amplifier matter little.",
         "", "Made again, bit for bit on one processor thread, by `make weights`:", "",
         f"    {trained.command}", "",
         "## On held-out synthetic people", "",

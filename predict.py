@@ -230,7 +230,7 @@ class Stager:
     def row(self, file: Path) -> dict[str, Any]:
         """Stage one file unless it was before; its row of the summary."""
         row = {"file": file.name, "epochs": None, "seconds": None, "channels": "",
-               "doubtful": None, "scored": None, "accuracy": None, "kappa": None,
+               "flagged_epochs": None, "scored": None, "accuracy": None, "kappa": None,
                **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
         started = time.perf_counter()
         try:
@@ -269,12 +269,12 @@ class Stager:
 
 
 def told(file: Path, found: Predicted, written: list[Path]) -> None:
-    """What was read for what, how much of it is doubtful, agreement, and where it all is."""
+    """What was read for what, how much of it is flagged, agreement, and where it all is."""
     night = found.night
     read = ", ".join(f"{label} <- {source}" for label, source in found.channels.items())
     absent = f"; absent: {', '.join(found.absent)}" if found.absent else ""
-    n = sum(bool(words) for words in found.doubts)
-    tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} doubtful")
+    n = sum(bool(words) for words in found.quality_flags)
+    tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} with a quality flag")
     for note in found.notes:
         tqdm.write(f"  note: {note}")
     if found.expert is not None:

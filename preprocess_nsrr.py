@@ -16,7 +16,7 @@ from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
-from datasets.store.preparation import Kept, Settings
+from datasets.store.preparation import RolePreprocessing, Settings
 from datasets.store.store import Store
 from utils.arguments import (
     ScriptParser,
@@ -33,11 +33,15 @@ from utils.stages import STAGES
 
 ROLES = ["ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO"]
 # unit, and edges in Hz of a zero-phase Butterworth band; further EEG and EOG roles as the first
-KEPT = {
-    "EEG": Kept("uV", 0.3, 35.0), "EOG": Kept("uV", 0.3, 35.0), "EMG": Kept("uV", 10.0),
-    "ECG": Kept("uV", 0.5, 40.0), "SPO2": Kept("%", high=0.4), "THOR": Kept("a.u.", high=0.5),
-    "ABDO": Kept("a.u.", high=0.5),
-}  # fmt: skip
+ROLE_PREPROCESSING = {
+    "EEG": RolePreprocessing("uV", 0.3, 35.0),
+    "EOG": RolePreprocessing("uV", 0.3, 35.0),
+    "EMG": RolePreprocessing("uV", 10.0),
+    "ECG": RolePreprocessing("uV", 0.5, 40.0),
+    "SPO2": RolePreprocessing("%", high=0.4),
+    "THOR": RolePreprocessing("a.u.", high=0.5),
+    "ABDO": RolePreprocessing("a.u.", high=0.5),
+}
 
 
 NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask")  # in what the store is known by
@@ -93,7 +97,7 @@ def make_parser() -> ScriptParser:
     )
     add_files(parser.add_argument_group("files"))
     add_content(parser.add_argument_group("content of the store"))
-    add_doubts(parser.add_argument_group("what is doubtful"))
+    add_disagreements(parser.add_argument_group("where files disagree"))
     run = parser.add_argument_group("run")
     run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
     run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
@@ -178,7 +182,7 @@ def add_content(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_doubts(group: argparse._ArgumentGroup) -> None:
+def add_disagreements(group: argparse._ArgumentGroup) -> None:
     """What is decided where files disagree."""
     group.add_argument(
         "--annotation",
@@ -267,8 +271,14 @@ def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
     """What decides the store's content."""
     kept = {}
     for role in flags.roles:
-        like = KEPT.get(role) or KEPT.get(role.split("_")[0]) or Kept("a.u.")
-        kept[role] = Kept(like.unit, like.low, like.high, required=role in flags.required)
+        like = (
+            ROLE_PREPROCESSING.get(role)
+            or ROLE_PREPROCESSING.get(role.split("_")[0])
+            or RolePreprocessing("a.u.")
+        )
+        kept[role] = RolePreprocessing(
+            like.unit, like.low, like.high, required=role in flags.required
+        )
     return Settings(
         cohort="synthetic-" * synthetic + flags.cohort,
         protocol="keep_all",

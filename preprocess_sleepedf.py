@@ -15,7 +15,7 @@ from datasets.readers import sleepedf
 from datasets.readers.sleepedf_download import check_against, download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
-from datasets.store.preparation import LEVELLED, Settings
+from datasets.store.preparation import EQUALISED, Settings, preset_named
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.store import Store
 from utils.arguments import (
@@ -154,8 +154,9 @@ def add_content(what: argparse._ArgumentGroup) -> None:
     )
     what.add_argument(
         "--preset",
-        choices=(LEVELLED,),
-        help="levelled: EEG brought to one average spectrum, for models that stage any recorder",
+        type=preset_named,
+        choices=(EQUALISED,),
+        help="equalised: EEG brought to one average spectrum, for models that stage any recorder",
     )
     what.add_argument("--resample", type=float, help="bring all channels to this rate in Hz")
     what.add_argument(

@@ -37,17 +37,17 @@ def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
         yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
 
 
-def write_predictions(path: Path, night: StagedNight, doubts: Sequence[str] | None = None) -> Path:
+def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | None = None) -> Path:
     """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row.
 
-    ``doubts``: what is wrong with each epoch's signal, as one more column.
+    ``flags``: what is wrong with each epoch's signal, as one more column.
     """
     sure = confidence(night.probabilities)
     rows = [
         {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
         | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
         | {"confidence": f"{sure[k]:.6f}"}
-        | ({} if doubts is None else {"doubt": doubts[k]})
+        | ({} if flags is None else {"quality_flag": flags[k]})
         for k, onset, stage, expert in _epochs(night)
     ]
     return write_table(path, rows)

@@ -30,7 +30,7 @@ def write_page(
     entries: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     headline: str,
-    doubts: Sequence[str] = (),
+    flags: Sequence[str] = (),
     *,
     arrays: Path | None = None,
 ) -> Path:
@@ -38,7 +38,7 @@ def write_page(
 
     They lie beside ``path`` unless another folder is named.
 
-    ``doubts`` (n,): what is wrong with an epoch's signal, "" where nothing is.
+    ``flags`` (n,): what is wrong with an epoch's signal, "" where nothing is.
 
     Everything is inside: no request leaves the page, and all text is escaped. Traces are brought
     to 40 Hz and 8 bits, maps to 0.1 s: a fully explained night stays under 5 MB.
@@ -47,7 +47,7 @@ def write_page(
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
     data = night_data(night) | {
-        "doubts": {str(k): words for k, words in enumerate(doubts) if words},
+        "flags": {str(k): words for k, words in enumerate(flags) if words},
         "explained": {
             str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
         },

@@ -10,31 +10,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from datasets.quality import quality_flags
 from datasets.readers import expert_annotations
 from datasets.readers.any_file import opened, recording_of
 from datasets.readers.channels import Found, match
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Signal
 from datasets.store.preparation import (
-    LEVELLED,
-    TO_MICROVOLT,
-    Kept,
+    EQUALISED,
+    RolePreprocessing,
     Settings,
     channel_moments,
     prepare,
+    preset_named,
 )
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.staged_night import StagedNight, stage_signals
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-# sd of a second below, and peak to peak of an epoch above, which they are doubtful
-_FLAT_UV, _LARGEST_UV = 0.5, 1000.0
-_FLAT_SHARE = 0.02  # of the night's median second, where the unit is unknown
-_CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
 _FLAT = 1e-6
-_SHORT = 60  # epochs below which a model that levels spectra knows little of the recorder
+_SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A staged night, what was read for it, and which epochs are doubtful, (n,) words or "".
+    """A staged night, what was read for it, and quality flags of its epochs, (n,) words or "".
 
     ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
     and ``sd`` (c,) bring them back to ``unit``; ``expert`` is the file of the expert's stages.
@@ -63,7 +59,7 @@ class Predicted:
     unit: str
     channels: dict[str, str]
     absent: list[str]
-    doubts: list[str]
+    quality_flags: list[str]
     notes: list[str]
     expert: Path | None
 
@@ -87,7 +83,7 @@ def predict(
             f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
             "name one with --channels"
         )
-    if is_levelled(checkpoint):
+    if is_equalised(checkpoint):
         found = {label: without_assumed_unit(one) for label, one in found.items()}
     file.hold(part for one in found.values() for part in one.parts)
     recording = recording_of(file, found)
@@ -95,35 +91,35 @@ def predict(
     unknown = [one.derivation for one in found.values() if one.note is not None]
     seen = {found[label].derivation: found[label].signal for label, role in wanted
             if label in found and role.startswith(("EEG", "EOG"))}  # fmt: skip
-    doubts = doubtful(seen, set(seen) - set(unknown), file.gaps, len(signals))
+    flags = quality_flags(seen, set(seen) - set(unknown), file.gaps, len(signals))
     scaled, mean, sd = standardised(signals, checkpoint.standardise)
     x = torch.from_numpy(scaled).to(device)
     probabilities = stage_signals(model.to(device), x).float().cpu().numpy()
     notes = [recording.note] if recording.note else []
-    if is_levelled(checkpoint) and len(probabilities) < _SHORT:
+    if is_equalised(checkpoint) and len(probabilities) < _SHORT:
         notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
     expert, stages = expert_of(file, asked.expert, len(probabilities), notes)
     start = recording.start.isoformat() if recording.start else None
     night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start)
-    unit = "µV, levelled" if is_levelled(checkpoint) else "no unit" if unknown else "µV"
+    unit = "µV, equalised" if is_equalised(checkpoint) else "no unit" if unknown else "µV"
     there = [k for k, (label, _) in enumerate(wanted) if label in found]
     return Predicted(
         night, x[:, there], mean[there], sd[there], unit, dict(recording.derivations), absent,
-        doubts, notes, expert,
+        flags, notes, expert,
     )  # fmt: skip
 
 
 def without_assumed_unit(found: Found) -> Found:
-    """Levelling needs no unit, and sets the scale freely where nobody named one."""
+    """Spectral equalisation needs no unit, and sets the scale freely where nobody named one."""
     if found.note is None:
         return found
     note = found.note.replace(", taken as uV", "")
     return replace(found, signal=replace(found.signal, unit=""), note=note)
 
 
-def is_levelled(checkpoint: Checkpoint) -> bool:
+def is_equalised(checkpoint: Checkpoint) -> bool:
     """Whether recordings are brought to the common spectrum for it."""
-    return checkpoint.training.preparation.get("preset") == LEVELLED
+    return preset_named(checkpoint.training.preparation.get("preset")) == EQUALISED
 
 
 def expert_of(
@@ -170,12 +166,15 @@ def prepared(
     made = checkpoint.training.preparation
     kept = None
     if made.get("kept"):
-        kept = {label: Kept(**made["kept"][role] | {"required": False}) for label, role in wanted}
+        kept = {
+            label: RolePreprocessing(**made["kept"][role] | {"required": False})
+            for label, role in wanted
+        }
     band = made.get("bandpass")
     settings = Settings(
         cohort="predict", protocol="keep_all", channels=tuple(label for label, _ in wanted),
         bandpass=tuple(band) if band else None, fs=float(checkpoint.fs),
-        preset=made.get("preset"), kept=kept,
+        preset=preset_named(made.get("preset")), kept=kept,
     )  # fmt: skip
     roles = {role: (label,) for label, role in wanted}
     return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
@@ -199,47 +198,3 @@ def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray,
     taken = np.where(flat & (how == "present"), np.nan, mean)
     scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
     return scaled.astype(np.float32), mean, sd
-
-
-def doubtful(
-    signals: Mapping[str, Signal], sized: set[str], gaps: np.ndarray, n_epochs: int
-) -> list[str]:
-    """What is wrong with every epoch as recorded: a gap, or a signal that is flat or no EEG's size.
-
-    Filters would let the neighbours ring into a dead epoch, so nothing is filtered here. Flat is an
-    epoch half of whose seconds hardly vary; an artefact is larger than brain and eyes are, or cut
-    off at the recorder's limit. Of signals that are not ``sized`` nobody knows the unit: theirs is
-    the night's own median.
-    """
-    begin = EPOCH_SECONDS * np.arange(n_epochs)
-    apart = (gaps[:, :1] < begin + EPOCH_SECONDS) & (gaps[:, 1:] > begin)
-    said = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
-    for name, signal in signals.items():
-        deviation, size, is_cut = measured(signal, n_epochs)
-        scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
-        lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
-        flat = (deviation <= lowest).mean(axis=1) >= 0.5
-        large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
-        for epoch in np.flatnonzero(flat | large):
-            said[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
-    return ["; ".join(words) for words in said]
-
-
-def measured(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Deviation in every second (n, 30), peak to peak (n,), and whether an epoch is cut off (n,).
-
-    Cut off: more than a hundredth of its samples lie at the night's highest or lowest value. An
-    epoch at a time is read, so memory is flat.
-    """
-    width = max(2, int(signal.fs))
-    rows, ends, shares = [], np.empty((n_epochs, 2)), np.empty((n_epochs, 2))
-    for k in range(n_epochs):
-        x = signal.read(k * EPOCH_SECONDS, (k + 1) * EPOCH_SECONDS)
-        n = min(EPOCH_SECONDS, len(x) // width)
-        rows.append(x[: n * width].reshape(n, width).std(axis=1))
-        ends[k] = x.min(), x.max()
-        shares[k] = (x == ends[k, 0]).mean(), (x == ends[k, 1]).mean()
-    limits = ends[:, 0].min(), ends[:, 1].max()
-    is_cut = ((ends == limits) & (shares > _CUT_SHARE)).any(axis=1)
-    shortest = min(map(len, rows))
-    return np.stack([row[:shortest] for row in rows]), np.ptp(ends, axis=1), is_cut

@@ -63,9 +63,11 @@ def write_folder(
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
             write(temporary, suffix, found, model, headline, explained)
-        doubts = [{"epoch": k, "what": words} for k, words in enumerate(found.doubts) if words]
-        if doubts:
-            write_table(temporary / "doubtful_epochs.csv", doubts)
+        flags = [
+            {"epoch": k, "flag": words} for k, words in enumerate(found.quality_flags) if words
+        ]
+        if flags:
+            write_table(temporary / "quality_flags.csv", flags)
         if found.expert is not None:
             write_disagreement(temporary, found, headline)
 
@@ -134,7 +136,7 @@ def write(
     night = found.night
     path = folder / FORMATS[suffix].format(night.recording)
     writers: Mapping[str, Callable[[], Any]] = {
-        ".csv": lambda: write_predictions(path, night, found.doubts),
+        ".csv": lambda: write_predictions(path, night, found.quality_flags),
         ".tsv": lambda: write_events(path, night, headline),
         ".edf": lambda: write_edf(path, night),
         ".json": lambda: write_json(path, summary(found, headline)),
@@ -152,7 +154,7 @@ def summary(found: Predicted, headline: str) -> dict[str, Any]:
         "epochs": len(night.stages), "model": headline,
         "channels": ", ".join(f"{k}: {v}" for k, v in found.channels.items()),
         "absent": found.absent, "notes": found.notes,
-        "doubtful": sum(bool(words) for words in found.doubts), **values,
+        "flagged_epochs": sum(bool(words) for words in found.quality_flags), **values,
     }  # fmt: skip
     if found.expert is not None:
         about |= agreement(found)
@@ -172,12 +174,12 @@ def agreement(found: Predicted) -> dict[str, Any]:
 
 
 def picture(found: Predicted, headline: str) -> Any:
-    """With the expert above and where they differ, or the model alone with its doubtful epochs."""
+    """With the expert above and where they differ, or the model alone with its quality flags."""
     night = found.night
     title = f"{night.recording}   {headline}"
     if found.expert is not None:
         return figures.draw_staged_night(night.probabilities, night.expert, title=title)
-    return figures.draw_prediction(night.probabilities, found.doubts, title=title)
+    return figures.draw_prediction(night.probabilities, found.quality_flags, title=title)
 
 
 def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
@@ -189,7 +191,8 @@ def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
     rows = [
         {"epoch": k, "onset_s": k * EPOCH_SECONDS, "expert": STAGES[night.expert[k]],
          "model": STAGES[night.stages[k]], "p_model": f"{night.probabilities[k].max():.4f}",
-         "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}", "doubt": found.doubts[k]}
+         "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}",
+         "quality_flag": found.quality_flags[k]}
         for k in differ.tolist()
     ]  # fmt: skip
     if rows:
@@ -209,8 +212,8 @@ def write_night_page(
     )  # fmt: skip
     about = {"headline": headline}
     arrays = path.parent / "interpretations"
-    entries = explain(arrays, night, model, found.doubts, explained, about)
-    write_page(path, night, entries, [], headline, found.doubts, arrays=arrays)
+    entries = explain(arrays, night, model, found.quality_flags, explained, about)
+    write_page(path, night, entries, [], headline, found.quality_flags, arrays=arrays)
 
 
 def can_be_explained(model: Any, found: Predicted) -> bool:
@@ -219,11 +222,11 @@ def can_be_explained(model: Any, found: Predicted) -> bool:
 
 
 def explain(
-    folder: Path, night: ExplainedNight, model: Any, doubts: Sequence[str], how: Explained,
+    folder: Path, night: ExplainedNight, model: Any, flags: Sequence[str], how: Explained,
     about: Mapping[str, Any],
 ) -> list[Entry]:  # fmt: skip
     """Explain the night's epochs of interest into ``folder``; their entries, none without any."""
-    why = dict(choose_epochs(night.staged.probabilities, doubts, how.epochs))
+    why = dict(choose_epochs(night.staged.probabilities, flags, how.epochs))
     if not why:
         return []
     plan = Plan(methods=how.methods, steps=20)

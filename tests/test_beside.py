@@ -145,13 +145,13 @@ def test_epochs_of_interest_are_chosen():
     probabilities[np.arange(40), stages] = 0.92
     probabilities[35] = [0.1, 0.1, 0.2, 0.35, 0.25]
     probabilities[5] = [0.4, 0.3, 0.1, 0.1, 0.1]
-    doubts = [""] * 40
-    found = choose_epochs(probabilities, doubts, 4)
+    flags = [""] * 40
+    found = choose_epochs(probabilities, flags, 4)
     assert found == [
         (5, "uncertain, 40% sure"), (10, "transition from W"), (30, "transition from N2"),
         (35, "uncertain, 35% sure"),
     ]  # fmt: skip
-    doubts[30] = "flat"
-    assert 30 not in dict(choose_epochs(probabilities, doubts, 4))
+    flags[30] = "flat"
+    assert 30 not in dict(choose_epochs(probabilities, flags, 4))
     assert choose_epochs(probabilities[:1], [""], 4) == [(0, "uncertain, 92% sure")]
-    assert choose_epochs(probabilities, doubts, 0) == []
+    assert choose_epochs(probabilities, flags, 0) == []

@@ -442,7 +442,7 @@ def test_large_values_survive_the_store(tmp_path):
     signal = Signal(100.0, "a.u.", 30.0, lambda start, stop: samples)
     recording = Recording("a", "a", 1, {"LEG": signal}, (), np.zeros(1, np.int8), None)
     settings = preprocess_nsrr.Settings(
-        "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": preprocess_nsrr.Kept("a.u.")}
+        "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": preprocess_nsrr.RolePreprocessing("a.u.")}
     )
     found = prepare(recording, settings, {}).signals[100.0][0, 0]
     assert found.dtype == np.float32

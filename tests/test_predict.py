@@ -19,10 +19,11 @@ import foundation_training
 import generate_demo_data
 import predict
 import staging_training
+from datasets.quality import quality_flags
 from datasets.readers.channels import known_names, match
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Signal
-from evaluation.prediction import doubtful, standardised
+from evaluation.prediction import standardised
 from tests.edf_files import write_discontinuous, write_psg
 from tests.index_schema import check_index
 from tests.listing import below, names
@@ -161,8 +162,8 @@ def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
     if layout == "gaps":
         write_discontinuous(path, [*range(0, 60, 10), *range(95, 185, 10)], fs=100)
         stage(path, checkpoint, tmp_path / "out", "--channels", "EOG=EEG")
-        doubts = pandas.read_csv(tmp_path / "out" / "a" / "a.csv")["doubt"].fillna("")
-        assert doubts.str.contains("gap").tolist() == [False, False, True, True, False, False]
+        flags = pandas.read_csv(tmp_path / "out" / "a" / "a.csv")["quality_flag"].fillna("")
+        assert flags.str.contains("gap").tolist() == [False, False, True, True, False, False]
     else:
         stage(path, checkpoint, tmp_path / "out")
         assert f"a{path.suffix}: 5 epochs" in capsys.readouterr().out
@@ -294,7 +295,7 @@ def held(samples: np.ndarray, unit: str = "uV") -> Signal:
     return Signal(100, unit, len(samples) / 100, lambda a, b: samples[int(a * 100) : int(b * 100)])
 
 
-def test_doubtful_epochs_are_named_as_recorded():
+def test_flagged_epochs_are_named_as_recorded():
     """Flat for half an epoch, too large, cut off at the recorder's limit, in a gap."""
     rng = np.random.default_rng(0)
     eeg, eog = rng.normal(0, 20, (2, 6, 3000))
@@ -303,15 +304,17 @@ def test_doubtful_epochs_are_named_as_recorded():
     eeg[3, ::50] = eeg.max()  # two in a hundred
     signals = {"C4-M1": held(eeg.ravel()), "E1": held(eog.ravel() / 1e3, "mV")}
     expected = ["", "C4-M1 flat", "E1 artefact", "C4-M1 artefact", "", ""]
-    assert doubtful(signals, set(signals), NO_GAPS, 6) == expected
-    assert doubtful(signals, {"E1"}, NO_GAPS, 6) == expected  # by the night's own median
+    assert quality_flags(signals, set(signals), NO_GAPS, 6) == expected
+    assert quality_flags(signals, {"E1"}, NO_GAPS, 6) == expected  # by the night's own median
     tiny = {"C4-M1": held(eeg.ravel() * 1e-4, "")}
-    assert doubtful(tiny, set(), NO_GAPS, 6)[1] == "C4-M1 flat"
-    gap = doubtful(signals, set(signals), np.array([[29.0, 31.0]]), 3)
+    assert quality_flags(tiny, set(), NO_GAPS, 6)[1] == "C4-M1 flat"
+    gap = quality_flags(signals, set(signals), np.array([[29.0, 31.0]]), 3)
     assert gap[:2] == ["gap in the recording", "gap in the recording; C4-M1 flat"]
     dead = {"E1": held(np.zeros(6000))}
     assert (
-        doubtful(dead, set(), NO_GAPS, 2) == doubtful(dead, {"E1"}, NO_GAPS, 2) == ["E1 flat"] * 2
+        quality_flags(dead, set(), NO_GAPS, 2)
+        == quality_flags(dead, {"E1"}, NO_GAPS, 2)
+        == ["E1 flat"] * 2
     )
 
 
@@ -324,8 +327,8 @@ def test_filters_do_not_hide_a_dead_lead(raw, tmp_path):
                              physical_range=(-192, 192))  # fmt: skip
     edfio.Edf([signal]).write(tmp_path / "a.edf")
     predict.main(["--edf", str(tmp_path / "a.edf"), "-o", str(tmp_path / "a.csv")])
-    doubts = pandas.read_csv(tmp_path / "a.csv")["doubt"].fillna("")
-    assert [k for k in np.flatnonzero(doubts == "EEG flat") if k in (20, 21)] == [20, 21]
+    flags = pandas.read_csv(tmp_path / "a.csv")["quality_flag"].fillna("")
+    assert [k for k in np.flatnonzero(flags == "EEG flat") if k in (20, 21)] == [20, 21]
 
 
 def test_scaling_by_recording_and_back():

@@ -97,7 +97,7 @@ COMMANDS = {
     preprocess_sleepedf: [
         [], ["--keep_all"], ["--protocol", "cmt"], ["--protocol", "cmt", "--bandpass", "0.3", "35"],
         ["--channels", "EEG Fpz-Cz", "--resample", "64.5", "--dtype", "float16"],
-        ["--preset", "levelled", "--version", "2013", "--study", "both", "--jobs", "3"],
+        ["--preset", "equalised", "--version", "2013", "--study", "both", "--jobs", "3"],
     ],
     preprocess_dreem: [
         [], ["--version", "dodo", "--channels", "EEG", "EOG1-EOG2"], ["--preset", "dreem"],

@@ -161,8 +161,8 @@ def test_wrong_words_are_one_line(store, project, tmp_path):
         ssl_evaluate.parse_args(["--fractions", "0,1"])
     with pytest.raises(UserError, match="no embeddings in ssl_"):
         latent_space_evaluator.main(["--project_path", str(tmp_path)])
-    with pytest.raises(UserError, match="a chambon2018 checkpoint"):
-        embed.encoder_of({"model": "chambon2018"})
+    with pytest.raises(UserError, match="a chambon2018, not of ssl_training"):
+        embed.encoder_of(SimpleNamespace(model="chambon2018", path=Path("x.pt")))
 
 
 def test_a_fold_without_labels_is_refused(store, project, monkeypatch):

@@ -79,7 +79,7 @@ def test_the_real_night_is_staged_without_a_look(real_data, tmp_path):
     predict.main([*words, "-o", str(tmp_path / "a.json")])
     found = json.loads((tmp_path / "a.json").read_text())
     assert found["epochs"] == 822 and "kappa" not in found
-    assert found["doubtful"] < 20 and 60 < found["TST"] < 411
+    assert found["flagged_epochs"] < 20 and 60 < found["TST"] < 411
 
 
 @pytest.mark.parametrize(

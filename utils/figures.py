@@ -86,10 +86,10 @@ def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: s
     return figure
 
 
-def draw_prediction(probabilities: np.ndarray, doubts: Sequence[str], *, title: str) -> Figure:
-    """Hypnogram over hypnodensity of a night without expert; doubtful epochs are marked.
+def draw_prediction(probabilities: np.ndarray, flags: Sequence[str], *, title: str) -> Figure:
+    """Hypnogram over hypnodensity of a night without expert; epochs with a quality flag are marked.
 
-    ``probabilities`` (n, 5), ``doubts`` (n,): what is wrong with an epoch, "" where nothing is.
+    ``probabilities`` (n, 5), ``flags`` (n,): what is wrong with an epoch, "" where nothing is.
     """
     from matplotlib.figure import Figure
 
@@ -98,7 +98,7 @@ def draw_prediction(probabilities: np.ndarray, doubts: Sequence[str], *, title: 
     top, marks, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.12, 1))
     draw_hypnogram(top, probabilities.argmax(axis=1))
     top.set_title(title, loc="left")
-    mark_epochs(marks, np.array([bool(words) for words in doubts]), "doubtful")
+    mark_epochs(marks, np.array([bool(words) for words in flags]), "signal quality")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the recording began")
     return figure

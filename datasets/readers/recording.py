@@ -13,6 +13,8 @@ import numpy as np
 
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
+TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}  # factors of units in lower case
+
 
 @dataclass(frozen=True)
 class Signal:

@@ -25,7 +25,7 @@ _FLAT = 1e-6
 _WELCH_SECONDS = 4
 
 
-def level(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
+def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
     """``samples`` (n,) through a zero-phase filter, after which its median epoch is the reference.
 
     With few epochs the filter shrinks to none (a short file says little of its recorder), but the

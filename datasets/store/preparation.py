@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from datasets.readers.channels import Alternatives, choose, role_of
-from datasets.readers.recording import Recording, Signal
-from datasets.store.equalisation import level
+from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
+from datasets.store.equalisation import equalise
 from datasets.store.protocols import PROTOCOLS
 from utils.errors import UserError
 from utils.signals import (
@@ -29,13 +29,18 @@ from utils.signals import (
 )
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-LEVELLED = "levelled"
+EQUALISED = "equalised"
+_OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
 _SLOWEST_WAVEFORM_HZ = 10.0
-TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+
+
+def preset_named(name: str | None) -> str | None:
+    """A preset by its name of today."""
+    return _OLD_PRESETS.get(name, name)
 
 
 @dataclass(frozen=True)
-class Kept:
+class RolePreprocessing:
     """How a role is kept: its unit, and a zero-phase Butterworth band of order 2 in Hz."""
 
     unit: str
@@ -50,8 +55,8 @@ class Settings:
 
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
     and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
-    Dreem papers do: their causal filter, lines between samples, ``pad_epochs`` of zeros, unscored,
-    at both ends of a night; "levelled" brings EEG to a common average spectrum. ``kept`` says by
+    Dreem papers do: their causal filter, linear interpolation, ``pad_epochs`` of zeros, unscored,
+    at both ends of a night; "equalised" brings EEG to one average spectrum. ``kept`` says by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
     is required, may be absent.
     """
@@ -64,7 +69,7 @@ class Settings:
     dtype: str = "float32"
     preset: str | None = None
     pad_epochs: int = 0
-    kept: Mapping[str, Kept] | None = None
+    kept: Mapping[str, RolePreprocessing] | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, tuples as lists; a preset is named where there is one."""
@@ -189,8 +194,8 @@ def _continuous(
     """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
     if settings.preset == "dreem":
         return _as_dreem(signal, start, stop, settings)
-    if settings.preset == LEVELLED and channel.role.startswith("EEG"):
-        return _levelled(signal, start, stop, settings)
+    if settings.preset == EQUALISED and channel.role.startswith("EEG"):
+        return _equalised(signal, start, stop, settings)
     if channel.label in (settings.kept or {}):
         return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
     taps = _taps(signal, settings)
@@ -210,7 +215,9 @@ def _continuous(
     return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
 
 
-def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np.ndarray:
+def _as_role(
+    signal: Signal, start: int, stop: int, kept: RolePreprocessing, fs: float
+) -> np.ndarray:
     """Filtered at its own rate over the whole night, then resampled."""
     samples = signal.read(0, signal.seconds)
     if kept.unit == "uV":
@@ -225,13 +232,13 @@ def _as_role(signal: Signal, start: int, stop: int, kept: Kept, fs: float) -> np
     return np.pad(samples[first : first + n], (0, max(0, first + n - len(samples))), "edge")
 
 
-def _levelled(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
+def _equalised(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
     """The kept range resampled, then brought to the common spectrum."""
     fs, unit = settings.fs or signal.fs, signal.unit.lower()
     samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
     samples = samples * TO_MICROVOLT.get(unit, 1.0)
     samples = resample(samples - np.median(samples), signal.fs, fs)
-    return level(samples, fs, unit_known=unit in TO_MICROVOLT)
+    return equalise(samples, fs, unit_known=unit in TO_MICROVOLT)
 
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:

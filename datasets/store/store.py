@@ -27,7 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets.store.preparation import PreparedNight, Settings, StoredChannel, channel_moments
+from datasets.store.preparation import (
+    PreparedNight,
+    Settings,
+    StoredChannel,
+    channel_moments,
+    preset_named,
+)
 from utils.errors import UserError
 from utils.files import safe_name, sha256, write_array, write_json, write_text, written_folder
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
@@ -238,7 +244,9 @@ def refuse_other_settings(nights: Path, settings: Settings) -> None:
     """
     asked = settings.as_json()
     for folder in sorted(nights.glob("[!.]*")):
-        made_with = _facts(folder).get("settings", asked)
+        made_with = dict(_facts(folder).get("settings", asked))
+        if "preset" in made_with:
+            made_with["preset"] = preset_named(made_with["preset"])
         if differing := sorted(key for key in asked if asked[key] != made_with.get(key)):
             raise UserError(
                 f"{nights.parent}: prepared before with other settings "

@@ -1,4 +1,4 @@
-"""Levelled spectra and varied recorders: what differs between recorders is gone, sleep is not."""
+"""Equalised spectra and varied recorders: what differs between recorders is gone, sleep is not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,15 @@ from scipy import signal
 import generate_demo_data
 import preprocess_sleepedf
 from datasets.readers.edf import EdfFile
-from datasets.store.equalisation import level, median_density
+from datasets.store.equalisation import equalise, median_density
 from datasets.store.store import Store
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
+from evaluation.prediction import is_equalised
+from predict import BUNDLED
+from tests.conftest import prepare
+from tests.edf_files import write_pair
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 
 FS = 100.0
@@ -44,8 +49,8 @@ def decibels(samples: np.ndarray, hertz: np.ndarray = HERTZ) -> np.ndarray:
 
 def test_two_recorders_become_one(night):
     before = decibels(night) - decibels(other_recorder(night))
-    after = decibels(level(night, FS, unit_known=True)) - decibels(
-        level(other_recorder(night), FS, unit_known=True)
+    after = decibels(equalise(night, FS, unit_known=True)) - decibels(
+        equalise(other_recorder(night), FS, unit_known=True)
     )
     assert np.ptp(before) > 9
     # 300 epochs against the 60 that hold a night as it is
@@ -54,40 +59,41 @@ def test_two_recorders_become_one(night):
 
 def test_an_unknown_unit_does_not_matter(night):
     """Millivolts called nothing: the level is free, and few epochs do not bind it."""
-    loud = decibels(level(night, FS, unit_known=True))
-    np.testing.assert_allclose(decibels(level(night * 1e-3, FS, unit_known=False)), loud, atol=6)
+    loud = decibels(equalise(night, FS, unit_known=True))
+    np.testing.assert_allclose(decibels(equalise(night * 1e-3, FS, unit_known=False)), loud, atol=6)
     short = night[: round(300 * FS)]
-    quiet = decibels(level(short * 1e-3, FS, unit_known=False))
-    np.testing.assert_allclose(quiet, decibels(level(short, FS, unit_known=False)), atol=0.1)
-    assert decibels(level(short * 1e-3, FS, unit_known=True)).max() < loud.min()
+    quiet = decibels(equalise(short * 1e-3, FS, unit_known=False))
+    np.testing.assert_allclose(quiet, decibels(equalise(short, FS, unit_known=False)), atol=0.1)
+    assert decibels(equalise(short * 1e-3, FS, unit_known=True)).max() < loud.min()
 
 
 def test_a_short_file_is_left_nearly_as_it_is(night):
     short = night[: round(150 * FS)]
-    change = decibels(level(short, FS, unit_known=True)) - decibels(short)
+    change = decibels(equalise(short, FS, unit_known=True)) - decibels(short)
     assert np.abs(change).max() < 1.5
 
 
 def test_what_is_narrow_in_frequency_or_time_stays(night):
     """A spindle peak keeps most of its height, and nothing moves in time."""
-    levelled = level(night, FS, unit_known=True)
+    equalised = equalise(night, FS, unit_known=True)
     at = np.array([9.0, 13.0, 18.0])
-    before, after = decibels(night, at), decibels(levelled, at)
+    before, after = decibels(night, at), decibels(equalised, at)
     height = [b[1] - (b[0] + b[2]) / 2 for b in (before, after)]
     assert height[1] > 0.6 * height[0] > 3
-    lags = signal.correlate(levelled[:20000], night[:20000], mode="same", method="fft")
+    lags = signal.correlate(equalised[:20000], night[:20000], mode="same", method="fft")
     assert lags.argmax() == 10000
-    assert len(levelled) == len(night)
+    assert len(equalised) == len(night)
 
 
 def test_drift_is_taken_out_and_silence_stays_silence(night):
     drifting = night + 200 * np.sin(2 * np.pi * 0.05 * np.arange(len(night)) / FS)
-    levelled = level(drifting, FS, unit_known=True)
-    assert decibels(levelled, np.array([0.05])) < decibels(drifting, np.array([0.05])) - 15
-    np.testing.assert_array_equal(level(np.zeros(6000), FS, unit_known=True), np.zeros(6000))
+    equalised = equalise(drifting, FS, unit_known=True)
+    assert decibels(equalised, np.array([0.05])) < decibels(drifting, np.array([0.05])) - 15
+    np.testing.assert_array_equal(equalise(np.zeros(6000), FS, unit_known=True), np.zeros(6000))
     held = np.concatenate((np.zeros(30000), night))  # a lead that was off for five minutes
     np.testing.assert_allclose(
-        decibels(level(held, FS, unit_known=True)), decibels(level(night, FS, unit_known=True)),
+        decibels(equalise(held, FS, unit_known=True)),
+        decibels(equalise(night, FS, unit_known=True)),
         atol=0.5,
     )  # fmt: skip
 
@@ -104,7 +110,7 @@ def test_every_person_of_a_varied_cohort_has_a_recorder():
     assert all(p.rate["arousal"] > 0 for p in varied)
 
 
-def test_a_varied_cohort_from_files_to_a_levelled_store(tmp_path):
+def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
     words = ["--varied", "--subjects", "3", "--nights", "1", "--hours", "0.5", "--jobs", "1"]
     generate_demo_data.main([*words, "--output", str(tmp_path / "a")])
     generate_demo_data.main([*words, "--output", str(tmp_path / "b")])
@@ -117,10 +123,25 @@ def test_a_varied_cohort_from_files_to_a_levelled_store(tmp_path):
     assert rates == [recorder.fs for recorder in recorders]
     preprocess_sleepedf.main([
         "--raw_path", str(tmp_path / "a"), "--save_path", str(tmp_path / "store"), "--keep_all",
-        "--channels", "EEG", "--resample", "100", "--preset", "levelled", "--figures", "0",
+        "--channels", "EEG", "--resample", "100", "--preset", "equalised", "--figures", "0",
     ])  # fmt: skip
     store = Store(tmp_path / "store")
     about = json.loads((tmp_path / "store" / "dataset.json").read_text())
-    assert store.settings["preset"] == "levelled" and "--preset levelled" in json.dumps(about)
+    assert store.settings["preset"] == "equalised" and "--preset equalised" in json.dumps(about)
     with pytest.raises(UserError, match="--varied belongs to --format sleepedf"):
         generate_demo_data.main(["--varied", "--format", "dreem"])
+
+
+def test_the_old_name_of_the_preset_is_known(tmp_path):
+    """Stores, checkpoints and commands from before say "levelled"."""
+    write_pair(tmp_path / "raw", [("W", 30), ("2", 30)], 60)
+    words = ["--channels", "EEG", "--keep_all", "--preset"]
+    prepare(tmp_path / "raw", tmp_path / "s", *words, "levelled")
+    path = tmp_path / "s" / "nights" / "SC4001E0" / "night.json"
+    facts = json.loads(path.read_text())
+    assert facts["settings"]["preset"] == "equalised"
+    facts["settings"]["preset"] = "levelled"
+    path.write_text(json.dumps(facts))
+    prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")  # the same settings
+    assert load_checkpoint(BUNDLED).training.preparation["preset"] == "levelled"
+    assert is_equalised(load_checkpoint(BUNDLED))

@@ -1,0 +1,59 @@
+"""Whether an incoming signal can be believed: the one judge, by epoch, of signals as recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from datasets.readers.recording import TO_MICROVOLT, Signal
+from utils.stages import EPOCH_SECONDS
+
+# sd of a second below, and peak to peak of an epoch above, which an epoch is flagged
+_FLAT_UV, _LARGEST_UV = 0.5, 1000.0
+_FLAT_SHARE = 0.02  # of the night's median second, where the unit is unknown
+_CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
+
+
+def quality_flags(
+    signals: Mapping[str, Signal], sized: set[str], gaps: np.ndarray, n_epochs: int
+) -> list[str]:
+    """What is wrong with every epoch as recorded: a gap, or a signal that is flat or no EEG's size.
+
+    Filters would let the neighbours ring into a dead epoch, so nothing is filtered here. Flat is an
+    epoch half of whose seconds hardly vary; an artefact is larger than brain and eyes are, or cut
+    off at the recorder's limit. Of signals that are not ``sized`` nobody knows the unit: theirs is
+    the night's own median.
+    """
+    begin = EPOCH_SECONDS * np.arange(n_epochs)
+    apart = (gaps[:, :1] < begin + EPOCH_SECONDS) & (gaps[:, 1:] > begin)
+    said = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
+    for name, signal in signals.items():
+        deviation, size, is_cut = by_epoch(signal, n_epochs)
+        scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
+        lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
+        flat = (deviation <= lowest).mean(axis=1) >= 0.5
+        large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
+        for epoch in np.flatnonzero(flat | large):
+            said[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
+    return ["; ".join(words) for words in said]
+
+
+def by_epoch(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Deviation in every second (n, 30), peak to peak (n,), and whether an epoch is cut off (n,).
+
+    Cut off: more than a hundredth of its samples lie at the night's highest or lowest value. An
+    epoch at a time is read, so memory is flat.
+    """
+    width = max(2, int(signal.fs))
+    rows, ends, shares = [], np.empty((n_epochs, 2)), np.empty((n_epochs, 2))
+    for k in range(n_epochs):
+        x = signal.read(k * EPOCH_SECONDS, (k + 1) * EPOCH_SECONDS)
+        n = min(EPOCH_SECONDS, len(x) // width)
+        rows.append(x[: n * width].reshape(n, width).std(axis=1))
+        ends[k] = x.min(), x.max()
+        shares[k] = (x == ends[k, 0]).mean(), (x == ends[k, 1]).mean()
+    limits = ends[:, 0].min(), ends[:, 1].max()
+    is_cut = ((ends == limits) & (shares > _CUT_SHARE)).any(axis=1)
+    shortest = min(map(len, rows))
+    return np.stack([row[:shortest] for row in rows]), np.ptp(ends, axis=1), is_cut
