@@ -63,7 +63,7 @@ def parse_args(argv: list[str] | None) -> CmtSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Train a cross-modal transformer (Pradeepkumar et al. 2024).",
-        "Ctrl-C keeps everything; the same command goes on where it stopped.",
+        "Ctrl-C keeps everything; the same command resumes where it stopped.",
     )
     flags.add_data(parser.add_argument_group("data"))
     add_model(parser.add_argument_group("model"))

@@ -81,7 +81,7 @@ def make_parser() -> ScriptParser:
     parser.add_argument(
         "--preset",
         choices=("dreem",),
-        help="prepare as the Dreem papers do: their causal filter, lines between samples, and "
+        help="prepare as the Dreem papers do: their causal filter, linear interpolation, and "
         "900 s of zeros at both ends of a night",
     )
     add_list(parser, "--bandpass", item=float, help="zero-phase FIR band in Hz, such as 0.3 35")

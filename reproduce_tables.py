@@ -6,7 +6,7 @@ python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_
 python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
 
-Interrupted, the same command goes on where it stopped.
+Interrupted, the same command resumes where it stopped.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def parse_args(argv: list[str] | None) -> StagingSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Train a staging model by its published recipe, every part of which is a flag.",
-        "Ctrl-C keeps everything; the same command goes on where it stopped.",
+        "Ctrl-C keeps everything; the same command resumes where it stopped.",
     )
     add_model(parser.add_argument_group("model"))
     add_recipe(parser.add_argument_group("recipe"))

@@ -43,7 +43,7 @@ def row_of(
                 f"{figure}_high": found["high"]}  # fmt: skip
     row |= {f"f1_{stage}": result["per_stage"][stage]["f1"]["value"] for stage in STAGES}
     error = result["calibration"]["expected_calibration_error"]
-    return row | {"calibration_error": error, "seconds_a_night": round(seconds, 3)}
+    return row | {"calibration_error": error, "seconds_per_night": round(seconds, 3)}
 
 
 def write_missing(folder: Path, rows: Sequence[Mapping[str, Any]], headline: str) -> Path:

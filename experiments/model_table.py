@@ -36,8 +36,8 @@ FIGURES = ("accuracy", "macro_f1", "kappa")
 _REPEATS = 3
 _SHOWN = {
     "model": "model", "whose": "numbers", "accuracy": "accuracy", "macro_f1": "macro-F1",
-    "kappa": "kappa", "parameters": "parameters", "seconds_a_pass": "s / pass",
-    "seconds_a_night": "s / night", "passes": "passes", "data": "data and protocol",
+    "kappa": "kappa", "parameters": "parameters", "seconds_per_pass": "s / pass",
+    "seconds_per_night": "s / night", "passes": "passes", "data": "data and protocol",
 }  # fmt: skip
 
 
@@ -74,8 +74,8 @@ def own_row(name: str, runs: Sequence[Path], view: View, *, selected: str) -> di
         "data": data_of(about),
         **figures_of(subjects, counts),
         "parameters": sum(p.numel() for p in net.parameters()),
-        "seconds_a_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
-        "seconds_a_night": round(seconds_a_night(net, view), 4),
+        "seconds_per_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
+        "seconds_per_night": round(seconds_per_night(net, view), 4),
         "passes": round(sum(map(len, passes)) / len(passes), 1),
         "runs": len(runs),
         "subjects": len(set(subjects)),
@@ -108,7 +108,7 @@ def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
             "model": name if space == "pretrained" else f"{name}, random weights",
             "whose": "ours", "data": data_of(about), **figures_of(subjects, np.array(counts)),
             "parameters": sum(p.numel() for p in encoder.parameters()),
-            "seconds_a_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
+            "seconds_per_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
             "passes": round(sum(map(len, passes)) / len(passes), 1) * (space == "pretrained"),
             "runs": len(runs), "subjects": len(set(subjects)), "epochs": int(np.sum(counts)),
             "source": "frozen encoder, linear probe, all labels",
@@ -150,7 +150,7 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def seconds_a_night(net: torch.nn.Module, view: View) -> float:
+def seconds_per_night(net: torch.nn.Module, view: View) -> float:
     """Median of three stagings of the view's first night."""
     _, signals, _ = next(view.whole_nights())
     taken = []

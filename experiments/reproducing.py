@@ -1,4 +1,4 @@
-"""Many trainings and evaluations by the scripts themselves, gone on where they stopped."""
+"""Many trainings and evaluations by the scripts themselves, resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
 
 
 def run_all(jobs: Sequence[Job], setting: Setting, at_once: int) -> None:
-    """Train and evaluate, several at once; each goes on where it stopped.
+    """Train and evaluate, several at once; each resumes where it stopped.
 
     Raises:
         UserError: a script failed; its last line, and where the others are.

@@ -83,8 +83,8 @@ class FoundationEncoder(nn.Module):
         super().__init__()
         self.roles, self.d_model, self.merge = tuple(roles), d_model, merge
         self.n_samples = round(patch_seconds * fs)
-        self.an_epoch = round(EPOCH_SECONDS / patch_seconds)
-        if abs(self.an_epoch * self.n_samples - EPOCH_SECONDS * fs) > 1e-6:
+        self.patches_per_epoch = round(EPOCH_SECONDS / patch_seconds)
+        if abs(self.patches_per_epoch * self.n_samples - EPOCH_SECONDS * fs) > 1e-6:
             raise ValueError(f"patches of {patch_seconds:g} s at {fs:g} Hz do not fill 30 s")
         n = len(self.roles)
         self.gain = nn.Parameter(torch.ones(n, 1)) if affine else None
@@ -100,7 +100,7 @@ class FoundationEncoder(nn.Module):
         shape, mix = (d_model, n_heads, dim_feedforward, dropout), mixing == "roles"
         again = recompute == "feedforward"
         self.local = nn.ModuleList(
-            Layer(*shape, mixing=mix, window=self.an_epoch, recompute=again)
+            Layer(*shape, mixing=mix, window=self.patches_per_epoch, recompute=again)
             for _ in range(local_layers)
         )
         self.layers = nn.ModuleList(
@@ -143,7 +143,7 @@ class FoundationEncoder(nn.Module):
         h, kept, local, merged = self._upto(tokens, valid, self.layers)
         spread = h
         if self.merge:  # each patch, and what the night's layers made of its epoch
-            spread = local + (h - merged).repeat_interleave(self.an_epoch, dim=2)
+            spread = local + (h - merged).repeat_interleave(self.patches_per_epoch, dim=2)
         return Encoded(self.norm(h) * kept[..., None], kept), spread
 
     def _upto(
@@ -154,8 +154,8 @@ class FoundationEncoder(nn.Module):
         local = h = self._through(self.local, h * valid[..., None], valid)
         if self.merge:
             h, valid = masked_mean(
-                rearrange(h, "b c (n k) d -> b c n k d", k=self.an_epoch),
-                rearrange(valid, "b c (n k) -> b c n k", k=self.an_epoch), dim=3,
+                rearrange(h, "b c (n k) d -> b c n k d", k=self.patches_per_epoch),
+                rearrange(valid, "b c (n k) -> b c n k", k=self.patches_per_epoch), dim=3,
             )  # fmt: skip
             h = h + self._positions(h, h.shape[2])
         return self._through(layers, h, valid), valid, local, h
@@ -183,7 +183,7 @@ class FoundationEncoder(nn.Module):
         """One vector an epoch of a night: (n, c, t) -> (n, c d), zeros where a role is absent, or
         (n, d) as the mean over present roles."""
         encoded = self(rearrange(x, "n c t -> 1 c (n t)"))
-        per = 1 if self.merge else self.an_epoch
+        per = 1 if self.merge else self.patches_per_epoch
         tokens, valid = (part[0] for part in by_epoch(*encoded, per))
         if pool == "mean":
             return masked_mean(tokens, valid, dim=0)[0]
@@ -199,7 +199,7 @@ class FoundationEncoder(nn.Module):
         patches, valid = self.patches(x[None])
         last = self.layers[-1]
         hidden, valid, _, _ = self._upto(self.tokens(patches, valid), valid, self.layers[:-1])
-        per = 1 if self.merge else self.an_epoch
+        per = 1 if self.merge else self.patches_per_epoch
         queries = (epochs[:, None] * per + torch.arange(per, device=epochs.device)).flatten()
         rows = last.norm_time(hidden)[0]
         time = last.time.weights(rows, valid[0], queries)
@@ -288,7 +288,7 @@ class Foundation(SleepModel):
         """Nights (b, n, c, t), or what the encoder made of them -> logits (b, n, 5)."""
         if encoded is None:
             encoded = self.encode(x)
-        per = 1 if self.encoder.merge else self.encoder.an_epoch
+        per = 1 if self.encoder.merge else self.encoder.patches_per_epoch
         return self.head(encoded.tokens, encoded.valid, per)
 
     def encode(self, x: Tensor) -> Encoded:

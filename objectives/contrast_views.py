@@ -119,7 +119,7 @@ class WhiteNoise(OnSome):
 
 
 def read_at(x: Tensor, place: Tensor) -> Tensor:
-    """Signals (n, c, t) at sample numbers ``place`` (n, t), on lines between samples."""
+    """Signals (n, c, t) at sample numbers ``place`` (n, t), by linear interpolation."""
     place = place.clamp(0, x.shape[-1] - 1)
     before = place.floor().long()
     after = (before + 1).clamp_max(x.shape[-1] - 1)

@@ -33,17 +33,17 @@ class Denoising(Objective):
             whole epochs; not of ``denoise``.
         role_p: probability that a role is hidden as a whole; one always stays.
         target: standardised samples, log spectra, or both.
-        an_epoch: patches of an epoch.
+        patches_per_epoch: patches of an epoch.
     """
 
     def __init__(
         self, kind: str = "both", *, ratio: float = 0.5, role_p: float = 0.2,
-        target: str = "both", an_epoch: int = 5,
+        target: str = "both", patches_per_epoch: int = 5,
     ) -> None:  # fmt: skip
         if not 0 < ratio < 1:
             raise ValueError(f"--mask_ratio {ratio:g} hides nothing or everything")
         self.kind, self.ratio, self.role_p = kind, ratio, role_p
-        self.target, self.an_epoch = target, an_epoch
+        self.target, self.patches_per_epoch = target, patches_per_epoch
 
     def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error over what counts, and its parts."""
@@ -51,8 +51,8 @@ class Denoising(Objective):
         there = ~x.isnan().all(dim=-1)
         hidden = None
         if self.kind != "denoise":
-            n_patches = batch.signals.shape[1] * self.an_epoch
-            hidden = hide(there, n_patches, self.ratio, self.role_p, self.an_epoch)
+            n_patches = batch.signals.shape[1] * self.patches_per_epoch
+            hidden = hide(there, n_patches, self.ratio, self.role_p, self.patches_per_epoch)
         found = model(x, x if self.kind == "masked" else spoil(x), hidden)
         counts = found.valid & hidden if self.kind == "masked" else found.valid
         parts = {}
@@ -69,7 +69,9 @@ def mean_square(found: Tensor, true: Tensor, counts: Tensor) -> Tensor:
     return (each * counts).sum() / counts.sum().clamp_min(1)
 
 
-def hide(there: Tensor, n_patches: int, ratio: float, role_p: float, an_epoch: int) -> Tensor:
+def hide(
+    there: Tensor, n_patches: int, ratio: float, role_p: float, patches_per_epoch: int
+) -> Tensor:
     """Which patches (b, c, p) are hidden from the model, for roles that are ``there`` (b, c).
 
     Epochs are hidden in all roles at once in half of the nights: then only the time before and
@@ -82,11 +84,11 @@ def hide(there: Tensor, n_patches: int, ratio: float, role_p: float, an_epoch: i
 
     part = 1 - (1 - ratio) ** 0.5  # two of them together leave 1 - ratio
     patches = drawn(b, c, n_patches) < part
-    n = n_patches // an_epoch
+    n = n_patches // patches_per_epoch
     alone, together = drawn(b, c, n) < part, drawn(b, 1, n) < part
     epochs = torch.where(drawn(b, 1, 1) < 0.5, alone, together)
     roles = dropped_roles(there, role_p)
-    return patches | epochs.repeat_interleave(an_epoch, dim=2) | roles[..., None]
+    return patches | epochs.repeat_interleave(patches_per_epoch, dim=2) | roles[..., None]
 
 
 def dropped_roles(there: Tensor, p: float) -> Tensor:

@@ -15,7 +15,7 @@ from objectives.staging import Staging
 
 
 class StatefulStaging(Staging):
-    """Like :class:`Staging` with a mean over all epochs, for batches of ``View.lanes``.
+    """Like :class:`Staging` with a mean over all epochs, for batches of ``View.parallel_nights``.
 
     What is carried: number and next epoch of each night, and its state; gradients stop there.
     """

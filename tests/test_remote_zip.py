@@ -132,7 +132,7 @@ def test_a_connection_that_keeps_breaking_leaves_its_part_for_the_next_time(
     remote = RemoteFile(f"{server.url}/dodh.zip/content")
     member = members(remote, ".h5")[0]
     server.cut_after = member.compress_size // 20
-    with pytest.raises(UserError, match=r"broke 5 times .* goes on where it stopped"):
+    with pytest.raises(UserError, match=r"broke 5 times .* resumes where it stopped"):
         fetch(remote, member, out)
     assert names(out) == ["aa.h5.part"]
     have = (out / "aa.h5.part").stat().st_size

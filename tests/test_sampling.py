@@ -1,4 +1,4 @@
-"""Orders of training batches: stages evenly, nights moved in time."""
+"""Orders of training batches: stages in balance, nights moved in time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.store.sampling import evenly, lanes, moved_lanes
+from datasets.store.sampling import class_balanced_windows, moved_parallel_nights, parallel_nights
 from datasets.store.views import View
 from utils.errors import UserError
 
@@ -20,7 +20,7 @@ def view(request, store) -> View:
 
 def test_every_stage_equally_often(view):
     for length, position in ((1, 0), (3, 1), (4, 1)):
-        listed = evenly(view, length, position, batch_size=64, seed=0)
+        listed = class_balanced_windows(view, length, position, batch_size=64, seed=0)
         nights = np.concatenate([n for n, _ in listed.windows])
         first = np.concatenate([f for _, f in listed.windows])
         assert (first >= 0).all() and (first + length <= view.lengths[nights]).all()
@@ -36,20 +36,22 @@ def test_every_stage_equally_often(view):
 
 
 def test_passes_differ(view):
-    one, two = (evenly(view, 1, 0, batch_size=64, seed=[0, k]).windows for k in (0, 1))
+    one, two = (
+        class_balanced_windows(view, 1, 0, batch_size=64, seed=[0, k]).windows for k in (0, 1)
+    )
     assert any((a[1] != b[1]).any() for a, b in zip(one, two, strict=True))
 
 
 def test_no_scored_epoch_is_refused(view):
     with pytest.raises(UserError, match="no window of 100000 epochs"):
-        evenly(view, 100_000, 0, batch_size=4, seed=0)
+        class_balanced_windows(view, 100_000, 0, batch_size=4, seed=0)
 
 
 def test_moved_nights_hold_their_signal_moved(view):
     length, found = 20, set()
     whole = {r: (x, s) for r, x, s in view.whole_nights()}
     for seed in range(3):
-        moved = moved_lanes(view, length, 2, share=0.1, seed=seed)
+        moved = moved_parallel_nights(view, length, 2, share=0.1, seed=seed)
         seen = {}
         for batch in moved:
             for row, (night, first) in enumerate(zip(batch.nights, batch.first, strict=True)):
@@ -71,7 +73,7 @@ def test_moved_nights_hold_their_signal_moved(view):
 
 
 def test_a_pass_in_parts_is_the_pass(view):
-    moved = moved_lanes(view, 20, 2, share=0.1, seed=0)
+    moved = moved_parallel_nights(view, 20, 2, share=0.1, seed=0)
     parts = [*moved.until(2), *moved.after(2)]
     assert len(parts) == len(moved)
     for one, other in zip(parts, moved, strict=True):
@@ -79,6 +81,6 @@ def test_a_pass_in_parts_is_the_pass(view):
 
 
 def test_nights_too_short_are_refused(view):
-    for order in (lanes, lambda *a, **k: moved_lanes(*a, share=0.1, **k)):
+    for order in (parallel_nights, lambda *a, **k: moved_parallel_nights(*a, share=0.1, **k)):
         with pytest.raises(UserError, match="no recording has 100000 epochs"):
             order(view, 100_000, 2, seed=0)

@@ -13,7 +13,7 @@ import torch
 import models
 import staging_evaluate
 import staging_training
-from datasets.store.sampling import lanes
+from datasets.store.sampling import parallel_nights
 from datasets.store.views import View
 from models.base import SleepModel
 from objectives.staging import Staging
@@ -130,7 +130,7 @@ class Counting(SleepModel):
 
 def test_states_go_on_with_their_night_and_begin_anew(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
-    listed = lanes(view, 20, 3, seed=0)
+    listed = parallel_nights(view, 20, 3, seed=0)
     model, objective = Counting(), StatefulStaging([1.0] * 5, length=20)
     for batch in listed:
         objective(model, batch)
@@ -146,7 +146,7 @@ def test_lanes_cover_nights_in_order(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     for seed in range(4):
         of = {}
-        for nights, first in lanes(view, 20, 2, seed=seed).windows:
+        for nights, first in parallel_nights(view, 20, 2, seed=seed).windows:
             assert len(nights) <= 2
             for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
                 of.setdefault(night, []).append(epoch)
@@ -155,8 +155,8 @@ def test_lanes_cover_nights_in_order(store):
             assert firsts[0] >= 0 and firsts[-1] + 20 <= view.lengths[night]
             assert view.lengths[night] - (firsts[-1] + 20) + firsts[0] < 20
     assert (
-        lanes(view, 20, 2, seed=0).windows[0][1].tolist()
-        != lanes(view, 20, 2, seed=1).windows[0][1].tolist()
+        parallel_nights(view, 20, 2, seed=0).windows[0][1].tolist()
+        != parallel_nights(view, 20, 2, seed=1).windows[0][1].tolist()
     )
 
 

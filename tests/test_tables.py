@@ -45,7 +45,7 @@ def test_one_command_makes_the_table(made, store):
     row = rows[0]
     assert row["whose"] == "ours" and row["data"].startswith("synthetic-sleepedf-2018, ")
     assert row["parameters"] == 5_661 and row["runs"] == 2 and row["subjects"] == 2
-    assert row["seconds_a_pass"] > 0 and row["seconds_a_night"] > 0
+    assert row["seconds_per_pass"] > 0 and row["seconds_per_night"] > 0
     # pooled over the epochs of both folds
     counts = np.zeros((5, 5), int)
     for path in made.glob("seed0/*/evaluation/metrics.json"):

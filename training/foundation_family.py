@@ -105,7 +105,7 @@ def pretraining_objective(flags: ObjectiveFlags, settings: dict[str, Any]) -> De
     try:
         return Denoising(
             flags.objective, ratio=flags.mask_ratio, role_p=flags.role_dropout, target=target,
-            an_epoch=round(EPOCH_SECONDS / settings["patch_seconds"]),
+            patches_per_epoch=round(EPOCH_SECONDS / settings["patch_seconds"]),
         )  # fmt: skip
     except ValueError as error:
         raise UserError(str(error)) from error

@@ -143,10 +143,10 @@ def parallel_nights(num_seq: int, batch_size: int, night_shift: float, seed: int
 
     def batches(view: View, number: int, rank: int, processes: int) -> Any:
         if night_shift:
-            return sampling.moved_lanes(
+            return sampling.moved_parallel_nights(
                 view, num_seq, batch_size, share=night_shift, seed=[seed, number]
             )
-        return sampling.lanes(view, num_seq, batch_size, seed=[seed, number])
+        return sampling.parallel_nights(view, num_seq, batch_size, seed=[seed, number])
 
     return batches
 
@@ -155,7 +155,7 @@ def balanced_windows(num_seq: int, batch_size: int, seed: int) -> Passes:
     """Windows whose middle epoch has each stage equally often."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
-        listed = sampling.evenly(
+        listed = sampling.class_balanced_windows(
             view, num_seq, (num_seq - 1) // 2, batch_size=batch_size, seed=[seed, number]
         )
         return listed.for_process(rank, processes)

@@ -117,7 +117,7 @@ def dreem_sections(fs: float) -> np.ndarray:
 
 
 def filter_as_dreem(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
-    """The Dreem papers' preparation: that filter from rest, then lines between samples."""
+    """The Dreem papers' preparation: that filter from rest, then linear interpolation."""
     filtered = signal.sosfilt(dreem_sections(fs), samples)
     times = np.arange(int(len(samples) / fs * new_fs + 1e-9)) / new_fs
     return np.interp(times, np.arange(len(samples)) / fs, filtered)

@@ -138,7 +138,7 @@ def _gather(remote: RemoteFile, member: zipfile.ZipInfo, part: Path) -> None:
     if part.stat().st_size < member.compress_size if part.exists() else True:
         raise UserError(
             f"{remote.url}: the connection broke {_ATTEMPTS} times ({failed}); the same command "
-            "goes on where it stopped"
+            "resumes where it stopped"
         )
 
 

@@ -1,4 +1,4 @@
-"""Orders of training batches other than shuffled windows: nights side by side, stages evenly."""
+"""Orders of training batches other than shuffled windows: parallel nights, balanced stages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from utils.stages import STAGES
 MOST_SKIPPED = 4  # epochs left out at the start of a night that is moved
 
 
-def lanes(view: View, length: int, n_lanes: int, *, seed: int | Sequence[int]) -> Batches:
-    """Nights side by side, ``n_lanes`` at a time, in consecutive chunks of ``length`` epochs.
+def parallel_nights(
+    view: View, length: int, n_parallel: int, *, seed: int | Sequence[int]
+) -> Batches:
+    """Nights side by side, ``n_parallel`` at a time, in consecutive chunks of ``length`` epochs.
 
     A batch holds the next chunk of every night that has one left, so that a recurrent state can go
     on from batch to batch. Where chunks begin is drawn by ``seed``, as is the order of nights;
@@ -28,13 +30,13 @@ def lanes(view: View, length: int, n_lanes: int, *, seed: int | Sequence[int]) -
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(view.lengths))
     begin = {n: int(rng.integers(0, view.lengths[n] % length + 1)) for n in order}
-    return _side_by_side(view, length, n_lanes, begin, dict(enumerate(view.lengths)))
+    return _side_by_side(view, length, n_parallel, begin, dict(enumerate(view.lengths)))
 
 
-def moved_lanes(
-    view: View, length: int, n_lanes: int, *, share: float, seed: int | Sequence[int]
-) -> MovedLanes:
-    """Like :func:`lanes` with TinySleepNet's augmentation of whole nights, drawn every pass.
+def moved_parallel_nights(
+    view: View, length: int, n_parallel: int, *, share: float, seed: int | Sequence[int]
+) -> MovedNights:
+    """:func:`parallel_nights` with TinySleepNet's augmentation of whole nights, drawn every pass.
 
     Every night is moved in time by up to ``share`` of an epoch, its stages staying where they are;
     the epoch that would hold the other end of the night is left out, then up to four at the start
@@ -49,18 +51,18 @@ def moved_lanes(
     skipped = rng.integers(0, MOST_SKIPPED + 1, len(order))
     begin = {n: int(skipped[n] + (shifts[n] > 0)) for n in order}
     end = {n: int(view.lengths[n] - (shifts[n] <= 0)) for n in order}
-    return MovedLanes(_side_by_side(view, length, n_lanes, begin, end), shifts)
+    return MovedNights(_side_by_side(view, length, n_parallel, begin, end), shifts)
 
 
 def _side_by_side(
-    view: View, length: int, n_lanes: int, begin: dict[int, int], end: dict[int, int]
+    view: View, length: int, n_parallel: int, begin: dict[int, int], end: dict[int, int]
 ) -> Batches:
     fitting = np.array([n for n in begin if end[n] - begin[n] >= length])
     if not len(fitting):
         raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
     windows = []
-    for start in range(0, len(fitting), n_lanes):
-        nights = fitting[start : start + n_lanes]
+    for start in range(0, len(fitting), n_parallel):
+        nights = fitting[start : start + n_parallel]
         first = np.array([begin[n] for n in nights])
         chunks = np.array([(end[n] - begin[n]) // length for n in nights])
         for step in range(chunks.max()):
@@ -70,27 +72,27 @@ def _side_by_side(
 
 
 @dataclass(frozen=True)
-class MovedLanes:
+class MovedNights:
     """Chunks whose signals are moved by ``shifts`` samples of their night, later if positive."""
 
-    lanes: Batches
+    parallel_nights: Batches
     shifts: np.ndarray
 
     def __len__(self) -> int:
-        return len(self.lanes)
+        return len(self.parallel_nights)
 
-    def after(self, step: int) -> MovedLanes:
+    def after(self, step: int) -> MovedNights:
         """All but the first ``step`` batches."""
-        return replace(self, lanes=self.lanes.after(step))
+        return replace(self, parallel_nights=self.parallel_nights.after(step))
 
-    def until(self, step: int) -> MovedLanes:
+    def until(self, step: int) -> MovedNights:
         """The first ``step`` batches."""
-        return replace(self, lanes=self.lanes.until(step))
+        return replace(self, parallel_nights=self.parallel_nights.until(step))
 
     def __iter__(self) -> Iterator[Batch]:
-        view, length = self.lanes.view, self.lanes.length
+        view, length = self.parallel_nights.view, self.parallel_nights.length
         later = self.shifts > 0
-        wider = [(nights, first - later[nights]) for nights, first in self.lanes.windows]
+        wider = [(nights, first - later[nights]) for nights, first in self.parallel_nights.windows]
         for batch in view.read(wider, length + 1):
             before = later[batch.nights].astype(int)  # epochs read before the chunk
             yield _cut(batch, before, before * view.n_samples - self.shifts[batch.nights])
@@ -109,7 +111,7 @@ def _cut(batch: Batch, epochs: np.ndarray, samples: np.ndarray) -> Batch:
     return Batch(signals, torch.stack(stages), batch.nights, batch.first + epochs)
 
 
-def evenly(
+def class_balanced_windows(
     view: View, length: int, position: int, *, batch_size: int, seed: int | Sequence[int]
 ) -> Batches:
     """Windows of ``length`` whose epoch at ``position`` has each stage equally often.
