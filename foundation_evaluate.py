@@ -11,6 +11,7 @@ cleans spoilt signals; runs that stage give kappa with every role left out in tu
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,33 @@ from datasets.store.store import Store
 from evaluation import evaluate_run
 from evaluation import foundation_evaluation as foundation
 from evaluation.embed import split_views
+from evaluation.evaluate_run import CheckpointFlags
 from evaluation.evaluation_files import EVALUATION
+from evaluation.foundation_evaluation import ReportFlags
 from evaluation.stage import load_model, open_view, pick_device
-from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count
+from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count, settings_from
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError, run_script
 from utils.files import check_file, check_folder, write_table
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class CohortFlags(CheckpointFlags):
+    """Stores of other cohorts as well, and the device."""
+
+    other_stores: list[str]
+    device: str
+
+
+@dataclass(frozen=True)
+class FoundationEvaluation:
+    """What the command line asks for."""
+
+    evaluated: CohortFlags
+    reported: ReportFlags
+
+
+def parse_args(argv: list[str] | None) -> FoundationEvaluation:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Report what a foundation model is worth on people it has never seen.",
@@ -37,12 +56,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     add_which(parser.add_argument_group("which model, on whom"))
     add_how(parser.add_argument_group("what is reported"))
-    args = parser.parse(argv)
-    if not args.seeds:
+    settings = settings_from(parser.parse(argv), FoundationEvaluation)
+    reported = settings.reported
+    if not reported.seeds:
         raise UserError("--seeds takes at least one number")
-    if not args.fractions or not all(0 < share <= 1 for share in args.fractions):
+    if not reported.fractions or not all(0 < share <= 1 for share in reported.fractions):
         raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
-    return args
+    return settings
 
 
 def add_which(group: argparse._ArgumentGroup) -> None:
@@ -93,13 +113,14 @@ def add_how(group: argparse._ArgumentGroup) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Find the model, report it on its own cohort and on others."""
-    args = parse_args(argv)
-    path = evaluate_run.find_checkpoint(args, "foundation_*", "foundation_training.py")
+    settings = parse_args(argv)
+    evaluated, reported = settings.evaluated, settings.reported
+    path = evaluate_run.find_checkpoint(evaluated, "foundation_*", "foundation_training.py")
     checkpoint = load_checkpoint(path)
-    device, run = pick_device(args.device), checkpoint.run
+    device, run = pick_device(evaluated.device), checkpoint.run
     if checkpoint.model == "foundation_pretraining":
-        same_store(args, checkpoint)
-        foundation.benchmark_run(args, run, checkpoint, device)
+        store = own_store(evaluated, checkpoint)
+        foundation.benchmark_run(reported, run, checkpoint, store, device)
         print(f"next: python latent_space_evaluator.py --runs {run.name} --project_path "
               f"{run.parent}")  # fmt: skip
         return
@@ -108,18 +129,17 @@ def main(argv: list[str] | None = None) -> None:
     model = load_model(checkpoint)
     check_file(run / "cohorts.csv")
     table: list[dict[str, Any]] = []
-    for number, store_path in enumerate([args.data_path, *map(Path, args.other_stores)]):
-        table += report(args, Store(store_path), checkpoint, model, device, other=number > 0)
+    for number, store_path in enumerate([evaluated.data_path, *map(Path, evaluated.other_stores)]):
+        table += report(settings, Store(store_path), checkpoint, model, device, other=number > 0)
     print(f"all cohorts: {write_table(run / 'cohorts.csv', table)}")
-    if args.embed:
-        same_store(args, checkpoint)
-        views = split_views(checkpoint, Store(args.data_path), device)
-        foundation.write_embeddings(run, checkpoint, model.encoder, views, args)
+    if reported.embed:
+        views = split_views(checkpoint, own_store(evaluated, checkpoint), device)
+        foundation.write_embeddings(run, checkpoint, model.encoder, views, reported)
         print(f"embeddings: {run / 'embeddings'}")
 
 
 def report(
-    args: argparse.Namespace, store: Store, checkpoint: Checkpoint, model: torch.nn.Module,
+    settings: FoundationEvaluation, store: Store, checkpoint: Checkpoint, model: torch.nn.Module,
     device: torch.device, *, other: bool,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One store: everything into a folder beside the checkpoints; rows for the common table."""
@@ -130,15 +150,15 @@ def report(
             remedy="leave it out of --other_stores",
         )  # fmt: skip
     else:
-        held_out, subjects = evaluate_run.choose_subjects(args, store, checkpoint)
+        held_out, subjects = evaluate_run.choose_subjects(settings.evaluated, store, checkpoint)
     view = open_view(checkpoint, store, store.of_subjects(subjects), device)
-    about = evaluate_run.describe(args, checkpoint, store, held_out)
+    about = evaluate_run.describe(settings.evaluated, checkpoint, store, held_out)
     trained_on = checkpoint.training.cohort
     about["headline"] += f", trained on {trained_on}, untrimmed nights"
     folder = evaluate_run.folder_for(checkpoint, store)
     check_folder(folder, EVALUATION)
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
-    rows = foundation.evaluate(args, model, view, folder, about)
+    rows = foundation.evaluate(settings.reported, model, view, folder, about)
     for row in rows:
         low, high = row["kappa_low"], row["kappa_high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
@@ -148,17 +168,19 @@ def report(
     return [where | row for row in rows]
 
 
-def same_store(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
-    """Embeddings are of the subjects whom training split.
+def own_store(evaluated: CohortFlags, checkpoint: Checkpoint) -> Store:
+    """The store trained on: embeddings are of the subjects whom training split.
 
     Raises:
         UserError: another store.
     """
-    if splits.fingerprint(Store(args.data_path)) != checkpoint.training.facts["store"]:
+    store = Store(evaluated.data_path)
+    if splits.fingerprint(store) != checkpoint.training.facts["store"]:
         raise UserError(
-            f"{checkpoint.path}: trained on another store than {args.data_path}; its subjects are "
-            "known there only, so name that --data_path"
+            f"{checkpoint.path}: trained on another store than {evaluated.data_path}; its subjects "
+            "are known there only, so name that --data_path"
         )
+    return store
 
 
 if __name__ == "__main__":

@@ -6,19 +6,32 @@ python ssl_evaluate.py --runs all --tuned False     # every run, without trainin
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.store.store import Store
 from evaluation import probe_pretrained
-from evaluation.evaluate_run import pick_device
+from evaluation.probe_pretrained import ProbeFlags
+from evaluation.stage import pick_device
 from utils import runs
-from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive
+from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive, settings_from
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class ProbingSettings:
+    """What the command line asks for; ``runs``: last, all or a pattern."""
+
+    project_path: Path
+    data_path: Path
+    runs: str
+    probes: ProbeFlags
+    device: str
+
+
+def parse_args(argv: list[str] | None) -> ProbingSettings:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Embed every epoch by frozen encoders and measure what the embeddings are worth.",
@@ -52,39 +65,41 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser, "--context", help="a small recurrent network over frozen embeddings, in its own row"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    args = parser.parse(argv)
-    if not args.fractions or not all(0 < share <= 1 for share in args.fractions):
+    settings = settings_from(parser.parse(argv), ProbingSettings)
+    probes = settings.probes
+    if not probes.fractions or not all(0 < share <= 1 for share in probes.fractions):
         raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
-    if not args.seeds:
+    if not probes.seeds:
         raise UserError("--seeds takes at least one number")
-    return args
+    return settings
 
 
 def main(argv: list[str] | None = None) -> None:
     """Each run in turn; then one table of all."""
-    args = parse_args(argv)
-    device = pick_device(args.device)
-    check_file(args.project_path / "ssl_benchmark.csv")
-    for run in chosen_runs(args):
+    settings = parse_args(argv)
+    device = pick_device(settings.device)
+    check_file(settings.project_path / "ssl_benchmark.csv")
+    for run in chosen_runs(settings):
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-        rows = probe_pretrained.evaluate(run, checkpoint, args, device)
+        store = Store(settings.data_path)
+        rows = probe_pretrained.evaluate(run, checkpoint, store, settings.probes, device)
         probe_pretrained.report(run, rows)
-    print(f"over folds and seeds: {probe_pretrained.summarise(args.project_path)}")
-    print("next: python latent_space_evaluator.py --project_path", args.project_path)
+    print(f"over folds and seeds: {probe_pretrained.summarise(settings.project_path)}")
+    print("next: python latent_space_evaluator.py --project_path", settings.project_path)
 
 
-def chosen_runs(args: argparse.Namespace) -> list[Path]:
+def chosen_runs(settings: ProbingSettings) -> list[Path]:
     """Folders of runs with a checkpoint.
 
     Raises:
         UserError: there are none.
     """
-    if args.runs == "last":
-        return [runs.newest_run(args.project_path, "ssl_*")]
-    pattern = "ssl_*" if args.runs == "all" else args.runs
-    found = sorted(args.project_path.glob(f"{pattern}/checkpoints/best.pt"))
+    if settings.runs == "last":
+        return [runs.newest_run(settings.project_path, "ssl_*")]
+    pattern = "ssl_*" if settings.runs == "all" else settings.runs
+    found = sorted(settings.project_path.glob(f"{pattern}/checkpoints/best.pt"))
     if not found:
-        raise UserError(f"{args.project_path}: no run {pattern}; run ssl_training.py first")
+        raise UserError(f"{settings.project_path}: no run {pattern}; run ssl_training.py first")
     return [path.parents[1] for path in found]
 
 

@@ -7,16 +7,24 @@ python staging_evaluate.py --model_path converted.pt --data_path data/dreem-dodh
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 
 from evaluation import evaluate_run, explain
+from evaluation.evaluate_run import EvaluationSettings
 from training.recipes import RECIPES, recipe_of
-from utils.arguments import ScriptParser
+from utils.arguments import ScriptParser, settings_from
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class StagingEvaluation(EvaluationSettings):
+    """What the command line asks for."""
+
+    experiment: str | None
+
+
+def parse_args(argv: list[str] | None) -> StagingEvaluation:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Evaluate a staging model on nights of subjects it has never seen.",
@@ -31,24 +39,25 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     evaluate_run.add_what(what)
     evaluate_run.add_how(parser.add_argument_group("how"))
     explain.add_flags(parser.add_argument_group("explanations"))
-    args = parser.parse(argv)
-    explain.check(args)
-    if args.experiment is not None:
-        recipe_of(args.experiment)
-    return args
+    settings = settings_from(parser.parse(argv), StagingEvaluation)
+    explain.check(settings.explanations)
+    if settings.experiment is not None:
+        recipe_of(settings.experiment)
+    return settings
 
 
 def main(argv: list[str] | None = None) -> None:
     """Find the checkpoint, check that it is what was asked for, evaluate it."""
-    args = parse_args(argv)
-    folds = "-".join(map(str, args.val_data_list)) if args.val_data_list else "*"
-    pattern = f"{args.experiment or '*'}_fold{folds}"
-    path = evaluate_run.find_checkpoint(args, pattern, "staging_training.py")
+    settings = parse_args(argv)
+    evaluated = settings.evaluated
+    folds = "-".join(map(str, evaluated.val_data_list)) if evaluated.val_data_list else "*"
+    pattern = f"{settings.experiment or '*'}_fold{folds}"
+    path = evaluate_run.find_checkpoint(evaluated, pattern, "staging_training.py")
     checkpoint = evaluate_run.with_training(load_checkpoint(path))
-    if args.experiment not in (None, checkpoint.model):
-        raise UserError(f"{path}: holds a {checkpoint.model}, not a {args.experiment}")
-    evaluate_run.check_trained_folds(args, checkpoint)
-    evaluate_run.evaluate(args, checkpoint)
+    if settings.experiment not in (None, checkpoint.model):
+        raise UserError(f"{path}: holds a {checkpoint.model}, not a {settings.experiment}")
+    evaluate_run.check_trained_folds(settings, checkpoint)
+    evaluate_run.evaluate(settings, checkpoint)
 
 
 if __name__ == "__main__":

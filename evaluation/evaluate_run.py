@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from datasets.store import splits
 from datasets.store.store import Store
 from evaluation import explain, human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
+from evaluation.explain import ExplanationFlags
 from evaluation.stage import load_model, open_view, pick_device, stage
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
@@ -21,7 +21,47 @@ from utils.errors import UserError
 from utils.files import check_folder, read_json
 
 
-def add_what(group: argparse._ArgumentGroup) -> None:
+@dataclass(frozen=True)
+class CheckpointFlags:
+    """Which checkpoint, and which folds of which store; None is what training decided."""
+
+    project_path: Path
+    data_path: Path
+    model_path: Path | None
+    is_best_kappa: bool
+    folds: str | None
+    val_data_list: list[int] | None
+
+
+@dataclass(frozen=True)
+class EvaluatedFlags(CheckpointFlags):
+    """What it must have been trained on, what it reads elsewhere, and whom it is compared with."""
+
+    train_data_list: list[int] | None
+    channels: list[str] | None
+    scorers: Path | None
+
+
+@dataclass(frozen=True)
+class StagingFlags:
+    """How nights are staged, and how many are drawn."""
+
+    num_seq: int | None
+    batch_size: int
+    pictures: int
+    device: str
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What every script that stages held-out nights asks for; each adds flags of its own."""
+
+    evaluated: EvaluatedFlags
+    staging: StagingFlags
+    explanations: ExplanationFlags
+
+
+def add_what(group: Any) -> None:
     """Checkpoint, store and folds."""
     group.add_argument(
         "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
@@ -60,7 +100,7 @@ def add_what(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_how(group: argparse._ArgumentGroup) -> None:
+def add_how(group: Any) -> None:
     """What changes speed and pictures, never the figures."""
     group.add_argument(
         "--num_seq", type=positive, help="refuse a checkpoint of another sequence length"
@@ -72,42 +112,43 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
-def evaluate(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
+def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     """Stage the held-out subjects, write everything beside the checkpoint, print what came."""
+    evaluated, staging = settings.evaluated, settings.staging
     model = load_model(checkpoint)
-    store = Store(args.data_path)
-    held_out, subjects = choose_subjects(args, store, checkpoint)
-    device = pick_device(args.device)
+    store = Store(evaluated.data_path)
+    held_out, subjects = choose_subjects(evaluated, store, checkpoint)
+    device = pick_device(staging.device)
     folder = folder_for(checkpoint, store)
     reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
     check_folder(folder, EVALUATION)
-    if args.is_interpret:
+    if settings.explanations.is_interpret:
         check_folder(reasons, explain.EXPLANATIONS)
     recordings = store.of_subjects(subjects)
-    view = open_view(checkpoint, store, recordings, device, channels=args.channels)
-    about = describe(args, checkpoint, store, held_out)
+    view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
+    about = describe(evaluated, checkpoint, store, held_out)
     if checkpoint.source is not None and needs_scaling(model):
         about["scaling"] = "the nights staged: the weights came without any"
         model.to(device).spectrogram.fit(x for _, x, _ in view.whole_nights())
         print(f"{checkpoint.path}: spectrograms are scaled by {about['scaling']}")
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
-    nights = [night for night, _ in stage(model, view, batch_size=args.batch_size)]
-    result = write_evaluation(folder, nights, about, pictures=args.pictures)
+    nights = [night for night, _ in stage(model, view, batch_size=staging.batch_size)]
+    result = write_evaluation(folder, nights, about, pictures=staging.pictures)
     report(result, folder)
-    if args.scorers:
+    if evaluated.scorers:
         human_scorers.report(
-            human_scorers.write_agreement(folder, nights, args.scorers, store.cohort)
+            human_scorers.write_agreement(folder, nights, evaluated.scorers, store.cohort)
         )
-    if args.is_interpret:
-        explain.interpret(args, model, view, nights, about, reasons)
+    if settings.explanations.is_interpret:
+        explain.interpret(settings.explanations, model, view, nights, about, reasons)
 
 
-def find_checkpoint(args: argparse.Namespace, pattern: str, trainer: str) -> Path:
+def find_checkpoint(flags: CheckpointFlags, pattern: str, trainer: str) -> Path:
     """The file named, or the best of the run trained last; another of its files if that is gone."""
-    if args.model_path:
-        return args.model_path
-    run = runs.newest_run(args.project_path, pattern)
-    wanted = ["best", "best_accuracy"] if args.is_best_kappa else ["best_accuracy", "best"]
+    if flags.model_path:
+        return flags.model_path
+    run = runs.newest_run(flags.project_path, pattern)
+    wanted = ["best", "best_accuracy"] if flags.is_best_kappa else ["best_accuracy", "best"]
     for name in [*wanted, "last"]:
         path = run / "checkpoints" / f"{name}.pt"
         if path.exists():
@@ -117,14 +158,15 @@ def find_checkpoint(args: argparse.Namespace, pattern: str, trainer: str) -> Pat
     raise UserError(f"{run}: no checkpoint yet; let {trainer} finish a pass")
 
 
-def check_trained_folds(args: argparse.Namespace, checkpoint: Checkpoint) -> None:
+def check_trained_folds(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that was trained on other folds than the flags say."""
     length, path = checkpoint.settings.get("num_seq", 1), checkpoint.path
-    if args.num_seq not in (None, length):
-        raise UserError(f"{path}: --num_seq {args.num_seq}, but it was trained with {length}")
+    asked, wanted = settings.staging.num_seq, settings.evaluated.train_data_list
+    if asked not in (None, length):
+        raise UserError(f"{path}: --num_seq {asked}, but it was trained with {length}")
     trained = checkpoint.training.facts["train_folds"]
-    if args.train_data_list is not None and sorted(args.train_data_list) != sorted(trained):
-        raise UserError(f"{path}: trained on folds {trained}, not on {args.train_data_list}")
+    if wanted is not None and sorted(wanted) != sorted(trained):
+        raise UserError(f"{path}: trained on folds {trained}, not on {wanted}")
 
 
 def with_training(checkpoint: Checkpoint) -> Checkpoint:
@@ -153,7 +195,7 @@ def needs_scaling(model: torch.nn.Module) -> bool:
 
 
 def choose_subjects(
-    args: argparse.Namespace, store: Store, checkpoint: Checkpoint
+    flags: CheckpointFlags, store: Store, checkpoint: Checkpoint
 ) -> tuple[list[int], list[str]]:
     """Folds and subjects to report, none that training has seen; all of a store without folds.
 
@@ -161,11 +203,11 @@ def choose_subjects(
         UserError: training, pretraining or selection has seen some of them.
     """
     trained = checkpoint.training.facts
-    name = args.folds or trained["folds"]
-    chosen = args.folds or args.val_data_list is not None
+    name = flags.folds or trained["folds"]
+    chosen = flags.folds or flags.val_data_list is not None
     if chosen or (name and splits.has_table(store, name)):
         table = splits.find_table(store, name)
-        wanted = trained["held_out_folds"] if args.val_data_list is None else args.val_data_list
+        wanted = trained["held_out_folds"] if flags.val_data_list is None else flags.val_data_list
         splits.check_folds(table, wanted, "held-out")
         subjects = sorted(s for k in wanted for s in table.folds[k].test)
     else:
@@ -178,11 +220,11 @@ def choose_subjects(
 
 
 def describe(
-    args: argparse.Namespace, checkpoint: Checkpoint, store: Store, held_out: list[int]
+    flags: CheckpointFlags, checkpoint: Checkpoint, store: Store, held_out: list[int]
 ) -> dict[str, Any]:
     """What was measured on what; the headline goes onto every picture."""
     trained = checkpoint.training.facts
-    folds = args.folds or trained["folds"]
+    folds = flags.folds or trained["folds"]
     part = f"{folds} fold {', '.join(map(str, held_out))}" if held_out else "all subjects"
     headline = f"{store.cohort}, protocol {store.settings['protocol']}, {part}"
     if checkpoint.source is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -35,7 +34,30 @@ EXPLANATIONS = "explanations"  # what their folder is called where it may be rep
 _PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
 
 
-def add_flags(group: argparse._ArgumentGroup) -> None:
+@dataclass(frozen=True)
+class ExplanationFlags:
+    """What is explained, how, and how far it is checked."""
+
+    is_interpret: bool
+    interpret_methods: list[str]
+    interpret_select: str
+    interpret_recordings: int
+    interpret_span: str
+    interpret_baseline: str
+    interpret_other_baseline: str
+    target_output: str
+    target_class: str
+    ig_steps: int
+    specgrad_hz: float
+    interpret_bands: bool
+    interpret_pictures: int
+    n_random: int
+    n_untrained: int
+    interpret_seed: int
+    truth_path: Path
+
+
+def add_flags(group: Any) -> None:
     """What is explained, how, and how far it is checked."""
     add_flag(group, "--is_interpret", help="explain epochs, into <run>/interpretations")
     add_list(
@@ -116,40 +138,40 @@ def add_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def check(args: argparse.Namespace) -> None:
+def check(flags: ExplanationFlags) -> None:
     """Refuse methods that do not exist.
 
     Raises:
         UserError: naming them.
     """
     names = registry.names()
-    if unknown := sorted(set(args.interpret_methods) - set(names)):
+    if unknown := sorted(set(flags.interpret_methods) - set(names)):
         raise UserError(
             f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
         )
 
 
-def plan_of(args: argparse.Namespace) -> Plan:
+def plan_of(flags: ExplanationFlags) -> Plan:
     """The plan that the flags describe; the second baseline is never the first one."""
-    other = args.interpret_other_baseline
+    other = flags.interpret_other_baseline
     return Plan(
-        methods=tuple(args.interpret_methods),
-        baseline=args.interpret_baseline,
-        other_baseline=other if other != args.interpret_baseline else "zero",
-        output=args.target_output,
-        target_class=args.target_class,
-        span=args.interpret_span,
-        seed=args.interpret_seed,
-        steps=args.ig_steps,
-        band_hz=args.specgrad_hz,
-        orders=args.n_random,
-        untrained=args.n_untrained,
-        pictures=args.interpret_pictures,
+        methods=tuple(flags.interpret_methods),
+        baseline=flags.interpret_baseline,
+        other_baseline=other if other != flags.interpret_baseline else "zero",
+        output=flags.target_output,
+        target_class=flags.target_class,
+        span=flags.interpret_span,
+        seed=flags.interpret_seed,
+        steps=flags.ig_steps,
+        band_hz=flags.specgrad_hz,
+        orders=flags.n_random,
+        untrained=flags.n_untrained,
+        pictures=flags.interpret_pictures,
     )
 
 
 def interpret(
-    args: argparse.Namespace,
+    flags: ExplanationFlags,
     model: torch.nn.Module,
     view: Any,
     nights: Sequence[StagedNight],
@@ -158,10 +180,12 @@ def interpret(
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
     gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
-    run = ExplainedRun(model, plan_of(args), args.interpret_select, args.interpret_bands, gathered)
+    run = ExplainedRun(
+        model, plan_of(flags), flags.interpret_select, flags.interpret_bands, gathered
+    )
     about = {**about, "interpretation": asdict(run.plan)}
     with written_folder(folder, EXPLANATIONS) as temporary:
-        entries = explain_nights(temporary, first_nights(args, view, nights), run.explain, about)
+        entries = explain_nights(temporary, first_nights(flags, view, nights), run.explain, about)
         if run.bands:
             write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
@@ -205,21 +229,21 @@ class ExplainedRun:
 
 
 def first_nights(
-    args: argparse.Namespace, view: Any, nights: Sequence[StagedNight]
+    flags: ExplanationFlags, view: Any, nights: Sequence[StagedNight]
 ) -> Iterator[ExplainedNight]:
     """As many of the view's nights as the flags ask for, with all that explaining needs."""
     staged = {night.recording: night for night in nights}
-    wanted = args.interpret_recordings or len(nights)
+    wanted = flags.interpret_recordings or len(nights)
     for recording, signals, _ in islice(view.whole_nights(), wanted):
-        yield night_of(args, view, staged[recording], signals)
+        yield night_of(flags, view, staged[recording], signals)
 
 
 def night_of(
-    args: argparse.Namespace, view: Any, staged: StagedNight, signals: torch.Tensor
+    flags: ExplanationFlags, view: Any, staged: StagedNight, signals: torch.Tensor
 ) -> ExplainedNight:
     """A night with its scale in the unit it was recorded in, and its planted or found events."""
     mean, sd = view.moments(staged.recording)
-    truth = args.truth_path / f"{staged.recording}_truth.tsv"
+    truth = flags.truth_path / f"{staged.recording}_truth.tsv"
     about = {
         "staged": staged,
         "signals": signals,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from datasets.store.views import View
 from evaluation import embed, missing_roles, probe_pretrained
 from evaluation.evaluation_files import write_evaluation
 from evaluation.explain import EXPLANATIONS
+from evaluation.probe_pretrained import LabelFlags
 from evaluation.stage import load_model, stage
 from interpret import role_importance
 from interpret.explain_nights import explain_nights
@@ -34,6 +35,18 @@ from utils.staged_night import StagedNight
 _DROP = 0.3
 
 
+@dataclass(frozen=True)
+class ReportFlags(LabelFlags):
+    """Missing roles, explanations, embeddings and their probes."""
+
+    missing: bool
+    pictures: int
+    is_interpret: bool
+    interpret_recordings: int
+    embed: bool
+    pool: str
+
+
 def stage_by(
     model: nn.Module, view: View, roles: tuple[str, ...]
 ) -> tuple[list[StagedNight], float]:
@@ -43,29 +56,29 @@ def stage_by(
 
 
 def evaluate(
-    args: argparse.Namespace, model: nn.Module, view: View, folder: Path, about: dict[str, Any]
+    flags: ReportFlags, model: nn.Module, view: View, folder: Path, about: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Stage, score and export whole nights; then under every pattern of missing roles.
 
     Returns the rows of ``missing_roles.csv``.
     """
     present = present_roles(view)
-    wanted = missing_roles.patterns(present) if args.missing else {"all": present}
+    wanted = missing_roles.patterns(present) if flags.missing else {"all": present}
     staged, rows = {}, []
     for name, roles in tqdm(wanted.items(), desc="patterns", unit="pattern", disable=None):
         staged[name], seconds = stage_by(model, view, roles)
         rows.append(missing_roles.row_of(name, roles, staged[name], seconds))
-    write_evaluation(folder, staged["all"], about, pictures=args.pictures)
-    if args.missing:
+    write_evaluation(folder, staged["all"], about, pictures=flags.pictures)
+    if flags.missing:
         missing_roles.write_missing(folder, rows, about["headline"])
-    if args.is_interpret:
-        explain(args, model, view, staged, about, folder.with_name(
+    if flags.is_interpret:
+        explain(flags, model, view, staged, about, folder.with_name(
             folder.name.replace("evaluation", "interpretations")))  # fmt: skip
     return rows
 
 
 def explain(
-    args: argparse.Namespace, model: nn.Module, view: View,
+    flags: ReportFlags, model: nn.Module, view: View,
     staged: Mapping[str, list[StagedNight]], about: Mapping[str, Any], folder: Path,
 ) -> None:  # fmt: skip
     """Importance of every role and attention over the night, of the first nights."""
@@ -88,7 +101,7 @@ def explain(
         return [entry]
 
     with written_folder(folder, EXPLANATIONS) as temporary:
-        nights = islice(enumerate(view.whole_nights()), args.interpret_recordings)
+        nights = islice(enumerate(view.whole_nights()), flags.interpret_recordings)
         explain_nights(temporary, nights, explain_one, about)
         if rows and without:
             write_table(temporary / "roles.csv", rows)
@@ -123,20 +136,20 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
 
 def write_embeddings(
     run: Path, checkpoint: Checkpoint, encoder: nn.Module, views: Mapping[str, View],
-    args: argparse.Namespace,
+    flags: ReportFlags,
 ) -> dict[str, list[dict[str, Labelled]]]:  # fmt: skip
     """What ``latent_space_evaluator.py`` reads; the spaces behind it, for probes."""
-    found = {split: embed_roles(encoder, view, args.pool) for split, view in views.items()}
+    found = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
     holder = nn.Module()
     holder.encoder = encoder
     probe_pretrained.write_embeddings(run, found, checkpoint, holder)
     spaces = {"pretrained": [labelled(found)], "random encoder": [], "band powers": []}
-    for seed in args.seeds:
+    for seed in flags.seeds:
         fresh = random_encoder(checkpoint, encoder, seed)
-        control = {split: embed_roles(fresh, view, args.pool) for split, view in views.items()}
+        control = {split: embed_roles(fresh, view, flags.pool) for split, view in views.items()}
         spaces["random encoder"].append(labelled(control))
     spaces["band powers"].append(powers(spaces["pretrained"][0], views))
-    rows, z_view = views_of_roles(encoder, views["held_out"], args.pool)
+    rows, z_view = views_of_roles(encoder, views["held_out"], flags.pool)
     controls = {
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
         for name in ("random encoder", "band powers")
@@ -207,14 +220,14 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
 
 
 def benchmark_run(
-    args: argparse.Namespace, run: Path, checkpoint: Checkpoint, device: torch.device
+    flags: ReportFlags, run: Path, checkpoint: Checkpoint, store: Store, device: torch.device
 ) -> None:
     """A pretrained encoder: embeddings, probes beside a random one and band powers, cleaning."""
     probe_pretrained.check_writable(run)
     net = load_model(checkpoint)
-    views = embed.split_views(checkpoint, Store(args.data_path), device)
-    spaces = write_embeddings(run, checkpoint, net.encoder, views, args)
-    rows = list(probe_pretrained.frozen_rows(spaces, args))
+    views = embed.split_views(checkpoint, store, device)
+    spaces = write_embeddings(run, checkpoint, net.encoder, views, flags)
+    rows = list(probe_pretrained.frozen_rows(spaces, flags))
     probe_pretrained.write_probes(run, checkpoint, rows)
     folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)
     cleaned = cleaning(net, views)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,15 +31,31 @@ _DRAWS = 1000
 Splits = dict[str, Labelled]
 
 
+@dataclass(frozen=True)
+class LabelFlags:
+    """Shares of the labels that probes learn from, and seeds of draws and random encoders."""
+
+    fractions: list[float]
+    seeds: list[int]
+
+
+@dataclass(frozen=True)
+class ProbeFlags(LabelFlags):
+    """Which networks are trained beside the linear probes, and for how many steps."""
+
+    tuned: bool
+    tuning_steps: int
+    context: bool
+
+
 def evaluate(
-    run: Path, checkpoint: Checkpoint, args: argparse.Namespace, device: torch.device
+    run: Path, checkpoint: Checkpoint, store: Store, flags: ProbeFlags, device: torch.device
 ) -> list[dict[str, Any]]:
     """Embed, probe, tune; rows of ``evaluation/probes.csv``.
 
     Raises:
         UserError: another store than the one pretrained on, or a split without a single label.
     """
-    store = Store(args.data_path)
     if fingerprint(store) != checkpoint.training.facts["store"]:
         raise UserError(
             f"{run}: pretrained on another store than {store.path}; its people are known there "
@@ -56,16 +72,16 @@ def evaluate(
     pretrained = embedded(net, views, checkpoint)
     write_embeddings(run, pretrained, checkpoint, net)
     spaces = {"pretrained": [labelled(pretrained)], "random encoder": [], "band powers": []}
-    for seed in args.seeds:
+    for seed in flags.seeds:
         control = embed.untrained(checkpoint, seed)
         spaces["random encoder"].append(labelled(embedded(control, views, checkpoint)))
     spaces["band powers"].append(with_powers(labelled(pretrained), views))
     write_controls(run, net, views, checkpoint, spaces)
-    rows = list(frozen_rows(spaces, args))
-    if args.tuned:
-        rows += tuned_rows(net, checkpoint, views, args)
-    if args.context:
-        rows.append(context_row(spaces["pretrained"][0], pretrained, args.seeds))
+    rows = list(frozen_rows(spaces, flags))
+    if flags.tuned:
+        rows += tuned_rows(net, checkpoint, views, flags)
+    if flags.context:
+        rows.append(context_row(spaces["pretrained"][0], pretrained, flags.seeds))
     write_probes(run, checkpoint, rows)
     return rows
 
@@ -149,9 +165,7 @@ def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:
     return found
 
 
-def frozen_rows(
-    spaces: Mapping[str, list[Splits]], args: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+def frozen_rows(spaces: Mapping[str, list[Splits]], flags: LabelFlags) -> Iterator[dict[str, Any]]:
     """Probes of every space with all labels and with few, the same draws for all."""
     first = spaces["pretrained"][0]
     yield row_of(
@@ -167,23 +181,23 @@ def frozen_rows(
             yield row_of(name, probe, "all", 1.0, first, found)
         found = [probes.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
         yield row_of(name, "kNN", "all", 1.0, first, found)
-        for by, share in few(args, first["train"]):
+        for by, share in few(flags.fractions, first["train"]):
             found = [
                 probes.linear_probe(
                     kinds[k % len(kinds)]["train"].some(drawn(first["train"], by, share, seed)),
                     kinds[k % len(kinds)]["validation"],
                     kinds[k % len(kinds)]["held_out"],
                 )
-                for k, seed in enumerate(args.seeds)
+                for k, seed in enumerate(flags.seeds)
             ]
             yield row_of(name, "linear", by, share, first, found)
 
 
-def few(args: argparse.Namespace, train: Labelled) -> list[tuple[str, float]]:
+def few(fractions: Sequence[float], train: Labelled) -> list[tuple[str, float]]:
     """Ways of having fewer labels; shares that come to the same people are one."""
     people = len(set(train.subjects.tolist()))
-    by_subject = {max(1, round(share * people)): share for share in reversed(args.fractions)}
-    shares = {"epoch": args.fractions, "subject": sorted(by_subject.values())}
+    by_subject = {max(1, round(share * people)): share for share in reversed(fractions)}
+    shares = {"epoch": fractions, "subject": sorted(by_subject.values())}
     return [(by, share) for by, some in shares.items() for share in some if share < 1]
 
 
@@ -197,18 +211,18 @@ def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
 
 def tuned_rows(
     net: nn.Module, checkpoint: Checkpoint, views: Mapping[str, View],
-    args: argparse.Namespace,
+    flags: ProbeFlags,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The network trained with labels, from the pretrained weights and from scratch."""
     splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     labels = {s: data.labelled for s, data in splits.items()}
-    for by, share in [*few(args, labels["train"]), ("all", 1.0)]:
+    for by, share in [*few(flags.fractions, labels["train"]), ("all", 1.0)]:
         for name in ("fine-tuned", "supervised"):
             found = []
-            for seed in args.seeds:
+            for seed in flags.seeds:
                 start = net if name == "fine-tuned" else embed.untrained(checkpoint, seed)
                 rows = None if by == "all" else drawn(labels["train"], by, share, seed)
-                found.append(tune(start.encoder, splits, rows, args.tuning_steps, seed))
+                found.append(tune(start.encoder, splits, rows, flags.tuning_steps, seed))
             yield row_of(name, "end to end", by, share, labels, found)
 
 

@@ -168,8 +168,8 @@ def test_no_figure_stays_open_and_spellings_agree(raw, store, explained, spellin
 
 def test_the_second_baseline_is_another_one():
     for first, second in (("zero", "shuffled"), ("shuffled", "zero")):
-        args = cmt_evaluate.parse_args(["--interpret_baseline", first])
-        assert plan_of(args).other_baseline == second
+        settings = cmt_evaluate.parse_args(["--interpret_baseline", first])
+        assert plan_of(settings.explanations).other_baseline == second
 
 
 def test_false_means_false(raw, store, explained, capsys):

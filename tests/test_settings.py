@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import FrozenInstanceError, asdict, dataclass
+from dataclasses import FrozenInstanceError, asdict, dataclass, is_dataclass
 from pathlib import Path
 
 import pytest
 
+import cmt_evaluate
 import cmt_training
+import foundation_evaluate
 import foundation_training
 import generate_demo_data
 import preprocess_dreem
 import preprocess_nsrr
 import preprocess_sleepedf
 import preprocess_ucddb
+import ssl_evaluate
 import ssl_training
+import staging_evaluate
 import staging_training
 from training.train import NOT_SETTINGS, recorded
 from utils.arguments import (
@@ -166,19 +170,25 @@ def test_what_a_script_asked_for_stays_as_it_was(script):
         flags.jobs = 1
 
 
+@pytest.fixture
+def parsers(monkeypatch) -> list[ScriptParser]:
+    """Those that parse, in turn."""
+    used, parse = [], ScriptParser.parse
+
+    def kept(self, argv):
+        used.append(self)
+        return parse(self, argv)
+
+    monkeypatch.setattr(ScriptParser, "parse", kept)
+    return used
+
+
 @pytest.mark.parametrize(
     "script", [cmt_training, staging_training, ssl_training, foundation_training],
     ids=lambda s: s.__name__,
 )  # fmt: skip
-def test_a_run_keeps_every_flag_that_decides_it(script, monkeypatch):
+def test_a_run_keeps_every_flag_that_decides_it(script, parsers):
     """All but a named few, under the flags' own names: runs begun before compare them to resume."""
-    parsers, parse = [], ScriptParser.parse
-
-    def kept(self, argv):
-        parsers.append(self)
-        return parse(self, argv)
-
-    monkeypatch.setattr(ScriptParser, "parse", kept)
     settings = script.parse_args([])
     every = {action.dest for action in parsers[0]._actions} - {"help"}
     assert set(recorded(settings)) == every - NOT_SETTINGS
@@ -186,3 +196,17 @@ def test_a_run_keeps_every_flag_that_decides_it(script, monkeypatch):
     assert "{}" not in parsers[0].format_help()
     with pytest.raises(FrozenInstanceError):
         settings.optimiser.lr = 1.0
+
+
+@pytest.mark.parametrize(
+    "script", [cmt_evaluate, staging_evaluate, ssl_evaluate, foundation_evaluate],
+    ids=lambda s: s.__name__,
+)  # fmt: skip
+def test_an_evaluation_has_every_flag_and_changes_none(script, parsers):
+    settings = script.parse_args(["--data_path", "elsewhere", "--device", "cpu"])
+    values = by_flag(settings)
+    assert set(values) == {a.dest for a in parsers[0]._actions} - {"help", "config"}
+    assert (values["data_path"], values["device"]) == (Path("elsewhere"), "cpu")
+    for part in [settings, *(p for p in vars(settings).values() if is_dataclass(p))]:
+        with pytest.raises(FrozenInstanceError):
+            setattr(part, next(iter(vars(part))), None)

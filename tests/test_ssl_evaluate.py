@@ -288,8 +288,7 @@ def test_the_same_labels_are_drawn_for_every_encoder(clouds):
     assert sorted(set(by_epoch)) == [0, 1, 2, 3, 4] and len(by_epoch) == 5
     people = train.subjects[drawn(train, "subject", 0.01, 0)]
     assert len(set(people)) == 1 and len(people) == 100
-    args = SimpleNamespace(fractions=[0.01, 0.1, 0.5, 1.0])
-    shares = few(args, train)
+    shares = few([0.01, 0.1, 0.5, 1.0], train)
     assert shares == [
         ("epoch", 0.01),
         ("epoch", 0.1),
