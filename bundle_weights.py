@@ -121,7 +121,7 @@ def card_of(
     n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
     pooled = measured["pooled"]
     lines = [
-        "# one_eeg.pt: the model that `predict.py` uses unless told otherwise", "",
+        "# one_eeg.pt: the model that `predict.py` uses by default", "",
         f"`{checkpoint.model}` on one EEG channel ({checkpoint.fs:g} Hz after resampling, "
         f"any derivation), {n:,} parameters, weights `{known}`.", "",
         "**Trained on synthetic nights only**, and its pass chosen on such: "

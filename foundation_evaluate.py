@@ -5,7 +5,7 @@ python foundation_evaluate.py --data_path data/shhs --is_interpret True
 python foundation_evaluate.py --data_path data/shhs --other_stores data/mesa data/mros
 
 A run of --stage pretrain gives embeddings for latent_space_evaluator.py, probes, and how well it
-cleans spoilt signals; runs that stage give kappa with every role left out in turn.
+cleans corrupted signals; runs that stage give kappa with every role left out in turn.
 """
 
 from __future__ import annotations

@@ -131,10 +131,10 @@ def add_model(group: argparse._ArgumentGroup) -> None:
 
 
 def add_objective(group: argparse._ArgumentGroup) -> None:
-    """What is hidden or spoilt, and how stages are weighed."""
+    """What is hidden or corrupted, and how stages are weighed."""
     group.add_argument(
         "--objective", choices=KINDS,
-        help="of pretraining: fill in what is hidden, clean what is spoilt, or both ({})",
+        help="of pretraining: fill in what is hidden, clean what is corrupted, or both ({})",
     )  # fmt: skip
     group.add_argument(
         "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining ({})"

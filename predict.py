@@ -53,8 +53,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Stage EDF, BDF and Dreem files, and say why.",
-        "Files staged before in the same way are skipped; files that cannot be staged are told and "
-        "left out: then the exit code is 1. With an expert's stages beside a recording, agreement "
+        "Files staged before in the same way are skipped; files that cannot be staged are "
+        "reported and left out: then the exit code is 1. With an expert's stages beside a recording, agreement "
         "is added.",
     )
     parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
@@ -256,7 +256,7 @@ class Stager:
             write_files(files, *about, overwrite=self.overwrite)
         else:
             write_folder(folder, *about, self.made_with)
-        told(file, found, files or [folder])
+        report(file, found, files or [folder])
 
     def is_done(self, folder: Path, files: list[Path]) -> bool:
         """Whether it was staged before, by the same weights and in the same way."""
@@ -268,7 +268,7 @@ class Stager:
         return path.exists() and read_json(path) == self.made_with
 
 
-def told(file: Path, found: Predicted, written: list[Path]) -> None:
+def report(file: Path, found: Predicted, written: list[Path]) -> None:
     """What was read for what, how much of it is flagged, agreement, and where it all is."""
     night = found.night
     read = ", ".join(f"{label} <- {source}" for label, source in found.channels.items())

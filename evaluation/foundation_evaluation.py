@@ -27,7 +27,7 @@ from interpret.index import Entry
 from objectives.denoising import dropped_roles
 from probing import embeddings, probes
 from probing.probes import Labelled
-from training.foundation_family import linear_autoencoders, spoilt_nights
+from training.foundation_family import corrupted_nights, linear_autoencoders
 from utils.checkpoint import Checkpoint
 from utils.files import write_arrays, write_json, write_table, written_folder
 from utils.staged_night import StagedNight
@@ -188,10 +188,10 @@ def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarra
 
 
 def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[dict[str, Any]]:
-    """Error of cleaning spoilt nights, of the model and of the best linear autoencoder.
+    """Error of cleaning corrupted nights, of the model and of the best linear autoencoder.
 
     The linear one is fitted to the training nights in closed form, role by role, with as many
-    dimensions as the model's tokens have; both clean the same spoilt held-out patches.
+    dimensions as the model's tokens have; both clean the same corrupted held-out patches.
     """
     encoder = net.encoder
     net.eval()
@@ -199,14 +199,14 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
         torch.manual_seed(seed)
         linear = linear_autoencoders(net, views["train"])
         errors = np.zeros((4, len(linear)))
-        for clean, spoilt, valid, x in spoilt_nights(net, views["held_out"]):
+        for clean, corrupted, valid, x in corrupted_nights(net, views["held_out"]):
             made = net(x[None], x[None]).samples[0]
             for k, one in enumerate(linear):
                 true = clean[k, valid[k]].cpu().numpy()
                 if not len(true):
                     continue
-                dirty = spoilt[k, valid[k]].cpu().numpy()
-                guesses = made[k, valid[k]].float().cpu().numpy(), one(dirty), dirty
+                given = corrupted[k, valid[k]].cpu().numpy()
+                guesses = made[k, valid[k]].float().cpu().numpy(), one(given), given
                 errors[:3, k] += [float(((g - true) ** 2).sum()) for g in guesses]
                 errors[3, k] += true.size
     rows = [
@@ -234,7 +234,7 @@ def benchmark_run(
     write_table(folder / "cleaning.csv", cleaned)
     write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
     probe_pretrained.report(run, rows)
-    print("error of cleaning spoilt held-out nights (1: the mean of every channel)")
+    print("error of cleaning corrupted held-out nights (1: the mean of every channel)")
     for row in cleaned:
         print(f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
               f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}")  # fmt: skip

@@ -123,8 +123,8 @@ def run(search: Search) -> Any:
 
     if sum(t.state in done for t in study.trials) < search.n_trials:
         study.optimize(
-            objective, callbacks=[MaxTrialsCallback(search.n_trials, states=done), told(search)],
-            catch=(TrialFailedError,),
+            objective, catch=(TrialFailedError,),
+            callbacks=[MaxTrialsCallback(search.n_trials, states=done), report_trial(search)],
         )  # fmt: skip
     return study
 
@@ -182,7 +182,7 @@ def abandon_dead(study: Any) -> None:
             study.enqueue_trial(trial.params)
 
 
-def told(search: Search) -> Any:
+def report_trial(search: Search) -> Any:
     """A line after every trial."""
 
     def tell(study: Any, trial: Any) -> None:

@@ -60,9 +60,9 @@ class DreemSpectrogram(nn.Module):
 
 
 class SimpleSleepNet(StagingModel):
-    """Every epoch of a window of ``num_seq``; also told where in the night an epoch lies.
+    """Every epoch of a window of ``num_seq``; also given where in the night an epoch lies.
 
-    Training is told where a run begins in its night (``first``); whole nights begin at 0.
+    Training is given where a run begins in its night (``first``); whole nights begin at 0.
 
     Args:
         n_channels: signals of an epoch: 16 in DOD-H, 12 in DOD-O.

@@ -1,9 +1,9 @@
-"""Pretraining on whole nights: what is hidden must be filled in, or what is spoilt be cleaned.
+"""Pretraining on whole nights: what is hidden must be filled in, or what is corrupted be cleaned.
 
 ``masked``: patches, whole epochs and whole roles are hidden, and only they count. ``denoise``: the
 corruption of PFTSleep (SLEEP 2025, code), samples set to zero or to noise, everything counts; its
 noise is scaled by each channel of each night, not by the largest value of the batch. ``both``:
-patches are hidden, what is left is spoilt, and everything counts, so that tokens keep what they
+patches are hidden, what is left is corrupted, and everything counts, so that tokens keep what they
 were shown beside what they guess.
 """
 
@@ -19,7 +19,7 @@ from objectives.objective import Objective
 
 KINDS = ("both", "masked", "denoise")
 TARGETS = ("both", "signal", "spectrum")
-_SPOILT = 0.05  # of the samples set to zero, and as many to noise
+_CORRUPTED = 0.05  # of the samples set to zero, and as many to noise
 _STEP = 97  # of the samples that a channel's scale is taken from
 _TO_SD = 1.4826  # of a median absolute deviation
 
@@ -53,7 +53,7 @@ class Denoising(Objective):
         if self.kind != "denoise":
             n_patches = batch.signals.shape[1] * self.patches_per_epoch
             hidden = hide(there, n_patches, self.ratio, self.role_p, self.patches_per_epoch)
-        found = model(x, x if self.kind == "masked" else spoil(x), hidden)
+        found = model(x, x if self.kind == "masked" else corrupt(x), hidden)
         counts = found.valid & hidden if self.kind == "masked" else found.valid
         parts = {}
         if self.target != "spectrum":
@@ -99,7 +99,7 @@ def dropped_roles(there: Tensor, p: float) -> Tensor:
     return (draw < p) & ~kept
 
 
-def spoil(x: Tensor) -> Tensor:
+def corrupt(x: Tensor) -> Tensor:
     """Signals (b, c, t) with 5 % of the samples at zero and 5 % at noise of the channel's scale.
 
     The scale is the channel's own median absolute deviation, so an artefact in one night leaves
@@ -110,5 +110,5 @@ def spoil(x: Tensor) -> Tensor:
     scale = _TO_SD * (some - middle).abs().nanmedian(dim=-1, keepdim=True).values
     draw = torch.rand_like(x)
     noise = torch.randn_like(x) * scale
-    spoilt = torch.where(draw < _SPOILT, 0.0, torch.where(draw > 1 - _SPOILT, noise, x))
-    return torch.where(x.isnan(), x, spoilt)
+    corrupted = torch.where(draw < _CORRUPTED, 0.0, torch.where(draw > 1 - _CORRUPTED, noise, x))
+    return torch.where(x.isnan(), x, corrupted)

@@ -56,7 +56,7 @@ class Staging(Objective):
         return loss, {"right": right, "scored": (stages >= 0).sum()}
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
-        """Of every window, (b * windows, l, 5); models that ask are told where runs begin."""
+        """Of every window, (b * windows, l, 5); models that ask are given where runs begin."""
         if model.placed:
             first = torch.as_tensor(batch.first, device=batch.signals.device)
             return model(batch.signals, self.stride, first)

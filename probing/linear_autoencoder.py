@@ -8,7 +8,7 @@ _RIDGE = 1e-6
 
 
 class LinearAutoencoder:
-    """Reduced-rank regression of clean patches (n, s) on spoilt ones, by sums over any number.
+    """Reduced-rank regression of clean patches (n, s) on corrupted ones, by sums over any number.
 
     Izenman 1975: the least-squares map, projected onto the main directions of what it predicts.
     """
@@ -20,9 +20,9 @@ class LinearAutoencoder:
         self.weights: np.ndarray | None = None
         self._kept: np.ndarray | None = None
 
-    def add(self, spoilt: np.ndarray, clean: np.ndarray) -> None:
+    def add(self, corrupted: np.ndarray, clean: np.ndarray) -> None:
         """Patches to learn from."""
-        x = _with_one(spoilt)
+        x = _with_one(corrupted)
         self._inputs += x.T @ x
         self._both += x.T @ clean.astype(np.float64)
 
@@ -42,9 +42,9 @@ class LinearAutoencoder:
         inward = self.weights @ self._kept
         return inward[:-1], self._kept.T, inward[-1] @ self._kept.T
 
-    def __call__(self, spoilt: np.ndarray) -> np.ndarray:
+    def __call__(self, corrupted: np.ndarray) -> np.ndarray:
         """Cleaned patches (n, s)."""
-        return _with_one(spoilt) @ self.weights
+        return _with_one(corrupted) @ self.weights
 
 
 def _with_one(x: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from models.foundation import (
 )
 from models.probing_heads import HEADS
 from models.role_layers import Layer, LogSpectrum
-from objectives.denoising import Denoising, dropped_roles, hide, mean_square, spoil
+from objectives.denoising import Denoising, corrupt, dropped_roles, hide, mean_square
 from objectives.night_staging import NightStaging, drop_roles, focal_loss, trimmed
 from probing.linear_autoencoder import LinearAutoencoder
 from training.foundation_family import begin_linear, linear_autoencoders, schedule
@@ -332,12 +332,12 @@ def test_what_is_hidden_is_not_seen():
 def test_noise_is_of_the_channels_own_scale():
     """F15: an artefact in one night leaves the noise of all others as it is."""
     x = torch.randn(3, 2, 60_000) * torch.tensor([1.0, 5.0])[:, None]
-    spoilt = x.clone()
-    spoilt[0, 0, 100:200] = 1e4
+    corrupted = x.clone()
+    corrupted[0, 0, 100:200] = 1e4
     found = []
-    for one in (x, spoilt):
+    for one in (x, corrupted):
         torch.manual_seed(0)
-        found.append(spoil(one))
+        found.append(corrupt(one))
     assert torch.equal(found[0][1:], found[1][1:])
     assert torch.equal(found[0][0, 1], found[1][0, 1])
     touched = found[0] != x
@@ -346,7 +346,7 @@ def test_noise_is_of_the_channels_own_scale():
     noise = found[0][:, 1][touched[:, 1] & (found[0][:, 1] != 0)]
     assert noise.std().item() == pytest.approx(5.0, rel=0.05)
     x[0, 0, :50] = float("nan")
-    assert spoil(x)[0, 0, :50].isnan().all()
+    assert corrupt(x)[0, 0, :50].isnan().all()
 
 
 def test_linear_autoencoder_is_the_best_of_its_width():

@@ -191,7 +191,7 @@ def test_an_absent_role_is_kept_as_absent(cohorts, tmp_path, capsys):
 
 @pytest.fixture
 def one_night(tmp_path):
-    """A folder with one night of a cohort, to be spoilt."""
+    """A folder with one night of a cohort, to be corrupted."""
 
     def make(cohort: str, number: int = 0, special: str | None = None, hours: float = HOURS):
         night = night_of(number, 1, special, hours)
@@ -201,7 +201,7 @@ def one_night(tmp_path):
     return make
 
 
-def spoil(folder, ending, change):
+def corrupt(folder, ending, change):
     path = next(folder.rglob(f"*{ending}"))
     path.write_bytes(change(path.read_bytes()))
     return path
@@ -234,14 +234,14 @@ FAULTS = {
 def test_faulty_files_are_one_line(one_night, tmp_path, fault):
     cohort, ending, change, message = FAULTS[fault]
     one_night(cohort)
-    spoil(tmp_path, ending, change)
+    corrupt(tmp_path, ending, change)
     with pytest.raises(UserError, match=message):
         nsrr.read(nsrr.find(tmp_path, cohort, options(cohort))[0])
 
 
 def test_one_of_two_annotations_decides(one_night, tmp_path):
     night, _ = one_night("shhs")
-    spoil(tmp_path, "-profusion.xml", lambda b: b.replace(b">2</SleepS", b">5</SleepS"))
+    corrupt(tmp_path, "-profusion.xml", lambda b: b.replace(b">2</SleepS", b">5</SleepS"))
     read = {
         choice: nsrr.read(nsrr.find(tmp_path, "shhs", options("shhs", annotation=choice))[0])
         for choice in ("nsrr", "profusion")
@@ -331,7 +331,7 @@ def test_recordings_without_labels_are_reported(one_night, tmp_path, capsys):
 def test_faulty_and_excluded_nights_are_left_out_by_name(one_night, tmp_path, monkeypatch, capsys):
     for number in range(3):
         one_night("shhs", number)
-    spoil(tmp_path, "200002-nsrr.xml", lambda b: b[:300])
+    corrupt(tmp_path, "200002-nsrr.xml", lambda b: b[:300])
     monkeypatch.setattr(nsrr, "exclusions", lambda cohort: {"shhs?-200003": "a reason"})
     flags = ["--cohort", "shhs", "--raw_path", str(tmp_path), "--resample", "25", "--roles", "EEG"]
     with pytest.raises(UserError, match="not readable as XML"):

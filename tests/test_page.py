@@ -113,9 +113,11 @@ def test_clicks_and_arrow_keys_move(window, page):
     assert shown(window) == 19
     window.press("Shift", "ArrowRight")
     assert shown(window) == 20
-    assert "Red speaks for it" in window.run("return document.getElementById('note').textContent")
+    assert "Red is evidence for it" in window.run(
+        "return document.getElementById('note').textContent"
+    )
     window.run("document.querySelectorAll('#methods button')[1].click()")
-    assert "attend" in window.run("return document.getElementById('note').textContent")
+    assert "attend" in window.run(note)
 
 
 def test_no_errors_and_no_requests(window):

@@ -14,7 +14,7 @@ import models
 from datasets.store.nights import NightBatches, in_batches
 from datasets.store.views import View
 from models.foundation import PUBLISHED
-from objectives.denoising import Denoising, spoil
+from objectives.denoising import Denoising, corrupt
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
 from training.flags import DataFlags
@@ -38,7 +38,7 @@ _EPOCHS_AN_HOUR = 120
 
 
 def model_settings(flags: ModelFlags, view: View) -> dict[str, Any]:
-    """What ``models.build`` is told of a new encoder."""
+    """What ``models.build`` is given of a new encoder."""
     settings = OF_MODEL | (PUBLISHED if flags.published else {}) | asked(flags)
     return settings | {
         "roles": [c.role for c in view.channels], "fs": view.fs, "recompute": flags.recompute
@@ -167,22 +167,22 @@ def linear_autoencoders(net: nn.Module, view: View) -> list[LinearAutoencoder]:
     """The best linear autoencoder of every role, as wide as the model, for cleaning ``view``."""
     encoder = net.encoder
     linear = [LinearAutoencoder(encoder.n_samples, encoder.d_model) for _ in encoder.roles]
-    for clean, spoilt, valid, _ in spoilt_nights(net, view):
+    for clean, corrupted, valid, _ in corrupted_nights(net, view):
         for k, one in enumerate(linear):
             if valid[k].any():
-                one.add(spoilt[k, valid[k]].cpu().numpy(), clean[k, valid[k]].cpu().numpy())
+                one.add(corrupted[k, valid[k]].cpu().numpy(), clean[k, valid[k]].cpu().numpy())
     return [one.solve() for one in linear]
 
 
 @torch.no_grad()
-def spoilt_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Clean and spoilt patches (c, p, s), which are valid (c, p), and the spoilt signals (c, t)."""
+def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """Clean and corrupted patches (c, p, s), which are valid (c, p), and corrupted signals (c, t)."""
     net.to(view.device)
     for _, signals, _ in view.whole_nights():
         x = signals.permute(1, 0, 2).flatten(1)[None]
-        dirty = spoil(x)
+        given = corrupt(x)
         clean, valid = net.encoder.patches(x)
-        yield clean[0], net.encoder.patches(dirty)[0][0], valid[0], dirty[0]
+        yield clean[0], net.encoder.patches(given)[0][0], valid[0], given[0]
 
 
 def freeze_unused(objective: Denoising, net: nn.Module) -> None:

@@ -173,7 +173,7 @@ def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
 
 
 def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
-    """What ``models.build("pretraining", …)`` is told."""
+    """What ``models.build("pretraining", …)`` is given."""
     what = settings.learning
     found = {
         "encoder": what.encoder,

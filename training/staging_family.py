@@ -84,7 +84,7 @@ class Encoder:
 
 
 def settings_of(model: ModelFlags, view: View) -> dict[str, Any]:
-    """What ``models.build`` is told."""
+    """What ``models.build`` is given."""
     settings = {"n_samples": view.n_samples}
     if model.experiment.endswith("_cmt"):
         settings["n_modalities"] = len(view.columns)

@@ -62,7 +62,7 @@ def build_store(
 
     ``jobs`` processes work at once (-1: one per core, or a cluster's workers inside
     :func:`on_cluster`). The store's bytes depend on ``settings`` and the files alone. Nights that
-    cannot be prepared are left out and told in ``faults``, if that is given.
+    cannot be prepared are left out and reported in ``faults``, if that is given.
 
     A second process that builds the same store waits, then finds the nights of the first.
 

@@ -1,4 +1,4 @@
-"""What spoils recordings: movement, electrode pops, lost leads, sweat, heartbeats in the EEG."""
+"""What corrupts recordings: movement, electrode pops, lost leads, sweat, heartbeats in the EEG."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.synthetic import artefacts as spoil
+from datasets.synthetic import artefacts as of_artefacts
 from datasets.synthetic import corrections, tables
 from datasets.synthetic.artefacts import DERIVATIONS, Artefacts, add_artefacts, draw_artefacts
 from datasets.synthetic.background import coloured_noise
@@ -38,7 +38,7 @@ _EEG_LEAK_INTO_EOG = 0.3
 _EOG_RESIDUAL_SD = 0.15
 _EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])
 _EMG_WAKE_UV = 3.4
-OMITTABLE = (*KINDS, *spoil.KINDS, *(f"background:{name}" for name in DERIVATIONS))
+OMITTABLE = (*KINDS, *of_artefacts.KINDS, *(f"background:{name}" for name in DERIVATIONS))
 
 
 @dataclass(frozen=True)
