@@ -54,8 +54,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser = ScriptParser(
         "Stage EDF, BDF and Dreem files, and say why.",
         "Files staged before in the same way are skipped; files that cannot be staged are "
-        "reported and left out: then the exit code is 1. With an expert's stages beside a recording, agreement "
-        "is added.",
+        "reported and left out: then the exit code is 1. With an expert's stages beside a "
+        "recording, agreement is added.",
     )
     parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
     parser.add_argument(

@@ -117,7 +117,7 @@ def test_clicks_and_arrow_keys_move(window, page):
         "return document.getElementById('note').textContent"
     )
     window.run("document.querySelectorAll('#methods button')[1].click()")
-    assert "attend" in window.run(note)
+    assert "attend" in window.run("return document.getElementById('note').textContent")
 
 
 def test_no_errors_and_no_requests(window):

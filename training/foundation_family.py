@@ -176,7 +176,7 @@ def linear_autoencoders(net: nn.Module, view: View) -> list[LinearAutoencoder]:
 
 @torch.no_grad()
 def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Clean and corrupted patches (c, p, s), which are valid (c, p), and corrupted signals (c, t)."""
+    """Clean and corrupted patches (c, p, s), valid ones (c, p), and corrupted signals (c, t)."""
     net.to(view.device)
     for _, signals, _ in view.whole_nights():
         x = signals.permute(1, 0, 2).flatten(1)[None]
