@@ -173,7 +173,7 @@ def renamed(before: dict[str, dict[str, str]], names: Path | None) -> dict[str, 
 
     def new(what: str, text: str) -> str:
         for old, now in tables[what]:
-            text = re.sub(rf"(?<![A-Za-z0-9]){old}(?![A-Za-z0-9])", now, text)
+            text = re.sub(rf"(?<![A-Za-z0-9_]){old}(?![A-Za-z_])", now, text)
         return text
 
     return {
