@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,8 +162,9 @@ def test_wrong_words_are_one_line(store, project, tmp_path):
         ssl_evaluate.parse_args(["--fractions", "0,1"])
     with pytest.raises(UserError, match="no embeddings in ssl_"):
         latent_space_evaluator.main(["--project_path", str(tmp_path)])
-    with pytest.raises(UserError, match="a chambon2018, not of ssl_training"):
-        embed.encoder_of(SimpleNamespace(model="chambon2018", path=Path("x.pt")))
+    checkpoint = load_checkpoint(masked(project) / "checkpoints" / "best.pt")
+    with pytest.raises(UserError, match=r"best\.pt: a chambon2018, not of ssl_training\.py"):
+        embed.encoder_of(replace(checkpoint, model="chambon2018"))
 
 
 def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
