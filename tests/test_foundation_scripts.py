@@ -219,9 +219,10 @@ def test_the_published_sizes_by_one_flag(role_store):
 
 def test_the_generator_and_the_script_agree_on_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    here = ["--jobs", "1"]  # another test's processes would still work in that test's folder
     generate_demo_data.main(["--format", "nsrr", "--subjects", "2", "--nights", "1", "--hours",
-                             "0.3"])  # fmt: skip
-    preprocess_nsrr.main(["--resample", "25", "--roles", "EEG"])
+                             "0.3", *here])  # fmt: skip
+    preprocess_nsrr.main(["--resample", "25", "--roles", "EEG", *here])
     assert len(Store(tmp_path / "data" / "shhs").recordings) == 2
 
 

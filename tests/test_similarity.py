@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 
 import models
 from objectives.similarity import EPSILON, MARGIN, SimilarityStaging, triplet_loss
@@ -78,6 +77,6 @@ def test_added_to_the_cross_entropy_and_trained():
 
 
 def test_a_model_of_many_heads_is_refused():
-    net = SimpleNamespace(heads=[nn.Linear(2, 5), nn.Linear(2, 5)])
+    net = models.build("sequence_cmt", encoder="per_position", num_seq=2)
     with pytest.raises(ValueError, match="one head for all"):
         SimilarityStaging(Staging()).attach(net, torch.device("cpu"))
