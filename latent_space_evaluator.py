@@ -6,7 +6,7 @@ python latent_space_evaluator.py --runs "ssl_contrastive_*" --maps False
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from probing import embeddings, latent_figures, latent_metrics
 from probing.latent_page import write_latent_page
 from probing.latent_report import Space, correlations, map_quality, maps, measure
 from utils import figures
-from utils.arguments import ScriptParser, add_flag, count, positive
+from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import (
     check_folder,
@@ -33,7 +33,21 @@ REPORT = "report of latent spaces"  # what its folder is called where it may be 
 CONTROLS = ("random_encoder", "band_powers")
 
 
-def parse_args(argv: list[str] | None) -> argparse.Namespace:
+@dataclass(frozen=True)
+class ReportFlags:
+    """What the command line asks for; the folder of the report is settled by parsing."""
+
+    project_path: Path
+    runs: str
+    output: Path
+    sample: int
+    samples: int
+    maps: bool
+    map_epochs: int
+    seed: int
+
+
+def parse_args(argv: list[str] | None) -> ReportFlags:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Measure and draw the held-out people's embeddings of every run of ssl_evaluate.py.",
@@ -58,36 +72,35 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     add_flag(parser, "--maps", default=True, help="draw PCA, t-SNE and UMAP")
     parser.add_argument("--map_epochs", type=positive, default=1500, help="epochs in each map")
     parser.add_argument("--seed", type=count, default=0, help="of every sample and map")
-    args = parser.parse(argv)
-    args.output = args.output or args.project_path / "latent"
-    return args
+    flags = settings_from(parser.parse(argv), ReportFlags)
+    return replace(flags, output=flags.output or flags.project_path / "latent")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Read every space, measure it, draw it, write table and page."""
-    args = parse_args(argv)
-    folders = sorted(path.parent for path in args.project_path.glob(f"{args.runs}/embeddings"))
+    flags = parse_args(argv)
+    folders = sorted(path.parent for path in flags.project_path.glob(f"{flags.runs}/embeddings"))
     if not folders:
         raise UserError(
-            f"{args.project_path}: no embeddings in {args.runs}; run ssl_evaluate.py first"
+            f"{flags.project_path}: no embeddings in {flags.runs}; run ssl_evaluate.py first"
         )
-    refuse_inputs([args.output], [folder / "embeddings" for folder in folders])
-    check_folder(args.output, REPORT)
+    refuse_inputs([flags.output], [folder / "embeddings" for folder in folders])
+    check_folder(flags.output, REPORT)
     spaces = spaces_of(folders)
     rows = []
     for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
-        rows += measure(space, seed=args.seed, samples=args.samples, most=args.sample)
+        rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
     probe = probes_of(folders)
-    with written_folder(args.output, REPORT) as folder:
+    with written_folder(flags.output, REPORT) as folder:
         write_table(folder / "metrics.csv", filled(rows))
         found = correlations(rows, probe)
         write_table(folder / "correlations.csv", found)
-        pictures = draw(spaces, rows, probe, args, folder)
+        pictures = draw(spaces, rows, probe, flags, folder)
         about = {"runs": [f.name for f in folders], "probe_macro_f1": probe}
         write_json(folder / "metrics.json", {**about, "rows": rows, "correlations": found})
         write_latent_page(folder / "index.html", rows, probe, found, pictures)
     report(rows, probe)
-    print(f"written: {args.output / 'metrics.csv'}   open in a browser: {args.output}/index.html")
+    print(f"written: {flags.output / 'metrics.csv'}   open in a browser: {flags.output}/index.html")
 
 
 def spaces_of(folders: list[Path]) -> list[Space]:
@@ -133,7 +146,7 @@ def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def draw(
     spaces: list[Space], rows: list[dict[str, Any]], probe: dict[str, float],
-    args: argparse.Namespace, folder: Path,
+    flags: ReportFlags, folder: Path,
 ) -> list[tuple[str, Path]]:  # fmt: skip
     """Pictures with captions, each beside the numbers it shows."""
     pictures = []
@@ -143,9 +156,9 @@ def draw(
 
     first = spaces[0]
     alike = [s for s in spaces if np.array_equal(s.recording, first.recording)]
-    chosen = latent_metrics.stratified(first.y, first.subject, args.map_epochs, seed=args.seed)
-    if args.maps:
-        drawn = {s.name: maps(s.z[chosen], seed=args.seed) for s in alike}
+    chosen = latent_metrics.stratified(first.y, first.subject, flags.map_epochs, seed=flags.seed)
+    if flags.maps:
+        drawn = {s.name: maps(s.z[chosen], seed=flags.seed) for s in alike}
         quality = {s.name: map_quality(s.z[chosen], drawn[s.name]) for s in alike}
         write_json(folder / "map_quality.json", quality)
         for kind in ("PCA", "t-SNE", "UMAP"):

@@ -17,6 +17,7 @@ import preprocess_dreem
 from datasets.readers import dreem
 from datasets.readers.consensus import all_of
 from datasets.store import folds
+from datasets.store.filters import dreem_sections
 from datasets.store.store import Store
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.scorers import draw_scorers
@@ -24,7 +25,6 @@ from datasets.synthetic.subject import Difficulty, draw_subject
 from tests.test_staging_scripts import evaluate, train
 from utils.errors import UserError
 from utils.metrics import confusion, kappa
-from utils.signals import dreem_sections
 
 NIGHT = [-1, 0, 1, 2, 3, 4, 2, 2]
 

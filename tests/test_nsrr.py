@@ -12,12 +12,12 @@ import generate_demo_data
 import preprocess_nsrr
 from datasets.readers import nsrr, nsrr_annotations
 from datasets.readers.channels import alternatives
+from datasets.store.filters import butterworth_sections, filter_sections
 from datasets.store.store import Store
 from datasets.synthetic import nsrr_files, nsrr_scoring
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from utils.errors import UserError
-from utils.signals import butterworth_sections, filter_sections
 
 SUBJECTS, HOURS = 4, 0.3
 # role -> what the body shows between its electrodes: (source, source subtracted)

@@ -11,10 +11,10 @@ import pytest
 from datasets.readers.channels import choose, role_of
 from datasets.readers.recording import Signal
 from datasets.readers.sleepedf import ROLES, find_pairs, read
+from datasets.store.filters import bandpass_taps, filter_zero_phase, resample
 from datasets.store.preparation import Settings, channel_moments, prepare
 from tests.edf_files import write_pair
 from utils.errors import UserError
-from utils.signals import bandpass_taps, filter_zero_phase, resample
 
 BOUTS = [("W", 65), ("1", 2), ("2", 6), ("R", 3), ("W", 64), ("?", 9)]
 N_EPOCHS = 140

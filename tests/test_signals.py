@@ -6,13 +6,13 @@ import mne
 import numpy as np
 import pytest
 
-from utils.signals import (
-    band_powers,
+from datasets.store.filters import (
     bandpass_taps,
     filter_zero_phase,
     resample,
     resample_reach_seconds,
 )
+from utils.signals import band_powers
 
 FS = 100.0
 

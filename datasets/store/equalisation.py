@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import signal
 
-from utils.signals import filter_zero_phase
+from datasets.store.filters import filter_zero_phase
 from utils.stages import EPOCH_SECONDS
 
 # about N2 at frontal leads (log10 of uV**2/Hz): where the median epoch of any night is brought

@@ -16,9 +16,7 @@ import numpy as np
 from datasets.readers.channels import Alternatives, choose, role_of
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.equalisation import equalise
-from datasets.store.protocols import PROTOCOLS
-from utils.errors import UserError
-from utils.signals import (
+from datasets.store.filters import (
     bandpass_taps,
     butterworth_sections,
     filter_as_dreem,
@@ -27,6 +25,8 @@ from utils.signals import (
     resample,
     resample_reach_seconds,
 )
+from datasets.store.protocols import PROTOCOLS
+from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 EQUALISED = "equalised"

@@ -1,0 +1,121 @@
+"""Filters and resampling of whole nights: zero-phase, and as the Dreem papers filter."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from scipy import signal
+
+_HAMMING_LENGTH = 3.3  # taps of a Hamming low-pass = 3.3 * fs / transition width
+
+
+def bandpass_taps(low: float, high: float, fs: float) -> np.ndarray:
+    """Taps of the zero-phase FIR band-pass ``low``-``high`` Hz that MNE designs by default.
+
+    The difference of two windowed-sinc low-passes (Hamming), each as long as its own transition
+    needs: ``min(max(low / 4, 2), low)`` Hz wide below and ``min(max(high / 4, 2), fs/2 - high)``
+    above, with the -6 dB points in the middle of the transitions (Widmann et al. 2015). At
+    0.2-40 Hz and 100 Hz this is the CMT papers' filter of 1651 taps.
+
+    Raises:
+        ValueError: unless 0 < ``low`` < ``high`` < ``fs / 2``.
+    """
+    if not 0 < low < high < fs / 2:
+        raise ValueError(f"band-pass {low:g}-{high:g} Hz needs 0 < low < high < {fs / 2:g} Hz")
+    low_width = min(max(low / 4, 2.0), low)
+    high_width = min(max(high / 4, 2.0), fs / 2 - high)
+    wide = _lowpass(high + high_width / 2, high_width, fs)
+    narrow = _lowpass(low - low_width / 2, low_width, fs)
+    taps = np.zeros(max(len(wide), len(narrow)))
+    for part, sign in ((wide, 1), (narrow, -1)):
+        offset = (len(taps) - len(part)) // 2
+        taps[offset : offset + len(part)] += sign * part
+    return taps
+
+
+def _lowpass(cutoff: float, width: float, fs: float) -> np.ndarray:
+    length = round(_HAMMING_LENGTH * fs / width)
+    return signal.firwin(length + 1 - length % 2, cutoff, window="hamming", fs=fs)
+
+
+def filter_zero_phase(samples: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """Convolve 1-D ``samples`` with symmetric ``taps``; output as long as the input.
+
+    Beyond its ends the signal continues as its own point reflection, so a constant or a ramp
+    passes without a step; past the reflection (signals shorter than the filter) it is zero.
+    """
+    half = len(taps) // 2
+    reach = min(half, len(samples) - 1)
+    before = 2 * samples[0] - samples[reach:0:-1]
+    after = 2 * samples[-1] - samples[-2 : -reach - 2 : -1]
+    padded = np.concatenate((before, samples, after))
+    filtered = signal.oaconvolve(padded, taps, mode="full")
+    return filtered[reach + half : reach + half + len(samples)]
+
+
+def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
+    """Resample 1-D ``samples`` from ``fs`` to ``new_fs`` Hz with a polyphase anti-alias filter."""
+    if fs == new_fs:
+        return samples
+    ratio = Fraction(new_fs / fs).limit_denominator(10_000)
+    return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
+
+
+def butterworth_sections(low: float | None, high: float | None, fs: float) -> np.ndarray | None:
+    """Second-order Butterworth band in Hz as sections (n, 6); ``None`` where nothing is left of it.
+
+    An edge that the rate does not hold is left out: the recorder has cut there already.
+
+    Raises:
+        ValueError: the edges are not in order.
+    """
+    if low is not None and high is not None and not 0 < low < high:
+        raise ValueError(f"band {low:g}-{high:g} Hz: the first edge must be the lower one")
+    low = low if low is not None and low < 0.5 * fs else None
+    high = high if high is not None and high < 0.5 * fs else None
+    if low is None and high is None:
+        return None
+    if low is None:
+        return signal.butter(2, high, "lowpass", fs=fs, output="sos")
+    if high is None:
+        return signal.butter(2, low, "highpass", fs=fs, output="sos")
+    return signal.butter(2, (low, high), "bandpass", fs=fs, output="sos")
+
+
+def filter_sections(samples: np.ndarray, sections: np.ndarray) -> np.ndarray:
+    """Sections applied forwards and backwards: no delay; continued by point reflection outside."""
+    pad = min(len(samples) - 1, 3 * (2 * len(sections) + 1))
+    return signal.sosfiltfilt(sections, samples, padlen=pad)
+
+
+def dreem_sections(fs: float) -> np.ndarray:
+    """The Dreem papers' causal filter as second-order sections (n, 6), for ``sosfilt``.
+
+    Butterworth band-pass of order 2 at 0.4-18 Hz, band-stops of order 3 at 58-62 and 48-52 Hz, and
+    a Bessel band-stop of order 1 at 62-63 Hz (Guillot et al. 2020, code). As one polynomial of
+    degree 18, which is how the reference applies it, the same filter loses digits.
+
+    Raises:
+        ValueError: ``fs`` is too low for the band-stops.
+    """
+    if fs <= 126:
+        raise ValueError(f"the Dreem filter stops 62-63 Hz, which {fs:g} Hz does not hold")
+    return np.concatenate([
+        signal.butter(2, (0.4, 18), "bandpass", fs=fs, output="sos"),
+        signal.butter(3, (58, 62), "bandstop", fs=fs, output="sos"),
+        signal.butter(3, (48, 52), "bandstop", fs=fs, output="sos"),
+        signal.bessel(1, (62, 63), "bandstop", fs=fs, output="sos"),
+    ])  # fmt: skip
+
+
+def filter_as_dreem(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
+    """The Dreem papers' preparation: that filter from rest, then linear interpolation."""
+    filtered = signal.sosfilt(dreem_sections(fs), samples)
+    times = np.arange(int(len(samples) / fs * new_fs + 1e-9)) / new_fs
+    return np.interp(times, np.arange(len(samples)) / fs, filtered)
+
+
+def resample_reach_seconds(fs: float, new_fs: float) -> float:
+    """How far in time one output sample of :func:`resample` looks to either side."""
+    return 0.0 if fs == new_fs else 10.5 / min(fs, new_fs)
