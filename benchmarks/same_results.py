@@ -27,7 +27,8 @@ import numpy as np
 import torch
 
 from utils.checkpoint import load_tensors
-from utils.files import write_json
+from utils.errors import run_script
+from utils.files import check_file, write_json
 
 ROOT = Path(__file__).parents[1]
 _MASKED = re.compile(r"seconds(_.*)?|total_seconds|versions|command|config|created|date|sha256")
@@ -94,6 +95,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.what == "compare":
         before, after = (json.loads(path.read_text()) for path in args.files)
         raise SystemExit(compare(renamed(before, args.names), after))
+    check_file(args.files[0])
     with tempfile.TemporaryDirectory() as folder:
         for command in COMMANDS:
             run(command.format(folder), folder)
@@ -203,4 +205,4 @@ def compare(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]])
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(run_script(main))

@@ -22,6 +22,7 @@ import preprocess_ucddb
 import reproduce_tables
 import staging_evaluate
 import tune
+from benchmarks import same_results
 from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair, write_psg
@@ -555,6 +556,13 @@ def test_the_bundle_that_is_committed_is_known(tmp_path):
     """``make weights`` replaces the bundled files; the list of them is committed as well."""
     for name in ("one_eeg.pt", "one_eeg.md", "looks.csv"):
         assert is_ours(ROOT / "results" / "weights" / name), name
+
+
+def test_a_record_of_results_replaces_nothing_of_others(tmp_path):
+    """Before any of its commands runs."""
+    (tmp_path / "notes.json").write_text("mine")
+    refused(same_results.main, "record", tmp_path / "notes.json", match="notes.json: is there",
+            keeps=tmp_path)  # fmt: skip
 
 
 def test_refusals_are_one_line_with_exit_code_2(tmp_path, capsys):
