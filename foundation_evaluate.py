@@ -134,7 +134,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"all cohorts: {write_table(run / 'cohorts.csv', table)}")
     if reported.embed:
         views = split_views(checkpoint, own_store(evaluated, checkpoint), device)
-        foundation.write_embeddings(run, checkpoint, model.encoder, views, reported)
+        foundation.embedded_spaces(run, checkpoint, model.encoder, views, reported)
         print(f"embeddings: {run / 'embeddings'}")
 
 

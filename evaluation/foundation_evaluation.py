@@ -134,20 +134,24 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
     return fresh
 
 
-def write_embeddings(
+def embedded_spaces(
     run: Path, checkpoint: Checkpoint, encoder: nn.Module, views: Mapping[str, View],
     flags: ReportFlags,
 ) -> dict[str, list[dict[str, Labelled]]]:  # fmt: skip
-    """What ``latent_space_evaluator.py`` reads; the spaces behind it, for probes."""
+    """The spaces that probes compare; what ``latent_space_evaluator.py`` reads is written."""
     found = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
     holder = nn.Module()
     holder.encoder = encoder
-    probe_pretrained.write_embeddings(run, found, checkpoint, holder)
-    spaces = {"pretrained": [labelled(found)], "random encoder": [], "band powers": []}
+    embeddings.write_embeddings(run, found, checkpoint, holder)
+    spaces = {
+        "pretrained": [embeddings.labelled_splits(found)],
+        "random encoder": [],
+        "band powers": [],
+    }
     for seed in flags.seeds:
         fresh = random_encoder(checkpoint, encoder, seed)
         control = {split: embed_roles(fresh, view, flags.pool) for split, view in views.items()}
-        spaces["random encoder"].append(labelled(control))
+        spaces["random encoder"].append(embeddings.labelled_splits(control))
     spaces["band powers"].append(powers(spaces["pretrained"][0], views))
     rows, z_view = views_of_roles(encoder, views["held_out"], flags.pool)
     controls = {
@@ -157,11 +161,6 @@ def write_embeddings(
     arrays = {"z_view": z_view, "view_rows": rows, **controls}
     write_arrays(run / "embeddings" / "controls.npz", arrays)
     return spaces
-
-
-def labelled(found: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Labelled]:
-    """For probes."""
-    return {split: embeddings.labelled(arrays) for split, arrays in found.items()}
 
 
 def powers(like: Mapping[str, Labelled], views: Mapping[str, View]) -> dict[str, Labelled]:
@@ -226,7 +225,7 @@ def benchmark_run(
     probe_pretrained.check_writable(run)
     net = load_model(checkpoint)
     views = embed.split_views(checkpoint, store, device)
-    spaces = write_embeddings(run, checkpoint, net.encoder, views, flags)
+    spaces = embedded_spaces(run, checkpoint, net.encoder, views, flags)
     rows = list(probe_pretrained.frozen_rows(spaces, flags))
     probe_pretrained.write_probes(run, checkpoint, rows)
     folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)

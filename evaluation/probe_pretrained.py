@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -70,12 +69,18 @@ def evaluate(
             "probed; choose another fold"
         )
     pretrained = embedded(net, views, checkpoint)
-    write_embeddings(run, pretrained, checkpoint, net)
-    spaces = {"pretrained": [labelled(pretrained)], "random encoder": [], "band powers": []}
+    embeddings.write_embeddings(run, pretrained, checkpoint, net)
+    spaces = {
+        "pretrained": [embeddings.labelled_splits(pretrained)],
+        "random encoder": [],
+        "band powers": [],
+    }
     for seed in flags.seeds:
         control = embed.untrained(checkpoint, seed)
-        spaces["random encoder"].append(labelled(embedded(control, views, checkpoint)))
-    spaces["band powers"].append(with_powers(labelled(pretrained), views))
+        spaces["random encoder"].append(
+            embeddings.labelled_splits(embedded(control, views, checkpoint))
+        )
+    spaces["band powers"].append(with_powers(embeddings.labelled_splits(pretrained), views))
     write_controls(run, net, views, checkpoint, spaces)
     rows = list(frozen_rows(spaces, flags))
     if flags.tuned:
@@ -121,24 +126,6 @@ def embedded(
     """Arrays of every split."""
     clip = checkpoint.standardise != "none"
     return {split: embed.embed(net, view, clip=clip) for split, view in views.items()}
-
-
-def labelled(splits: Mapping[str, Mapping[str, np.ndarray]]) -> Splits:
-    """For probes."""
-    return {split: embeddings.labelled(arrays) for split, arrays in splits.items()}
-
-
-def write_embeddings(
-    run: Path, splits: Mapping[str, Any], checkpoint: Checkpoint, net: nn.Module
-) -> None:
-    """``embeddings/<split>.npz`` and ``.csv``, with the encoder's checksum."""
-    about = {
-        "encoder_sha256": embeddings.fingerprint(net),
-        "config": str(checkpoint.training.command),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    for split, arrays in splits.items():
-        embeddings.save(run / "embeddings" / f"{split}.npz", arrays, about)
 
 
 def write_controls(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from probing.probes import Labelled
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import write_arrays, written_whole
 from utils.stages import EPOCH_SECONDS
@@ -80,6 +82,19 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str])
         writer.writerows(zip(*(arrays[name].tolist() for name in columns), strict=True))
 
 
+def write_embeddings(
+    run: Path, splits: Mapping[str, Any], checkpoint: Checkpoint, net: torch.nn.Module
+) -> None:
+    """``embeddings/<split>.npz`` and ``.csv`` of a run, with the encoder's checksum."""
+    about = {
+        "encoder_sha256": fingerprint(net),
+        "config": str(checkpoint.training.command),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for split, arrays in splits.items():
+        save(run / "embeddings" / f"{split}.npz", arrays, about)
+
+
 def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     """The embeddings of a run by split, of one encoder and of different people.
 
@@ -108,6 +123,11 @@ def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
 def labelled(arrays: Mapping[str, np.ndarray]) -> Labelled:
     """For probes."""
     return Labelled(arrays["z"], arrays["stage"].astype(np.int64), arrays["subject"])
+
+
+def labelled_splits(splits: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Labelled]:
+    """What probes take, of every split."""
+    return {split: labelled(arrays) for split, arrays in splits.items()}
 
 
 def fingerprint(net: torch.nn.Module) -> str:
