@@ -416,3 +416,17 @@ def test_json_refuses_nan(tmp_path):
 def test_sha256_of_a_known_file(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256(tmp_path / "abc").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+def test_explanations_from_before_are_known_by_their_names_and_others_are_kept(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {}, "versions": {}}))
+    folder = tmp_path / "interpretations"
+    (folder / "night_e0004").mkdir(parents=True)
+    for name in ("index.json", "bands.csv", "night.html", "night_e0004/ig.npz"):
+        (folder / name).write_text("ours")
+    check_folder(folder, "explanations")
+    for name in ("notes.html", "mine.csv", "figure.png"):
+        (folder / name).write_text("mine")
+        with pytest.raises(UserError, match=name):
+            check_folder(folder, "explanations")
+        (folder / name).unlink()

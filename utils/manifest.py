@@ -6,6 +6,7 @@ while its bytes are those of the list: one that a person edited, or put there, i
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -182,7 +183,10 @@ _EVALUATION = (
     r"edf/[^/]+-Hypnogram\.edf|nights/[^/]+\.png)"
 )
 _EXPLANATIONS = (
-    r"interpretations[^/]*/([^/]+\.(html|csv|json|png|npz)|[^/]+_e\d{4}/[^/]+\.(npz|png|svg))"
+    r"interpretations[^/]*/((index|faithfulness)\.json|stage_means\.npz|"
+    r"(summary|bands|deletion_insertion|stage_means|(planted|found)_events)\.csv|"
+    r"(bands|deletion_insertion|randomisation|stage_means)\.png|[^/]+\.html|"
+    r"[^/]+_(roles|attention)\.(csv|png|npz)|[^/]+_e\d{4}/[^/]+\.(npz|png|svg))"
 )
 _RECORDS = {
     "dataset.json": ({"format", "channels", "command"}, re.compile(
@@ -224,10 +228,16 @@ def _from_before(folder: Path) -> Manifest:
             files = {
                 path.name: Entry(path.stat().st_size, sha256(path))
                 for path in folder.iterdir()
-                if path.is_file() and pattern.fullmatch(where + path.name)
+                if path.is_file() and pattern.fullmatch(where + path.name) and _is_of_a_night(path)
             } if folder.is_dir() else {}  # fmt: skip
             return Manifest(_whole(where), True, files)
     return Manifest()
+
+
+def _is_of_a_night(path: Path) -> bool:
+    """Whether a page has explained epochs beside it; true of what is no page."""
+    epochs = f"{glob.escape(path.stem)}_e[0-9][0-9][0-9][0-9]"
+    return path.suffix != ".html" or any(path.parent.glob(epochs))
 
 
 def _whole(where: str) -> str:
