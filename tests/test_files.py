@@ -430,3 +430,19 @@ def test_explanations_from_before_are_known_by_their_names_and_others_are_kept(t
         with pytest.raises(UserError, match=name):
             check_folder(folder, "explanations")
         (folder / name).unlink()
+
+
+def test_exports_from_before_are_those_of_evaluated_recordings(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"settings": {}, "versions": {}}))
+    folder = tmp_path / "evaluation"
+    names = ("predictions/a.csv", "events/a_events.tsv", "edf/a-Hypnogram.edf", "nights/a.png")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text("ours")
+    (folder / "sleep_statistics.csv").write_text("recording,statistic\na,TST\n")
+    check_folder(folder, "evaluation")
+    for name in ("predictions/mine.csv", "nights/mine.png"):
+        (folder / name).write_text("mine")
+        with pytest.raises(UserError, match=name):
+            check_folder(folder, "evaluation")
+        (folder / name).unlink()

@@ -6,6 +6,7 @@ while its bytes are those of the list: one that a person edited, or put there, i
 
 from __future__ import annotations
 
+import csv
 import glob
 import hashlib
 import json
@@ -212,6 +213,7 @@ _WHOLE = {
     r"interpretations[^/]*/": "explanations",
 }  # fmt: skip
 _DEPTH = 4
+_EXPORTS = {"predictions", "events", "edf", "nights"}
 
 
 def _from_before(folder: Path) -> Manifest:
@@ -235,9 +237,19 @@ def _from_before(folder: Path) -> Manifest:
 
 
 def _is_of_a_night(path: Path) -> bool:
-    """Whether a page has explained epochs beside it; true of what is no page."""
+    """Whether a page has explained epochs beside it, and an export is of an evaluated recording."""
+    if path.parent.name in _EXPORTS and path.parent.parent.name.startswith("evaluation"):
+        return re.sub(r"(_events|-Hypnogram)$", "", path.stem) in _evaluated(path.parent.parent)
     epochs = f"{glob.escape(path.stem)}_e[0-9][0-9][0-9][0-9]"
     return path.suffix != ".html" or any(path.parent.glob(epochs))
+
+
+def _evaluated(folder: Path) -> set[str]:
+    table = folder / "sleep_statistics.csv"
+    if not table.is_file():
+        return set()
+    with table.open(newline="", encoding="utf-8") as file:
+        return {row.get("recording", "") for row in csv.DictReader(file)}
 
 
 def _whole(where: str) -> str:
