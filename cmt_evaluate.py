@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluation import evaluate_run, explain
+from evaluation import evaluate_run
 from evaluation.evaluate_run import EvaluationSettings
+from interpret import explanation_flags
 from utils.arguments import ScriptParser, settings_from
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError, run_script
@@ -37,9 +38,9 @@ def parse_args(argv: list[str] | None) -> CmtEvaluation:
     )
     evaluate_run.add_what(what)
     evaluate_run.add_how(parser.add_argument_group("how"))
-    explain.add_flags(parser.add_argument_group("explanations"))
+    explanation_flags.add_flags(parser.add_argument_group("explanations"))
     settings = settings_from(parser.parse(argv), CmtEvaluation)
-    explain.check(settings.explanations)
+    explanation_flags.check(settings.explanations)
     return settings
 
 

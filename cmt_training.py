@@ -27,7 +27,7 @@ REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
 
 
 @dataclass(frozen=True)
-class ModelFlags:
+class CmtModelFlags:
     """The architecture."""
 
     model_type: str
@@ -41,7 +41,7 @@ class ModelFlags:
 
 
 @dataclass(frozen=True)
-class ObjectiveFlags:
+class CmtObjectiveFlags:
     """What a step looks at and minimises."""
 
     weights: list[float]
@@ -55,8 +55,8 @@ class CmtSettings(TrainingSettings):
     """What the command line asks for."""
 
     optimiser: OptimiserFlags
-    model: ModelFlags
-    objective: ObjectiveFlags
+    model: CmtModelFlags
+    objective: CmtObjectiveFlags
 
 
 def parse_args(argv: list[str] | None) -> CmtSettings:
@@ -173,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     train(settings, "recording", spec_of)
 
 
-def model_settings(model: ModelFlags, view: View) -> dict[str, object]:
+def model_settings(model: CmtModelFlags, view: View) -> dict[str, object]:
     """What ``models.build`` is given."""
     settings = {
         "n_modalities": len(view.columns),

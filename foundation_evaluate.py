@@ -25,11 +25,13 @@ from evaluation.embed import split_views
 from evaluation.evaluate_run import CheckpointFlags
 from evaluation.evaluation_files import EVALUATION
 from evaluation.foundation_evaluation import ReportFlags
+from evaluation.probe_pretrained import check_draws
 from evaluation.stage import load_model, open_view, pick_device
 from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count, settings_from
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError, run_script
 from utils.files import check_file, check_folder, write_table
+from utils.metrics import text_of
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,7 @@ def parse_args(argv: list[str] | None) -> FoundationEvaluation:
     add_which(parser.add_argument_group("which model, on whom"))
     add_how(parser.add_argument_group("what is reported"))
     settings = settings_from(parser.parse(argv), FoundationEvaluation)
-    reported = settings.reported
-    if not reported.seeds:
-        raise UserError("--seeds takes at least one number")
-    if not reported.fractions or not all(0 < share <= 1 for share in reported.fractions):
-        raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
+    check_draws(settings.reported.seeds, settings.reported.fractions)
     return settings
 
 
@@ -162,7 +160,7 @@ def report(
     for row in rows:
         low, high = row["kappa_low"], row["kappa_high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
-        print(f"  {row['pattern']:<14}kappa {evaluate_run.cell(row['kappa'])}{interval}")
+        print(f"  {row['pattern']:<14}kappa {text_of(row['kappa'])}{interval}")
     print(f"written: {folder}")
     where = {"trained_on": trained_on, "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES
-from evaluation.prediction import Asked, Predicted, predict
+from evaluation.prediction import Asked, StagedFile, predict
 from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
@@ -268,19 +268,19 @@ class Stager:
         return path.exists() and read_json(path) == self.made_with
 
 
-def report(file: Path, found: Predicted, written: list[Path]) -> None:
+def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
     """What was read for what, how much of it is flagged, agreement, and where it all is."""
-    night = found.night
-    read = ", ".join(f"{label} <- {source}" for label, source in found.channels.items())
-    absent = f"; absent: {', '.join(found.absent)}" if found.absent else ""
-    n = sum(bool(words) for words in found.quality_flags)
+    night = staged.night
+    read = ", ".join(f"{label} <- {source}" for label, source in staged.channels.items())
+    absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
+    n = sum(bool(words) for words in night.quality_flags)
     tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} with a quality flag")
-    for note in found.notes:
+    for note in staged.notes:
         tqdm.write(f"  note: {note}")
-    if found.expert is not None:
+    if staged.expert is not None:
         scored = night.expert >= 0
         same = int((night.stages[scored] == night.expert[scored]).sum())
-        tqdm.write(f"  agrees with {found.expert.name} in {same} of {scored.sum()} scored epochs")
+        tqdm.write(f"  agrees with {staged.expert.name} in {same} of {scored.sum()} scored epochs")
     tqdm.write(f"  written: {' '.join(map(str, written))}")
 
 

@@ -66,11 +66,7 @@ def parse_args(argv: list[str] | None) -> ProbingSettings:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     settings = settings_from(parser.parse(argv), ProbingSettings)
-    probes = settings.probes
-    if not probes.fractions or not all(0 < share <= 1 for share in probes.fractions):
-        raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
-    if not probes.seeds:
-        raise UserError("--seeds takes at least one number")
+    probe_pretrained.check_draws(settings.probes.seeds, settings.probes.fractions)
     return settings
 
 

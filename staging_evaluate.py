@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evaluation import evaluate_run, explain
+from evaluation import evaluate_run
 from evaluation.evaluate_run import EvaluationSettings
+from interpret import explanation_flags
 from training.recipes import RECIPES, recipe_of
 from utils.arguments import ScriptParser, settings_from
 from utils.checkpoint import load_checkpoint
@@ -38,9 +39,9 @@ def parse_args(argv: list[str] | None) -> StagingEvaluation:
     )
     evaluate_run.add_what(what)
     evaluate_run.add_how(parser.add_argument_group("how"))
-    explain.add_flags(parser.add_argument_group("explanations"))
+    explanation_flags.add_flags(parser.add_argument_group("explanations"))
     settings = settings_from(parser.parse(argv), StagingEvaluation)
-    explain.check(settings.explanations)
+    explanation_flags.check(settings.explanations)
     if settings.experiment is not None:
         recipe_of(settings.experiment)
     return settings

@@ -18,11 +18,11 @@ import joblib
 from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.views import View
-from models import backbone_names
+from models import backbone_names, is_stateful
 from objectives.augmentation import AUGMENTATIONS
 from training import flags, staging_family
 from training.recipes import RECIPES, recipe_of
-from training.staging_family import ModelFlags, RecipeFlags, StagingSettings
+from training.staging_family import RecipeFlags, StagingSettings, ZooModelFlags
 from training.train import TrainingSpec, train
 from utils.arguments import (
     DEMO_STORE,
@@ -170,7 +170,7 @@ def resolve_defaults(settings: StagingSettings) -> StagingSettings:
     return changed(settings, data_path=data_path, weights=weights, loss=loss)
 
 
-def store_of(model: ModelFlags, data_path: Path) -> Path:
+def store_of(model: ZooModelFlags, data_path: Path) -> Path:
     """--dataset and --version name a store together, instead of --data_path."""
     if model.dataset is None and model.version is None:
         return data_path
@@ -195,7 +195,7 @@ def check_recipe(settings: StagingSettings) -> None:
         "--night_shift takes a share of an epoch below 1": recipe.night_shift >= 1,
         **without_effect(settings.model, recipe),
         f"--experiment {experiment} carries a state: it takes one device": (
-            several and recipe_of(experiment).stateful
+            several and is_stateful(experiment)
         ),
         "--loss scl reads inside the model, which --compile hides": (
             recipe.loss == "scl" and settings.run.compile
@@ -209,19 +209,18 @@ def check_recipe(settings: StagingSettings) -> None:
             raise UserError(message)
 
 
-def without_effect(model: ModelFlags, recipe: RecipeFlags) -> dict[str, bool]:
+def without_effect(model: ZooModelFlags, recipe: RecipeFlags) -> dict[str, bool]:
     """Flags that this model has no use for: what is said of each, and whether it was given."""
-    published, named = recipe_of(model.experiment), f"--experiment {model.experiment}"
+    published, stateful = recipe_of(model.experiment), is_stateful(model.experiment)
+    named = f"--experiment {model.experiment}"
     return {
         f"--night_shift: {named} carries no state; use --augment shift": (
-            bool(recipe.night_shift) and not published.stateful
+            bool(recipe.night_shift) and not stateful
         ),
         f"--sampling balanced: {named} reads nights in order": (
-            recipe.sampling == "balanced" and published.stateful
+            recipe.sampling == "balanced" and stateful
         ),
-        f"--loss scl: not for {named}, which carries a state": (
-            recipe.loss == "scl" and published.stateful
-        ),
+        f"--loss scl: not for {named}, which carries a state": (recipe.loss == "scl" and stateful),
         f"--first_epochs: {named} is trained in one stage": (
             bool(recipe.first_epochs) and published.first is None
         ),
@@ -299,11 +298,11 @@ def spec_of(
     name = f"{experiment}_epochs" if is_first else experiment
     checks, batches = staging_family.checked_every(
         settings.recipe.val_check_interval,
-        staging_family.batches_of(settings, published, view, processes),
+        staging_family.batches_of(settings, view, processes),
         view,
         processes,
     )
-    objective = staging_family.objective_of(settings, published, view)
+    objective = staging_family.objective_of(settings, view)
     return TrainingSpec(
         model=experiment,
         settings=staging_family.settings_of(settings.model, view)

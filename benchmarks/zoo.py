@@ -60,7 +60,7 @@ def measure(name: str, device: torch.device, repeats: int) -> tuple[dict[str, fl
     length = model.num_seq
     run = 20 * torch.randn(WINDOWS // A_RUN, length + A_RUN - 1, 1, SAMPLES, device=device)
     steps: dict[str, float] = {}
-    if not recipe_of(name).stateful:
+    if not models.is_stateful(name):
         apart = windows_of(run, length)
         model.train()
         ways = {"apart": partial(step, model, apart), "once": partial(step, model, run)}

@@ -1,1 +1,1 @@
-"""What goes in: readers of formats, cohorts as tables, stores of prepared nights, simulation."""
+"""What goes in: readers of formats, facts of cohorts, stores, simulation, signal quality."""

@@ -1,1 +1,1 @@
-"""From a checkpoint and nights to stages: scored, compared, exported, explained, put on a page."""
+"""A trained model on nights or files: opened, staged, embedded, scored, exported, reported."""

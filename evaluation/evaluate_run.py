@@ -10,15 +10,18 @@ import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
-from evaluation import explain, human_scorers
+from evaluation import human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
-from evaluation.explain import ExplanationFlags
+from evaluation.night_page import write_page
 from evaluation.stage import load_model, open_view, pick_device, stage
+from interpret import explained_run
+from interpret.explanation_flags import ExplanationFlags
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
 from utils.checkpoint import Checkpoint, Training, refuse_seen
 from utils.errors import UserError
 from utils.files import check_folder, read_json
+from utils.metrics import text_of
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
     check_folder(folder, EVALUATION)
     if settings.explanations.is_interpret:
-        check_folder(reasons, explain.EXPLANATIONS)
+        check_folder(reasons, explained_run.EXPLANATIONS)
     recordings = store.of_subjects(subjects)
     view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
     about = describe(evaluated, checkpoint, store, held_out)
@@ -140,7 +143,9 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
             human_scorers.write_agreement(folder, nights, evaluated.scorers, store.cohort)
         )
     if settings.explanations.is_interpret:
-        explain.interpret(settings.explanations, model, view, nights, about, reasons)
+        explained_run.interpret(
+            settings.explanations, model, view, nights, about, reasons, write_page
+        )
 
 
 def find_checkpoint(flags: CheckpointFlags, pattern: str, trainer: str) -> Path:
@@ -268,26 +273,22 @@ def report(result: dict[str, Any], folder: Path) -> None:
     """Figures with their intervals, per stage, and where everything is."""
     print(f"{result['epochs']:,} scored epochs of {result['subjects']} subjects")
     for name, figure in result["pooled"].items():
-        print(f"  {name.replace('_', ' '):<18}{shown(figure)}")
+        print(f"  {name.replace('_', ' '):<18}{with_interval(figure)}")
     columns = ("precision", "recall", "specificity", "f1")
     print(f"  {'stage':<8}" + "".join(f"{name:>12}" for name in columns) + f"{'support':>10}")
     for stage_name, row in result["per_stage"].items():
-        values = "".join(f"{cell(row[name]['value']):>12}" for name in columns)
+        values = "".join(f"{text_of(row[name]['value']):>12}" for name in columns)
         print(f"  {stage_name:<8}{values}{row['support']:>10,}")
     error = result["calibration"]["expected_calibration_error"]
-    print(f"  expected calibration error {cell(error)}")
+    print(f"  expected calibration error {text_of(error)}")
     if result["absent"]:
         print(f"  neither expert nor model gives {', '.join(result['absent'])}: left out of means")
     print(f"written: {folder}   pictures: {folder / 'nights'}")
 
 
-def shown(figure: dict[str, float | None]) -> str:
-    """Value and interval."""
+def with_interval(figure: dict[str, float | None]) -> str:
+    """A figure of an evaluation with its interval by subject, as text."""
     if figure["low"] is None:
-        return f"{cell(figure['value'])}  (no interval: fewer than two subjects)"
-    return f"{cell(figure['value'])}  [{cell(figure['low'])}, {cell(figure['high'])}]"
-
-
-def cell(value: float | None) -> str:
-    """Three digits, or a dash where undefined."""
-    return "–" if value is None else f"{value:.3f}"
+        return f"{text_of(figure['value'])}  (no interval: fewer than two subjects)"
+    low, high = text_of(figure["low"]), text_of(figure["high"])
+    return f"{text_of(figure['value'])}  [{low}, {high}]"

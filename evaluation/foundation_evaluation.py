@@ -18,11 +18,11 @@ from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation import embed, missing_roles, probe_pretrained
 from evaluation.evaluation_files import write_evaluation
-from evaluation.explain import EXPLANATIONS
 from evaluation.probe_pretrained import LabelFlags
 from evaluation.stage import load_model, stage
 from interpret import role_importance
 from interpret.explain_nights import explain_nights
+from interpret.explained_run import EXPLANATIONS
 from interpret.index import Entry
 from objectives.denoising import dropped_roles
 from probing import embeddings, probes

@@ -45,8 +45,8 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """A staged night, what was read for it, and quality flags of its epochs, (n,) words or "".
+class StagedFile:
+    """A file's staged night, and what was read for it.
 
     ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
     and ``sd`` (c,) bring them back to ``unit``; ``expert`` is the file of the expert's stages.
@@ -59,7 +59,6 @@ class Predicted:
     unit: str
     channels: dict[str, str]
     absent: list[str]
-    quality_flags: list[str]
     notes: list[str]
     expert: Path | None
 
@@ -67,7 +66,7 @@ class Predicted:
 def predict(
     path: Path, model: torch.nn.Module, checkpoint: Checkpoint, asked: Asked,
     device: torch.device,
-) -> Predicted:  # fmt: skip
+) -> StagedFile:  # fmt: skip
     """Stage one file as the checkpoint's own nights were prepared.
 
     Raises:
@@ -100,12 +99,12 @@ def predict(
         notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
     expert, stages = expert_of(file, asked.expert, len(probabilities), notes)
     start = recording.start.isoformat() if recording.start else None
-    night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start)
+    night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start, flags)
     unit = "µV, equalised" if is_equalised(checkpoint) else "no unit" if unknown else "µV"
     there = [k for k, (label, _) in enumerate(wanted) if label in found]
-    return Predicted(
+    return StagedFile(
         night, x[:, there], mean[there], sd[there], unit, dict(recording.derivations), absent,
-        flags, notes, expert,
+        notes, expert,
     )  # fmt: skip
 
 

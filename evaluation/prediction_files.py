@@ -14,7 +14,7 @@ import numpy as np
 from datasets.readers import expert_annotations
 from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.night_page import write_page
-from evaluation.prediction import Predicted
+from evaluation.prediction import StagedFile
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
 from interpret.epochs_of_interest import choose_epochs
 from interpret.explain_nights import explain_epochs, explain_nights
@@ -55,33 +55,35 @@ class Explained:
 
 
 def write_folder(
-    folder: Path, found: Predicted, model: Any, headline: str, explained: Explained,
+    folder: Path, staged: StagedFile, model: Any, headline: str, explained: Explained,
     made_with: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Every format into a folder of the night's own, and what it was made with."""
     with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
-            write(temporary, suffix, found, model, headline, explained)
+            write(temporary, suffix, staged, model, headline, explained)
         flags = [
-            {"epoch": k, "flag": words} for k, words in enumerate(found.quality_flags) if words
+            {"epoch": k, "flag": words}
+            for k, words in enumerate(staged.night.quality_flags)
+            if words
         ]
         if flags:
             write_table(temporary / "quality_flags.csv", flags)
-        if found.expert is not None:
-            write_disagreement(temporary, found, headline)
+        if staged.expert is not None:
+            write_disagreement(temporary, staged, headline)
 
 
 def write_files(
-    targets: Sequence[Path], found: Predicted, model: Any, headline: str, explained: Explained, *,
+    targets: Sequence[Path], staged: StagedFile, model: Any, headline: str, explained: Explained, *,
     overwrite: bool,
 ) -> None:  # fmt: skip
     """The formats that the targets' suffixes name; events bring their json along."""
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
-            write(Path(scratch), target.suffix.lower(), found, model, headline, explained)
+            write(Path(scratch), target.suffix.lower(), staged, model, headline, explained)
         for target in targets:
-            name = FORMATS[target.suffix.lower()].format(found.night.recording)
+            name = FORMATS[target.suffix.lower()].format(staged.night.recording)
             source = Path(scratch) / name
             pairs = [(source, target)]
             if target.suffix.lower() == ".tsv":
@@ -130,61 +132,61 @@ def check_writable(
 
 
 def write(
-    folder: Path, suffix: str, found: Predicted, model: Any, headline: str, explained: Explained
+    folder: Path, suffix: str, staged: StagedFile, model: Any, headline: str, explained: Explained
 ) -> None:
     """One format under its usual name."""
-    night = found.night
+    night = staged.night
     path = folder / FORMATS[suffix].format(night.recording)
     writers: Mapping[str, Callable[[], Any]] = {
-        ".csv": lambda: write_predictions(path, night, found.quality_flags),
+        ".csv": lambda: write_predictions(path, night, staged.night.quality_flags),
         ".tsv": lambda: write_events(path, night, headline),
         ".edf": lambda: write_edf(path, night),
-        ".json": lambda: write_json(path, summary(found, headline)),
-        ".png": lambda: figures.save(picture(found, headline), path),
-        ".html": lambda: write_night_page(path, found, model, headline, explained),
+        ".json": lambda: write_json(path, summary(staged, headline)),
+        ".png": lambda: figures.save(picture(staged, headline), path),
+        ".html": lambda: write_night_page(path, staged, model, headline, explained),
     }
     writers[suffix]()
 
 
-def summary(found: Predicted, headline: str) -> dict[str, Any]:
+def summary(staged: StagedFile, headline: str) -> dict[str, Any]:
     """Sleep statistics, what was read, and agreement with the expert if there is one."""
-    night = found.night
+    night = staged.night
     values = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
     about = {
         "epochs": len(night.stages), "model": headline,
-        "channels": ", ".join(f"{k}: {v}" for k, v in found.channels.items()),
-        "absent": found.absent, "notes": found.notes,
-        "flagged_epochs": sum(bool(words) for words in found.quality_flags), **values,
+        "channels": ", ".join(f"{k}: {v}" for k, v in staged.channels.items()),
+        "absent": staged.absent, "notes": staged.notes,
+        "flagged_epochs": sum(bool(words) for words in staged.night.quality_flags), **values,
     }  # fmt: skip
-    if found.expert is not None:
-        about |= agreement(found)
+    if staged.expert is not None:
+        about |= agreement(staged)
     return about | {"definitions": {key: text for key, (_, _, text) in STATISTICS.items()}}
 
 
-def agreement(found: Predicted) -> dict[str, Any]:
+def agreement(staged: StagedFile) -> dict[str, Any]:
     """With the expert over all scored epochs; stages that neither gives are left out of means."""
-    counts, expert = found.night.counts, found.night.expert
+    counts, expert = staged.night.counts, staged.night.expert
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
-        "expert": found.expert.name, "scored": int((expert != UNSCORED).sum()), **values,
+        "expert": staged.expert.name, "scored": int((expert != UNSCORED).sum()), **values,
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
         "confusion": counts.tolist(),
         "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
     }  # fmt: skip
 
 
-def picture(found: Predicted, headline: str) -> Any:
+def picture(staged: StagedFile, headline: str) -> Any:
     """With the expert above and where they differ, or the model alone with its quality flags."""
-    night = found.night
+    night = staged.night
     title = f"{night.recording}   {headline}"
-    if found.expert is not None:
+    if staged.expert is not None:
         return figures.draw_staged_night(night.probabilities, night.expert, title=title)
-    return figures.draw_prediction(night.probabilities, found.quality_flags, title=title)
+    return figures.draw_prediction(night.probabilities, staged.night.quality_flags, title=title)
 
 
-def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
+def write_disagreement(folder: Path, staged: StagedFile, headline: str) -> None:
     """Confusion matrix, and the epochs that expert and model stage differently."""
-    night = found.night
+    night = staged.night
     title = f"{night.recording}   {headline}"
     figures.save(figures.draw_confusion(night.counts, title=title), folder / "confusion.png")
     differ = np.flatnonzero((night.expert != UNSCORED) & (night.expert != night.stages))
@@ -192,7 +194,7 @@ def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
         {"epoch": k, "onset_s": k * EPOCH_SECONDS, "expert": STAGES[night.expert[k]],
          "model": STAGES[night.stages[k]], "p_model": f"{night.probabilities[k].max():.4f}",
          "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}",
-         "quality_flag": found.quality_flags[k]}
+         "quality_flag": staged.night.quality_flags[k]}
         for k in differ.tolist()
     ]  # fmt: skip
     if rows:
@@ -200,25 +202,25 @@ def write_disagreement(folder: Path, found: Predicted, headline: str) -> None:
 
 
 def write_night_page(
-    path: Path, found: Predicted, model: Any, headline: str, explained: Explained
+    path: Path, staged: StagedFile, model: Any, headline: str, explained: Explained
 ) -> None:
     """The interactive page; arrays of what it explains lie in ``interpretations`` beside it."""
-    if explained.epochs and not can_be_explained(model, found):
+    if explained.epochs and not can_be_explained(model, staged):
         explained = Explained(0)
         headline += ". Models of whole nights are explained by foundation_evaluate.py"
     night = ExplainedNight(
-        staged=found.night, signals=found.signals, mean=found.mean, sd=found.sd,
-        channels=tuple(found.channels.values()), roles=(), unit=found.unit, events={},
+        staged=staged.night, signals=staged.signals, mean=staged.mean, sd=staged.sd,
+        channels=tuple(staged.channels.values()), roles=(), unit=staged.unit, events={},
     )  # fmt: skip
     about = {"headline": headline}
     arrays = path.parent / "interpretations"
-    entries = explain(arrays, night, model, found.quality_flags, explained, about)
-    write_page(path, night, entries, [], headline, found.quality_flags, arrays=arrays)
+    entries = explain(arrays, night, model, staged.night.quality_flags, explained, about)
+    write_page(path, night, entries, [], headline, staged.night.quality_flags, arrays=arrays)
 
 
-def can_be_explained(model: Any, found: Predicted) -> bool:
+def can_be_explained(model: Any, staged: StagedFile) -> bool:
     """Whether epochs can be attributed: not for models that read whole nights of roles."""
-    return model.stages_epochs and not found.absent
+    return model.stages_epochs and not staged.absent
 
 
 def explain(

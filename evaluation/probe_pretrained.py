@@ -91,6 +91,18 @@ def evaluate(
     return rows
 
 
+def check_draws(seeds: Sequence[int], fractions: Sequence[float]) -> None:
+    """Refuse draws of labels that are none.
+
+    Raises:
+        UserError: no seed, or a share of labels that is not above 0 and up to 1.
+    """
+    if not seeds:
+        raise UserError("--seeds takes at least one number")
+    if not fractions or not all(0 < share <= 1 for share in fractions):
+        raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
+
+
 def write_probes(run: Path, checkpoint: Checkpoint, rows: list[dict[str, Any]]) -> None:
     """``evaluation/probes.csv`` and ``.json``; counts by subject in the json alone."""
     for row in rows:

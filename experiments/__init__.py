@@ -1,1 +1,1 @@
-"""Many trainings at once: tables over folds and seeds, and the search for settings."""
+"""Many trainings at once: searches for settings, and tables that set models beside each other."""

@@ -1,1 +1,1 @@
-"""Why a model gave a stage: explanations, what evaluates them, and their figures."""
+"""Why a model gave a stage: methods with their flags, what evaluates and controls them, figures."""

@@ -45,6 +45,12 @@ def names() -> list[str]:
     return sorted(_BUILDERS)
 
 
+def is_stateful(name: str) -> bool:
+    """Whether the model ``name`` carries a recurrent state through a night."""
+    builder = _BUILDERS.get(name)
+    return isinstance(builder, type) and builder.stateful
+
+
 def build(name: str, **settings: Any) -> nn.Module:
     """The model ``name``; defaults are the published settings.
 

@@ -35,8 +35,9 @@ class SleepModel(nn.Module):
     ``stages_nights``: it has ``stage_night``. ``stages_epochs``: it is a :class:`StagingModel`,
     whose epochs can be encoded, and explained, one by one. ``shows_attention``: it has
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
-    take the number of each run's first epoch. ``spectrogram``: what it reads, scaled by statistics
-    of the training nights, or ``None`` for models of signals.
+    take the number of each run's first epoch. ``stateful``: a recurrent state goes on from epoch to
+    epoch of a night, and training has to carry it between chunks. ``spectrogram``: what it reads,
+    scaled by statistics of the training nights, or ``None`` for models of signals.
     """
 
     stages_nights: bool = False
@@ -44,6 +45,7 @@ class SleepModel(nn.Module):
     shows_attention: bool = False
     reads_images: bool = False
     placed: bool = False
+    stateful: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -33,6 +33,8 @@ class TinySleepNet(StagingModel):
         dropout: after the pools and the LSTM.
     """
 
+    stateful = True
+
     def __init__(
         self,
         *,

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import cmt_evaluate
-from evaluation.explain import plan_of
 from interpret import registry
+from interpret.explanation_flags import plan_of
 from interpret.scoreboard import Score, summarise
 from interpret.selection import select
 from tests import listing

@@ -237,7 +237,8 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 
 SHARED_FLAGS = (
-    "evaluation.evaluate_run", "evaluation.explain", "evaluation.foundation_evaluation",
+    "evaluation.evaluate_run", "evaluation.foundation_evaluation", "interpret.explained_run",
+    "interpret.explanation_flags",
     "evaluation.probe_pretrained", "training.foundation_family", "training.foundation_flags",
     "training.frozen_encoder", "training.ssl_family", "training.staging_family", "training.train",
 )  # fmt: skip
@@ -282,6 +283,9 @@ class Settings:
 
     def __init__(self, trees: list[ast.AST]) -> None:
         nodes = [node for tree in trees for node in ast.walk(tree)]
+        flag_groups = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
+        flag_groups = [name for name in flag_groups if name.endswith("Flags")]
+        assert len(flag_groups) == len(set(flag_groups)), "two groups of flags share a name"
         self.classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
         self.returned = {
             node.name: last_name(node.returns) for node in nodes
@@ -365,16 +369,13 @@ def unread(trees: list[ast.AST], classes: list[ast.AST]) -> set[str]:
 
 
 def modules_of_flags(tree: ast.AST) -> list[ast.Module]:
-    """Modules of shared flags that a script imports, and those whose groups these extend."""
-    used = {m for m in SHARED_FLAGS if any(name.startswith(m) for name in imports(tree))}
-    modules, waiting = {}, sorted(used)
+    """Modules of shared flags that a script imports, and those that these import in turn."""
+    modules, waiting = {}, [tree]
     while waiting:
-        name = waiting.pop()
-        module = modules[name] = ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text())
-        classes = [node for node in module.body if isinstance(node, ast.ClassDef)]
-        extended = {last_name(base) for node in classes for base in node.bases}
-        origins = {m.rpartition(".")[0] for m in imports(module) if m.split(".")[-1] in extended}
-        waiting += sorted(origins & set(SHARED_FLAGS) - modules.keys())
+        names = imports(waiting.pop())
+        for name in {m for m in SHARED_FLAGS if any(n.startswith(m) for n in names)} - set(modules):
+            modules[name] = ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text())
+            waiting.append(modules[name])
     return list(modules.values())
 
 

@@ -107,7 +107,7 @@ def test_the_slow_ones_take_a_step(store, name):
     )
     net = models.build(name, **staging_family.settings_of(args.model, view))
     staging_family.initialise_from_training_data(None, net, view)
-    batch = next(iter(staging_family.batches_of(args, recipe, view, 1)(view, 0, 0, 1)))
+    batch = next(iter(staging_family.batches_of(args, view, 1)(view, 0, 0, 1)))
     loss, logs = Staging(args.recipe.weights)(net, batch)
     loss.backward()
     assert torch.isfinite(loss) and logs["scored"] > 0
@@ -352,7 +352,7 @@ def test_the_encoder_trained_first_has_a_rate_of_its_own(tmp_path):
 def test_validations_within_a_pass(store, tmp_path):
     view = View(store, list(store.recordings), channels=["EEG"])
     args = staging_training.parse_args(["-e", "seqsleepnet", "-bs", "8", "-sl", "5"])
-    whole = staging_family.batches_of(args, RECIPES["seqsleepnet"], view, 1)
+    whole = staging_family.batches_of(args, view, 1)
     checks, part = staging_family.checked_every(4, whole, view, 1)
     assert checks > 2
     for number in (0, 1):

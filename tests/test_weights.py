@@ -14,7 +14,7 @@ import torch
 import bundle_weights
 import predict
 from datasets.readers.edf import EdfFile
-from evaluation.prediction import Predicted
+from evaluation.prediction import StagedFile
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 from utils.staged_night import StagedNight
@@ -117,9 +117,9 @@ def run(tmp_path):
 
 def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
     expert = np.array([0, 1, 2, 3, 3], np.int8)
-    night = StagedNight("n", "n", np.eye(5)[[0, 1, 2, 2, 3]], expert)
+    night = StagedNight("n", "n", np.eye(5)[[0, 1, 2, 2, 3]], expert, quality_flags=[""] * 5)
     signals, nothing = torch.zeros(5, 1, 3000), np.zeros(1)
-    found = Predicted(night, signals, nothing, nothing, "µV", {}, [], [""] * 5, [], tmp_path)
+    found = StagedFile(night, signals, nothing, nothing, "µV", {}, [], [], tmp_path)
     monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: found)
     for recording in bundle_weights.REAL:
         (tmp_path / recording).parent.mkdir()

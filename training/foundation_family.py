@@ -21,9 +21,9 @@ from training.flags import DataFlags
 from training.foundation_flags import (
     DEFAULTS,
     OF_MODEL,
-    LearningFlags,
-    ModelFlags,
-    ObjectiveFlags,
+    FoundationLearningFlags,
+    FoundationModelFlags,
+    FoundationObjectiveFlags,
     ScheduleFlags,
     asked,
 )
@@ -37,7 +37,7 @@ _LOWEST_RATE = 0.01  # of the highest, where the schedule ends
 _EPOCHS_AN_HOUR = 120
 
 
-def model_settings(flags: ModelFlags, view: View) -> dict[str, Any]:
+def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
     """What ``models.build`` is given of a new encoder."""
     settings = OF_MODEL | (PUBLISHED if flags.published else {}) | asked(flags)
     return settings | {
@@ -46,7 +46,7 @@ def model_settings(flags: ModelFlags, view: View) -> dict[str, Any]:
 
 
 def find_pretrained(
-    learning: LearningFlags, model: ModelFlags, data: DataFlags
+    learning: FoundationLearningFlags, model: FoundationModelFlags, data: DataFlags
 ) -> Checkpoint | None:
     """The checkpoint whose encoder is built on; ``None`` for random weights.
 
@@ -92,7 +92,7 @@ def encoder_of(checkpoint: Checkpoint) -> nn.Module:
         raise UserError(f"a damaged checkpoint: {error}") from error
 
 
-def pretraining_objective(flags: ObjectiveFlags, settings: dict[str, Any]) -> Denoising:
+def pretraining_objective(flags: FoundationObjectiveFlags, settings: dict[str, Any]) -> Denoising:
     """What ``--stage pretrain`` minimises.
 
     Raises:
@@ -111,7 +111,9 @@ def pretraining_objective(flags: ObjectiveFlags, settings: dict[str, Any]) -> De
         raise UserError(str(error)) from error
 
 
-def staging_objective(flags: ObjectiveFlags, view: View, *, encoded: bool) -> NightStaging:
+def staging_objective(
+    flags: FoundationObjectiveFlags, view: View, *, encoded: bool
+) -> NightStaging:
     """What ``--stage finetune`` minimises, and ``probe``, which reads what was encoded before."""
     weights = balanced(view) if flags.weights == "balanced" else None
     return NightStaging(

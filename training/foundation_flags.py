@@ -34,7 +34,7 @@ DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | {"target": "both
 
 
 @dataclass(frozen=True)
-class LearningFlags:
+class FoundationLearningFlags:
     """Stage, head, and what it is built on; ``pretrained``: a path, or "none"."""
 
     stage: str
@@ -43,7 +43,7 @@ class LearningFlags:
 
 
 @dataclass(frozen=True)
-class ModelFlags:
+class FoundationModelFlags:
     """A new model; None is what nobody asked for."""
 
     published: bool
@@ -63,7 +63,7 @@ class ModelFlags:
 
 
 @dataclass(frozen=True)
-class ObjectiveFlags:
+class FoundationObjectiveFlags:
     """What is hidden or corrupted, and how stages are weighed; None where a stage has no use."""
 
     objective: str | None
@@ -90,9 +90,9 @@ class FoundationSettings(TrainingSettings):
     """What ``foundation_training.py`` asks for."""
 
     optimiser: ScheduleFlags
-    learning: LearningFlags
-    model: ModelFlags
-    objective: ObjectiveFlags
+    learning: FoundationLearningFlags
+    model: FoundationModelFlags
+    objective: FoundationObjectiveFlags
 
 
 def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
@@ -109,7 +109,7 @@ def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
     return changed(settings, **{k: v for k, v in wanted.items() if given[k] is None})
 
 
-def asked(model: ModelFlags) -> dict[str, Any]:
+def asked(model: FoundationModelFlags) -> dict[str, Any]:
     """Settings of a new model that somebody asked for."""
     every = {
         "patch_seconds": model.patch_seconds, "d_model": model.d_model, "n_heads": model.n_heads,

@@ -26,14 +26,10 @@ class FirstStage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """``flags`` are defaults of the command line; ``standardise`` is what the model reads.
-
-    ``stateful``: chunks of a night in order, the recurrent state carried from one to the next.
-    """
+    """``flags`` are defaults of the command line; ``standardise`` is what the model reads."""
 
     flags: dict[str, Any] = field(default_factory=dict)
     standardise: str = "recording"
-    stateful: bool = False
     first: FirstStage | None = None
 
 
@@ -55,7 +51,6 @@ RECIPES = {
             "night_shift": 0.1,
         },
         standardise="none",
-        stateful=True,
     ),
     "deepsleepnet": Recipe(
         _PLAIN | {

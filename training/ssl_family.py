@@ -72,7 +72,7 @@ NAMES = {
 
 
 @dataclass(frozen=True)
-class LearningFlags:
+class PretrainingLearningFlags:
     """Objective, encoder, fold; ``fold``: a number, "all", or None for the last."""
 
     objective: str
@@ -112,7 +112,7 @@ class PretrainingSettings(TrainingSettings):
     """What ``ssl_training.py`` asks for."""
 
     optimiser: OptimiserFlags
-    learning: LearningFlags
+    learning: PretrainingLearningFlags
     masked: MaskedFlags
     contrast: ContrastFlags
 

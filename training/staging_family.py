@@ -11,13 +11,12 @@ from torch import nn
 
 from datasets.store import sampling
 from datasets.store.views import Batches, View
-from models import backbone_names
+from models import backbone_names, is_stateful
 from objectives.augmentation import Augmented, composed
 from objectives.similarity import SimilarityStaging
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from training.flags import OptimiserFlags, TrainingSettings
-from training.recipes import Recipe
 from training.windows import WINDOWS_A_RUN, layout
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -28,7 +27,7 @@ _EPOCHS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
-class ModelFlags:
+class ZooModelFlags:
     """Which model, on what."""
 
     experiment: str
@@ -62,7 +61,7 @@ class StagingSettings(TrainingSettings):
     """What ``staging_training.py`` asks for."""
 
     optimiser: OptimiserFlags
-    model: ModelFlags
+    model: ZooModelFlags
     recipe: RecipeFlags
 
 
@@ -83,7 +82,7 @@ class Encoder:
         return [p for part in self.parts for p in net.get_submodule(part).parameters()]
 
 
-def settings_of(model: ModelFlags, view: View) -> dict[str, Any]:
+def settings_of(model: ZooModelFlags, view: View) -> dict[str, Any]:
     """What ``models.build`` is given."""
     settings = {"n_samples": view.n_samples}
     if model.experiment.endswith("_cmt"):
@@ -97,11 +96,11 @@ def settings_of(model: ModelFlags, view: View) -> dict[str, Any]:
     return settings
 
 
-def objective_of(settings: StagingSettings, published: Recipe, view: View) -> Any:
+def objective_of(settings: StagingSettings, view: View) -> Any:
     """Cross-entropy over windows or carried states, with what the flags add to it."""
     recipe = settings.recipe
     weights = balanced(view) if recipe.weights == "balanced" else recipe.weights
-    if published.stateful:
+    if is_stateful(settings.model.experiment):
         objective = StatefulStaging(weights, length=settings.model.num_seq)
     else:
         objective = Staging(weights, over_positions="mean", stride=recipe.train_stride)
@@ -119,11 +118,11 @@ def balanced(view: View) -> list[float]:
     return (weights * len(weights) / weights.sum()).tolist()
 
 
-def batches_of(settings: StagingSettings, published: Recipe, view: View, processes: int) -> Passes:
+def batches_of(settings: StagingSettings, view: View, processes: int) -> Passes:
     """What a pass goes through: parallel nights, class-balanced windows, or runs encoded once."""
     model, recipe, seed = settings.model, settings.recipe, settings.run.seed
     batch_size = settings.optimiser.batch_size
-    if published.stateful:
+    if is_stateful(settings.model.experiment):
         return parallel_nights(model.num_seq, batch_size, recipe.night_shift, seed)
     if recipe.sampling == "balanced":
         return balanced_windows(model.num_seq, batch_size, seed)

@@ -197,6 +197,11 @@ def calibration(
     return float(error), np.stack((size, _ratio(sure, size), _ratio(hit, size)), axis=1)
 
 
+def text_of(value: float | None) -> str:
+    """A figure in three digits, or a dash where it is undefined."""
+    return "–" if value is None else f"{value:.3f}"
+
+
 def plain(value: Any) -> float | None:
     """A float for JSON; ``None`` for NaN."""
     number = float(value)

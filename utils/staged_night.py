@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +16,12 @@ from utils.metrics import confusion
 
 @dataclass(frozen=True)
 class StagedNight:
-    """A recording as a model staged it, beside the expert.
+    """A recording as a model staged it, beside the expert's stages.
 
     ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
     ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
-    source's first second in ISO 8601, if known.
+    source's first second in ISO 8601, if known, ``quality_flags`` (n,) what is wrong with each
+    epoch's signals in words, "" for nothing, or ``()`` where nobody has looked.
     """
 
     recording: str
@@ -29,6 +30,7 @@ class StagedNight:
     expert: np.ndarray
     first_epoch: int = 0
     start: str | None = None
+    quality_flags: Sequence[str] = ()
 
     @property
     def stages(self) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""What is known of cohorts, declared as tables: channel names, exclusions and published folds."""
+"""Data without code: channel names, exclusions and published folds of the cohorts, as JSON."""

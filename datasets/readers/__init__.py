@@ -1,1 +1,1 @@
-"""One file for each format: from files as they come to a recording with its channels and stages."""
+"""Files as they come, a module per format: channels matched, experts' stages read, downloads."""

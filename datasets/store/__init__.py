@@ -1,1 +1,1 @@
-"""From recordings to prepared nights on disk, and from there to batches, folds and splits."""
+"""Prepared nights on disk: filters, the build, views, batches, fold tables, splits by subject."""

@@ -1,0 +1,151 @@
+"""The flags of explanations: what is explained, by which methods, how far it is evaluated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interpret import registry
+from interpret.baselines import NAMES as BASELINES
+from interpret.question import Plan
+from interpret.selection import SPELLINGS
+from utils.arguments import add_flag, add_list, count, not_negative, positive
+from utils.errors import UserError
+from utils.stages import STAGES
+
+
+@dataclass(frozen=True)
+class ExplanationFlags:
+    """Which epochs are explained, by which methods, and how far those are evaluated."""
+
+    is_interpret: bool
+    interpret_methods: list[str]
+    interpret_select: str
+    interpret_recordings: int
+    interpret_span: str
+    interpret_baseline: str
+    interpret_other_baseline: str
+    target_output: str
+    target_class: str
+    ig_steps: int
+    specgrad_hz: float
+    interpret_bands: bool
+    interpret_pictures: int
+    n_random: int
+    n_untrained: int
+    interpret_seed: int
+    truth_path: Path
+
+
+def add_flags(group: Any) -> None:
+    """Add ``--is_interpret`` and every flag of :class:`ExplanationFlags` to an argument group."""
+    add_flag(group, "--is_interpret", help="explain epochs, into <run>/interpretations")
+    add_list(
+        group,
+        "--interpret_methods",
+        default=["ig", "specgrad", "gradcam", "attention", "rollout"],
+        help=f"any of {', '.join(registry.names())}, as far as the model allows them; "
+        f"{registry.control().name} is always added as the control",
+    )
+    group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
+    group.add_argument(
+        "--interpret_recordings", type=count, default=1, help="recordings to explain; 0: all"
+    )
+    group.add_argument(
+        "--interpret_span",
+        choices=("epoch", "window"),
+        default="epoch",
+        help="attribute to the epoch alone, or to every epoch the model sees around it",
+    )
+    group.add_argument(
+        "--interpret_baseline",
+        choices=BASELINES,
+        default="zero",
+        help="what an epoch is compared with; zero is the recording's mean",
+    )
+    group.add_argument(
+        "--interpret_other_baseline",
+        choices=BASELINES,
+        default="shuffled",
+        help="the second baseline of ig among the explanation metrics",
+    )
+    group.add_argument(
+        "--target_output",
+        choices=("logit", "prob", "logodds"),
+        default="logit",
+        help="what of the class is explained",
+    )
+    group.add_argument(
+        "--target_class",
+        choices=("predicted", "true", *STAGES),
+        default="predicted",
+        help="the class explained",
+    )
+    group.add_argument(
+        "--ig_steps",
+        type=positive,
+        default=20,
+        help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
+    )
+    group.add_argument(
+        "--specgrad_hz",
+        type=not_negative,
+        default=0.0,
+        help="width of the bands of spectral gradients in Hz; 0: delta, theta, … gamma",
+    )
+    add_flag(
+        group,
+        "--interpret_bands",
+        default=True,
+        help="what each frequency band adds to the probabilities, over whole nights",
+    )
+    group.add_argument(
+        "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
+    )
+    group.add_argument(
+        "--n_random", type=positive, default=20, help="random orders to compare with"
+    )
+    group.add_argument(
+        "--n_untrained", type=positive, default=3, help="copies with random weights to compare with"
+    )
+    group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
+    group.add_argument(
+        "--truth_path",
+        type=Path,
+        default=Path("data/demo/sleepedf"),
+        help="folder with *_truth.tsv of synthetic nights, whose events score the explanations; "
+        "other nights are scored by what yasa finds",
+    )
+
+
+def check(flags: ExplanationFlags) -> None:
+    """Refuse explanation methods that are not registered.
+
+    Raises:
+        UserError: naming them.
+    """
+    names = registry.names()
+    if unknown := sorted(set(flags.interpret_methods) - set(names)):
+        raise UserError(
+            f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
+        )
+
+
+def plan_of(flags: ExplanationFlags) -> Plan:
+    """The plan of explanation that the flags describe; its two baselines always differ."""
+    other = flags.interpret_other_baseline
+    return Plan(
+        methods=tuple(flags.interpret_methods),
+        baseline=flags.interpret_baseline,
+        other_baseline=other if other != flags.interpret_baseline else "zero",
+        output=flags.target_output,
+        target_class=flags.target_class,
+        span=flags.interpret_span,
+        seed=flags.interpret_seed,
+        steps=flags.ig_steps,
+        band_hz=flags.specgrad_hz,
+        orders=flags.n_random,
+        untrained=flags.n_untrained,
+        pictures=flags.interpret_pictures,
+    )
