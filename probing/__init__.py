@@ -1,1 +1,1 @@
-"""What embeddings hold: linear probes, latent metrics, and their report and page."""
+"""What embeddings hold: their arrays, linear probes, latent metrics, their report and page."""

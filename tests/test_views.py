@@ -137,6 +137,7 @@ def test_plain_microvolts(store):
 
 def test_channels_by_label_and_role(store):
     assert select_channels(store, ["EOG", "EEG Pz-Oz"]) == (100.0, [2, 1])
+    assert select_channels(store, ["eeg pz - oz", "EEG Pz - Oz"]) == (100.0, [1, 1])
     assert select_channels(store, ["EMG"]) == (1.0, [0])
     view = View(store, ["SC4001E0"], channels=["EOG", "EEG"], standardise="none")
     _, signals, _ = next(view.whole_nights())

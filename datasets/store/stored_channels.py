@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.readers.channels import parts_of
+from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store
 from utils.errors import UserError
 
@@ -27,13 +29,23 @@ def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | No
     """
     if wanted is None:
         return None
-    names = {name for channel in store.channels for name in (channel.label, channel.role)}
-    if not (known := [name for name in wanted if name in names]):
+    if not (known := [name for name in wanted if stored_channel(store, name) is not None]):
         raise UserError(
             f"{store.path}: none of {', '.join(wanted)}; it has "
             f"{', '.join(channel.label for channel in store.channels)}"
         )
     return known
+
+
+def stored_channel(store: Store, name: str) -> StoredChannel | None:
+    """The store's channel of this label or role, however spelt: ``A - B`` is ``A-B``, too."""
+    for channel in store.channels:
+        if name in (channel.label, channel.role):
+            return channel
+    parts = parts_of(name, [channel.label for channel in store.channels])
+    if len(parts) != 1:
+        return None
+    return next(channel for channel in store.channels if channel.label == parts[0])
 
 
 def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, list[int]]:
@@ -47,11 +59,10 @@ def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, 
         return fs, list(range(sum(channel.fs == fs for channel in store.channels)))
     chosen = []
     for name in wanted:
-        match = [c for c in store.channels if name in (c.label, c.role)]
-        if not match:
+        if (channel := stored_channel(store, name)) is None:
             present = ", ".join(f"{c.label} ({c.role})" for c in store.channels)
             raise UserError(f"{store.path}: no channel {name!r}; it has {present}")
-        chosen.append(match[0])
+        chosen.append(channel)
     rates = sorted({channel.fs for channel in chosen})
     if len(rates) > 1:
         raise UserError(
