@@ -105,11 +105,14 @@ def look_at(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> d
     values = agreement(found)
     shown = {n: "" if values[n] is None else f"{values[n]:.4f}" for n in FIGURES}
     return {
-        "date": datetime.now(UTC).date().isoformat(), "weights": known, "night": night.stem,
-        "epochs": str(values["scored"]), **shown,
+        "date": datetime.now(UTC).date().isoformat(),
+        "weights": known,
+        "night": night.stem,
+        "epochs": str(values["scored"]),
+        **shown,
         "confusion": " / ".join(" ".join(map(str, row)) for row in values["confusion"]),
         "what": "first look of this model",
-    }  # fmt: skip
+    }
 
 
 def card_of(
@@ -121,33 +124,48 @@ def card_of(
     n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
     pooled = measured["pooled"]
     lines = [
-        "# one_eeg.pt: the model that `predict.py` uses by default", "",
+        "# one_eeg.pt: the model that `predict.py` uses by default",
+        "",
         f"`{checkpoint.model}` on one EEG channel ({checkpoint.fs:g} Hz after resampling, "
-        f"any derivation), {n:,} parameters, weights `{known}`.", "",
+        f"any derivation), {n:,} parameters, weights `{known}`.",
+        "",
         "**Trained on synthetic nights only**, and its pass chosen on such: "
         f"{people['train']} invented people trained it, {people['validation']} chose "
         f"the pass, {people['held_out']} were held out. Each had a recorder, derivation, sampling "
         "rate, filter, noise, arousals and artefacts of their own "
         "(`generate_demo_data.py --varied`), and every recording is brought to one average "
         "spectrum first (`--preset equalised`), so that the unit and the amplifier matter little.",
-        "", "Made again, bit for bit on one processor thread, by `make weights`:", "",
-        f"    {trained.command}", "",
-        "## On held-out synthetic people", "",
+        "",
+        "Made again, bit for bit on one processor thread, by `make weights`:",
+        "",
+        f"    {trained.command}",
+        "",
+        "## On held-out synthetic people",
+        "",
         f"{measured['epochs']:,} epochs of {measured['subjects']} people; 95 % by subject. "
-        "These figures say nothing of real nights.", "",
-        "| figure | value |", "|---|---|",
-        *(f"| {name.replace('_', '-')} | {pooled[name]['value']:.3f} [{pooled[name]['low']:.3f}, "
-          f"{pooled[name]['high']:.3f}] |" for name in FIGURES),
-        *(f"| F1 of {stage} | {row['f1']['value']:.3f} |"
-          for stage, row in measured["per_stage"].items()),
-        "", *real_part(looks, known),
-        "## What it is not", "",
+        "These figures say nothing of real nights.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(
+            f"| {name.replace('_', '-')} | {pooled[name]['value']:.3f} [{pooled[name]['low']:.3f}, "
+            f"{pooled[name]['high']:.3f}] |"
+            for name in FIGURES
+        ),
+        *(
+            f"| F1 of {stage} | {row['f1']['value']:.3f} |"
+            for stage, row in measured["per_stage"].items()
+        ),
+        "",
+        *real_part(looks, known),
+        "## What it is not",
+        "",
         *limits(looks, known),
         "Not a medical device, not validated on any cohort, and no substitute for a model trained "
         "on data like yours. It was never shown an electrode of a real patient. Recordings "
         "shorter than half an hour say little of their own spectrum and are staged less reliably.",
         "",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 
@@ -184,16 +202,24 @@ def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
         for stage, row in zip(STAGES, rows, strict=True)
     ]
     return [
-        "## On one real night", "",
+        "## On one real night",
+        "",
         f"`{look['night']}` (St. Vincent's / UCD, an apnea patient, one EEG channel of unknown "
         f"gain, R&K), {look['epochs']} epochs, one person, so no interval: kappa "
         f"**{float(look['kappa']):.3f}**, accuracy {float(look['accuracy']):.3f}, macro-F1 "
-        f"{float(look['macro_f1']):.3f}. Rows: expert, columns: model.", "",
-        "| | " + " | ".join(STAGES) + " |", "|---" * (1 + len(STAGES)) + "|", *table, "",
-        "Every look at a real recording (`looks.csv`):", "",
-        "| date | weights | recording | epochs | accuracy | kappa | what |", "|---" * 7 + "|",
-        *("| " + " | ".join(one[key] or "–" for key in LOOK) + " |" for one in looks), "",
-    ]  # fmt: skip
+        f"{float(look['macro_f1']):.3f}. Rows: expert, columns: model.",
+        "",
+        "| | " + " | ".join(STAGES) + " |",
+        "|---" * (1 + len(STAGES)) + "|",
+        *table,
+        "",
+        "Every look at a real recording (`looks.csv`):",
+        "",
+        "| date | weights | recording | epochs | accuracy | kappa | what |",
+        "|---" * 7 + "|",
+        *("| " + " | ".join(one[key] or "–" for key in LOOK) + " |" for one in looks),
+        "",
+    ]
 
 
 if __name__ == "__main__":

@@ -210,9 +210,13 @@ def shape_of(settings: CmtSettings, view: View, processes: int) -> Layout:
             f"--chunk_epochs {objective.chunk_epochs} holds no window of {length} epochs"
         )
     return layout(
-        view, length=length, stride=objective.train_stride, windows=windows,
-        batch_size=settings.optimiser.batch_size, processes=processes,
-    )  # fmt: skip
+        view,
+        length=length,
+        stride=objective.train_stride,
+        windows=windows,
+        batch_size=settings.optimiser.batch_size,
+        processes=processes,
+    )
 
 
 if __name__ == "__main__":

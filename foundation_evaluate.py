@@ -72,19 +72,26 @@ def add_which(group: argparse._ArgumentGroup) -> None:
         "--data_path", type=Path, default=DEMO_STORE, help="store trained on, or another"
     )
     add_list(
-        group, "--other_stores", default=[],
+        group,
+        "--other_stores",
+        default=[],
         help="stores of other cohorts to report as well, all their people",
-    )  # fmt: skip
+    )
     group.add_argument("--model_path", type=Path, help="a checkpoint, instead of a run's best")
     add_flag(
-        group, "--is_best_kappa", default=True,
+        group,
+        "--is_best_kappa",
+        default=True,
         help="the checkpoint of best kappa on the validation people; False: of best accuracy",
-    )  # fmt: skip
+    )
     group.add_argument("--folds", help="fold table (default: the one trained with)")
     add_list(
-        group, "--val_data_list", "--test_data_list", item=int,
+        group,
+        "--val_data_list",
+        "--test_data_list",
+        item=int,
         help="folds to report (default: those training held out)",
-    )  # fmt: skip
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
 
 
@@ -100,9 +107,11 @@ def add_how(group: argparse._ArgumentGroup) -> None:
     )
     add_flag(group, "--embed", help="embeddings of a model that stages, too")
     group.add_argument(
-        "--pool", choices=("concat", "mean"), default="concat",
+        "--pool",
+        choices=("concat", "mean"),
+        default="concat",
         help="roles of an embedding side by side, or their mean",
-    )  # fmt: skip
+    )
     add_list(group, "--seeds", item=int, default=[0, 1, 2], help="of random encoders and draws")
     add_list(
         group, "--fractions", item=float, default=[0.1, 1.0], help="shares of labels for probes"
@@ -119,8 +128,9 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint.model == "foundation_pretraining":
         store = own_store(evaluated, checkpoint)
         foundation.benchmark_run(reported, run, checkpoint, store, device)
-        print(f"next: python latent_space_evaluator.py --runs {run.name} --project_path "
-              f"{run.parent}")  # fmt: skip
+        print(
+            f"next: python latent_space_evaluator.py --runs {run.name} --project_path {run.parent}"
+        )
         return
     if checkpoint.model != "foundation":
         raise UserError(f"{path}: a {checkpoint.model}, not of foundation_training.py")
@@ -137,16 +147,24 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def report(
-    settings: FoundationEvaluation, store: Store, checkpoint: Checkpoint, model: torch.nn.Module,
-    device: torch.device, *, other: bool,
-) -> list[dict[str, Any]]:  # fmt: skip
+    settings: FoundationEvaluation,
+    store: Store,
+    checkpoint: Checkpoint,
+    model: torch.nn.Module,
+    device: torch.device,
+    *,
+    other: bool,
+) -> list[dict[str, Any]]:
     """One store: everything into a folder beside the checkpoints; rows for the common table."""
     if other:
         held_out, subjects = [], sorted(store.subjects)
         refuse_seen(
-            checkpoint.training, store.cohort, subjects, where=f"{store.path}",
+            checkpoint.training,
+            store.cohort,
+            subjects,
+            where=f"{store.path}",
             remedy="leave it out of --other_stores",
-        )  # fmt: skip
+        )
     else:
         held_out, subjects = evaluate_run.choose_subjects(settings.evaluated, store, checkpoint)
     view = open_view(checkpoint, store, store.of_subjects(subjects), device)

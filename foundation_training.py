@@ -73,9 +73,10 @@ def check(settings: FoundationSettings) -> None:
     """
     objective, model = settings.objective, settings.model
     shares = {
-        "role_dropout": objective.role_dropout, "label_smoothing": objective.label_smoothing,
+        "role_dropout": objective.role_dropout,
+        "label_smoothing": objective.label_smoothing,
         "warmup": settings.optimiser.warmup,
-    }  # fmt: skip
+    }
     for name, share in shares.items():
         if share is not None and share >= 1:
             raise UserError(f"--{name} takes a share below 1")
@@ -88,9 +89,11 @@ def check(settings: FoundationSettings) -> None:
 def add_what(group: argparse._ArgumentGroup) -> None:
     """Stage, head, and what it is built on."""
     group.add_argument(
-        "--stage", choices=tuple(OF_STAGE), default="pretrain",
+        "--stage",
+        choices=tuple(OF_STAGE),
+        default="pretrain",
         help="without labels; a head on the frozen encoder; or everything with labels",
-    )  # fmt: skip
+    )
     group.add_argument("--head", choices=tuple(HEADS), help="what reads stages ({})")
     group.add_argument(
         "--pretrained",
@@ -120,30 +123,36 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--dropout", type=not_negative, help="share of activations dropped ({})")
     group.add_argument(
-        "--init", choices=("random", "autoencoder"),
+        "--init",
+        choices=("random", "autoencoder"),
         help="weights to begin pretraining with ({}); autoencoder: the best linear one of the "
         "training nights",
-    )  # fmt: skip
+    )
     group.add_argument(
-        "--recompute", choices=("feedforward", "layers", "none"), default="feedforward",
+        "--recompute",
+        choices=("feedforward", "layers", "none"),
+        default="feedforward",
         help="activations computed twice to save memory",
-    )  # fmt: skip
+    )
 
 
 def add_objective(group: argparse._ArgumentGroup) -> None:
     """What is hidden or corrupted, and how stages are weighed."""
     group.add_argument(
-        "--objective", choices=KINDS,
+        "--objective",
+        choices=KINDS,
         help="of pretraining: fill in what is hidden, clean what is corrupted, or both ({})",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining ({})"
     )
     group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch ({})")
     group.add_argument(
-        "--role_dropout", type=not_negative, default=0.2,
+        "--role_dropout",
+        type=not_negative,
+        default=0.2,
         help="probability that a role is left out of a night, one always stays",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--crop_hours", type=not_negative, help="pieces of a night; 0: whole nights ({})"
     )
@@ -153,9 +162,10 @@ def add_objective(group: argparse._ArgumentGroup) -> None:
         "--label_smoothing", type=not_negative, help="share of a label given to all ({})"
     )
     group.add_argument(
-        "--trim_wake", type=int,
+        "--trim_wake",
+        type=int,
         help="epochs of wake kept around sleep in training, never in validation; -1: all ({})",
-    )  # fmt: skip
+    )
 
 
 def add_steps(group: argparse._ArgumentGroup) -> None:
@@ -206,9 +216,12 @@ def refuse_pretrained_on(data: flags.DataFlags, store: Store, pretrained: Checkp
 
 
 def spec_of(
-    settings: FoundationSettings, pretrained: Checkpoint | None, view: View, held_out: list[int],
+    settings: FoundationSettings,
+    pretrained: Checkpoint | None,
+    view: View,
+    held_out: list[int],
     processes: int,
-) -> TrainingSpec:  # fmt: skip
+) -> TrainingSpec:
     """What sets this training apart, of --stage."""
     if pretrained is not None:
         built = pretrained.settings | {"recompute": settings.model.recompute}
@@ -232,24 +245,34 @@ def pretraining(
     objective = foundation_family.pretraining_objective(settings.objective, built)
     batches = pieces_of(settings, settings.run.seed)
     return TrainingSpec(
-        model="foundation_pretraining", settings=built, run=name, objective=objective,
-        batches=batches, next="python foundation_training.py --stage probe",
+        model="foundation_pretraining",
+        settings=built,
+        run=name,
+        objective=objective,
+        batches=batches,
+        next="python foundation_training.py --stage probe",
         validate=partial(foundation_family.validate_loss, objective, pieces_of(settings, seed=0)),
-        selections=LOWEST_LOSS, per_step=True,
+        selections=LOWEST_LOSS,
+        per_step=True,
         initialise_from_training_data=partial(
             foundation_family.initialise_from_training_data, None, settings.model.init
         ),
         optimiser=partial(
-            foundation_family.optimiser, steps_of(settings.optimiser, batches, view, processes),
+            foundation_family.optimiser,
+            steps_of(settings.optimiser, batches, view, processes),
             partial(foundation_family.freeze_unused, objective),
         ),
-    )  # fmt: skip
+    )
 
 
 def staging(
-    settings: FoundationSettings, view: View, built: dict, name: str, processes: int,
+    settings: FoundationSettings,
+    view: View,
+    built: dict,
+    name: str,
+    processes: int,
     pretrained: Checkpoint | None,
-) -> TrainingSpec:  # fmt: skip
+) -> TrainingSpec:
     """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
     probing = settings.learning.stage == "probe"
     data, run, state, validate = settings.data, settings.run, None, None
@@ -270,17 +293,23 @@ def staging(
     steps = steps_of(settings.optimiser, batches, view, processes)
     objective = foundation_family.staging_objective(settings.objective, view, encoded=probing)
     return TrainingSpec(
-        model="foundation", settings=built | {"head": settings.learning.head}, run=name,
+        model="foundation",
+        settings=built | {"head": settings.learning.head},
+        run=name,
         built_on=pretrained,
-        objective=objective, batches=batches, next="python foundation_evaluate.py",
-        validate=validate, selections=SELECTIONS, per_step=True,
+        objective=objective,
+        batches=batches,
+        next="python foundation_evaluate.py",
+        validate=validate,
+        selections=SELECTIONS,
+        per_step=True,
         initialise_from_training_data=partial(
             foundation_family.initialise_from_training_data, state, "random"
         ),
         optimiser=partial(
             foundation_family.optimiser, steps, freeze_encoder if probing else keep_all
         ),
-    )  # fmt: skip
+    )
 
 
 def pieces_of(settings: FoundationSettings, seed: int):

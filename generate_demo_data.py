@@ -215,9 +215,13 @@ def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
     person = draw_subject(people_of(flags), subject, Difficulty(flags.difficulty))
     person = vary(person) if flags.varied else person
     night = draw_night(
-        person, number, hours=flags.hours, special=flags.special, omit=tuple(flags.omit),
+        person,
+        number,
+        hours=flags.hours,
+        special=flags.special,
+        omit=tuple(flags.omit),
         one_background=flags.one_background,
-    )  # fmt: skip
+    )
     stem = layout_of(flags).write(flags.output, night, settings_of(flags), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 

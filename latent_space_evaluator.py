@@ -145,9 +145,12 @@ def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(
-    spaces: list[Space], rows: list[dict[str, Any]], probe: dict[str, float],
-    flags: ReportFlags, folder: Path,
-) -> list[tuple[str, Path]]:  # fmt: skip
+    spaces: list[Space],
+    rows: list[dict[str, Any]],
+    probe: dict[str, float],
+    flags: ReportFlags,
+    folder: Path,
+) -> list[tuple[str, Path]]:
     """Pictures with captions, each beside the numbers it shows."""
     pictures = []
 
@@ -165,36 +168,51 @@ def draw(
             flat = {name: found[kind] for name, found in drawn.items()}
             write_arrays(folder / f"map_{kind}.npz", {"rows": chosen, **flat})
             picture = latent_figures.draw_maps(
-                {short(n): p for n, p in flat.items()}, first.y[chosen], first.subject[chosen],
+                {short(n): p for n, p in flat.items()},
+                first.y[chosen],
+                first.subject[chosen],
                 kind=kind,
-            )  # fmt: skip
+            )
             keep(picture, f"map_{kind}", f"{kind}, by stage and by subject")
     night = np.flatnonzero(first.recording == first.recording[0])
     path = first.z[night] - first.z[night].mean(axis=0)
     components = path @ np.linalg.svd(path, full_matrices=False)[2][:2].T
     title = f"{first.name}: {first.recording[0]}"
-    keep(latent_figures.draw_night(components, first.y[night], title=title), "night",
-         "A night's path along its two main components")  # fmt: skip
+    keep(
+        latent_figures.draw_night(components, first.y[night], title=title),
+        "night",
+        "A night's path along its two main components",
+    )
     likeness = np.array(
         [[latent_metrics.linear_cka(a.z[chosen], b.z[chosen]) for b in alike] for a in alike]
     )
     names = [short(s.name) for s in alike]
-    keep(latent_figures.draw_likeness(names, likeness, title="linear CKA"), "cka",
-         "How alike the encoders see the same epochs (linear CKA)")  # fmt: skip
-    write_table(folder / "cka.csv", [
-        {"space": name, **dict(zip(names, map(float, row), strict=True))}
-        for name, row in zip(names, likeness, strict=True)
-    ])  # fmt: skip
+    keep(
+        latent_figures.draw_likeness(names, likeness, title="linear CKA"),
+        "cka",
+        "How alike the encoders see the same epochs (linear CKA)",
+    )
+    write_table(
+        folder / "cka.csv",
+        [
+            {"space": name, **dict(zip(names, map(float, row), strict=True))}
+            for name, row in zip(names, likeness, strict=True)
+        ],
+    )
     points = {
         metric: [
-            (r["space"], r["value"], probe[r["space"]]) for r in rows
+            (r["space"], r["value"], probe[r["space"]])
+            for r in rows
             if r["metric"] == metric and r["space"] in probe and r["value"] is not None
         ]
         for metric in dict.fromkeys(r["metric"] for r in rows if r.get("needs_labels") is False)
-    }  # fmt: skip
+    }
     if len(probe) > 1:
-        keep(latent_figures.draw_against_probe(points), "against_probe",
-             "Label-free metrics against what a linear probe reaches")  # fmt: skip
+        keep(
+            latent_figures.draw_against_probe(points),
+            "against_probe",
+            "Label-free metrics against what a linear probe reaches",
+        )
     return pictures
 
 

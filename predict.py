@@ -59,35 +59,44 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
     parser.add_argument(
-        "--checkpoint", type=Path, default=BUNDLED,
+        "--checkpoint",
+        type=Path,
+        default=BUNDLED,
         help="best.pt of a run (default: the bundled model of one EEG, trained on synthetic nights "
         "only; its card is results/weights/one_eeg.md)",
-    )  # fmt: skip
+    )
     add_list(
-        parser, "--output", "-o", default=["results/predictions"],
+        parser,
+        "--output",
+        "-o",
+        default=["results/predictions"],
         help="a folder for everything, or files whose suffix is the format: .csv, .tsv (BIDS "
         "events), .edf (annotations), .json (statistics), .png, .html; {} is the recording's name",
-    )  # fmt: skip
+    )
     add_list(
-        parser, "--channels", default=[],
+        parser,
+        "--channels",
+        default=[],
         help="what to read for a label or role: EEG=C4-M1, or a difference EOG=E1 - E2",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--expert",
         help="the expert's stages of one file, or 'none' (default: looked for beside it)",
     )
     add_flag(
-        parser, "--is_interpret",
+        parser,
+        "--is_interpret",
         help="explain epochs worth a look on the page (default: if there is one file)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--explain", type=count, default=12, help="how many: half transitions, half uncertain ones"
     )
     add_flag(parser, "--again", help="stage files anew that were staged before")
     add_flag(
-        parser, "--overwrite",
+        parser,
+        "--overwrite",
         help="let single files be replaced that this program did not write, or that were edited",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     parser.set_defaults(is_interpret=None)
     args = parser.parse(argv)
@@ -211,9 +220,14 @@ class Stager:
     """One model for many files; ``targets`` are files to write instead of a folder each."""
 
     def __init__(
-        self, args: argparse.Namespace, model: torch.nn.Module, checkpoint: Checkpoint,
-        targets: list[str], *, single: bool,
-    ) -> None:  # fmt: skip
+        self,
+        args: argparse.Namespace,
+        model: torch.nn.Module,
+        checkpoint: Checkpoint,
+        targets: list[str],
+        *,
+        single: bool,
+    ) -> None:
         self.model, self.checkpoint, self.targets = model, checkpoint, targets
         self.headline = f"{checkpoint.model}, trained on {checkpoint.training.cohort}"
         wanted = single if args.is_interpret is None else args.is_interpret
@@ -223,15 +237,26 @@ class Stager:
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         self.made_with = {
-            "weights": checkpoint.fingerprint(), "channels": sorted(args.channels),
-            "expert": args.expert, "explained": self.explained.epochs,
-        }  # fmt: skip
+            "weights": checkpoint.fingerprint(),
+            "channels": sorted(args.channels),
+            "expert": args.expert,
+            "explained": self.explained.epochs,
+        }
 
     def row(self, file: Path) -> dict[str, Any]:
         """Stage one file unless it was before; its row of the summary."""
-        row = {"file": file.name, "epochs": None, "seconds": None, "channels": "",
-               "flagged_epochs": None, "scored": None, "accuracy": None, "kappa": None,
-               **dict.fromkeys(STATISTICS), "error": ""}  # fmt: skip
+        row = {
+            "file": file.name,
+            "epochs": None,
+            "seconds": None,
+            "channels": "",
+            "flagged_epochs": None,
+            "scored": None,
+            "accuracy": None,
+            "kappa": None,
+            **dict.fromkeys(STATISTICS),
+            "error": "",
+        }
         started = time.perf_counter()
         try:
             folder = self.folder / safe_name(file.stem, file)

@@ -75,9 +75,11 @@ def make_parser() -> ScriptParser:
         "--version", choices=tuple(FOLDS), default="dodh", help="healthy people or patients"
     )
     add_list(
-        parser, "--channels", default=["EEG", "EOG"], help="labels, differences such as "
-        f"EOG1-EOG2, roles ({', '.join(dreem.ROLES)}), or 'all'",
-    )  # fmt: skip
+        parser,
+        "--channels",
+        default=["EEG", "EOG"],
+        help=f"labels, differences such as EOG1-EOG2, roles ({', '.join(dreem.ROLES)}), or 'all'",
+    )
     parser.add_argument(
         "--preset",
         choices=("dreem",),
@@ -134,10 +136,13 @@ def main(argv: list[str] | None = None) -> None:
         pad_epochs=PAD_EPOCHS if flags.preset else 0,
     )
     store = build_store(
-        flags.save_path, records, Reader(dreem.read, dreem.ROLES),
-        settings=settings, command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+        flags.save_path,
+        records,
+        Reader(dreem.read, dreem.ROLES),
+        settings=settings,
+        command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,
-    )  # fmt: skip
+    )
     for table in tables:
         folds.write(store.path / "folds", table)
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())

@@ -223,22 +223,30 @@ def main(argv: list[str] | None = None) -> None:
     sources = nsrr.find(flags.raw_path, flags.cohort, options_of(flags))
     out = nsrr.excluded(sources, nsrr.exclusions(flags.cohort)) if flags.exclusions else {}
     if flags.unlabelled == "skip":
-        out |= {s.id: "no annotation beside it" for s in sources
-                if s.id not in out and not set(s.scored) - {".log.txt"}}  # fmt: skip
+        out |= {
+            s.id: "no annotation beside it"
+            for s in sources
+            if s.id not in out and not set(s.scored) - {".log.txt"}
+        }
     chosen = [source for source in sources if source.id not in out]
     if not chosen:
-        raise UserError(f"{flags.raw_path}: nothing left: " + "; ".join(
-            f"{name}: {reason}" for name, reason in out.items()))  # fmt: skip
+        raise UserError(
+            f"{flags.raw_path}: nothing left: "
+            + "; ".join(f"{name}: {reason}" for name, reason in out.items())
+        )
     for name in flags.folds:
         check_file(folds.path_of(flags.save_path / "folds", name))
     settings = settings_of(flags, any(nsrr.is_synthetic(source) for source in chosen))
     with on_cluster(flags.dask):
         store = build_store(
-            flags.save_path, chosen, Reader(nsrr.read),
-            settings=settings, jobs=flags.jobs,
+            flags.save_path,
+            chosen,
+            Reader(nsrr.read),
+            settings=settings,
+            jobs=flags.jobs,
             command=command_of(make_parser(), flags, leave_out=NO_TRACE),
             faults=out if flags.skip_faulty else None,
-        )  # fmt: skip
+        )
     for name in flags.folds:
         write_folds(store, name)
     report(store, out)

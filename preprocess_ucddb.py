@@ -79,10 +79,13 @@ def main(argv: list[str] | None = None) -> None:
         fs=float(flags.resample) if flags.resample else None,
     )
     store = build_store(
-        flags.save_path, pairs, Reader(ucddb.read, ucddb.ROLES),
-        settings=settings, command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+        flags.save_path,
+        pairs,
+        Reader(ucddb.read, ucddb.ROLES),
+        settings=settings,
+        command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,
-    )  # fmt: skip
+    )
     if len(pairs) >= 5:
         folds.write(store.path / "folds", folds.make("kfold:5:0", sorted(store.subjects)))
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())

@@ -123,9 +123,13 @@ def main(argv: list[str] | None = None) -> None:
     folds = fold_numbers(asked.fold_list, len(table.folds))
     jobs = [Job(m, k, seed) for seed in asked.seeds for m in asked.models for k in folds]
     setting = Setting(
-        asked.project_path, asked.data_path, table.name, len(table.folds), asked.flags,
+        asked.project_path,
+        asked.data_path,
+        table.name,
+        len(table.folds),
+        asked.flags,
         tuple(asked.gpus),
-    )  # fmt: skip
+    )
     for path in model_table.files_of(asked.project_path, asked.table):
         check_file(path, overwrite=asked.overwrite)
     with locked(asked.project_path):

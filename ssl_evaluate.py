@@ -46,9 +46,12 @@ def parse_args(argv: list[str] | None) -> ProbingSettings:
         "--runs", default="last", help="'last', 'all', or a pattern such as ssl_masked_*"
     )
     add_list(
-        parser, "--fractions", item=float, default=[0.01, 0.05, 0.1, 1.0],
+        parser,
+        "--fractions",
+        item=float,
+        default=[0.01, 0.05, 0.1, 1.0],
         help="shares of the training labels, by epoch and by subject",
-    )  # fmt: skip
+    )
     add_list(
         parser, "--seeds", item=int, default=[0, 1, 2], help="of label draws and random encoders"
     )

@@ -48,9 +48,14 @@ def parse_args(argv: list[str] | None) -> PretrainingSettings:
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(ssl_family.DEFAULTS)
     parser.set_defaults(
-        channels=["EEG"], n_epochs=500, batch_size=128, patience=10, gamma=1.0, eps=1e-8,
+        channels=["EEG"],
+        n_epochs=500,
+        batch_size=128,
+        patience=10,
+        gamma=1.0,
+        eps=1e-8,
         train_data_list=None,
-    )  # fmt: skip
+    )
     parser.config_reader = ssl_family.read_config
     settings = flags.resolve_shared(settings_from(parser.parse(argv), PretrainingSettings))
     known = (*models.ENCODERS, *models.names(), *models.backbone_names())

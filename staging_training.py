@@ -83,9 +83,14 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("-v", "--version", help="2013 or 2018 of sleepedf, dodh or dodo of dreem")
     group.add_argument(
-        "-sl", "--num_seq", "--sequence_length", "--sequence_lenght", type=positive, default=15,
+        "-sl",
+        "--num_seq",
+        "--sequence_length",
+        "--sequence_lenght",
+        type=positive,
+        default=15,
         help="consecutive epochs that the model sees together",
-    )  # fmt: skip
+    )
     group.add_argument(
         "--sequence_encoder",
         choices=("recurrent", "transformer"),
@@ -280,9 +285,14 @@ def first_stage_of(settings: StagingSettings) -> StagingSettings:
     """The flags of training the epoch encoder on its own."""
     stage = recipe_of(settings.model.experiment).first
     return changed(
-        settings, n_epochs=settings.recipe.first_epochs, batch_size=stage.batch_size, num_seq=1,
-        sampling="balanced", train_stride=1, model_path=None,
-    )  # fmt: skip
+        settings,
+        n_epochs=settings.recipe.first_epochs,
+        batch_size=stage.batch_size,
+        num_seq=1,
+        sampling="balanced",
+        train_stride=1,
+        model_path=None,
+    )
 
 
 def spec_of(

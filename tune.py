@@ -54,9 +54,11 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
         "--script", type=Path, default=Path("cmt_training.py"), help="what trains one setting"
     )
     parser.add_argument(
-        "--space", type=Path, default=ROOT / "configs" / "tune" / "cmt.json",
+        "--space",
+        type=Path,
+        default=ROOT / "configs" / "tune" / "cmt.json",
         help='JSON of flags to ranges {"low", "high", "log" or "step"} or lists of choices',
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--fixed", default="", help='flags that every trial has, in one string: "--n_epochs 5"'
     )
@@ -82,11 +84,16 @@ def main(argv: list[str] | None = None) -> None:
     """Search, alone or with further workers, then say what is best."""
     flags = parse_args(argv)
     wanted = Search(
-        script=flags.script, fixed=tuple(shlex.split(flags.fixed)),
-        space=search.read_space(flags.space), metric=flags.metric,
-        maximise=flags.direction == "maximize", output=flags.output, n_trials=flags.n_trials,
-        prune=flags.prune, seed=flags.seed,
-    )  # fmt: skip
+        script=flags.script,
+        fixed=tuple(shlex.split(flags.fixed)),
+        space=search.read_space(flags.space),
+        metric=flags.metric,
+        maximise=flags.direction == "maximize",
+        output=flags.output,
+        n_trials=flags.n_trials,
+        prune=flags.prune,
+        seed=flags.seed,
+    )
     written = [flags.output / name for name in ("best.json", "search.json", "trials.csv")]
     refuse_inputs(written, [flags.space, flags.script, flags.config])
     others = []
@@ -107,8 +114,10 @@ def main(argv: list[str] | None = None) -> None:
     if os.environ.get("TUNE_WORKER"):
         return
     summary = search.report(wanted, study)
-    print(f"best {flags.metric} {summary['best']:.4f}, with the script's defaults "
-          f"{summary['default']:.4f}")  # fmt: skip
+    print(
+        f"best {flags.metric} {summary['best']:.4f}, with the script's defaults "
+        f"{summary['default']:.4f}"
+    )
     print(f"setting: {flags.output / 'best.json'}   pictures: {flags.output}")
     print(f"next: python {flags.script.name} --config {flags.output / 'best.json'} {flags.fixed}")
 

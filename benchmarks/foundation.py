@@ -87,16 +87,20 @@ def main() -> None:
     for name, hours, what in ROWS:
         words = f"from benchmarks.foundation import measure; measure({name!r}, {hours}, {what!r}, "
         result = subprocess.run(
-            [sys.executable, "-c", f"{words}{device!r})"], capture_output=True, text=True,
+            [sys.executable, "-c", f"{words}{device!r})"],
+            capture_output=True,
+            text=True,
             check=True,
-        )  # fmt: skip
+        )
         seconds, peak = map(float, re.findall(r"[\d.]+", result.stdout))
         found[name, hours, what] = peak
         print(f"{name:<10}{hours:>5.0f} h  {what:<8}{seconds:>8.2f} s   peak {peak:.2f} GiB")
     for name in ("published", "light"):
         low, middle, high = (found[name, hours, "forward"] for hours in (4.0, 8.0, 12.0))
-        print(f"{name}: memory from 4 to 8 h grows by {middle - low:.2f} GiB, from 8 to 12 h by "
-              f"{high - middle:.2f} GiB")  # fmt: skip
+        print(
+            f"{name}: memory from 4 to 8 h grows by {middle - low:.2f} GiB, from 8 to 12 h by "
+            f"{high - middle:.2f} GiB"
+        )
 
 
 if __name__ == "__main__":

@@ -37,11 +37,15 @@ def write_night(path: Path, hours: float, n_channels: int) -> None:
     labels = ["EEG C4-M1", *(f"X{k}" for k in range(1, n_channels))]
     signals = [
         edfio.EdfSignal.from_digital(
-            digital, FS, label=label, physical_dimension="uV", physical_range=(-400, 400),
+            digital,
+            FS,
+            label=label,
+            physical_dimension="uV",
+            physical_range=(-400, 400),
             digital_range=(-2048, 2047),
         )
         for label in labels
-    ]  # fmt: skip
+    ]
     edfio.Edf(signals, data_record_duration=1).write(path)
 
 
@@ -59,16 +63,26 @@ def main(argv: list[str] | None = None) -> None:
         print(f"{args.hours:g} h, {args.n_channels} channels, {night.stat().st_size / 1e6:.0f} MB")
         for name, wanted in (("without reasons", "False"), ("12 epochs explained", "True")):
             command = [
-                sys.executable, "predict.py", "--edf", str(night), "--is_interpret", wanted,
-                "--again", "-o", folder,
+                sys.executable,
+                "predict.py",
+                "--edf",
+                str(night),
+                "--is_interpret",
+                wanted,
+                "--again",
+                "-o",
+                folder,
                 *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
-            ]  # fmt: skip
+            ]
             started = time.perf_counter()
             # started by a small process: a child's peak begins with its parent's size
             done = subprocess.run(
-                [sys.executable, "-c", _MEASURED, *command], check=True, env=environment,
-                capture_output=True, text=True,
-            )  # fmt: skip
+                [sys.executable, "-c", _MEASURED, *command],
+                check=True,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
             seconds = time.perf_counter() - started
             print(f"  {name}: {seconds:.1f} s, at most {float(done.stdout):.2f} GiB")
 

@@ -108,8 +108,9 @@ def run(command: str, folder: str) -> None:
     """One script on one thread; its last line."""
     words = [sys.executable, *command.split()]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     last = (done.stdout.strip().splitlines() or [""])[-1].replace(folder, "FOLDER")
     print(f"{done.returncode}  {words[1]}: {last[:90]}", flush=True)
     if done.returncode:
@@ -129,8 +130,9 @@ def said_by(path: Path) -> Iterator[tuple[str, str]]:
     if path.suffix in _PROSE:
         yield "prose", "there"
     elif path.suffix in (".json", ".jsonl"):
-        for number, text in enumerate([path.read_text()] if path.suffix == ".json"
-                                      else path.read_text().splitlines()):  # fmt: skip
+        for number, text in enumerate(
+            [path.read_text()] if path.suffix == ".json" else path.read_text().splitlines()
+        ):
             yield from flat(json.loads(text), str(number))
     elif path.suffix in (".csv", ".tsv"):
         with path.open(newline="") as file:

@@ -187,10 +187,15 @@ def with_training(checkpoint: Checkpoint) -> Checkpoint:
     origin = f"{checkpoint.source['origin']}'s {checkpoint.source['file']}"
     print(f"{checkpoint.path}: converted from {origin}; whom it was trained on is not known here")
     facts = {
-        "command": checkpoint.source["command"], "cohort": f"unknown, {origin}",
-        "store": None, "folds": None, "train_folds": [], "held_out_folds": [],
-        "subjects": {"train": [], "validation": []}, "select_on": "unknown",
-    }  # fmt: skip
+        "command": checkpoint.source["command"],
+        "cohort": f"unknown, {origin}",
+        "store": None,
+        "folds": None,
+        "train_folds": [],
+        "held_out_folds": [],
+        "subjects": {"train": [], "validation": []},
+        "select_on": "unknown",
+    }
     return replace(checkpoint, training=Training(facts))
 
 
@@ -218,9 +223,12 @@ def choose_subjects(
     else:
         wanted, subjects = [], sorted(store.subjects)
     refuse_seen(
-        checkpoint.training, store.cohort, subjects, where=f"{store.path}",
+        checkpoint.training,
+        store.cohort,
+        subjects,
+        where=f"{store.path}",
         remedy=f"report folds {trained['held_out_folds']}",
-    )  # fmt: skip
+    )
     return list(wanted), subjects
 
 

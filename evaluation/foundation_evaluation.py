@@ -72,15 +72,25 @@ def evaluate(
     if flags.missing:
         missing_roles.write_missing(folder, rows, about["headline"])
     if flags.is_interpret:
-        explain(flags, model, view, staged, about, folder.with_name(
-            folder.name.replace("evaluation", "interpretations")))  # fmt: skip
+        explain(
+            flags,
+            model,
+            view,
+            staged,
+            about,
+            folder.with_name(folder.name.replace("evaluation", "interpretations")),
+        )
     return rows
 
 
 def explain(
-    flags: ReportFlags, model: nn.Module, view: View,
-    staged: Mapping[str, list[StagedNight]], about: Mapping[str, Any], folder: Path,
-) -> None:  # fmt: skip
+    flags: ReportFlags,
+    model: nn.Module,
+    view: View,
+    staged: Mapping[str, list[StagedNight]],
+    about: Mapping[str, Any],
+    folder: Path,
+) -> None:
     """Importance of every role and attention over the night, of the first nights."""
     present = present_roles(view)
     without = {}
@@ -94,9 +104,12 @@ def explain(
     def explain_one(into: Path, numbered: tuple[int, tuple[str, Tensor, Tensor]]) -> list[Entry]:
         number, (recording, signals, _) = numbered
         means, entry = role_importance.explain_night(
-            into, model.encoder, signals, staged["all"][number],
+            into,
+            model.encoder,
+            signals,
+            staged["all"][number],
             {role: nights[number] for role, nights in without.items()},
-        )  # fmt: skip
+        )
         rows.append({"recording": recording, **means})
         return [entry]
 
@@ -135,9 +148,12 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
 
 
 def embedded_spaces(
-    run: Path, checkpoint: Checkpoint, encoder: nn.Module, views: Mapping[str, View],
+    run: Path,
+    checkpoint: Checkpoint,
+    encoder: nn.Module,
+    views: Mapping[str, View],
     flags: ReportFlags,
-) -> dict[str, list[dict[str, Labelled]]]:  # fmt: skip
+) -> dict[str, list[dict[str, Labelled]]]:
     """The spaces that probes compare; what ``latent_space_evaluator.py`` reads is written."""
     found = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
     holder = nn.Module()
@@ -180,8 +196,9 @@ def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarra
     def look(signals: Tensor, epochs: Tensor) -> list[Tensor]:
         there = ~signals.isnan().all(dim=-1).all(dim=0)[None]
         draws = [dropped_roles(there, _DROP)[0, None, :, None] for _ in range(embeddings.N_VIEWS)]
-        return [encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs]
-                for out in draws]  # fmt: skip
+        return [
+            encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs] for out in draws
+        ]
 
     return embeddings.seen_again(look, view)
 
@@ -209,10 +226,18 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
                 errors[:3, k] += [float(((g - true) ** 2).sum()) for g in guesses]
                 errors[3, k] += true.size
     rows = [
-        {"role": role, **dict(zip(("model", "linear_autoencoder", "untouched"),
-                                  (errors[:3, k] / max(errors[3, k], 1)).tolist(), strict=True))}
+        {
+            "role": role,
+            **dict(
+                zip(
+                    ("model", "linear_autoencoder", "untouched"),
+                    (errors[:3, k] / max(errors[3, k], 1)).tolist(),
+                    strict=True,
+                )
+            ),
+        }
         for k, role in enumerate(encoder.roles)
-    ]  # fmt: skip
+    ]
     mean = errors[:3].sum(axis=1) / max(errors[3].sum(), 1)
     names = ("model", "linear_autoencoder", "untouched")
     return [*rows, {"role": "all", **dict(zip(names, mean.tolist(), strict=True))}]
@@ -235,5 +260,7 @@ def benchmark_run(
     probe_pretrained.report(run, rows)
     print("error of cleaning corrupted held-out nights (1: the mean of every channel)")
     for row in cleaned:
-        print(f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
-              f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}")  # fmt: skip
+        print(
+            f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
+            f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}"
+        )

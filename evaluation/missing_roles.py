@@ -35,12 +35,20 @@ def row_of(
 ) -> dict[str, Any]:
     """Agreement under one pattern, with intervals by subject."""
     result = score(nights)
-    row: dict[str, Any] = {"pattern": name, "roles": " ".join(roles), "nights": len(nights),
-                           "subjects": result["subjects"], "epochs": result["epochs"]}  # fmt: skip
+    row: dict[str, Any] = {
+        "pattern": name,
+        "roles": " ".join(roles),
+        "nights": len(nights),
+        "subjects": result["subjects"],
+        "epochs": result["epochs"],
+    }
     for figure in FIGURES:
         found = result["pooled"][figure]
-        row |= {figure: found["value"], f"{figure}_low": found["low"],
-                f"{figure}_high": found["high"]}  # fmt: skip
+        row |= {
+            figure: found["value"],
+            f"{figure}_low": found["low"],
+            f"{figure}_high": found["high"],
+        }
     row |= {f"f1_{stage}": result["per_stage"][stage]["f1"]["value"] for stage in STAGES}
     error = result["calibration"]["expected_calibration_error"]
     return row | {"calibration_error": error, "seconds_per_night": round(seconds, 3)}

@@ -64,9 +64,12 @@ class StagedFile:
 
 
 def predict(
-    path: Path, model: torch.nn.Module, checkpoint: Checkpoint, asked: Asked,
+    path: Path,
+    model: torch.nn.Module,
+    checkpoint: Checkpoint,
+    asked: Asked,
     device: torch.device,
-) -> StagedFile:  # fmt: skip
+) -> StagedFile:
     """Stage one file as the checkpoint's own nights were prepared.
 
     Raises:
@@ -88,8 +91,11 @@ def predict(
     recording = recording_of(file, found)
     signals = prepared(recording, checkpoint, wanted)
     unknown = [one.derivation for one in found.values() if one.note is not None]
-    seen = {found[label].derivation: found[label].signal for label, role in wanted
-            if label in found and role.startswith(("EEG", "EOG"))}  # fmt: skip
+    seen = {
+        found[label].derivation: found[label].signal
+        for label, role in wanted
+        if label in found and role.startswith(("EEG", "EOG"))
+    }
     flags = quality_flags(seen, set(seen) - set(unknown), file.gaps, len(signals))
     scaled, mean, sd = standardised(signals, checkpoint.standardise)
     x = torch.from_numpy(scaled).to(device)
@@ -103,9 +109,16 @@ def predict(
     unit = "µV, equalised" if is_equalised(checkpoint) else "no unit" if unknown else "µV"
     there = [k for k, (label, _) in enumerate(wanted) if label in found]
     return StagedFile(
-        night, x[:, there], mean[there], sd[there], unit, dict(recording.derivations), absent,
-        notes, expert,
-    )  # fmt: skip
+        night,
+        x[:, there],
+        mean[there],
+        sd[there],
+        unit,
+        dict(recording.derivations),
+        absent,
+        notes,
+        expert,
+    )
 
 
 def without_assumed_unit(found: Found) -> Found:
@@ -171,10 +184,14 @@ def prepared(
         }
     band = made.get("bandpass")
     settings = Settings(
-        cohort="predict", protocol="keep_all", channels=tuple(label for label, _ in wanted),
-        bandpass=tuple(band) if band else None, fs=float(checkpoint.fs),
-        preset=preset_named(made.get("preset")), kept=kept,
-    )  # fmt: skip
+        cohort="predict",
+        protocol="keep_all",
+        channels=tuple(label for label, _ in wanted),
+        bandpass=tuple(band) if band else None,
+        fs=float(checkpoint.fs),
+        preset=preset_named(made.get("preset")),
+        kept=kept,
+    )
     roles = {role: (label,) for label, role in wanted}
     return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
 

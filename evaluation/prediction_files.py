@@ -55,9 +55,13 @@ class Explained:
 
 
 def write_folder(
-    folder: Path, staged: StagedFile, model: Any, headline: str, explained: Explained,
+    folder: Path,
+    staged: StagedFile,
+    model: Any,
+    headline: str,
+    explained: Explained,
     made_with: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """Every format into a folder of the night's own, and what it was made with."""
     with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
@@ -75,9 +79,14 @@ def write_folder(
 
 
 def write_files(
-    targets: Sequence[Path], staged: StagedFile, model: Any, headline: str, explained: Explained, *,
+    targets: Sequence[Path],
+    staged: StagedFile,
+    model: Any,
+    headline: str,
+    explained: Explained,
+    *,
     overwrite: bool,
-) -> None:  # fmt: skip
+) -> None:
     """The formats that the targets' suffixes name; events bring their json along."""
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
@@ -153,11 +162,14 @@ def summary(staged: StagedFile, headline: str) -> dict[str, Any]:
     night = staged.night
     values = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
     about = {
-        "epochs": len(night.stages), "model": headline,
+        "epochs": len(night.stages),
+        "model": headline,
         "channels": ", ".join(f"{k}: {v}" for k, v in staged.channels.items()),
-        "absent": staged.absent, "notes": staged.notes,
-        "flagged_epochs": sum(bool(words) for words in staged.night.quality_flags), **values,
-    }  # fmt: skip
+        "absent": staged.absent,
+        "notes": staged.notes,
+        "flagged_epochs": sum(bool(words) for words in staged.night.quality_flags),
+        **values,
+    }
     if staged.expert is not None:
         about |= agreement(staged)
     return about | {"definitions": {key: text for key, (_, _, text) in STATISTICS.items()}}
@@ -168,11 +180,13 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
     counts, expert = staged.night.counts, staged.night.expert
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
-        "expert": staged.expert.name, "scored": int((expert != UNSCORED).sum()), **values,
+        "expert": staged.expert.name,
+        "scored": int((expert != UNSCORED).sum()),
+        **values,
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
         "confusion": counts.tolist(),
         "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
-    }  # fmt: skip
+    }
 
 
 def picture(staged: StagedFile, headline: str) -> Any:
@@ -191,12 +205,17 @@ def write_disagreement(folder: Path, staged: StagedFile, headline: str) -> None:
     figures.save(figures.draw_confusion(night.counts, title=title), folder / "confusion.png")
     differ = np.flatnonzero((night.expert != UNSCORED) & (night.expert != night.stages))
     rows = [
-        {"epoch": k, "onset_s": k * EPOCH_SECONDS, "expert": STAGES[night.expert[k]],
-         "model": STAGES[night.stages[k]], "p_model": f"{night.probabilities[k].max():.4f}",
-         "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}",
-         "quality_flag": staged.night.quality_flags[k]}
+        {
+            "epoch": k,
+            "onset_s": k * EPOCH_SECONDS,
+            "expert": STAGES[night.expert[k]],
+            "model": STAGES[night.stages[k]],
+            "p_model": f"{night.probabilities[k].max():.4f}",
+            "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}",
+            "quality_flag": staged.night.quality_flags[k],
+        }
         for k in differ.tolist()
-    ]  # fmt: skip
+    ]
     if rows:
         write_table(folder / "disagreements.csv", rows)
 
@@ -209,9 +228,15 @@ def write_night_page(
         explained = Explained(0)
         headline += ". Models of whole nights are explained by foundation_evaluate.py"
     night = ExplainedNight(
-        staged=staged.night, signals=staged.signals, mean=staged.mean, sd=staged.sd,
-        channels=tuple(staged.channels.values()), roles=(), unit=staged.unit, events={},
-    )  # fmt: skip
+        staged=staged.night,
+        signals=staged.signals,
+        mean=staged.mean,
+        sd=staged.sd,
+        channels=tuple(staged.channels.values()),
+        roles=(),
+        unit=staged.unit,
+        events={},
+    )
     about = {"headline": headline}
     arrays = path.parent / "interpretations"
     entries = explain(arrays, night, model, staged.night.quality_flags, explained, about)
@@ -224,9 +249,13 @@ def can_be_explained(model: Any, staged: StagedFile) -> bool:
 
 
 def explain(
-    folder: Path, night: ExplainedNight, model: Any, flags: Sequence[str], how: Explained,
+    folder: Path,
+    night: ExplainedNight,
+    model: Any,
+    flags: Sequence[str],
+    how: Explained,
     about: Mapping[str, Any],
-) -> list[Entry]:  # fmt: skip
+) -> list[Entry]:
     """Explain the night's epochs of interest into ``folder``; their entries, none without any."""
     why = dict(choose_epochs(night.staged.probabilities, flags, how.epochs))
     if not why:

@@ -126,8 +126,9 @@ def check_writable(run: Path) -> None:
         UserError: naming one.
     """
     names = [f"embeddings/{s}{end}" for s in embeddings.SPLITS for end in (".npz", ".csv")]
-    evaluated = [f"evaluation/{what}.{end}" for what in ("probes", "cleaning")
-                 for end in ("csv", "json")]  # fmt: skip
+    evaluated = [
+        f"evaluation/{what}.{end}" for what in ("probes", "cleaning") for end in ("csv", "json")
+    ]
     for name in (*names, "embeddings/controls.npz", *evaluated):
         check_file(run / name)
 
@@ -141,9 +142,12 @@ def embedded(
 
 
 def write_controls(
-    run: Path, net: nn.Module, views: Mapping[str, View], checkpoint: Checkpoint,
+    run: Path,
+    net: nn.Module,
+    views: Mapping[str, View],
+    checkpoint: Checkpoint,
     spaces: Mapping[str, list[Splits]],
-) -> None:  # fmt: skip
+) -> None:
     """What latent metrics are compared with, and views of some held-out epochs."""
     controls = {
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
@@ -209,9 +213,11 @@ def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
 
 
 def tuned_rows(
-    net: nn.Module, checkpoint: Checkpoint, views: Mapping[str, View],
+    net: nn.Module,
+    checkpoint: Checkpoint,
+    views: Mapping[str, View],
     flags: ProbeFlags,
-) -> Iterator[dict[str, Any]]:  # fmt: skip
+) -> Iterator[dict[str, Any]]:
     """The network trained with labels, from the pretrained weights and from scratch."""
     splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     labels = {s: data.labelled for s, data in splits.items()}
@@ -252,13 +258,19 @@ def row_of(
     """
     test = splits["held_out"]
     names = np.unique(test.subjects)
-    counts = np.stack([
-        np.stack([
-            metrics.confusion(test.stages[test.subjects == who], one.stages[test.subjects == who])
-            for who in names
-        ])
-        for one in found
-    ])  # fmt: skip
+    counts = np.stack(
+        [
+            np.stack(
+                [
+                    metrics.confusion(
+                        test.stages[test.subjects == who], one.stages[test.subjects == who]
+                    )
+                    for who in names
+                ]
+            )
+            for one in found
+        ]
+    )
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     summed = counts.sum(axis=0)
     row["people"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
@@ -266,9 +278,11 @@ def row_of(
         measure = metrics.SUMMARIES[figure]
         each = measure(counts.sum(axis=1))
         low, high = metrics.bootstrap(
-            counts.swapaxes(0, 1), names.tolist(), lambda c, m=measure: m(c).mean(axis=-1),
+            counts.swapaxes(0, 1),
+            names.tolist(),
+            lambda c, m=measure: m(c).mean(axis=-1),
             samples=_DRAWS,
-        )  # fmt: skip
+        )
         row |= {
             figure: plain(each.mean()),
             f"{figure}_low": plain(low),
@@ -279,9 +293,11 @@ def row_of(
     row["information_bits"] = plain(np.mean(bits))
     per_stage = metrics.f1(counts.sum(axis=(0, 1)))
     row |= {f"f1_{stage}": plain(v) for stage, v in zip(STAGES, per_stage, strict=True)}
-    row |= {"seeds": len(found), "subjects": len(names), "chosen": "; ".join(
-        dict.fromkeys(one.chosen for one in found)
-    )}  # fmt: skip
+    row |= {
+        "seeds": len(found),
+        "subjects": len(names),
+        "chosen": "; ".join(dict.fromkeys(one.chosen for one in found)),
+    }
     return row
 
 

@@ -43,9 +43,13 @@ def pick_device(name: str) -> torch.device:
 
 
 def open_view(
-    checkpoint: Checkpoint, store: Store, recordings: Sequence[str], device: torch.device, *,
+    checkpoint: Checkpoint,
+    store: Store,
+    recordings: Sequence[str],
+    device: torch.device,
+    *,
     channels: Sequence[str] | None = None,
-) -> View:  # fmt: skip
+) -> View:
     """Recordings of a store in the channels, at the rate and in the scale the checkpoint reads.
 
     ``channels`` stand in for the checkpoint's, in its order, in stores of other cohorts. A model of
@@ -61,9 +65,13 @@ def open_view(
             f"{', '.join(checkpoint.labels)}"
         )
     view = View(
-        store, recordings, channels=chosen, standardise=checkpoint.standardise, device=device,
+        store,
+        recordings,
+        channels=chosen,
+        standardise=checkpoint.standardise,
+        device=device,
         budget_gb=0,
-    )  # fmt: skip
+    )
     if view.fs != checkpoint.fs:
         raise UserError(
             f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint.fs:g} Hz; prepare "
@@ -97,16 +105,26 @@ def stage(
     is_hidden = is_hidden[None, :, None].to(view.device)
     model.to(view.device).eval()
     bar = tqdm(
-        view.whole_nights(), desc="staging", total=len(by_id), unit="night",
+        view.whole_nights(),
+        desc="staging",
+        total=len(by_id),
+        unit="night",
         disable=None if roles is None else True,
-    )  # fmt: skip
+    )
     for recording, signals, expert in bar:
         night = by_id[recording]
         shown = signals if roles is None else signals.masked_fill(is_hidden, float("nan"))
         started = time.perf_counter()
         probabilities = stage_signals(model, shown, batch_size=batch_size).float().cpu().numpy()
         seconds = time.perf_counter() - started
-        yield StagedNight(
-            recording, night.subject, probabilities, expert.cpu().numpy(), night.first_epoch,
-            night.start,
-        ), seconds  # fmt: skip
+        yield (
+            StagedNight(
+                recording,
+                night.subject,
+                probabilities,
+                expert.cpu().numpy(),
+                night.first_epoch,
+                night.start,
+            ),
+            seconds,
+        )

@@ -99,20 +99,29 @@ def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
         for run in runs:
             rows = read_json(run / "evaluation" / "probes.json")["rows"]
             kept = next(
-                row for row in rows
+                row
+                for row in rows
                 if (row["space"], row["probe"], row["labels"]) == (space, "linear", "all")
-            )  # fmt: skip
+            )
             subjects += kept["people"]
             counts += kept["people"].values()
-        found.append({
-            "model": name if space == "pretrained" else f"{name}, random weights",
-            "whose": "ours", "data": data_of(about), **figures_of(subjects, np.array(counts)),
-            "parameters": sum(p.numel() for p in encoder.parameters()),
-            "seconds_per_pass": round(median(row["seconds"] for rows in passes for row in rows), 3),
-            "passes": round(sum(map(len, passes)) / len(passes), 1) * (space == "pretrained"),
-            "runs": len(runs), "subjects": len(set(subjects)), "epochs": int(np.sum(counts)),
-            "source": "frozen encoder, linear probe, all labels",
-        })  # fmt: skip
+        found.append(
+            {
+                "model": name if space == "pretrained" else f"{name}, random weights",
+                "whose": "ours",
+                "data": data_of(about),
+                **figures_of(subjects, np.array(counts)),
+                "parameters": sum(p.numel() for p in encoder.parameters()),
+                "seconds_per_pass": round(
+                    median(row["seconds"] for rows in passes for row in rows), 3
+                ),
+                "passes": round(sum(map(len, passes)) / len(passes), 1) * (space == "pretrained"),
+                "runs": len(runs),
+                "subjects": len(set(subjects)),
+                "epochs": int(np.sum(counts)),
+                "source": "frozen encoder, linear probe, all labels",
+            }
+        )
     return found
 
 
@@ -209,9 +218,14 @@ def write(
     write_table(table, [{k: row.get(k) for k in keys} for row in rows], overwrite=overwrite)
     write_json(raw, {"conditions": conditions, "rows": list(rows)}, overwrite=overwrite)
     cells = [[cell(row, key) for key in _SHOWN] for row in rows]
-    for path, text in zip(texts, (
-        markdown(cells) + f"\n{conditions}\n", latex(cells) + f"% {conditions}\n",
-    ), strict=True):  # fmt: skip
+    for path, text in zip(
+        texts,
+        (
+            markdown(cells) + f"\n{conditions}\n",
+            latex(cells) + f"% {conditions}\n",
+        ),
+        strict=True,
+    ):
         write_text(path, text, overwrite=overwrite)
 
 

@@ -19,8 +19,11 @@ from utils.files import read_json, write_json
 from utils.processes import started
 
 ROOT = Path(__file__).parents[1]
-PRETRAINED = tuple(f"{objective}_{encoder}" for objective in ("contrastive", "masked", "hybrid")
-                   for encoder in ("cnn", "cnn_attention", "transformer"))  # fmt: skip
+PRETRAINED = tuple(
+    f"{objective}_{encoder}"
+    for objective in ("contrastive", "masked", "hybrid")
+    for encoder in ("cnn", "cnn_attention", "transformer")
+)
 _SETTINGS = "settings.json"
 
 
@@ -71,15 +74,30 @@ class Setting:
         more = shlex.split(self.flags)
         if job.is_pretrained:
             objective, _, encoder = job.model.partition("_")
-            train = ["--objective", objective, "--encoder", encoder, "--fold", str(job.fold),
-                     "--folds", self.folds, "--seed", str(job.seed)]  # fmt: skip
+            train = [
+                "--objective",
+                objective,
+                "--encoder",
+                encoder,
+                "--fold",
+                str(job.fold),
+                "--folds",
+                self.folds,
+                "--seed",
+                str(job.seed),
+            ]
             probe = ["--runs", job.run(self.root).name, "--tuned", "False"]
-            return [
-                ["ssl_training.py", *where, *train, *more], ["ssl_evaluate.py", *where, *probe]
-            ]  # fmt: skip
+            return [["ssl_training.py", *where, *train, *more], ["ssl_evaluate.py", *where, *probe]]
         others = ",".join(str(k) for k in range(self.n_folds) if k != job.fold)
-        shared = ["--experiment", job.model, *where, "--folds", self.folds,
-                  "--val_data_list", str(job.fold)]  # fmt: skip
+        shared = [
+            "--experiment",
+            job.model,
+            *where,
+            "--folds",
+            self.folds,
+            "--val_data_list",
+            str(job.fold),
+        ]
         train = ["--train_data_list", others, "--seed", str(job.seed), *more]
         return [
             ["staging_training.py", *shared, *train],
@@ -95,9 +113,12 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
     """
     path = setting.root / _SETTINGS
     asked = {
-        "cohort": store.cohort, "protocol": store.settings["protocol"],
-        "store": fingerprint(store), "folds": setting.folds, "flags": setting.flags,
-    }  # fmt: skip
+        "cohort": store.cohort,
+        "protocol": store.settings["protocol"],
+        "store": fingerprint(store),
+        "folds": setting.folds,
+        "flags": setting.flags,
+    }
     if path.exists():
         known = read_json(path)
         if wrong := [name for name in asked if known.get(name) != asked[name]]:

@@ -103,12 +103,15 @@ def run(search: Search) -> Any:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     own_database(search)
     study = optuna.create_study(
-        study_name=_STUDY, storage=f"sqlite:///{search.output / 'study.db'}",
-        load_if_exists=True, direction="maximize" if search.maximise else "minimize",
+        study_name=_STUDY,
+        storage=f"sqlite:///{search.output / 'study.db'}",
+        load_if_exists=True,
+        direction="maximize" if search.maximise else "minimize",
         sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=5),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-        if search.prune else optuna.pruners.NopPruner(),
-    )  # fmt: skip
+        if search.prune
+        else optuna.pruners.NopPruner(),
+    )
     same_search(study, search)
     abandon_dead(study)
     if _DEFAULT not in study.user_attrs:
@@ -123,9 +126,10 @@ def run(search: Search) -> Any:
 
     if sum(t.state in done for t in study.trials) < search.n_trials:
         study.optimize(
-            objective, catch=(TrialFailedError,),
+            objective,
+            catch=(TrialFailedError,),
             callbacks=[MaxTrialsCallback(search.n_trials, states=done), report_trial(search)],
-        )  # fmt: skip
+        )
     return study
 
 
@@ -159,8 +163,12 @@ def same_search(study: Any, search: Search) -> None:
     Raises:
         UserError: the study in that folder asked another one.
     """
-    asked = {"script": search.script.name, "fixed": list(search.fixed), "metric": search.metric,
-             "space": dict(search.space)}  # fmt: skip
+    asked = {
+        "script": search.script.name,
+        "fixed": list(search.fixed),
+        "metric": search.metric,
+        "space": dict(search.space),
+    }
     known = study.user_attrs.get("search")
     if known is None:
         study.set_user_attr("search", asked)
@@ -187,8 +195,9 @@ def report_trial(search: Search) -> Any:
 
     def tell(study: Any, trial: Any) -> None:
         value = "" if trial.value is None else f"{search.metric} {trial.value:.4f}"
-        words = " ".join(f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}"
-                         for k, v in trial.params.items())  # fmt: skip
+        words = " ".join(
+            f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items()
+        )
         print(f"trial {trial.number}: {trial.state.name.lower():<9}{value}  {words}", flush=True)
 
     return tell
@@ -206,8 +215,14 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
 
     folder = search.output / "trials" / folder_of(setting)
     words = [f"--{name}={value}" for name, value in setting.items()]
-    command = [sys.executable, str(search.script), *search.fixed, *words,
-               "--project_path", str(folder)]  # fmt: skip
+    command = [
+        sys.executable,
+        str(search.script),
+        *search.fixed,
+        *words,
+        "--project_path",
+        str(folder),
+    ]
     reported: set[int] = set()  # a training that goes on repeats the passes it had done
     # a worker that draws the setting of another waits, and finds it trained
     with locked(folder), started(command, folder / "log.txt", folder / "pid") as process:
@@ -265,19 +280,32 @@ def report(search: Search, study: Any) -> dict[str, Any]:
     if not complete:
         raise UserError(f"{search.output}: no trial was completed; see trials/*/log.txt there")
     names = list(search.space)
-    write_table(search.output / "trials.csv", [
-        {"trial": t.number, "state": t.state.name.lower(), search.metric: t.value,
-         **{name: t.params.get(name) for name in names}, "folder": folder_of(t.params)}
-        for t in study.trials
-    ])  # fmt: skip
+    write_table(
+        search.output / "trials.csv",
+        [
+            {
+                "trial": t.number,
+                "state": t.state.name.lower(),
+                search.metric: t.value,
+                **{name: t.params.get(name) for name in names},
+                "folder": folder_of(t.params),
+            }
+            for t in study.trials
+        ],
+    )
     best = study.best_trial
     write_json(search.output / "best.json", best.params)
     summary = {
-        "script": search.script.name, "fixed": list(search.fixed), "metric": search.metric,
-        "default": study.user_attrs[_DEFAULT], "best": best.value, "setting": best.params,
-        "trials": {state.name.lower(): sum(t.state == state for t in study.trials)
-                   for state in TrialState},
-    }  # fmt: skip
+        "script": search.script.name,
+        "fixed": list(search.fixed),
+        "metric": search.metric,
+        "default": study.user_attrs[_DEFAULT],
+        "best": best.value,
+        "setting": best.params,
+        "trials": {
+            state.name.lower(): sum(t.state == state for t in study.trials) for state in TrialState
+        },
+    }
     write_json(search.output / "search.json", summary)
     draw(study, search.output, len(complete))
     return summary
@@ -290,9 +318,10 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
     from utils.figures import save
 
     wanted: Sequence[tuple[str, Any]] = [
-        ("history", plots.plot_optimization_history), ("slices", plots.plot_slice),
+        ("history", plots.plot_optimization_history),
+        ("slices", plots.plot_slice),
         ("parallel", plots.plot_parallel_coordinate),
-    ]  # fmt: skip
+    ]
     if n_complete > 3 and len(study.best_trial.params) > 1:
         wanted = [*wanted, ("importances", plots.plot_param_importances)]
     written = []

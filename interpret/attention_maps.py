@@ -132,9 +132,12 @@ class Attention(ExplanationMethod):
         return draw_rows(self.name, shown, rows, colour)
 
     def add_to(
-        self, means: StageMeans, night: ExplainedNight, question: Question,
+        self,
+        means: StageMeans,
+        night: ExplainedNight,
+        question: Question,
         explanation: Explanation | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """The attention of every epoch of the night, for the stage the model gives it."""
         attention = question.shared(night_attention)
         maps = attention.rollout().numpy()
@@ -161,12 +164,16 @@ def attended_rows(shown: ShownEpoch, attention: NightAttention) -> list[SampleRo
     times = times.repeat_interleave(night.signals.shape[-1] // windows.shape[-1], dim=-1)
     return [
         SampleRow(
-            caption(night, member), night.physical(member), times[member].numpy(),
-            inter_of(attention, member, members), modalities[member].numpy(),
-            members.index(member), member == shown.epoch,
+            caption(night, member),
+            night.physical(member),
+            times[member].numpy(),
+            inter_of(attention, member, members),
+            modalities[member].numpy(),
+            members.index(member),
+            member == shown.epoch,
         )
         for member in members
-    ]  # fmt: skip
+    ]
 
 
 def inter_of(attention: NightAttention, epoch: int, members: Sequence[int]) -> np.ndarray | None:

@@ -30,9 +30,13 @@ class Attribution(ExplanationMethod):
 
     @abstractmethod
     def maps(
-        self, target: EpochTarget, x: Tensor, compared: Tensor, extra: tuple[Tensor, Tensor],
+        self,
+        target: EpochTarget,
+        x: Tensor,
+        compared: Tensor,
+        extra: tuple[Tensor, Tensor],
         **settings: Any,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Maps in the shape of the input ``x`` (b, …), with ``compared`` as the baseline.
 
         ``extra``: epochs (b,) and classes (b,), which ``target`` is called with after ``x``.
@@ -47,14 +51,24 @@ class Attribution(ExplanationMethod):
         plan = question.plan
         settings = self.quick if question.quick else self.settings_of(plan)
         return self.explain(
-            question.target, question.epochs, question.classes, baseline=plan.baseline,
-            seed=plan.seed, **settings,
-        )  # fmt: skip
+            question.target,
+            question.epochs,
+            question.classes,
+            baseline=plan.baseline,
+            seed=plan.seed,
+            **settings,
+        )
 
     def explain(
-        self, target: EpochTarget, epochs: Tensor, classes: Tensor, *, baseline: str = "zero",
-        seed: int = 0, **settings: Any,
-    ) -> Explanation:  # fmt: skip
+        self,
+        target: EpochTarget,
+        epochs: Tensor,
+        classes: Tensor,
+        *,
+        baseline: str = "zero",
+        seed: int = 0,
+        **settings: Any,
+    ) -> Explanation:
         """Explain F at ``epochs`` (b,) for ``classes`` (b,); parameters are left as they were.
 
         A :class:`~interpret.target.WindowTarget` has its window attributed as well.
@@ -81,9 +95,15 @@ class Attribution(ExplanationMethod):
             error = completeness_error(maps, value, at_baseline)
         about = {"baseline": baseline, "seed": seed, "output": target.output, **settings}
         return Explanation(
-            self.name, target.own(maps, epochs.to(device)), value, at_baseline, error, context,
-            about, window=maps if maps.dim() == 4 else None,
-        )  # fmt: skip
+            self.name,
+            target.own(maps, epochs.to(device)),
+            value,
+            at_baseline,
+            error,
+            context,
+            about,
+            window=maps if maps.dim() == 4 else None,
+        )
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
         """Agreement with events, infidelity and sensitivity."""

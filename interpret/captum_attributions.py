@@ -21,9 +21,13 @@ class CaptumAttribution(Attribution):
     """``attribute`` is called with target, x, baseline and (epochs, classes)."""
 
     def __init__(
-        self, name: str, attribute: Callable[..., Tensor], *, times_input: bool = True,
+        self,
+        name: str,
+        attribute: Callable[..., Tensor],
+        *,
+        times_input: bool = True,
         complete: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name, self.attribute = name, attribute
         self.times_input, self.complete = times_input, complete
 
@@ -79,9 +83,13 @@ def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_second
     width = max(1, round(seconds * x.shape[-1] / epoch_seconds))
     alone = (1,) * (x.dim() - 2)  # one modality, and one epoch of a window, at a time
     return Occlusion(target).attribute(
-        x, (*alone, width), strides=(*alone, max(1, width // 2)), baselines=compared,
-        additional_forward_args=extra, perturbations_per_eval=8,
-    )  # fmt: skip
+        x,
+        (*alone, width),
+        strides=(*alone, max(1, width // 2)),
+        baselines=compared,
+        additional_forward_args=extra,
+        perturbations_per_eval=8,
+    )
 
 
 def _modalities(target, x, compared, extra):

@@ -63,9 +63,15 @@ def explain_nights(
 
 
 def explain_epochs(
-    model: Any, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, *,
-    why: Mapping[int, str] | None = None, at_once: int | None = None,
-) -> ExplainedEpochs | None:  # fmt: skip
+    model: Any,
+    night: ExplainedNight,
+    chosen: np.ndarray,
+    plan: Plan,
+    folder: Path,
+    *,
+    why: Mapping[int, str] | None = None,
+    at_once: int | None = None,
+) -> ExplainedEpochs | None:
     """Explain the epochs ``chosen`` (b,) of a night; a folder of arrays for every one.
 
     ``why`` an epoch was chosen, by its number; ``at_once`` bounds the memory. ``None`` if no epoch

@@ -154,9 +154,15 @@ def draw_spectral(
         top.set_title(channel, loc="left", fontsize=10)
         extent = (0, EPOCH_SECONDS, -0.5, len(edges) - 0.5)
         shown = bottom.imshow(
-            image[:, k], aspect="auto", origin="lower", cmap="coolwarm", vmin=-limit, vmax=limit,
-            extent=extent, interpolation="nearest",
-        )  # fmt: skip
+            image[:, k],
+            aspect="auto",
+            origin="lower",
+            cmap="coolwarm",
+            vmin=-limit,
+            vmax=limit,
+            extent=extent,
+            interpolation="nearest",
+        )
         bottom.set_yticks(range(len(edges)), names if len(edges) < 10 else [""] * len(edges))
         bottom.set_xlabel("s")
     figure.colorbar(shown, ax=list(grid[1][1:]), label="against | for the stage", pad=0.01)
@@ -194,13 +200,25 @@ def draw_image(
         top.set_title(channel, loc="left", fontsize=10)
         low, high = np.percentile(decibels[k], (2, 99.5))
         shown = bottom.pcolormesh(
-            seconds, hertz, decibels[k].T, cmap="gray_r", vmin=low, vmax=high, shading="nearest",
+            seconds,
+            hertz,
+            decibels[k].T,
+            cmap="gray_r",
+            vmin=low,
+            vmax=high,
+            shading="nearest",
             rasterized=True,
-        )  # fmt: skip
+        )
         drawn = bottom.contourf(
-            seconds, hertz, image.T, levels=[-limit, *levels[:3], *levels[3:], limit],
-            cmap="coolwarm", vmin=-limit, vmax=limit, alpha=0.35,
-        )  # fmt: skip
+            seconds,
+            hertz,
+            image.T,
+            levels=[-limit, *levels[:3], *levels[3:], limit],
+            cmap="coolwarm",
+            vmin=-limit,
+            vmax=limit,
+            alpha=0.35,
+        )
         bottom.contour(seconds, hertz, image.T, levels=levels, cmap="coolwarm", linewidths=1.2)
         bottom.set(xlim=(0, EPOCH_SECONDS), ylim=(0, hertz[-1]), xlabel="s", ylabel="Hz")
     figure.colorbar(shown, ax=list(panels[1]), label="dB", pad=0.01)

@@ -52,9 +52,12 @@ class ExplanationMethod(ABC):
         return draw_maps(self.name, shown)
 
     def add_to(
-        self, means: StageMeans, night: ExplainedNight, question: Question,
+        self,
+        means: StageMeans,
+        night: ExplainedNight,
+        question: Question,
         explanation: Explanation,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """What enters the means by stage: by default the maps and the context of every epoch."""
         means.add(night, question, self.name, explanation)
 

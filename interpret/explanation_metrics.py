@@ -70,10 +70,13 @@ def evidence_of(
             continue
         channel = night.roles.index(role)
         scored = agreement(
-            _maps_in(explanation, band)[:, channel].cpu().numpy(), events, rows, fs=night.fs,
+            _maps_in(explanation, band)[:, channel].cpu().numpy(),
+            events,
+            rows,
+            fs=night.fs,
             first_epoch=night.staged.first_epoch,
             amplitude=_amplitude(evaluated, channel, band) if times_input else None,
-        )  # fmt: skip
+        )
         for measure, values in scored.items():
             result[f"{measure}_{kind}"] = np.where(fits, values, np.nan)
     return result
@@ -96,9 +99,12 @@ def _amplitude(evaluated: Evaluated, channel: int, band: str) -> np.ndarray:
 
 
 def under_noise(
-    evaluated: Evaluated, explanation: Explanation, again: Callable[[Tensor], Tensor], *,
+    evaluated: Evaluated,
+    explanation: Explanation,
+    again: Callable[[Tensor], Tensor],
+    *,
     times_input: bool,
-) -> Iterator[Score]:  # fmt: skip
+) -> Iterator[Score]:
     """Infidelity and largest sensitivity of a method's maps.
 
     ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t).
@@ -111,9 +117,13 @@ def under_noise(
             return again(x).detach()
 
     missed = infidelity(
-        target, question.epochs, question.classes, explanation.attributions,
-        times_input=times_input, seed=seed,
-    )  # fmt: skip
+        target,
+        question.epochs,
+        question.classes,
+        explanation.attributions,
+        times_input=times_input,
+        seed=seed,
+    )
     yield from evaluated.scores(method, "infidelity", missed)
     moved = sensitivity(explainer, target.night[question.epochs], seed=seed)
     yield from evaluated.scores(method, "sensitivity_max", moved)

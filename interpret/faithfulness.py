@@ -93,10 +93,14 @@ def infidelity(
 
     with frozen(target), seeded(seed), torch.no_grad():
         found = infidelity(
-            target, moved, target.night[epochs], attributions,
-            additional_forward_args=(epochs, classes), n_perturb_samples=_DRAWS,
+            target,
+            moved,
+            target.night[epochs],
+            attributions,
+            additional_forward_args=(epochs, classes),
+            n_perturb_samples=_DRAWS,
             max_examples_per_batch=256,
-        )  # fmt: skip
+        )
     return found.cpu().numpy()
 
 

@@ -45,10 +45,14 @@ class GradCam(ExplanationMethod):
         with torch.no_grad():
             decibels = spectrogram.decibels(night.signals[[epoch]])[0]
         return explanation_figures.draw_image(
-            shown.explanation.image[shown.row].cpu().numpy(), decibels.cpu().numpy(),
-            night.physical(epoch), spectrogram.grid(), title=shown.title(self.name),
-            channels=night.channels, unit=night.unit,
-        )  # fmt: skip
+            shown.explanation.image[shown.row].cpu().numpy(),
+            decibels.cpu().numpy(),
+            night.physical(epoch),
+            spectrogram.grid(),
+            title=shown.title(self.name),
+            channels=night.channels,
+            unit=night.unit,
+        )
 
 
 def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanation:

@@ -25,9 +25,13 @@ def write_index(folder: Path, about: Mapping[str, Any], entries: Sequence[Entry]
 
 
 def epoch_entry(
-    night: ExplainedNight, question: Question, found: Mapping[str, Explanation], row: int,
-    folder: str, why: str | None = None,
-) -> Entry:  # fmt: skip
+    night: ExplainedNight,
+    question: Question,
+    found: Mapping[str, Explanation],
+    row: int,
+    folder: str,
+    why: str | None = None,
+) -> Entry:
     """One explained epoch; ``why`` it is of interest, where that is why it was chosen."""
     staged, epoch = night.staged, int(question.epochs[row])
     return {
@@ -43,14 +47,15 @@ def epoch_entry(
         "folder": folder,
         "methods": {
             method: _answer(
-                f"{folder}/{method}.npz", explanation.settings,
+                f"{folder}/{method}.npz",
+                explanation.settings,
                 value=plain(explanation.value[row]),
                 baseline_value=plain(explanation.baseline_value[row]),
                 completeness_error=plain(explanation.error[row]),
             )
             for method, explanation in found.items()
         },
-    }  # fmt: skip
+    }
 
 
 def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Entry:
@@ -70,9 +75,13 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
 
 
 def _answer(
-    file: str, settings: Mapping[str, Any], *, value: float | None = None,
-    baseline_value: float | None = None, completeness_error: float | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    file: str,
+    settings: Mapping[str, Any],
+    *,
+    value: float | None = None,
+    baseline_value: float | None = None,
+    completeness_error: float | None = None,
+) -> dict[str, Any]:
     return {
         "file": file,
         "value": value,

@@ -62,9 +62,12 @@ def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doublin
     while len(left):
         part = tuple(argument[left] for argument in extra)
         found[left] = method.attribute(
-            x[left], compared[left], n_steps=steps, internal_batch_size=4 * target.at_once,
+            x[left],
+            compared[left],
+            n_steps=steps,
+            internal_batch_size=4 * target.at_once,
             additional_forward_args=part,
-        )  # fmt: skip
+        )
         steps *= 2
         if not doubling or steps > MOST_STEPS:
             break

@@ -33,9 +33,12 @@ class RandomControl(Attribution):
         """Nothing."""
 
     def add_to(
-        self, means: StageMeans, night: ExplainedNight, question: Question,
+        self,
+        means: StageMeans,
+        night: ExplainedNight,
+        question: Question,
         explanation: Explanation,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Maps alone, into the table: the context is the model's, and no control."""
         means.add(night, question, self.name, explanation, context=False, drawn=False)
 

@@ -58,9 +58,15 @@ def control() -> ExplanationMethod:
 
 
 def explain(
-    target: EpochTarget, epochs: Tensor, classes: Tensor, *, method: str = "ig",
-    baseline: str = "zero", seed: int = 0, **settings: Any,
-) -> Explanation:  # fmt: skip
+    target: EpochTarget,
+    epochs: Tensor,
+    classes: Tensor,
+    *,
+    method: str = "ig",
+    baseline: str = "zero",
+    seed: int = 0,
+    **settings: Any,
+) -> Explanation:
     """F at ``epochs`` (b,) for ``classes`` (b,) by the attribution of a name.
 
     Raises:

@@ -83,10 +83,12 @@ def _write_curves(folder: Path, curves: Mapping[str, Curves], headline: str) -> 
         {"method": name, "share": share, "deletion": removed, "insertion": added}
         for name, curve in curves.items()
         for share, removed, added in zip(
-            curve.share.tolist(), curve.deletion.mean(axis=0).tolist(),
-            curve.insertion.mean(axis=0).tolist(), strict=True,
+            curve.share.tolist(),
+            curve.deletion.mean(axis=0).tolist(),
+            curve.insertion.mean(axis=0).tolist(),
+            strict=True,
         )
-    ]  # fmt: skip
+    ]
     write_table(folder / "deletion_insertion.csv", table)
     n_epochs = len(next(iter(curves.values())).deletion)
     picture = explanation_figures.draw_curves(

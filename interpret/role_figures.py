@@ -25,8 +25,9 @@ def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
         value = np.nan if row["kappa"] is None else row["kappa"]
         axes.plot(value, -k, "o", color="#3f87c4" if k else "#222222")
         if row["kappa_low"] is not None:
-            axes.plot([row["kappa_low"], row["kappa_high"]], [-k, -k], color="#3f87c4", lw=2,
-                      alpha=0.6)  # fmt: skip
+            axes.plot(
+                [row["kappa_low"], row["kappa_high"]], [-k, -k], color="#3f87c4", lw=2, alpha=0.6
+            )
         axes.annotate(f"{value:.3f}", (1.01, -k), xycoords=("axes fraction", "data"), va="center")
     if rows and rows[0]["kappa"] is not None:
         axes.axvline(rows[0]["kappa"], color="#999999", lw=0.8, ls=":")
@@ -53,21 +54,34 @@ def draw_importance(
     limit = max(0.05, float(np.percentile(np.abs(added), 99)))
     hours = len(added) / 120
     image = below.imshow(
-        added.T, aspect="auto", cmap="coolwarm", vmin=-limit, vmax=limit, interpolation="nearest",
+        added.T,
+        aspect="auto",
+        cmap="coolwarm",
+        vmin=-limit,
+        vmax=limit,
+        interpolation="nearest",
         extent=(0, _extent(top, len(added)), len(roles) - 0.5, -0.5),
-    )  # fmt: skip
+    )
     below.set_yticks(range(len(roles)), roles)
-    top.set_title(f"{title}: what each role adds to the probability of the stage given, "
-                  f"{hours:.1f} h", fontsize=9, loc="left")  # fmt: skip
+    top.set_title(
+        f"{title}: what each role adds to the probability of the stage given, {hours:.1f} h",
+        fontsize=9,
+        loc="left",
+    )
     below.set_xlabel(f"{'hours' if hours >= 1 else 'minutes'} since the first epoch")
     figure.colorbar(image, ax=below, label="against | for")
     return figure
 
 
 def draw_attention(
-    time: np.ndarray, across: np.ndarray, epochs: np.ndarray, roles: Sequence[str],
-    night: StagedNight, *, title: str,
-) -> Figure:  # fmt: skip
+    time: np.ndarray,
+    across: np.ndarray,
+    epochs: np.ndarray,
+    roles: Sequence[str],
+    night: StagedNight,
+    *,
+    title: str,
+) -> Figure:
     """Where chosen epochs look over the night (k, roles, n), and at which roles (k, roles, roles).
 
     Time is relative to uniform attention; the epoch itself is marked.
@@ -76,9 +90,12 @@ def draw_attention(
 
     figure = Figure(figsize=(14, 1.6 + 1.5 * len(epochs)), layout="constrained")
     grid = figure.subplots(
-        len(epochs) + 1, 2, width_ratios=[5, 1.2], squeeze=False,
+        len(epochs) + 1,
+        2,
+        width_ratios=[5, 1.2],
+        squeeze=False,
         height_ratios=[0.8, *[1.2] * len(epochs)],
-    )  # fmt: skip
+    )
     draw_hypnogram(grid[0, 0], night.stages)
     end = _extent(grid[0, 0], len(night.stages))
     grid[0, 0].set_title(f"{title}: attention of the last layer", fontsize=9, loc="left")
@@ -86,9 +103,14 @@ def draw_attention(
     for row, (epoch, weights, between) in enumerate(zip(epochs, time, across, strict=True), 1):
         left, right = grid[row]
         shown = left.imshow(
-            weights * weights.shape[1], aspect="auto", cmap="viridis", vmin=0, vmax=4,
-            interpolation="nearest", extent=(0, end, len(roles) - 0.5, -0.5),
-        )  # fmt: skip
+            weights * weights.shape[1],
+            aspect="auto",
+            cmap="viridis",
+            vmin=0,
+            vmax=4,
+            interpolation="nearest",
+            extent=(0, end, len(roles) - 0.5, -0.5),
+        )
         stage = int(night.stages[epoch])
         at = end * (epoch + 0.5) / weights.shape[1]
         left.axvline(at, color=COLOURS[STAGES[stage]], lw=1.5)

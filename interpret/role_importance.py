@@ -28,9 +28,14 @@ def importance(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.nda
 
 
 def explain_night(
-    folder: Path, encoder: Any, signals: torch.Tensor, whole: StagedNight,
-    without: Mapping[str, StagedNight], *, choose: str = "per_stage:1",
-) -> tuple[dict[str, float], Entry]:  # fmt: skip
+    folder: Path,
+    encoder: Any,
+    signals: torch.Tensor,
+    whole: StagedNight,
+    without: Mapping[str, StagedNight],
+    *,
+    choose: str = "per_stage:1",
+) -> tuple[dict[str, float], Entry]:
     """One night's tables and pictures: importance of roles over time, attention of some epochs.
 
     ``signals`` (n, c, t) as the model receives them. Returns the mean importance by role, and the
@@ -38,27 +43,41 @@ def explain_night(
     """
     added = importance(whole, without)
     name, roles = whole.recording, list(without)
-    write_table(folder / f"{name}_roles.csv", [
-        {"epoch": k, "stage": STAGES[whole.stages[k]], **dict(zip(roles, map(float, row),
-                                                                  strict=True))}
-        for k, row in enumerate(added)
-    ])  # fmt: skip
+    write_table(
+        folder / f"{name}_roles.csv",
+        [
+            {
+                "epoch": k,
+                "stage": STAGES[whole.stages[k]],
+                **dict(zip(roles, map(float, row), strict=True)),
+            }
+            for k, row in enumerate(added)
+        ],
+    )
     save(
         role_figures.draw_importance(added, roles, whole, title=name), folder / f"{name}_roles.png"
     )
     epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
     flat = signals.permute(1, 0, 2).flatten(1)
     time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
-    write_arrays(folder / f"{name}_attention.npz", {
-        "epochs": epochs, "time": time.cpu().numpy(), "across": across.cpu().numpy(),
-        "roles": np.array(encoder.roles),
-    })  # fmt: skip
+    write_arrays(
+        folder / f"{name}_attention.npz",
+        {
+            "epochs": epochs,
+            "time": time.cpu().numpy(),
+            "across": across.cpu().numpy(),
+            "roles": np.array(encoder.roles),
+        },
+    )
     picture = role_figures.draw_attention(
         time.cpu().numpy(), across.cpu().numpy(), epochs, encoder.roles, whole, title=name
     )
     save(picture, folder / f"{name}_attention.png")
     means = dict(zip(roles, map(float, added.mean(axis=0)), strict=True))
-    return means, night_entry(whole, {
-        "role_importance": (f"{name}_roles.csv", {"roles": roles}),
-        "role_attention": (f"{name}_attention.npz", {"epochs": epochs.tolist()}),
-    })  # fmt: skip
+    return means, night_entry(
+        whole,
+        {
+            "role_importance": (f"{name}_roles.csv", {"roles": roles}),
+            "role_attention": (f"{name}_attention.npz", {"epochs": epochs.tolist()}),
+        },
+    )

@@ -29,7 +29,10 @@ class Rollout(Attention):
         """Nothing: the figure of attention shows both factors."""
 
     def add_to(
-        self, means: StageMeans, night: ExplainedNight, question: Question,
+        self,
+        means: StageMeans,
+        night: ExplainedNight,
+        question: Question,
         explanation: Explanation | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Nothing: attention's own means are those of the product."""

@@ -66,15 +66,20 @@ def draw_maps(method: str, shown: ShownEpoch) -> Figure:
 
 
 def draw_rows(
-    method: str, shown: ShownEpoch, rows: Sequence[explanation_figures.SampleRow],
+    method: str,
+    shown: ShownEpoch,
+    rows: Sequence[explanation_figures.SampleRow],
     colour: tuple[str, float, float, str],
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Rows of traces; ``colour`` as in :func:`interpret.explanation_figures.draw_sample`."""
     night = shown.night
     return explanation_figures.draw_sample(
-        rows, title=f"{night.staged.recording}, epoch {shown.epoch}: {method}",
-        channels=night.channels, unit=night.unit, colour=colour,
-    )  # fmt: skip
+        rows,
+        title=f"{night.staged.recording}, epoch {shown.epoch}: {method}",
+        channels=night.channels,
+        unit=night.unit,
+        colour=colour,
+    )
 
 
 def window_rows(
@@ -86,11 +91,16 @@ def window_rows(
     shares = np.abs(maps).sum(axis=2) / max(float(np.abs(maps).sum()), 1e-12)
     return [
         explanation_figures.SampleRow(
-            caption(night, member), night.physical(member), maps[k],
-            effects if member == epoch else None, shares[k], members.index(member), member == epoch,
+            caption(night, member),
+            night.physical(member),
+            maps[k],
+            effects if member == epoch else None,
+            shares[k],
+            members.index(member),
+            member == epoch,
         )
         for k, member in enumerate(members)
-    ]  # fmt: skip
+    ]
 
 
 def attributed_row(
@@ -100,10 +110,13 @@ def attributed_row(
     night, epoch, members = shown.night, shown.epoch, shown.members
     effects, size = context.abs().cpu().numpy(), np.abs(maps).sum(axis=1)
     return explanation_figures.SampleRow(
-        caption(night, epoch), night.physical(epoch), maps,
+        caption(night, epoch),
+        night.physical(epoch),
+        maps,
         effects / max(effects.sum(), 1e-12) if len(members) > 1 else None,
-        size / max(size.sum(), 1e-12), members.index(epoch),
-    )  # fmt: skip
+        size / max(size.sum(), 1e-12),
+        members.index(epoch),
+    )
 
 
 def caption(night: ExplainedNight, epoch: int) -> str:

@@ -49,10 +49,13 @@ class SpectralGradients(ExplanationMethod):
         """Maps by band and time under each trace."""
         night, explanation = shown.night, shown.explanation
         return explanation_figures.draw_spectral(
-            explanation.bands[shown.row].cpu().numpy(), night.physical(shown.epoch),
-            explanation.edges, title=f"{shown.title(self.name)} by band",
-            channels=night.channels, unit=night.unit,
-        )  # fmt: skip
+            explanation.bands[shown.row].cpu().numpy(),
+            night.physical(shown.epoch),
+            explanation.edges,
+            title=f"{shown.title(self.name)} by band",
+            channels=night.channels,
+            unit=night.unit,
+        )
 
 
 def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0) -> Edges:

@@ -32,9 +32,15 @@ class StageMeans:
         self._courses: dict[tuple[str, str], list[np.ndarray]] = defaultdict(list)
 
     def add(
-        self, night: ExplainedNight, question: Question, method: str, explanation: Explanation, *,
-        context: bool = True, drawn: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        night: ExplainedNight,
+        question: Question,
+        method: str,
+        explanation: Explanation,
+        *,
+        context: bool = True,
+        drawn: bool = True,
+    ) -> None:
         """Take a method's explanation of the question's epochs.
 
         ``context``: with what the epochs around them add; ``drawn``: into the figure, too.
@@ -53,9 +59,14 @@ class StageMeans:
             self.take(night, method, code, maps[row], offsets, shares)
 
     def take(
-        self, night: ExplainedNight, method: str, code: int, size: np.ndarray,
-        offsets: np.ndarray, context: np.ndarray | None,
-    ) -> None:  # fmt: skip
+        self,
+        night: ExplainedNight,
+        method: str,
+        code: int,
+        size: np.ndarray,
+        offsets: np.ndarray,
+        context: np.ndarray | None,
+    ) -> None:
         """Take one epoch of stage ``code``: its sizes |A| (m, t) become shares of their sum.
 
         ``context`` (k,): shares of the epochs ``offsets`` (k,) away, if they are known.

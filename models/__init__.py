@@ -72,9 +72,15 @@ def build(name: str, **settings: Any) -> nn.Module:
 
 
 def build_pretraining(
-    encoder: str, *, n_channels: int = 1, fs: float = 100.0, n_samples: int = 3000,
-    decoder: bool = True, projection: Sequence[int] = (512, 128), **settings: Any,
-) -> Pretraining:  # fmt: skip
+    encoder: str,
+    *,
+    n_channels: int = 1,
+    fs: float = 100.0,
+    n_samples: int = 3000,
+    decoder: bool = True,
+    projection: Sequence[int] = (512, 128),
+    **settings: Any,
+) -> Pretraining:
     """An epoch encoder of ours or of the zoo with what pretraining adds to it.
 
     ``settings`` are those of the encoder.

@@ -85,9 +85,9 @@ class Chambon2018(StagingModel):
             return x.new_zeros(0, len(STAGES))
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])
         after = self.num_seq - 1 - self.middle
-        padded = torch.cat([
-            encoded[:1].expand(self.middle, -1), encoded, encoded[-1:].expand(after, -1)
-        ])  # fmt: skip
+        padded = torch.cat(
+            [encoded[:1].expand(self.middle, -1), encoded, encoded[-1:].expand(after, -1)]
+        )
         windows = windows_of(padded[None], self.num_seq)
         logits = torch.cat([self.classify(part) for part in windows.split(batch_size)])
         return logits[:, 0].softmax(dim=-1)

@@ -72,14 +72,24 @@ class FoundationEncoder(nn.Module):
     """
 
     def __init__(
-        self, *, roles: Sequence[str] = ROLES, fs: float = 125.0, patch_seconds: float = 6.0,
-        d_model: int = 128, n_heads: int = 4, dim_feedforward: int = 512, local_layers: int = 2,
-        layers: int = 4, merge: bool = True, mixing: Literal["roles", "none"] = "roles",
+        self,
+        *,
+        roles: Sequence[str] = ROLES,
+        fs: float = 125.0,
+        patch_seconds: float = 6.0,
+        d_model: int = 128,
+        n_heads: int = 4,
+        dim_feedforward: int = 512,
+        local_layers: int = 2,
+        layers: int = 4,
+        merge: bool = True,
+        mixing: Literal["roles", "none"] = "roles",
         positions: Literal["sinusoidal", "learned"] = "sinusoidal",
-        tokeniser: Literal["linear", "spectrum", "both"] = "both", affine: bool = False,
+        tokeniser: Literal["linear", "spectrum", "both"] = "both",
+        affine: bool = False,
         dropout: float = 0.1,
         recompute: Literal["none", "feedforward", "layers"] = "feedforward",
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         self.roles, self.d_model, self.merge = tuple(roles), d_model, merge
         self.n_samples = round(patch_seconds * fs)
@@ -155,8 +165,9 @@ class FoundationEncoder(nn.Module):
         if self.merge:
             h, valid = masked_mean(
                 rearrange(h, "b c (n k) d -> b c n k d", k=self.patches_per_epoch),
-                rearrange(valid, "b c (n k) -> b c n k", k=self.patches_per_epoch), dim=3,
-            )  # fmt: skip
+                rearrange(valid, "b c (n k) -> b c n k", k=self.patches_per_epoch),
+                dim=3,
+            )
             h = h + self._positions(h, h.shape[2])
         return self._through(layers, h, valid), valid, local, h
 

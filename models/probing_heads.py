@@ -30,8 +30,9 @@ def by_epoch(tokens: Tensor, valid: Tensor, per: int) -> tuple[Tensor, Tensor]:
         return tokens, valid
     return masked_mean(
         rearrange(tokens, "b c (n k) d -> b c n k d", k=per),
-        rearrange(valid, "b c (n k) -> b c n k", k=per), dim=3,
-    )  # fmt: skip
+        rearrange(valid, "b c (n k) -> b c n k", k=per),
+        dim=3,
+    )
 
 
 class Linear(nn.Module):

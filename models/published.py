@@ -16,9 +16,11 @@ from models.seqsleepnet import triangular_bank
 
 State = Mapping[str, Tensor]
 _BY_DIRECTION = [
-    f"{kind}_{part}_l0{way}" for kind in ("weight", "bias") for part in ("ih", "hh")
+    f"{kind}_{part}_l0{way}"
+    for kind in ("weight", "bias")
+    for part in ("ih", "hh")
     for way in ("", "_reverse")
-]  # fmt: skip
+]
 
 
 class NotThese(ValueError):

@@ -128,9 +128,16 @@ class Layer(nn.Module):
     """Pre-norm layer on tokens (b, c, p, d): over time within a channel, then across channels."""
 
     def __init__(
-        self, d_model: int, n_heads: int, dim_feedforward: int, dropout: float, *, mixing: bool,
-        window: int = 0, recompute: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        d_model: int,
+        n_heads: int,
+        dim_feedforward: int,
+        dropout: float,
+        *,
+        mixing: bool,
+        window: int = 0,
+        recompute: bool = False,
+    ) -> None:
         super().__init__()
         self.window, self.recompute = window, recompute
         self.norm_time, self.norm_ff = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
@@ -138,9 +145,11 @@ class Layer(nn.Module):
         self.across = Attention(d_model, n_heads, dropout) if mixing else None
         self.norm_across = nn.LayerNorm(d_model) if mixing else None
         self.ff = nn.Sequential(
-            nn.Linear(d_model, dim_feedforward), nn.GELU(),
-            nn.Linear(dim_feedforward, d_model), nn.Dropout(dropout),
-        )  # fmt: skip
+            nn.Linear(d_model, dim_feedforward),
+            nn.GELU(),
+            nn.Linear(dim_feedforward, d_model),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, h: Tensor, valid: Tensor) -> Tensor:
         """(b, c, p, d), valid (b, c, p) -> (b, c, p, d)."""

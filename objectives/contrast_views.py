@@ -135,16 +135,28 @@ def views_of(preset: str, *, microvolt: bool = False) -> v2.Transform:
         ValueError: another name.
     """
     if preset == "benchmark":
-        return v2.Compose([
-            BandStop(width=2.0, lowest=0.5, highest=32.0), ShiftOut(), Warp(), Permute(),
-            Mask(share=_SHIFT), CutOut(),
-        ])  # fmt: skip
+        return v2.Compose(
+            [
+                BandStop(width=2.0, lowest=0.5, highest=32.0),
+                ShiftOut(),
+                Warp(),
+                Permute(),
+                Mask(share=_SHIFT),
+                CutOut(),
+            ]
+        )
     if preset == "sleepyco":
         unit = 1.0 if microvolt else _TYPICAL_UV
-        return v2.Compose([
-            Scale(), ShiftOut(), Offset(most=10.0 / unit), Mask(share=_SHIFT),
-            WhiteNoise(most=0.2 / unit), BandStop(width=2.0, lowest=0.5, highest=30.0),
-        ])  # fmt: skip
+        return v2.Compose(
+            [
+                Scale(),
+                ShiftOut(),
+                Offset(most=10.0 / unit),
+                Mask(share=_SHIFT),
+                WhiteNoise(most=0.2 / unit),
+                BandStop(width=2.0, lowest=0.5, highest=30.0),
+            ]
+        )
     raise ValueError(f"unknown views {preset!r}; there are benchmark and sleepyco")
 
 

@@ -39,10 +39,12 @@ class Contrastive(Objective):
         if not self.chunk:
             projected = model(both)[0]
         else:
-            projected = torch.cat([
-                checkpoint(lambda part: model(part)[0], part, use_reentrant=False)
-                for part in both.split(self.chunk)
-            ])  # fmt: skip
+            projected = torch.cat(
+                [
+                    checkpoint(lambda part: model(part)[0], part, use_reentrant=False)
+                    for part in both.split(self.chunk)
+                ]
+            )
         return nt_xent(*projected.chunk(2), self.temperature), {}
 
 

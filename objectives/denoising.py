@@ -37,9 +37,14 @@ class Denoising(Objective):
     """
 
     def __init__(
-        self, kind: str = "both", *, ratio: float = 0.5, role_p: float = 0.2,
-        target: str = "both", patches_per_epoch: int = 5,
-    ) -> None:  # fmt: skip
+        self,
+        kind: str = "both",
+        *,
+        ratio: float = 0.5,
+        role_p: float = 0.2,
+        target: str = "both",
+        patches_per_epoch: int = 5,
+    ) -> None:
         if not 0 < ratio < 1:
             raise ValueError(f"--mask_ratio {ratio:g} hides nothing or everything")
         self.kind, self.ratio, self.role_p = kind, ratio, role_p

@@ -15,9 +15,13 @@ from utils.stages import UNSCORED
 
 
 def focal_loss(
-    logits: Tensor, stages: Tensor, *, gamma: float = 2.0, weights: Tensor | None = None,
+    logits: Tensor,
+    stages: Tensor,
+    *,
+    gamma: float = 2.0,
+    weights: Tensor | None = None,
     smoothing: float = 0.0,
-) -> Tensor:  # fmt: skip
+) -> Tensor:
     """Mean over scored epochs of -a (1 - p)^gamma log p; logits (…, 5), stages (…).
 
     Lin et al. 2017; p is the probability of the true stage alone. With ``gamma`` 0 it is the
@@ -50,9 +54,15 @@ class NightStaging(Objective):
     """
 
     def __init__(
-        self, *, gamma: float = 0.0, weights: Sequence[float] | None = None,
-        smoothing: float = 0.0, role_p: float = 0.0, trim: int = -1, reads_encoded: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        gamma: float = 0.0,
+        weights: Sequence[float] | None = None,
+        smoothing: float = 0.0,
+        role_p: float = 0.0,
+        trim: int = -1,
+        reads_encoded: bool = False,
+    ) -> None:
         self.reads_encoded = reads_encoded
         self.gamma, self.smoothing, self.role_p, self.trim = gamma, smoothing, role_p, trim
         self.weights = None if weights is None else torch.tensor(weights)

@@ -41,10 +41,13 @@ def arrays_of(encode: Callable[[Tensor], Tensor], view: Any) -> dict[str, np.nda
         number = np.arange(n, dtype=np.int32)
         row = {
             "z": encode(signals).float().cpu().numpy(),
-            "stage": stages.cpu().numpy().astype(np.int8), "subject": np.full(n, night.subject),
-            "night": np.full(n, night.night, np.int16), "recording": np.full(n, recording),
-            "epoch": number, "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
-        }  # fmt: skip
+            "stage": stages.cpu().numpy().astype(np.int8),
+            "subject": np.full(n, night.subject),
+            "night": np.full(n, night.night, np.int16),
+            "recording": np.full(n, recording),
+            "epoch": number,
+            "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
+        }
         for name, values in row.items():
             parts[name].append(values)
     return {name: np.concatenate(values) for name, values in parts.items()}

@@ -40,9 +40,15 @@ def draw_maps(
     for row, title in enumerate(("stage", "subject")):
         handles, labels = grid[row][-1].get_legend_handles_labels()
         grid[row][-1].legend(
-            handles[:12], labels[:12], title=title, markerscale=4, frameon=False,
-            loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8,
-        )  # fmt: skip
+            handles[:12],
+            labels[:12],
+            title=title,
+            markerscale=4,
+            frameon=False,
+            loc="center left",
+            bbox_to_anchor=(1, 0.5),
+            fontsize=8,
+        )
     figure.suptitle(f"{kind} of held-out epochs, the same ones everywhere", x=0.01, ha="left")
     return figure
 

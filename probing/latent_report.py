@@ -62,9 +62,17 @@ def clusters_against_stages(space: Space) -> dict[str, float]:
 
     if len(np.unique(space.z[:1000], axis=0)) < N_CLUSTERS:
         return dict.fromkeys(
-            ("purity", "matching_accuracy", "cluster_entropy", "ari", "ami", "v_measure",
-             "silhouette_kmeans"), float("nan"),
-        )  # fmt: skip
+            (
+                "purity",
+                "matching_accuracy",
+                "cluster_entropy",
+                "ari",
+                "ami",
+                "v_measure",
+                "silhouette_kmeans",
+            ),
+            float("nan"),
+        )
     found = KMeans(N_CLUSTERS, n_init=5, random_state=0).fit_predict(space.z)
     return {
         "purity": latent_metrics.purity(found, space.y),
@@ -89,9 +97,11 @@ def stages_as_clusters(space: Space) -> dict[str, float]:
         return found | dict.fromkeys(names, float("nan"))
     z, y = space.z, space.y
     values = (
-        silhouette_score(z, y), silhouette_score(z, y, metric="cosine"),
-        davies_bouldin_score(z, y), calinski_harabasz_score(z, y),
-    )  # fmt: skip
+        silhouette_score(z, y),
+        silhouette_score(z, y, metric="cosine"),
+        davies_bouldin_score(z, y),
+        calinski_harabasz_score(z, y),
+    )
     return found | dict(zip(names, values, strict=True))
 
 
@@ -218,12 +228,18 @@ def measure(
             found = np.array([one.get(name, np.nan) for one in repeated])
             found = found[np.isfinite(found) & (name not in _GROWS)]
             low, high = np.quantile(found, (0.025, 0.975)) if len(found) > 1 else (np.nan, np.nan)
-            rows.append({
-                "space": space.name, "metric": name, "value": plain(figure), "low": plain(low),
-                "high": plain(high), "shuffled": plain(by_chance.get(name, np.nan)),
-                "needs_labels": metric in OF_LABELS,
-                "note": "" if figure == figure else "undefined",
-            })  # fmt: skip
+            rows.append(
+                {
+                    "space": space.name,
+                    "metric": name,
+                    "value": plain(figure),
+                    "low": plain(low),
+                    "high": plain(high),
+                    "shuffled": plain(by_chance.get(name, np.nan)),
+                    "needs_labels": metric in OF_LABELS,
+                    "note": "" if figure == figure else "undefined",
+                }
+            )
     return rows
 
 

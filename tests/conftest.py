@@ -66,17 +66,42 @@ def role_store(tmp_path_factory) -> Path:
     table = folder / "map.json"
     table.write_text('{"PLETH": ["Pleth"]}')
     for cohort, people in (("shhs", "5"), ("mesa", "3")):
-        generate_demo_data.main([
-            "--format", "nsrr", "--cohort", cohort, "--subjects", people, "--hours", "0.3",
-            "--jobs", "1", "--output", str(folder / f"raw_{cohort}"),
-        ])  # fmt: skip
+        generate_demo_data.main(
+            [
+                "--format",
+                "nsrr",
+                "--cohort",
+                cohort,
+                "--subjects",
+                people,
+                "--hours",
+                "0.3",
+                "--jobs",
+                "1",
+                "--output",
+                str(folder / f"raw_{cohort}"),
+            ]
+        )
     roles = {"shhs": ["EOG", "EEG", "SPO2", "ABDO", "PLETH"], "mesa": ["EEG", "EOG"]}
     for name, cohort, rate in (("shhs", "shhs", 25), ("mesa", "mesa", 25), ("mesa50", "mesa", 50)):
-        preprocess_nsrr.main([
-            "--cohort", cohort, "--raw_path", str(folder / f"raw_{cohort}"), "--save_path",
-            str(folder / name), "--roles", *roles[cohort], "--channel_map", str(table),
-            "--resample", str(rate), "--jobs", "1",
-        ])  # fmt: skip
+        preprocess_nsrr.main(
+            [
+                "--cohort",
+                cohort,
+                "--raw_path",
+                str(folder / f"raw_{cohort}"),
+                "--save_path",
+                str(folder / name),
+                "--roles",
+                *roles[cohort],
+                "--channel_map",
+                str(table),
+                "--resample",
+                str(rate),
+                "--jobs",
+                "1",
+            ]
+        )
     return folder / "shhs"
 
 

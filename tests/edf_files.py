@@ -131,14 +131,18 @@ def write_discontinuous(path: Path, onsets: list[float], fs: int = 10) -> np.nda
     stamps = b"".join(f"+{t:g}\x14\x14\x00".encode().ljust(40, b"\x00") for t in onsets)
     signals = [
         edfio.EdfSignal.from_digital(
-            values, rate, label=label, physical_dimension="uV", physical_range=(-192, 192),
+            values,
+            rate,
+            label=label,
+            physical_dimension="uV",
+            physical_range=(-192, 192),
             digital_range=limits,
         )
         for label, rate, values, limits in (
             ("EEG", fs, digital.ravel(), (-2048, 2047)),
             ("notes", 2, np.frombuffer(stamps, "<i2"), (-32768, 32767)),
         )
-    ]  # fmt: skip
+    ]
     edfio.Edf(signals, data_record_duration=10).write(path)
     raw = bytearray(path.read_bytes())
     raw[192:197] = b"EDF+D"

@@ -100,10 +100,18 @@ def bouts(night: Night) -> tuple[list[tuple[str, int]], int]:
     last = _NO_QUESTION.get(night.key, 5)
     subject, number = night.key
     middle = [
-        ("1", n1 - last), ("2", n2 // 2), ("3", n3 // 2), ("4", n3 - n3 // 2), ("M", 1),
-        ("W", night.inner_wake), ("2", n2 - n2 // 2), ("?", 1 + subject % 7), ("R", rem),
-        ("M", number), ("1", last),
-    ]  # fmt: skip
+        ("1", n1 - last),
+        ("2", n2 // 2),
+        ("3", n3 // 2),
+        ("4", n3 - n3 // 2),
+        ("M", 1),
+        ("W", night.inner_wake),
+        ("2", n2 - n2 // 2),
+        ("?", 1 + subject % 7),
+        ("R", rem),
+        ("M", number),
+        ("1", last),
+    ]
     lead = [("W", 70 + subject)]
     tail = [("W", 65 + 3 * number)]
     beyond = [("?", 30)]

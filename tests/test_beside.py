@@ -77,9 +77,13 @@ def test_sleep_edf_pairs_and_lengths(tmp_path):
 def test_stages_among_other_annotations(tmp_path):
     """As HMC and many recorders write them: events between, durations or none, N1 for S1."""
     entries = [
-        (0, 30, "Sleep stage W"), (3, None, "Lights off"), (30, None, "Sleep stage N1"),
-        (41.5, 3, "Arousal"), (60, None, "Sleep stage N2"), (120, None, "Sleep stage R"),
-    ]  # fmt: skip
+        (0, 30, "Sleep stage W"),
+        (3, None, "Lights off"),
+        (30, None, "Sleep stage N1"),
+        (41.5, 3, "Arousal"),
+        (60, None, "Sleep stage N2"),
+        (120, None, "Sleep stage R"),
+    ]
     signal = edfio.EdfSignal(np.tile([-1.0, 1.0], 900), 10, label="EEG", physical_dimension="uV")
     notes = [edfio.EdfAnnotation(*entry) for entry in entries]
     edfio.Edf([signal], annotations=notes).write(tmp_path / "night.edf")
@@ -148,9 +152,11 @@ def test_epochs_of_interest_are_chosen():
     flags = [""] * 40
     found = choose_epochs(probabilities, flags, 4)
     assert found == [
-        (5, "uncertain, 40% sure"), (10, "transition from W"), (30, "transition from N2"),
+        (5, "uncertain, 40% sure"),
+        (10, "transition from W"),
+        (30, "transition from N2"),
         (35, "uncertain, 35% sure"),
-    ]  # fmt: skip
+    ]
     flags[30] = "flat"
     assert 30 not in dict(choose_epochs(probabilities, flags, 4))
     assert choose_epochs(probabilities[:1], [""], 4) == [(0, "uncertain, 92% sure")]

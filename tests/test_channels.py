@@ -90,8 +90,11 @@ def test_stores_call_a_difference_the_same_however_it_is_asked_for():
     held = present | {"E1 - E2": present["E1"]}
     assert list(choose(["E1-E2"], held, ROLES, "x")) == ["E1 - E2"]
     assert [role_of(label, ROLES) for label in ("E1-E2", "E1 - E2", "C4-M1", "C3-M2")] == [
-        "EOG", "EOG", "EEG", "C3-M2"
-    ]  # fmt: skip
+        "EOG",
+        "EOG",
+        "EEG",
+        "C3-M2",
+    ]
     parts = choose(["EEG"], signals(C4=100, M1=100), ROLES, "x")["C4-M1"].parts
     assert parts == ("C4", "M1")
 

@@ -20,19 +20,29 @@ FACTS = {
 def path(tmp_path):
     """A checkpoint as a training writes it."""
     path = tmp_path / "run" / "checkpoints" / "best.pt"
-    save_checkpoint(path, {
-        "model": "chambon2018", "settings": {"num_seq": 3}, "channels": [["EEG Fpz-Cz", "EEG"]],
-        "fs": 100.0, "standardise": "recording", "state": {"weight": torch.ones(2)}, "pass": 4,
-        "trained": FACTS,
-    })  # fmt: skip
+    save_checkpoint(
+        path,
+        {
+            "model": "chambon2018",
+            "settings": {"num_seq": 3},
+            "channels": [["EEG Fpz-Cz", "EEG"]],
+            "fs": 100.0,
+            "standardise": "recording",
+            "state": {"weight": torch.ones(2)},
+            "pass": 4,
+            "trained": FACTS,
+        },
+    )
     return path
 
 
 def test_a_checkpoint_is_a_frozen_record(path):
     checkpoint = load_checkpoint(path)
     assert (checkpoint.model, checkpoint.passes, checkpoint.labels) == (
-        "chambon2018", 4, ["EEG Fpz-Cz"]
-    )  # fmt: skip
+        "chambon2018",
+        4,
+        ["EEG Fpz-Cz"],
+    )
     assert checkpoint.run == path.parents[1] and checkpoint.is_in_run
     assert checkpoint.training.cohort == "sleepedf-2018" and not checkpoint.progress
     with pytest.raises(TypeError):

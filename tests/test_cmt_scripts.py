@@ -81,12 +81,28 @@ def test_weights_can_be_set(flag, value):
 def test_defaults_are_the_published_ones():
     args = parsed()
     expected = {
-        "model_type": "Epoch", "d_model": 128, "dim_feedforward": 512, "window_size": 50,
-        "num_seq": 15, "batch_size": 32, "lr": 1e-3, "beta_1": 0.9, "beta_2": 0.999, "eps": 1e-9,
-        "weight_decay": 1e-4, "n_epochs": 200, "step_size": 30, "gamma": 0.5,
-        "save_model_freq": 50, "project_path": Path("results"), "is_neptune": False,
-        "seq_loss": "sum", "train_stride": 1, "grad_clip": 0.0, "select_on": "validation",
-    }  # fmt: skip
+        "model_type": "Epoch",
+        "d_model": 128,
+        "dim_feedforward": 512,
+        "window_size": 50,
+        "num_seq": 15,
+        "batch_size": 32,
+        "lr": 1e-3,
+        "beta_1": 0.9,
+        "beta_2": 0.999,
+        "eps": 1e-9,
+        "weight_decay": 1e-4,
+        "n_epochs": 200,
+        "step_size": 30,
+        "gamma": 0.5,
+        "save_model_freq": 50,
+        "project_path": Path("results"),
+        "is_neptune": False,
+        "seq_loss": "sum",
+        "train_stride": 1,
+        "grad_clip": 0.0,
+        "select_on": "validation",
+    }
     assert {name: getattr(args, name) for name in expected} == expected
     assert isinstance(args.step_size, int)
 

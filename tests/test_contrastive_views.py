@@ -76,7 +76,12 @@ def test_sets_of_views():
     for name in VIEWS:
         assert views_of(name)(torch.randn(3, 1, 3000)).shape == (3, 1, 3000)
     assert [type(t).__name__ for t in views_of("benchmark").transforms] == [
-        "BandStop", "ShiftOut", "Warp", "Permute", "Mask", "CutOut"
-    ]  # fmt: skip
+        "BandStop",
+        "ShiftOut",
+        "Warp",
+        "Permute",
+        "Mask",
+        "CutOut",
+    ]
     with pytest.raises(ValueError, match="benchmark and sleepyco"):
         views_of("other")

@@ -36,10 +36,13 @@ def random_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
 def chambon_state(channels: int) -> dict[str, torch.Tensor]:
     features = "epoch_encoder.feature_extractor."
     shapes = {
-        f"{features}0.weight": (8, 1, 1, 50), f"{features}0.bias": (8,),
-        f"{features}4.weight": (8, 8, 1, 50), f"{features}4.bias": (8,),
-        "clf.weight": (5, 2856 * channels), "clf.bias": (5,),
-    }  # fmt: skip
+        f"{features}0.weight": (8, 1, 1, 50),
+        f"{features}0.bias": (8,),
+        f"{features}4.weight": (8, 8, 1, 50),
+        f"{features}4.bias": (8,),
+        "clf.weight": (5, 2856 * channels),
+        "clf.bias": (5,),
+    }
     if channels > 1:
         shapes["epoch_encoder.spatial_conv.weight"] = (channels, 1, channels, 1)
         shapes["epoch_encoder.spatial_conv.bias"] = (channels,)

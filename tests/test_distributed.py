@@ -89,19 +89,41 @@ def metrics(project: Path) -> list[dict]:
 @pytest.mark.parametrize("model_type", ["Seq", "Epoch"])
 def test_the_script_on_two_processes_trains_as_on_one(store, tmp_path, model_type):
     words = [
-        "--model_type", model_type, "--num_seq", "5", "--d_model", "16", "--dim_feedforward", "16",
-        "--window_size", "150", "--n_epochs", "1", "--train_data_list", "[0,1]", "--dropout", "0",
-        "--logger", "csv", "--accelerator", "cpu", "--lr", "1e-4",
-    ]  # fmt: skip
+        "--model_type",
+        model_type,
+        "--num_seq",
+        "5",
+        "--d_model",
+        "16",
+        "--dim_feedforward",
+        "16",
+        "--window_size",
+        "150",
+        "--n_epochs",
+        "1",
+        "--train_data_list",
+        "[0,1]",
+        "--dropout",
+        "0",
+        "--logger",
+        "csv",
+        "--accelerator",
+        "cpu",
+        "--lr",
+        "1e-4",
+    ]
     results = []
     for devices in ("1", "2"):
         project = tmp_path / devices
         paths = ["--data_path", str(store.path), "--project_path", str(project)]
         done = subprocess.run(
             [sys.executable, "cmt_training.py", *paths, *words, "--devices", devices],
-            cwd=ROOT, capture_output=True, text=True, check=False,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("best pass") == 1
         results.append(metrics(project))

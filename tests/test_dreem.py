@@ -200,8 +200,13 @@ def test_the_generated_layout_is_dreems(dreem_raw):
         with h5py.File(path) as file:
             assert file["signals/eeg/C3_M2"].shape == (0.6 * 3600 * 250,)
             assert {e["name"] for e in json.loads(file.attrs["description"])} == {
-                "C3_M2", "O1_M2", "EOG1", "EOG2", "EMG", "ECG"
-            }  # fmt: skip
+                "C3_M2",
+                "O1_M2",
+                "EOG1",
+                "EOG2",
+                "EMG",
+                "ECG",
+            }
             own = np.array(file["hypnogram"])
             starts += "start_time" in file.attrs
             eyes = [np.array(file[f"signals/eog/EOG{k}"]) for k in (1, 2)]

@@ -29,8 +29,10 @@ def test_header_and_samples(psg):
     assert file.start.isoformat() == "1989-04-24T16:13:00"
     assert file.seconds == 120
     assert [(c.label, c.fs, c.unit) for c in file.channels] == [
-        ("EEG Fpz-Cz", 100, "uV"), ("EOG horizontal", 100, "uV"), ("EMG submental", 1, "uV")
-    ]  # fmt: skip
+        ("EEG Fpz-Cz", 100, "uV"),
+        ("EOG horizontal", 100, "uV"),
+        ("EMG submental", 1, "uV"),
+    ]
     for label, (fs, values) in decode(psg)[0].items():
         read = file.read(label, 0, 120)
         np.testing.assert_allclose(read, values, atol=1e-9)
@@ -134,8 +136,10 @@ def test_annotations_in_file_order(tmp_path):
     write_hypnogram(path, [("W", 3), ("1", 1), ("?", 2)], first_epoch=5)
     found = [(a.onset, a.duration, a.text) for a in EdfFile(path).annotations()]
     assert found == [
-        (150, 90, "Sleep stage W"), (240, 30, "Sleep stage 1"), (270, 60, "Sleep stage ?")
-    ]  # fmt: skip
+        (150, 90, "Sleep stage W"),
+        (240, 30, "Sleep stage 1"),
+        (270, 60, "Sleep stage ?"),
+    ]
     assert found == decode(path)[1]
 
 

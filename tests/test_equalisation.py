@@ -95,7 +95,7 @@ def test_drift_is_taken_out_and_silence_stays_silence(night):
         decibels(equalise(held, FS, unit_known=True)),
         decibels(equalise(night, FS, unit_known=True)),
         atol=0.5,
-    )  # fmt: skip
+    )
 
 
 def test_every_person_of_a_varied_cohort_has_a_recorder():
@@ -121,10 +121,23 @@ def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
     recorders = [draw_recorder(vary(draw_subject(0, k, Difficulty(1)))) for k in range(3)]
     rates = [EdfFile(p).channel("EEG Fpz-Cz").fs for p in files]
     assert rates == [recorder.fs for recorder in recorders]
-    preprocess_sleepedf.main([
-        "--raw_path", str(tmp_path / "a"), "--save_path", str(tmp_path / "store"), "--keep_all",
-        "--channels", "EEG", "--resample", "100", "--preset", "equalised", "--figures", "0",
-    ])  # fmt: skip
+    preprocess_sleepedf.main(
+        [
+            "--raw_path",
+            str(tmp_path / "a"),
+            "--save_path",
+            str(tmp_path / "store"),
+            "--keep_all",
+            "--channels",
+            "EEG",
+            "--resample",
+            "100",
+            "--preset",
+            "equalised",
+            "--figures",
+            "0",
+        ]
+    )
     store = Store(tmp_path / "store")
     about = json.loads((tmp_path / "store" / "dataset.json").read_text())
     assert store.settings["preset"] == "equalised" and "--preset equalised" in json.dumps(about)

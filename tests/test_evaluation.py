@@ -90,9 +90,19 @@ def test_sleep_statistics_of_a_hand_worked_night():
     stages = np.repeat([0, 1, 2, 0, 3, 4, 0], [10, 4, 20, 2, 10, 6, 8])
     found = sleep_statistics(stages)
     expected = {
-        "TIB": 30, "TST": 20, "SE": 100 * 20 / 30, "SOL": 5, "WASO": 1, "REM_latency": 18,
-        "W": 10, "N1": 2, "N2": 10, "N3": 5, "REM": 3, "SFI": 2 / (20 / 60),
-    }  # fmt: skip
+        "TIB": 30,
+        "TST": 20,
+        "SE": 100 * 20 / 30,
+        "SOL": 5,
+        "WASO": 1,
+        "REM_latency": 18,
+        "W": 10,
+        "N1": 2,
+        "N2": 10,
+        "N3": 5,
+        "REM": 3,
+        "SFI": 2 / (20 / 60),
+    }
     assert found == pytest.approx(expected, abs=1e-4)
     assert found.keys() == STATISTICS.keys()
 
@@ -162,10 +172,19 @@ def evaluated(tmp_path_factory):
 def test_everything_is_in_the_folder(evaluated):
     names = sorted(p.relative_to(evaluated).as_posix() for p in evaluated.rglob("*.*"))
     for name in (
-        "metrics.json", "recordings.csv", "stages.csv", "confusion_matrix.csv", "calibration.csv",
-        "confusion_matrix.png", "reliability.png", "sleep_statistics.csv", "sleep_statistics.json",
-        "predictions/SC4001E0.csv", "events/SC4032E0_events.tsv", "edf/SC4032E0-Hypnogram.edf",
-    ):  # fmt: skip
+        "metrics.json",
+        "recordings.csv",
+        "stages.csv",
+        "confusion_matrix.csv",
+        "calibration.csv",
+        "confusion_matrix.png",
+        "reliability.png",
+        "sleep_statistics.csv",
+        "sleep_statistics.json",
+        "predictions/SC4001E0.csv",
+        "events/SC4032E0_events.tsv",
+        "edf/SC4032E0-Hypnogram.edf",
+    ):
         assert name in names
     assert len(listing.names(evaluated / "nights")) == 2
     result = json.loads((evaluated / "metrics.json").read_text())

@@ -72,9 +72,15 @@ def test_summary_resamples_subjects():
     assert rows["N2"]["mean"] == 1.5 and rows["N2"]["epochs"] == 40
     assert rows["N2"]["low"] < 1.5 < rows["N2"]["high"]
     assert rows["N3"] | {"mean": 0} == {
-        "method": "ig", "measure": "m", "stage": "N3", "mean": 0, "low": None, "high": None,
-        "epochs": 1, "subjects": 1,
-    }  # fmt: skip
+        "method": "ig",
+        "measure": "m",
+        "stage": "N3",
+        "mean": 0,
+        "low": None,
+        "high": None,
+        "epochs": 1,
+        "subjects": 1,
+    }
     assert rows["all"]["epochs"] == 41
 
 

@@ -149,9 +149,15 @@ def rendered() -> ExplainedNight:
     stages = np.asarray(night.timeline.stages)
     staged = StagedNight("n", "s", np.eye(5)[stages], night.timeline.labels, 0, None)
     return ExplainedNight(
-        staged, torch.from_numpy(epochs.copy()), np.zeros(2), np.ones(2),
-        ("EEG Fpz-Cz", "EOG horizontal"), ("EEG", "EOG"), "µV", planted,
-    )  # fmt: skip
+        staged,
+        torch.from_numpy(epochs.copy()),
+        np.zeros(2),
+        np.ones(2),
+        ("EEG Fpz-Cz", "EOG horizontal"),
+        ("EEG", "EOG"),
+        "µV",
+        planted,
+    )
 
 
 def overlapping(found: np.ndarray, planted: np.ndarray) -> float:

@@ -230,14 +230,17 @@ DIE = "lambda *a, **k: os._exit(9)"
 def test_killed_at_any_instant_the_file_stays_ours(tmp_path, instant):
     target = tmp_path / "a.txt"
     write_text(target, "old")
-    killed({
-        "while writing": "with files.written_whole(folder / 'a.txt') as t: t.touch(); os._exit(9)",
-        "before the rename": f"Path.replace, kept = {DIE}, Path.replace\n"
-        "manifest.write = lambda f, m, w=manifest.write: (setattr(Path, 'replace', kept), w(f, m),"
-        f" setattr(Path, 'replace', {DIE}))\nfiles.write_text(folder / 'a.txt', 'new')",
-        "after the rename": "files.manifest.update = lambda f, n, e, u=manifest.update: "
-        "u(f, n, e) if e.former else os._exit(9)\nfiles.write_text(folder / 'a.txt', 'new')",
-    }[instant], tmp_path)  # fmt: skip
+    killed(
+        {
+            "while writing": "with files.written_whole(folder / 'a.txt') as t: t.touch(); os._exit(9)",
+            "before the rename": f"Path.replace, kept = {DIE}, Path.replace\n"
+            "manifest.write = lambda f, m, w=manifest.write: (setattr(Path, 'replace', kept), w(f, m),"
+            f" setattr(Path, 'replace', {DIE}))\nfiles.write_text(folder / 'a.txt', 'new')",
+            "after the rename": "files.manifest.update = lambda f, n, e, u=manifest.update: "
+            "u(f, n, e) if e.former else os._exit(9)\nfiles.write_text(folder / 'a.txt', 'new')",
+        }[instant],
+        tmp_path,
+    )
     assert target.read_text() == ("new" if instant == "after the rename" else "old")
     assert is_ours(target)
     write_text(target, "third")
@@ -253,8 +256,9 @@ def test_killed_while_appending_the_file_stays_ours(tmp_path, written):
         f" def write(self, data): super().write(data[:{written}]); os._exit(9)\n"
         "Path.open = lambda p, mode='r', *a, o=Path.open, **k: "
         "Cut(str(p), mode) if mode == 'ab' else o(p, mode, *a, **k)\n"
-        "files.append_text(folder / 'log.jsonl', 'second\\n')", tmp_path,
-    )  # fmt: skip
+        "files.append_text(folder / 'log.jsonl', 'second\\n')",
+        tmp_path,
+    )
     assert log.read_text() == "1\n" + "second\n"[: int(written)]
     assert is_ours(log)
 
@@ -265,13 +269,16 @@ def test_killed_at_any_instant_the_folder_is_the_old_or_the_new_one(tmp_path, in
     with written_folder(target, "a kind") as folder:
         write_text(folder / "old", "1")
     begin = "with files.written_folder(folder / 'night', 'a kind') as t: (t / 'new').touch(); "
-    killed({
-        "while writing": f"{begin}os._exit(9)",
-        "between the renames": "def rename(p, q, r=Path.rename):\n"
-        " r(p, q) if p.name == 'night' else os._exit(9)\n"
-        f"Path.rename = rename\n{begin}pass",
-        "before clearing": f"files._discard = {DIE}\nfiles._heal = lambda t: None\n{begin}pass",
-    }[instant], tmp_path)  # fmt: skip
+    killed(
+        {
+            "while writing": f"{begin}os._exit(9)",
+            "between the renames": "def rename(p, q, r=Path.rename):\n"
+            " r(p, q) if p.name == 'night' else os._exit(9)\n"
+            f"Path.rename = rename\n{begin}pass",
+            "before clearing": f"files._discard = {DIE}\nfiles._heal = lambda t: None\n{begin}pass",
+        }[instant],
+        tmp_path,
+    )
     sweep(tmp_path)
     assert below(tmp_path) == [
         "night",
@@ -373,8 +380,15 @@ def test_an_output_that_is_an_input_is_refused(tmp_path):
     (tmp_path / "soft.edf").symlink_to(edf)
     (tmp_path / "hard.edf").hardlink_to(edf)
     (tmp_path / "door").symlink_to(tmp_path / "in")
-    same = ("in/night.edf", "soft.edf", "hard.edf", "in/../in/night.edf", "door/night.edf",
-            "in/NIGHT.edf", "IN/night.EDF")  # fmt: skip
+    same = (
+        "in/night.edf",
+        "soft.edf",
+        "hard.edf",
+        "in/../in/night.edf",
+        "door/night.edf",
+        "in/NIGHT.edf",
+        "IN/night.EDF",
+    )
     for name in same:
         with pytest.raises(UserError, match=r"is an input of this command"):
             refuse_inputs([tmp_path / "other.edf", tmp_path / name], [None, edf])

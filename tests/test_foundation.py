@@ -253,14 +253,18 @@ def test_the_schedule_ends_where_it_was_planned():
 
 def test_wake_is_trimmed_around_sleep_alone():
     """Padding is no wake, and a night without sleep stays whole (F6)."""
-    stages = torch.tensor([
-        [0, 0, 0, 2, 0, 3, 0, 0, -1, -1], [0, 0, 0, 0, 0, 0, -1, -1, -1, -1],
-        [0, 0, -1, 4, 2, 2, 2, 2, 2, 2],
-    ])  # fmt: skip
+    stages = torch.tensor(
+        [
+            [0, 0, 0, 2, 0, 3, 0, 0, -1, -1],
+            [0, 0, 0, 0, 0, 0, -1, -1, -1, -1],
+            [0, 0, -1, 4, 2, 2, 2, 2, 2, 2],
+        ]
+    )
     assert trimmed(stages, 1).tolist() == [
-        [-1, -1, 0, 2, 0, 3, 0, -1, -1, -1], [0, 0, 0, 0, 0, 0, -1, -1, -1, -1],
+        [-1, -1, 0, 2, 0, 3, 0, -1, -1, -1],
+        [0, 0, 0, 0, 0, 0, -1, -1, -1, -1],
         [-1, -1, -1, 4, 2, 2, 2, 2, 2, 2],
-    ]  # fmt: skip
+    ]
 
 
 def test_roles_are_left_out_but_never_all():

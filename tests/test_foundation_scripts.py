@@ -30,9 +30,17 @@ TINY = ["--d_model", "16", "--n_heads", "2", "--dim_feedforward", "16", "--layer
 
 
 def run(*words, store: Path, project: Path) -> None:
-    foundation_training.main([
-        *words, "--data_path", str(store), "--project_path", str(project), "--logger", "csv",
-    ])  # fmt: skip
+    foundation_training.main(
+        [
+            *words,
+            "--data_path",
+            str(store),
+            "--project_path",
+            str(project),
+            "--logger",
+            "csv",
+        ]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +50,21 @@ def trained(role_store, tmp_path_factory):
     where = {"store": role_store, "project": project}
     run("--n_epochs", "2", "--batch_size", "2", *TINY, **where)
     run("--stage", "probe", "--n_epochs", "3", **where)
-    run("--stage", "finetune", "--head", "mlp", "--n_epochs", "1", "--focal_gamma", "2",
-        "--weights", "balanced", "--trim_wake", "2", **where)  # fmt: skip
+    run(
+        "--stage",
+        "finetune",
+        "--head",
+        "mlp",
+        "--n_epochs",
+        "1",
+        "--focal_gamma",
+        "2",
+        "--weights",
+        "balanced",
+        "--trim_wake",
+        "2",
+        **where,
+    )
     return project
 
 
@@ -66,8 +87,11 @@ def test_three_stages(trained):
     tuned = load_checkpoint(
         trained / "foundation_finetune_mlp_fold4_seed0" / "checkpoints" / "best.pt"
     )
-    moved = [not torch.equal(v, tuned.state[n]) for n, v in before.items()
-             if n.startswith("encoder.") and v.is_floating_point() and v.dim() > 1]  # fmt: skip
+    moved = [
+        not torch.equal(v, tuned.state[n])
+        for n, v in before.items()
+        if n.startswith("encoder.") and v.is_floating_point() and v.dim() > 1
+    ]
     assert any(moved)
     assert len(list((probe / "encoded").rglob("*.npz"))) == 7  # all but the held-out
 
@@ -104,11 +128,22 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
 
 
 def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, role_store, capsys):
-    foundation_evaluate.main([
-        "--data_path", str(role_store), "--project_path", str(trained), "--is_interpret",
-        "--model_path", str(trained / "foundation_finetune_mlp_fold4_seed0/checkpoints/best.pt"),
-        "--other_stores", str(role_store.with_name("mesa")), "--embed", "--seeds", "0",
-    ])  # fmt: skip
+    foundation_evaluate.main(
+        [
+            "--data_path",
+            str(role_store),
+            "--project_path",
+            str(trained),
+            "--is_interpret",
+            "--model_path",
+            str(trained / "foundation_finetune_mlp_fold4_seed0/checkpoints/best.pt"),
+            "--other_stores",
+            str(role_store.with_name("mesa")),
+            "--embed",
+            "--seeds",
+            "0",
+        ]
+    )
     out = capsys.readouterr().out
     assert "trained on synthetic-shhs, untrimmed nights" in out
     run_folder = trained / "foundation_finetune_mlp_fold4_seed0"
@@ -141,10 +176,20 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
 
 def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, capsys):
     pretrained = trained / "foundation_pretrain_both_fold4_seed0"
-    foundation_evaluate.main([
-        "--data_path", str(role_store), "--project_path", str(trained), "--seeds", "0",
-        "--model_path", str(pretrained / "checkpoints" / "best.pt"), "--fractions", "1.0",
-    ])  # fmt: skip
+    foundation_evaluate.main(
+        [
+            "--data_path",
+            str(role_store),
+            "--project_path",
+            str(trained),
+            "--seeds",
+            "0",
+            "--model_path",
+            str(pretrained / "checkpoints" / "best.pt"),
+            "--fractions",
+            "1.0",
+        ]
+    )
     out = capsys.readouterr().out
     assert "latent_space_evaluator.py --runs foundation_pretrain_both_fold4_seed0" in out
     rows = json.loads((pretrained / "evaluation" / "probes.json").read_text())["rows"]
@@ -160,9 +205,13 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         run("--stage", "probe", "--train_data_list", "1,2,3,4", **where)
     with pytest.raises(UserError, match="--d_model has no effect on a pretrained encoder"):
         run("--stage", "finetune", "--d_model", "8", **where)
-    for words in (["--head", "gru"], ["--stage", "probe", "--crop_hours", "1"],
-                  ["--stage", "finetune", "--mask_ratio", "0.3"], ["--pretrained", "none"],
-                  ["--stage", "probe", "--init", "autoencoder"]):  # fmt: skip
+    for words in (
+        ["--head", "gru"],
+        ["--stage", "probe", "--crop_hours", "1"],
+        ["--stage", "finetune", "--mask_ratio", "0.3"],
+        ["--pretrained", "none"],
+        ["--stage", "probe", "--init", "autoencoder"],
+    ):
         with pytest.raises(UserError, match="has no effect with --stage"):
             run(*words, **where)
     with pytest.raises(UserError, match="no trained run foundation_pretrain"):
@@ -179,24 +228,53 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
     with pytest.raises(UserError, match="not of --stage pretrain"):
         run("--stage", "probe", "--pretrained", str(checkpoint), **where)
     with pytest.raises(UserError, match="50 Hz, the checkpoint reads 25 Hz"):
-        foundation_evaluate.main([
-            "--data_path", str(role_store), "--model_path", str(checkpoint), "--other_stores",
-            str(role_store.with_name("mesa50")), "--missing", "False",
-        ])  # fmt: skip
+        foundation_evaluate.main(
+            [
+                "--data_path",
+                str(role_store),
+                "--model_path",
+                str(checkpoint),
+                "--other_stores",
+                str(role_store.with_name("mesa50")),
+                "--missing",
+                "False",
+            ]
+        )
     with pytest.raises(UserError, match="trained on another store"):
-        foundation_evaluate.main([
-            "--data_path", str(role_store.with_name("mesa")), "--model_path",
-            str(trained / "foundation_pretrain_both_fold4_seed0/checkpoints/best.pt"),
-        ])  # fmt: skip
+        foundation_evaluate.main(
+            [
+                "--data_path",
+                str(role_store.with_name("mesa")),
+                "--model_path",
+                str(trained / "foundation_pretrain_both_fold4_seed0/checkpoints/best.pt"),
+            ]
+        )
 
 
 def test_two_processes_share_a_pass(role_store, tmp_path):
     script = Path(foundation_training.__file__)
-    words = ["--data_path", str(role_store), "--project_path", str(tmp_path), "--n_epochs", "1",
-             "--batch_size", "2", "--devices", "2", "--accelerator", "cpu", "--strategy", "ddp",
-             "--logger", "csv", *TINY]  # fmt: skip
-    found = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True,
-                           check=False)  # fmt: skip
+    words = [
+        "--data_path",
+        str(role_store),
+        "--project_path",
+        str(tmp_path),
+        "--n_epochs",
+        "1",
+        "--batch_size",
+        "2",
+        "--devices",
+        "2",
+        "--accelerator",
+        "cpu",
+        "--strategy",
+        "ddp",
+        "--logger",
+        "csv",
+        *TINY,
+    ]
+    found = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+    )
     assert found.returncode == 0, found.stderr
     last = load_checkpoint(
         tmp_path / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
@@ -220,16 +298,18 @@ def test_the_published_sizes_by_one_flag(role_store):
 def test_the_generator_and_the_script_agree_on_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = ["--jobs", "1"]  # another test's processes would still work in that test's folder
-    generate_demo_data.main(["--format", "nsrr", "--subjects", "2", "--nights", "1", "--hours",
-                             "0.3", *here])  # fmt: skip
+    generate_demo_data.main(
+        ["--format", "nsrr", "--subjects", "2", "--nights", "1", "--hours", "0.3", *here]
+    )
     preprocess_nsrr.main(["--resample", "25", "--roles", "EEG", *here])
     assert len(Store(tmp_path / "data" / "shhs").recordings) == 2
 
 
 def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_path):
     """Tables that were edited, notes in a folder: refused before anything is staged."""
-    probe, pretrained = (tmp_path / f"foundation_{name}_fold4_seed0"
-                         for name in ("probe_linear", "pretrain_both"))  # fmt: skip
+    probe, pretrained = (
+        tmp_path / f"foundation_{name}_fold4_seed0" for name in ("probe_linear", "pretrain_both")
+    )
     for run_folder in (probe, pretrained):
         shutil.copytree(trained / run_folder.name, run_folder)
     (probe / "cohorts.csv").write_text("mine")
@@ -248,9 +328,20 @@ def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_p
     # nor are the weights that a training starts from
     before = [path.read_bytes() for path in sorted(probe.rglob("*.pt"))]
     with pytest.raises(UserError, match="holds an input of this command"):
-        run("--stage", "probe", "--n_epochs", "1", "--resume", "False", "--pretrained",
-            str(pretrained / "checkpoints" / "best.pt"), "--model_path",
-            str(probe / "checkpoints" / "best.pt"), store=role_store, project=tmp_path)  # fmt: skip
+        run(
+            "--stage",
+            "probe",
+            "--n_epochs",
+            "1",
+            "--resume",
+            "False",
+            "--pretrained",
+            str(pretrained / "checkpoints" / "best.pt"),
+            "--model_path",
+            str(probe / "checkpoints" / "best.pt"),
+            store=role_store,
+            project=tmp_path,
+        )
     assert [path.read_bytes() for path in sorted(probe.rglob("*.pt"))] == before
 
 
@@ -266,8 +357,18 @@ def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path):
         subjects = {"train": [someone], "validation": []}
         raw["trained"]["pretraining"] |= {"cohort": cohort, "subjects": subjects}
         save_checkpoint(tmp_path / "changed.pt", raw, overwrite=True)
-        words = ["--data_path", role_store, "--model_path", tmp_path / "changed.pt",
-                 "--other_stores", mesa, "--missing", "False", "--pictures", "0"]  # fmt: skip
+        words = [
+            "--data_path",
+            role_store,
+            "--model_path",
+            tmp_path / "changed.pt",
+            "--other_stores",
+            mesa,
+            "--missing",
+            "False",
+            "--pictures",
+            "0",
+        ]
         if is_refused:
             with pytest.raises(UserError, match=f"pretraining has seen {someone}; leave it out"):
                 foundation_evaluate.main([str(word) for word in words])
@@ -280,8 +381,14 @@ def test_tables_of_probes_hold_no_dictionary(trained, role_store):
     run_folder = trained / "foundation_pretrain_both_fold4_seed0"
     table = run_folder / "evaluation" / "probes.csv"
     if not table.exists():
-        foundation_evaluate.main([
-            "--data_path", str(role_store), "--seeds", "0", "--model_path",
-            str(run_folder / "checkpoints" / "best.pt"),
-        ])  # fmt: skip
+        foundation_evaluate.main(
+            [
+                "--data_path",
+                str(role_store),
+                "--seeds",
+                "0",
+                "--model_path",
+                str(run_folder / "checkpoints" / "best.pt"),
+            ]
+        )
     assert "{" not in table.read_text() and "kappa" in table.read_text()

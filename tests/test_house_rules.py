@@ -78,9 +78,18 @@ ONLY_IN = {
 }  # fmt: skip
 # heavy or optional: imported inside the function that needs them
 LATE = {
-    "mne", "captum", "h5py", "yasa", "umap", "optuna", "dask", "matplotlib", "edfio", "wandb",
+    "mne",
+    "captum",
+    "h5py",
+    "yasa",
+    "umap",
+    "optuna",
+    "dask",
+    "matplotlib",
+    "edfio",
+    "wandb",
     "neptune",
-}  # fmt: skip
+}
 
 
 def module_name(path: Path) -> str:
@@ -143,8 +152,9 @@ def test_the_rules_would_catch_a_breach():
     assert permitted("training.loop", "evaluation.score")
     assert permitted("utils.stages.STAGES", "models.base")
     assert imports(ast.parse("from utils.stages import STAGES, UNSCORED")) == [
-        "utils.stages.STAGES", "utils.stages.UNSCORED"
-    ]  # fmt: skip
+        "utils.stages.STAGES",
+        "utils.stages.UNSCORED",
+    ]
 
 
 def own_imports(path: Path) -> set[str]:
@@ -288,14 +298,17 @@ class Settings:
         assert len(flag_groups) == len(set(flag_groups)), "two groups of flags share a name"
         self.classes = {node.name: node for node in nodes if isinstance(node, ast.ClassDef)}
         self.returned = {
-            node.name: last_name(node.returns) for node in nodes
+            node.name: last_name(node.returns)
+            for node in nodes
             if isinstance(node, ast.FunctionDef) and node.returns is not None
-        }  # fmt: skip
+        }
         self.bounds = {
-            node.targets[0].id: last_name(keyword.value) for node in nodes
+            node.targets[0].id: last_name(keyword.value)
+            for node in nodes
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
-            for keyword in node.value.keywords if keyword.arg == "bound"
-        }  # fmt: skip
+            for keyword in node.value.keywords
+            if keyword.arg == "bound"
+        }
         self.read: set[str] = set()
         for tree in trees:
             self._look(tree, {})
@@ -339,10 +352,12 @@ class Settings:
             for target, value in assigned(node):
                 kinds = kinds | {last_name(target): self.kind_of(value, kinds)}
         self.read |= {
-            node.attr for node in inside
-            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+            node.attr
+            for node in inside
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Load)
             and node.attr in self.fields(self.kind_of(node.value, kinds))
-        }  # fmt: skip
+        }
         for function in functions:
             self._look(function, kinds)
 
@@ -456,12 +471,19 @@ def takes_arguments(tree: ast.AST) -> list[int]:
 def changes_arguments(tree: ast.AST) -> list[int]:
     """Lines that give an attribute of ``args`` another value."""
     return sorted(
-        node.lineno for node in ast.walk(tree)
-        if (isinstance(node, ast.Attribute) and isinstance(node.ctx, (ast.Store, ast.Del))
-            and getattr(node.value, "id", "") == "args")
-        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr"
-            and getattr(node.args[0], "id", "") == "args")
-    )  # fmt: skip
+        node.lineno
+        for node in ast.walk(tree)
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, (ast.Store, ast.Del))
+            and getattr(node.value, "id", "") == "args"
+        )
+        or (
+            isinstance(node, ast.Call)
+            and getattr(node.func, "id", "") == "setattr"
+            and getattr(node.args[0], "id", "") == "args"
+        )
+    )
 
 
 def test_parsed_arguments_stay_in_scripts():
@@ -473,15 +495,22 @@ def test_parsed_arguments_stay_in_scripts():
 
 def test_nothing_changes_parsed_arguments():
     changing = {
-        module_name(path) for path in [*room_files(), *ROOT.glob("*.py")]
+        module_name(path)
+        for path in [*room_files(), *ROOT.glob("*.py")]
         if changes_arguments(ast.parse(path.read_text()))
-    }  # fmt: skip
+    }
     assert not changing
 
 
 def test_the_rules_of_arguments_would_catch_a_breach():
-    for line in ("import argparse", "from argparse import Namespace", "def f(a, *, args): pass",
-                 "vars(args)", "getattr(args, 'lr')", "setattr(args, 'lr', 1)"):  # fmt: skip
+    for line in (
+        "import argparse",
+        "from argparse import Namespace",
+        "def f(a, *, args): pass",
+        "vars(args)",
+        "getattr(args, 'lr')",
+        "setattr(args, 'lr', 1)",
+    ):
         assert takes_arguments(ast.parse(line)) == [1], line
     for line in ("def f(*args): pass", "vars(entry)", "parser.parse(argv)", "f(args=1)"):
         assert takes_arguments(ast.parse(line)) == [], line
@@ -533,11 +562,33 @@ def test_public_things_have_docstrings(path):
 
 # calls that write, rename or remove; only utils/files.py and what serves it may use them freely
 WRITING = {
-    "write_text", "write_bytes", "unlink", "rename", "rmdir", "rmtree", "touch", "symlink_to",
-    "hardlink_to", "savez", "savez_compressed", "savefig", "tofile", "to_csv", "to_json",
-    "to_parquet", "copyfile", "copytree", "copy2", "copyfileobj", "move", "remove", "truncate",
-    "removedirs", "open_memmap", "imsave",
-}  # fmt: skip
+    "write_text",
+    "write_bytes",
+    "unlink",
+    "rename",
+    "rmdir",
+    "rmtree",
+    "touch",
+    "symlink_to",
+    "hardlink_to",
+    "savez",
+    "savez_compressed",
+    "savefig",
+    "tofile",
+    "to_csv",
+    "to_json",
+    "to_parquet",
+    "copyfile",
+    "copytree",
+    "copy2",
+    "copyfileobj",
+    "move",
+    "remove",
+    "truncate",
+    "removedirs",
+    "open_memmap",
+    "imsave",
+}
 OF_LISTS = {"remove", "copy"}  # also methods of lists, sets and hooks: counted on os and shutil
 WRITERS = {"utils.files", "utils.manifest", "utils.locks"}
 GUARDS = {"written_whole", "written_folder", "claim", "TemporaryDirectory", "BytesIO"}
@@ -555,8 +606,11 @@ def is_writing(call: ast.Call) -> bool:
     name = getattr(call.func, "attr", getattr(call.func, "id", ""))
     owner = getattr(getattr(call.func, "value", None), "id", "")
     if name == "open":
-        modes = [a.value for a in (*call.args, *(k.value for k in call.keywords if k.arg == "mode"))
-                 if isinstance(a, ast.Constant) and isinstance(a.value, str)]  # fmt: skip
+        modes = [
+            a.value
+            for a in (*call.args, *(k.value for k in call.keywords if k.arg == "mode"))
+            if isinstance(a, ast.Constant) and isinstance(a.value, str)
+        ]
         return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
     if name == "save":
         return owner in ("np", "torch", "numpy")
@@ -575,13 +629,16 @@ def unguarded_writes(tree: ast.AST) -> list[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.With) and any(
             getattr(c.func, "id", getattr(c.func, "attr", "")) in GUARDS
-            for item in node.items for c in ast.walk(item.context_expr) if isinstance(c, ast.Call)
-        ):  # fmt: skip
+            for item in node.items
+            for c in ast.walk(item.context_expr)
+            if isinstance(c, ast.Call)
+        ):
             guarded |= {id(inner) for inner in ast.walk(node)}
     return [
-        node.lineno for node in ast.walk(tree)
+        node.lineno
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and is_writing(node) and id(node) not in guarded
-    ]  # fmt: skip
+    ]
 
 
 def own_files() -> list[Path]:
@@ -597,11 +654,24 @@ def test_one_place_writes(path):
 
 
 def test_the_rule_of_one_writer_would_catch_a_breach():
-    for line in ("p.write_text('x')", "p.open('w')", "open(p, mode='ab')", "np.save(p, x)",
-                 "p.replace(q)", "os.remove(p)", "shutil.rmtree(p)", "p.unlink()"):  # fmt: skip
+    for line in (
+        "p.write_text('x')",
+        "p.open('w')",
+        "open(p, mode='ab')",
+        "np.save(p, x)",
+        "p.replace(q)",
+        "os.remove(p)",
+        "shutil.rmtree(p)",
+        "p.unlink()",
+    ):
         assert unguarded_writes(ast.parse(line)) == [1], line
-    for line in ("a.replace('x', 'y')", "replace(a, b=1)", "p.open('rb')", "todo.remove(3)",
-                 "with written_whole(p) as t: t.write_bytes(b'')"):  # fmt: skip
+    for line in (
+        "a.replace('x', 'y')",
+        "replace(a, b=1)",
+        "p.open('rb')",
+        "todo.remove(3)",
+        "with written_whole(p) as t: t.write_bytes(b'')",
+    ):
         assert unguarded_writes(ast.parse(line)) == [], line
 
 
@@ -636,10 +706,12 @@ def test_one_path_for_one_job(name, places):
 def test_torch_loads_in_one_place():
     for path in [*room_files(), *ROOT.glob("*.py")]:
         loads = [
-            node for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Attribute) and node.attr == "load"
+            node
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Attribute)
+            and node.attr == "load"
             and getattr(node.value, "id", "") == "torch"
-        ]  # fmt: skip
+        ]
         assert bool(loads) == (module_name(path) == "utils.checkpoint"), module_name(path)
 
 
@@ -657,8 +729,9 @@ def test_nothing_is_probed_for(path):
     if module.split(".")[0] == "models":
         return
     asked = [
-        node.lineno for node in ast.walk(tree)
+        node.lineno
+        for node in ast.walk(tree)
         if (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("hasattr", "getattr"))
         or (isinstance(node, ast.ExceptHandler) and "AttributeError" in ast.dump(node))
-    ]  # fmt: skip
+    ]
     assert bool(asked) == (module in PROBING), f"{module}: lines {asked}"

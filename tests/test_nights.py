@@ -15,8 +15,12 @@ from utils.errors import UserError
 @pytest.fixture(scope="module")
 def view(role_store):
     store = Store(role_store)
-    return View(store, list(store.recordings), channels=["EEG", "EOG", "PLETH", "LEG"],
-                standardise="present")  # fmt: skip
+    return View(
+        store,
+        list(store.recordings),
+        channels=["EEG", "EOG", "PLETH", "LEG"],
+        standardise="present",
+    )
 
 
 def test_every_night_once_and_whole(view):
@@ -69,11 +73,17 @@ def test_passes_go_on_where_they_stopped_and_are_shared(view):
 
 def test_streamed_nights_are_the_resident_ones(view, role_store):
     store = Store(role_store)
-    streamed = View(store, view.recordings, channels=["EEG", "EOG", "PLETH", "LEG"],
-                    standardise="present", budget_gb=0)  # fmt: skip
+    streamed = View(
+        store,
+        view.recordings,
+        channels=["EEG", "EOG", "PLETH", "LEG"],
+        standardise="present",
+        budget_gb=0,
+    )
     assert not streamed.resident
-    for one, other in zip(in_batches(view, 2, seed=1), in_batches(streamed, 2, seed=1),
-                          strict=True):  # fmt: skip
+    for one, other in zip(
+        in_batches(view, 2, seed=1), in_batches(streamed, 2, seed=1), strict=True
+    ):
         assert torch.equal(one.signals.nan_to_num(9), other.signals.nan_to_num(9))
         assert torch.equal(one.stages, other.stages)
 

@@ -82,8 +82,15 @@ def test_the_folder_of_a_recording_is_not_replaced(tmp_path):
     words = ["--edf", edf, "-o", tmp_path / "X"]
     refused(predict.main, *words, match="holds an input of this command", keeps=tmp_path)
     other = night(tmp_path / "other" / "night.edf")
-    refused(predict.main, "--edf", other, "-o", tmp_path / "X", match="holds night.edf, which this",
-            keeps=tmp_path)  # fmt: skip
+    refused(
+        predict.main,
+        "--edf",
+        other,
+        "-o",
+        tmp_path / "X",
+        match="holds night.edf, which this",
+        keeps=tmp_path,
+    )
 
 
 @pytest.mark.parametrize("output", ["night.edf", "NIGHT.edf", "link/night.edf", "{}.edf"])
@@ -201,10 +208,15 @@ def test_two_processes_stage_into_one_folder(tmp_path):
         (tmp_path / "both.edf").unlink(missing_ok=True)
     words = [sys.executable, "predict.py", "--is_interpret", "False", "-o", tmp_path / "out"]
     started = [
-        subprocess.Popen([*words, "--edf", tmp_path / name], cwd=ROOT, stdout=subprocess.PIPE,
-                         stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            [*words, "--edf", tmp_path / name],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for name in ("a", "b")
-    ]  # fmt: skip
+    ]
     said = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     with (tmp_path / "out" / "summary.csv").open() as file:
@@ -418,10 +430,15 @@ def test_the_same_training_twice_at_once(store, tmp_path):
         f"cmt_training.main({[*words, '--n_epochs', '2']!r})"
     )
     started = [
-        subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
-    ]  # fmt: skip
+    ]
     said = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     rows = Run(next(tmp_path.glob("cmt_*"))).rows()
@@ -430,9 +447,17 @@ def test_the_same_training_twice_at_once(store, tmp_path):
 
 
 def evaluate(store, checkpoint: Path, *more: str) -> None:
-    staging_evaluate.main([
-        "--data_path", str(store.path), "--model_path", str(checkpoint), "--pictures", "0", *more,
-    ])  # fmt: skip
+    staging_evaluate.main(
+        [
+            "--data_path",
+            str(store.path),
+            "--model_path",
+            str(checkpoint),
+            "--pictures",
+            "0",
+            *more,
+        ]
+    )
 
 
 def test_an_evaluation_somebody_worked_in_is_not_replaced(store, run_folder):
@@ -463,13 +488,21 @@ def test_weights_of_one_folder_are_evaluated_apart(store, tmp_path):
     for seed, name in enumerate(("a", "b")):
         torch.manual_seed(seed)
         torch.save(chambon_state(1), tmp_path / f"{name}.ckpt")
-        convert_checkpoint.main([
-            str(tmp_path / f"{name}.ckpt"), "--from", "physioex", "--model", "chambon2018",
-            "--to", str(tmp_path / f"{name}.pt"),
-        ])  # fmt: skip
+        convert_checkpoint.main(
+            [
+                str(tmp_path / f"{name}.ckpt"),
+                "--from",
+                "physioex",
+                "--model",
+                "chambon2018",
+                "--to",
+                str(tmp_path / f"{name}.pt"),
+            ]
+        )
         weights = load_tensors(tmp_path / f"{name}.pt")
-        weights["state"] = {k: v + seed if v.is_floating_point() else v
-                            for k, v in weights["state"].items()}  # fmt: skip
+        weights["state"] = {
+            k: v + seed if v.is_floating_point() else v for k, v in weights["state"].items()
+        }
         torch.save(weights, tmp_path / f"{name}.pt")
         evaluate(store, tmp_path / f"{name}.pt")
     folders = sorted(p.name for p in tmp_path.glob("evaluation*"))
@@ -493,10 +526,21 @@ def test_converted_weights_do_not_replace_their_source(tmp_path):
     words = [source, "--from", "physioex", "--model", "chambon2018", "--to"]
     for name in ("w.ckpt", "link.pt", "W.ckpt"):
         for more in ([], ["--overwrite"]):
-            refused(convert_checkpoint.main, *words, tmp_path / name, *more, match="is an input",
-                    keeps=tmp_path)  # fmt: skip
-    refused(convert_checkpoint.main, *words, tmp_path / "mine.pt", match="add --overwrite",
-            keeps=tmp_path)  # fmt: skip
+            refused(
+                convert_checkpoint.main,
+                *words,
+                tmp_path / name,
+                *more,
+                match="is an input",
+                keeps=tmp_path,
+            )
+    refused(
+        convert_checkpoint.main,
+        *words,
+        tmp_path / "mine.pt",
+        match="add --overwrite",
+        keeps=tmp_path,
+    )
     save_checkpoint(tmp_path / "trained.pt", {"state": {}})  # ours, but no conversion
     refused(convert_checkpoint.main, *words, tmp_path / "trained.pt", match="add --overwrite")
     for _ in range(2):
@@ -561,8 +605,13 @@ def test_the_bundle_that_is_committed_is_known(tmp_path):
 def test_a_record_of_results_replaces_nothing_of_others(tmp_path):
     """Before any of its commands runs."""
     (tmp_path / "notes.json").write_text("mine")
-    refused(same_results.main, "record", tmp_path / "notes.json", match="notes.json: is there",
-            keeps=tmp_path)  # fmt: skip
+    refused(
+        same_results.main,
+        "record",
+        tmp_path / "notes.json",
+        match="notes.json: is there",
+        keeps=tmp_path,
+    )
 
 
 def test_refusals_are_one_line_with_exit_code_2(tmp_path, capsys):

@@ -56,8 +56,9 @@ def test_planted_stages_and_signals_come_back(cohorts, cohort):
     layout = nsrr_files.Layout(cohort)
     for source in sources:
         recording = nsrr.read(source)
-        number = next(k for k in range(SUBJECTS)
-                      if layout.stem_of(k, source.key.visit) == source.id)  # fmt: skip
+        number = next(
+            k for k in range(SUBJECTS) if layout.stem_of(k, source.key.visit) == source.id
+        )
         night = night_of(number, source.key.visit)
         planted = np.array(night.timeline.labels)
         if cohort == "wsc" and number == 2:
@@ -95,8 +96,12 @@ def test_a_reference_common_to_all_electrodes_is_gone(cohorts):
     """MrOS is recorded against Fpz, whose own signal is larger than the brain's."""
     source = nsrr.find(cohorts / "mros", "mros", options("mros"))[0]
     assert nsrr.read(source).derivations["EEG"] == "C4 - A1"
-    bare = nsrr.Source(source.path, "mros", source.scored,
-                       options("mros", channels={"EEG": ["C4"]}, roles=("EEG",)))  # fmt: skip
+    bare = nsrr.Source(
+        source.path,
+        "mros",
+        source.scored,
+        options("mros", channels={"EEG": ["C4"]}, roles=("EEG",)),
+    )
     alone = nsrr.read(bare).signals["EEG"].read(0, 600).std()
     assert alone > 1.5 * nsrr.read(source).signals["EEG"].read(0, 600).std()
 
@@ -104,7 +109,8 @@ def test_a_reference_common_to_all_electrodes_is_gone(cohorts):
 @pytest.mark.parametrize(
     ("cohort", "stem", "subject", "visit"),
     [
-        ("shhs", "shhs1-200001", "shhs-200001", 1), ("shhs", "shhs2-200001", "shhs-200001", 2),
+        ("shhs", "shhs1-200001", "shhs-200001", 1),
+        ("shhs", "shhs2-200001", "shhs-200001", 2),
         ("mesa", "mesa-sleep-0001", "mesa-0001", 1),
         ("mros", "mros-visit1-aa0001", "mros-aa0001", 1),
         ("mros", "mros-visit2-aa0001", "mros-aa0001", 2),
@@ -113,7 +119,7 @@ def test_a_reference_common_to_all_electrodes_is_gone(cohorts):
         ("wsc", "wsc-visit1-10120-nsrr", "wsc-10120", 1),
         ("apples", "apples-110001", "apples-110001", 1),
     ],
-)  # fmt: skip
+)
 def test_visits_of_a_person_share_a_key(cohort, stem, subject, visit):
     key = nsrr.key_of(cohort, stem)
     assert (key.subject, key.visit) == (subject, visit)
@@ -170,11 +176,23 @@ def preprocess_nsrr_prepare(recording, settings):
 
 def test_an_absent_role_is_kept_as_absent(cohorts, tmp_path, capsys):
     (tmp_path / "map.json").write_text(json.dumps({"PLETH": ["Pleth"]}))
-    preprocess_nsrr.main([
-        "--cohort", "shhs", "--raw_path", str(cohorts / "shhs"), "--save_path",
-        str(tmp_path / "s"), "--resample", "25", "--roles", "EEG", "PLETH", "--channel_map",
-        str(tmp_path / "map.json"),
-    ])  # fmt: skip
+    preprocess_nsrr.main(
+        [
+            "--cohort",
+            "shhs",
+            "--raw_path",
+            str(cohorts / "shhs"),
+            "--save_path",
+            str(tmp_path / "s"),
+            "--resample",
+            "25",
+            "--roles",
+            "EEG",
+            "PLETH",
+            "--channel_map",
+            str(tmp_path / "map.json"),
+        ]
+    )
     assert "PLETH –; absent in 5" in capsys.readouterr().out
     night = Store(tmp_path / "s").night("shhs1-200001")
     assert night.derivations == ("EEG", None)
@@ -182,11 +200,25 @@ def test_an_absent_role_is_kept_as_absent(cohorts, tmp_path, capsys):
     assert np.isnan(night.signals()[:, 1]).all()
     assert np.isfinite(night.signals()[:, 0]).all()
     with pytest.raises(UserError, match="no channel for the required PLETH"):
-        preprocess_nsrr.main([
-            "--cohort", "shhs", "--raw_path", str(cohorts / "shhs"), "--save_path",
-            str(tmp_path / "t"), "--roles", "EEG", "PLETH", "--required", "PLETH",
-            "--channel_map", str(tmp_path / "map.json"), "--jobs", "1",
-        ])  # fmt: skip
+        preprocess_nsrr.main(
+            [
+                "--cohort",
+                "shhs",
+                "--raw_path",
+                str(cohorts / "shhs"),
+                "--save_path",
+                str(tmp_path / "t"),
+                "--roles",
+                "EEG",
+                "PLETH",
+                "--required",
+                "PLETH",
+                "--channel_map",
+                str(tmp_path / "map.json"),
+                "--jobs",
+                "1",
+            ]
+        )
 
 
 @pytest.fixture
@@ -359,8 +391,9 @@ def test_units(tmp_path):
 
     def write(unit: str, sd: float) -> nsrr.Source:
         samples = np.random.default_rng(0).normal(0, sd, 600 * 125).clip(-9 * sd, 9 * sd)
-        signal = edfio.EdfSignal(samples, 125, label="EEG", physical_dimension=unit,
-                                 physical_range=(-10 * sd, 10 * sd))  # fmt: skip
+        signal = edfio.EdfSignal(
+            samples, 125, label="EEG", physical_dimension=unit, physical_range=(-10 * sd, 10 * sd)
+        )
         edfio.Edf([signal], recording=edfio.Recording(startdate=datetime(1985, 1, 1).date())).write(
             tmp_path / "shhs1-200001.edf"
         )
@@ -417,8 +450,19 @@ def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
             name = path.name.replace("shhs1-", "cfs-visit1-").replace("shhs2-", "cfs-visit2-")
             (folder / name).write_bytes(path.read_bytes())
     (tmp_path / "map.json").write_text(json.dumps({"EEG": ["EEG"], "LEG": ["EMG"]}))
-    words = ["--cohort", "CFS", "--raw_path", str(folder), "--save_path", str(tmp_path / "s"),
-             "--roles", "EEG", "LEG", "--resample", "25"]  # fmt: skip
+    words = [
+        "--cohort",
+        "CFS",
+        "--raw_path",
+        str(folder),
+        "--save_path",
+        str(tmp_path / "s"),
+        "--roles",
+        "EEG",
+        "LEG",
+        "--resample",
+        "25",
+    ]
     with pytest.raises(UserError, match="of another one name its channels with --channel_map"):
         preprocess_nsrr.main(words)
     words += ["--channel_map", str(tmp_path / "map.json")]

@@ -40,9 +40,10 @@ def nsrr_xml(family: str, *, order: str = "as scored", seconds: float = 300.0) -
 
     def event(concept: str, start: float, duration: float, kind: str) -> str:
         parts = [
-            f"<EventConcept>{concept}</EventConcept>", f"<Start>{start}</Start>",
+            f"<EventConcept>{concept}</EventConcept>",
+            f"<Start>{start}</Start>",
             f"<Duration>{duration}</Duration>",
-        ]  # fmt: skip
+        ]
         parts = [f"<EventType>{kind}</EventType>", *parts] if typed else parts[::-1]
         return "<ScoredEvent>" + "".join(parts) + "</ScoredEvent>"
 
@@ -196,13 +197,19 @@ def test_broken_gamma_files(tmp_path):
 def test_changes_of_stage_across_midnight(tmp_path):
     path = tmp_path / "a.allscore.txt"
     lines = [
-        "23:57:00.00\tSTAGE - N3", "23:58:00.00\tSTART RECORDING", "23:58:00.00\tSTAGE - W",
-        "23:58:30.00\tPAUSED \xb0", "23:59:00.00\tSTAGE - N1", "23:59:30.00\tSTAGE - N2",
+        "23:57:00.00\tSTAGE - N3",
+        "23:58:00.00\tSTART RECORDING",
+        "23:58:00.00\tSTAGE - W",
+        "23:58:30.00\tPAUSED \xb0",
+        "23:59:00.00\tSTAGE - N1",
+        "23:59:30.00\tSTAGE - N2",
         "23:59:40.00\tAROUSAL - DUR: 3.0 SEC. - SPONTANEOUS",
         "00:00:40.00\tSTAGE - N3",  # ten seconds into an epoch: it keeps its larger part
-        "00:01:30.00\tSTAGE - NO STAGE", "00:02:00.00\tSTAGE - R", "00:02:30.00\tLIGHTS ON",
+        "00:01:30.00\tSTAGE - NO STAGE",
+        "00:02:00.00\tSTAGE - R",
+        "00:02:30.00\tLIGHTS ON",
         "00:02:30.00\tSTAGE - W",
-    ]  # fmt: skip
+    ]
     path.write_bytes("\r\n".join(lines[:-1]).encode("latin-1"))
     found = nsrr.read_wsc_twin(path, 10).tolist()
     assert found == [0, 0, 1, 2, 2, 3, 3, -1, 4, -1]
@@ -225,12 +232,17 @@ def test_changes_of_stage_across_midnight(tmp_path):
 def test_apples_intervals(tmp_path):
     path = tmp_path / "a.annot"
     rows = [
-        "# a preamble", "class\tinstance\tchannel\tstart\tstop\tmeta",
-        "W\t.\t.\t23:58:00\t23:59:00\t.", "N1\t.\t.\t23:59:00\t+30\t.",
-        "N2\t.\t.\t0+00:01:30\t0+00:02:30\t.", "N3\t.\t.\t150\t210\t.",
-        "arousal\t.\t.\t23:59:10\t23:59:13\t.", "?\t.\t.\t00:01:30\t00:02:00\t.",
-        "R\t.\t.\t00:02:00\t...\t.", "L\t.\t.\t00:02:30\t00:03:00\t.",
-    ]  # fmt: skip
+        "# a preamble",
+        "class\tinstance\tchannel\tstart\tstop\tmeta",
+        "W\t.\t.\t23:58:00\t23:59:00\t.",
+        "N1\t.\t.\t23:59:00\t+30\t.",
+        "N2\t.\t.\t0+00:01:30\t0+00:02:30\t.",
+        "N3\t.\t.\t150\t210\t.",
+        "arousal\t.\t.\t23:59:10\t23:59:13\t.",
+        "?\t.\t.\t00:01:30\t00:02:00\t.",
+        "R\t.\t.\t00:02:00\t...\t.",
+        "L\t.\t.\t00:02:30\t00:03:00\t.",
+    ]
     path.write_text("\n".join(rows))
     start = datetime(2001, 1, 1, 23, 58)
     assert nsrr.read_apples(path, start, 10).tolist() == PLANTED

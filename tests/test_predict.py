@@ -37,19 +37,45 @@ NO_GAPS = np.zeros((0, 2))
 def checkpoint(store, tmp_path_factory):
     """A small model of two channels, trained for one pass."""
     project = tmp_path_factory.mktemp("predict")
-    staging_training.main([
-        "--experiment", "chambon2018", "--data_path", str(store.path), "--project_path",
-        str(project), "--n_epochs", "1", "--channels", "EEG", "EOG", "--logger", "csv",
-        "--train_data_list", "0", "1", "--val_data_list", "2",
-    ])  # fmt: skip
+    staging_training.main(
+        [
+            "--experiment",
+            "chambon2018",
+            "--data_path",
+            str(store.path),
+            "--project_path",
+            str(project),
+            "--n_epochs",
+            "1",
+            "--channels",
+            "EEG",
+            "EOG",
+            "--logger",
+            "csv",
+            "--train_data_list",
+            "0",
+            "1",
+            "--val_data_list",
+            "2",
+        ]
+    )
     return next(project.glob("*/checkpoints/best.pt"))
 
 
 def stage(edf, checkpoint, output, *more):
-    predict.main([
-        "--edf", str(edf), "--checkpoint", str(checkpoint), "--is_interpret", "False",
-        "-o", str(output), *more,
-    ])  # fmt: skip
+    predict.main(
+        [
+            "--edf",
+            str(edf),
+            "--checkpoint",
+            str(checkpoint),
+            "--is_interpret",
+            "False",
+            "-o",
+            str(output),
+            *more,
+        ]
+    )
 
 
 def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
@@ -143,18 +169,28 @@ def test_formats_by_suffix(raw, checkpoint, tmp_path):
 @pytest.mark.parametrize("layout", ["bdf", "gaps", "odd records", "mixed rates", "utf-8"])
 def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
     rng = np.random.default_rng(0)
-    rates = {"EEG Fpz-Cz": 256, "EOG horizontal": 128} if layout == "mixed rates" else {
-        "EEG Fpz-Cz": 100, "EOG horizontal": 100,
-    }  # fmt: skip
+    rates = (
+        {"EEG Fpz-Cz": 256, "EOG horizontal": 128}
+        if layout == "mixed rates"
+        else {
+            "EEG Fpz-Cz": 100,
+            "EOG horizontal": 100,
+        }
+    )
     path, seconds = tmp_path / f"a.{'bdf' if layout == 'bdf' else 'edf'}", 150.0
     kind, whole = (edfio.BdfSignal, edfio.Bdf) if layout == "bdf" else (edfio.EdfSignal, edfio.Edf)
     if layout == "odd records":
         seconds = 151.2
     signals = [
-        kind(rng.normal(0, 20, round(seconds * fs)).clip(-180, 180), fs, label=label,
-             physical_dimension="uV", physical_range=(-192, 192))
+        kind(
+            rng.normal(0, 20, round(seconds * fs)).clip(-180, 180),
+            fs,
+            label=label,
+            physical_dimension="uV",
+            physical_range=(-192, 192),
+        )
         for label, fs in rates.items()
-    ]  # fmt: skip
+    ]
     notes = [edfio.EdfAnnotation(7, None, "Störung – Ω")] if layout == "utf-8" else []
     length = {"odd records": 2.7}.get(layout)
     file = whole(signals, annotations=notes, data_record_duration=length)
@@ -172,10 +208,15 @@ def test_other_layouts_are_staged(checkpoint, tmp_path, layout, capsys):
 def test_stages_inside_the_recording_are_an_experts(checkpoint, tmp_path, capsys):
     rng = np.random.default_rng(0)
     signals = [
-        edfio.EdfSignal(rng.normal(0, 20, 9000).clip(-180, 180), 100, label=label,
-                        physical_dimension="uV", physical_range=(-192, 192))
+        edfio.EdfSignal(
+            rng.normal(0, 20, 9000).clip(-180, 180),
+            100,
+            label=label,
+            physical_dimension="uV",
+            physical_range=(-192, 192),
+        )
         for label in ("EEG Fpz-Cz", "EOG horizontal")
-    ]  # fmt: skip
+    ]
     notes = [edfio.EdfAnnotation(0, 60, "Sleep stage N2")]
     edfio.Edf(signals, annotations=notes).write(tmp_path / "a.edf")
     stage(tmp_path / "a.edf", checkpoint, tmp_path / "out")
@@ -189,9 +230,18 @@ def test_stages_inside_the_recording_are_an_experts(checkpoint, tmp_path, capsys
 @pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
 def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_path, capsys, wish):
     folder = tmp_path / "dodh"
-    generate_demo_data.main([
-        "--format", "dreem", "--subjects", "1", "--hours", "0.5", "--output", str(folder),
-    ])  # fmt: skip
+    generate_demo_data.main(
+        [
+            "--format",
+            "dreem",
+            "--subjects",
+            "1",
+            "--hours",
+            "0.5",
+            "--output",
+            str(folder),
+        ]
+    )
     stage(folder, checkpoint, tmp_path / "out", "--channels", f"EOG={wish}")
     out = capsys.readouterr().out
     assert "EEG Fpz-Cz <- C3_M2, EOG horizontal <- EOG1 - EOG2" in out
@@ -269,11 +319,30 @@ def test_channels_by_role_alias_and_choice(tmp_path):
 
 def test_absent_roles_as_the_checkpoint_allows(role_store, tmp_path, capsys):
     """The foundation model takes what is there; its own filters are used."""
-    foundation_training.main([
-        "--stage", "finetune", "--pretrained", "none", "--data_path", str(role_store),
-        "--project_path", str(tmp_path), "--n_epochs", "1", "--logger", "csv", "--d_model", "16",
-        "--n_heads", "2", "--layers", "1", "--dim_feedforward", "16",
-    ])  # fmt: skip
+    foundation_training.main(
+        [
+            "--stage",
+            "finetune",
+            "--pretrained",
+            "none",
+            "--data_path",
+            str(role_store),
+            "--project_path",
+            str(tmp_path),
+            "--n_epochs",
+            "1",
+            "--logger",
+            "csv",
+            "--d_model",
+            "16",
+            "--n_heads",
+            "2",
+            "--layers",
+            "1",
+            "--dim_feedforward",
+            "16",
+        ]
+    )
     checkpoint = next(tmp_path.glob("*/checkpoints/best.pt"))
     edf = next(role_store.parent.glob("raw_mesa/polysomnography/edfs/*.edf"))
     stage(edf, checkpoint, tmp_path / "out", "--channels", "SPO2=SpO2")
@@ -323,8 +392,9 @@ def test_filters_do_not_hide_a_dead_lead(raw, tmp_path):
     file = EdfFile(sorted(raw.glob("*-PSG.edf"))[0])
     samples = file.read("EEG Fpz-Cz", 0, file.seconds)
     samples[3000 * 20 : 3000 * 22] = 0.0
-    signal = edfio.EdfSignal(samples, 100, label="EEG", physical_dimension="uV",
-                             physical_range=(-192, 192))  # fmt: skip
+    signal = edfio.EdfSignal(
+        samples, 100, label="EEG", physical_dimension="uV", physical_range=(-192, 192)
+    )
     edfio.Edf([signal]).write(tmp_path / "a.edf")
     predict.main(["--edf", str(tmp_path / "a.edf"), "-o", str(tmp_path / "a.csv")])
     flags = pandas.read_csv(tmp_path / "a.csv")["quality_flag"].fillna("")
@@ -352,10 +422,24 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
 
 
 def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
-    foundation_training.main([
-        "--data_path", str(role_store), "--project_path", str(tmp_path), "--n_epochs", "1",
-        "--logger", "csv", "--d_model", "16", "--n_heads", "2", "--layers", "1",
-    ])  # fmt: skip
+    foundation_training.main(
+        [
+            "--data_path",
+            str(role_store),
+            "--project_path",
+            str(tmp_path),
+            "--n_epochs",
+            "1",
+            "--logger",
+            "csv",
+            "--d_model",
+            "16",
+            "--n_heads",
+            "2",
+            "--layers",
+            "1",
+        ]
+    )
     checkpoint = next(tmp_path.glob("*/checkpoints/best.pt"))
     with pytest.raises(UserError, match="foundation_pretraining, which stages nothing"):
         stage(raw, checkpoint, tmp_path / "out")
@@ -369,8 +453,13 @@ def test_refusals(raw, checkpoint, tmp_path):
     with pytest.raises(UserError, match="give ROLE=label"):
         stage(raw, checkpoint, tmp_path / "out", "--channels", "EEG")
     start = datetime(1989, 4, 24, 16, 13)
-    write_psg(tmp_path / "short.edf", 0.5, {"EEG Fpz-Cz": 100, "EOG horizontal": 100},
-              record_seconds=1, start=(start.date(), start.time()))  # fmt: skip
+    write_psg(
+        tmp_path / "short.edf",
+        0.5,
+        {"EEG Fpz-Cz": 100, "EOG horizontal": 100},
+        record_seconds=1,
+        start=(start.date(), start.time()),
+    )
     with pytest.raises(UserError, match="lasts 15 s; staging needs 30 s"):
         stage(tmp_path / "short.edf", checkpoint, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -38,8 +38,9 @@ def test_epochs_are_the_kept_samples_in_microvolt(night):
     assert prepared.first_epoch == 5
     assert prepared.stages.tolist() == [0] * 60 + [1] * 2 + [2] * 6 + [4] * 3 + [0] * 60
     assert [(c.label, c.role, c.unit) for c in prepared.channels] == [
-        ("EOG horizontal", "EOG", "uV"), ("EEG Fpz-Cz", "EEG", "uV")
-    ]  # fmt: skip
+        ("EOG horizontal", "EOG", "uV"),
+        ("EEG Fpz-Cz", "EEG", "uV"),
+    ]
     for column, label in enumerate(("EOG horizontal", "EEG Fpz-Cz")):
         expected = truth[label].reshape(-1, 3000)[5:136]
         np.testing.assert_allclose(prepared.signals[100.0][:, column], expected, atol=1e-4)
@@ -49,8 +50,9 @@ def test_channels_of_other_rates_stay_apart(night):
     pair, truth = night
     prepared = prepare(read(pair), settings(channels=("all",)), ROLES)
     assert {fs: a.shape for fs, a in prepared.signals.items()} == {
-        100.0: (131, 2, 3000), 1.0: (131, 1, 30)
-    }  # fmt: skip
+        100.0: (131, 2, 3000),
+        1.0: (131, 1, 30),
+    }
     expected = truth["EMG submental"].reshape(-1, 30)[5:136]
     np.testing.assert_allclose(prepared.signals[1.0][:, 0], expected, atol=1e-4)
 

@@ -52,9 +52,19 @@ def test_a_regular_night_is_the_same_under_all_three():
 def test_a_night_with_unscored_epochs_differs_as_computed_by_hand():
     # 100 W | 5 N1, 3 ?, 40 N2, 2 M, 20 R | 10 W, 4 ?, 86 W, 10 ?
     night = recording(
-        [("W", 100), ("1", 5), ("?", 3), ("2", 40), ("M", 2), ("R", 20),
-         ("W", 10), ("?", 4), ("W", 86), ("?", 10)]
-    )  # fmt: skip
+        [
+            ("W", 100),
+            ("1", 5),
+            ("?", 3),
+            ("2", 40),
+            ("M", 2),
+            ("R", 20),
+            ("W", 10),
+            ("?", 4),
+            ("W", 86),
+            ("?", 10),
+        ]
+    )
     found = kept(night)
     # ends 60 after the last of anything not Wake, the final ?: the end of the recording
     assert found["tinysleepnet"] == (40, 280, 60 + 65 + 96)

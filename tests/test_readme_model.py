@@ -23,9 +23,12 @@ def test_the_readmes_model_is_trained_staged_and_explained(store, tmp_path, monk
     code = re.search(r"```python\n(class BandPowers.*?)```", README.read_text(), re.S)[1]
     assert len(code.splitlines()) <= 30
     names = {
-        "torch": torch, "nn": nn, "pairwise": pairwise, "STAGES": STAGES,
+        "torch": torch,
+        "nn": nn,
+        "pairwise": pairwise,
+        "STAGES": STAGES,
         "StagingModel": StagingModel,
-    }  # fmt: skip
+    }
     exec(code, names)
     torch.manual_seed(0)
     model = names["BandPowers"](num_seq=5)

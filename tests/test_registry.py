@@ -31,10 +31,12 @@ def test_methods_are_named_in_their_own_files_only():
             tree = ast.parse(path.read_text())
             defaults = [part for node in ast.walk(tree) for part in default_parts(node)]
             named = {
-                node.value for node in ast.walk(tree)
-                if isinstance(node, ast.Constant) and node.value in names
+                node.value
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Constant)
+                and node.value in names
                 and id(node) not in defaults
-            }  # fmt: skip
+            }
             assert not named, (path, named)
 
 

@@ -175,9 +175,11 @@ def test_a_file_that_is_no_zip(server, tmp_path):
 
 
 def test_folder_zip_and_download_give_the_same_store(server, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(dreem_download.download, "__kwdefaults__", {
-        "version": "dodh", "most": 0, "base_url": server.url
-    })  # fmt: skip
+    monkeypatch.setattr(
+        dreem_download.download,
+        "__kwdefaults__",
+        {"version": "dodh", "most": 0, "base_url": server.url},
+    )
     sources = {
         "folder": ["--raw_path", str(folder)],
         "zip": ["--raw_path", str(server.archive)],

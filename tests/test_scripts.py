@@ -21,8 +21,11 @@ SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 def run(script: str, *words: str, cwd: Path = ROOT) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, str(ROOT / script), *words],
-        cwd=cwd, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def one_line(result: subprocess.CompletedProcess) -> str:

@@ -76,11 +76,19 @@ def test_other_values_make_other_settings():
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["-r", "0.1"], ["-r", "1e-7"], ["-r", "123456789.25"], ["-r", "-3"], ["--names", "[]"],
-        ["--names", "EEG Fpz-Cz", "it's"], ["--names=[-a,b]"], ["--no-keep"], ["--names", "-1"],
+        [],
+        ["-r", "0.1"],
+        ["-r", "1e-7"],
+        ["-r", "123456789.25"],
+        ["-r", "-3"],
+        ["--names", "[]"],
+        ["--names", "EEG Fpz-Cz", "it's"],
+        ["--names=[-a,b]"],
+        ["--no-keep"],
+        ["--names", "-1"],
         ["--config", "c.json"],
     ],
-)  # fmt: skip
+)
 def test_the_command_gives_the_settings_again(words, tmp_path, monkeypatch):
     (tmp_path / "c.json").write_text('{"rate": 7, "names": ["x", "y"], "keep": false}')
     monkeypatch.chdir(tmp_path)
@@ -184,9 +192,10 @@ def parsers(monkeypatch) -> list[ScriptParser]:
 
 
 @pytest.mark.parametrize(
-    "script", [cmt_training, staging_training, ssl_training, foundation_training],
+    "script",
+    [cmt_training, staging_training, ssl_training, foundation_training],
     ids=lambda s: s.__name__,
-)  # fmt: skip
+)
 def test_a_run_keeps_every_flag_that_decides_it(script, parsers):
     """All but a named few, under the flags' own names: runs begun before compare them to resume."""
     settings = script.parse_args([])
@@ -199,9 +208,10 @@ def test_a_run_keeps_every_flag_that_decides_it(script, parsers):
 
 
 @pytest.mark.parametrize(
-    "script", [cmt_evaluate, staging_evaluate, ssl_evaluate, foundation_evaluate],
+    "script",
+    [cmt_evaluate, staging_evaluate, ssl_evaluate, foundation_evaluate],
     ids=lambda s: s.__name__,
-)  # fmt: skip
+)
 def test_an_evaluation_has_every_flag_and_changes_none(script, parsers):
     settings = script.parse_args(["--data_path", "elsewhere", "--device", "cpu"])
     values = by_flag(settings)

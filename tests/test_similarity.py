@@ -62,9 +62,7 @@ def test_added_to_the_cross_entropy_and_trained():
     plain = Staging([1.0] * 5, over_positions="mean")
     both = SimilarityStaging(plain)
     weights = both.attach(net, torch.device("cpu"))
-    batch = SimpleNamespace(
-        signals=torch.randn(8, 3, 1, 3000), stages=torch.randint(0, 5, (8, 3))
-    )  # fmt: skip
+    batch = SimpleNamespace(signals=torch.randn(8, 3, 1, 3000), stages=torch.randint(0, 5, (8, 3)))
     loss, logs = both(net, batch)
     assert loss > plain(net, batch)[0] and logs["scored"] == 24
     loss.backward()

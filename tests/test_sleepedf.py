@@ -114,8 +114,10 @@ def test_channels_keep_rate_and_unit(tmp_path):
     truth = write_pair(tmp_path, NIGHT, n_epochs=18)
     signals = read(find_pairs(tmp_path)[0]).signals
     assert {label: s.fs for label, s in signals.items()} == {
-        "EEG Fpz-Cz": 100, "EOG horizontal": 100, "EMG submental": 1
-    }  # fmt: skip
+        "EEG Fpz-Cz": 100,
+        "EOG horizontal": 100,
+        "EMG submental": 1,
+    }
     for label, values in truth.items():
         np.testing.assert_allclose(signals[label].read(0, 540), values, atol=1e-9)
 

@@ -302,11 +302,19 @@ def test_every_configuration_is_read(path):
 def test_there_are_nine_and_they_differ_from_the_published_in_named_keys():
     assert len(CONFIGS) == len(PUBLISHED) == 9
     may_differ = {
-        "dataset.normalization", "dataset.masking_type", "dataset.masking_ratio",
-        "dataset.loss_on", "dataset.patch_samples", "backbone.num_patches", "backbone.use_cls",
-        "backbone.projection_hidden", "training_params.alpha_crl", "training_params.temperature",
-        "training_params.val_period", "training_params.early_stopping.patience",
-    }  # fmt: skip
+        "dataset.normalization",
+        "dataset.masking_type",
+        "dataset.masking_ratio",
+        "dataset.loss_on",
+        "dataset.patch_samples",
+        "backbone.num_patches",
+        "backbone.use_cls",
+        "backbone.projection_hidden",
+        "training_params.alpha_crl",
+        "training_params.temperature",
+        "training_params.val_period",
+        "training_params.early_stopping.patience",
+    }
     for ours, theirs in zip(CONFIGS, PUBLISHED, strict=True):
         assert ours.name == theirs.name
         a, b = (dict(ssl_family._flat(json.loads(p.read_text()))) for p in (ours, theirs))

@@ -72,8 +72,9 @@ def test_every_row_that_honesty_asks_for(project):
     with (project / "ssl_benchmark.csv").open() as file:
         over_runs = list(csv.DictReader(file))
     assert {r["configuration"] for r in over_runs} == {
-        "ssl_masked_transformer", "ssl_contrastive_transformer"
-    }  # fmt: skip
+        "ssl_masked_transformer",
+        "ssl_contrastive_transformer",
+    }
     assert all(r["runs"] == "1" and r["kappa_sd"] in ("0.0", "") for r in over_runs)
     by_name = {(r["space"], r["probe"]): r for r in rows if r["labels"] == "all"}
     assert by_name["random encoder", "linear"]["seeds"] == "2"
@@ -183,9 +184,10 @@ def test_a_row_of_the_table_pools_people(project):
     rows = model_table.pretrained_rows("contrastive_transformer", [run, run])
     assert [row["model"][-14:] for row in rows] == ["ve_transformer", "random weights"]
     kept = next(
-        row for row in json.loads((run / "evaluation" / "probes.json").read_text())["rows"]
+        row
+        for row in json.loads((run / "evaluation" / "probes.json").read_text())["rows"]
         if (row["space"], row["probe"], row["labels"]) == ("pretrained", "linear", "all")
-    )  # fmt: skip
+    )
     counts = sum(np.array(matrix) for matrix in kept["people"].values())
     assert rows[0]["epochs"] == 2 * counts.sum()
     assert rows[0]["kappa"] == pytest.approx(float(metrics.kappa(counts)))
@@ -227,9 +229,10 @@ def test_strength_is_chosen_on_validation_people_alone(clouds):
     one, other = (probes.linear_probe(train, validation, part) for part in (test, scrambled))
     assert one.chosen == other.chosen and (one.stages == other.stages).all()
     unscored = Labelled(
-        np.concatenate([train.z, 99 + train.z[:9]]), np.append(train.stages, [-1] * 9),
+        np.concatenate([train.z, 99 + train.z[:9]]),
+        np.append(train.stages, [-1] * 9),
         np.append(train.subjects, ["x"] * 9),
-    )  # fmt: skip
+    )
     assert (probes.linear_probe(unscored, validation, test).stages == one.stages).all()
 
 
@@ -239,9 +242,13 @@ def test_information_is_a_bound_and_none_without_any(clouds):
     share = np.bincount(test.stages) / len(test.stages)
     entropy = -(share * np.log2(share)).sum()
     assert probes.information_bound(exact, test.stages) == pytest.approx(entropy)
-    assert 0 < probes.information_bound(
-        probes.linear_probe(train, validation, test).probabilities, test.stages
-    ) < entropy  # fmt: skip
+    assert (
+        0
+        < probes.information_bound(
+            probes.linear_probe(train, validation, test).probabilities, test.stages
+        )
+        < entropy
+    )
     shuffled = Labelled(train.z, np.random.default_rng(0).permutation(train.stages), train.subjects)
     found = probes.linear_probe(shuffled, validation, test)
     assert probes.information_bound(found.probabilities, test.stages) <= 0
@@ -416,13 +423,23 @@ def test_a_latent_report_replaces_nothing_but_a_latent_report(project, store, tm
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
     paths = ["--project_path", results, "--maps", "False", "--samples", "2", "--output"]
     for output in ("results", f"results/{run.name}", f"results/{run.name}/embeddings", "thesis"):
-        refused(latent_space_evaluator.main, *paths, tmp_path / output, match="is an input|holds",
-                keeps=tmp_path)  # fmt: skip
+        refused(
+            latent_space_evaluator.main,
+            *paths,
+            tmp_path / output,
+            match="is an input|holds",
+            keeps=tmp_path,
+        )
     for _ in range(2):
         latent_space_evaluator.main([*map(str, paths), str(tmp_path / "latent")])
     (tmp_path / "latent" / "index.html").write_text("mine")
-    refused(latent_space_evaluator.main, *paths, tmp_path / "latent", match="holds index.html",
-            keeps=tmp_path)  # fmt: skip
+    refused(
+        latent_space_evaluator.main,
+        *paths,
+        tmp_path / "latent",
+        match="holds index.html",
+        keeps=tmp_path,
+    )
     # nor does the evaluation before it
     (run / "evaluation" / "probes.csv").write_text("mine")
     words = ["--project_path", results, "--data_path", store.path, "--tuned", "False"]

@@ -35,9 +35,14 @@ def make_parser() -> ScriptParser:
 
 @pytest.mark.parametrize(
     ("words", "value"),
-    [([], False), (["--is_interpret"], True), (["--is_interpret", "True"], True),
-     (["--is_interpret", "False"], False), (["--is_interpret", "false"], False)],
-)  # fmt: skip
+    [
+        ([], False),
+        (["--is_interpret"], True),
+        (["--is_interpret", "True"], True),
+        (["--is_interpret", "False"], False),
+        (["--is_interpret", "false"], False),
+    ],
+)
 def test_boolean_spellings(words, value):
     assert make_parser().parse(words).is_interpret is value
 

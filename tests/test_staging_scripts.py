@@ -186,9 +186,11 @@ def test_a_stateful_pass_is_interrupted_and_goes_on(store, tmp_path, monkeypatch
 def test_carried_states_survive_a_checkpoint():
     one, two = (StatefulStaging([1.0] * 5, length=20) for _ in range(2))
     batch = SimpleNamespace(
-        signals=torch.zeros(2, 20, 1, 1), stages=torch.zeros(2, 20, dtype=torch.long),
-        nights=np.array([4, 7]), first=np.array([0, 20]),
-    )  # fmt: skip
+        signals=torch.zeros(2, 20, 1, 1),
+        stages=torch.zeros(2, 20, dtype=torch.long),
+        nights=np.array([4, 7]),
+        first=np.array([0, 20]),
+    )
     one(Counting(), batch)
     two.load_state_dict(one.state_dict())
     after = SimpleNamespace(**{**vars(batch), "first": np.array([20, 40])})
@@ -289,9 +291,24 @@ def test_another_model_or_one_not_trained_here_is_refused(store, project, tmp_pa
 
 def test_flags_of_the_early_library():
     words = [
-        "-e", "chambon2018", "-d", "SleepPhysionet", "-v", "2013", "-s", "-sl", "5", "-me", "7",
-        "-vci", "30", "-bs", "4", "-nj", "2",
-    ]  # fmt: skip
+        "-e",
+        "chambon2018",
+        "-d",
+        "SleepPhysionet",
+        "-v",
+        "2013",
+        "-s",
+        "-sl",
+        "5",
+        "-me",
+        "7",
+        "-vci",
+        "30",
+        "-bs",
+        "4",
+        "-nj",
+        "2",
+    ]
     args = parsed([*words, "-ckpt", "a.pt"])
     assert (args.num_seq, args.n_epochs, args.val_check_interval) == (5, 7, 30)
     assert (args.batch_size, args.n_jobs, args.loss) == (4, 2, "scl")

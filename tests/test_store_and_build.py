@@ -66,8 +66,11 @@ def test_the_description_says_how_it_was_made(store):
     facts = json.loads((store.path / "dataset.json").read_text())
     assert facts["settings"]["protocol"] == "tinysleepnet"
     assert [(c["label"], c["fs"]) for c in facts["channels"]] == [
-        ("EEG Fpz-Cz", 100), ("EEG Pz-Oz", 100), ("EOG horizontal", 100), ("EMG submental", 1)
-    ]  # fmt: skip
+        ("EEG Fpz-Cz", 100),
+        ("EEG Pz-Oz", 100),
+        ("EOG horizontal", 100),
+        ("EMG submental", 1),
+    ]
     assert facts["command"].startswith("preprocess_sleepedf.py --version 2018")
 
 
@@ -230,9 +233,16 @@ def test_killed_at_random_instants_and_resumed_is_byte_identical(tmp_path):
     prepare(raw, tmp_path / "whole", *options)
     rng = random.Random(0)
     command = [
-        sys.executable, str(ROOT / "preprocess_sleepedf.py"), "--raw_path", str(raw),
-        "--save_path", str(path), "--figures", "0", *options,
-    ]  # fmt: skip
+        sys.executable,
+        str(ROOT / "preprocess_sleepedf.py"),
+        "--raw_path",
+        str(raw),
+        "--save_path",
+        str(path),
+        "--figures",
+        "0",
+        *options,
+    ]
     killed = 0
     for attempt in range(20):
         jobs = ["--jobs", str(1 + attempt % 2)]

@@ -55,9 +55,19 @@ def test_same_seed_same_bytes_for_any_number_of_workers(tmp_path):
 def test_a_subject_is_the_same_in_any_cohort(tmp_path):
     for name, subjects in (("few", "2"), ("many", "3")):
         generate_demo_data.main(
-            ["--output", str(tmp_path / name), "--subjects", subjects, "--nights", "1",
-             "--hours", "0.4", "--jobs", "1"]
-        )  # fmt: skip
+            [
+                "--output",
+                str(tmp_path / name),
+                "--subjects",
+                subjects,
+                "--nights",
+                "1",
+                "--hours",
+                "0.4",
+                "--jobs",
+                "1",
+            ]
+        )
     few, many = checksums(tmp_path / "few"), checksums(tmp_path / "many")
     assert few["SC4001E0-PSG.edf"] == many["SC4001E0-PSG.edf"]
 
@@ -179,14 +189,27 @@ def rate(nights, kind, stage) -> float:
 @pytest.mark.parametrize(
     ("kind", "stage", "low", "high"),
     [
-        ("spindle", 2, 1, 4), ("spindle", 3, 0.2, 2), ("spindle", 0, 0, 0.02),
-        ("spindle", 4, 0, 0.02), ("alpha", 3, 0, 0.02),
-        ("k_complex", 2, 0.3, 2), ("k_complex", 0, 0, 0.02), ("vertex_wave", 1, 0.3, 3),
-        ("slow_wave", 4, 0, 0.02), ("slow_wave", 3, 6, 30), ("rem", 4, 2, 12), ("rem", 2, 0, 0.05),
-        ("sem", 1, 0.5, 4), ("sem", 3, 0, 0.02), ("sawtooth", 4, 0.1, 2), ("arousal", 2, 0.01, 0.5),
-        ("theta_run", 1, 0.5, 4), ("twitch", 4, 0.2, 2), ("alpha", 4, 0, 0.4),
+        ("spindle", 2, 1, 4),
+        ("spindle", 3, 0.2, 2),
+        ("spindle", 0, 0, 0.02),
+        ("spindle", 4, 0, 0.02),
+        ("alpha", 3, 0, 0.02),
+        ("k_complex", 2, 0.3, 2),
+        ("k_complex", 0, 0, 0.02),
+        ("vertex_wave", 1, 0.3, 3),
+        ("slow_wave", 4, 0, 0.02),
+        ("slow_wave", 3, 6, 30),
+        ("rem", 4, 2, 12),
+        ("rem", 2, 0, 0.05),
+        ("sem", 1, 0.5, 4),
+        ("sem", 3, 0, 0.02),
+        ("sawtooth", 4, 0.1, 2),
+        ("arousal", 2, 0.01, 0.5),
+        ("theta_run", 1, 0.5, 4),
+        ("twitch", 4, 0.2, 2),
+        ("alpha", 4, 0, 0.4),
     ],
-)  # fmt: skip
+)
 def test_events_occur_where_and_as_often_as_they_should(full_night, kind, stage, low, high):
     assert low <= rate(full_night, kind, stage) <= high
 
@@ -267,10 +290,14 @@ def test_headers_are_those_of_the_real_tapes(raw):
     assert head[184:192].strip() == b"2048"
     recording = read(find_pairs(raw)[0])
     assert {k: (s.fs, s.unit) for k, s in recording.signals.items()} == {
-        "EEG Fpz-Cz": (100, "uV"), "EEG Pz-Oz": (100, "uV"), "EOG horizontal": (100, "uV"),
-        "Resp oro-nasal": (1, ""), "EMG submental": (1, "uV"), "Temp rectal": (1, "DegC"),
+        "EEG Fpz-Cz": (100, "uV"),
+        "EEG Pz-Oz": (100, "uV"),
+        "EOG horizontal": (100, "uV"),
+        "Resp oro-nasal": (1, ""),
+        "EMG submental": (1, "uV"),
+        "Temp rectal": (1, "DegC"),
         "Event marker": (1, ""),
-    }  # fmt: skip
+    }
     temperature = recording.signals["Temp rectal"].read(0, 600)
     assert 36 < temperature.mean() < 38.5
 

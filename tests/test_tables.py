@@ -110,11 +110,26 @@ def test_killed_and_started_again(store, tmp_path):
 @pytest.mark.slow
 def test_the_table_of_pretrained_encoders(store, tmp_path):
     """Folds pooled by people; the same encoder with random weights beside it."""
-    reproduce_tables.main([
-        "--table", "ssl", "--models", "contrastive_cnn", "--fold_list", "0,1", "--data_path",
-        str(store.path), "--project_path", str(tmp_path), "--folds", "kfold:3:0", "--flags",
-        "--n_epochs 1 --logger csv --accelerator cpu --batch_size 32", "--device", "cpu",
-    ])  # fmt: skip
+    reproduce_tables.main(
+        [
+            "--table",
+            "ssl",
+            "--models",
+            "contrastive_cnn",
+            "--fold_list",
+            "0,1",
+            "--data_path",
+            str(store.path),
+            "--project_path",
+            str(tmp_path),
+            "--folds",
+            "kfold:3:0",
+            "--flags",
+            "--n_epochs 1 --logger csv --accelerator cpu --batch_size 32",
+            "--device",
+            "cpu",
+        ]
+    )
     rows = json.loads((tmp_path / "ssl.json").read_text())["rows"]
     found = {row["model"]: row for row in rows}
     assert set(found) == {"contrastive_cnn", "contrastive_cnn, random weights"}

@@ -229,9 +229,12 @@ class Recorder:
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, 30)
         self.learner = Learner(self.net, model, optimizer, schedule, Staging())
         description = {
-            "model": "sequence_cmt", "settings": {}, "channels": [], "fs": 10.0,
+            "model": "sequence_cmt",
+            "settings": {},
+            "channels": [],
+            "fs": 10.0,
             "standardise": "none",
-        }  # fmt: skip
+        }
         self.logged: list[tuple[dict, int]] = []
         log = lambda figures, step: self.logged.append((figures, step))  # noqa: E731
         self.outputs = Outputs(Run(path), log, description)
@@ -240,9 +243,13 @@ class Recorder:
     def fit(self, plan: Plan, figures) -> loop.Position:
         following = iter(figures)
         return fit(
-            self.fabric, self.learner, lambda number: self.batches, lambda: next(following), plan,
+            self.fabric,
+            self.learner,
+            lambda number: self.batches,
+            lambda: next(following),
+            plan,
             self.outputs,
-        )  # fmt: skip
+        )
 
 
 class Listed(list):

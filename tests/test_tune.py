@@ -48,9 +48,13 @@ def toy(tmp_path):
         json.dumps({"x": {"low": 0.0, "high": 1.0}, "kind": ["a", "b"]})
     )
     return [
-        "--script", str(tmp_path / "toy.py"), "--space", str(tmp_path / "space.json"),
-        "--output", str(tmp_path / "out"),
-    ]  # fmt: skip
+        "--script",
+        str(tmp_path / "toy.py"),
+        "--space",
+        str(tmp_path / "space.json"),
+        "--output",
+        str(tmp_path / "out"),
+    ]
 
 
 def table_of(folder: Path) -> list[dict[str, str]]:
@@ -114,10 +118,12 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
 @pytest.mark.parametrize(
     ("space", "message"),
     [
-        ("{", "not a search space"), ("{}", "empty search space"),
-        ('{"x": 3}', "x is 3; give"), ('{"x": {"low": 2, "high": 1}}', "low must be below"),
+        ("{", "not a search space"),
+        ("{}", "empty search space"),
+        ('{"x": 3}', "x is 3; give"),
+        ('{"x": {"low": 2, "high": 1}}', "low must be below"),
     ],
-)  # fmt: skip
+)
 def test_spaces_that_are_none(tmp_path, space, message):
     (tmp_path / "space.json").write_text(space)
     with pytest.raises(UserError, match=message):

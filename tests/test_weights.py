@@ -51,9 +51,12 @@ def test_a_gain_that_nobody_knows_changes_nothing(raw, tmp_path):
     samples = file.read("EEG Fpz-Cz", 0, file.seconds)
     for name, unit, gain in (("known", "uV", 1.0), ("unknown", "", 1e-4)):
         signal = edfio.EdfSignal(
-            samples * gain, 100, label="EEG", physical_dimension=unit,
+            samples * gain,
+            100,
+            label="EEG",
+            physical_dimension=unit,
             physical_range=(-192 * gain, 192 * gain),
-        )  # fmt: skip
+        )
         edfio.Edf([signal]).write(tmp_path / f"{name}.edf")
     predict.main(["--edf", str(tmp_path / "*.edf"), "-o", str(tmp_path / "{}.csv")])
     found = []
@@ -108,9 +111,11 @@ def run(tmp_path):
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
     stages = ("W", "N1", "N2", "N3", "REM")
     measured = {
-        "epochs": 10, "subjects": 2, "pooled": dict.fromkeys(bundle_weights.FIGURES, figure),
+        "epochs": 10,
+        "subjects": 2,
+        "pooled": dict.fromkeys(bundle_weights.FIGURES, figure),
         "per_stage": {stage: {"f1": figure} for stage in stages},
-    }  # fmt: skip
+    }
     (folder / "evaluation" / "metrics.json").write_text(json.dumps(measured))
     return folder
 

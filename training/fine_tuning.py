@@ -66,9 +66,12 @@ def tune(
 
 
 def _fit(
-    net: nn.Module, groups: list, splits: tuple[Tuning, Tuning, Tuning], rows: np.ndarray | None,
+    net: nn.Module,
+    groups: list,
+    splits: tuple[Tuning, Tuning, Tuning],
+    rows: np.ndarray | None,
     steps: int,
-) -> Probed:  # fmt: skip
+) -> Probed:
     train, validation, test = splits
     chosen = torch.nonzero(train.stages >= 0)[:, 0].cpu()
     if rows is not None:
@@ -104,9 +107,11 @@ def _stage(net: nn.Module, signals: Tensor) -> np.ndarray:
 
 
 def context_probe(
-    splits: Mapping[str, Labelled], recordings: Mapping[str, np.ndarray], seed: int,
+    splits: Mapping[str, Labelled],
+    recordings: Mapping[str, np.ndarray],
+    seed: int,
     passes: int = 40,
-) -> Probed:  # fmt: skip
+) -> Probed:
     """A bidirectional GRU over whole nights of frozen embeddings, best pass by validation."""
     mean, sd = splits["train"].z.mean(axis=0), splits["train"].z.std(axis=0) + 1e-6
 

@@ -41,8 +41,10 @@ def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
     """What ``models.build`` is given of a new encoder."""
     settings = OF_MODEL | (PUBLISHED if flags.published else {}) | asked(flags)
     return settings | {
-        "roles": [c.role for c in view.channels], "fs": view.fs, "recompute": flags.recompute
-    }  # fmt: skip
+        "roles": [c.role for c in view.channels],
+        "fs": view.fs,
+        "recompute": flags.recompute,
+    }
 
 
 def find_pretrained(
@@ -79,9 +81,13 @@ def refuse_pretrained_on(checkpoint: Checkpoint, cohort: str, held_out: Sequence
         UserError: naming them.
     """
     refuse_seen(
-        checkpoint.training, cohort, held_out, where=f"{checkpoint.path}", kind="pretraining",
+        checkpoint.training,
+        cohort,
+        held_out,
+        where=f"{checkpoint.path}",
+        kind="pretraining",
         remedy="hold out the folds that pretraining held out",
-    )  # fmt: skip
+    )
 
 
 def encoder_of(checkpoint: Checkpoint) -> nn.Module:
@@ -104,9 +110,12 @@ def pretraining_objective(flags: FoundationObjectiveFlags, settings: dict[str, A
         raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
     try:
         return Denoising(
-            flags.objective, ratio=flags.mask_ratio, role_p=flags.role_dropout, target=target,
+            flags.objective,
+            ratio=flags.mask_ratio,
+            role_p=flags.role_dropout,
+            target=target,
             patches_per_epoch=round(EPOCH_SECONDS / settings["patch_seconds"]),
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise UserError(str(error)) from error
 
@@ -117,9 +126,13 @@ def staging_objective(
     """What ``--stage finetune`` minimises, and ``probe``, which reads what was encoded before."""
     weights = balanced(view) if flags.weights == "balanced" else None
     return NightStaging(
-        gamma=flags.focal_gamma, weights=weights, smoothing=flags.label_smoothing,
-        role_p=flags.role_dropout, trim=flags.trim_wake, reads_encoded=encoded,
-    )  # fmt: skip
+        gamma=flags.focal_gamma,
+        weights=weights,
+        smoothing=flags.label_smoothing,
+        role_p=flags.role_dropout,
+        trim=flags.trim_wake,
+        reads_encoded=encoded,
+    )
 
 
 def pieces_of(crop_hours: float, batch_size: int, seed: int) -> Any:
@@ -155,8 +168,10 @@ def begin_linear(net: nn.Module, view: View) -> None:
     """Tokeniser and head of pretraining as the best linear autoencoder of the training nights."""
     found = [one.halves() for one in linear_autoencoders(net, view)]
     shape = net.encoder.linear.weight.new_zeros
-    parts = [shape(n) for n in (net.encoder.linear.weight.shape, net.head.weight.shape,
-                                net.head.bias.shape)]  # fmt: skip
+    parts = [
+        shape(n)
+        for n in (net.encoder.linear.weight.shape, net.head.weight.shape, net.head.bias.shape)
+    ]
     for k, (inward, outward, mean) in enumerate(found):
         width = inward.shape[1]
         parts[0][k, :, :width] = torch.from_numpy(inward)
@@ -209,9 +224,12 @@ def optimiser(
     decayed = [p for p in chosen if p.dim() > 1]
     plain = [p for p in chosen if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": flags.weight_decay},
-         {"params": plain, "weight_decay": 0.0}], lr=flags.lr,
-    )  # fmt: skip
+        [
+            {"params": decayed, "weight_decay": flags.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ],
+        lr=flags.lr,
+    )
     return optimizer, schedule(optimizer, steps, flags.warmup, flags.schedule)
 
 

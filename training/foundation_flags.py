@@ -112,11 +112,18 @@ def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
 def asked(model: FoundationModelFlags) -> dict[str, Any]:
     """Settings of a new model that somebody asked for."""
     every = {
-        "patch_seconds": model.patch_seconds, "d_model": model.d_model, "n_heads": model.n_heads,
-        "dim_feedforward": model.dim_feedforward, "local_layers": model.local_layers,
-        "layers": model.layers, "merge": model.merge, "mixing": model.mixing,
-        "positions": model.positions, "tokeniser": model.tokeniser, "dropout": model.dropout,
-    }  # fmt: skip
+        "patch_seconds": model.patch_seconds,
+        "d_model": model.d_model,
+        "n_heads": model.n_heads,
+        "dim_feedforward": model.dim_feedforward,
+        "local_layers": model.local_layers,
+        "layers": model.layers,
+        "merge": model.merge,
+        "mixing": model.mixing,
+        "positions": model.positions,
+        "tokeniser": model.tokeniser,
+        "dropout": model.dropout,
+    }
     return {name: value for name, value in every.items() if value is not None}
 
 

@@ -59,8 +59,10 @@ class EncodedNights:
                 where = np.array([number]), np.array([0])
                 (batch,) = self.view.read([where], length)
                 found = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
-            arrays = {"tokens": found.tokens[0].half().cpu().numpy(),
-                      "valid": found.valid[0].cpu().numpy()}  # fmt: skip
+            arrays = {
+                "tokens": found.tokens[0].half().cpu().numpy(),
+                "valid": found.valid[0].cpu().numpy(),
+            }
             write_arrays(path, arrays, compressed=False)
         with np.load(path, allow_pickle=False) as file:
             tokens, valid = (torch.from_numpy(file[name]) for name in ("tokens", "valid"))
@@ -93,8 +95,9 @@ def validate_encoded(
         for number in range(fabric.global_rank, len(nights), fabric.world_size):
             batch = nights.read([(number, 0, 0)])
             found = net(None, batch.encoded).argmax(dim=-1)
-            counts = counts + metrics.confusion(batch.stages[0].cpu().numpy(),
-                                                found[0].cpu().numpy())  # fmt: skip
+            counts = counts + metrics.confusion(
+                batch.stages[0].cpu().numpy(), found[0].cpu().numpy()
+            )
     counts = np.zeros((5, 5), np.int64) if isinstance(counts, int) else counts
     total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
     return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}

@@ -208,9 +208,13 @@ def _objective(settings: PretrainingSettings) -> Any:
     if what.objective in ("masked", "hybrid"):
         hidden = settings.masked
         masked = MaskedPrediction(
-            masking=hidden.masking_type, ratio=hidden.masking_ratio, patch=hidden.patch_samples,
-            loss_on=hidden.loss_on, target=hidden.target, norm_patches=hidden.norm_patches,
-        )  # fmt: skip
+            masking=hidden.masking_type,
+            ratio=hidden.masking_ratio,
+            patch=hidden.patch_samples,
+            loss_on=hidden.loss_on,
+            target=hidden.target,
+            norm_patches=hidden.norm_patches,
+        )
         if what.objective == "masked":
             return masked
     views = views_of(contrast.views, microvolt=what.normalization == "none")

@@ -127,9 +127,13 @@ def batches_of(settings: StagingSettings, view: View, processes: int) -> Passes:
     if recipe.sampling == "balanced":
         return balanced_windows(model.num_seq, batch_size, seed)
     shape = layout(
-        view, length=model.num_seq, stride=recipe.train_stride, windows=WINDOWS_A_RUN,
-        batch_size=batch_size, processes=processes,
-    )  # fmt: skip
+        view,
+        length=model.num_seq,
+        stride=recipe.train_stride,
+        windows=WINDOWS_A_RUN,
+        batch_size=batch_size,
+        processes=processes,
+    )
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
         return shape.batches(view, [seed, number], rank, processes)
@@ -184,9 +188,13 @@ def initialise_from_training_data(encoder: Encoder | None, net: nn.Module, view:
 
 
 def optimiser(
-    objective: Any, device: torch.device, encoder: Encoder | None, recipe: RecipeFlags,
-    steps: OptimiserFlags, net: nn.Module,
-) -> tuple[Any, Any]:  # fmt: skip
+    objective: Any,
+    device: torch.device,
+    encoder: Encoder | None,
+    recipe: RecipeFlags,
+    steps: OptimiserFlags,
+    net: nn.Module,
+) -> tuple[Any, Any]:
     """Adam with L2 on the weights that the model's paper names, or on all.
 
     An encoder trained first has a learning rate of its own and stays as it is at 0.
@@ -207,8 +215,11 @@ def optimiser(
         groups.setdefault((steps.lr, 0.0), []).extend(attached(objective, net, device))
     optimizer = torch.optim.Adam(
         [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()],
-        lr=steps.lr, betas=(steps.beta_1, steps.beta_2), eps=steps.eps, fused=True,
-    )  # fmt: skip
+        lr=steps.lr,
+        betas=(steps.beta_1, steps.beta_2),
+        eps=steps.eps,
+        fused=True,
+    )
     return optimizer, torch.optim.lr_scheduler.StepLR(optimizer, steps.step_size, steps.gamma)
 
 

@@ -136,9 +136,13 @@ def fit_run(
 
 
 def begin(
-    settings: TrainingSettings, spec: TrainingSpec, run: Run, fabric: Any, data: TrainingData,
+    settings: TrainingSettings,
+    spec: TrainingSpec,
+    run: Run,
+    fabric: Any,
+    data: TrainingData,
     net: nn.Module,
-) -> Outputs:  # fmt: skip
+) -> Outputs:
     """Open the run's folder and say what is about to happen, once for all processes."""
     facts = facts_of(settings.data, data.store, data.split)
     if (earlier := pretraining_of(settings.run, spec)) is not None:
@@ -241,10 +245,12 @@ def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
         "train_folds": data.train_data_list,
         "held_out_folds": data.val_data_list,
         "subjects": {
-            "train": split.train, "validation": split.validation, "held_out": split.held_out
+            "train": split.train,
+            "validation": split.validation,
+            "held_out": split.held_out,
         },
         "select_on": data.select_on,
-    }  # fmt: skip
+    }
 
 
 def pretraining_of(run: RunFlags, spec: TrainingSpec) -> Training | None:

@@ -226,9 +226,13 @@ def _group_with(settings: Any, flag: str) -> str:
     """Name of the group that has ``flag``; nothing for a flag of no group."""
     groups = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return next(
-        (name for name, group in groups.items()
-         if is_dataclass(group) and flag in {f.name for f in fields(group)}), "",
-    )  # fmt: skip
+        (
+            name
+            for name, group in groups.items()
+            if is_dataclass(group) and flag in {f.name for f in fields(group)}
+        ),
+        "",
+    )
 
 
 def command_of(parser: argparse.ArgumentParser, settings: Any, *, leave_out: Sequence[str]) -> str:

@@ -107,9 +107,14 @@ class Checkpoint:
 
 
 def refuse_seen(
-    training: Training, cohort: str, subjects: Iterable[str], *, where: str, remedy: str,
+    training: Training,
+    cohort: str,
+    subjects: Iterable[str],
+    *,
+    where: str,
+    remedy: str,
     kind: str = "training",
-) -> None:  # fmt: skip
+) -> None:
     """The one comparison of subjects whom a model has seen with those it is to be measured on.
 
     Subjects are known by their ids, whatever part of a collection a store holds; only synthetic

@@ -142,9 +142,14 @@ def draw_confusion(counts: np.ndarray, *, title: str) -> Figure:
         shown = f"{share[row, column]:.0f}" if totals[row] else "–"
         axes.text(column, row - 0.08, shown, ha="center", va="center", color=colour, fontsize=15)
         axes.text(
-            column, row + 0.27, f"{counts[row, column]:,}", ha="center", va="center", color=colour,
+            column,
+            row + 0.27,
+            f"{counts[row, column]:,}",
+            ha="center",
+            va="center",
+            color=colour,
             fontsize=8,
-        )  # fmt: skip
+        )
     axes.set_xticks(range(len(STAGES)), STAGES)
     axes.set_yticks(range(len(STAGES)), STAGES)
     axes.set_xlabel("model")

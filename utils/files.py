@@ -298,9 +298,12 @@ def write_json(path: Path, value: Any, *, overwrite: bool | None = None) -> None
 
 
 def write_table(
-    path: Path, rows: Sequence[Mapping[str, Any]], delimiter: str = ",", *,
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    delimiter: str = ",",
+    *,
     overwrite: bool | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Rows of the same keys as csv or tsv; ``None`` is an empty cell."""
     with (
         written_whole(path, overwrite=overwrite) as temporary,

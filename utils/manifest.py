@@ -227,11 +227,17 @@ def _from_before(folder: Path) -> Manifest:
                 return Manifest()  # of a store or run that has had lists from its beginning
             pattern = pattern or _names_of(facts)
             where = "" if folder == base else folder.relative_to(base).as_posix() + "/"
-            files = {
-                path.name: Entry(path.stat().st_size, sha256(path))
-                for path in folder.iterdir()
-                if path.is_file() and pattern.fullmatch(where + path.name) and _is_of_a_night(path)
-            } if folder.is_dir() else {}  # fmt: skip
+            files = (
+                {
+                    path.name: Entry(path.stat().st_size, sha256(path))
+                    for path in folder.iterdir()
+                    if path.is_file()
+                    and pattern.fullmatch(where + path.name)
+                    and _is_of_a_night(path)
+                }
+                if folder.is_dir()
+                else {}
+            )
             return Manifest(_whole(where), True, files)
     return Manifest()
 

@@ -28,9 +28,11 @@ def started(
     stop_orphan(number)
     with claim(log).open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT,
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
             env=None if environment is None else os.environ | dict(environment),
-        )  # fmt: skip
+        )
     write_text(number, str(process.pid))
     try:
         yield process

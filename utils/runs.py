@@ -65,9 +65,10 @@ class Run:
         """
         sweep(self.path, depth=2)
         checkpoints = [
-            path for path in sorted((self.path / "checkpoints").glob("*.pt"))
+            path
+            for path in sorted((self.path / "checkpoints").glob("*.pt"))
             if _OWN_CHECKPOINT.fullmatch(path.stem)
-        ]  # fmt: skip
+        ]
         written = [self.path / name for name in ("run.json", "metrics.csv", "curve.png")]
         for path in (self.metrics, *written, *checkpoints):
             check_file(path)

@@ -39,9 +39,13 @@ def recording_of(file: EdfFile | DreemFile, found: Mapping[str, Found]) -> Recor
         raise UserError(f"{file.path}: lasts {file.seconds:g} s; staging needs 30 s at least")
     notes = [one.note for one in found.values() if one.note]
     return Recording(
-        id=Path(file.path).stem, subject=Path(file.path).stem, night=1,
-        signals={label: one.signal for label, one in found.items()}, bouts=(),
-        stages=np.full(n_epochs, UNSCORED, np.int8), start=file.start,
+        id=Path(file.path).stem,
+        subject=Path(file.path).stem,
+        night=1,
+        signals={label: one.signal for label, one in found.items()},
+        bouts=(),
+        stages=np.full(n_epochs, UNSCORED, np.int8),
+        start=file.start,
         note="; ".join(notes) or None,
         derivations={label: one.derivation for label, one in found.items()},
-    )  # fmt: skip
+    )

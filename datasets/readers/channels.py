@@ -209,8 +209,12 @@ def known_names(present: Iterable[str]) -> dict[str, list[str]]:
     spelt = {normalised(label) for label in present}
 
     def fits(table: Alternatives) -> int:
-        parts = {normalised(part) for labels in table.values() for label in labels
-                 for part in (label, *label.split(" - "))}  # fmt: skip
+        parts = {
+            normalised(part)
+            for labels in table.values()
+            for label in labels
+            for part in (label, *label.split(" - "))
+        }
         return len(parts & spelt)
 
     names: dict[str, list[str]] = {}

@@ -158,9 +158,15 @@ def read(record: Record) -> Recording:
     began = None if start is None else datetime.fromtimestamp(float(start), UTC)
     note = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" if difference else None
     return Recording(
-        record.id, record.id, 1, signals, bouts, stages,
-        None if began is None else began.replace(tzinfo=None), note,
-    )  # fmt: skip
+        record.id,
+        record.id,
+        1,
+        signals,
+        bouts,
+        stages,
+        None if began is None else began.replace(tzinfo=None),
+        note,
+    )
 
 
 def read_scorers(record: Record) -> np.ndarray:

@@ -53,12 +53,22 @@ def find(edf: Path) -> Path | None:
         if "edfs" in edf.parts
     ]
     names = (
-        f"{stem}-Hypnogram.edf", f"{stem}_hypnogram.edf", f"{stem}_sleepscoring.edf",
-        f"{stem}-profusion.xml", f"{stem}-nsrr.xml", f"{stem}.xml", f"{stem}.edf.XML",
+        f"{stem}-Hypnogram.edf",
+        f"{stem}_hypnogram.edf",
+        f"{stem}_sleepscoring.edf",
+        f"{stem}-profusion.xml",
+        f"{stem}-nsrr.xml",
+        f"{stem}.xml",
+        f"{stem}.edf.XML",
         f"{stem}_stage.txt",
-        f"{bare}_events.tsv", f"{stem}_hypno.txt", f"{stem}_hypno.csv", f"{stem}_hypnogram.txt",
-        f"{stem}_hypnogram.csv", f"{stem}.txt", f"{stem}.csv",
-    )  # fmt: skip
+        f"{bare}_events.tsv",
+        f"{stem}_hypno.txt",
+        f"{stem}_hypno.csv",
+        f"{stem}_hypnogram.txt",
+        f"{stem}_hypnogram.csv",
+        f"{stem}.txt",
+        f"{stem}.csv",
+    )
     beside = [path for name in names for path in sorted(edf.parent.glob(name))]
     for path in (*beside, *tree):
         if path.exists() and path != edf and not _is_export(path):
@@ -207,9 +217,12 @@ def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[l
 
 
 def _timed(
-    path: Path, rows: Sequence[Sequence[str]], codes: Sequence[int | None], placed: int,
+    path: Path,
+    rows: Sequence[Sequence[str]],
+    codes: Sequence[int | None],
+    placed: int,
     length: int | None,
-) -> Iterator[tuple[float, float, int]]:  # fmt: skip
+) -> Iterator[tuple[float, float, int]]:
     """Onset and duration in s and code of the rows that are stages."""
     for row, code in zip(rows, codes, strict=True):
         if code is None:

@@ -170,8 +170,10 @@ def read(source: Source) -> Recording:
         UserError: files that cannot be read, or that do not fit together.
     """
     file = EdfFile(source.path, undated=True)
-    found = {role: find_role(file, role, source.options.channels.get(role, ()))
-             for role in source.options.roles}  # fmt: skip
+    found = {
+        role: find_role(file, role, source.options.channels.get(role, ()))
+        for role in source.options.roles
+    }
     present = {role: one for role, one in found.items() if one is not None}
     stages, notes = stages_of(source, file)
     n_epochs = min(whole_epochs(file.seconds), len(stages))

@@ -150,8 +150,12 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
     Raises:
         UserError: no START RECORDING, or no stages after it that lie inside the recording.
     """
-    events = [(clock, text) for line in _lines(path) if (clock := _clock(line)) is not None
-              for text in [line.partition("\t")[2].strip().upper()]]  # fmt: skip
+    events = [
+        (clock, text)
+        for line in _lines(path)
+        if (clock := _clock(line)) is not None
+        for text in [line.partition("\t")[2].strip().upper()]
+    ]
     starts = [k for k, (_, text) in enumerate(events) if text.startswith("START RECORDING")]
     if not starts:
         raise UserError(f"{path}: no START RECORDING")

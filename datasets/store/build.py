@@ -82,9 +82,14 @@ def build_store(
 
 
 def _build(
-    path: Path, sources: Sequence[Source], reader: Reader, settings: Settings, command: str,
-    jobs: int, faults: dict[str, str] | None,
-) -> Store:  # fmt: skip
+    path: Path,
+    sources: Sequence[Source],
+    reader: Reader,
+    settings: Settings,
+    command: str,
+    jobs: int,
+    faults: dict[str, str] | None,
+) -> Store:
     """:func:`build_store` for the one process that writes the store."""
     nights = path / "nights"
     sweep(path, depth=1)

@@ -101,12 +101,14 @@ def dreem_sections(fs: float) -> np.ndarray:
     """
     if fs <= 126:
         raise ValueError(f"the Dreem filter stops 62-63 Hz, which {fs:g} Hz does not hold")
-    return np.concatenate([
-        signal.butter(2, (0.4, 18), "bandpass", fs=fs, output="sos"),
-        signal.butter(3, (58, 62), "bandstop", fs=fs, output="sos"),
-        signal.butter(3, (48, 52), "bandstop", fs=fs, output="sos"),
-        signal.bessel(1, (62, 63), "bandstop", fs=fs, output="sos"),
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            signal.butter(2, (0.4, 18), "bandpass", fs=fs, output="sos"),
+            signal.butter(3, (58, 62), "bandstop", fs=fs, output="sos"),
+            signal.butter(3, (48, 52), "bandstop", fs=fs, output="sos"),
+            signal.bessel(1, (62, 63), "bandstop", fs=fs, output="sos"),
+        ]
+    )
 
 
 def filter_as_dreem(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:

@@ -79,9 +79,15 @@ def _write(
             file.create_dataset(where, data=samples.astype(np.float32), track_times=False)
             file[f"signals/{domain}"].attrs.update({"fs": FS, "unit": "uV"})
             described.append(
-                {"fs": FS, "unit": "uV", "path": where, "name": name, "domain": domain,
-                 "default": True}
-            )  # fmt: skip
+                {
+                    "fs": FS,
+                    "unit": "uV",
+                    "path": where,
+                    "name": name,
+                    "domain": domain,
+                    "default": True,
+                }
+            )
         file.attrs["description"] = json.dumps(described)
         file.attrs["events_description"] = "[]"
         file.attrs["duration"] = seconds

@@ -41,9 +41,7 @@ class Kind:
 
 
 def _gains(fpz: float, pz: float, eog: float, emg: float = 0.0) -> dict[str, float]:
-    return {
-        "EEG Fpz-Cz": fpz, "EEG Pz-Oz": pz, "EOG horizontal": eog, "EMG submental": emg
-    }  # fmt: skip
+    return {"EEG Fpz-Cz": fpz, "EEG Pz-Oz": pz, "EOG horizontal": eog, "EMG submental": emg}
 
 
 KINDS: dict[str, Kind] = {

@@ -64,9 +64,9 @@ class Layout:
         number, visit = night.subject.number, night.number
         stem = self.stem_of(number, visit)
         write_truth(folder, stem, night, settings)
-        place = {
-            "shhs": f"edfs/shhs{visit}", "mesa": "edfs", "mros": f"edfs/visit{visit}"
-        }.get(self.cohort, "")  # fmt: skip
+        place = {"shhs": f"edfs/shhs{visit}", "mesa": "edfs", "mros": f"edfs/visit{visit}"}.get(
+            self.cohort, ""
+        )
         name = f"{stem}-nsrr.edf" if self.cohort == "wsc" else f"{stem}.edf"
         path = folder / "polysomnography" / place / name
         start = datetime(1985, 1, 1, 22, 3 + number % 50, 10)
@@ -83,9 +83,9 @@ class Layout:
 
 def montage(cohort: str, number: int, visit: int) -> list[Chan]:
     """Channels of one person's file in the cohort's order, with that person's oddities."""
-    return {
-        "shhs": _shhs, "mesa": _mesa, "mros": _mros, "wsc": _wsc, "apples": _apples
-    }[cohort](number, visit)  # fmt: skip
+    return {"shhs": _shhs, "mesa": _mesa, "mros": _mros, "wsc": _wsc, "apples": _apples}[cohort](
+        number, visit
+    )
 
 
 def _shhs(number: int, visit: int) -> list[Chan]:
@@ -93,8 +93,10 @@ def _shhs(number: int, visit: int) -> list[Chan]:
     second = ("EEG(sec)", "EEG 2", "EEG sec", "EEG(SEC)")[number % 4]
     odd = number % 4
     return [
-        Chan("SaO2", "spo2", 1, "%", 100), Chan("H.R.", "rate", 1, "bpm", 250),
-        Chan(second, "second", eeg), Chan("ECG", "ecg", heart, "mV", 2000),
+        Chan("SaO2", "spo2", 1, "%", 100),
+        Chan("H.R.", "rate", 1, "bpm", 250),
+        Chan(second, "second", eeg),
+        Chan("ECG", "ecg", heart, "mV", 2000),
         Chan("EMG", "chin", eeg, "" if odd == 1 else "uV"),
         Chan("EOG(L)", "eye_l", eog, "mV" if odd == 2 else "uV"),
         Chan("EOG(R)", "eye_r", eog, "mV" if odd == 2 else "uV"),
@@ -102,44 +104,68 @@ def _shhs(number: int, visit: int) -> list[Chan]:
         Chan("AIRFLOW", "thor", belt, "", 3),
         Chan("THOR RES", "thor", belt, "", 3),
         Chan("ABDO RES", "flat" if odd == 3 else "abdo", belt, "", 3),
-        Chan("POSITION", "flat", 1, "", 3), Chan("LIGHT", "flat", 1, "", 3),
+        Chan("POSITION", "flat", 1, "", 3),
+        Chan("LIGHT", "flat", 1, "", 3),
         Chan("OX stat", "flat", 1, "", 3),
-    ]  # fmt: skip
+    ]
 
 
 def _mesa(number: int, visit: int) -> list[Chan]:
-    exg = {"EKG": "ecg", "EOG-L": "eye_l_fpz", "EOG-R": "eye_r_fpz", "EMG": "chin",
-           "EEG1": "frontal", "EEG2": "occipital", "EEG3": "central"}  # fmt: skip
-    slow = {"Pres": "thor", "Flow": "thor", "Snore": "flat", "Thor": "thor", "Abdo": "abdo",
-            "Leg": "flat", "Aux_AC" if number % 2 else "Therm": "thor", "Pos": "flat"}  # fmt: skip
+    exg = {
+        "EKG": "ecg",
+        "EOG-L": "eye_l_fpz",
+        "EOG-R": "eye_r_fpz",
+        "EMG": "chin",
+        "EEG1": "frontal",
+        "EEG2": "occipital",
+        "EEG3": "central",
+    }
+    slow = {
+        "Pres": "thor",
+        "Flow": "thor",
+        "Snore": "flat",
+        "Thor": "thor",
+        "Abdo": "abdo",
+        "Leg": "flat",
+        "Aux_AC" if number % 2 else "Therm": "thor",
+        "Pos": "flat",
+    }
     off = [f"{name}_Off" for name in exg]
     return [
         *(Chan(label, source, 256, limit=1000) for label, source in exg.items()),
         *(Chan(label, source, 32, "", 3) for label, source in slow.items()),
         *(Chan(label, "flat", 1, "", 3) for label in off),
-        Chan("Pleth", "thor", 32, "", 3), Chan("OxStatus", "flat", 1, "", 3),
-        Chan("SpO2", "spo2", 1, "%", 100), Chan("HR", "rate", 1, "bpm", 250),
+        Chan("Pleth", "thor", 32, "", 3),
+        Chan("OxStatus", "flat", 1, "", 3),
+        Chan("SpO2", "spo2", 1, "%", 100),
+        Chan("HR", "rate", 1, "bpm", 250),
         Chan("DHR", "rate", 1, "bpm", 250),
-    ]  # fmt: skip
+    ]
 
 
 def _mros(number: int, visit: int) -> list[Chan]:
     ears, eyes = (("A1", "A2"), ("LOC", "ROC")) if visit == 1 else (("M1", "M2"), ("E1", "E2"))
-    thorax, abdomen, belt = (
-        ("Thoracic", "Abdominal", 16) if visit == 1 else ("Chest", "ABD", 32)
-    )  # fmt: skip
+    thorax, abdomen, belt = ("Thoracic", "Abdominal", 16) if visit == 1 else ("Chest", "ABD", 32)
     channels = [
-        Chan("C3", "second_fpz", 256), Chan("C4", "central_fpz", 256),
-        Chan(ears[0], "ear_l_fpz", 256), Chan(ears[1], "ear_r_fpz", 256),
-        Chan(eyes[0], "eye_l_fpz", 256), Chan(eyes[1], "eye_r_fpz", 256),
-        Chan("L Chin", "chin_l", 256), Chan("R Chin", "chin_r", 256),
-        Chan("ECG L", "ecg_l", 512, "uV", 2000), Chan("ECG R", "ecg_r", 512, "uV", 2000),
-        Chan(thorax, "thor", belt, "", 3), Chan(abdomen, "abdo", belt, "", 3),
+        Chan("C3", "second_fpz", 256),
+        Chan("C4", "central_fpz", 256),
+        Chan(ears[0], "ear_l_fpz", 256),
+        Chan(ears[1], "ear_r_fpz", 256),
+        Chan(eyes[0], "eye_l_fpz", 256),
+        Chan(eyes[1], "eye_r_fpz", 256),
+        Chan("L Chin", "chin_l", 256),
+        Chan("R Chin", "chin_r", 256),
+        Chan("ECG L", "ecg_l", 512, "uV", 2000),
+        Chan("ECG R", "ecg_r", 512, "uV", 2000),
+        Chan(thorax, "thor", belt, "", 3),
+        Chan(abdomen, "abdo", belt, "", 3),
         Chan("Airflow", "thor", 16, "", 3),
         Chan(("SAO2", "SpO2", "Sa02")[number % 3], "spo2", 1, "%", 100),
-        Chan("HR", "rate", 1, "bpm", 250), Chan("STAT", "flat", 1, "", 3),
-        Chan("Leg L", "flat", 64, "", 3), Chan("Cannula Flow", "thor", 64, "", 3),
-    ]  # fmt: skip
+        Chan("HR", "rate", 1, "bpm", 250),
+        Chan("STAT", "flat", 1, "", 3),
+        Chan("Leg L", "flat", 64, "", 3),
+        Chan("Cannula Flow", "thor", 64, "", 3),
+    ]
     if number % 2:
         channels = [replace(c, label=c.label.replace(" ", "")) for c in channels]
     return channels
@@ -151,13 +177,17 @@ def _wsc(number: int, visit: int) -> list[Chan]:
     exg = {"E1": "eye_l", "E2": "eye_r", "C3_M2": "central", "O1_M2": "occipital"}
     exg |= {"chin": "chin"} if gamma else {"F3_M2": "frontal", "cchin_l": "chin"}
     return [
-        *(Chan(label, source, fs, "mV" if number % 4 == 3 else "uV")
-          for label, source in exg.items()),
-        Chan("lleg_r", "flat", fs, "", 3), Chan("ECG", "ecg", fs, "uV", 2000),
+        *(
+            Chan(label, source, fs, "mV" if number % 4 == 3 else "uV")
+            for label, source in exg.items()
+        ),
+        Chan("lleg_r", "flat", fs, "", 3),
+        Chan("ECG", "ecg", fs, "uV", 2000),
         *(Chan(label, "thor", fs, "", 3) for label in ("nas_pres", "FLOW", "FLOW", "thorax")),
-        Chan("abdomen", "abdo", fs, "", 3), Chan("position", "flat", fs, "", 3),
+        Chan("abdomen", "abdo", fs, "", 3),
+        Chan("position", "flat", fs, "", 3),
         Chan("spo2", "spo2", fs, "%", 100),
-    ]  # fmt: skip
+    ]
 
 
 def _apples(number: int, visit: int) -> list[Chan]:
@@ -167,12 +197,19 @@ def _apples(number: int, visit: int) -> list[Chan]:
         else ("C3_M2", "C4_M1", "LOC", "ROC", "EMG")
     )
     return [
-        Chan(chin, "chin", 200), Chan("ECG", "ecg", 200, "uV", 2000),
-        Chan("pulse", "rate", 1, "bpm", 250), Chan("SpO2", "spo2", 1, "%", 100),
-        Chan("abdomen", "abdo", 100, "", 3), Chan("thorax", "thor", 100, "", 3),
-        Chan("LEG", "flat", 100, "", 3), Chan("O1_M2", "occipital", 100), Chan(c3, "second", 100),
-        Chan(c4, "central", 100), Chan(left, "eye_l", 100), Chan(right, "eye_r", 100),
-    ]  # fmt: skip
+        Chan(chin, "chin", 200),
+        Chan("ECG", "ecg", 200, "uV", 2000),
+        Chan("pulse", "rate", 1, "bpm", 250),
+        Chan("SpO2", "spo2", 1, "%", 100),
+        Chan("abdomen", "abdo", 100, "", 3),
+        Chan("thorax", "thor", 100, "", 3),
+        Chan("LEG", "flat", 100, "", 3),
+        Chan("O1_M2", "occipital", 100),
+        Chan(c3, "second", 100),
+        Chan(c4, "central", 100),
+        Chan(left, "eye_l", 100),
+        Chan(right, "eye_r", 100),
+    ]
 
 
 class Body:
@@ -197,8 +234,14 @@ class Body:
         """Electrodes: between two of them, or against Fpz with what Fpz alone shows."""
         if source.endswith("_fpz"):
             return self._brain(source.removesuffix("_fpz")) + self._own(source) + self._fpz()
-        mixture = {"frontal": (1, 0), "occipital": (0, 1), "central": (0.8, 0.2),
-                   "second": (0.65, 0.35), "ear_l": (0, 0), "ear_r": (0, 0)}  # fmt: skip
+        mixture = {
+            "frontal": (1, 0),
+            "occipital": (0, 1),
+            "central": (0.8, 0.2),
+            "second": (0.65, 0.35),
+            "ear_l": (0, 0),
+            "ear_r": (0, 0),
+        }
         if source in mixture:
             front, back = mixture[source]
             return front * self._base("EEG Fpz-Cz") + back * self._base("EEG Pz-Oz")
@@ -211,8 +254,12 @@ class Body:
 
     def _own(self, source: str) -> np.ndarray:
         """An ear's own signal, which the electrodes referred to it share."""
-        ear = {"central_fpz": "ear_l", "second_fpz": "ear_r", "ear_l_fpz": "ear_l",
-               "ear_r_fpz": "ear_r"}.get(source)  # fmt: skip
+        ear = {
+            "central_fpz": "ear_l",
+            "second_fpz": "ear_r",
+            "ear_l_fpz": "ear_l",
+            "ear_r_fpz": "ear_r",
+        }.get(source)
         return 10 * self._noise(ear) if ear else np.zeros(1)
 
     def _fpz(self) -> np.ndarray:

@@ -58,8 +58,11 @@ def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = Fal
     typed = family in (0, 2)
 
     def event(kind: str, concept: str, at: float, duration: float, more: str = "") -> str:
-        parts = [f"<EventConcept>{concept}</EventConcept>", f"<Start>{at}</Start>",
-                 f"<Duration>{duration}</Duration>"]  # fmt: skip
+        parts = [
+            f"<EventConcept>{concept}</EventConcept>",
+            f"<Start>{at}</Start>",
+            f"<Duration>{duration}</Duration>",
+        ]
         if typed:
             parts = [f"<EventType>{kind}</EventType>" if kind else "<EventType/>", *parts]
         else:
@@ -71,9 +74,10 @@ def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = Fal
     arousal = ("Arousals|Arousals", "Arousal|Arousal ()") if typed else ("", "SRO:Arousal")
     others = [
         event(*arousal, round(float(at), 1), round(float(length), 1))
-        for at, length in zip(night.events["arousal"].onset, night.events["arousal"].duration,
-                              strict=True)
-    ]  # fmt: skip
+        for at, length in zip(
+            night.events["arousal"].onset, night.events["arousal"].duration, strict=True
+        )
+    ]
     others.append(event("", "", 12.0, 5.0))  # a code the translator did not know
     stages = [
         event("Stages|Stages", concepts[code], float(EPOCH_SECONDS * at), float(EPOCH_SECONDS * n))
@@ -83,23 +87,49 @@ def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = Fal
     if family == 2:
         events = events[1::2] + events[::2]
     encoding, end = ("ISO-8859-1", "\r\n") if family == 1 else ("UTF-8", "\n")
-    lines = [f'<?xml version="1.0" encoding="{encoding}" standalone="no"?>', "<PSGAnnotation>",
-             "<SoftwareVersion>Compumedics</SoftwareVersion>", "<EpochLength>30</EpochLength>",
-             "<ScoredEvents>", first, *events, "</ScoredEvents>", "</PSGAnnotation>"]  # fmt: skip
+    lines = [
+        f'<?xml version="1.0" encoding="{encoding}" standalone="no"?>',
+        "<PSGAnnotation>",
+        "<SoftwareVersion>Compumedics</SoftwareVersion>",
+        "<EpochLength>30</EpochLength>",
+        "<ScoredEvents>",
+        first,
+        *events,
+        "</ScoredEvents>",
+        "</PSGAnnotation>",
+    ]
     return "\n".join(lines).replace("\n", end)
 
 
 def profusion_xml(night: Night) -> str:
     """``CMPStudyConfig``: one ``SleepStage`` an epoch, tabs, CRLF, a comment before the root."""
     stages = [f"\t\t<SleepStage>{code}</SleepStage>" for code in night.timeline.rk.tolist()]
-    event = ["\t\t<ScoredEvent>", "\t\t\t<LowestSpO2>89</LowestSpO2>",
-             "\t\t\t<Desaturation>4</Desaturation>", "\t\t\t<Name>SpO2 desaturation</Name>",
-             "\t\t\t<Start>40.5</Start>", "\t\t\t<Duration>12</Duration>",
-             "\t\t\t<Input>SaO2</Input>", "\t\t</ScoredEvent>"]  # fmt: skip
-    lines = ['<?xml version="1.0" encoding="utf-8"?>', "<!-- synthetic -->", "<CMPStudyConfig>",
-             "\t<EpochLength>30</EpochLength>", "\t<StepChannels/>", "\t<ScoredEventSettings/>",
-             "\t<ScoredEvents>", *event, "\t</ScoredEvents>", "\t<SleepStages>", *stages,
-             "\t</SleepStages>", "\t<Montage/>", "</CMPStudyConfig>"]  # fmt: skip
+    event = [
+        "\t\t<ScoredEvent>",
+        "\t\t\t<LowestSpO2>89</LowestSpO2>",
+        "\t\t\t<Desaturation>4</Desaturation>",
+        "\t\t\t<Name>SpO2 desaturation</Name>",
+        "\t\t\t<Start>40.5</Start>",
+        "\t\t\t<Duration>12</Duration>",
+        "\t\t\t<Input>SaO2</Input>",
+        "\t\t</ScoredEvent>",
+    ]
+    lines = [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        "<!-- synthetic -->",
+        "<CMPStudyConfig>",
+        "\t<EpochLength>30</EpochLength>",
+        "\t<StepChannels/>",
+        "\t<ScoredEventSettings/>",
+        "\t<ScoredEvents>",
+        *event,
+        "\t</ScoredEvents>",
+        "\t<SleepStages>",
+        *stages,
+        "\t</SleepStages>",
+        "\t<Montage/>",
+        "</CMPStudyConfig>",
+    ]
     return "\r\n".join(lines)
 
 
@@ -112,13 +142,18 @@ def _write_wsc(folder: Path, stem: str, night: Night, start: datetime) -> None:
         )
         return
     plain = number % 4 == 0
-    rows = [f"{k}\t{_GAMMA[code]}\t{_GAMMA[code]}"
-            for k, code in enumerate(night.timeline.rk.tolist(), 1)]  # fmt: skip
+    rows = [
+        f"{k}\t{_GAMMA[code]}\t{_GAMMA[code]}"
+        for k, code in enumerate(night.timeline.rk.tolist(), 1)
+    ]
     header = "Epoch\tUser-Defined Stage\tCAST-Defined Stage"
     lines = [header, *rows] if plain else rows[:-3]
     write_text(folder / f"{stem}-nsrr.stg.txt", "\n".join(lines) + "\n")
-    log = ["--/--/--", f"{start - timedelta(hours=2):%H:%M:%S} 1\tRecording Started (test)",
-           f"{start:%H:%M:%S} 1\tRecording Started"]  # fmt: skip
+    log = [
+        "--/--/--",
+        f"{start - timedelta(hours=2):%H:%M:%S} 1\tRecording Started (test)",
+        f"{start:%H:%M:%S} 1\tRecording Started",
+    ]
     write_text(folder / f"{stem}-nsrr.log.txt", "\n".join(log) + "\n")
 
 
@@ -130,12 +165,17 @@ def twin_text(night: Night, start: datetime) -> str:
         return f"{at:%H:%M:%S}.00\t{text}"
 
     rows = [line(-90, "STAGE - N3"), line(-60, "NEW MONTAGE"), line(0, "START RECORDING")]
-    events = [(float(at), f"AROUSAL - DUR: {d:.1f} SEC. - SPONTANEOUS")
-              for at, d in zip(night.events["arousal"].onset, night.events["arousal"].duration,
-                               strict=True)]  # fmt: skip
+    events = [
+        (float(at), f"AROUSAL - DUR: {d:.1f} SEC. - SPONTANEOUS")
+        for at, d in zip(
+            night.events["arousal"].onset, night.events["arousal"].duration, strict=True
+        )
+    ]
     # nine seconds late: an epoch keeps what covers most of it
-    stages = [(EPOCH_SECONDS * at + 9.0 * (k == 2), f"STAGE - {_TWIN[code]}")
-              for k, (at, _, code) in enumerate(runs_of(night))]  # fmt: skip
+    stages = [
+        (EPOCH_SECONDS * at + 9.0 * (k == 2), f"STAGE - {_TWIN[code]}")
+        for k, (at, _, code) in enumerate(runs_of(night))
+    ]
     stages.append((EPOCH_SECONDS * 5.0, "PAUSED \xb0"))
     rows += [line(at, text) for at, text in sorted([*events, *stages])]
     rows.append(line(night.seconds, "LIGHTS ON"))

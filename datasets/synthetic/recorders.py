@@ -93,9 +93,10 @@ def vary(subject: Subject) -> Subject:
             deep=subject.traits.deep * float(np.exp(rng.uniform(-0.7, 0.4))),
             wakeful=subject.traits.wakeful * float(np.exp(rng.uniform(-0.3, 1.0))),
         ),
-        rate=subject.rate | {
-            "arousal": arousals, **{k: v * float(np.exp(rng.normal(0, 0.35)))
-                                    for k, v in subject.rate.items()},
+        rate=subject.rate
+        | {
+            "arousal": arousals,
+            **{k: v * float(np.exp(rng.normal(0, 0.35))) for k, v in subject.rate.items()},
         },
         ecg_leak_uv=float(rng.uniform(2, 20)) if rng.random() < 0.5 else 0.0,
-    )  # fmt: skip
+    )

@@ -12,13 +12,15 @@ N_SCORERS = 5
 _FARTHEST, _STAY = 2, 0.4  # epochs a border moves at most, and how often it stays
 _SHORT = 6  # epochs; longer bouts keep their stage
 # [consensus, scorer], pooled over the 25 records
-_CONFUSION = np.array([
-    [.858, .082, .041, .006, .014],
-    [.172, .543, .218, .005, .061],
-    [.022, .048, .856, .054, .020],
-    [.005, .001, .168, .826, .000],
-    [.012, .037, .071, .001, .880],
-])  # fmt: skip
+_CONFUSION = np.array(
+    [
+        [0.858, 0.082, 0.041, 0.006, 0.014],
+        [0.172, 0.543, 0.218, 0.005, 0.061],
+        [0.022, 0.048, 0.856, 0.054, 0.020],
+        [0.005, 0.001, 0.168, 0.826, 0.000],
+        [0.012, 0.037, 0.071, 0.001, 0.880],
+    ]
+)
 _SINGLE = 0.22  # epochs that are scored on their own
 
 

@@ -117,9 +117,12 @@ def _start(rng: np.random.Generator, night: Night) -> tuple[date, time]:
 
 
 def _write_psg(
-    path: Path, night: Night, start: tuple[date, time], record_seconds: int,
+    path: Path,
+    night: Night,
+    start: tuple[date, time],
+    record_seconds: int,
     recorder: Recorder | None,
-) -> None:  # fmt: skip
+) -> None:
     import edfio
 
     channels = _CHANNELS
