@@ -1,16 +1,16 @@
 # Every target sets up what it needs; nothing has to be run before it.
 PYTHON ?= python3
 BIN := .venv/bin
-READY := .venv/.ready
+SET_UP := .venv/.set-up
 # what make demo generates and how long it trains, such as: make demo DEMO="--subjects 5 --hours 1"
 DEMO ?= --subjects 10
 TRAIN ?= --n_epochs 5
 
 .PHONY: setup demo ssl weights test test-slow lint format bench clean
 
-setup: $(READY)
+setup: $(SET_UP)
 
-$(READY): requirements.txt requirements-dev.txt
+$(SET_UP): requirements.txt requirements-dev.txt
 	@$(PYTHON) -c "import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and 'Python 3.11 or 3.12 is needed: make PYTHON=python3.11 $(MAKECMDGOALS)')"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
@@ -21,9 +21,9 @@ demo: setup
 	$(BIN)/python preprocess_sleepedf.py
 	$(BIN)/python cmt_training.py --model_type Seq $(TRAIN)
 	$(BIN)/python cmt_evaluate.py --model_type Seq --is_interpret True
-	@echo "open the page above in a browser, look at results/cmt_seq_fold4, then at README.md"
+	@echo "open the page above in a browser; the run is in results/cmt_seq_fold4; next: README.md"
 
-# the nine configurations of pretraining on the demo store, such as: make ssl SSL="--n_epochs 10"
+# pretrain all nine configurations on the demo store, longer with: make ssl SSL="--n_epochs 10"
 SSL ?= --n_epochs 1 --logger csv
 ssl: setup
 	@test -d data/demo/store || $(MAKE) demo
@@ -31,8 +31,8 @@ ssl: setup
 	$(BIN)/python ssl_evaluate.py --runs all --tuned False
 	$(BIN)/python latent_space_evaluator.py
 
-# the bundled model of predict.py, again from nothing (a quarter of an hour; REAL=folder adds the
-# agreement with the one real night, and logs that it was looked at)
+# make the bundled model of predict.py again (a quarter of an hour; REAL=folder adds the agreement
+# with the one real night, and logs that this night was evaluated)
 WEIGHTS := data/weights
 weights: setup
 	$(BIN)/python generate_demo_data.py --varied --subjects 100 --nights 1 --hours 7 --seed 902 --output $(WEIGHTS)/raw

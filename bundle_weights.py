@@ -1,4 +1,4 @@
-"""Put a run's best checkpoint into results/weights, with the card that says what it is worth.
+"""Put a run's best checkpoint into results/weights, with a card that reports how good it is.
 
 python bundle_weights.py --run data/weights/seqsleepnet_fold9
 python bundle_weights.py --run data/weights/seqsleepnet_fold9 --real $SLEEP_REAL_DATA
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 # the whole night that models are measured on, and five minutes of Wake
 NIGHT = Path("ucddb") / "ucddb018.edf"
 REAL = (NIGHT, Path("sleep_edf") / "SC4001E0-PSG.edf")
-LOOK = ("date", "weights", "night", "epochs", "accuracy", "kappa", "what")
+LOG_COLUMNS = ("date", "weights", "night", "epochs", "accuracy", "kappa", "what")
 FIGURES = ("accuracy", "macro_f1", "kappa")
 
 
@@ -38,8 +38,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Bundle a model of one EEG, trained on synthetic nights, and write its card.",
-        "--real measures it on one real night and five real minutes and logs each look, once for "
-        "the same weights: choose nothing by them.",
+        "--real measures it on one real night and five real minutes and logs each evaluation, once "
+        "for the same weights: choose nothing by them.",
     )
     parser.add_argument("--run", type=Path, help="a run that was trained and evaluated")
     parser.add_argument(
@@ -56,13 +56,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Checkpoint, looks, card."""
+    """Write the bundled checkpoint, the log of evaluations on real recordings, and the card."""
     args = parse_args(argv)
     checkpoint = load_checkpoint(args.run / "checkpoints" / "best.pt")
     if not checkpoint.training.cohort.startswith("synthetic-"):
-        raise UserError(f"{args.run}: trained on real people, whose data sets decide who may share")
+        raise UserError(
+            f"{args.run}: trained on real subjects, whose data sets decide who may share"
+        )
     measured = read_json(args.run / "evaluation" / "metrics.json")
-    weights, log = args.output / "one_eeg.pt", args.output / "looks.csv"
+    weights, log = args.output / "one_eeg.pt", args.output / "evaluation_log.csv"
+    # all three before the first is written: a refusal leaves the bundle as it was
     for path in (weights, log, weights.with_suffix(".md")):
         check_file(path, overwrite=args.overwrite)
     # an open file: given a path, torch would write its name into the bytes
@@ -71,39 +74,43 @@ def main(argv: list[str] | None = None) -> None:
         temporary.open("wb") as file,
     ):
         torch.save(load_tensors(checkpoint.path), file)
-    looks = read_looks(log)
+    evaluations = read_evaluation_log(log)
     known = checkpoint.fingerprint()
-    seen = {(look["weights"], look["night"]) for look in looks}
+    # weights meet a real recording once: figures that can be had again are figures to choose by
+    seen = {(row["weights"], row["night"]) for row in evaluations}
     for night in REAL if args.real else ():
         if (known, night.stem) not in seen:
-            looks.append(look_at(args.real / night, weights, checkpoint, known))
-            write_table(log, looks, overwrite=args.overwrite)
-    card = card_of(checkpoint, known, measured, looks)
+            evaluations.append(evaluate(args.real / night, weights, checkpoint, known))
+            # at once: this evaluation is logged even if the next one fails
+            write_table(log, evaluations, overwrite=args.overwrite)
+    card = card_of(checkpoint, known, measured, evaluations)
     write_text(weights.with_suffix(".md"), card, overwrite=args.overwrite)
     print(card)
-    print(f"written: {weights}, its card one_eeg.md and the log looks.csv beside it")
+    print(f"written: {weights}, its card one_eeg.md and the log evaluation_log.csv beside it")
 
 
-def read_looks(path: Path) -> list[dict[str, Any]]:
-    """Every time that a model was measured on a real recording."""
+def read_evaluation_log(path: Path) -> list[dict[str, Any]]:
+    """Rows of the log, one per time that a model was measured on a real recording."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def look_at(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> dict[str, Any]:
-    """Stage a real recording once; the row of the log."""
+def evaluate(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> dict[str, Any]:
+    """Stage a real recording and compare with its expert; the row of the log."""
     if not night.exists():
         raise UserError(
             f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
         )
     model = load_model(checkpoint)
-    found = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
-    if found.expert is None:
-        raise UserError(f"{night}: no expert's stages beside it; {'; '.join(found.notes)}")
-    values = agreement(found)
+    staged = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
+    if staged.expert is None:
+        raise UserError(f"{night}: no expert's stages beside it; {'; '.join(staged.notes)}")
+    values = agreement(staged)
+    # kappa is undefined where expert and model have one stage alone, as in five minutes of Wake
     shown = {n: "" if values[n] is None else f"{values[n]:.4f}" for n in FIGURES}
+    # strings throughout, like the rows that are read back from the log
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "weights": known,
@@ -111,16 +118,16 @@ def look_at(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> d
         "epochs": str(values["scored"]),
         **shown,
         "confusion": " / ".join(" ".join(map(str, row)) for row in values["confusion"]),
-        "what": "first look of this model",
+        "what": "first evaluation of this model",
     }
 
 
 def card_of(
-    checkpoint: Checkpoint, known: str, measured: dict[str, Any], looks: list[dict[str, Any]]
+    checkpoint: Checkpoint, known: str, measured: dict[str, Any], evaluations: list[dict[str, Any]]
 ) -> str:
-    """Markdown: what it is, how it was made, what it is worth, what it is not."""
+    """Markdown of the card: what the model is, how it was made, how good it is, what it is not."""
     trained = checkpoint.training
-    people = {name: len(ids) for name, ids in trained.subjects.items()}
+    n_subjects = {name: len(ids) for name, ids in trained.subjects.items()}
     n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
     pooled = measured["pooled"]
     lines = [
@@ -130,19 +137,19 @@ def card_of(
         f"any derivation), {n:,} parameters, weights `{known}`.",
         "",
         "**Trained on synthetic nights only**, and its pass chosen on such: "
-        f"{people['train']} invented people trained it, {people['validation']} chose "
-        f"the pass, {people['held_out']} were held out. Each had a recorder, derivation, sampling "
-        "rate, filter, noise, arousals and artefacts of their own "
-        "(`generate_demo_data.py --varied`), and every recording is brought to one average "
-        "spectrum first (`--preset equalised`), so that the unit and the amplifier matter little.",
+        f"{n_subjects['train']} simulated subjects trained it, {n_subjects['validation']} chose "
+        f"the pass, {n_subjects['held_out']} were held out. Each had a recorder, derivation, "
+        "sampling rate, filter, noise, arousals and artefacts of its own "
+        "(`generate_demo_data.py --varied`), and the spectrum of every recording is equalised "
+        "first (`--preset equalised`), so that the unit and the amplifier matter little.",
         "",
         "Made again, bit for bit on one processor thread, by `make weights`:",
         "",
         f"    {trained.command}",
         "",
-        "## On held-out synthetic people",
+        "## On held-out simulated subjects",
         "",
-        f"{measured['epochs']:,} epochs of {measured['subjects']} people; 95 % by subject. "
+        f"{measured['epochs']:,} epochs of {measured['subjects']} subjects; 95 % by subject. "
         "These figures say nothing of real nights.",
         "",
         "| figure | value |",
@@ -157,10 +164,10 @@ def card_of(
             for stage, row in measured["per_stage"].items()
         ),
         "",
-        *real_part(looks, known),
+        *real_part(evaluations, known),
         "## What it is not",
         "",
-        *limits(looks, known),
+        *limits(evaluations, known),
         "Not a medical device, not validated on any cohort, and no substitute for a model trained "
         "on data like yours. It was never shown an electrode of a real patient. Recordings "
         "shorter than half an hour say little of their own spectrum and are staged less reliably.",
@@ -169,34 +176,34 @@ def card_of(
     return "\n".join(lines)
 
 
-def limits(looks: list[dict[str, Any]], known: str) -> list[str]:
-    """Stages of the real night that the model finds less than half of, in words."""
-    look = look_of(looks, known)
-    if look is None:
+def limits(evaluations: list[dict[str, Any]], known: str) -> list[str]:
+    """Stages of the real night of which the model recognises less than half, in words."""
+    evaluation = evaluation_of(evaluations, known)
+    if evaluation is None:
         return []
-    rows = [list(map(int, row.split())) for row in look["confusion"].split(" / ")]
-    said = []
+    rows = [list(map(int, row.split())) for row in evaluation["confusion"].split(" / ")]
+    missed = []
     for k, (stage, row) in enumerate(zip(STAGES, rows, strict=True)):
         if sum(row) and 2 * row[k] < sum(row):
             instead = STAGES[max((j for j in range(len(row)) if j != k), key=row.__getitem__)]
-            said.append(
-                f"of {sum(row)} {stage} epochs it finds {row[k]} (mostly {instead} instead)"
+            missed.append(
+                f"of {sum(row)} {stage} epochs it recognises {row[k]} (mostly {instead} instead)"
             )
-    words = f"On the real night, {'; '.join(said)}. Why was not looked into."
-    return [words, ""] if said else []
+    words = f"On the real night, {'; '.join(missed)}. Why was not investigated."
+    return [words, ""] if missed else []
 
 
-def look_of(looks: list[dict[str, Any]], known: str) -> dict[str, Any] | None:
-    """The look at the real night of these weights."""
-    return next((k for k in looks if (k["weights"], k["night"]) == (known, NIGHT.stem)), None)
+def evaluation_of(evaluations: list[dict[str, Any]], known: str) -> dict[str, Any] | None:
+    """The row of these weights on the real night; ``None`` where they were not measured on it."""
+    return next((k for k in evaluations if (k["weights"], k["night"]) == (known, NIGHT.stem)), None)
 
 
-def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
-    """The look at the real night of these weights, and every look of any."""
-    look = look_of(looks, known)
-    if look is None:
+def real_part(evaluations: list[dict[str, Any]], known: str) -> list[str]:
+    """The card's lines on the real night, and on every evaluation that was logged."""
+    evaluation = evaluation_of(evaluations, known)
+    if evaluation is None:
         return ["## On a real night", "", "Not measured (`--real`).", ""]
-    rows = [row.split() for row in look["confusion"].split(" / ")]
+    rows = [row.split() for row in evaluation["confusion"].split(" / ")]
     table = [
         f"| **{stage}** | " + " | ".join(row) + " |"
         for stage, row in zip(STAGES, rows, strict=True)
@@ -204,20 +211,20 @@ def real_part(looks: list[dict[str, Any]], known: str) -> list[str]:
     return [
         "## On one real night",
         "",
-        f"`{look['night']}` (St. Vincent's / UCD, an apnea patient, one EEG channel of unknown "
-        f"gain, R&K), {look['epochs']} epochs, one person, so no interval: kappa "
-        f"**{float(look['kappa']):.3f}**, accuracy {float(look['accuracy']):.3f}, macro-F1 "
-        f"{float(look['macro_f1']):.3f}. Rows: expert, columns: model.",
+        f"`{evaluation['night']}` (St. Vincent's / UCD, an apnea patient, one EEG channel of "
+        f"unknown gain, R&K), {evaluation['epochs']} epochs, one subject, so no interval: kappa "
+        f"**{float(evaluation['kappa']):.3f}**, accuracy {float(evaluation['accuracy']):.3f}, "
+        f"macro-F1 {float(evaluation['macro_f1']):.3f}. Rows: expert, columns: model.",
         "",
         "| | " + " | ".join(STAGES) + " |",
         "|---" * (1 + len(STAGES)) + "|",
         *table,
         "",
-        "Every look at a real recording (`looks.csv`):",
+        "Every evaluation on a real recording (`evaluation_log.csv`):",
         "",
         "| date | weights | recording | epochs | accuracy | kappa | what |",
         "|---" * 7 + "|",
-        *("| " + " | ".join(one[key] or "–" for key in LOOK) + " |" for one in looks),
+        *("| " + " | ".join(one[key] or "–" for key in LOG_COLUMNS) + " |" for one in evaluations),
         "",
     ]
 

@@ -16,25 +16,29 @@ from utils.arguments import ScriptParser, settings_from
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError, run_script
 
+# --model_type, as the published scripts spell it -> name of the model here
 REGISTRY = {"Epoch": "epoch_cmt", "Seq": "sequence_cmt"}
 
 
 @dataclass(frozen=True)
 class CmtEvaluation(EvaluationSettings):
-    """What the command line asks for."""
+    """Settings of this evaluation, one field per flag or group of flags."""
 
     model_type: str | None
 
 
 def parse_args(argv: list[str] | None) -> CmtEvaluation:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Evaluate a cross-modal transformer on nights of subjects it has never seen.",
-        "Everything lands in <run>/evaluation: metrics.json, tables, exports and pictures.",
+        "Stage nights of subjects whom a cross-modal transformer has never seen, and measure its "
+        "agreement with the expert.",
+        "Results are written to <run>/evaluation: metrics.json, tables, exports and pictures.",
     )
     what = parser.add_argument_group("what is evaluated")
     what.add_argument(
-        "--model_type", choices=tuple(REGISTRY), help="kind of the run (default: trained last)"
+        "--model_type",
+        choices=tuple(REGISTRY),
+        help="model to evaluate (default: the one trained last)",
     )
     evaluate_run.add_what(what)
     evaluate_run.add_how(parser.add_argument_group("how"))
@@ -45,9 +49,10 @@ def parse_args(argv: list[str] | None) -> CmtEvaluation:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find the checkpoint, check that it is what was asked for, evaluate it."""
+    """Choose the checkpoint, check that it has the model and folds of the flags, evaluate it."""
     settings = parse_args(argv)
     evaluated = settings.evaluated
+    # folders of runs are named cmt_<kind>_fold<folds>; what the flags leave open matches any
     kind = settings.model_type.lower() if settings.model_type else "*"
     folds = "-".join(map(str, evaluated.val_data_list)) if evaluated.val_data_list else "*"
     path = evaluate_run.find_checkpoint(evaluated, f"cmt_{kind}_fold{folds}", "cmt_training.py")
@@ -57,9 +62,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_kind(settings: CmtEvaluation, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint that is not what the flags say."""
+    """Refuse a checkpoint of another model or of other folds than the flags name."""
     kinds = {name: kind for kind, name in REGISTRY.items()}
     path, model = checkpoint.path, checkpoint.model
+    # converted weights hold no record of a training, so whom they have seen is not known
     if model not in kinds or checkpoint.training is None:
         raise UserError(f"{path}: a {model} checkpoint, not of cmt_training.py")
     if settings.model_type and REGISTRY[settings.model_type] != model:

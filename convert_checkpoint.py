@@ -23,8 +23,9 @@ from utils.errors import UserError, run_script
 from utils.files import check_file, refuse_inputs, sha256
 from utils.runs import command
 
+# published weights name no channels: these are PhysioEx's roles, in its order
 CHANNELS = {1: [["EEG", "EEG"]], 3: [["EEG", "EEG"], ["EOG", "EOG"], ["EMG", "EMG"]]}
-_LARGEST_BYTES = 1 << 28
+_LARGEST_BYTES = 1 << 28  # of a member, read whole into memory; published weights are far smaller
 CONVERTED = "converted weights"  # what --to is called where it may be replaced
 _DREEM_MEMBERS = ("normalization_parameters.json", "state.torch")
 
@@ -53,7 +54,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read, rename, load strictly, write."""
+    """Convert published weights and write the checkpoint, if a model loads them strictly."""
     args = parse_args(argv)
     if not args.source.is_file():
         raise UserError(f"{args.source}: no such file")
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> None:
             settings, state = published.CONVERTERS[name](read_state(args.source.read_bytes()))
         net = models.build(name, **settings)
         net.load_state_dict(state)
+    # NotThese is a ValueError; torch raises RuntimeError for states that do not fit, in many lines
     except (ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{args.source}: not weights of this model: {reason}") from error
@@ -79,7 +81,7 @@ def main(argv: list[str] | None = None) -> None:
 def checkpoint_of(
     args: argparse.Namespace, name: str, settings: dict[str, Any], state: dict[str, Any]
 ) -> dict[str, Any]:
-    """Our format, with where the weights come from."""
+    """The checkpoint in this project's format, with where the weights come from."""
     n_channels = settings["n_channels"]
     numbered = [[f"channel {k + 1}", "EEG"] for k in range(n_channels)]
     return {
@@ -87,6 +89,7 @@ def checkpoint_of(
         "settings": settings,
         "channels": CHANNELS.get(n_channels, numbered),
         "fs": 100.0,
+        # SimpleSleepNet brings the statistics of its spectrograms with its weights
         "standardise": "none" if name == "simplesleepnet" else "recording",
         "state": state,
         "source": {
@@ -108,6 +111,7 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
         loaded = load_tensors(raw)
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise published.NotThese(f"no file of plain tensors ({type(error).__name__})") from error
+    # Lightning keeps the weights among other things, a plain file has nothing else
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
     if not state or not tensors:
@@ -140,15 +144,16 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
 
 
 def statistics_in(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """``mu`` and ``sigma`` (c, 129, 1), wherever in the JSON they stand.
+    """``mu`` and ``sigma`` (c, 129, 1), wherever they are in the JSON.
 
     Raises:
         NotThese: there are none.
     """
-    found = _holding_mu(parameters)
-    if found is None:
+    statistics = _holding_mu(parameters)
+    if statistics is None:
         raise published.NotThese("normalization_parameters.json has no mu and sigma")
-    return tuple(torch.tensor(found[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
+    # channels, frequencies from 0 to 50 Hz, and one value for all times
+    return tuple(torch.tensor(statistics[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
 
 
 def _holding_mu(value: Any) -> dict[str, Any] | None:
@@ -157,7 +162,7 @@ def _holding_mu(value: Any) -> dict[str, Any] | None:
             return value
         value = list(value.values())
     if isinstance(value, list):
-        return next((found for part in value if (found := _holding_mu(part))), None)
+        return next((inner for part in value if (inner := _holding_mu(part))), None)
     return None
 
 

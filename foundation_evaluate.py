@@ -4,8 +4,8 @@ python foundation_evaluate.py --data_path data/shhs                     # the ne
 python foundation_evaluate.py --data_path data/shhs --is_interpret True
 python foundation_evaluate.py --data_path data/shhs --other_stores data/mesa data/mros
 
-A run of --stage pretrain gives embeddings for latent_space_evaluator.py, probes, and how well it
-cleans corrupted signals; runs that stage give kappa with every role left out in turn.
+A pretrained model gives embeddings for latent_space_evaluator.py, probes of them, and the error of
+cleaning corrupted signals; a model that stages gives kappa with every role left out in turn.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from utils.metrics import text_of
 
 @dataclass(frozen=True)
 class CohortFlags(CheckpointFlags):
-    """Stores of other cohorts as well, and the device."""
+    """Checkpoint and store, the stores of other cohorts, and the device."""
 
     other_stores: list[str]
     device: str
@@ -44,87 +44,102 @@ class CohortFlags(CheckpointFlags):
 
 @dataclass(frozen=True)
 class FoundationEvaluation:
-    """What the command line asks for."""
+    """Settings of this evaluation, by group of flags."""
 
     evaluated: CohortFlags
     reported: ReportFlags
 
 
 def parse_args(argv: list[str] | None) -> FoundationEvaluation:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Report what a foundation model is worth on people it has never seen.",
-        "Nights are never trimmed here; every figure has an interval by subject.",
+        "Evaluate a foundation model on subjects whom it has never seen.",
+        "Nights are never trimmed here; every figure has a confidence interval by subject.",
     )
-    add_which(parser.add_argument_group("which model, on whom"))
-    add_how(parser.add_argument_group("what is reported"))
+    add_which(parser.add_argument_group("model and subjects"))
+    add_how(parser.add_argument_group("results"))
     settings = settings_from(parser.parse(argv), FoundationEvaluation)
     check_draws(settings.reported.seeds, settings.reported.fractions)
     return settings
 
 
 def add_which(group: argparse._ArgumentGroup) -> None:
-    """Checkpoint, stores and folds."""
+    """Add the flags of checkpoint, stores and folds."""
     group.add_argument(
-        "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
+        "--project_path",
+        type=Path,
+        default=Path("results"),
+        help="folder with the runs of training",
     )
     group.add_argument(
-        "--data_path", type=Path, default=DEMO_STORE, help="store trained on, or another"
+        "--data_path",
+        type=Path,
+        default=DEMO_STORE,
+        help="store to evaluate on: the one trained on, or another",
     )
     add_list(
         group,
         "--other_stores",
         default=[],
-        help="stores of other cohorts to report as well, all their people",
+        help="further stores, of other cohorts, to evaluate on: all their subjects",
     )
-    group.add_argument("--model_path", type=Path, help="a checkpoint, instead of a run's best")
+    group.add_argument(
+        "--model_path", type=Path, help="checkpoint (default: the best one of the newest run)"
+    )
     add_flag(
         group,
         "--is_best_kappa",
         default=True,
-        help="the checkpoint of best kappa on the validation people; False: of best accuracy",
+        help="checkpoint of best kappa on the validation subjects; False: of best accuracy",
     )
-    group.add_argument("--folds", help="fold table (default: the one trained with)")
+    group.add_argument("--folds", help="fold table (default: the one of training)")
     add_list(
         group,
         "--val_data_list",
         "--test_data_list",
         item=int,
-        help="folds to report (default: those training held out)",
+        help="folds to evaluate on (default: those that training held out)",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    group.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
 
 
 def add_how(group: argparse._ArgumentGroup) -> None:
-    """Missing roles, explanations, embeddings and their probes."""
-    add_flag(group, "--missing", default=True, help="stage again with every role left out")
-    group.add_argument("--pictures", type=count, default=20, help="recordings to draw")
+    """Add the flags of missing roles, explanations, embeddings and their probes."""
+    add_flag(group, "--missing", default=True, help="also stage with every role left out in turn")
+    group.add_argument("--pictures", type=count, default=20, help="number of recordings to draw")
     add_flag(
-        group, "--is_interpret", help="what every role adds over the night, and where it attends"
+        group, "--is_interpret", help="explain nights: importance of every role, and attention"
     )
     group.add_argument(
-        "--interpret_recordings", type=count, default=1, help="recordings to explain"
+        "--interpret_recordings", type=count, default=1, help="number of recordings to explain"
     )
-    add_flag(group, "--embed", help="embeddings of a model that stages, too")
+    add_flag(group, "--embed", help="also write and probe the embeddings of a model that stages")
     group.add_argument(
         "--pool",
         choices=("concat", "mean"),
         default="concat",
-        help="roles of an embedding side by side, or their mean",
+        help="embedding of an epoch: the tokens of its roles side by side, or their mean",
     )
-    add_list(group, "--seeds", item=int, default=[0, 1, 2], help="of random encoders and draws")
     add_list(
-        group, "--fractions", item=float, default=[0.1, 1.0], help="shares of labels for probes"
+        group, "--seeds", item=int, default=[0, 1, 2], help="seeds of random encoders and of labels"
+    )
+    add_list(
+        group,
+        "--fractions",
+        item=float,
+        default=[0.1, 1.0],
+        help="shares of the training labels that probes learn from",
     )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find the model, report it on its own cohort and on others."""
+    """Choose the checkpoint, evaluate it on its own cohort and on others."""
     settings = parse_args(argv)
     evaluated, reported = settings.evaluated, settings.reported
     path = evaluate_run.find_checkpoint(evaluated, "foundation_*", "foundation_training.py")
     checkpoint = load_checkpoint(path)
     device, run = pick_device(evaluated.device), checkpoint.run
+    # pretrained on one store: its training subjects' labels teach the probes
     if checkpoint.model == "foundation_pretraining":
         store = own_store(evaluated, checkpoint)
         foundation.benchmark_run(reported, run, checkpoint, store, device)
@@ -135,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint.model != "foundation":
         raise UserError(f"{path}: a {checkpoint.model}, not of foundation_training.py")
     model = load_model(checkpoint)
-    check_file(run / "cohorts.csv")
+    check_file(run / "cohorts.csv")  # before the long work, not after it
     table: list[dict[str, Any]] = []
     for number, store_path in enumerate([evaluated.data_path, *map(Path, evaluated.other_stores)]):
         table += report(settings, Store(store_path), checkpoint, model, device, other=number > 0)
@@ -155,7 +170,8 @@ def report(
     *,
     other: bool,
 ) -> list[dict[str, Any]]:
-    """One store: everything into a folder beside the checkpoints; rows for the common table."""
+    """Evaluate on one store, into a folder beside the checkpoints; rows for the common table."""
+    # of another cohort nobody was held out, so all are reported, if none was trained on
     if other:
         held_out, subjects = [], sorted(store.subjects)
         refuse_seen(
@@ -176,7 +192,7 @@ def report(
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     rows = foundation.evaluate(settings.reported, model, view, folder, about)
     for row in rows:
-        low, high = row["kappa_low"], row["kappa_high"]
+        low, high = row["kappa_low"], row["kappa_high"]  # None for fewer than two subjects
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
         print(f"  {row['pattern']:<14}kappa {text_of(row['kappa'])}{interval}")
     print(f"written: {folder}")
@@ -185,10 +201,10 @@ def report(
 
 
 def own_store(evaluated: CohortFlags, checkpoint: Checkpoint) -> Store:
-    """The store trained on: embeddings are of the subjects whom training split.
+    """Open the store that the model was trained on, whose split the embeddings follow.
 
     Raises:
-        UserError: another store.
+        UserError: --data_path is another store.
     """
     store = Store(evaluated.data_path)
     if splits.fingerprint(store) != checkpoint.training.facts["store"]:

@@ -46,19 +46,20 @@ from utils.errors import UserError, run_script
 
 
 def parse_args(argv: list[str] | None) -> FoundationSettings:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
         "Train the full-night foundation transformer on a store of whole nights.",
-        "Any of the roles may be absent in a recording. Next: foundation_evaluate.py.",
+        "Without --channels, all roles are read that the store has; a recording may lack some. "
+        "Next: foundation_evaluate.py.",
     )
     add_what(parser.add_argument_group("what is learned"))
-    add_model(parser.add_argument_group("a new model; the lighter one unless sizes are given"))
+    add_model(parser.add_argument_group("a new model, lighter than the published one by default"))
     add_objective(parser.add_argument_group("objective"))
     flags.add_data(parser.add_argument_group("data"))
     add_steps(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(DEFAULTS)
-    parser.set_defaults(channels=None)
+    parser.set_defaults(channels=None)  # main() takes them from the store or the pretrained model
     settings = flags.resolve_shared(settings_from(parser.parse(argv), FoundationSettings))
     settings = resolve_defaults(settings)
     check(settings)
@@ -66,7 +67,7 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
 
 
 def check(settings: FoundationSettings) -> None:
-    """Refuse what does not go together, before any file is touched.
+    """Refuse flags that contradict each other, before any file is touched.
 
     Raises:
         UserError: naming the flag.
@@ -81,138 +82,142 @@ def check(settings: FoundationSettings) -> None:
         if share is not None and share >= 1:
             raise UserError(f"--{name} takes a share below 1")
     if model.init == "autoencoder" and model.tokeniser == "spectrum":
-        raise UserError("--init autoencoder begins a pretraining that reads samples")
+        raise UserError("--init autoencoder needs a --tokeniser that reads samples")
     if settings.run.compile:
-        raise UserError("--compile: nights differ in length, which compiles again for each")
+        raise UserError("--compile: nights differ in length, and each would be compiled anew")
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
-    """Stage, head, and what it is built on."""
+    """Add the flags of stage, head and pretrained encoder."""
     group.add_argument(
         "--stage",
         choices=tuple(OF_STAGE),
         default="pretrain",
-        help="without labels; a head on the frozen encoder; or everything with labels",
+        help="train without labels, a head on the frozen encoder, or all of it with labels",
     )
-    group.add_argument("--head", choices=tuple(HEADS), help="what reads stages ({})")
+    group.add_argument("--head", choices=tuple(HEADS), help="layers that stage (default: {})")
     group.add_argument(
         "--pretrained",
-        help="run folder or checkpoint of --stage pretrain (default: the newest run); none: random "
-        "weights",
+        help="encoder to build on: run folder or checkpoint of --stage pretrain, or none for "
+        "random weights (default: the newest run)",
     )
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
-    """Sizes; 6 s patches of 128 dimensions unless something else is asked for."""
+    """Add the flags of a new encoder's sizes."""
     add_flag(
         group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
     )
-    group.add_argument("--patch_seconds", type=not_negative, help="length of a patch ({})")
-    group.add_argument("--d_model", type=positive, help="width of a token ({})")
-    group.add_argument("--n_heads", type=positive, help="attention heads ({})")
-    group.add_argument("--dim_feedforward", type=positive, help="width of the feedforward ({})")
-    group.add_argument("--local_layers", type=count, help="layers within an epoch ({})")
-    group.add_argument("--layers", type=positive, help="layers over the night ({})")
-    add_flag(group, "--merge", default=None, help="one token an epoch for the night's layers")
-    group.add_argument("--mixing", choices=("roles", "none"), help="may channels see each other")
+    group.add_argument("--patch_seconds", type=not_negative, help="seconds per patch (default: {})")
+    group.add_argument("--d_model", type=positive, help="width of a token (default: {})")
+    group.add_argument("--n_heads", type=positive, help="attention heads (default: {})")
+    group.add_argument("--dim_feedforward", type=positive, help="feed-forward width (default: {})")
+    group.add_argument("--local_layers", type=count, help="layers within an epoch (default: {})")
+    group.add_argument("--layers", type=positive, help="layers over the night (default: {})")
+    add_flag(group, "--merge", default=None, help="one token per epoch over the night ({})")
     group.add_argument(
-        "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned holds 8 h"
+        "--mixing", choices=("roles", "none"), help="whether roles see each other (default: {})"
     )
     group.add_argument(
-        "--tokeniser", choices=("both", "linear", "spectrum"), help="what a patch is read as"
+        "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned: up to 8 h ({})"
     )
-    group.add_argument("--dropout", type=not_negative, help="share of activations dropped ({})")
+    group.add_argument(
+        "--tokeniser", choices=("both", "linear", "spectrum"), help="samples, spectra or both ({})"
+    )
+    group.add_argument("--dropout", type=not_negative, help="dropout probability (default: {})")
     group.add_argument(
         "--init",
         choices=("random", "autoencoder"),
-        help="weights to begin pretraining with ({}); autoencoder: the best linear one of the "
-        "training nights",
+        help="first weights of a pretraining; autoencoder: the best linear autoencoder of the "
+        "training nights (default: {})",
     )
     group.add_argument(
         "--recompute",
         choices=("feedforward", "layers", "none"),
         default="feedforward",
-        help="activations computed twice to save memory",
+        help="activations that are not kept but computed again, to save memory",
     )
 
 
 def add_objective(group: argparse._ArgumentGroup) -> None:
-    """What is hidden or corrupted, and how stages are weighed."""
+    """Add the flags of both objectives: pretraining and staging."""
     group.add_argument(
         "--objective",
         choices=KINDS,
-        help="of pretraining: fill in what is hidden, clean what is corrupted, or both ({})",
+        help="of pretraining: fill in hidden patches, clean corrupted ones, or both (default: {})",
     )
     group.add_argument(
-        "--mask_ratio", type=not_negative, help="share of patches hidden in pretraining ({})"
+        "--mask_ratio", type=not_negative, help="share of the patches to hide (default: {})"
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted of a patch ({})")
+    group.add_argument("--target", choices=TARGETS, help="prediction for a patch (default: {})")
     group.add_argument(
         "--role_dropout",
         type=not_negative,
         default=0.2,
-        help="probability that a role is left out of a night, one always stays",
+        help="probability that a role is left out of a training night; one always stays",
     )
     group.add_argument(
-        "--crop_hours", type=not_negative, help="pieces of a night; 0: whole nights ({})"
+        "--crop_hours", type=not_negative, help="hours per piece of a night; 0: whole (default: {})"
     )
     group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy ({})")
-    group.add_argument("--weights", choices=("none", "balanced"), help="of the stages ({})")
     group.add_argument(
-        "--label_smoothing", type=not_negative, help="share of a label given to all ({})"
+        "--weights", choices=("none", "balanced"), help="stage weights (default: {})"
+    )
+    group.add_argument(
+        "--label_smoothing", type=not_negative, help="share of a label given to all (default: {})"
     )
     group.add_argument(
         "--trim_wake",
         type=int,
-        help="epochs of wake kept around sleep in training, never in validation; -1: all ({})",
+        help="train on so many epochs of Wake around sleep, validate on all; -1: all (default: {})",
     )
 
 
 def add_steps(group: argparse._ArgumentGroup) -> None:
-    """AdamW, its schedule by optimiser steps, and when to stop."""
+    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
     group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
-    group.add_argument("--batch_size", type=positive, default=4, help="nights a batch")
+    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
     group.add_argument("--lr", type=not_negative, default=1e-3, help="highest learning rate")
-    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="of matrices")
+    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
     group.add_argument(
-        "--schedule", choices=("cosine", "constant"), default="cosine", help="after the warm-up"
+        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
     )
     group.add_argument(
-        "--warmup", type=not_negative, default=0.1, help="share of all steps in which lr rises"
+        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
     )
     group.add_argument(
         "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
     )
     group.add_argument(
-        "--accumulate", type=positive, default=1, help="batches to sum gradients over before a step"
+        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
     )
     group.add_argument(
-        "--max_minutes", type=not_negative, default=0.0, help="no pass after so many; 0: no limit"
+        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
     )
     group.add_argument(
-        "--patience", type=count, default=0, help="passes without a better one; 0: never stop"
+        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
     )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find what to build on, describe the training, train."""
+    """Choose the encoder to build on and the channels, then train."""
     settings = parse_args(argv)
     store = Store(settings.data.data_path)
     channels = settings.data.channels or known_channels(store, ROLES)
     pretrained = foundation_family.find_pretrained(settings.learning, settings.model, settings.data)
     if pretrained is not None:
-        channels = list(pretrained.settings["roles"])
+        channels = list(pretrained.settings["roles"])  # its weights differ by role
         refuse_pretrained_on(settings.data, store, pretrained)
     settings = changed(settings, channels=channels)
-    train(settings, "present", partial(spec_of, settings, pretrained))
+    train(settings, "present", partial(spec_of, settings, pretrained))  # absent roles are NaN
 
 
 def refuse_pretrained_on(data: flags.DataFlags, store: Store, pretrained: Checkpoint) -> None:
-    """Nobody who was pretrained on may be held out."""
+    """Refuse to hold out subjects whom the pretraining has seen."""
     table = splits.find_table(store, data.folds)
     held_out = splits.held_out_folds(table, data.train_data_list, data.val_data_list)
-    people = [subject for k in held_out for subject in table.folds[k].test]
-    foundation_family.refuse_pretrained_on(pretrained, store.cohort, people)
+    subjects = [subject for k in held_out for subject in table.folds[k].test]
+    foundation_family.refuse_pretrained_on(pretrained, store.cohort, subjects)
 
 
 def spec_of(
@@ -222,12 +227,12 @@ def spec_of(
     held_out: list[int],
     processes: int,
 ) -> TrainingSpec:
-    """What sets this training apart, of --stage."""
+    """Describe the training of --stage for :func:`training.train.train`."""
     if pretrained is not None:
-        built = pretrained.settings | {"recompute": settings.model.recompute}
+        built = pretrained.settings | {"recompute": settings.model.recompute}  # changes no result
     else:
         built = foundation_family.model_settings(settings.model, view)
-    if view.fs != built["fs"]:
+    if view.fs != built["fs"]:  # a patch has a fixed number of samples
         raise UserError(
             f"{settings.data.data_path}: {view.fs:g} Hz, the encoder reads {built['fs']:g} Hz; "
             f"prepare the store with --resample {built['fs']:g}"
@@ -241,7 +246,7 @@ def spec_of(
 def pretraining(
     settings: FoundationSettings, view: View, built: dict, name: str, processes: int
 ) -> TrainingSpec:
-    """``--stage pretrain``."""
+    """Describe the training of ``--stage pretrain``."""
     objective = foundation_family.pretraining_objective(settings.objective, built)
     batches = pieces_of(settings, settings.run.seed)
     return TrainingSpec(
@@ -253,7 +258,7 @@ def pretraining(
         next="python foundation_training.py --stage probe",
         validate=partial(foundation_family.validate_loss, objective, pieces_of(settings, seed=0)),
         selections=LOWEST_LOSS,
-        per_step=True,
+        per_step=True,  # the cosine is planned over optimiser steps
         initialise_from_training_data=partial(
             foundation_family.initialise_from_training_data, None, settings.model.init
         ),
@@ -273,16 +278,16 @@ def staging(
     processes: int,
     pretrained: Checkpoint | None,
 ) -> TrainingSpec:
-    """``--stage probe`` on nights that are encoded once, ``--stage finetune`` on signals."""
+    """Describe ``--stage probe``, on nights encoded once, or ``finetune``, on signals."""
     probing = settings.learning.stage == "probe"
     data, run, state, validate = settings.data, settings.run, None, None
     if pretrained is not None:
         encoder = foundation_family.encoder_of(pretrained)
         state = encoder.state_dict()
-    elif probing:
+    elif probing:  # --pretrained none is the control: a head on random weights
         encoder = untrained(built, view)
         state = encoder.state_dict()
-    if probing:
+    if probing:  # a frozen encoder gives the same tokens in every pass
         cache = frozen_encoder.cached(data.data_path, data.project_path / name, encoder)
         batches = frozen_encoder.encoded_pieces(
             cache(view), settings.optimiser.batch_size, run.seed
@@ -313,32 +318,32 @@ def staging(
 
 
 def pieces_of(settings: FoundationSettings, seed: int):
-    """Pieces of nights, or whole ones, as many a batch as asked for."""
+    """Batches of whole nights, or of pieces of --crop_hours."""
     return foundation_family.pieces_of(
         settings.objective.crop_hours, settings.optimiser.batch_size, seed
     )
 
 
 def freeze_encoder(net: nn.Module) -> None:
-    """--stage probe trains the head alone."""
+    """Freeze the encoder, so that --stage probe trains the head alone."""
     net.encoder.requires_grad_(False)
 
 
 def keep_all(net: nn.Module) -> None:
-    """Everything is trained."""
+    """Freeze nothing."""
 
 
 def untrained(built: dict, view: View):
-    """An encoder of random weights, which knows the spectra's statistics."""
+    """An encoder with random weights that has the statistics of the training nights' spectra."""
     net = models.build("foundation_pretraining", **built)
     foundation_family.initialise_from_training_data(None, "random", net, view)
     return net.encoder.eval()
 
 
 def steps_of(optimiser: ScheduleFlags, batches, view: View, processes: int) -> int:
-    """Optimiser steps of the whole training."""
-    a_pass = len(batches(view, 0, 0, processes))
-    return max(1, optimiser.n_epochs * -(-a_pass // optimiser.accumulate))
+    """Optimiser steps of the whole training, which the schedule is planned for."""
+    n_batches = len(batches(view, 0, 0, processes))
+    return max(1, optimiser.n_epochs * -(-n_batches // optimiser.accumulate))  # rounded up
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
     python generate_demo_data.py --profile tiny --output data/tiny   # a second, to try things
     python generate_demo_data.py --profile night                  # whole 22 h cassette tapes
 
-Nothing here is clinical data: the statistics are those of real sleep, the people do not exist.
+Nothing here is clinical data: the statistics are those of real sleep, the subjects do not exist.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEMO = Path("data/demo")
 # subjects, nights each, hours (None: the format's own length)
 PROFILES = {"tiny": (2, 1, 0.7), "small": (8, 2, 8.0), "night": (8, 2, None)}
 FORMATS = ("sleepedf", "dreem", "nsrr")
-_APART = 100_003  # between the seeds of two cohorts' people
+_APART = 100_003  # between two cohorts' subjects: no small --seed reaches another cohort's
 SUFFIXES = {"sleepedf": ".edf", "dreem": ".h5", "nsrr": ".edf"}
 
 
@@ -98,7 +98,7 @@ def parse_args(argv: list[str] | None) -> DemoFlags:
     add_flag(
         parser,
         "--varied",
-        help="another recorder, montage, rate and worse sleep for every person (sleepedf)",
+        help="another recorder, montage, rate and worse sleep for every subject (sleepedf)",
     )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
@@ -122,12 +122,15 @@ def resolve_defaults(flags: DemoFlags) -> DemoFlags:
     if flags.format == "dreem" or cohort in nsrr_files.ONE_VISIT:
         nights = 1
         if flags.nights == 2:
-            raise UserError(f"--format {flags.format}: one night a person, as in the real cohorts")
+            raise UserError(
+                f"--format {flags.format}: one night per subject, as in the real cohorts"
+            )
     return replace(
         flags,
         subjects=subjects if flags.subjects is None else flags.subjects,
         cohort=cohort,
         nights=nights if flags.nights is None else flags.nights,
+        # --hours 0 is the format's own length, even where the profile has another
         hours=hours if flags.hours is None else (flags.hours or None),
         output=flags.output or DEMO / (cohort or flags.format),
     )
@@ -152,7 +155,7 @@ def check(flags: DemoFlags) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Draw the cohort, write every night, summarise."""
+    """Write a synthetic cohort and its manifest."""
     flags = parse_args(argv)
     tasks = nights_of(flags.subjects, flags.nights)
     with locked(flags.output):
@@ -160,11 +163,12 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def generate(flags: DemoFlags, tasks: list[tuple[int, int]]) -> None:
-    """Write every night, several at once; a second process with this output waits before."""
+    """Write every night, several at once; the caller has the lock of the output folder."""
     suffix = SUFFIXES[flags.format]
     refuse_foreign(flags.output, suffix, {layout_of(flags).stem_of(*task) for task in tasks})
-    sweep(flags.output, depth=5)
+    sweep(flags.output, depth=5)  # what a killed run left; NSRR layouts have nested folders
     jobs = joblib.cpu_count() if flags.jobs < 0 else flags.jobs
+    # a generator, so that the bar moves with every night and not once at the end
     run = joblib.Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator")
     work = run(joblib.delayed(write_one)(flags, *task, task == tasks[-1]) for task in tasks)
     rows = list(tqdm(work, total=len(tasks), desc="nights", unit="night"))
@@ -172,7 +176,7 @@ def generate(flags: DemoFlags, tasks: list[tuple[int, int]]) -> None:
 
 
 def layout_of(flags: DemoFlags) -> Any:
-    """What has ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``."""
+    """The format's ``stem_of(subject, night)`` and ``write(folder, night, settings, is_last)``."""
     if flags.format == "nsrr":
         return nsrr_files.Layout(flags.cohort)
     return {"sleepedf": sleepedf_files, "dreem": dreem_files}[flags.format]
@@ -193,26 +197,29 @@ def refuse_foreign(folder: Path, suffix: str, stems: set[str]) -> None:
         UserError: naming the file.
     """
     ours = {name_of(s) for s in stems if (folder / f"{s}_truth.json").is_file()}
-    found = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES.values())
-    foreign = [p.name for p in found if p.suffix != suffix or name_of(p.stem) not in ours]
+    # of every format, since a folder of another one is not this cohort's either
+    recordings = sorted(p for p in folder.rglob("*") if p.suffix in SUFFIXES.values())
+    foreign = [p.name for p in recordings if p.suffix != suffix or name_of(p.stem) not in ours]
     if foreign:
         raise UserError(
             f"{folder}: holds {foreign[0]}, which is not of this cohort; delete that folder or "
             "choose another --output"
         )
     check_file(folder / "manifest.json")
-    for path in found:
+    # one with its truth beside it may still have been edited
+    for path in recordings:
         check_file(path)
 
 
 def name_of(stem: str) -> str:
-    """What a night's files share: a Sleep-EDF pair seven characters, others the whole stem."""
+    """Name that a night's files share: seven characters in Sleep-EDF, else the whole stem."""
+    # the eighth character is another one in a hypnogram, where it stands for the scorer
     return stem[:7] if stem.startswith(("SC4", "ST7")) else stem.removesuffix("-nsrr")
 
 
 def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
-    """Draw and write one night, and say how certain its labels are."""
-    person = draw_subject(people_of(flags), subject, Difficulty(flags.difficulty))
+    """Draw and write one night; its row of the manifest, with how certain its labels are."""
+    person = draw_subject(subject_seed(flags), subject, Difficulty(flags.difficulty))
     person = vary(person) if flags.varied else person
     night = draw_night(
         person,
@@ -226,8 +233,8 @@ def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
 
 
-def people_of(flags: DemoFlags) -> int:
-    """Seed of the people: every NSRR cohort has its own, whom no other cohort's model has seen."""
+def subject_seed(flags: DemoFlags) -> int:
+    """Seed of the subjects, other ones in every NSRR cohort, so that no two cohorts share any."""
     if flags.cohort is None:
         return flags.seed
     return flags.seed + _APART * (1 + nsrr_files.COHORTS.index(flags.cohort))
@@ -242,7 +249,8 @@ def agreement(night: Night) -> dict[str, int]:
 
 
 def settings_of(flags: DemoFlags) -> dict:
-    """What the files' content follows from."""
+    """Settings that the files' content follows from."""
+    # cohort and varied only where they are set: other files keep the bytes from before these flags
     names = (
         "format",
         *(["cohort"] if flags.cohort else []),
@@ -261,7 +269,7 @@ def settings_of(flags: DemoFlags) -> dict:
 
 
 def summarise(flags: DemoFlags, rows: list[dict]) -> None:
-    """Write ``manifest.json`` and say what is there and what to do with it."""
+    """Write ``manifest.json``, and print what was generated and which command comes next."""
     share = sum(r["latent_agrees"] for r in rows) / sum(r["scored_epochs"] for r in rows)
     manifest = {
         "settings": settings_of(flags),
@@ -273,6 +281,7 @@ def summarise(flags: DemoFlags, rows: list[dict]) -> None:
     hours = sum(row["hours"] for row in rows)
     print(f"{len(rows)} synthetic nights, {hours:.0f} hours, in {flags.output}")
     print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
+    # preprocessing has the demo's folders as its defaults
     is_demo = flags.output == DEMO / (flags.cohort or flags.format)
     paths = "" if is_demo else f" --raw_path {flags.output} --save_path {flags.output}_store"
     cohort = f" --cohort {flags.cohort}" if flags.cohort else ""

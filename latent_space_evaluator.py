@@ -1,6 +1,6 @@
 """Compare the latent spaces of pretrained encoders: metrics, maps, one table and one page.
 
-python latent_space_evaluator.py                          # every run with embeddings
+python latent_space_evaluator.py                          # every ssl run with embeddings
 python latent_space_evaluator.py --runs "ssl_contrastive_*" --maps False
 """
 
@@ -29,13 +29,14 @@ from utils.files import (
     written_folder,
 )
 
-REPORT = "report of latent spaces"  # what its folder is called where it may be replaced
+# kind of the output folder, which another report may replace, but no other output
+REPORT = "report of latent spaces"
 CONTROLS = ("random_encoder", "band_powers")
 
 
 @dataclass(frozen=True)
 class ReportFlags:
-    """What the command line asks for; the folder of the report is settled by parsing."""
+    """Settings of the report, one field per flag; ``output`` is resolved when parsing."""
 
     project_path: Path
     runs: str
@@ -48,36 +49,38 @@ class ReportFlags:
 
 
 def parse_args(argv: list[str] | None) -> ReportFlags:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Measure and draw the held-out people's embeddings of every run of ssl_evaluate.py.",
-        "Memory is bounded: whatever compares pairs does so on --sample epochs.",
+        "Measure and draw the embeddings of held-out subjects, of every run of ssl_evaluate.py.",
+        "Metrics that compare pairs of epochs take --sample epochs, so memory is bounded.",
     )
     parser.add_argument(
-        "--project_path", type=Path, default=Path("results"), help="where the runs are"
+        "--project_path", type=Path, default=Path("results"), help="folder with the runs"
     )
-    parser.add_argument("--runs", default="ssl_*", help="pattern of run folders")
+    parser.add_argument("--runs", default="ssl_*", help="pattern that the runs' names must match")
     parser.add_argument(
-        "--output", type=Path, help="folder of table, page and pictures (default: <project>/latent)"
+        "--output",
+        type=Path,
+        help="folder for table, page and pictures (default: <project_path>/latent)",
     )
     parser.add_argument(
         "--sample",
         type=positive,
         default=latent_metrics.MOST,
-        help="epochs for what compares pairs",
+        help="epochs drawn for metrics that compare pairs of epochs",
     )
     parser.add_argument(
-        "--samples", type=count, default=20, help="draws of subjects for the intervals"
+        "--samples", type=count, default=20, help="bootstrap draws of subjects for the intervals"
     )
-    add_flag(parser, "--maps", default=True, help="draw PCA, t-SNE and UMAP")
-    parser.add_argument("--map_epochs", type=positive, default=1500, help="epochs in each map")
-    parser.add_argument("--seed", type=count, default=0, help="of every sample and map")
+    add_flag(parser, "--maps", default=True, help="draw the spaces by PCA, t-SNE and UMAP")
+    parser.add_argument("--map_epochs", type=positive, default=1500, help="epochs per map")
+    parser.add_argument("--seed", type=count, default=0, help="seed of every sample and map")
     flags = settings_from(parser.parse(argv), ReportFlags)
     return replace(flags, output=flags.output or flags.project_path / "latent")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Read every space, measure it, draw it, write table and page."""
+    """Read every latent space, measure and draw it, write table and page."""
     flags = parse_args(argv)
     folders = sorted(path.parent for path in flags.project_path.glob(f"{flags.runs}/embeddings"))
     if not folders:
@@ -85,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
             f"{flags.project_path}: no embeddings in {flags.runs}; run ssl_evaluate.py first"
         )
     refuse_inputs([flags.output], [folder / "embeddings" for folder in folders])
-    check_folder(flags.output, REPORT)
+    check_folder(flags.output, REPORT)  # before the long work, not after it
     spaces = spaces_of(folders)
     rows = []
     for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
@@ -93,18 +96,18 @@ def main(argv: list[str] | None = None) -> None:
     probe = probes_of(folders)
     with written_folder(flags.output, REPORT) as folder:
         write_table(folder / "metrics.csv", filled(rows))
-        found = correlations(rows, probe)
-        write_table(folder / "correlations.csv", found)
+        correlated = correlations(rows, probe)
+        write_table(folder / "correlations.csv", correlated)
         pictures = draw(spaces, rows, probe, flags, folder)
         about = {"runs": [f.name for f in folders], "probe_macro_f1": probe}
-        write_json(folder / "metrics.json", {**about, "rows": rows, "correlations": found})
-        write_latent_page(folder / "index.html", rows, probe, found, pictures)
+        write_json(folder / "metrics.json", {**about, "rows": rows, "correlations": correlated})
+        write_latent_page(folder / "index.html", rows, probe, correlated, pictures)
     report(rows, probe)
     print(f"written: {flags.output / 'metrics.csv'}   open in a browser: {flags.output}/index.html")
 
 
 def spaces_of(folders: list[Path]) -> list[Space]:
-    """Held-out embeddings of every run, and the controls of the first run of each fold."""
+    """Held-out embeddings of every run, and the controls of the first run with each subjects."""
     spaces: list[Space] = []
     seen: set[tuple] = set()
     for run in folders:
@@ -115,18 +118,20 @@ def spaces_of(folders: list[Path]) -> list[Space]:
                 more = {name: file[name] for name in file.files}
         except (OSError, ValueError) as error:
             raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
+        # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
         spaces.append(Space(run.name, arrays["z"], *about, views=more["z_view"]))
-        people = tuple(sorted(set(arrays["subject"].tolist())))
-        if people not in seen:
-            seen.add(people)
+        # runs of one fold have the same subjects, for whom one set of controls is enough
+        subjects = tuple(sorted(set(arrays["subject"].tolist())))
+        if subjects not in seen:
+            seen.add(subjects)
             names = {name: f"{name}, as in {run.name}" for name in CONTROLS}
             spaces += [Space(names[name], more[name], *about) for name in CONTROLS]
     return spaces
 
 
 def probes_of(folders: list[Path]) -> dict[str, float]:
-    """Macro-F1 of each run's linear probe with all labels."""
-    found = {}
+    """Macro-F1 of each run's linear probe with all labels, where it was measured."""
+    scores = {}
     for run in folders:
         path = run / "evaluation" / "probes.json"
         if not path.exists():
@@ -134,12 +139,12 @@ def probes_of(folders: list[Path]) -> dict[str, float]:
         for row in read_json(path)["rows"]:
             chosen = (row["space"], row["probe"], row["labels"])
             if chosen == ("pretrained", "linear", "all") and row["macro_f1"] is not None:
-                found[run.name] = row["macro_f1"]
-    return found
+                scores[run.name] = row["macro_f1"]
+    return scores
 
 
 def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The same keys in every row."""
+    """Rows that all have the same keys, as a csv table needs them; None for missing values."""
     keys = dict.fromkeys(key for row in rows for key in row)
     return [{key: row.get(key) for key in keys} for row in rows]
 
@@ -151,12 +156,13 @@ def draw(
     flags: ReportFlags,
     folder: Path,
 ) -> list[tuple[str, Path]]:
-    """Pictures with captions, each beside the numbers it shows."""
+    """Draw all pictures, each beside a file of the numbers it shows; captions and paths."""
     pictures = []
 
     def keep(picture: Any, name: str, caption: str) -> None:
         pictures.append((caption, figures.save(picture, folder / f"{name}.png")))
 
+    # only spaces of the same nights can be compared epoch by epoch
     first = spaces[0]
     alike = [s for s in spaces if np.array_equal(s.recording, first.recording)]
     chosen = latent_metrics.stratified(first.y, first.subject, flags.map_epochs, seed=flags.seed)
@@ -165,7 +171,7 @@ def draw(
         quality = {s.name: map_quality(s.z[chosen], drawn[s.name]) for s in alike}
         write_json(folder / "map_quality.json", quality)
         for kind in ("PCA", "t-SNE", "UMAP"):
-            flat = {name: found[kind] for name, found in drawn.items()}
+            flat = {name: of_kind[kind] for name, of_kind in drawn.items()}
             write_arrays(folder / f"map_{kind}.npz", {"rows": chosen, **flat})
             picture = latent_figures.draw_maps(
                 {short(n): p for n, p in flat.items()},
@@ -175,6 +181,7 @@ def draw(
             )
             keep(picture, f"map_{kind}", f"{kind}, by stage and by subject")
     night = np.flatnonzero(first.recording == first.recording[0])
+    # principal components of this night alone: (epochs, 2)
     path = first.z[night] - first.z[night].mean(axis=0)
     components = path @ np.linalg.svd(path, full_matrices=False)[2][:2].T
     title = f"{first.name}: {first.recording[0]}"
@@ -199,6 +206,8 @@ def draw(
             for name, row in zip(names, likeness, strict=True)
         ],
     )
+    # metric -> (space, value, probe's macro-F1), of metrics that need no labels: can they tell,
+    # before anything is scored, how well a probe will do?
     points = {
         metric: [
             (r["space"], r["value"], probe[r["space"]])
@@ -207,7 +216,7 @@ def draw(
         ]
         for metric in dict.fromkeys(r["metric"] for r in rows if r.get("needs_labels") is False)
     }
-    if len(probe) > 1:
+    if len(probe) > 1:  # one run is no relation
         keep(
             latent_figures.draw_against_probe(points),
             "against_probe",
@@ -217,12 +226,12 @@ def draw(
 
 
 def short(name: str) -> str:
-    """A run's name without what all share."""
+    """A space's short name, without the parts that all names share."""
     return name.removeprefix("ssl_").partition(", as in ")[0]
 
 
 def report(rows: list[dict[str, Any]], probe: dict[str, float]) -> None:
-    """The metrics most worth reading."""
+    """Print the main metrics, one line per space."""
     wanted = ("purity", "silhouette_stage", "rank_me", "uniformity", "alignment", "subject_leakage")
     print(f"{'space':<44}{'probe F1':>9}" + "".join(f"{name:>18}" for name in wanted))
     for space in dict.fromkeys(row["space"] for row in rows):

@@ -50,67 +50,76 @@ BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Stage EDF, BDF and Dreem files, and say why.",
-        "Files staged before in the same way are skipped; files that cannot be staged are "
-        "reported and left out: then the exit code is 1. With an expert's stages beside a "
-        "recording, agreement is added.",
+        "Stage EDF, BDF and Dreem files, and explain the stages.",
+        "Files that were staged before in the same way are skipped. Files that cannot be staged "
+        "are reported and left out; the exit code is then 1. Where an expert's stages lie beside "
+        "a recording, the agreement with them is added.",
     )
-    parser.add_argument("--edf", help="a file, a folder, or a pattern such as 'nights/*.edf'")
+    parser.add_argument(
+        "--edf", help="recordings to stage: a file, a folder, or a pattern such as 'nights/*.edf'"
+    )
     parser.add_argument(
         "--checkpoint",
         type=Path,
         default=BUNDLED,
-        help="best.pt of a run (default: the bundled model of one EEG, trained on synthetic nights "
-        "only; its card is results/weights/one_eeg.md)",
+        help="model: best.pt of a run (default: the bundled model of one EEG, trained on synthetic "
+        "nights only; its model card is results/weights/one_eeg.md)",
     )
     add_list(
         parser,
         "--output",
         "-o",
         default=["results/predictions"],
-        help="a folder for everything, or files whose suffix is the format: .csv, .tsv (BIDS "
-        "events), .edf (annotations), .json (statistics), .png, .html; {} is the recording's name",
+        help="a folder for all formats, or files, whose suffix is the format: .csv, .tsv (BIDS "
+        "events), .edf (annotations), .json (statistics), .png, .html; {} stands for the "
+        "recording's name",
     )
     add_list(
         parser,
         "--channels",
         default=[],
-        help="what to read for a label or role: EEG=C4-M1, or a difference EOG=E1 - E2",
+        help="channel of the file to read for a label or role of the model: EEG=C4-M1, or a "
+        "difference of two: EOG=E1 - E2 (default: chosen by name)",
     )
     parser.add_argument(
         "--expert",
-        help="the expert's stages of one file, or 'none' (default: looked for beside it)",
+        help="file with an expert's stages, for a single recording, or 'none' (default: the file "
+        "beside each recording, if there is one)",
     )
     add_flag(
         parser,
         "--is_interpret",
-        help="explain epochs worth a look on the page (default: if there is one file)",
+        help="explain epochs of interest on the page (default: for a single recording only)",
     )
     parser.add_argument(
-        "--explain", type=count, default=12, help="how many: half transitions, half uncertain ones"
+        "--explain",
+        type=count,
+        default=12,
+        help="number of epochs to explain: half transitions, half uncertain ones",
     )
-    add_flag(parser, "--again", help="stage files anew that were staged before")
+    add_flag(parser, "--again", help="also stage files that were staged before in the same way")
     add_flag(
         parser,
         "--overwrite",
-        help="let single files be replaced that this program did not write, or that were edited",
+        help="also replace single files that this program did not write, or that were edited",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
-    parser.set_defaults(is_interpret=None)
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
+    parser.set_defaults(is_interpret=None)  # decided by the number of files
     args = parser.parse(argv)
     if args.edf is None:
-        raise UserError("--edf names what to stage: a file, a folder or a pattern")
+        raise UserError("--edf is missing: it takes a file, a folder or a pattern")
     if wrong := [word for word in args.channels if "=" not in word]:
         raise UserError(f"--channels {wrong[0]}: give ROLE=label, such as EEG=C4-M1")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Load the model once, stage every file, sum up."""
+    """Load the model once, stage every file, write the summary."""
     args = parse_args(argv)
     files = files_of(args.edf)
+    # several outputs can only be files; a single one may be the folder for everything
     targets = args.output if len(args.output) > 1 or is_file_name(args.output[0]) else []
     check_targets(targets, len(files))
     if args.expert not in (None, "none") and len(files) > 1:
@@ -119,11 +128,14 @@ def main(argv: list[str] | None = None) -> None:
     model, checkpoint = load(args.checkpoint)
     stager = Stager(args, model, checkpoint, targets, single=len(files) == 1)
     print(f"{args.checkpoint}: {stager.headline}")
+    # None: a bar in terminals only
     bar = tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None)
+    # left by processes that were killed; targets have their folders elsewhere
     if not targets:
         sweep(Path(args.output[0]))
     rows = [stager.row(file) for file in bar]
     failed = [row for row in rows if row["error"]]
+    # a single file that fails is refused like any wrong input, with exit code 2
     if len(failed) == len(files) == 1:
         raise UserError(failed[0]["error"])
     if not targets:
@@ -136,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str]) -> None:
-    """Refuse to write over what is read, or over somebody else's summary.
+    """Refuse to overwrite an input, or a summary that this program did not write.
 
     Raises:
         UserError: naming the file.
@@ -147,27 +159,30 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
         check_file(summary_of(args), overwrite=args.overwrite)
         folders = [Path(args.output[0]) / file.stem for file in files if is_safe(file.stem)]
         refuse_inputs([summary_of(args), *folders], inputs)
+    # names that are not safe are refused, recording by recording, when it is staged
     named = [[target_of(t, file) for t in targets] for file in files if is_safe(file.stem)]
     refuse_inputs([path for paths in named for path in all_of(paths)], inputs)
 
 
 def summary_of(args: argparse.Namespace) -> Path:
-    """The table of all nights of the output's folder."""
+    """Path of the table that has one row per night of the output folder."""
     return Path(args.output[0]) / "summary.csv"
 
 
 def target_of(target: str, file: Path) -> Path:
-    """A file to write, with the recording's name for ``{}``."""
+    """Path of a file to write: ``target`` with the recording's name for ``{}``."""
     return Path(target.replace("{}", safe_name(file.stem, file)))
 
 
 def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -> Path:
-    """Put these files' rows into the table, beside those of other runs and processes."""
+    """Merge these files' rows into the summary, which holds those of earlier runs too."""
+    # locked while it is read and written: other processes may be adding their rows
     with locked(path):
         former: list[dict[str, Any]] = []
         if is_ours(path):
             with path.open(newline="", encoding="utf-8") as file:
                 former = list(csv.DictReader(file))
+        # a file that was staged again replaces its former row
         whole = {row["file"]: row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
         table = [{key: row.get(key) for key in columns} for row in whole.values()]
@@ -175,41 +190,43 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
 
 
 def is_file_name(target: str) -> bool:
-    """Whether ``--output`` names a format; ``runs/v1.2`` is a folder."""
+    """Whether ``--output`` ends in a format's suffix, all letters: ``runs/v1.2`` is a folder."""
     return Path(target).suffix[1:].isalpha()
 
 
 def files_of(spec: str) -> list[Path]:
-    """Files that ``--edf`` names, by name; hypnograms are left out.
+    """List the recordings that ``--edf`` names, sorted, without hypnogram files.
 
     Raises:
-        UserError: there is none, or two of one name.
+        UserError: there is none, or two of them have one name.
     """
     path = Path(spec)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
     elif path.is_file():
-        found = [path]
+        files = [path]
     else:
-        found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-    found = [p for p in found if not p.stem.lower().endswith("hypnogram")]
-    if not found:
+        # glob() takes relative patterns only, so an absolute one starts at its root
+        files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+    files = [p for p in files if not p.stem.lower().endswith("hypnogram")]
+    if not files:
         raise UserError(f"--edf {spec}: no EDF, BDF or Dreem file there")
-    stems = [p.stem.casefold() for p in found]  # as file systems compare that ignore case
+    # results are named after the stem; some file systems ignore case
+    stems = [p.stem.casefold() for p in files]
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
-    return found
+    return files
 
 
 def load(path: Path) -> tuple[torch.nn.Module, Checkpoint]:
-    """A model that stages, and its checkpoint.
+    """Load a model that stages, and its checkpoint.
 
     Raises:
-        UserError: it stages nothing, or does not say how its nights were prepared.
+        UserError: it stages nothing, or its checkpoint lacks the preparation of its nights.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.training is None:
-        raise UserError(f"{path}: says nothing of how its nights were prepared; train with it here")
+        raise UserError(f"{path}: how its nights were prepared is not known; train with it here")
     model = load_model(checkpoint)
     if not model.stages_nights:
         raise UserError(f"{path}: a {checkpoint.model}, which stages nothing; train a head first")
@@ -217,7 +234,7 @@ def load(path: Path) -> tuple[torch.nn.Module, Checkpoint]:
 
 
 class Stager:
-    """One model for many files; ``targets`` are files to write instead of a folder each."""
+    """Stages many files with one model, into a folder per recording or into ``targets``."""
 
     def __init__(
         self,
@@ -231,11 +248,13 @@ class Stager:
         self.model, self.checkpoint, self.targets = model, checkpoint, targets
         self.headline = f"{checkpoint.model}, trained on {checkpoint.training.cohort}"
         wanted = single if args.is_interpret is None else args.is_interpret
+        # 0 epochs: a page without explanations
         self.explained = Explained(args.explain if wanted else 0)
         self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
         self.device = pick_device(args.device)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
+        # a file is skipped if its folder was made with these same values
         self.made_with = {
             "weights": checkpoint.fingerprint(),
             "channels": sorted(args.channels),
@@ -244,7 +263,8 @@ class Stager:
         }
 
     def row(self, file: Path) -> dict[str, Any]:
-        """Stage one file unless it was before; its row of the summary."""
+        """Stage one file unless it was staged before; returns its row of the summary."""
+        # in the order of the summary's columns
         row = {
             "file": file.name,
             "epochs": None,
@@ -263,10 +283,11 @@ class Stager:
             files = [target_of(target, file) for target in self.targets]
             if not self.is_done(folder, files):
                 check_writable(folder, files, file, overwrite=self.overwrite)
-                # another process at the same night is waited for, and may have done it
+                # another process may be staging this night: it is waited for, and then done
                 with locked(files[0] if files else folder):
                     if not self.is_done(folder, files):
                         self.stage(file, folder, files)
+            # targets need not contain the statistics, so only folders fill the row
             values = {} if files else read_json(folder / f"{file.stem}.json")
         except UserError as error:
             return row | {"error": str(error)}
@@ -274,17 +295,20 @@ class Stager:
         return row | {name: values[name] for name in row if name in values}
 
     def stage(self, file: Path, folder: Path, files: list[Path]) -> None:
-        """Stage one file, write what is asked for, print what came."""
-        found = predict(file, self.model, self.checkpoint, self.asked, self.device)
-        about = found, self.model, self.headline, self.explained
+        """Stage one file, write the chosen formats, print a report."""
+        staged = predict(file, self.model, self.checkpoint, self.asked, self.device)
+        about = staged, self.model, self.headline, self.explained
         if files:
             write_files(files, *about, overwrite=self.overwrite)
         else:
             write_folder(folder, *about, self.made_with)
-        report(file, found, files or [folder])
+        report(file, staged, files or [folder])
 
     def is_done(self, folder: Path, files: list[Path]) -> bool:
-        """Whether it was staged before, by the same weights and in the same way."""
+        """Whether the file was staged before, by the same weights and in the same way.
+
+        Targets without ``{}`` are always written anew: any recording could have made them.
+        """
         if self.again or (files and not any("{}" in name for name in self.targets)):
             return False
         if files:
@@ -294,11 +318,12 @@ class Stager:
 
 
 def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
-    """What was read for what, how much of it is flagged, agreement, and where it all is."""
+    """Print the channels that were read, epochs with a quality flag, agreement, and paths."""
     night = staged.night
     read = ", ".join(f"{label} <- {source}" for label, source in staged.channels.items())
     absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
     n = sum(bool(words) for words in night.quality_flags)
+    # print() would cut through the progress bar
     tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} with a quality flag")
     for note in staged.notes:
         tqdm.write(f"  note: {note}")

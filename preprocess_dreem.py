@@ -26,16 +26,17 @@ from utils.arguments import (
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
-PAD_EPOCHS = 30  # 900 s
+PAD_EPOCHS = 30  # 900 s of zeros at both ends, as the Dreem papers have them
+# leave-one-out for DOD-H; 10 or 28 folds for DOD-O
 FOLDS = {"dodh": ("dodh_loo",), "dodo": ("dodo_10", "dodo_28")}
 
-
-NO_TRACE = ("raw_path", "download", "records", "save_path", "jobs")  # in the store
+# flags that change nothing in the store, so the command that it holds leaves them out
+NO_TRACE = ("raw_path", "download", "records", "save_path", "jobs")
 
 
 @dataclass(frozen=True)
 class DreemFlags:
-    """What the command line asks for."""
+    """Settings of this preparation, one field per flag."""
 
     raw_path: Path
     download: bool
@@ -52,56 +53,64 @@ class DreemFlags:
 
 
 def make_parser() -> ScriptParser:
-    """Every flag; ``--help`` is their documentation."""
+    """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
-        "Turn a folder of Dreem records into a data store.",
-        "A run that was interrupted continues; what is finished is never prepared twice.",
+        "Turn recordings of the Dreem Open Datasets into a data store.",
+        "After an interruption the same command continues; finished nights are not prepared again.",
         script=__file__,
     )
     parser.add_argument(
         "--raw_path",
         type=Path,
         default=Path("data/demo/dreem"),
-        help="folder with *.h5, searched with its subfolders, or a zip of them",
+        help="folder with *.h5 files, also in its subfolders, or a zip of them",
     )
     add_flag(
-        parser, "--download", help="first fetch what --raw_path lacks from Zenodo, 0.9 GB a record"
+        parser, "--download", help="first fetch missing records from Zenodo, 0.9 GB per record"
     )
     parser.add_argument(
-        "--records", type=count, default=0, help="fetch so many records, by id; 0: all"
+        "--records", type=count, default=0, help="records to fetch, in order of their ids; 0: all"
     )
-    parser.add_argument("--save_path", type=Path, help="the store (default: data/dreem-<version>)")
     parser.add_argument(
-        "--version", choices=tuple(FOLDS), default="dodh", help="healthy people or patients"
+        "--save_path", type=Path, help="folder of the store (default: data/dreem-<version>)"
+    )
+    parser.add_argument(
+        "--version", choices=tuple(FOLDS), default="dodh", help="healthy subjects or patients"
     )
     add_list(
         parser,
         "--channels",
         default=["EEG", "EOG"],
-        help=f"labels, differences such as EOG1-EOG2, roles ({', '.join(dreem.ROLES)}), or 'all'",
+        help=f"channels to keep: labels, differences such as EOG1-EOG2, roles "
+        f"({', '.join(dreem.ROLES)}), or 'all'",
     )
     parser.add_argument(
         "--preset",
         choices=("dreem",),
-        help="prepare as the Dreem papers do: their causal filter, linear interpolation, and "
-        "900 s of zeros at both ends of a night",
+        help="prepare as the Dreem papers do: their causal filter, resampling by linear "
+        "interpolation, and 900 s of zeros at both ends of each night",
     )
-    add_list(parser, "--bandpass", item=float, help="zero-phase FIR band in Hz, such as 0.3 35")
+    add_list(parser, "--bandpass", item=float, help="zero-phase FIR band-pass in Hz, as in 0.3 35")
     parser.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
     parser.add_argument(
         "--scorers",
         type=Path,
-        help="folder with scorer_1 … scorer_5: their consensus, aligned, instead of /hypnogram",
+        help="folder with scorer_1 … scorer_5: stages are the consensus of these scorers, aligned "
+        "with the signals (default: the hypnogram within each record)",
     )
     add_flag(
-        parser, "--allow_length_mismatch", help="take stages and signals as beginning together"
+        parser,
+        "--allow_length_mismatch",
+        help="accept stages and signals of different length, as starting together",
     )
-    parser.add_argument("--jobs", type=int, default=-1, help="records at once; -1: one per core")
+    parser.add_argument(
+        "--jobs", type=int, default=-1, help="records prepared at once; -1: one per core"
+    )
     return parser
 
 
 def parse_args(argv: list[str] | None) -> DreemFlags:
-    """The flags with their defaults, refused where they cannot work."""
+    """Parse the flags, fill in defaults, and refuse flags that contradict each other."""
     flags = settings_from(make_parser().parse(argv), DreemFlags)
     if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
@@ -115,7 +124,7 @@ def parse_args(argv: list[str] | None) -> DreemFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find the records, build the store, write the folds."""
+    """List the records, build the store, write the folds."""
     flags = parse_args(argv)
     if flags.download:
         dreem_download.download(flags.raw_path, version=flags.version, most=flags.records)
@@ -123,8 +132,10 @@ def main(argv: list[str] | None = None) -> None:
         flags.raw_path, scorers=flags.scorers, allow_length_mismatch=flags.allow_length_mismatch
     )
     tables = tables_of(flags.version, sorted(record.id for record in records))
+    # before the long work, not after it
     for table in tables:
         check_file(folds.path_of(flags.save_path / "folds", table.name))
+    # a cohort with a single generated night never passes for the real one
     synthetic = any(dreem.is_synthetic(record) for record in records)
     settings = Settings(
         cohort="synthetic-" * synthetic + flags.version,
@@ -152,7 +163,8 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def tables_of(version: str, ids: list[str]) -> list[folds.FoldTable]:
-    """The published numbers of folds where the records allow them, and kfold:5:0."""
+    """Tables with the published numbers of folds, if there are records enough, and kfold:5:0."""
+    # Dreem's ids are uuids, one record per subject; 28 folds of 55 records hold two or one each
     counts = {"dodh_loo": len(ids), "dodo_10": 10, "dodo_28": -(-len(ids) // 2)}
     wanted = {name: counts[name] for name in FOLDS[version]}
     tables = [folds.in_order(name, ids, n) for name, n in wanted.items() if 2 < n <= len(ids)]

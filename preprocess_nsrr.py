@@ -31,8 +31,9 @@ from utils.errors import UserError, run_script
 from utils.files import check_file, remove_ours, write_table
 from utils.stages import STAGES
 
+# the roles that the foundation model reads, in its order
 ROLES = ["ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO"]
-# unit, and edges in Hz of a zero-phase Butterworth band; further EEG and EOG roles as the first
+# unit, and edges in Hz of a zero-phase Butterworth band; a role such as EEG_C3 is kept like EEG
 ROLE_PREPROCESSING = {
     "EEG": RolePreprocessing("uV", 0.3, 35.0),
     "EOG": RolePreprocessing("uV", 0.3, 35.0),
@@ -43,13 +44,13 @@ ROLE_PREPROCESSING = {
     "ABDO": RolePreprocessing("a.u.", high=0.5),
 }
 
-
-NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask")  # in what the store is known by
+# flags that change no signal or stage, so the command that the store holds leaves them out
+NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask")
 
 
 @dataclass(frozen=True)
 class FileFlags:
-    """Where recordings are and what of them is read."""
+    """Cohort, folders, and roles of the channels."""
 
     cohort: str
     person: str | None
@@ -62,7 +63,7 @@ class FileFlags:
 
 @dataclass(frozen=True)
 class ContentFlags:
-    """What decides the bytes of the store."""
+    """Sampling rate and fold tables of the store."""
 
     resample: int
     folds: list[str]
@@ -70,7 +71,7 @@ class ContentFlags:
 
 @dataclass(frozen=True)
 class DisagreementFlags:
-    """What is decided where files disagree."""
+    """Decisions where the files of a recording disagree, or are faulty."""
 
     annotation: str
     max_mismatch: int
@@ -82,35 +83,35 @@ class DisagreementFlags:
 
 @dataclass(frozen=True)
 class NsrrFlags(FileFlags, ContentFlags, DisagreementFlags):
-    """What the command line asks for."""
+    """Settings of this preparation, one field per flag."""
 
     jobs: int
     dask: str | None
 
 
 def make_parser() -> ScriptParser:
-    """Every flag; ``--help`` is their documentation."""
+    """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
-        "Turn recordings of an NSRR cohort into a data store, channels named by role.",
-        "A run that was interrupted continues; what is finished is never prepared twice.",
+        "Turn recordings of an NSRR cohort into a data store whose channels are named by role.",
+        "After an interruption the same command continues; finished nights are not prepared again.",
         script=__file__,
     )
     add_files(parser.add_argument_group("files"))
     add_content(parser.add_argument_group("content of the store"))
     add_disagreements(parser.add_argument_group("where files disagree"))
     run = parser.add_argument_group("run")
-    run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
-    run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
+    run.add_argument("--jobs", type=int, default=-1, help="processes; -1: one per core")
+    run.add_argument("--dask", metavar="ADDRESS", help="Dask cluster to prepare on instead")
     return parser
 
 
 def parse_args(argv: list[str] | None) -> NsrrFlags:
-    """The flags with their defaults, refused where they cannot work."""
+    """Parse the flags, fill in defaults, and refuse flags that contradict each other."""
     flags = resolve_defaults(settings_from(make_parser().parse(argv), NsrrFlags))
     known = flags.cohort in nsrr.COHORTS
     if not known and flags.channel_map is None:
         raise UserError(
-            f"--cohort {flags.cohort}: known are {', '.join(nsrr.COHORTS)}; of another one name "
+            f"--cohort {flags.cohort}: known are {', '.join(nsrr.COHORTS)}; for another one, name "
             "its channels with --channel_map"
         )
     if known and flags.person:
@@ -123,7 +124,7 @@ def parse_args(argv: list[str] | None) -> NsrrFlags:
 
 
 def resolve_defaults(flags: NsrrFlags) -> NsrrFlags:
-    """Folders named after the cohort; cohort and roles in the case they are known by."""
+    """Fill in folders named after the cohort; cohort in lower case, roles in upper case."""
     cohort = flags.cohort.lower()
     return replace(
         flags,
@@ -136,89 +137,88 @@ def resolve_defaults(flags: NsrrFlags) -> NsrrFlags:
 
 
 def add_files(group: argparse._ArgumentGroup) -> None:
-    """Where recordings are and what of them is read."""
+    """Add the flags of cohort, folders and roles."""
     group.add_argument(
         "--cohort",
         default="shhs",
-        help=f"{', '.join(nsrr.COHORTS)}, or the name of another one, with --channel_map",
+        help=f"{', '.join(nsrr.COHORTS)}, or any name for another one, together with --channel_map",
     )
     group.add_argument(
         "--person",
-        help="of another cohort: pattern of an EDF's stem with a group for the person, and "
-        "(?P<visit>…) where there are visits (default: every stem a person)",
+        help="for another cohort: regular expression of an EDF's name without suffix, with a "
+        "group for the subject, and (?P<visit>…) for the visit (default: one subject per file)",
     )
     group.add_argument(
         "--raw_path",
         type=Path,
-        help="folder of EDFs and annotations, searched with its subfolders "
+        help="folder with EDFs and annotations, also in its subfolders "
         "(default: data/demo/<cohort>)",
     )
-    group.add_argument("--save_path", type=Path, help="the store (default: data/<cohort>)")
+    group.add_argument("--save_path", type=Path, help="store's folder (default: data/<cohort>)")
     add_list(
         group,
         "--roles",
         default=ROLES,
-        help="channels by role; also EEG_C3, EEG_FRONTAL, EEG_OCCIPITAL, EOG_L, EOG_R and what "
-        "--channel_map adds",
+        help="channels to keep, by role; also EEG_C3, EEG_FRONTAL, EEG_OCCIPITAL, EOG_L, EOG_R, "
+        "and roles of --channel_map",
     )
     add_list(
         group,
         "--required",
         default=["EEG"],
-        help="roles without which a recording is refused; the others may be absent",
+        help="roles that every recording must have; the others may be absent",
     )
     group.add_argument(
         "--channel_map",
         type=Path,
-        help='JSON of roles to labels, tried before the known ones: {"EEG": ["C4-M1", "C3-M2"]}',
+        help="JSON file of labels by role, which are tried before the known ones: "
+        '{"EEG": ["C4-M1", "C3-M2"]}',
     )
 
 
 def add_content(group: argparse._ArgumentGroup) -> None:
-    """What decides the bytes of the store."""
+    """Add the flags of sampling rate and fold tables."""
     group.add_argument("--resample", type=positive, default=125, help="rate of all channels in Hz")
-    add_list(
-        group, "--folds", default=["kfold:5:0"], help="fold tables to write by person: kfold:N:seed"
-    )
+    add_list(group, "--folds", default=["kfold:5:0"], help="fold tables by subject: kfold:N:seed")
 
 
 def add_disagreements(group: argparse._ArgumentGroup) -> None:
-    """What is decided where files disagree."""
+    """Add the flags that decide where the files of a recording disagree, or are faulty."""
     group.add_argument(
         "--annotation",
         choices=("both", "nsrr", "profusion"),
         default="both",
-        help="of two XML files take one; both: they must agree",
+        help="which of two XML files to read; both: they must agree",
     )
     group.add_argument(
         "--max_mismatch",
         type=count,
         default=5,
-        help="epochs by which signal and stages may differ in length",
+        help="number of epochs by which signals and stages may differ in length",
     )
     group.add_argument(
         "--unlabelled",
         choices=("skip", "keep"),
         default="skip",
-        help="recordings without annotation: leave out and say so, or keep, all epochs unscored",
+        help="recordings without annotation: leave them out and list them, or keep them unscored",
     )
-    add_flag(group, "--keep_suspect", help="keep nights scored as wake and sleep alone")
+    add_flag(group, "--keep_suspect", help="keep nights scored as wake and sleep only")
     add_flag(
         group,
         "--exclusions",
         default=True,
-        help="leave out what the cohort's documentation calls faulty (nsrr_exclusions.json)",
+        help="leave out nights that the cohort's documentation calls faulty (nsrr_exclusions.json)",
     )
     add_flag(
         group,
         "--skip_faulty",
-        help="leave out recordings that cannot be read, and say so, instead of stopping at the "
-        "first",
+        help="leave out recordings that cannot be read, and list them, instead of stopping at "
+        "the first",
     )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pair the files, leave out what is known to be faulty, build the store, write the folds."""
+    """Pair the files, leave out faulty recordings, build the store, write the folds."""
     flags = parse_args(argv)
     sources = nsrr.find(flags.raw_path, flags.cohort, options_of(flags))
     out = nsrr.excluded(sources, nsrr.exclusions(flags.cohort)) if flags.exclusions else {}
@@ -226,7 +226,7 @@ def main(argv: list[str] | None = None) -> None:
         out |= {
             s.id: "no annotation beside it"
             for s in sources
-            if s.id not in out and not set(s.scored) - {".log.txt"}
+            if s.id not in out and not set(s.scored) - {".log.txt"}  # WSC's logs hold no stages
         }
     chosen = [source for source in sources if source.id not in out]
     if not chosen:
@@ -245,6 +245,7 @@ def main(argv: list[str] | None = None) -> None:
             settings=settings,
             jobs=flags.jobs,
             command=command_of(make_parser(), flags, leave_out=NO_TRACE),
+            # nights that cannot be prepared are added to this dictionary; without one they stop all
             faults=out if flags.skip_faulty else None,
         )
     for name in flags.folds:
@@ -253,10 +254,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def options_of(flags: NsrrFlags) -> nsrr.Options:
-    """How every night is read.
+    """Options of the reader, the same for every night.
 
     Raises:
-        UserError: a role that nobody has names for.
+        UserError: a role whose channels have no known names.
     """
     channels = alternatives(flags.cohort, flags.channel_map)
     if unknown := [role for role in flags.roles if role not in channels]:
@@ -276,9 +277,10 @@ def options_of(flags: NsrrFlags) -> nsrr.Options:
 
 
 def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
-    """What decides the store's content."""
+    """Settings that decide the content of the store."""
     kept = {}
     for role in flags.roles:
+        # the role's own preprocessing, that of its kind (EEG for EEG_C3), or none and no known unit
         like = (
             ROLE_PREPROCESSING.get(role)
             or ROLE_PREPROCESSING.get(role.split("_")[0])
@@ -297,35 +299,37 @@ def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
 
 
 def write_folds(store: Store, name: str) -> None:
-    """The folds asked for; of fewer people than folds, one fold a person."""
-    people = store.subjects
-    if name == "kfold:5:0" and len(people) < 5:
-        name = f"kfold:{len(people)}:0"
-    if len(people) > 1:
-        folds.write(store.path / "folds", folds.make(name, people))
+    """Write a fold table; the default becomes one fold per subject if there are fewer than 5."""
+    subjects = store.subjects
+    # only the default gives way: a table that was asked for is made or refused
+    if name == "kfold:5:0" and len(subjects) < 5:
+        name = f"kfold:{len(subjects)}:0"
+    if len(subjects) > 1:
+        folds.write(store.path / "folds", folds.make(name, subjects))
 
 
 def report(store: Store, out: dict[str, str]) -> None:
-    """What is in the store, which roles are missing where, and what was left out."""
+    """Print what the store holds, the nights without each role, and what was left out."""
     rows = store.recordings.values()
     nights = [store.night(recording) for recording in store.recordings]
-    print(f"{len(rows)} nights of {len(store.subjects)} people, {store.cohort}")
+    print(f"{len(rows)} nights of {len(store.subjects)} subjects, {store.cohort}")
     totals = (f"{name} {sum(int(row[name]) for row in rows):,}" for name in (*STAGES, "unscored"))
     print("  epochs: " + ", ".join(totals))
     for k, channel in enumerate(store.channels):
+        # a night's derivation of a role is None where it lacks the role
         made = sorted({n.derivations[k] for n in nights if n.derivations[k] is not None})
         absent = sum(night.derivations[k] is None for night in nights)
         missing = f"; absent in {absent}" if absent else ""
         print(f"  {channel.role:<6}{', '.join(made) or '–'}{missing}")
     table = [{"recording": name, "reason": reason} for name, reason in sorted(out.items())]
-    remove_ours(store.path / "left_out.csv")
+    remove_ours(store.path / "left_out.csv")  # of an earlier run, which left out others
     if table:
         write_table(store.path / "left_out.csv", table)
         for row in table[:10]:
             print(f"  left out: {row['recording']}: {row['reason']}")
         print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
     tables = folds.names_in(store.path / "folds")
-    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single person)'}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single subject)'}")
     print(f"next: python foundation_training.py --data_path {store.path}")
 
 

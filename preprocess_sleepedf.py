@@ -1,4 +1,4 @@
-"""Sleep-EDF files -> store: trimmed, filtered, in epochs, ready for every training script.
+"""Sleep-EDF files -> store: trimmed, filtered and cut into epochs, for every training script.
 
 python preprocess_sleepedf.py                                      # the demo data
 python preprocess_sleepedf.py --raw_path sleep-edfx --save_path data/sleepedf78
@@ -31,12 +31,11 @@ from utils.files import check_file
 from utils.stages import STAGES
 
 DEMO = Path("data/demo/sleepedf")
-CMT_BAND = [0.2, 40.0]
+CMT_BAND = [0.2, 40.0]  # Hz, as published with the cmt protocol
 ANY_COHORT = "kfold:5:0"
 FASTEST_HZ = 10_000
 
-
-# in what the store is known by
+# flags that change no signal or stage, so the command that the store holds leaves them out
 NO_TRACE = (
     "raw_path", "save_path", "download", "verify", "folds", "allow_missing", "jobs", "dask",
     "figures",
@@ -45,7 +44,7 @@ NO_TRACE = (
 
 @dataclass(frozen=True)
 class FileFlags:
-    """Where recordings come from and the store goes to."""
+    """Folders of the recordings and of the store, and which recordings to take."""
 
     raw_path: Path
     save_path: Path
@@ -57,7 +56,7 @@ class FileFlags:
 
 @dataclass(frozen=True)
 class ContentFlags:
-    """What decides the bytes of the store."""
+    """Settings that decide the content of the store."""
 
     protocol: str
     keep_all: bool
@@ -72,7 +71,7 @@ class ContentFlags:
 
 @dataclass(frozen=True)
 class SleepEdfFlags(FileFlags, ContentFlags):
-    """What the command line asks for; with --keep_all the protocol is that."""
+    """Settings of this preparation, one field per flag; --keep_all replaces the protocol."""
 
     jobs: int
     dask: str | None
@@ -80,102 +79,102 @@ class SleepEdfFlags(FileFlags, ContentFlags):
 
 
 def make_parser() -> ScriptParser:
-    """Every flag; ``--help`` is their documentation."""
+    """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn a folder of Sleep-EDF recordings into a data store.",
-        "A run that was interrupted continues; what is finished is never prepared twice.",
+        "After an interruption the same command continues; finished nights are not prepared again.",
         script=__file__,
     )
     add_files(parser.add_argument_group("files"))
-    add_content(parser.add_argument_group("what the store holds"))
-    add_run(parser.add_argument_group("how it runs"))
+    add_content(parser.add_argument_group("content of the store"))
+    add_run(parser.add_argument_group("run"))
     return parser
 
 
 def parse_args(argv: list[str] | None) -> SleepEdfFlags:
-    """The flags with their defaults, refused where they cannot work."""
+    """Parse the flags, fill in defaults, and refuse values that cannot work."""
     flags = settings_from(make_parser().parse(argv), SleepEdfFlags)
     check(flags)
     return resolve_defaults(flags)
 
 
 def resolve_defaults(flags: SleepEdfFlags) -> SleepEdfFlags:
-    """What --keep_all and the protocol decide beside the range of the night."""
+    """Resolve the protocol, which --keep_all replaces, and the band-pass that it brings."""
     protocol = "keep_all" if flags.keep_all else flags.protocol
     bandpass = flags.bandpass or (CMT_BAND if protocol == "cmt" else None)
     return replace(flags, protocol=protocol, bandpass=bandpass)
 
 
 def add_files(files: argparse._ArgumentGroup) -> None:
-    """Where recordings come from and the store goes to."""
+    """Add the flags of folders and recordings."""
     files.add_argument(
         "--raw_path",
         type=Path,
         default=DEMO,
-        help="folder with *-PSG.edf and *-Hypnogram.edf, searched with its subfolders",
+        help="folder with *-PSG.edf and *-Hypnogram.edf files, also in its subfolders",
     )
     files.add_argument("--save_path", type=Path, default=DEMO_STORE, help="folder of the store")
     files.add_argument(
         "--version",
         choices=("2013", "2018"),
         default="2018",
-        help="2013: cassette subjects 0-19 (Sleep-EDF-20); 2018: all 78",
+        help="cassette subjects: 0 to 19 in 2013 (Sleep-EDF-20), all 78 in 2018 (Sleep-EDF-78)",
     )
     files.add_argument(
         "--study",
         choices=tuple(sleepedf.STUDIES),
         default="cassette",
-        help="SC files, ST files or both; published benchmarks use cassette",
+        help="cassette (SC files), telemetry (ST files) or both; published benchmarks use cassette",
     )
-    add_flag(files, "--download", help="fetch the real recordings into --raw_path first (8 GB)")
-    add_flag(files, "--verify", help="compare the files with SHA256SUMS.txt in --raw_path")
+    add_flag(files, "--download", help="first download the recordings into --raw_path (8 GB)")
+    add_flag(files, "--verify", help="check the files against SHA256SUMS.txt in --raw_path")
 
 
 def add_content(what: argparse._ArgumentGroup) -> None:
-    """What decides the bytes of the store."""
+    """Add the flags that decide the content of the store."""
     what.add_argument(
         "--protocol",
         choices=[name for name in PROTOCOLS if name != "keep_all"],
         default="tinysleepnet",
-        help="published rule for how much Wake around the night is kept",
+        help="published rule that decides how much Wake before and after sleep is kept",
     )
-    add_flag(what, "--keep_all", help="keep whole recordings instead of a protocol's range")
+    add_flag(what, "--keep_all", help="keep whole recordings, whatever the protocol")
     add_list(
         what,
         "--channels",
         default=["EEG", "EOG"],
-        help="labels or roles (EEG, EEG2, EOG, EMG), or 'all'",
+        help="channels to keep: labels or roles (EEG, EEG2, EOG, EMG), or 'all'",
     )
     add_list(
         what,
         "--bandpass",
         item=float,
-        help="zero-phase FIR band in Hz, such as 0.3 35; the cmt protocol brings 0.2 40 by itself",
+        help="zero-phase FIR band-pass in Hz, as in 0.3 35; 0.2 40 by default with --protocol cmt",
     )
     what.add_argument(
         "--preset",
         type=preset_named,
         choices=(EQUALISED,),
-        help="equalised: EEG brought to one average spectrum, for models that stage any recorder",
+        help="equalised: EEG with an equalised spectrum, for models that stage any recorder",
     )
-    what.add_argument("--resample", type=float, help="bring all channels to this rate in Hz")
+    what.add_argument("--resample", type=float, help="new sampling rate of all channels in Hz")
     what.add_argument(
-        "--dtype", choices=("float32", "float16"), default="float32", help="float16 halves the disk"
+        "--dtype", choices=("float32", "float16"), default="float32", help="float16 halves the size"
     )
     add_list(
         what,
         "--folds",
         default=["auto"],
-        help=f"fold tables to write: {', '.join(folds.published_names())}, kfold:N:seed; auto "
-        f"writes every published one that fits the subjects, and {ANY_COHORT}",
+        help=f"fold tables to write: {', '.join(folds.published_names())}, kfold:N:seed; auto: "
+        f"every published one that has exactly these subjects, and {ANY_COHORT}",
     )
-    add_flag(what, "--allow_missing", help="accept fold tables naming subjects you do not have")
+    add_flag(what, "--allow_missing", help="accept fold tables of subjects who are missing here")
 
 
 def add_run(run: argparse._ArgumentGroup) -> None:
-    """What the arrays do not depend on."""
-    run.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
-    run.add_argument("--dask", metavar="ADDRESS", help="prepare on this Dask cluster instead")
+    """Add the flags on which the content of the store does not depend."""
+    run.add_argument("--jobs", type=int, default=-1, help="processes; -1: one per core")
+    run.add_argument("--dask", metavar="ADDRESS", help="Dask cluster to prepare on instead")
     run.add_argument("--figures", type=int, default=1, help="nights to draw into <store>/figures")
 
 
@@ -183,6 +182,7 @@ def check(flags: SleepEdfFlags) -> None:
     """Refuse settings that cannot work before any file is touched."""
     if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    # written so that NaN and infinity are refused too
     if flags.resample is not None and not 0 < flags.resample <= FASTEST_HZ:
         raise UserError(f"--resample takes a rate in Hz above 0, up to {FASTEST_HZ:,}")
     if flags.figures < 0:
@@ -190,11 +190,12 @@ def check(flags: SleepEdfFlags) -> None:
     if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
     if flags.download and flags.raw_path == DEMO:
+        # real and synthetic nights in one folder would become one cohort
         raise UserError("--download: name a --raw_path of its own, apart from the synthetic nights")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Download if asked, pair the files, build the store, write folds, draw a night."""
+    """Download if asked for, pair the files, build the store, write the folds, draw nights."""
     flags = parse_args(argv)
     if flags.download:
         download(flags.raw_path, version=flags.version, study=flags.study)
@@ -202,6 +203,7 @@ def main(argv: list[str] | None = None) -> None:
     if flags.verify:
         check_against(flags.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(flags, sorted({pair.subject for pair in pairs}))
+    # before the long work, not after it
     for table in tables:
         check_file(folds.path_of(flags.save_path / "folds", table.name))
     settings = settings_of(flags, pairs)
@@ -221,8 +223,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:
-    """What decides the store's content; a cohort of generated nights is called synthetic."""
+    """Settings that decide the store's content; a cohort with generated nights is synthetic."""
     cohorts = {"cassette": f"sleepedf-{flags.version}", "telemetry": "sleepedf-telemetry"}
+    # by this prefix of the cohort, figures of generated nights are kept apart from real ones
     synthetic = any(sleepedf.is_synthetic(pair) for pair in pairs)
     return Settings(
         cohort="synthetic-" * synthetic + cohorts.get(flags.study, "sleepedf-both"),
@@ -236,16 +239,18 @@ def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:
 
 
 def stored_command(flags: SleepEdfFlags) -> str:
-    """The command that makes this store anywhere: no paths, nothing that leaves no trace in it."""
+    """The command that the store holds: no paths, and only flags that change its content."""
+    # --keep_all makes the protocol meaningless
     no_trace = (*NO_TRACE, "protocol") if flags.keep_all else NO_TRACE
     return command_of(make_parser(), flags, leave_out=no_trace)
 
 
 def make_folds(flags: SleepEdfFlags, subjects: list[str]) -> list[folds.FoldTable]:
-    """The fold tables asked for, checked against the subjects at hand before the long work."""
+    """Make the fold tables, checked against the subjects of the recordings before the long work."""
     if flags.folds != ["auto"]:
         return [folds.make(n, subjects, allow_missing=flags.allow_missing) for n in flags.folds]
     names = [ANY_COHORT] if len(subjects) >= 5 else []
+    # fewer than five subjects: one fold per subject; a single one cannot be split
     if 2 <= len(subjects) < 5:
         names = [f"kfold:{len(subjects)}:0"]
     tables = [folds.make(name, subjects) for name in names]
@@ -257,7 +262,7 @@ def make_folds(flags: SleepEdfFlags, subjects: list[str]) -> list[folds.FoldTabl
 
 
 def print_table(store: Store) -> None:
-    """Recordings and stage counts, and where everything is."""
+    """Print the epochs per stage of every recording, the channels, and the store's path."""
     columns = ("n_epochs", *STAGES, "unscored")
     print(f"{'recording':<12}" + "".join(f"{name:>10}" for name in columns))
     rows = list(store.recordings.values())
@@ -275,7 +280,7 @@ def print_table(store: Store) -> None:
 
 
 def draw(store: Store, n_nights: int) -> None:
-    """Hypnogram over spectrogram for the first nights: the quickest check there is."""
+    """Draw hypnogram over spectrogram for the first nights: the quickest check of a store."""
     from utils.figures import draw_night, save
 
     for recording in list(store.recordings)[:n_nights]:

@@ -1,4 +1,4 @@
-"""EDF recordings with one stage code a line beside them -> store: the Dublin sleep apnea database.
+"""EDF recordings with text files of stage codes -> store: the Dublin sleep apnea database.
 
 python preprocess_ucddb.py --raw_path ucddb --save_path data/ucddb --resample 100
 """
@@ -16,12 +16,13 @@ from utils.arguments import ScriptParser, add_list, command_of, positive, settin
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
-NO_TRACE = ("raw_path", "save_path", "jobs")  # in the store
+# flags that change no signal or stage, so the command that the store holds leaves them out
+NO_TRACE = ("raw_path", "save_path", "jobs")
 
 
 @dataclass(frozen=True)
 class UcddbFlags:
-    """What the command line asks for."""
+    """Settings of this preparation, one field per flag."""
 
     raw_path: Path
     save_path: Path
@@ -32,32 +33,45 @@ class UcddbFlags:
 
 
 def make_parser() -> ScriptParser:
-    """Every flag; ``--help`` is their documentation."""
+    """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
-        "Turn recordings with a *_stage.txt beside each into a data store.",
-        "Codes: 0 wake, 1 REM, 2 to 5 sleep stages 1 to 4 (R&K), 6 to 8 unscored.",
+        "Turn recordings with a *_stage.txt beside each, as in the Dublin sleep apnea database, "
+        "into a data store.",
+        "A *_stage.txt has one code per line and epoch: 0 is Wake, 1 REM, 2 to 5 are sleep stages "
+        "1 to 4 (R&K), 6 to 8 are unscored.",
         script=__file__,
     )
     parser.add_argument(
-        "--raw_path", type=Path, default=Path("ucddb"), help="searched with subfolders"
+        "--raw_path",
+        type=Path,
+        default=Path("ucddb"),
+        help="folder with the recordings, also in its subfolders",
     )
-    parser.add_argument("--save_path", type=Path, default=Path("data/ucddb"), help="the store")
+    parser.add_argument(
+        "--save_path", type=Path, default=Path("data/ucddb"), help="folder of the store"
+    )
     add_list(
-        parser, "--channels", default=["EEG"], help="labels or roles (EEG, EOG, EMG), or 'all'"
+        parser,
+        "--channels",
+        default=["EEG"],
+        help="channels to keep: labels or roles (EEG, EOG, EMG), or 'all'",
     )
     add_list(
         parser,
         "--bandpass",
         item=float,
-        help="zero-phase FIR band in Hz; channels without a unit of voltage are left as they are",
+        help="zero-phase FIR band-pass in Hz, as in 0.3 35; only channels in a unit of voltage are "
+        "filtered",
     )
-    parser.add_argument("--resample", type=positive, help="bring all channels to this rate in Hz")
-    parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
+    parser.add_argument("--resample", type=positive, help="new sampling rate of all channels in Hz")
+    parser.add_argument(
+        "--jobs", type=int, default=-1, help="nights prepared at once; -1: one per core"
+    )
     return parser
 
 
 def parse_args(argv: list[str] | None) -> UcddbFlags:
-    """The flags, refused where they cannot work."""
+    """Parse the flags and refuse values that cannot work."""
     flags = settings_from(make_parser().parse(argv), UcddbFlags)
     if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
@@ -67,7 +81,7 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pair the files, build the store, write folds where there are subjects enough."""
+    """Pair the files, build the store, write folds if there are at least five subjects."""
     flags = parse_args(argv)
     pairs = ucddb.find_pairs(flags.raw_path)
     check_file(folds.path_of(flags.save_path / "folds", "kfold:5:0"))

@@ -1,12 +1,12 @@
 """Train and evaluate every model by its own recipe and print one table, best kappa first.
 
-python reproduce_tables.py                                       # the zoo on the demo store
+python reproduce_tables.py                                       # all models, on the demo store
 python reproduce_tables.py --models tinysleepnet,chambon2018 --fold_list all --seeds 0,1,2
 python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_list all
 python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
 
-Interrupted, the same command resumes where it stopped.
+After an interruption the same command resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ PUBLISHED = Path(__file__).parent / "results" / "published_results.csv"
 ZOO = ("chambon2018", "deepsleepnet", "epoch_cmt", "seqsleepnet", "sequence_cmt",
        "simplesleepnet", "sleeptransformer", "tinysleepnet")  # fmt: skip
 TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINED}
-# how the published table begins the names of our models
+# our name of a model -> how its names in the published table begin, where that differs
 CALLED = {
     "chambon2018": "chambon", "epoch_cmt": "epoch cmt", "sequence_cmt": "sequence cmt",
     "contrastive_cnn": "ssl contrastive, cnn", "masked_cnn": "ssl masked prediction, cnn",
@@ -55,7 +55,7 @@ CALLED = {
 
 @dataclass(frozen=True)
 class TableFlags:
-    """What the command line asks for."""
+    """Settings of the tables, one field per flag."""
 
     table: str
     models: list[str]
@@ -72,37 +72,59 @@ class TableFlags:
 
 
 def parse_args(argv: list[str] | None) -> TableFlags:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Folds x models x seeds into one table, published numbers beside ours where there are any.",
-        "Every row names its data; synthetic nights never stand in a real cohort's row.",
+        "Train and evaluate models over folds and seeds, and write one table of them, beside "
+        "published figures if there are any.",
+        "Every row names its data; figures of synthetic nights never stand in a real cohort's row.",
     )
     parser.add_argument(
-        "--table", choices=tuple(TABLES), default="staging", help="which models, unless --models"
+        "--table",
+        choices=tuple(TABLES),
+        default="staging",
+        help="table to make, which decides the models unless --models does",
     )
     add_list(
         parser,
         "--models",
-        help=f"any of {', '.join(sorted(RECIPES))} and torchvision's image networks; of the ssl "
-        f"table {', '.join(PRETRAINED)}",
+        help=f"models of the table: {', '.join(sorted(RECIPES))} and torchvision's image networks; "
+        f"for --table ssl: {', '.join(PRETRAINED)}",
     )
     parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     parser.add_argument(
-        "--project_path", type=Path, default=Path("results/tables"), help="runs and tables"
+        "--project_path",
+        type=Path,
+        default=Path("results/tables"),
+        help="folder for runs and tables",
     )
     parser.add_argument("--folds", help="fold table (default: as in training)")
-    add_list(parser, "--fold_list", default=["-1"], help="folds held out in turn, 'all', -1: last")
-    add_list(parser, "--seeds", item=int, default=[0], help="one training of every fold each")
-    parser.add_argument("--jobs", type=positive, default=1, help="trainings at once")
     add_list(
-        parser, "--gpus", item=int, default=[], help="numbers of GPUs that --jobs take in turn"
+        parser,
+        "--fold_list",
+        default=["-1"],
+        help="numbers of the folds to hold out in turn, or 'all'; -1 is the last",
     )
-    parser.add_argument("--flags", default="", help="more flags for every training, in quotes")
-    parser.add_argument("--device", default="auto", help="where staging a night is timed")
+    add_list(
+        parser, "--seeds", item=int, default=[0], help="seeds; every fold is trained with each"
+    )
+    parser.add_argument("--jobs", type=positive, default=1, help="trainings at the same time")
+    add_list(
+        parser,
+        "--gpus",
+        item=int,
+        default=[],
+        help="numbers of the GPUs that trainings take turns on (default: chosen by the scripts)",
+    )
+    parser.add_argument(
+        "--flags", default="", help="further flags for every training script, in quotes"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="device on which the staging of a night is timed"
+    )
     add_flag(
         parser,
         "--overwrite",
-        help="replace tables there that this script did not write",
+        help="also replace tables that this script did not write",
     )
     asked = settings_from(parser.parse(argv), TableFlags)
     asked = replace(asked, models=list(asked.models or TABLES[asked.table]))
@@ -111,12 +133,12 @@ def parse_args(argv: list[str] | None) -> TableFlags:
             known = ", ".join(PRETRAINED if asked.table == "ssl" else sorted(RECIPES))
             raise UserError(f"--models {name}: not of --table {asked.table}, which has {known}")
         if asked.table != "ssl":
-            recipe_of(name)
+            recipe_of(name)  # refuses unknown models before anything is trained
     return asked
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is missing, then write and print the table."""
+    """Run the trainings that are missing, then write and print the table."""
     asked = parse_args(argv)
     store = Store(asked.data_path)
     table = splits.find_table(store, asked.folds)
@@ -130,14 +152,16 @@ def main(argv: list[str] | None = None) -> None:
         asked.flags,
         tuple(asked.gpus),
     )
+    # before the long work, not after it
     for path in model_table.files_of(asked.project_path, asked.table):
         check_file(path, overwrite=asked.overwrite)
+    # a second process waits, and then takes the trainings of the first for done
     with locked(asked.project_path):
         reproduce(asked, store, jobs, setting)
 
 
 def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting) -> None:
-    """:func:`main` for the one process that works in the folder; a second one waits before."""
+    """Make the table, in the one process that holds the folder's lock."""
     check_same_experiment(setting, store)
     missing = [job for job in jobs if not job.is_done(asked.project_path)]
     print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {asked.project_path}")
@@ -158,10 +182,11 @@ def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting
 
 
 def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
-    """Numbers of the folds to hold out in turn."""
+    """Numbers of the folds to hold out in turn, negative ones counted from the last."""
     if wanted == ["all"]:
         return list(range(n_folds))
     try:
+        # indexing a range checks the number and resolves negative ones
         numbers = [range(n_folds)[int(k)] for k in wanted]
     except (ValueError, IndexError):
         raise UserError(f"--fold_list takes 0 to {n_folds - 1}, -1 or 'all'") from None
@@ -169,19 +194,22 @@ def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
 
 
 def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list[dict[str, object]]:
-    """Our row of one model; of a pretrained one also that of its random weights."""
+    """Our row of one model; for a pretrained one also a row of the same model untrained."""
     runs = [job.run(asked.project_path) for job in jobs]
     model_table.check_cohort(runs, store.cohort)
     if name in PRETRAINED:
         return model_table.pretrained_rows(name, runs)
+    # models of all folds and seeds differ in their weights alone, so one is timed
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
+    # staging is timed on a night that the model has not seen
     night = store.of_subjects(checkpoint.training.subjects["held_out"])[:1]
     view = open_view(checkpoint, store, night, pick_device(asked.device))
     return [model_table.own_row(name, runs, view, selected="best")]
 
 
 def conditions(asked: TableFlags, folds: list[int]) -> str:
-    """What the figures depend on beside the data."""
+    """A sentence on the conditions of the figures: recipe, folds, seeds, device and date."""
+    # some systems do not name their processor: then the machine's kind stands for it
     device = pick_device(asked.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     changed = f" with {asked.flags}" if asked.flags else ""

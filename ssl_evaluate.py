@@ -1,4 +1,4 @@
-"""What pretrained encoders are worth: frozen embeddings, probes, few labels, honest controls.
+"""Evaluate pretrained encoders: frozen embeddings, probes, few labels, and controls.
 
 python ssl_evaluate.py                              # the run trained last
 python ssl_evaluate.py --runs all --tuned False     # every run, without training networks
@@ -22,7 +22,7 @@ from utils.files import check_file
 
 @dataclass(frozen=True)
 class ProbingSettings:
-    """What the command line asks for; ``runs``: last, all or a pattern."""
+    """Settings of this evaluation; ``runs``: last, all or a pattern."""
 
     project_path: Path
     data_path: Path
@@ -32,52 +32,52 @@ class ProbingSettings:
 
 
 def parse_args(argv: list[str] | None) -> ProbingSettings:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Embed every epoch by frozen encoders and measure what the embeddings are worth.",
-        "Everything lands in <run>/embeddings and <run>/evaluation. Next: "
+        "Embed every epoch by pretrained, frozen encoders, and evaluate the embeddings by probes.",
+        "Results are written to <run>/embeddings and <run>/evaluation. Next: "
         "latent_space_evaluator.py.",
     )
     parser.add_argument(
-        "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
+        "--project_path", type=Path, default=Path("results"), help="folder with the trained runs"
     )
-    parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
+    parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="store pretrained on")
     parser.add_argument(
-        "--runs", default="last", help="'last', 'all', or a pattern such as ssl_masked_*"
+        "--runs", default="last", help="runs: 'last', 'all', or a pattern such as ssl_masked_*"
     )
     add_list(
         parser,
         "--fractions",
         item=float,
         default=[0.01, 0.05, 0.1, 1.0],
-        help="shares of the training labels, by epoch and by subject",
+        help="shares of the training labels that probes learn from, drawn by epoch and by subject",
     )
     add_list(
-        parser, "--seeds", item=int, default=[0, 1, 2], help="of label draws and random encoders"
+        parser, "--seeds", item=int, default=[0, 1, 2], help="seeds of labels, random encoders"
     )
     add_flag(
         parser,
         "--tuned",
         default=True,
-        help="also train the network: fine-tuned, and from scratch with the same labels",
+        help="also fine-tune the encoder, and train it from scratch, with the same labels",
     )
     parser.add_argument(
-        "--tuning_steps", type=positive, default=300, help="steps of each of those trainings"
+        "--tuning_steps", type=positive, default=300, help="steps of each of these trainings"
     )
     add_flag(
-        parser, "--context", help="a small recurrent network over frozen embeddings, in its own row"
+        parser, "--context", help="also train a recurrent network on frozen embeddings of nights"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
     settings = settings_from(parser.parse(argv), ProbingSettings)
     probe_pretrained.check_draws(settings.probes.seeds, settings.probes.fractions)
     return settings
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Each run in turn; then one table of all."""
+    """Evaluate each run in turn, then write one table of all runs."""
     settings = parse_args(argv)
     device = pick_device(settings.device)
-    check_file(settings.project_path / "ssl_benchmark.csv")
+    check_file(settings.project_path / "ssl_benchmark.csv")  # before the long work, not after it
     for run in chosen_runs(settings):
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
         store = Store(settings.data_path)
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def chosen_runs(settings: ProbingSettings) -> list[Path]:
-    """Folders of runs with a checkpoint.
+    """Folders of the chosen runs, those that have a best checkpoint.
 
     Raises:
         UserError: there are none.
@@ -96,10 +96,10 @@ def chosen_runs(settings: ProbingSettings) -> list[Path]:
     if settings.runs == "last":
         return [runs.newest_run(settings.project_path, "ssl_*")]
     pattern = "ssl_*" if settings.runs == "all" else settings.runs
-    found = sorted(settings.project_path.glob(f"{pattern}/checkpoints/best.pt"))
-    if not found:
+    checkpoints = sorted(settings.project_path.glob(f"{pattern}/checkpoints/best.pt"))
+    if not checkpoints:
         raise UserError(f"{settings.project_path}: no run {pattern}; run ssl_training.py first")
-    return [path.parents[1] for path in found]
+    return [path.parents[1] for path in checkpoints]
 
 
 if __name__ == "__main__":

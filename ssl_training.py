@@ -35,18 +35,20 @@ from utils.errors import UserError, run_script
 
 
 def parse_args(argv: list[str] | None) -> PretrainingSettings:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
         "Pretrain an encoder of single epochs on the training subjects, without their labels.",
-        "Settings that would have no effect are refused. Next: ssl_evaluate.py.",
+        "Flags that would have no effect on the chosen objective and encoder are refused. Next: "
+        "ssl_evaluate.py.",
     )
-    add_what(parser.add_argument_group("what is learned"))
+    add_what(parser.add_argument_group("objective and encoder"))
     add_masked(parser.add_argument_group("masked prediction"))
-    add_contrastive(parser.add_argument_group("contrast"))
+    add_contrastive(parser.add_argument_group("contrastive learning"))
     flags.add_data(parser.add_argument_group("data"))
     flags.add_optimiser(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(ssl_family.DEFAULTS)
+    # as in the published configurations; gamma 1 keeps the learning rate constant
     parser.set_defaults(
         channels=["EEG"],
         n_epochs=500,
@@ -65,79 +67,104 @@ def parse_args(argv: list[str] | None) -> PretrainingSettings:
             "staging_training.py"
         )
     settings = ssl_family.resolve_defaults(settings)
-    ssl_family.objective_of(settings)
+    ssl_family.objective_of(settings)  # refuses what it cannot have before any file is touched
     return settings
 
 
 def add_what(group: argparse._ArgumentGroup) -> None:
-    """Objective, encoder, fold."""
+    """Add the flags of objective, encoder and fold."""
     group.add_argument(
         "--objective",
         choices=ssl_family.OBJECTIVES,
         default="contrastive",
-        help="what is minimised",
+        help="what is learned; hybrid is the sum of both others",
     )
     group.add_argument(
         "--encoder",
         default="cnn",
-        help=f"{ssl_family.encoder_names()}, or the epoch encoder of any model of staging_training",
+        help=f"{ssl_family.encoder_names()}, or a model of staging_training.py for its encoder",
     )
     group.add_argument(
-        "--fold", help="fold held out, or 'all' in turn (default: the last, or --val_data_list)"
+        "--fold", help="fold to hold out, or 'all' in turn (default: --val_data_list or the last)"
     )
     group.add_argument(
         "--normalization",
         choices=("recording", "none"),
         default="recording",
-        help="standardised by recording and channel and clipped at 20 deviations, or as stored",
+        help="scaling per recording and channel, then clipping at 20 standard deviations; none: "
+        "signals as stored",
     )
     group.add_argument(
-        "--num_patches", type=positive, help="tokens of an epoch, of the Transformer ({})"
+        "--num_patches", type=positive, help="of the Transformer: tokens per epoch (default: {})"
     )
-    add_flag(group, "--use_cls", default=None, help="the Transformer's latent is a CLS token")
+    add_flag(group, "--use_cls", default=None, help="of the Transformer: CLS token as latent ({})")
     group.add_argument(
-        "--val_check_interval", type=count, default=0, help="steps between validations; 0: a pass"
+        "--val_check_interval",
+        type=count,
+        default=0,
+        help="steps between validations, each of which then counts as a pass; 0: once per pass",
     )
 
 
 def add_masked(group: argparse._ArgumentGroup) -> None:
-    """What is hidden, and what is predicted."""
-    group.add_argument("--masking_type", choices=MASKINGS, help="what is hidden ({})")
-    group.add_argument("--masking_ratio", type=not_negative, help="share that is hidden ({})")
-    group.add_argument("--patch_samples", type=positive, help="samples of a patch ({})")
+    """Add the flags of masks and targets."""
     group.add_argument(
-        "--loss_on", choices=("masked", "visible"), help="visible repeats the published mistake"
+        "--masking_type",
+        choices=MASKINGS,
+        help="hide patches, a fixed number of samples, or each sample by chance (default: {})",
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted ({})")
-    add_flag(group, "--norm_patches", default=None, help="targets standardised patch by patch")
+    group.add_argument(
+        "--masking_ratio", type=not_negative, help="share of the signal to hide (default: {})"
+    )
+    group.add_argument("--patch_samples", type=positive, help="samples per patch (default: {})")
+    group.add_argument(
+        "--loss_on",
+        choices=("masked", "visible"),
+        help="samples that the loss is on; visible repeats a mistake of published code, whose "
+        "encoder saw the samples it had to predict (default: {})",
+    )
+    group.add_argument("--target", choices=TARGETS, help="what is predicted (default: {})")
+    add_flag(
+        group, "--norm_patches", default=None, help="standardise each target patch (default: {})"
+    )
 
 
 def add_contrastive(group: argparse._ArgumentGroup) -> None:
-    """Views, projection, temperature, and contrast's weight in the hybrid."""
-    group.add_argument("--temperature", type=not_negative, help="of NT-Xent ({})")
-    group.add_argument("--views", choices=VIEWS, help="set of random changes ({})")
+    """Add the flags of views, projection, temperature, and the weight in the hybrid."""
+    group.add_argument(
+        "--temperature", type=not_negative, help="temperature of the NT-Xent loss (default: {})"
+    )
+    group.add_argument(
+        "--views",
+        choices=VIEWS,
+        help="set of random changes that makes two views of each epoch (default: {})",
+    )
     add_list(
         group,
         "--projection_hidden",
         item=int,
-        help="widths after the latent ({}); [] for none",
+        help="widths of the projection's hidden layers, [] for none (default: {})",
     )
     group.add_argument(
         "--chunk",
         type=count,
-        help="epochs computed at a time, so that a large --batch_size fits ({}: all)",
+        help="epochs computed at a time, so that a large --batch_size fits; 0: all (default: {})",
     )
-    group.add_argument("--alpha_crl", type=not_negative, help="weight of contrast in hybrid ({})")
+    group.add_argument(
+        "--alpha_crl",
+        type=not_negative,
+        help="weight of the contrastive loss in the hybrid one (default: {})",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Choose the fold, describe the objective, train."""
+    """Choose the fold and train; with --fold all, every fold in turn."""
     settings = parse_args(argv)
     table = splits.find_table(Store(settings.data.data_path), settings.data.folds)
     numbers = range(len(table.folds))
     if settings.learning.fold == "all":
         words = sys.argv[1:] if argv is None else argv
-        for k in numbers:
+        for k in numbers:  # the last --fold on a command line is the one that counts
             main([*words, "--fold", str(k)])
         return
     settings = choose_fold(settings, numbers)
@@ -147,7 +174,7 @@ def main(argv: list[str] | None = None) -> None:
 def spec_of(
     settings: PretrainingSettings, view: View, held_out: list[int], processes: int
 ) -> TrainingSpec:
-    """What sets this training apart."""
+    """Describe the pretraining for :func:`training.train.train`."""
     steps = settings.optimiser
     checks, batches = staging_family.checked_every(
         settings.learning.val_check_interval,
@@ -171,7 +198,7 @@ def spec_of(
 
 
 def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSettings:
-    """With --fold as lists of folds to train on and to hold out.
+    """Translate --fold into the lists of folds to train on and to hold out.
 
     Raises:
         UserError: there is no such fold.
@@ -181,7 +208,7 @@ def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSet
         fold = str(numbers[-1])
     if fold is not None:
         try:
-            held_out = [numbers[int(fold)]]
+            held_out = [numbers[int(fold)]]  # a range resolves -1 and refuses what it lacks
         except (ValueError, IndexError):
             raise UserError(f"--fold takes 0 to {numbers[-1]} or 'all'") from None
     training = settings.data.train_data_list
@@ -193,7 +220,7 @@ def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSet
 def shuffled(
     batch_size: int, seed: int, view: View, number: int, rank: int, processes: int
 ) -> Batches:
-    """Single epochs in an order of their own every pass."""
+    """Batches of single epochs, shuffled anew in every pass."""
     return view.epochs(batch_size, seed=[seed, number]).for_process(rank, processes)
 
 

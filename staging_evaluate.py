@@ -20,40 +20,43 @@ from utils.errors import UserError, run_script
 
 @dataclass(frozen=True)
 class StagingEvaluation(EvaluationSettings):
-    """What the command line asks for."""
+    """Settings of this evaluation, one field per flag or group of flags."""
 
     experiment: str | None
 
 
 def parse_args(argv: list[str] | None) -> StagingEvaluation:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Evaluate a staging model on nights of subjects it has never seen.",
-        "Everything lands in <run>/evaluation: metrics.json, tables, exports and pictures.",
+        "Stage nights of subjects whom a staging model has never seen, and measure its agreement "
+        "with the expert.",
+        "Results are written to <run>/evaluation: metrics.json, tables, exports and pictures.",
     )
     what = parser.add_argument_group("what is evaluated")
     what.add_argument(
         "-e",
         "--experiment",
-        help=f"one of {', '.join(sorted(RECIPES))} (default: what was trained last)",
+        help=f"model to evaluate: {', '.join(sorted(RECIPES))} (default: the one trained last)",
     )
     evaluate_run.add_what(what)
     evaluate_run.add_how(parser.add_argument_group("how"))
     explanation_flags.add_flags(parser.add_argument_group("explanations"))
     settings = settings_from(parser.parse(argv), StagingEvaluation)
     explanation_flags.check(settings.explanations)
-    if settings.experiment is not None:
+    if settings.experiment is not None:  # refuses unknown models
         recipe_of(settings.experiment)
     return settings
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find the checkpoint, check that it is what was asked for, evaluate it."""
+    """Choose the checkpoint, check that it has the model and folds of the flags, evaluate it."""
     settings = parse_args(argv)
     evaluated = settings.evaluated
+    # folders of runs are named <model>_fold<folds>; what the flags leave open matches any
     folds = "-".join(map(str, evaluated.val_data_list)) if evaluated.val_data_list else "*"
     pattern = f"{settings.experiment or '*'}_fold{folds}"
     path = evaluate_run.find_checkpoint(evaluated, pattern, "staging_training.py")
+    # converted weights have no record of a training, and are evaluated all the same
     checkpoint = evaluate_run.with_training(load_checkpoint(path))
     if settings.experiment not in (None, checkpoint.model):
         raise UserError(f"{path}: holds a {checkpoint.model}, not a {settings.experiment}")

@@ -37,28 +37,29 @@ from utils.arguments import (
 )
 from utils.errors import UserError, run_script
 
-# what the early library called its data -> versions it has
+# --dataset, as the early PhysioEx library has it -> its versions
 DATASETS = {"sleepedf": ("2013", "2018"), "dreem": ("dodh", "dodo")}
 
 
 def parse_args(argv: list[str] | None) -> StagingSettings:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
         "Train a staging model by its published recipe, every part of which is a flag.",
-        "Ctrl-C keeps everything; the same command resumes where it stopped.",
+        "Ctrl-C saves the training; the same command resumes it where it stopped.",
     )
     add_model(parser.add_argument_group("model"))
     add_recipe(parser.add_argument_group("recipe"))
     flags.add_data(parser.add_argument_group("data"))
     flags.add_optimiser(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
-    parser.add_spellings(
+    parser.add_spellings(  # the early library's
         {
             "--n_epochs": ("-me", "--max_epoch"),
             "--batch_size": ("-bs",),
             "--model_path": ("-ckpt", "--checkpoint"),
         }
     )
+    # parsed twice: a recipe is a set of defaults, so flags beside it override it
     args, _ = parser.parse_known_args(argv)
     parser.set_defaults(**recipe_of(args.experiment).flags)
     settings = flags.resolve_shared(settings_from(parser.parse(argv), StagingSettings))
@@ -68,20 +69,20 @@ def parse_args(argv: list[str] | None) -> StagingSettings:
 
 
 def add_model(group: argparse._ArgumentGroup) -> None:
-    """Which model, on what."""
+    """Add the flags of the model, its window and its store."""
     group.add_argument(
         "-e",
         "--experiment",
         default="chambon2018",
-        help=f"one of {', '.join(sorted(RECIPES))}, or an image network of torchvision, such as "
-        "resnet18; decides the other defaults",
+        help=f"model to train, whose recipe sets the other defaults: {', '.join(sorted(RECIPES))}, "
+        "or an image network of torchvision such as resnet18",
     )
     group.add_argument(
         "-d",
         "--dataset",
-        help=f"{' or '.join(DATASETS)}: the store data/<dataset>-<version>, instead of --data_path",
+        help=f"{' or '.join(DATASETS)}: train on data/<dataset>-<version> instead of --data_path",
     )
-    group.add_argument("-v", "--version", help="2013 or 2018 of sleepedf, dodh or dodo of dreem")
+    group.add_argument("-v", "--version", help="of --dataset: 2013 or 2018, or dodh or dodo")
     group.add_argument(
         "-sl",
         "--num_seq",
@@ -89,50 +90,50 @@ def add_model(group: argparse._ArgumentGroup) -> None:
         "--sequence_lenght",
         type=positive,
         default=15,
-        help="consecutive epochs that the model sees together",
+        help="consecutive epochs per window that the model stages together",
     )
     group.add_argument(
         "--sequence_encoder",
         choices=("recurrent", "transformer"),
         default="recurrent",
-        help="over the epochs, of image networks",
+        help="of image networks: layers over the epochs of a window",
     )
-    add_flag(group, "--all_folds", help="train every fold of the table in turn, each held out once")
+    add_flag(group, "--all_folds", help="hold out every fold of the table in turn")
     group.add_argument(
-        "-nj", "--n_jobs", type=positive, default=1, help="folds of --all_folds at once"
+        "-nj", "--n_jobs", type=positive, default=1, help="trainings of --all_folds at once"
     )
 
 
 def add_recipe(group: argparse._ArgumentGroup) -> None:
-    """What is minimised, on which windows, changed how."""
+    """Add the flags of loss, training windows and augmentation."""
     group.add_argument(
         "-l",
         "--loss",
         choices=("cel", "scl"),
         default="cel",
-        help="cross-entropy, or with a triplet loss on similarities",
+        help="cel: cross-entropy; scl: with a triplet loss on similarities added",
     )
     add_flag(group, "--similarity", "-s", help="the same as --loss scl")
     add_list(
         group,
         "--weights",
-        default=["1"] * 5,
-        help="of W N1 N2 N3 REM in the loss, or 'balanced': one over each stage's share",
+        default=["1"] * 5,  # texts, so that 'balanced' may stand for them
+        help="weights of W, N1, N2, N3, REM in the loss, or 'balanced': inverse to their shares",
     )
     group.add_argument(
         "--sampling",
         choices=("all", "balanced"),
         default="all",
-        help="all windows once, or as many drawn so that each stage is equally often in the middle",
+        help="each window once, or as many with each stage equally often in the middle",
     )
     group.add_argument(
-        "--train_stride", type=positive, default=1, help="epochs between training windows"
+        "--train_stride", type=positive, default=1, help="epochs between starts of windows"
     )
     add_list(
         group,
         "--augment",
         default=[],
-        help=f"random changes of signals: {', '.join(AUGMENTATIONS)}; [] for none",
+        help=f"random changes of the signals: {', '.join(AUGMENTATIONS)}; [] for none",
     )
     group.add_argument(
         "--augment_p", type=not_negative, default=0.5, help="probability of each change"
@@ -141,33 +142,33 @@ def add_recipe(group: argparse._ArgumentGroup) -> None:
         "--night_shift",
         type=not_negative,
         default=0.0,
-        help="nights move by up to this share of an epoch, of models that carry a state",
+        help="of models that carry a state: shift nights by up to this share of an epoch",
     )
     group.add_argument(
         "--first_epochs",
         type=count,
         default=0,
-        help="passes over single epochs that train the epoch encoder first, where a recipe has it",
+        help="passes of a first stage, which trains the encoder on single epochs; 0: none",
     )
     group.add_argument(
         "--encoder_lr",
         type=not_negative,
-        help="learning rate of an encoder trained first; 0 keeps it (default: --lr)",
+        help="learning rate of an encoder that was trained first; 0 freezes it (default: --lr)",
     )
     group.add_argument(
         "-vci",
         "--val_check_interval",
         type=count,
         default=0,
-        help="steps between validations, each of which counts as a pass from then on; 0: a pass",
+        help="steps between validations, each of which then counts as a pass; 0: once per pass",
     )
 
 
 def resolve_defaults(settings: StagingSettings) -> StagingSettings:
-    """With the store that --dataset names, weights as numbers, and the loss that --similarity is.
+    """Resolve --dataset to a store, weights to numbers, and --similarity to its loss.
 
     Raises:
-        UserError: a store or weights that cannot be.
+        UserError: an unknown store, or weights that are not five numbers.
     """
     data_path = store_of(settings.model, settings.data.data_path)
     weights = check_weights(settings.recipe.weights)
@@ -176,26 +177,28 @@ def resolve_defaults(settings: StagingSettings) -> StagingSettings:
 
 
 def store_of(model: ZooModelFlags, data_path: Path) -> Path:
-    """--dataset and --version name a store together, instead of --data_path."""
+    """The store that --dataset and --version name together, or else --data_path."""
     if model.dataset is None and model.version is None:
         return data_path
+    # PhysioEx once called Sleep-EDF SleepPhysionet
     name = (model.dataset or "sleepedf").lower().replace("sleepphysionet", "sleepedf")
     if name not in DATASETS:
         raise UserError(f"--dataset {model.dataset}: there are {', '.join(DATASETS)}")
     version = model.version or DATASETS[name][-1]
     if version not in DATASETS[name]:
         raise UserError(f"--dataset {name} has the versions {', '.join(DATASETS[name])}")
+    # a --data_path that was given wins
     return Path("data") / f"{name}-{version}" if data_path == DEMO_STORE else data_path
 
 
 def check_recipe(settings: StagingSettings) -> None:
-    """Refuse what does not go together, before any file is touched."""
+    """Refuse flags that contradict each other, before any file is touched."""
     recipe, augment = settings.recipe, settings.recipe.augment
     if unknown := sorted(set(augment) - set(AUGMENTATIONS)):
         raise UserError(f"--augment: no {', '.join(unknown)}; there are {', '.join(AUGMENTATIONS)}")
     experiment = settings.model.experiment
     several = settings.run.devices * settings.run.num_nodes > 1
-    refused = {
+    refused = {  # message -> whether it applies
         "--augment_p takes a probability from 0 to 1": recipe.augment_p > 1,
         "--night_shift takes a share of an epoch below 1": recipe.night_shift >= 1,
         **without_effect(settings.model, recipe),
@@ -215,7 +218,7 @@ def check_recipe(settings: StagingSettings) -> None:
 
 
 def without_effect(model: ZooModelFlags, recipe: RecipeFlags) -> dict[str, bool]:
-    """Flags that this model has no use for: what is said of each, and whether it was given."""
+    """Flags that have no effect on this model: the message about each, and if it was given."""
     published, stateful = recipe_of(model.experiment), is_stateful(model.experiment)
     named = f"--experiment {model.experiment}"
     return {
@@ -236,7 +239,7 @@ def without_effect(model: ZooModelFlags, recipe: RecipeFlags) -> dict[str, bool]
 
 
 def check_weights(weights: list[object] | str) -> list[float] | str:
-    """Five numbers, or "balanced"."""
+    """Weights of the stages as five numbers, or "balanced"."""
     if weights == "balanced" or list(weights) == ["balanced"]:
         return "balanced"
     try:
@@ -249,7 +252,7 @@ def check_weights(weights: list[object] | str) -> list[float] | str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train the model; its epoch encoder first, if it was published so."""
+    """Train the model; its epoch encoder before it, if the recipe has two stages."""
     settings = parse_args(argv)
     if settings.model.all_folds:
         train_all_folds(settings, sys.argv[1:] if argv is None else argv)
@@ -264,25 +267,26 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def train_all_folds(settings: StagingSettings, argv: list[str]) -> None:
-    """This command once for every fold, held out while all others train."""
+    """Run this command once per fold, which is held out while all others train."""
     table = splits.find_table(Store(settings.data.data_path), settings.data.folds)
     numbers = range(len(table.folds))
 
     def words(k: int) -> list[str]:
         others = ",".join(str(n) for n in numbers if n != k)
         held_out = ["--train_data_list", others, "--val_data_list", str(k)]
-        return [*argv, *held_out, "--all_folds", "False"]
+        return [*argv, *held_out, "--all_folds", "False"]  # of a flag given twice the last counts
 
     joblib.Parallel(n_jobs=settings.model.n_jobs)(joblib.delayed(main)(words(k)) for k in numbers)
 
 
 def has_first_stage(settings: StagingSettings) -> bool:
-    """Whether the epoch encoder is trained on its own before."""
+    """Whether the epoch encoder is trained first, on its own."""
+    # weights that are given make it needless
     return bool(settings.recipe.first_epochs) and settings.run.model_path is None
 
 
 def first_stage_of(settings: StagingSettings) -> StagingSettings:
-    """The flags of training the epoch encoder on its own."""
+    """The settings for training the epoch encoder on its own."""
     stage = recipe_of(settings.model.experiment).first
     return changed(
         settings,
@@ -302,8 +306,9 @@ def spec_of(
     held_out: list[int],
     processes: int,
 ) -> TrainingSpec:
-    """What sets this training apart; the first stage of two has no ``encoder`` yet."""
+    """Describe the training for :func:`training.train.train`; a first stage has no ``encoder``."""
     experiment, published = settings.model.experiment, recipe_of(settings.model.experiment)
+    # the two stages are two runs, in folders of their own
     is_first = has_first_stage(settings) and encoder is None
     name = f"{experiment}_epochs" if is_first else experiment
     checks, batches = staging_family.checked_every(

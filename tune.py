@@ -3,10 +3,10 @@
 python tune.py --space configs/tune/cmt.json             # cmt_training.py, on the demo store
 python tune.py --script foundation_training.py --space configs/tune/foundation.json \
     --fixed "--data_path data/shhs --n_epochs 10" --metric val_loss --direction minimize
-python tune.py --space configs/tune/cmt.json --workers 2                # on one study
+python tune.py --space configs/tune/cmt.json --workers 2                # two at the same time
 
-The same command goes on with a search that was interrupted; workers on other machines may join it
-by the same --output.
+After an interruption the same command resumes the search; workers on other machines join it if
+they share its --output.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent
 
 @dataclass(frozen=True)
 class TuneFlags:
-    """What the command line asks for."""
+    """Settings of the search, one field per flag."""
 
     config: Path | None
     script: Path
@@ -45,35 +45,39 @@ class TuneFlags:
 
 
 def parse_args(argv: list[str] | None) -> TuneFlags:
-    """Command line; ``--help`` is its documentation."""
+    """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
-        "Find better settings for a training script, by its validation figure.",
-        "Trials that fall behind are stopped early; test folds are never looked at.",
+        "Search better settings for a training script, by its figure on the validation subjects.",
+        "Trials that fall behind are stopped early; held-out folds are never evaluated.",
     )
     parser.add_argument(
-        "--script", type=Path, default=Path("cmt_training.py"), help="what trains one setting"
+        "--script", type=Path, default=Path("cmt_training.py"), help="training script to tune"
     )
     parser.add_argument(
         "--space",
         type=Path,
         default=ROOT / "configs" / "tune" / "cmt.json",
-        help='JSON of flags to ranges {"low", "high", "log" or "step"} or lists of choices',
+        help='search space: JSON file that gives each flag a range {"low": …, "high": …}, with '
+        '"log": true or "step": … if wanted, or a list of choices',
     )
     parser.add_argument(
-        "--fixed", default="", help='flags that every trial has, in one string: "--n_epochs 5"'
+        "--fixed", default="", help='flags of all trials, in one string such as "--n_epochs 5"'
     )
-    parser.add_argument("--metric", default="val_kappa", help="figure of metrics.jsonl")
+    parser.add_argument("--metric", default="val_kappa", help="deciding figure of metrics.jsonl")
     parser.add_argument(
         "--direction", choices=("maximize", "minimize"), default="maximize", help="which is better"
     )
-    parser.add_argument("--n_trials", type=positive, default=20, help="completed or pruned, in all")
+    parser.add_argument("--n_trials", type=positive, default=20, help="trials, completed or pruned")
     parser.add_argument(
-        "--output", type=Path, default=Path("results/tune"), help="study, trials and pictures"
+        "--output", type=Path, default=Path("results/tune"), help="folder of study and pictures"
     )
-    parser.add_argument("--workers", type=positive, default=1, help="processes on the one study")
+    parser.add_argument(
+        "--workers", type=positive, default=1, help="processes that share the study"
+    )
     add_flag(parser, "--prune", default=True, help="stop trials below the median of their pass")
-    parser.add_argument("--seed", type=count, default=0, help="of the search itself")
+    parser.add_argument("--seed", type=count, default=0, help="seed of the search, not of training")
     flags = settings_from(parser.parse(argv), TuneFlags)
+    # a script's name alone is enough, wherever the search is started
     script = flags.script if flags.script.is_file() else ROOT / flags.script
     if not script.is_file():
         raise UserError(f"--script {flags.script}: no such file")
@@ -81,7 +85,7 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Search, alone or with further workers, then say what is best."""
+    """Search, alone or with further workers, then print the best setting."""
     flags = parse_args(argv)
     wanted = Search(
         script=flags.script,
@@ -99,10 +103,10 @@ def main(argv: list[str] | None = None) -> None:
     others = []
     if flags.workers > 1:
         one = replace(wanted, n_trials=1)
-        search.run(one)  # the study, its default and a first trial, before anybody joins
+        search.run(one)  # makes the study, its default and a first trial before others join
         words = sys.argv[1:] if argv is None else argv
         command = [sys.executable, str(ROOT / "tune.py"), *words, "--workers", "1"]
-        others = [
+        others = [  # with the same seed, they would draw the same settings
             subprocess.Popen(
                 [*command, "--seed", str(flags.seed + k)], env=os.environ | {"TUNE_WORKER": "1"}
             )
@@ -111,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     study = search.run(wanted)
     for process in others:
         process.wait()
-    if os.environ.get("TUNE_WORKER"):
+    if os.environ.get("TUNE_WORKER"):  # only the process that was started by hand reports
         return
     summary = search.report(wanted, study)
     print(

@@ -31,9 +31,11 @@ def convolve(branch: nn.Sequential, x: Tensor) -> Tensor:
     for layer in branch:
         if isinstance(layer, nn.Linear):
             kernel = layer.in_features // x.shape[1]
+            # a patch lies as (kernel, channel) in its row: (o, k * c) -> (o, c, k)
             weight = layer.weight.unflatten(1, (kernel, x.shape[1])).transpose(1, 2)
             x = nn.functional.conv1d(x, weight, layer.bias, stride=kernel)
         elif isinstance(layer, BatchNorm):
+            # ours takes channels last, convolutions have them in the middle
             x = nn.BatchNorm1d.forward(layer, x)
         else:
             x = layer(x)
@@ -41,7 +43,7 @@ def convolve(branch: nn.Sequential, x: Tensor) -> Tensor:
 
 
 def plain_embedding(embed: WindowEmbedding, x: Tensor) -> Tensor:
-    """(n, t) -> (n, 1 + windows, d)."""
+    """The window embedding from plain convolutions: (n, t) -> (n, 1 + windows, d), CLS first."""
     scales = torch.cat([convolve(branch, x[:, None]) for branch in embed.branches], dim=1)
     tokens = convolve(embed.fuse, scales).transpose(1, 2)
     tokens = torch.cat((embed.cls.expand(len(x), -1, -1), tokens), dim=1)
@@ -49,10 +51,11 @@ def plain_embedding(embed: WindowEmbedding, x: Tensor) -> Tensor:
 
 
 def plain_encoder(encoder: EpochEncoder, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """All rows of all attention blocks: (n, m, t) -> vector (n, d), window tokens."""
+    """The epoch encoder with all rows of attention: (n, m, t) -> vector (n, d), window tokens."""
     parts = zip(encoder.embeddings, encoder.intra, strict=True)
     tokens = [attend(plain_embedding(embed, x[:, m]))[0] for m, (embed, attend) in enumerate(parts)]
     cls = encoder.cls.expand(len(x), -1, -1)
+    # only the CLS tokens of the modalities are mixed
     mixed, _ = encoder.cross(torch.cat([cls, *(t[:, :1] for t in tokens)], dim=1))
     return mixed[:, 0], tokens
 
@@ -65,7 +68,7 @@ class PublishedSequence(nn.Module):
         self.model = model
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """(b, l, m, t) -> logits (b, l, 5)."""
+        """(b, l, m, t) -> logits (b, l, 5); one window, so ``stride`` moves nothing."""
         pairs = zip(self.model.encoders, x.unbind(dim=1), strict=True)
         vectors = torch.stack([plain_encoder(encoder, epoch)[0] for encoder, epoch in pairs], dim=1)
         mixed, _ = self.model.inter(vectors)  # weights made and thrown away
@@ -83,6 +86,7 @@ class PublishedEpoch(nn.Module):
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         """(b, 1, m, t) -> logits (b, 1, 5)."""
         vector, tokens = plain_encoder(self.model.encoder, x[:, 0])
+        # every token goes through the feed-forwards, though the head reads the first alone
         read = [
             block(torch.cat((vector[:, None], t[:, 1:]), dim=1))[:, 0]
             for block, t in zip(self.model.feed_forward, tokens, strict=True)
@@ -116,7 +120,7 @@ def step(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype) -> Cal
 
 
 def wait(device: str) -> None:
-    """Until a GPU has done what it was told."""
+    """Wait until a GPU has finished its queued work."""
     if device == "cuda":
         torch.cuda.synchronize()
 
@@ -133,12 +137,14 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
         return models.build("epoch_cmt").to(device)
 
     windows = Batch(N_WINDOWS, LENGTH, device)
+    # a run of n + length - 1 epochs holds n windows: 32 in one run, or 4 times 8
     run, four = Batch(1, N_WINDOWS + LENGTH - 1, device), Batch(4, 8 + LENGTH - 1, device)
     epochs = Batch(N_WINDOWS, 1, device)
     make = partial(step, device=device)
     return {
         "Seq, published": make(PublishedSequence(sequence(**own)), windows, dtype=single),
         "Seq, per_position": make(sequence(**own), windows, dtype=single),
+        # the shared encoder on the published batch: what sharing alone is good for
         "Seq, shared, windows re-encoded": make(sequence(**shared), windows, dtype=single),
         "Seq, shared, 4 runs of 22 (default)": make(sequence(**shared), four, dtype=single),
         "Seq, shared, 1 run of 46": make(sequence(**shared), run, dtype=single),
@@ -165,13 +171,14 @@ def window_by_window(model: nn.Module, night: Tensor) -> list[Tensor]:
 def nights(device: str) -> dict[str, Callable[[], object]]:
     """Staging a night of 960 epochs, published first."""
     night = torch.randn(NIGHT, 2, SAMPLES, device=device)
+    # per_position is the published design: the same weights are run both ways
     own = models.build("sequence_cmt", encoder="per_position").to(device).eval()
     shared = models.build("sequence_cmt").to(device).eval()
     epoch = models.build("epoch_cmt").to(device).eval()
 
     def staged(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
         with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-            model.stage_night(night).cpu()
+            model.stage_night(night).cpu()  # the copy waits for the GPU
 
     return {
         "Seq, published": lambda: window_by_window(PublishedSequence(own).eval(), night)[-1].cpu(),
@@ -201,7 +208,8 @@ def ceiling(device: str, dtype: torch.dtype) -> float:
         a @ a
         wait(device)
 
-    product()
+    product()  # the first call loads the library's kernels
+    # a multiplication and an addition for every term of every sum
     return 2 * size**3 / seconds({"product": product}, 5)["product"]
 
 
@@ -214,18 +222,20 @@ def utilisation(device: str) -> None:
     for runs in (4, 32, 128) if device == "cuda" else (4,):
         model = models.build("sequence_cmt").to(device)
         run = step(model, Batch(runs, 22, device), device, dtype)
+        # counted in a step of its own: counting slows every operation
         with FlopCounterMode(display=False) as counter:
             run()
         taken = seconds({"step": run}, 10)["step"]
         reached = counter.get_total_flops() / taken
         print(
-            f"  {8 * runs:>5} windows a step: {1e3 * taken:7.1f} ms  {reached / 1e12:.3f} TFLOP/s  "
-            f"{100 * reached / limit:.1f} % of the ceiling"
+            # a run of 22 epochs holds 8 windows of 15
+            f"  {8 * runs:>5} windows per step: {1e3 * taken:7.1f} ms  "
+            f"{reached / 1e12:.3f} TFLOP/s  {100 * reached / limit:.1f} % of the ceiling"
         )
 
 
 def main() -> None:
-    """Steps, nights, utilisation."""
+    """Time training steps and whole nights, then report utilisation."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

@@ -23,14 +23,15 @@ def main() -> None:
     one_core()
     with tempfile.TemporaryDirectory() as folder:
         for name, hours, limit in SIZES:
-
+            # as a default, so that every function keeps the hours of its own round
             def write(hours: float | None = hours) -> None:
                 night = draw_night(draw_subject(0, 0, Difficulty(1)), 1, hours=hours)
                 sleepedf_files.write(Path(folder), night, {})
 
-            write()
+            write()  # untimed: the writer's library is imported on first use
             taken = seconds({"write": write}, 3)["write"]
             print(f"{name:<20} {taken:6.2f} s   limit {limit:g} s")
+    # the largest of all sizes; Linux counts ru_maxrss in kB
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{'peak memory':<20} {peak:6.0f} MB  limit 400 MB")
 

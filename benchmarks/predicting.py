@@ -20,6 +20,7 @@ import numpy as np
 
 THREADS = "2"
 FS = 256
+# Linux counts ru_maxrss in kB: printed in GiB
 _MEASURED = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -28,8 +29,8 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2)
 
 
 def write_night(path: Path, hours: float, n_channels: int) -> None:
-    """One EEG between channels of noise; what they hold costs nothing."""
-    import edfio
+    """Write a night of one EEG and other channels, all noise: contents do not change the cost."""
+    import edfio  # heavy, and not needed by the process that measures
 
     rng = np.random.default_rng(0)
     digital = rng.integers(-300, 300, round(hours * 3600) * FS).astype(np.int16)
@@ -50,7 +51,7 @@ def write_night(path: Path, hours: float, n_channels: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Two rows: without and with reasons."""
+    """Time predict.py twice: without and with explanations."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--n_channels", type=int, default=20)

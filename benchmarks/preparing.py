@@ -39,8 +39,11 @@ def plain_mne(
     raw = mne.io.read_raw_edf(pair.psg, include=list(CHANNELS), preload=True, verbose=False)
     annotations = mne.read_annotations(pair.hypnogram)
     if crops_like_cmt:
+        # 30 min after the onset, not the end, of the last annotation but one, as published;
+        # annotations alone are cropped, so the filter sees the whole tape
         annotations.crop(annotations[1]["onset"] - 1800, annotations[-2]["onset"] + 1800)
         raw.filter(*BAND, verbose=False)
+    # shifted by one: unscored (-1) becomes 0, Wake 1
     codes = {text: code + 1 for text, code in sleepedf.STAGE_OF_TEXT.items()}
     if quick_events:
         events = events_with_numpy(annotations, codes, raw)
@@ -49,12 +52,15 @@ def plain_mne(
         events, _ = mne.events_from_annotations(raw, codes, chunk_duration=30.0, verbose=False)
     if not crops_like_cmt:
         asleep = np.flatnonzero(events[:, 2] != 1)
+        # hypnograms may extend beyond the end of the signal
         asleep = asleep[events[asleep, 0] < raw.n_times]
         events = events[max(0, asleep[0] - 60) : asleep[-1] + 61]
+    # MNE's tmax is inclusive: at 30 s every epoch would have one sample too many
     tmax = 30.0 - 1.0 / raw.info["sfreq"]
     epochs = mne.Epochs(
         raw, events, tmin=0.0, tmax=tmax, baseline=None, preload=True, verbose=False
     )
+    # MNE holds volts, the store uV
     np.save(out / "signals.npy", (1e6 * epochs.get_data()).astype(np.float32))
     np.save(out / "stages.npy", epochs.events[:, 2] - 1)
 
@@ -67,12 +73,13 @@ def events_with_numpy(annotations, codes: dict[str, int], raw) -> np.ndarray:
         np.full(len(o), codes[a["description"]]) for o, a in zip(onsets, annotations, strict=True)
     ]
     first, value = np.concatenate(onsets).astype(int), np.concatenate(values)
+    # whole epochs alone, as mne.Epochs drops what the signal does not fill
     inside = first + 30 * fs <= raw.n_times
     return np.stack((first, np.zeros_like(first), value), axis=1)[inside]
 
 
 def ours(pair: sleepedf.Pair, out: Path, settings: Settings) -> None:
-    """One night through the project's own path."""
+    """Prepare and store one night with the project's own code."""
     prepared = prepare(sleepedf.read(pair), settings, sleepedf.ROLES)
     write_night(out, prepared, settings, pair.files)
 
@@ -96,6 +103,7 @@ def main() -> None:
         for protocol, band in (("tinysleepnet", None), ("cmt", BAND)):
             settings = Settings("benchmark", protocol, CHANNELS, band)
             is_cmt = protocol == "cmt"
+            # as defaults, so that every way keeps the settings of its own round
             ways = {
                 "ours": lambda s=settings: ours(pair, folder, s),
                 "quick": lambda c=is_cmt: plain_mne(
@@ -103,6 +111,7 @@ def main() -> None:
                 ),
                 "mne": lambda c=is_cmt: plain_mne(pair, folder, crops_like_cmt=c),
             }
+            # untimed, for caches and imports; "mne" is last, so its arrays are those compared
             for way in ways.values():
                 way()
             difference = check_equal(pair, folder)

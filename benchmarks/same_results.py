@@ -37,7 +37,7 @@ _SMALL = "--d_model 16 --n_heads 2 --dim_feedforward 16 --layers 1 --local_layer
 _QUICK = "--logger csv --n_epochs 2 --accelerator cpu"
 _ON = "--data_path {0}/store --project_path {0}/results"
 _ROLES = "--roles EOG EEG SPO2 ABDO --resample 25 --jobs 1"
-# {0} is the folder of the record
+# {0} is the folder of the record; in order, since later commands read what earlier ones wrote
 COMMANDS = (
     "generate_demo_data.py --subjects 4 --nights 1 --hours 0.7 --jobs 1 --output {0}/sleepedf",
     "preprocess_sleepedf.py --raw_path {0}/sleepedf --save_path {0}/store --jobs 1",
@@ -82,7 +82,7 @@ COMMANDS = (
     "predict.py --edf {0}/dreem -o {0}/dreem_staged --device cpu",
     "predict.py --edf {0}/sleepedf/SC4011F0-PSG.edf -o {0}/one.csv {0}/one.json {0}/one.tsv "
     "--is_interpret False --device cpu",
-)  # fmt: skip
+)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -95,18 +95,19 @@ def main(argv: list[str] | None = None) -> None:
     if args.what == "compare":
         before, after = (json.loads(path.read_text()) for path in args.files)
         raise SystemExit(compare(renamed(before, args.names), after))
-    check_file(args.files[0])
+    check_file(args.files[0])  # before minutes of work that could not be written
     with tempfile.TemporaryDirectory() as folder:
         for command in COMMANDS:
             run(command.format(folder), folder)
-        found = {str(k): v for k, v in left_behind(Path(folder))}
-    write_json(args.files[0], found)
-    print(f"{len(found)} files recorded in {args.files[0]}")
+        contents = {str(k): v for k, v in left_behind(Path(folder))}
+    write_json(args.files[0], contents)
+    print(f"{len(contents)} files recorded in {args.files[0]}")
 
 
 def run(command: str, folder: str) -> None:
-    """One script on one thread; its last line."""
+    """Run one script on one thread and print its last line."""
     words = [sys.executable, *command.split()]
+    # one thread adds in one order: the same sums to the last bit
     environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -118,17 +119,18 @@ def run(command: str, folder: str) -> None:
 
 
 def left_behind(folder: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Every file and what it says: a value or checksum for every key."""
+    """Every file and what it holds: a value or checksum for every key."""
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
+        # hidden files are lists of what was written, with checksums of files that hold dates
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
-            yield name, {k: v.replace(str(folder), "FOLDER") for k, v in said_by(path)}
+            yield name, {k: v.replace(str(folder), "FOLDER") for k, v in contents_of(path)}
 
 
-def said_by(path: Path) -> Iterator[tuple[str, str]]:
+def contents_of(path: Path) -> Iterator[tuple[str, str]]:
     """Keys and values of one file, by its kind."""
     if path.suffix in _PROSE:
-        yield "prose", "there"
+        yield "prose", "there"  # bytes depend on fonts, library versions and dates
     elif path.suffix in (".json", ".jsonl"):
         for number, text in enumerate(
             [path.read_text()] if path.suffix == ".json" else path.read_text().splitlines()
@@ -164,11 +166,12 @@ def flat(value: Any, key: str) -> Iterator[tuple[str, str]]:
         digest = hashlib.sha256(array.tobytes()).hexdigest()
         yield key, f"{array.dtype} {array.shape} {digest}"
     else:
+        # repr: 1, 1.0 and "1" are three values
         yield key, repr(value)
 
 
 def renamed(before: dict[str, dict[str, str]], names: Path | None) -> dict[str, dict[str, str]]:
-    """The old record in new words."""
+    """The old record with its files, keys and words by their new names."""
     tables: dict[str, list[tuple[str, str]]] = {"file": [], "key": [], "word": []}
     if names:
         with names.open(newline="") as file:
@@ -177,12 +180,13 @@ def renamed(before: dict[str, dict[str, str]], names: Path | None) -> dict[str, 
 
     def new(what: str, text: str) -> str:
         for old, now in tables[what]:
+            # whole words only, but a number may follow, as in names that end in an epoch's number
             text = re.sub(rf"(?<![A-Za-z0-9_]){old}(?![A-Za-z_])", now, text)
         return text
 
     return {
-        new("file", path): {new("key", key): new("word", value) for key, value in said.items()}
-        for path, said in before.items()
+        new("file", path): {new("key", key): new("word", value) for key, value in entries.items()}
+        for path, entries in before.items()
     }
 
 
@@ -193,7 +197,7 @@ def compare(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]])
     for path in sorted(before.keys() & after.keys()):
         old, now = before[path], after[path]
         for key in sorted(old.keys() | now.keys()):
-            if key not in old:
+            if key not in old:  # listed, but no difference: a newer version may write more
                 added.append(f"added: {path}: {key}")
             elif old[key] != now.get(key):
                 differences.append(f"{path}: {key}: {old[key]} -> {now.get(key)}"[:300])

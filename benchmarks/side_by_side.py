@@ -1,4 +1,4 @@
-"""Timing two ways of doing one thing in one run, turn by turn, on one core."""
+"""Time several ways of doing one thing in one run, turn by turn, on one core."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def seconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, fl
             started = time.perf_counter()
             way()
             taken[name].append(time.perf_counter() - started)
+    # a median does not move when one round is interrupted
     return {name: median(values) for name, values in taken.items()}
 
 
@@ -29,6 +30,7 @@ def resident_mb() -> float:
     """Resident memory of this process in MB (Linux; 0 elsewhere)."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+            # the second number is resident pages; getrusage has the peak alone
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:
         return 0.0

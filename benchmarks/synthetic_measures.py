@@ -1,4 +1,4 @@
-"""What synthetic nights look like, in the figures real nights were measured with.
+"""Figures of synthetic nights, computed as those of the real nights in the tables were.
 
 Shared by the calibration script, the acceptance report and the tests.
 """
@@ -19,7 +19,7 @@ from utils.signals import band_powers
 
 FS = 100.0
 DERIVATIONS = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")
-MARGIN = 60
+MARGIN = 60  # epochs of Wake on either side of sleep, as kept of the real nights
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,18 @@ def _measure(
     subject = draw_subject(seed, number, Difficulty(level))
     if background is not None:
         for name, values in background.items():
+            # in this worker's own copy of the module
             getattr(corrections, name)[:] = values
         subject = replace(subject, band_shift=np.zeros_like(subject.band_shift))
     return measure_night(draw_night(subject, night, hours=hours))
 
 
 def measure_night(night: Night) -> MeasuredNight:
-    """Figures of one night, as written into a 12-bit file: saturated, one step per 0.1 uV."""
+    """Figures of one night, clipped to the range of the file it would be written to."""
     labels = night.timeline.labels
     asleep = np.flatnonzero(night.timeline.stages > 0)
     start, stop = max(0, asleep[0] - MARGIN), min(len(labels), asleep[-1] + MARGIN + 1)
+    # (n, 3, 3000); limits in uV are the recorder's, as sleepedf_files writes them
     epochs = np.stack(
         [
             np.clip(night.render(name, FS), -limit, limit).reshape(-1, 3000)[start:stop]
@@ -93,12 +95,14 @@ def measure_night(night: Night) -> MeasuredNight:
     kept = labels[start:stop]
     scored = kept >= 0
     epochs = epochs[scored]
+    # weights are per slot of a few seconds; the stage of an epoch is the one of largest mean weight
     latent = np.argmax(
         night.timeline.stage_weights().reshape(len(labels), -1, 5).mean(axis=1), axis=1
     )
     return MeasuredNight(
         subject=night.subject.number,
         labels=kept[scored],
+        # the floor keeps the logarithm of a flat epoch finite
         log_power=np.log10(np.maximum(band_powers(epochs[:, :2], FS), 1e-4)),
         time_domain=time_domain(epochs),
         kept=kept,
@@ -116,6 +120,7 @@ def time_domain(epochs: np.ndarray) -> np.ndarray:
     sd = centred.std(axis=-1)
     quartiles = np.percentile(centred, (25, 75), axis=-1)
     crossings = (np.diff(np.signbit(centred), axis=-1)).sum(axis=-1)
+    # a flat epoch has no deviation to divide by
     mobility = np.diff(centred, axis=-1).std(axis=-1) / np.maximum(sd, 1e-9)
     with np.errstate(invalid="ignore", divide="ignore"):
         kurtosis = stats.kurtosis(centred, axis=-1)
@@ -134,6 +139,7 @@ def spreads(nights: list[MeasuredNight]) -> tuple[np.ndarray, np.ndarray]:
     between, within = [], []
     for stage in range(5):
         of_stage = [n.log_power[n.labels == stage] for n in nights]
+        # a spread of fewer epochs is mostly chance
         of_stage = [values for values in of_stage if len(values) > 4]
         between.append(np.std([np.median(v, axis=0) for v in of_stage], axis=0, ddof=1))
         within.append(np.mean([v.std(axis=0, ddof=1) for v in of_stage], axis=0))
@@ -170,7 +176,7 @@ def architecture(nights: list[MeasuredNight]) -> Architecture:
         for first, last in pairwise(borders):
             if kept[first] >= 0:
                 bouts[kept[first]].append(last - first)
-        for hour in range(8):
+        for hour in range(8):  # of 120 epochs
             part = kept[night.onset + 120 * hour : night.onset + 120 * (hour + 1)]
             hourly[hour] += np.bincount(part[part >= 0], minlength=5)
     labels = np.concatenate([n.labels for n in nights])
@@ -201,11 +207,13 @@ def difficulty(nights: list[MeasuredNight]) -> dict[str, tuple[float, float, np.
 
 
 def _with_context(x: np.ndarray, reach: int) -> np.ndarray:
+    # the first and last epoch stand in for what lies beyond the night
     padded = np.pad(x, ((reach, reach), (0, 0)), mode="edge")
     return np.concatenate([padded[k : k + len(x)] for k in range(2 * reach + 1)], axis=1)
 
 
 def _leave_one_out(x: np.ndarray, labels: np.ndarray, subjects: np.ndarray):
+    # late: calibration measures nights without it
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
     from sklearn.metrics import f1_score
     from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict

@@ -1,4 +1,4 @@
-"""Whether an incoming signal can be believed: the one judge, by epoch, of signals as recorded."""
+"""Signal quality of every epoch, assessed on the signals as recorded, before any filter."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ _CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
 def quality_flags(
     signals: Mapping[str, Signal], sized: set[str], gaps: np.ndarray, n_epochs: int
 ) -> list[str]:
-    """What is wrong with every epoch as recorded: a gap, or a signal that is flat or no EEG's size.
+    """Quality flag of every epoch: its gaps, flat signals and artefacts in words, "" without any.
 
     Filters would let the neighbours ring into a dead epoch, so nothing is filtered here. Flat is an
     epoch half of whose seconds hardly vary; an artefact is larger than brain and eyes are, or cut
-    off at the recorder's limit. Of signals that are not ``sized`` nobody knows the unit: theirs is
-    the night's own median.
+    off at the recorder's limit. Signals that are not ``sized`` have no known unit: they are
+    compared with the night's own median.
     """
     begin = EPOCH_SECONDS * np.arange(n_epochs)
+    # axes: gaps down, epochs across
     apart = (gaps[:, :1] < begin + EPOCH_SECONDS) & (gaps[:, 1:] > begin)
-    said = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
+    problems = [["gap in the recording"] if gap else [] for gap in apart.any(axis=0)]
     for name, signal in signals.items():
         deviation, size, is_cut = by_epoch(signal, n_epochs)
         scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
         lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
+        # <=: where most of the night is dead, its median, and with it the limit, is 0
         flat = (deviation <= lowest).mean(axis=1) >= 0.5
         large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
         for epoch in np.flatnonzero(flat | large):
-            said[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
-    return ["; ".join(words) for words in said]
+            problems[epoch].append(f"{name} {'flat' if flat[epoch] else 'artefact'}")
+    return ["; ".join(words) for words in problems]
 
 
 def by_epoch(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Deviation in every second (n, 30), peak to peak (n,), and whether an epoch is cut off (n,).
+    """Deviation per second (n, 30), peak to peak (n,), and whether each epoch is cut off (n,).
 
     Cut off: more than a hundredth of its samples lie at the night's highest or lowest value. An
     epoch at a time is read, so memory is flat.
     """
-    width = max(2, int(signal.fs))
+    width = max(2, int(signal.fs))  # a second; one sample alone would have no deviation
     rows, ends, shares = [], np.empty((n_epochs, 2)), np.empty((n_epochs, 2))
     for k in range(n_epochs):
         x = signal.read(k * EPOCH_SECONDS, (k + 1) * EPOCH_SECONDS)
@@ -53,7 +55,9 @@ def by_epoch(signal: Signal, n_epochs: int) -> tuple[np.ndarray, np.ndarray, np.
         rows.append(x[: n * width].reshape(n, width).std(axis=1))
         ends[k] = x.min(), x.max()
         shares[k] = (x == ends[k, 0]).mean(), (x == ends[k, 1]).mean()
+    # == and not near: a saturated recorder repeats exactly its largest value
     limits = ends[:, 0].min(), ends[:, 1].max()
     is_cut = ((ends == limits) & (shares > _CUT_SHARE)).any(axis=1)
+    # rates that do not divide into 30 s give epochs that differ by a sample, and so by a second
     shortest = min(map(len, rows))
     return np.stack([row[:shortest] for row in rows]), np.ptp(ends, axis=1), is_cut

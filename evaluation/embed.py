@@ -29,14 +29,14 @@ def encoder_of(checkpoint: Checkpoint) -> torch.nn.Module:
 
 
 def untrained(checkpoint: Checkpoint, seed: int) -> torch.nn.Module:
-    """The same network before it has learned anything."""
-    with torch.random.fork_rng():
+    """The same network with random weights: a control that has learned nothing."""
+    with torch.random.fork_rng():  # the caller's generator stays as it was
         torch.manual_seed(seed)
         return models.build("pretraining", **checkpoint.settings).eval()
 
 
 def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> dict[str, View]:
-    """Nights of the subjects of each split of the run, as its encoder reads them."""
+    """The training, validation and held-out nights of a run, as its encoder reads them."""
     subjects = checkpoint.training.subjects
     return {
         split: open_view(checkpoint, store, store.of_subjects(subjects[split]), device)
@@ -45,14 +45,14 @@ def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> d
 
 
 def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:
-    """Arrays of every epoch, as :func:`arrays_of`.
+    """Embed every epoch of a view: arrays as those of :func:`arrays_of`.
 
     What projection heads make is never kept: z is the encoder's own latent, not normalised.
     """
     net.to(view.device).eval()
 
     def latent(signals: Tensor) -> Tensor:
-        if clip:
+        if clip:  # as in pretraining
             signals = signals.clamp(-CLIP, CLIP)
         return torch.cat([net.encoder.latent(part) for part in signals.split(batch_size)])
 
@@ -62,7 +62,7 @@ def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512
 def embed_views(
     net: torch.nn.Module, view: View, *, clip: bool, n_views: int = N_VIEWS
 ) -> tuple[np.ndarray, np.ndarray]:
-    """``n_views`` augmented views of some scored epochs: row numbers (m,) and z (q, m, d)."""
+    """Embed ``n_views`` augmented views of some scored epochs: row numbers (m,) and z (q, m, d)."""
     change = views_of("benchmark", microvolt=not clip)
 
     def latent(signals: Tensor, inside: Tensor) -> list[Tensor]:

@@ -26,7 +26,7 @@ from utils.metrics import text_of
 
 @dataclass(frozen=True)
 class CheckpointFlags:
-    """Which checkpoint, and which folds of which store; None is what training decided."""
+    """Which checkpoint, and which folds of which store; None stands for what training used."""
 
     project_path: Path
     data_path: Path
@@ -38,7 +38,7 @@ class CheckpointFlags:
 
 @dataclass(frozen=True)
 class EvaluatedFlags(CheckpointFlags):
-    """What it must have been trained on, what it reads elsewhere, and whom it is compared with."""
+    """Folds it must have been trained on, channels it reads elsewhere, scorers to compare with."""
 
     train_data_list: list[int] | None
     channels: list[str] | None
@@ -47,7 +47,7 @@ class EvaluatedFlags(CheckpointFlags):
 
 @dataclass(frozen=True)
 class StagingFlags:
-    """How nights are staged, and how many are drawn."""
+    """How nights are staged, and how many pictures are drawn."""
 
     num_seq: int | None
     batch_size: int
@@ -57,7 +57,7 @@ class StagingFlags:
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What every script that stages held-out nights asks for; each adds flags of its own."""
+    """Settings of every script that stages held-out nights; each adds flags of its own."""
 
     evaluated: EvaluatedFlags
     staging: StagingFlags
@@ -65,7 +65,7 @@ class EvaluationSettings:
 
 
 def add_what(group: Any) -> None:
-    """Checkpoint, store and folds."""
+    """Add the flags of checkpoint, store and folds."""
     group.add_argument(
         "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
     )
@@ -104,7 +104,7 @@ def add_what(group: Any) -> None:
 
 
 def add_how(group: Any) -> None:
-    """What changes speed and pictures, never the figures."""
+    """Add the flags that change speed and pictures, never the figures."""
     group.add_argument(
         "--num_seq", type=positive, help="refuse a checkpoint of another sequence length"
     )
@@ -116,7 +116,7 @@ def add_how(group: Any) -> None:
 
 
 def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
-    """Stage the held-out subjects, write everything beside the checkpoint, print what came."""
+    """Stage the held-out subjects, write everything beside the checkpoint, print the figures."""
     evaluated, staging = settings.evaluated, settings.staging
     model = load_model(checkpoint)
     store = Store(evaluated.data_path)
@@ -124,12 +124,14 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     device = pick_device(staging.device)
     folder = folder_for(checkpoint, store)
     reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
+    # before the nights are staged: what could not be written afterwards
     check_folder(folder, EVALUATION)
     if settings.explanations.is_interpret:
         check_folder(reasons, explained_run.EXPLANATIONS)
     recordings = store.of_subjects(subjects)
     view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
     about = describe(evaluated, checkpoint, store, held_out)
+    # weights from elsewhere come without the statistics of the nights they were trained on
     if checkpoint.source is not None and needs_scaling(model):
         about["scaling"] = "the nights staged: the weights came without any"
         model.to(device).spectrogram.fit(x for _, x, _ in view.whole_nights())
@@ -149,7 +151,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
 
 
 def find_checkpoint(flags: CheckpointFlags, pattern: str, trainer: str) -> Path:
-    """The file named, or the best of the run trained last; another of its files if that is gone."""
+    """The checkpoint named, or the newest run's best; another of that run if there is no best."""
     if flags.model_path:
         return flags.model_path
     run = runs.newest_run(flags.project_path, pattern)
@@ -164,7 +166,8 @@ def find_checkpoint(flags: CheckpointFlags, pattern: str, trainer: str) -> Path:
 
 
 def check_trained_folds(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
-    """Refuse a checkpoint that was trained on other folds than the flags say."""
+    """Refuse a checkpoint whose training folds or sequence length differ from the flags."""
+    # models of single epochs have no such setting
     length, path = checkpoint.settings.get("num_seq", 1), checkpoint.path
     asked, wanted = settings.staging.num_seq, settings.evaluated.train_data_list
     if asked not in (None, length):
@@ -175,10 +178,10 @@ def check_trained_folds(settings: EvaluationSettings, checkpoint: Checkpoint) ->
 
 
 def with_training(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with what is known of its training; of converted weights that is nothing.
+    """The checkpoint with the facts of its training; converted weights get facts that are empty.
 
     Raises:
-        UserError: it says neither whom it has seen nor where it comes from.
+        UserError: it holds neither the subjects it was trained on nor where it comes from.
     """
     if checkpoint.training is not None:
         return checkpoint
@@ -189,7 +192,7 @@ def with_training(checkpoint: Checkpoint) -> Checkpoint:
     facts = {
         "command": checkpoint.source["command"],
         "cohort": f"unknown, {origin}",
-        "store": None,
+        "store": None,  # equals no store's fingerprint: any store is another one
         "folds": None,
         "train_folds": [],
         "held_out_folds": [],
@@ -200,14 +203,14 @@ def with_training(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def needs_scaling(model: torch.nn.Module) -> bool:
-    """Whether spectrograms are read whose statistics nobody has set."""
+    """Whether the model reads spectrograms whose mean and deviation nobody has set."""
     return model.spectrogram is not None and bool((model.spectrogram.sd == 1).all())
 
 
 def choose_subjects(
     flags: CheckpointFlags, store: Store, checkpoint: Checkpoint
 ) -> tuple[list[int], list[str]]:
-    """Folds and subjects to report, none that training has seen; all of a store without folds.
+    """Folds and subjects to report, none seen in training; all subjects of a store without folds.
 
     Raises:
         UserError: training, pretraining or selection has seen some of them.
@@ -215,6 +218,7 @@ def choose_subjects(
     trained = checkpoint.training.facts
     name = flags.folds or trained["folds"]
     chosen = flags.folds or flags.val_data_list is not None
+    # a store of another cohort may lack the table trained with: then all of it is reported
     if chosen or (name and splits.has_table(store, name)):
         table = splits.find_table(store, name)
         wanted = trained["held_out_folds"] if flags.val_data_list is None else flags.val_data_list
@@ -235,13 +239,14 @@ def choose_subjects(
 def describe(
     flags: CheckpointFlags, checkpoint: Checkpoint, store: Store, held_out: list[int]
 ) -> dict[str, Any]:
-    """What was measured on what; the headline goes onto every picture."""
+    """Which model was measured on which subjects; the headline is printed on every picture."""
     trained = checkpoint.training.facts
     folds = flags.folds or trained["folds"]
     part = f"{folds} fold {', '.join(map(str, held_out))}" if held_out else "all subjects"
     headline = f"{store.cohort}, protocol {store.settings['protocol']}, {part}"
     if checkpoint.source is not None:
         headline += f", weights of {checkpoint.source['origin']}"
+    # published recipes that choose the best pass by test accuracy give figures that are too high
     if trained["select_on"] == "test":
         headline += ", SELECTED ON THE TEST FOLD"
     return {
@@ -263,13 +268,16 @@ def describe(
 
 
 def folder_for(checkpoint: Checkpoint, store: Store) -> Path:
-    """``evaluation`` beside the checkpoints; named after a store that is not the one trained on,
-    and after the weights where several may lie in one folder."""
+    """The folder to write: ``evaluation`` beside the checkpoints.
+
+    It is named after a store that is not the one trained on as well, and after the weights where
+    several may lie in one folder.
+    """
     own = splits.fingerprint(store)
     name = "evaluation"
     if own != checkpoint.training.facts["store"]:
         name += f"_{store.path.resolve().name}"
-    if not checkpoint.is_in_run:
+    if not checkpoint.is_in_run:  # other weights may lie beside it
         name += f"_{checkpoint.path.stem}_{checkpoint.fingerprint()[:8]}"
     former = checkpoint.run / name / "metrics.json"
     if former.is_file() and read_json(former).get("about", {}).get("store", own) != own:
@@ -278,7 +286,7 @@ def folder_for(checkpoint: Checkpoint, store: Store) -> Path:
 
 
 def report(result: dict[str, Any], folder: Path) -> None:
-    """Figures with their intervals, per stage, and where everything is."""
+    """Print the figures with their intervals, those of every stage, and where the files are."""
     print(f"{result['epochs']:,} scored epochs of {result['subjects']} subjects")
     for name, figure in result["pooled"].items():
         print(f"  {name.replace('_', ' '):<18}{with_interval(figure)}")

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in one folder: tables, exports and pictures of staged nights."""
+"""The files of an evaluation, in one folder: tables, exports and pictures of staged nights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_evaluation(
 ) -> dict[str, Any]:
     """Write everything, whole or not at all, in place of what an earlier evaluation left there.
 
-    ``about`` says what was measured on what; its ``headline`` is repeated on every picture. The
+    ``about`` describes the model and the nights; its ``headline`` is repeated on every picture. The
     first ``pictures`` recordings are drawn. Returns what ``metrics.json`` holds.
     """
     result = {"about": dict(about), **score(nights)}
@@ -39,7 +39,7 @@ def write_evaluation(
 
 
 def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
-    """The parts of ``metrics.json`` that people open in a spreadsheet, and sleep statistics."""
+    """Write sleep statistics and those parts of ``metrics.json`` that fit into a spreadsheet."""
     write_table(folder / "recordings.csv", result["recordings"])
     write_table(
         folder / "stages.csv",
@@ -57,7 +57,7 @@ def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[st
     write_table(folder / "calibration.csv", [dict(zip(columns, row, strict=True)) for row in bins])
     columns = ("coverage", "risk", "lowest_confidence")
     points = result["risk_coverage"]["points"]
-    if points:
+    if points:  # none where nobody scored: a table needs a row for its columns
         rows = [dict(zip(columns, point, strict=True)) for point in points]
         write_table(folder / "risk_coverage.csv", rows)
     write_table(folder / "sleep_statistics.csv", statistics_rows(nights))
@@ -93,7 +93,7 @@ def statistics_rows(nights: Sequence[StagedNight]) -> list[dict[str, Any]]:
 
 
 def export(folder: Path, night: StagedNight, headline: str) -> None:
-    """One recording for other programs."""
+    """Export one recording for other programs: csv, BIDS events and EDF+ annotations."""
     name = night.recording
     write_predictions(folder / "predictions" / f"{name}.csv", night)
     write_events(folder / "events" / f"{name}_events.tsv", night, headline)
@@ -101,11 +101,12 @@ def export(folder: Path, night: StagedNight, headline: str) -> None:
 
 
 def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
-    """Confusion matrix, reliability and one page a night."""
+    """Draw confusion matrix, reliability, risk by coverage, and one picture per night."""
     headline, pooled = result["about"]["headline"], result["pooled"]
     counts = np.array(result["confusion"])
     title = f"{headline}\n{summary_line(pooled)}"
     figures.save(figures.draw_confusion(counts, title=title), folder / "confusion_matrix.png")
+    # as floats: None of an empty bin becomes NaN
     bins = np.array(result["calibration"]["bins"], dtype=float)
     error = result["calibration"]["expected_calibration_error"]
     title = f"{headline}\nexpected calibration error {_shown(error)}"
@@ -122,7 +123,7 @@ def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any])
 
 
 def summary_line(pooled: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Accuracy, macro-F1 and kappa in one line."""
+    """Accuracy, macro-F1 and kappa as one line of text."""
     names = ("accuracy", "macro_f1", "kappa")
     return "   ".join(f"{n.replace('_', '-')} {_shown(pooled[n]['value'])}" for n in names)
 

@@ -12,7 +12,9 @@ from utils.metrics import confidence
 from utils.staged_night import StagedNight
 from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
 
+# EDF+ spells REM "Sleep stage R"
 _EDF_NAMES = ("W", "N1", "N2", "N3", "R")
+# what BIDS asks for beside a table of events
 _COLUMNS = {
     "onset": {
         "Description": "start of the epoch from the first second of the source recording",
@@ -31,14 +33,14 @@ _COLUMNS = {
 
 
 def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
-    """Number, onset in the source, model's and expert's stage of every epoch."""
+    """Number, onset in seconds of the source, model's and expert's stage of every epoch."""
     for k, (stage, expert) in enumerate(zip(night.stages, night.expert, strict=True)):
         onset = (night.first_epoch + k) * EPOCH_SECONDS
         yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
 
 
 def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | None = None) -> Path:
-    """``epoch, onset_s, stage, expert, p_W … p_REM, confidence``, one epoch a row.
+    """Write a csv of one row per epoch: ``epoch, onset_s, stage, expert, p_W … p_REM, confidence``.
 
     ``flags``: what is wrong with each epoch's signal, as one more column.
     """
@@ -54,14 +56,14 @@ def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | Non
 
 
 def write_events(path: Path, night: StagedNight, source: str) -> Path:
-    """BIDS ``events.tsv``, one epoch a row, and the json that describes its columns."""
+    """Write BIDS ``events.tsv``, one row per epoch, and the json that describes its columns."""
     rows = [
         {
             "onset": onset,
             "duration": EPOCH_SECONDS,
             "trial_type": stage,
             "probability": f"{night.probabilities[k].max():.4f}",
-            "expert": expert or "n/a",
+            "expert": expert or "n/a",  # BIDS allows no empty cell
         }
         for k, onset, stage, expert in _epochs(night)
     ]
@@ -70,7 +72,7 @@ def write_events(path: Path, night: StagedNight, source: str) -> Path:
 
 
 def write_edf(path: Path, night: StagedNight) -> Path:
-    """EDF+ annotations, one a bout, on the clock of the source recording."""
+    """Write EDF+ annotations, one per bout of a stage, on the clock of the source recording."""
     import edfio
 
     annotations, epoch = [], night.first_epoch
@@ -83,11 +85,12 @@ def write_edf(path: Path, night: StagedNight) -> Path:
         )
         epoch += length
     start = datetime.fromisoformat(night.start) if night.start else None
+    # by this mark the file is never taken for an expert's hypnogram
     about = edfio.Recording(
         startdate=start.date() if start else None, equipment_code=MADE_BY_A_MODEL
     )
     edf = edfio.Edf(
-        [],
+        [],  # annotations alone, without a signal
         recording=about,
         starttime=start.time() if start else None,
         annotations=annotations,

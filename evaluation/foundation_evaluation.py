@@ -32,12 +32,12 @@ from utils.checkpoint import Checkpoint
 from utils.files import write_arrays, write_json, write_table, written_folder
 from utils.staged_night import StagedNight
 
-_DROP = 0.3
+_DROP = 0.3  # probability that a role is left out of a view
 
 
 @dataclass(frozen=True)
 class ReportFlags(LabelFlags):
-    """Missing roles, explanations, embeddings and their probes."""
+    """What is reported as well: missing roles, explanations, embeddings and their probes."""
 
     missing: bool
     pictures: int
@@ -50,7 +50,7 @@ class ReportFlags(LabelFlags):
 def stage_by(
     model: nn.Module, view: View, roles: tuple[str, ...]
 ) -> tuple[list[StagedNight], float]:
-    """Every night by some of its roles, and the seconds that a night took."""
+    """Stage every night by some of its roles; the nights, and mean seconds per night."""
     nights, seconds = zip(*stage(model, view, roles=roles), strict=True)
     return list(nights), sum(seconds) / len(nights)
 
@@ -91,13 +91,13 @@ def explain(
     about: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Importance of every role and attention over the night, of the first nights."""
+    """Explain the first nights: importance of every role, and attention over the night."""
     present = present_roles(view)
     without = {}
     for role in present:
         name = f"without {role}"
         others = tuple(r for r in present if r != role)
-        if others:
+        if others:  # none where a night has one role
             without[role] = staged[name] if name in staged else stage_by(model, view, others)[0]
     rows = []
 
@@ -122,26 +122,28 @@ def explain(
 
 
 def present_roles(view: View) -> tuple[str, ...]:
-    """Roles that at least one of the nights has."""
-    there = np.zeros(len(view.channels), bool)
+    """Roles that are recorded in at least one of the nights."""
+    recorded = np.zeros(len(view.channels), bool)
     for recording in view.recordings:
         mean, _ = view.moments(recording)
-        there[view.slots] |= ~np.isnan(mean)
-    return tuple(c.role for c, found in zip(view.channels, there, strict=True) if found)
+        recorded[view.slots] |= ~np.isnan(mean)  # an absent role has no mean
+    return tuple(c.role for c, has in zip(view.channels, recorded, strict=True) if has)
 
 
 def embed_roles(encoder: nn.Module, view: View, pool: str) -> dict[str, np.ndarray]:
-    """Arrays of every epoch, as ``evaluation.embed`` keeps them."""
+    """Embed every epoch of a view: arrays as those of ``evaluation.embed``."""
     encoder.to(view.device).eval()
     return embeddings.arrays_of(lambda signals: encoder.embed(signals, pool), view)
 
 
 def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Module:
-    """The same encoder before it has learned anything; it knows the spectra's statistics."""
+    """The same encoder with random weights, but with the pretrained one's statistics of spectra."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        # of a model that stages: the head is no setting of pretraining
         settings = {k: v for k, v in checkpoint.settings.items() if k != "head"}
         fresh = models.build("foundation_pretraining", **settings).encoder.eval()
+    # statistics of the training nights scale its input: a control differs in weights alone
     if fresh.spectrum is not None:
         fresh.spectrum.load_state_dict(like.spectrum.state_dict())
     return fresh
@@ -154,13 +156,14 @@ def embedded_spaces(
     views: Mapping[str, View],
     flags: ReportFlags,
 ) -> dict[str, list[dict[str, Labelled]]]:
-    """The spaces that probes compare; what ``latent_space_evaluator.py`` reads is written."""
-    found = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
+    """The spaces that probes compare, by name; writes what ``latent_space_evaluator.py`` reads."""
+    pretrained = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
+    # the checksum is taken of a network's attribute ``encoder``
     holder = nn.Module()
     holder.encoder = encoder
-    embeddings.write_embeddings(run, found, checkpoint, holder)
+    embeddings.write_embeddings(run, pretrained, checkpoint, holder)
     spaces = {
-        "pretrained": [embeddings.labelled_splits(found)],
+        "pretrained": [embeddings.labelled_splits(pretrained)],
         "random encoder": [],
         "band powers": [],
     }
@@ -180,27 +183,30 @@ def embedded_spaces(
 
 
 def powers(like: Mapping[str, Labelled], views: Mapping[str, View]) -> dict[str, Labelled]:
-    """Band powers of all roles, zeros where one is absent, of the same epochs."""
-    found = {}
+    """Band powers of all roles in the same epochs, those of zeros where a role is absent."""
+    features = {}
     for split, view in views.items():
         parts = []
         for _, signals, _ in view.whole_nights():
             parts.append(probes.hand_made(signals.nan_to_num(0.0).cpu().numpy(), view.fs))
-        found[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
-    return found
+        features[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
+    return features
 
 
 def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarray, np.ndarray]:
-    """Some scored epochs seen with other roles left out each time: rows (m,), z (q, m, d)."""
+    """Embed some scored epochs, other roles left out in each view: rows (m,), z (q, m, d)."""
 
-    def look(signals: Tensor, epochs: Tensor) -> list[Tensor]:
-        there = ~signals.isnan().all(dim=-1).all(dim=0)[None]
-        draws = [dropped_roles(there, _DROP)[0, None, :, None] for _ in range(embeddings.N_VIEWS)]
+    def encoded(signals: Tensor, epochs: Tensor) -> list[Tensor]:
+        # (1, roles): the same roles of the whole night, in whose context an epoch is encoded
+        recorded = ~signals.isnan().all(dim=-1).all(dim=0)[None]
+        draws = [
+            dropped_roles(recorded, _DROP)[0, None, :, None] for _ in range(embeddings.N_VIEWS)
+        ]
         return [
             encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs] for out in draws
         ]
 
-    return embeddings.seen_again(look, view)
+    return embeddings.seen_again(encoded, view)
 
 
 def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[dict[str, Any]]:
@@ -211,15 +217,17 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
     """
     encoder = net.encoder
     net.eval()
-    with torch.random.fork_rng(), torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():  # the same corruption in every call
         torch.manual_seed(seed)
         linear = linear_autoencoders(net, views["train"])
+        # squared errors of the model, the linear one and untouched samples, and how many samples
         errors = np.zeros((4, len(linear)))
         for clean, corrupted, valid, x in corrupted_nights(net, views["held_out"]):
+            # the first argument is the truth, which is compared here and not by the model
             made = net(x[None], x[None]).samples[0]
             for k, one in enumerate(linear):
                 true = clean[k, valid[k]].cpu().numpy()
-                if not len(true):
+                if not len(true):  # the role is absent
                     continue
                 given = corrupted[k, valid[k]].cpu().numpy()
                 guesses = made[k, valid[k]].float().cpu().numpy(), one(given), given
@@ -246,7 +254,7 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
 def benchmark_run(
     flags: ReportFlags, run: Path, checkpoint: Checkpoint, store: Store, device: torch.device
 ) -> None:
-    """A pretrained encoder: embeddings, probes beside a random one and band powers, cleaning."""
+    """Benchmark a pretrained encoder: embeddings, probes of it and its controls, cleaning error."""
     probe_pretrained.check_writable(run)
     net = load_model(checkpoint)
     views = embed.split_views(checkpoint, store, device)

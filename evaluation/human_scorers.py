@@ -30,19 +30,20 @@ _PRINTED = ("f1", "accuracy", "kappa")
 def write_agreement(
     folder: Path, nights: Sequence[StagedNight], scorers: Path, cohort: str
 ) -> dict[str, Any]:
-    """``dod.json`` and ``dod.csv`` beside an evaluation: the model and the scorers, by record.
+    """Compare the model and each scorer with the consensus: ``dod.json`` and ``dod.csv``.
 
     Raises:
         UserError: a scorer's list is missing or broken, or no record can be compared.
     """
+    # the light times are lists of record ids: with other ids they would silently cut nothing
     if cohort == "dodh":
         ids = [path.stem for path in (scorers / "scorer_1").glob("[!.]*.json")]
         consensus.check_lights(ids, consensus.LIGHTS_OFF | consensus.LIGHTS_ON)
     rows, refused = [], []
     for night in nights:
-        found = of_record(night, read(night, scorers))
-        rows += found
-        refused += [] if found else [night.recording]
+        compared = of_record(night, read(night, scorers))
+        rows += compared
+        refused += [] if compared else [night.recording]
     if not rows:
         raise UserError(
             f"--scorers {scorers}: no record's scorers agree with its hypnogram on 95 % of epochs "
@@ -63,20 +64,23 @@ def write_agreement(
 
 
 def read(night: StagedNight, scorers: Path) -> np.ndarray:
-    """Codes (5, n) of the scorers of a night."""
+    """Stages (5, n) that the scorers gave a record, -1 where unscored."""
     lists = tuple(
         scorers / f"scorer_{k}" / f"{night.recording}.json" for k in range(1, dreem.N_SCORERS + 1)
     )
+    # the signals are not opened, so the record's file need not exist
     return dreem.read_scorers(dreem.Record(Path(f"{night.recording}.h5"), lists))
 
 
 def of_record(night: StagedNight, scored: np.ndarray) -> list[dict[str, Any]]:
-    """Rows for the model and the scorers (5, n); none where they cannot be brought together."""
+    """Figures of the model and of each scorer (5, n); no rows where they cannot be aligned."""
     first, last = consensus.scored_window(scored, night.recording)
     scored = scored[:, first:last]
+    # lists of scorers and the record's hypnogram need not begin at the same epoch
     offset = consensus.aligned(consensus.all_of(scored)[0], night.expert)
     if offset is None:
         return []
+    # epochs of the night that both cover; a negative offset: the lists begin before the night
     start, stop = max(0, offset), min(len(night.expert), offset + scored.shape[1])
     scored, own = scored[:, start - offset : stop - offset], night.stages[start:stop]
     rows = [{"who": "model", "name": "model"} | record_agreement(own, *consensus.for_model(scored))]
@@ -88,7 +92,7 @@ def of_record(night: StagedNight, scored: np.ndarray) -> list[dict[str, Any]]:
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean and deviation over rows."""
+    """Mean and population deviation of every figure over records."""
     names = [name for name in rows[0] if name not in _NOT_FIGURES]
     figures = [{n: np.nan if row[n] is None else row[n] for n in names} for row in rows]
     return {
@@ -98,7 +102,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def report(result: dict[str, Any]) -> None:
-    """The model beside the scorers."""
+    """Print the model's agreement above that of the scorers."""
     print(f"protocol dod over {result['records']} records (not comparable with pooled figures):")
     for who in ("model", "scorer"):
         shown = "   ".join(

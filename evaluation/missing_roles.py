@@ -1,4 +1,4 @@
-"""Nights staged with roles left out: which, how well, and where that is written."""
+"""Nights staged with roles left out: the sets of roles, their figures, and the files."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ FIGURES = ("kappa", "accuracy", "macro_f1")
 
 
 def patterns(roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Sets of roles to stage with: all, each left out, and the few that home devices have."""
-    found = {"all": tuple(roles)}
-    found |= {f"without {role}": tuple(r for r in roles if r != role) for role in roles}
+    """Sets of roles to stage with, by name: all, each left out, the few that home devices have."""
+    sets = {"all": tuple(roles)}
+    sets |= {f"without {role}": tuple(r for r in roles if r != role) for role in roles}
     for few in (("EEG",), ("EEG", "EOG"), ("EEG", "EOG", "EMG"), ("ECG", "THOR", "ABDO")):
         if set(few) <= set(roles):
-            found["+".join(few)] = few
+            sets["+".join(few)] = few
+    # two names may mean the same roles: the first stays, so that no night is staged twice
     kept: dict[tuple[str, ...], str] = {}
-    for name, some in found.items():
-        if some:
+    for name, some in sets.items():
+        if some:  # leaving out the only role leaves none
             kept.setdefault(some, name)
     return {name: some for some, name in kept.items()}
 
@@ -33,7 +34,7 @@ def patterns(roles: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def row_of(
     name: str, roles: Sequence[str], nights: Sequence[StagedNight], seconds: float
 ) -> dict[str, Any]:
-    """Agreement under one pattern, with intervals by subject."""
+    """A row of ``missing_roles.csv``: agreement by one set of roles, with intervals by subject."""
     result = score(nights)
     row: dict[str, Any] = {
         "pattern": name,
@@ -43,11 +44,11 @@ def row_of(
         "epochs": result["epochs"],
     }
     for figure in FIGURES:
-        found = result["pooled"][figure]
+        pooled = result["pooled"][figure]
         row |= {
-            figure: found["value"],
-            f"{figure}_low": found["low"],
-            f"{figure}_high": found["high"],
+            figure: pooled["value"],
+            f"{figure}_low": pooled["low"],
+            f"{figure}_high": pooled["high"],
         }
     row |= {f"f1_{stage}": result["per_stage"][stage]["f1"]["value"] for stage in STAGES}
     error = result["calibration"]["expected_calibration_error"]
@@ -55,7 +56,7 @@ def row_of(
 
 
 def write_missing(folder: Path, rows: Sequence[Mapping[str, Any]], headline: str) -> Path:
-    """``missing_roles.csv``, ``.json`` and picture."""
+    """Write ``missing_roles.csv``, ``.json`` and their picture."""
     write_json(folder / "missing_roles.json", {"headline": headline, "rows": list(rows)})
     save(role_figures.draw_missing(rows, title=headline), folder / "missing_roles.png")
     return write_table(folder / "missing_roles.csv", list(rows))

@@ -1,4 +1,4 @@
-"""One self-contained HTML page a night: hypnograms, hypnodensity, spectrogram and explanations."""
+"""One self-contained HTML page per night: hypnograms, hypnodensity, spectrogram, explanations."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from utils.files import write_text
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_HZ = 40  # a trace's samples a second on the page
-_LIMIT = 99
+SHOWN_HZ = 40  # sampling rate of traces on the page
+_LIMIT = 99  # percentile: at the maximum, one sharp peak would leave the rest grey
+# at the top of the table of metrics
 _FIRST = ("deletion_below_random", "insertion_above_random", "completeness_error")
 
 
@@ -36,7 +37,7 @@ def write_page(
 ) -> Path:
     """Write the page of a night from its index entries and their folder of ``arrays``.
 
-    They lie beside ``path`` unless another folder is named.
+    The arrays lie beside ``path`` unless another folder is named.
 
     ``flags`` (n,): what is wrong with an epoch's signal, "" where nothing is.
 
@@ -52,6 +53,7 @@ def write_page(
             str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
         },
     }
+    # labels of channels and names of files come from the user's recordings
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     picture, highest = figures.spectrogram_png(night.channel_epochs(0), fs=night.fs)
     page = environment.get_template("night.html").render(
@@ -74,15 +76,17 @@ def write_page(
 
 
 def _for_script(data: Mapping[str, Any]) -> Any:
-    """JSON that cannot end the script element it stands in."""
+    """JSON that cannot end the script element of the page that holds it."""
     from markupsafe import Markup
 
+    # NaN is no JSON: the page could not read any of its data
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
 def night_data(night: ExplainedNight) -> dict[str, Any]:
-    """Stages and probabilities of the whole night."""
+    """Stages and probabilities of the whole night, for the page's script."""
+    # (n, 5) as bytes, which keeps the page small
     probabilities = np.round(255 * night.staged.probabilities).astype(np.uint8)
     return {
         "stages": STAGES,
@@ -98,21 +102,21 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
 
 
 def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Traces, maps and shares of one explained epoch."""
+    """Traces, maps and shares of channels of one explained epoch, for the page's script."""
     place = folder / entry["folder"]
     with np.load(place / "input.npz") as given:
         signals = given["signals"]
     ratio = Fraction(SHOWN_HZ * EPOCH_SECONDS, signals.shape[1])
-    if ratio < 1:
+    if ratio < 1:  # never up: slow signals gain nothing
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
-    scale = np.abs(signals).max(axis=1).clip(1e-6)
+    scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
     maps, shares = {}, {}
     for method in entry["methods"]:
         registered = registry.method_named(method)
         if registered.control:
-            continue
-        with np.load(place / f"{method}.npz") as found:
-            signed = found["signed"]
+            continue  # random maps are for the metrics alone
+        with np.load(place / f"{method}.npz") as explanation:
+            signed = explanation["signed"]
         pieces = round(EPOCH_SECONDS / registered.piece_seconds)
         maps[method] = [_bytes(channel) for channel in _thinned(signed, pieces)]
         size = np.abs(signed).sum(axis=1)
@@ -130,6 +134,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:
     """Means over pieces, from -1 to 1 at the 99th percentile of the epoch: (m, pieces)."""
+    # rates at which a piece is no whole number of samples: seconds always are
     pieces = pieces if maps.shape[1] % pieces == 0 else EPOCH_SECONDS
     means = maps.reshape(len(maps), pieces, -1).mean(axis=2)
     limit = max(float(np.percentile(np.abs(means), _LIMIT)), 1e-12)

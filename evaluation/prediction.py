@@ -13,7 +13,7 @@ import torch
 from datasets.quality import quality_flags
 from datasets.readers import expert_annotations
 from datasets.readers.any_file import opened, recording_of
-from datasets.readers.channels import Found, match
+from datasets.readers.channels import MatchedChannel, match
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
 from datasets.store.preparation import (
@@ -29,7 +29,7 @@ from utils.errors import UserError
 from utils.staged_night import StagedNight, stage_signals
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-_FLAT = 1e-6
+_FLAT = 1e-6  # standard deviation up to which a channel is flat
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 
 
@@ -37,7 +37,7 @@ _SHORT = 60  # epochs below which a model of equalised spectra knows little of t
 class Asked:
     """What the user decides: channels by label or role, and the expert's file.
 
-    ``expert`` None looks beside the recording, "none" does not look at all.
+    ``expert`` None takes a file of stages beside the recording if there is one, "none" takes none.
     """
 
     channels: Mapping[str, str]
@@ -46,7 +46,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class StagedFile:
-    """A file's staged night, and what was read for it.
+    """The staged night of one file, and the signals, units and notes it was staged with.
 
     ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
     and ``sd`` (c,) bring them back to ``unit``; ``expert`` is the file of the expert's stages.
@@ -77,24 +77,28 @@ def predict(
     """
     file = opened(path)
     wanted = list(checkpoint.channels)
-    found = match(file, wanted, asked.channels)
-    absent = [label for label, _ in wanted if label not in found]
-    if not found or (absent and checkpoint.standardise != "present"):
+    matches = match(file, wanted, asked.channels)
+    absent = [label for label, _ in wanted if label not in matches]
+    # "present": the model stages by any of its roles
+    if not matches or (absent and checkpoint.standardise != "present"):
         present = ", ".join(channel.label for channel in file.channels)
         raise UserError(
             f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
             "name one with --channels"
         )
     if is_equalised(checkpoint):
-        found = {label: without_assumed_unit(one) for label, one in found.items()}
-    file.hold(part for one in found.values() for part in one.parts)
-    recording = recording_of(file, found)
+        matches = {label: without_assumed_unit(one) for label, one in matches.items()}
+    # preparation and quality flags both read the samples: once from the file is enough
+    file.hold(part for one in matches.values() for part in one.parts)
+    recording = recording_of(file, matches)
     signals = prepared(recording, checkpoint, wanted)
-    unknown = [one.derivation for one in found.values() if one.note is not None]
+    # only a file that names no unit has a note
+    unknown = [one.derivation for one in matches.values() if one.note is not None]
+    # the limits of quality flags are those of brain and eyes
     seen = {
-        found[label].derivation: found[label].signal
+        matches[label].derivation: matches[label].signal
         for label, role in wanted
-        if label in found and role.startswith(("EEG", "EOG"))
+        if label in matches and role.startswith(("EEG", "EOG"))
     }
     flags = quality_flags(seen, set(seen) - set(unknown), file.gaps, len(signals))
     scaled, mean, sd = standardised(signals, checkpoint.standardise)
@@ -107,12 +111,12 @@ def predict(
     start = recording.start.isoformat() if recording.start else None
     night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start, flags)
     unit = "µV, equalised" if is_equalised(checkpoint) else "no unit" if unknown else "µV"
-    there = [k for k, (label, _) in enumerate(wanted) if label in found]
+    recorded = [k for k, (label, _) in enumerate(wanted) if label in matches]
     return StagedFile(
         night,
-        x[:, there],
-        mean[there],
-        sd[there],
+        x[:, recorded],
+        mean[recorded],
+        sd[recorded],
         unit,
         dict(recording.derivations),
         absent,
@@ -121,16 +125,16 @@ def predict(
     )
 
 
-def without_assumed_unit(found: Found) -> Found:
-    """Spectral equalisation needs no unit, and sets the scale freely where nobody named one."""
-    if found.note is None:
-        return found
-    note = found.note.replace(", taken as uV", "")
-    return replace(found, signal=replace(found.signal, unit=""), note=note)
+def without_assumed_unit(channel: MatchedChannel) -> MatchedChannel:
+    """The channel without the unit that was assumed for it: equalisation sets its level freely."""
+    if channel.note is None:
+        return channel
+    note = channel.note.replace(", taken as uV", "")
+    return replace(channel, signal=replace(channel.signal, unit=""), note=note)
 
 
 def is_equalised(checkpoint: Checkpoint) -> bool:
-    """Whether recordings are brought to the common spectrum for it."""
+    """Whether the checkpoint was trained on equalised spectra, so that files are equalised too."""
     return preset_named(checkpoint.training.preparation.get("preset")) == EQUALISED
 
 
@@ -155,6 +159,7 @@ def expert_of(
     except UserError as error:
         if named is not None:
             raise
+        # a file beside the recording that nobody named must not keep it from being staged
         notes.append(f"no agreement: {error}")
         return None, nobody
     if stages is None or (stages == UNSCORED).all():
@@ -165,7 +170,7 @@ def expert_of(
 
 
 def within(file: EdfFile | DreemFile, n_epochs: int) -> np.ndarray | None:
-    """Stages inside the recording: a Dreem hypnogram, or EDF+ annotations, if there are any."""
+    """Stages in the recording's own file, if any: a Dreem hypnogram, or EDF+ annotations."""
     if isinstance(file, DreemFile):
         return file.stages[:n_epochs]
     return expert_annotations.of_annotations(file, n_epochs) if file.is_plus else None
@@ -177,6 +182,7 @@ def prepared(
     """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
     made = checkpoint.training.preparation
     kept = None
+    # not required: a role that this file lacks is absent, where a store would refuse the night
     if made.get("kept"):
         kept = {
             label: RolePreprocessing(**made["kept"][role] | {"required": False})
@@ -185,7 +191,7 @@ def prepared(
     band = made.get("bandpass")
     settings = Settings(
         cohort="predict",
-        protocol="keep_all",
+        protocol="keep_all",  # every epoch of the file is staged, whatever training kept
         channels=tuple(label for label, _ in wanted),
         bandpass=tuple(band) if band else None,
         fs=float(checkpoint.fs),
@@ -197,7 +203,7 @@ def prepared(
 
 
 def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By recording and channel, as in training, with the mean and sd (c,) taken out.
+    """Standardise signals per recording and channel, as in training; also the mean and sd (c,).
 
     "present" leaves flat channels out as NaN, "none" changes nothing.
 
@@ -209,8 +215,9 @@ def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray,
         return signals, np.zeros(n_channels), np.ones(n_channels)
     if how == "train":
         raise UserError("a checkpoint scaled by its training nights cannot stage other files")
+    # every epoch counts: those of a new file are not scored
     mean, sd = channel_moments(signals, np.zeros(len(signals), np.int8))
-    flat = ~(sd > _FLAT)
+    flat = ~(sd > _FLAT)  # so written, NaN counts as flat
     taken = np.where(flat & (how == "present"), np.nan, mean)
     scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
     return scaled.astype(np.float32), mean, sd

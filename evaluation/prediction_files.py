@@ -1,4 +1,4 @@
-"""What is written of one staged file: a format for every suffix, whole or not at all."""
+"""Files of one staged night: one format per suffix, each written whole or not at all."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class Explained:
-    """How many epochs are explained, by what; 0 epochs leave the page without reasons."""
+    """How many epochs are explained, and by which methods; with 0 the page has no explanations."""
 
     epochs: int
     methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention")
@@ -62,7 +62,7 @@ def write_folder(
     explained: Explained,
     made_with: Mapping[str, Any],
 ) -> None:
-    """Every format into a folder of the night's own, and what it was made with."""
+    """Write every format into a folder of the night's own, and what it was made with."""
     with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
@@ -87,7 +87,8 @@ def write_files(
     *,
     overwrite: bool,
 ) -> None:
-    """The formats that the targets' suffixes name; events bring their json along."""
+    """Write the formats that the targets' suffixes name; events bring their json along."""
+    # all of them first: if one fails, no target has been replaced
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
             write(Path(scratch), target.suffix.lower(), staged, model, headline, explained)
@@ -109,8 +110,11 @@ def all_of(targets: Sequence[Path]) -> list[Path]:
 
 
 def sidecar_of(events: Path, targets: Sequence[Path]) -> Path:
-    """The json that describes the columns of events: of their own name, as BIDS has it, unless
-    statistics are written there, or another json lies there already."""
+    """Path of the json that describes the columns of events.
+
+    It has the events' own name, as BIDS has it, unless statistics are written there, or another
+    json lies there already.
+    """
     usual = events.with_suffix(".json")
     if usual in targets or (usual.exists() and not _describes_columns(usual)):
         return events.with_name(f"{events.stem}_columns.json")
@@ -121,7 +125,7 @@ def _describes_columns(path: Path) -> bool:
     try:
         return "trial_type" in read_json(path)
     except UserError:
-        return False
+        return False  # no json, so not one of these
 
 
 def check_writable(
@@ -143,9 +147,10 @@ def check_writable(
 def write(
     folder: Path, suffix: str, staged: StagedFile, model: Any, headline: str, explained: Explained
 ) -> None:
-    """One format under its usual name."""
+    """Write one format into a folder, under its usual name."""
     night = staged.night
     path = folder / FORMATS[suffix].format(night.recording)
+    # as functions, so that only the one asked for is run
     writers: Mapping[str, Callable[[], Any]] = {
         ".csv": lambda: write_predictions(path, night, staged.night.quality_flags),
         ".tsv": lambda: write_events(path, night, headline),
@@ -158,7 +163,7 @@ def write(
 
 
 def summary(staged: StagedFile, headline: str) -> dict[str, Any]:
-    """Sleep statistics, what was read, and agreement with the expert if there is one."""
+    """Summary of a staged night: sleep statistics, channels, agreement with an expert if any."""
     night = staged.night
     values = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
     about = {
@@ -176,7 +181,7 @@ def summary(staged: StagedFile, headline: str) -> dict[str, Any]:
 
 
 def agreement(staged: StagedFile) -> dict[str, Any]:
-    """With the expert over all scored epochs; stages that neither gives are left out of means."""
+    """Agreement with the expert over all scored epochs; stages neither gives count in no mean."""
     counts, expert = staged.night.counts, staged.night.expert
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
@@ -190,7 +195,7 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
 
 
 def picture(staged: StagedFile, headline: str) -> Any:
-    """With the expert above and where they differ, or the model alone with its quality flags."""
+    """Picture of a night: beside the expert's stages, or alone with the quality flags."""
     night = staged.night
     title = f"{night.recording}   {headline}"
     if staged.expert is not None:
@@ -199,7 +204,7 @@ def picture(staged: StagedFile, headline: str) -> Any:
 
 
 def write_disagreement(folder: Path, staged: StagedFile, headline: str) -> None:
-    """Confusion matrix, and the epochs that expert and model stage differently."""
+    """Write the confusion matrix, and the epochs that expert and model stage differently."""
     night = staged.night
     title = f"{night.recording}   {headline}"
     figures.save(figures.draw_confusion(night.counts, title=title), folder / "confusion.png")
@@ -216,16 +221,16 @@ def write_disagreement(folder: Path, staged: StagedFile, headline: str) -> None:
         }
         for k in differ.tolist()
     ]
-    if rows:
+    if rows:  # a table needs a row for its columns
         write_table(folder / "disagreements.csv", rows)
 
 
 def write_night_page(
     path: Path, staged: StagedFile, model: Any, headline: str, explained: Explained
 ) -> None:
-    """The interactive page; arrays of what it explains lie in ``interpretations`` beside it."""
+    """Write the interactive page, and beside it ``interpretations``, arrays of explained epochs."""
     if explained.epochs and not can_be_explained(model, staged):
-        explained = Explained(0)
+        explained = Explained(0)  # the page is written all the same
         headline += ". Models of whole nights are explained by foundation_evaluate.py"
     night = ExplainedNight(
         staged=staged.night,
@@ -256,7 +261,7 @@ def explain(
     how: Explained,
     about: Mapping[str, Any],
 ) -> list[Entry]:
-    """Explain the night's epochs of interest into ``folder``; their entries, none without any."""
+    """Explain the night's epochs of interest into ``folder``; returns their index entries."""
     why = dict(choose_epochs(night.staged.probabilities, flags, how.epochs))
     if not why:
         return []
@@ -264,8 +269,8 @@ def explain(
 
     def explain_one(into: Path, one: ExplainedNight) -> list[Entry]:
         chosen = np.array(list(why))
-        found = explain_epochs(model, one, chosen, plan, into, why=why, at_once=_AT_ONCE)
-        return found.entries if found else []
+        explained = explain_epochs(model, one, chosen, plan, into, why=why, at_once=_AT_ONCE)
+        return explained.entries if explained else []
 
     return explain_nights(folder, [night], explain_one, {**about, "interpretation": asdict(plan)})
 
@@ -277,6 +282,7 @@ def check_targets(targets: Sequence[str], n_files: int) -> None:
         UserError: naming the target.
     """
     written = all_of([Path(target) for target in targets])
+    # on many systems names that differ in case alone are one file
     names = [str(path).casefold() for path in written]
     if twice := [path for path in written if names.count(str(path).casefold()) > 1]:
         raise UserError(f"--output: {twice[0]} would be written twice; name it once")

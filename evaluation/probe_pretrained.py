@@ -1,4 +1,4 @@
-"""The benchmark of a pretrained encoder: the same probes and labels for it and for its controls."""
+"""Benchmark of a pretrained encoder: the same probes and labels for it and for its controls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from utils.metrics import plain
 from utils.stages import STAGES
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
-_DRAWS = 1000
+_DRAWS = 1000  # of the bootstrap
 Splits = dict[str, Labelled]
 
 
@@ -50,23 +50,23 @@ class ProbeFlags(LabelFlags):
 def evaluate(
     run: Path, checkpoint: Checkpoint, store: Store, flags: ProbeFlags, device: torch.device
 ) -> list[dict[str, Any]]:
-    """Embed, probe, tune; rows of ``evaluation/probes.csv``.
+    """Embed the nights, probe and tune; returns the rows of ``evaluation/probes.csv``.
 
     Raises:
         UserError: another store than the one pretrained on, or a split without a single label.
     """
     if fingerprint(store) != checkpoint.training.facts["store"]:
         raise UserError(
-            f"{run}: pretrained on another store than {store.path}; its people are known there "
-            "only, so name that --data_path"
+            f"{run}: pretrained on another store than {store.path}; its subjects are known "
+            "there only, so name that --data_path"
         )
     views = embed.split_views(checkpoint, store, device)
     net = embed.encoder_of(checkpoint)
     check_writable(run)
     if bare := [s for s, view in views.items() if not view.class_counts().any()]:
         raise UserError(
-            f"{run}: nobody scored the epochs of its {', '.join(bare)} people, so nothing can be "
-            "probed; choose another fold"
+            f"{run}: nobody scored the epochs of its {', '.join(bare)} subjects, so nothing can "
+            "be probed; choose another fold"
         )
     pretrained = embedded(net, views, checkpoint)
     embeddings.write_embeddings(run, pretrained, checkpoint, net)
@@ -92,7 +92,7 @@ def evaluate(
 
 
 def check_draws(seeds: Sequence[int], fractions: Sequence[float]) -> None:
-    """Refuse draws of labels that are none.
+    """Refuse seeds and shares of labels by which nothing can be drawn.
 
     Raises:
         UserError: no seed, or a share of labels that is not above 0 and up to 1.
@@ -107,20 +107,20 @@ def write_probes(run: Path, checkpoint: Checkpoint, rows: list[dict[str, Any]]) 
     """``evaluation/probes.csv`` and ``.json``; counts by subject in the json alone."""
     for row in rows:
         row["run"] = run.name
-    table = [{key: value for key, value in row.items() if key != "people"} for row in rows]
+    table = [{key: value for key, value in row.items() if key != "per_subject"} for row in rows]
     write_table(run / "evaluation" / "probes.csv", table)
     about = about_training(checkpoint)
     write_json(run / "evaluation" / "probes.json", {"about": about, "rows": rows})
 
 
 def about_training(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What stands above a table of probes."""
+    """Facts of training that head a table of probes: command, cohort, protocol, held-out folds."""
     facts = checkpoint.training.facts
     return {key: facts[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
 
 
 def check_writable(run: Path) -> None:
-    """Refuse, before anything is computed, files of other people where results are to be.
+    """Refuse, before anything is computed, to replace files that this program did not write.
 
     Raises:
         UserError: naming one.
@@ -136,8 +136,8 @@ def check_writable(run: Path) -> None:
 def embedded(
     net: nn.Module, views: Mapping[str, View], checkpoint: Checkpoint
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Arrays of every split."""
-    clip = checkpoint.standardise != "none"
+    """Embed the nights of every split: arrays by split."""
+    clip = checkpoint.standardise != "none"  # the limit is in standard deviations
     return {split: embed.embed(net, view, clip=clip) for split, view in views.items()}
 
 
@@ -148,7 +148,7 @@ def write_controls(
     checkpoint: Checkpoint,
     spaces: Mapping[str, list[Splits]],
 ) -> None:
-    """What latent metrics are compared with, and views of some held-out epochs."""
+    """Write the control embeddings for latent metrics, and views of some held-out epochs."""
     controls = {
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
         for name in ("random encoder", "band powers")
@@ -160,32 +160,32 @@ def write_controls(
 
 
 def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:
-    """Hand-made features in the place of embeddings, of the same epochs."""
-    found = {}
+    """Hand-made features of the same epochs in the place of embeddings."""
+    features = {}
     for split, view in views.items():
         parts = [probes.hand_made(x.cpu().numpy(), view.fs) for _, x, _ in view.whole_nights()]
-        found[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
-    return found
+        features[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
+    return features
 
 
 def frozen_rows(spaces: Mapping[str, list[Splits]], flags: LabelFlags) -> Iterator[dict[str, Any]]:
-    """Probes of every space with all labels and with few, the same draws for all."""
+    """Probe every space with all labels and with few, the same draws for all: rows of the table."""
     first = spaces["pretrained"][0]
     yield row_of(
         "majority", "–", "all", 1.0, first, [probes.majority(first["train"], first["held_out"])]
     )
     for name, kinds in spaces.items():
         for balanced in (False, True):
-            found = [
+            probed = [
                 probes.linear_probe(s["train"], s["validation"], s["held_out"], balanced=balanced)
                 for s in kinds
             ]
             probe = "linear, balanced" if balanced else "linear"
-            yield row_of(name, probe, "all", 1.0, first, found)
-        found = [probes.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
-        yield row_of(name, "kNN", "all", 1.0, first, found)
+            yield row_of(name, probe, "all", 1.0, first, probed)
+        probed = [probes.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
+        yield row_of(name, "kNN", "all", 1.0, first, probed)
         for by, share in few(flags.fractions, first["train"]):
-            found = [
+            probed = [  # a space of one network has it probed by every draw
                 probes.linear_probe(
                     kinds[k % len(kinds)]["train"].some(drawn(first["train"], by, share, seed)),
                     kinds[k % len(kinds)]["validation"],
@@ -193,13 +193,13 @@ def frozen_rows(spaces: Mapping[str, list[Splits]], flags: LabelFlags) -> Iterat
                 )
                 for k, seed in enumerate(flags.seeds)
             ]
-            yield row_of(name, "linear", by, share, first, found)
+            yield row_of(name, "linear", by, share, first, probed)
 
 
 def few(fractions: Sequence[float], train: Labelled) -> list[tuple[str, float]]:
-    """Ways of having fewer labels; shares that come to the same people are one."""
-    people = len(set(train.subjects.tolist()))
-    by_subject = {max(1, round(share * people)): share for share in reversed(fractions)}
+    """Ways to have fewer labels, as (by, share); shares that give the same subjects are one."""
+    total = len(set(train.subjects.tolist()))
+    by_subject = {max(1, round(share * total)): share for share in reversed(fractions)}
     shares = {"epoch": fractions, "subject": sorted(by_subject.values())}
     return [(by, share) for by, some in shares.items() for share in some if share < 1]
 
@@ -208,8 +208,8 @@ def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
     """Rows of the training epochs that keep their label."""
     if by == "epoch":
         return probes.draw_epochs(train, share, seed)
-    people = probes.draw_subjects(train.subjects.tolist(), share, seed)
-    return np.flatnonzero(np.isin(train.subjects, people))
+    subjects = probes.draw_subjects(train.subjects.tolist(), share, seed)
+    return np.flatnonzero(np.isin(train.subjects, subjects))
 
 
 def tuned_rows(
@@ -218,21 +218,21 @@ def tuned_rows(
     views: Mapping[str, View],
     flags: ProbeFlags,
 ) -> Iterator[dict[str, Any]]:
-    """The network trained with labels, from the pretrained weights and from scratch."""
+    """Train the network with labels, from pretrained and from random weights: rows of the table."""
     splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     labels = {s: data.labelled for s, data in splits.items()}
     for by, share in [*few(flags.fractions, labels["train"]), ("all", 1.0)]:
         for name in ("fine-tuned", "supervised"):
-            found = []
+            tuned = []
             for seed in flags.seeds:
                 start = net if name == "fine-tuned" else embed.untrained(checkpoint, seed)
                 rows = None if by == "all" else drawn(labels["train"], by, share, seed)
-                found.append(tune(start.encoder, splits, rows, flags.tuning_steps, seed))
-            yield row_of(name, "end to end", by, share, labels, found)
+                tuned.append(tune(start.encoder, splits, rows, flags.tuning_steps, seed))
+            yield row_of(name, "end to end", by, share, labels, tuned)
 
 
 def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
-    """All epochs of a split with their labels."""
+    """All epochs of a split as one tensor, with their stages and subjects."""
     nights = list(view.whole_nights())
     signals = torch.cat([x for _, x, _ in nights])
     if checkpoint.standardise != "none":
@@ -243,18 +243,18 @@ def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
 
 
 def context_row(splits: Splits, arrays: Mapping[str, Any], seeds: list[int]) -> dict[str, Any]:
-    """A recurrent network over the nights' frozen embeddings."""
+    """Probe whole nights of frozen embeddings by a recurrent network: a row of the table."""
     recordings = {split: arrays[split]["recording"] for split in splits}
-    found = [context_probe(splits, recordings, seed) for seed in seeds]
-    return row_of("pretrained", "temporal context", "all", 1.0, splits, found)
+    probed = [context_probe(splits, recordings, seed) for seed in seeds]
+    return row_of("pretrained", "temporal context", "all", 1.0, splits, probed)
 
 
 def row_of(
-    name: str, probe: str, by: str, share: float, splits: Splits, found: list[Probed]
+    name: str, probe: str, by: str, share: float, splits: Splits, probed: list[Probed]
 ) -> dict[str, Any]:
-    """Figures pooled over the test epochs, means over seeds, intervals by subject.
+    """A row of the table: figures pooled over test epochs, means over seeds, intervals by subject.
 
-    ``people``: confusion counts of every held-out person, seeds together.
+    ``per_subject``: confusion counts of every held-out subject, seeds together.
     """
     test = splits["held_out"]
     names = np.unique(test.subjects)
@@ -268,17 +268,17 @@ def row_of(
                     for who in names
                 ]
             )
-            for one in found
+            for one in probed
         ]
-    )
+    )  # (seeds, subjects, 5, 5)
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     summed = counts.sum(axis=0)
-    row["people"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
+    row["per_subject"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
     for figure in FIGURES:
         measure = metrics.SUMMARIES[figure]
         each = measure(counts.sum(axis=1))
         low, high = metrics.bootstrap(
-            counts.swapaxes(0, 1),
+            counts.swapaxes(0, 1),  # whole subjects are drawn, with all their seeds
             names.tolist(),
             lambda c, m=measure: m(c).mean(axis=-1),
             samples=_DRAWS,
@@ -289,21 +289,27 @@ def row_of(
             f"{figure}_high": plain(high),
         }
         row[f"{figure}_sd"] = plain(each.std()) if len(each) > 1 else None
-    bits = [probes.information_bound(one.probabilities, test.stages) for one in found]
+    bits = [probes.information_bound(one.probabilities, test.stages) for one in probed]
     row["information_bits"] = plain(np.mean(bits))
     per_stage = metrics.f1(counts.sum(axis=(0, 1)))
     row |= {f"f1_{stage}": plain(v) for stage, v in zip(STAGES, per_stage, strict=True)}
     row |= {
-        "seeds": len(found),
+        "seeds": len(probed),
         "subjects": len(names),
-        "chosen": "; ".join(dict.fromkeys(one.chosen for one in found)),
+        "chosen": "; ".join(dict.fromkeys(one.chosen for one in probed)),
     }
     return row
 
 
+def counts_by_subject(row: Mapping[str, Any]) -> dict[str, list[list[int]]]:
+    """Confusion counts of every held-out subject in a row of ``probes.json``, old files too."""
+    # ``people``: files written before the key was renamed
+    return row["per_subject"] if "per_subject" in row else row["people"]
+
+
 def report(run: Path, rows: list[dict[str, Any]]) -> None:
-    """The rows most worth reading."""
-    print(f"{run.name}: macro-F1 of held-out people (95 % by subject)")
+    """Print macro-F1 of every row, and where the files are."""
+    print(f"{run.name}: macro-F1 of held-out subjects (95 % by subject)")
     for row in rows:
         low, high = row["macro_f1_low"], row["macro_f1_high"]
         interval = "" if low is None else f"[{low:.3f}, {high:.3f}]"
@@ -316,7 +322,7 @@ def report(run: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def summarise(project: Path) -> Path:
-    """``ssl_benchmark.csv``: mean and deviation over the folds and seeds of every configuration."""
+    """Write ``ssl_benchmark.csv``: mean and deviation per configuration over folds and seeds."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for path in sorted(project.glob("ssl_*/evaluation/probes.json")):
         what = path.parents[1].name.partition("_fold")[0]
@@ -324,10 +330,10 @@ def summarise(project: Path) -> Path:
             key = (what, row["space"], row["probe"], row["labels"], row["share"])
             groups.setdefault(key, []).append(row)
     rows = []
-    for key, found in groups.items():
+    for key, group in groups.items():
         row = dict(zip(("configuration", "space", "probe", "labels", "share"), key, strict=True))
         for figure in FIGURES:
-            values = np.array([np.nan if one[figure] is None else one[figure] for one in found])
+            values = np.array([np.nan if one[figure] is None else one[figure] for one in group])
             row |= {figure: plain(values.mean()), f"{figure}_sd": plain(values.std())}
-        rows.append(row | {"runs": len(found)})
+        rows.append(row | {"runs": len(group)})
     return write_table(project / "ssl_benchmark.csv", rows)

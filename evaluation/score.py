@@ -13,11 +13,11 @@ from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
 LEVEL = 0.95
-SAMPLES = 2000
+SAMPLES = 2000  # bootstrap draws
 
 
 def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
-    """Everything measured over nights, as plain values; undefined figures are ``None``.
+    """Score staged nights against the expert, as plain values; undefined figures are ``None``.
 
     Pooled figures come from one confusion matrix over all scored epochs; intervals resample whole
     subjects. Nights nobody scored are listed and count for nothing.
@@ -29,6 +29,7 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
     error, bins = metrics.calibration(probabilities, expert)
     area, points = metrics.risk_coverage(probabilities, expert)
     scored = counts.sum(axis=(1, 2)) > 0
+    # an unscored night adds nothing, but would be drawn by the bootstrap
     pooled, kept = counts.sum(axis=0), [s for s, k in zip(subjects, scored, strict=True) if k]
     return {
         "epochs": int(counts.sum()),
@@ -39,6 +40,7 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
             for name, figure in metrics.SUMMARIES.items()
         },
         "per_stage": _per_stage(counts[scored], kept),
+        # neither in the expert's stages nor in the model's: their F1 is undefined
         "absent": [s for s, n in zip(STAGES, pooled.sum(0) + pooled.sum(1), strict=True) if not n],
         "confusion": pooled.tolist(),
         "calibration": {
@@ -66,7 +68,7 @@ def _recording(night: StagedNight, counts: np.ndarray) -> dict[str, Any]:
 
 
 def _with_interval(counts: np.ndarray, subjects: Sequence[str], figure: Any) -> dict[str, Any]:
-    if not len(counts):
+    if not len(counts):  # nobody scored any night
         return {"value": None, "low": None, "high": None}
     low, high = metrics.bootstrap(counts, subjects, figure, samples=SAMPLES, level=LEVEL)
     return {"value": plain(figure(counts.sum(axis=0))), "low": plain(low), "high": plain(high)}
@@ -77,12 +79,12 @@ def _per_stage(counts: np.ndarray, subjects: Sequence[str]) -> dict[str, dict[st
     for name, figure in metrics.PER_STAGE.items():
         values = figure(counts.sum(axis=0))
         low = high = np.full(len(STAGES), np.nan)
-        if len(counts) and name != "support":
+        if len(counts) and name != "support":  # a number of epochs has no interval
             low, high = metrics.bootstrap(counts, subjects, figure, samples=SAMPLES, level=LEVEL)
         for k, stage in enumerate(STAGES):
             if name == "support":
                 stages[stage][name] = int(values[k])
             else:
-                found = {"value": plain(values[k]), "low": plain(low[k]), "high": plain(high[k])}
-                stages[stage][name] = found
+                entry = {"value": plain(values[k]), "low": plain(low[k]), "high": plain(high[k])}
+                stages[stage][name] = entry
     return stages

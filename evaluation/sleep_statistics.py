@@ -19,13 +19,14 @@ STATISTICS = {
     "N2": ("N2", "min", "minutes of N2"),
     "N3": ("N3", "min", "minutes of N3"),
     "REM": ("REM", "min", "minutes of REM"),
-    "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings an hour of TST"),
+    "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings per hour of TST"),
 }
+# by our codes; -1, unscored, picks the last
 _YASA_STAGES = np.array([*(name.replace("W", "WAKE") for name in STAGES), "UNS"])
 
 
 def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
-    """Statistics of codes (n,), named as in :data:`STATISTICS`; NaN where undefined.
+    """Sleep statistics of a hypnogram (n,), named as in :data:`STATISTICS`; NaN where undefined.
 
     They depend on how much Wake the protocol keeps around the night: TIB, SE and SOL above all.
     """
@@ -34,12 +35,14 @@ def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
     import yasa
 
     values = yasa.Hypnogram(_YASA_STAGES[stages].tolist(), freq="30s").sleep_statistics()
-    found = {name: float(values[theirs]) for name, (theirs, *_) in STATISTICS.items()}
-    return found | {"REM_latency": found["REM_latency"] - found["SOL"]}
+    ours = {name: float(values[theirs]) for name, (theirs, *_) in STATISTICS.items()}
+    # YASA counts it from the first epoch, the AASM manual from the onset of sleep
+    return ours | {"REM_latency": ours["REM_latency"] - ours["SOL"]}
 
 
 def compare(expert: np.ndarray, model: np.ndarray) -> dict[str, tuple[float, float, float]]:
-    """Statistic -> (expert, model, model - expert), both over the epochs the expert scored."""
+    """Sleep statistics as (expert, model, model - expert), over the epochs the expert scored."""
+    # else the model would have more sleep by epochs that the expert left out
     masked = np.where(expert == UNSCORED, UNSCORED, model)
     theirs, ours = sleep_statistics(expert), sleep_statistics(masked)
     return {name: (theirs[name], ours[name], ours[name] - theirs[name]) for name in STATISTICS}

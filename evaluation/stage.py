@@ -1,4 +1,4 @@
-"""Nights opened for a checkpoint, and staged by its model: the one path of every script."""
+"""Nights opened for a checkpoint and staged by its model, the same way in every script."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` is a GPU where there is one.
+    """The device of a name; ``auto`` is a GPU where there is one.
 
     Raises:
         UserError: there is no such device.
     """
     try:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # a tensor on it: only that shows whether the device works
         return torch.empty(0, device=device if name == "auto" else name).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
@@ -50,7 +51,7 @@ def open_view(
     *,
     channels: Sequence[str] | None = None,
 ) -> View:
-    """Recordings of a store in the channels, at the rate and in the scale the checkpoint reads.
+    """Open recordings of a store in the channels, rate and scale that the checkpoint reads.
 
     ``channels`` stand in for the checkpoint's, in its order, in stores of other cohorts. A model of
     any roles is given all it knows; those that the store lacks are absent.
@@ -70,7 +71,7 @@ def open_view(
         channels=chosen,
         standardise=checkpoint.standardise,
         device=device,
-        budget_gb=0,
+        budget_gb=0,  # nights are read one at a time: memory does not grow with the store
     )
     if view.fs != checkpoint.fs:
         raise UserError(
@@ -96,11 +97,12 @@ def stand_ins(store: Store, checkpoint: Checkpoint) -> list[str]:
 def stage(
     model: nn.Module, view: View, *, batch_size: int = 256, roles: Sequence[str] | None = None
 ) -> Iterator[tuple[StagedNight, float]]:
-    """Each night of a view whole, with what its exports need, and the seconds it took.
+    """Stage each night of a view as a whole; yields it with the seconds that took.
 
     ``roles`` are those shown to a model of any channels; the others are NaN, as if absent.
     """
     by_id = {night.id: night for night in view.nights}
+    # (1, channels, 1), as signals are (epochs, channels, samples)
     is_hidden = torch.tensor([roles is not None and c.role not in roles for c in view.channels])
     is_hidden = is_hidden[None, :, None].to(view.device)
     model.to(view.device).eval()
@@ -109,6 +111,7 @@ def stage(
         desc="staging",
         total=len(by_id),
         unit="night",
+        # None: shown in a terminal alone; with roles the caller has a bar of its own
         disable=None if roles is None else True,
     )
     for recording, signals, expert in bar:
@@ -116,6 +119,7 @@ def stage(
         shown = signals if roles is None else signals.masked_fill(is_hidden, float("nan"))
         started = time.perf_counter()
         probabilities = stage_signals(model, shown, batch_size=batch_size).float().cpu().numpy()
+        # to the CPU first: a GPU computes on after the call has returned
         seconds = time.perf_counter() - started
         yield (
             StagedNight(

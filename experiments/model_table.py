@@ -1,4 +1,4 @@
-"""Rows of a table of models: what their runs left, pooled over folds and seeds."""
+"""Tables of models: figures read from the files of their runs, pooled over folds and seeds."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import models
 from datasets.store.protocols import WAKE_KEPT
 from datasets.store.views import View
 from evaluation import embed
+from evaluation.probe_pretrained import counts_by_subject
 from utils import metrics
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -33,7 +34,8 @@ PUBLISHED_AS = {
     "dodo": "DOD-O",
 }
 FIGURES = ("accuracy", "macro_f1", "kappa")
-_REPEATS = 3
+_REPEATS = 3  # the median of three is free of the first one's warm-up
+# column -> its heading in Markdown and LaTeX; csv and json have all columns
 _SHOWN = {
     "model": "model", "whose": "numbers", "accuracy": "accuracy", "macro_f1": "macro-F1",
     "kappa": "kappa", "parameters": "parameters", "seconds_per_pass": "s / pass",
@@ -43,6 +45,7 @@ _SHOWN = {
 
 def confusions(runs: Sequence[Path]) -> tuple[list[str], np.ndarray]:
     """Subjects and confusion matrices (n, 5, 5) of all recordings that ``runs`` evaluated."""
+    # an empty cell is an epoch that the expert did not score
     code = {name: k for k, name in enumerate(STAGES)} | {"": UNSCORED}
     subjects, counts = [], []
     for run in runs:
@@ -58,10 +61,10 @@ def confusions(runs: Sequence[Path]) -> tuple[list[str], np.ndarray]:
 
 
 def own_row(name: str, runs: Sequence[Path], view: View, *, selected: str) -> dict[str, Any]:
-    """Our figures of one model over its ``runs``, one a fold and seed.
+    """Our figures of one model over its ``runs``, one per fold and seed.
 
-    Seconds a night are those of the first night of ``view``, on its device; seconds a pass the
-    median over all passes, as they were trained.
+    Seconds per night are measured on the first night of ``view``, on its device; seconds per pass
+    are the median over all passes of training.
     """
     subjects, counts = confusions(runs)
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / f"{selected}.pt")
@@ -85,15 +88,15 @@ def own_row(name: str, runs: Sequence[Path], view: View, *, selected: str) -> di
 
 
 def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Linear probes of a pretrained encoder, and of the same encoder with random weights.
+    """Rows of a pretrained encoder and of the same with random weights, by linear probes.
 
-    All labels; pooled over the folds and seeds of ``runs``.
+    Probes learned from all labels; figures are pooled over the folds and seeds of ``runs``.
     """
     checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
     about = read_json(runs[0] / "evaluation" / "probes.json")["about"]
     passes = [rows_of(run) for run in runs]
     encoder = embed.encoder_of(checkpoint).encoder
-    found = []
+    table = []
     for space in ("pretrained", "random encoder"):
         subjects, counts = [], []
         for run in runs:
@@ -103,9 +106,10 @@ def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
                 for row in rows
                 if (row["space"], row["probe"], row["labels"]) == (space, "linear", "all")
             )
-            subjects += kept["people"]
-            counts += kept["people"].values()
-        found.append(
+            by_subject = counts_by_subject(kept)
+            subjects += by_subject
+            counts += by_subject.values()
+        table.append(
             {
                 "model": name if space == "pretrained" else f"{name}, random weights",
                 "whose": "ours",
@@ -122,17 +126,17 @@ def pretrained_rows(name: str, runs: Sequence[Path]) -> list[dict[str, Any]]:
                 "source": "frozen encoder, linear probe, all labels",
             }
         )
-    return found
+    return table
 
 
 def data_of(about: Mapping[str, Any]) -> str:
-    """Cohort, protocol and how much Wake that keeps."""
+    """The data column: cohort, protocol, and how much Wake that protocol keeps."""
     wake = WAKE_KEPT.get(about["protocol"], "Wake as its reader keeps it")
     return f"{about['cohort']}, {about['protocol']}: {wake}"
 
 
 def figures_of(subjects: Sequence[str], counts: np.ndarray) -> dict[str, float | None]:
-    """Pooled figures of matrices (n, 5, 5) with their intervals by subject."""
+    """Figures of pooled confusion matrices (n, 5, 5), with their intervals by subject."""
     figures = {}
     for figure in FIGURES:
         low, high = metrics.bootstrap(counts, subjects, metrics.SUMMARIES[figure])
@@ -142,20 +146,20 @@ def figures_of(subjects: Sequence[str], counts: np.ndarray) -> dict[str, float |
 
 
 def check_cohort(runs: Sequence[Path], cohort: str) -> None:
-    """Nobody's figures but the cohort's own stand in its row.
+    """Check that ``runs`` were evaluated on nights of ``cohort``.
 
     Raises:
-        UserError: a run was measured on other nights, such as synthetic ones.
+        UserError: a run was evaluated on other nights, such as synthetic ones.
     """
     for run in runs:
         for name in ("metrics.json", "probes.json"):
             path = run / "evaluation" / name
-            if path.exists() and (found := read_json(path)["about"]["cohort"]) != cohort:
-                raise UserError(f"{run}: measured on {found}; it cannot stand in {cohort}'s row")
+            if path.exists() and (measured := read_json(path)["about"]["cohort"]) != cohort:
+                raise UserError(f"{run}: measured on {measured}; it cannot stand in {cohort}'s row")
 
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
-    """One a pass of training."""
+    """Rows of a run's ``metrics.jsonl``, one per pass of training."""
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -165,15 +169,16 @@ def seconds_per_night(net: torch.nn.Module, view: View) -> float:
     taken = []
     for _ in range(_REPEATS):
         started = perf_counter()
+        # .cpu() waits until a GPU has finished
         stage_signals(net, signals).cpu()
         taken.append(perf_counter() - started)
     return median(taken)
 
 
 def published_rows(path: Path, cohort: str, wanted: Iterable[str]) -> list[dict[str, Any]]:
-    """Published figures of a real cohort, as fractions; nothing beside synthetic data.
+    """Published figures of a real cohort, as fractions; none for a synthetic one.
 
-    ``wanted`` are beginnings of the published models' names.
+    ``wanted`` are the beginnings of published models' names, in any case.
     """
     if cohort not in PUBLISHED_AS:
         return []
@@ -182,13 +187,14 @@ def published_rows(path: Path, cohort: str, wanted: Iterable[str]) -> list[dict[
             rows = [row for row in csv.DictReader(file) if row["dataset"] == PUBLISHED_AS[cohort]]
     except (OSError, KeyError) as error:
         raise UserError(f"{path}: cannot read the published results ({error})") from error
+    # by beginnings: published names may have endings, such as Sequence CMT-15
     starts = tuple(name.lower() for name in wanted)
     return [
         {
             "model": row["model"],
             "whose": "published" if row["verified"] == "yes" else "published, second hand",
             "data": f"{row['dataset']}, {row['protocol']}",
-            "accuracy": _share(row["acc"], 100),
+            "accuracy": _share(row["acc"], 100),  # published in %, but for kappa
             "macro_f1": _share(row["mf1"], 100),
             "kappa": _share(row["kappa"], 1),
             "parameters": int(float(row["params"])) if row["params"] else None,
@@ -204,14 +210,15 @@ def _share(text: str, whole: float) -> float | None:
 
 
 def files_of(folder: Path, name: str) -> list[Path]:
-    """What :func:`write` makes."""
+    """Paths of the files that :func:`write` makes."""
     return [folder / f"{name}{suffix}" for suffix in (".csv", ".json", ".md", ".tex")]
 
 
 def write(
     folder: Path, name: str, rows: Sequence[Mapping[str, Any]], conditions: str, *, overwrite: bool
 ) -> None:
-    """``<name>.csv``, ``.json``, ``.md`` and ``.tex``, best kappa first, with the conditions."""
+    """Write a table as csv, json, Markdown and LaTeX, best kappa first, with its conditions."""
+    # rows without kappa come last: it is never below -1
     rows = sorted(rows, key=lambda row: -(row["kappa"] if row["kappa"] is not None else -2))
     keys = list(dict.fromkeys(key for row in rows for key in row))
     table, raw, *texts = files_of(folder, name)
@@ -230,7 +237,7 @@ def write(
 
 
 def cell(row: Mapping[str, Any], key: str) -> str:
-    """A figure with its interval, a count with its thousands, a dash for what nobody said."""
+    """Text of a cell: a figure with its interval, a grouped count, or a dash for no value."""
     value = row.get(key)
     if value is None:
         return "–"
@@ -243,14 +250,15 @@ def cell(row: Mapping[str, Any], key: str) -> str:
 
 
 def markdown(cells: Sequence[Sequence[str]]) -> str:
-    """A table with one row a model."""
+    """The table as Markdown, one row per model."""
     rows = [list(_SHOWN.values()), ["---"] * len(_SHOWN), *cells]
     return "".join("| " + " | ".join(row) + " |\n" for row in rows)
 
 
 def latex(cells: Sequence[Sequence[str]]) -> str:
-    """The same for ``booktabs``."""
+    """The table as LaTeX for the package ``booktabs``, one row per model."""
 
+    # "--" is LaTeX's dash, % and _ have a meaning of their own there
     def line(row: Sequence[str]) -> str:
         escaped = (text.replace("%", r"\%").replace("_", r"\_").replace("–", "--") for text in row)
         return " & ".join(escaped) + r" \\" + "\n"

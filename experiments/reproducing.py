@@ -1,4 +1,4 @@
-"""Many trainings and evaluations by the scripts themselves, resumed where they stopped."""
+"""Many trainings and evaluations, run by the scripts themselves and resumed where they stopped."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ PRETRAINED = tuple(
     for objective in ("contrastive", "masked", "hybrid")
     for encoder in ("cnn", "cnn_attention", "transformer")
 )
-_SETTINGS = "settings.json"
+_SETTINGS = "settings.json"  # of the experiment that a folder holds
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its evaluation; names of :data:`PRETRAINED` are pretrained and probed."""
+    """One training and its evaluation; models of :data:`PRETRAINED` are pretrained and probed."""
 
     model: str
     fold: int
@@ -37,29 +37,30 @@ class Job:
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether it is an objective and an encoder, not a staging model."""
+        """Whether the model is an objective with an encoder, not a staging model."""
         return self.model in PRETRAINED
 
     def project(self, root: Path) -> Path:
-        """Where its scripts write their runs."""
+        """The --project_path of the job's scripts."""
+        # staging runs are not named after their seed, so each seed has a folder of its own
         return root / f"seed{self.seed}"
 
     def run(self, root: Path) -> Path:
-        """Its folder."""
+        """The folder of the job's run."""
         name = f"{self.model}_fold{self.fold}"
         if self.is_pretrained:
             name = f"ssl_{name}_seed{self.seed}"
         return self.project(root) / name
 
     def is_done(self, root: Path) -> bool:
-        """Whether it was evaluated."""
+        """Whether the job was evaluated, which is its last step."""
         name = "probes.json" if self.is_pretrained else "metrics.json"
         return (self.run(root) / "evaluation" / name).exists()
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all jobs share: a store, a fold table of ``n_folds``, flags; one job a GPU in turn."""
+    """Store, fold table of ``n_folds`` and flags of all jobs, and the GPUs they take turns on."""
 
     root: Path
     store: Path
@@ -69,7 +70,7 @@ class Setting:
     gpus: tuple[int, ...] = ()
 
     def commands(self, job: Job) -> list[list[str]]:
-        """Both scripts, as a user would type them."""
+        """Command lines of the training and the evaluation script."""
         where = ["--data_path", str(self.store), "--project_path", str(job.project(self.root))]
         more = shlex.split(self.flags)
         if job.is_pretrained:
@@ -106,10 +107,10 @@ class Setting:
 
 
 def check_same_experiment(setting: Setting, store: Store) -> None:
-    """One folder, one question: other data, folds or flags would be mixed up in its table.
+    """Refuse a folder whose runs have other data, folds or flags: a table must not mix them.
 
     Raises:
-        UserError: the folder holds runs of another setting.
+        UserError: naming what differs.
     """
     path = setting.root / _SETTINGS
     asked = {
@@ -130,12 +131,12 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
 
 
 def run_all(jobs: Sequence[Job], setting: Setting, at_once: int) -> None:
-    """Train and evaluate, several at once; each resumes where it stopped.
+    """Run all jobs, ``at_once`` of them at a time; each resumes where it stopped.
 
     Raises:
-        UserError: a script failed; its last line, and where the others are.
+        UserError: a script failed, with its last line and the path of its log.
     """
-    turns = count()
+    turns = count()  # jobs take the GPUs in the order in which they start, whichever ends first
     lock = threading.Lock()
 
     def one(job: Job) -> None:
@@ -144,19 +145,22 @@ def run_all(jobs: Sequence[Job], setting: Setting, at_once: int) -> None:
         gpu = setting.gpus[turn % len(setting.gpus)] if setting.gpus else None
         run_one(job, setting, gpu)
 
+    # threads are enough: each only waits for its subprocess
     joblib.Parallel(n_jobs=at_once, prefer="threads")(joblib.delayed(one)(job) for job in jobs)
 
 
 def run_one(job: Job, setting: Setting, gpu: int | None) -> None:
-    """Both scripts; what they print goes into a log beside the run."""
+    """Run both scripts of a job; what they print goes into a log beside the run's folder."""
     run = job.run(setting.root)
     log = run.with_name(f"{run.name}.log")
     print(f"{job.model}, fold {job.fold}, seed {job.seed}", flush=True)
     environment = None if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
     for script, *words in setting.commands(job):
         command = [sys.executable, str(ROOT / script), *words]
+        # the number of the process is kept, so that one whose parent was killed is ended first
         with started(command, log, run.with_name(f"{run.name}.pid"), environment) as process:
             process.wait()
         if process.returncode:
+            # the scripts' last line is their error message
             last = log.read_text(encoding="utf-8").strip().splitlines()[-1]
             raise UserError(f"{job.model}, fold {job.fold}: {last} (all of it: {log})")

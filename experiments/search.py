@@ -1,7 +1,7 @@
-"""A search over the settings of any training script: one subprocess a trial, watched as it trains.
+"""Search over the settings of any training script: one subprocess per trial, watched as it trains.
 
-Trials live in a SQLite study that any number of workers share. What a setting trained is kept in a
-folder named after it, so a trial that was killed goes on where its training stopped.
+Trials live in a SQLite study that any number of workers share. The run of a setting is kept in a
+folder named after the setting, so a trial that was killed resumes where its training stopped.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from utils.locks import alive, locked
 from utils.processes import started
 
 _POLL_SECONDS = 0.1
-_DEFAULT = "default"
+_DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
 _STUDY = "search"
 _KINDS = ({"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
 
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched: a script with fixed flags, a space, and the figure that decides."""
+    """A search: script with fixed flags, space of its settings, and the figure that decides."""
 
     script: Path
     fixed: tuple[str, ...]
@@ -49,11 +49,11 @@ class Search:
 
 
 class TrialFailedError(Exception):
-    """A training that ended with an error; the study goes on without it."""
+    """A training that ended with an error; the study continues without it."""
 
 
 def read_space(path: Path) -> dict[str, Any]:
-    """``{"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "d_model": [64, 128], …}``.
+    """Read a space: ``{"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "d_model": [64, 128], …}``.
 
     Raises:
         UserError: no JSON, or an entry that is neither a range nor a list of choices.
@@ -78,20 +78,21 @@ def read_space(path: Path) -> dict[str, Any]:
 
 
 def suggest(trial: Any, space: Mapping[str, Any]) -> dict[str, Any]:
-    """One setting of the space."""
-    found = {}
+    """Draw one setting of the space."""
+    setting = {}
     for name, entry in space.items():
         if isinstance(entry, list):
-            found[name] = trial.suggest_categorical(name, entry)
+            setting[name] = trial.suggest_categorical(name, entry)
+        # a range between whole numbers is one of whole numbers
         elif all(isinstance(entry[end], int) for end in ("low", "high")):
-            found[name] = trial.suggest_int(name, **entry)
+            setting[name] = trial.suggest_int(name, **entry)
         else:
-            found[name] = trial.suggest_float(name, **entry)
-    return found
+            setting[name] = trial.suggest_float(name, **entry)
+    return setting
 
 
 def run(search: Search) -> Any:
-    """Try the script's own defaults once, then settings until there are ``n_trials``.
+    """Train the script's defaults once, then settings of the space until there are ``n_trials``.
 
     Raises:
         UserError: the script refuses its fixed flags.
@@ -108,6 +109,7 @@ def run(search: Search) -> Any:
         load_if_exists=True,
         direction="maximize" if search.maximise else "minimize",
         sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=5),
+        # never at a trial's first pass, nor before four trials were completed
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
         if search.prune
         else optuna.pruners.NopPruner(),
@@ -121,9 +123,11 @@ def run(search: Search) -> Any:
     done = (TrialState.COMPLETE, TrialState.PRUNED)
 
     def objective(trial: Any) -> float:
+        # by which abandon_dead() can tell trials that were killed
         trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
         return train(search, suggest(trial, search.space), trial)
 
+    # the callback counts after a trial, so a complete study would get one more
     if sum(t.state in done for t in study.trials) < search.n_trials:
         study.optimize(
             objective,
@@ -134,14 +138,15 @@ def run(search: Search) -> Any:
 
 
 def own_database(search: Search) -> None:
-    """See that the study's database, and what :func:`report` writes, is of a search.
+    """Claim the study's database, and check that :func:`report` overwrites nothing foreign.
 
     Raises:
-        UserError: the folder holds somebody else's file of such a name.
+        UserError: the folder holds a file of such a name that no search wrote.
     """
     for name in ("trials.csv", "best.json", "search.json"):
         check_file(search.output / name)
     path = search.output / "study.db"
+    # also ours by its content, where a list of our files lacks it
     claim(path, just_made=holds_search(path))
 
 
@@ -149,7 +154,7 @@ def holds_search(path: Path) -> bool:
     """Whether an SQLite file is the database of an earlier search."""
     if not path.is_file():
         return False
-    try:
+    try:  # read only: it may be somebody else's
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
             names = database.execute("SELECT study_name FROM studies").fetchall()
     except sqlite3.Error:
@@ -158,10 +163,10 @@ def holds_search(path: Path) -> bool:
 
 
 def same_search(study: Any, search: Search) -> None:
-    """One study, one question.
+    """Refuse to add trials of another script, metric or space to a study.
 
     Raises:
-        UserError: the study in that folder asked another one.
+        UserError: naming what differs.
     """
     asked = {
         "script": search.script.name,
@@ -180,9 +185,10 @@ def same_search(study: Any, search: Search) -> None:
 
 
 def abandon_dead(study: Any) -> None:
-    """Trials whose worker is gone are failed, and their setting is tried again."""
+    """Mark trials of workers that were killed as failed, and try their settings again."""
     from optuna.trial import TrialState
 
+    # only of this machine: whether a process of another one is alive cannot be seen here
     for trial in study.trials:
         host, pid = trial.user_attrs.get("worker", [None, 0])
         if trial.state == TrialState.RUNNING and host == socket.gethostname() and not alive(pid):
@@ -191,20 +197,20 @@ def abandon_dead(study: Any) -> None:
 
 
 def report_trial(search: Search) -> Any:
-    """A line after every trial."""
+    """A callback that prints one line after every trial."""
 
-    def tell(study: Any, trial: Any) -> None:
+    def print_trial(study: Any, trial: Any) -> None:
         value = "" if trial.value is None else f"{search.metric} {trial.value:.4f}"
         words = " ".join(
             f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items()
         )
         print(f"trial {trial.number}: {trial.state.name.lower():<9}{value}  {words}", flush=True)
 
-    return tell
+    return print_trial
 
 
 def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> float:
-    """Train one setting in its own folder, telling the trial of every pass; its best figure.
+    """Train one setting in its own folder, reporting every pass to the trial; its best figure.
 
     Raises:
         UserError: the script's defaults cannot be trained.
@@ -223,16 +229,17 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
         "--project_path",
         str(folder),
     ]
-    reported: set[int] = set()  # a training that goes on repeats the passes it had done
-    # a worker that draws the setting of another waits, and finds it trained
+    reported: set[int] = set()  # the files of a training that resumes hold its earlier passes
+    # a worker that draws another's setting waits for it, then only reads the trained run
     with locked(folder), started(command, folder / "log.txt", folder / "pid") as process:
         while True:
-            ended = process.poll() is not None
+            ended = process.poll() is not None  # before the rows are read, or the last may be lost
             rows = rows_of(folder, search.metric)
             for step, value in rows:
                 if trial is not None and value is not None and step not in reported:
                     trial.report(value, step)
                     reported.add(step)
+                    # a training that has ended counts as complete
                     if trial.should_prune() and not ended:
                         raise optuna.TrialPruned
             if ended:
@@ -240,8 +247,8 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
             time.sleep(_POLL_SECONDS)
     values = [value for _, value in rows if value is not None]
     if process.returncode or not values:
-        said = (folder / "log.txt").read_text(encoding="utf-8").splitlines() or ["no output"]
-        why = f"{search.script.name} ended with {process.returncode}: {said[-1]}"
+        log = (folder / "log.txt").read_text(encoding="utf-8").splitlines() or ["no output"]
+        why = f"{search.script.name} ended with {process.returncode}: {log[-1]}"
         if not values and not process.returncode:
             why = f"{search.script.name} wrote no {search.metric} into metrics.jsonl"
         raise UserError(why) if trial is None else TrialFailedError(why)
@@ -249,14 +256,14 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
 
 
 def folder_of(setting: Mapping[str, Any]) -> str:
-    """A name that is the same for the same setting."""
+    """Name of a setting's folder, the same for the same setting."""
     text = json.dumps(setting, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12] if setting else _DEFAULT
 
 
 def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
-    """Passes and figures that a training has written so far."""
-    found = []
+    """Passes, and their figures, that a training has written so far."""
+    figures = []
     for path in folder.glob("*/metrics.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
@@ -264,12 +271,12 @@ def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
             except ValueError:
                 continue  # the line being written
             if metric in row:
-                found.append((int(row.get("pass", len(found) + 1)), row[metric]))
-    return found
+                figures.append((int(row.get("pass", len(figures) + 1)), row[metric]))
+    return figures
 
 
 def report(search: Search, study: Any) -> dict[str, Any]:
-    """``trials.csv``, ``best.json`` (a ``--config``), ``search.json`` and the pictures.
+    """Write ``trials.csv``, ``best.json`` (a ``--config``), ``search.json`` and pictures.
 
     Raises:
         UserError: no trial was completed.
@@ -312,7 +319,7 @@ def report(search: Search, study: Any) -> dict[str, Any]:
 
 
 def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
-    """History, importances, slices and parallel coordinates, as Optuna draws them."""
+    """Draw history, importances, slices and parallel coordinates with Optuna."""
     from optuna.visualization import matplotlib as plots
 
     from utils.figures import save
@@ -322,6 +329,7 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
         ("slices", plots.plot_slice),
         ("parallel", plots.plot_parallel_coordinate),
     ]
+    # importances compare parameters over several trials
     if n_complete > 3 and len(study.best_trial.params) > 1:
         wanted = [*wanted, ("importances", plots.plot_param_importances)]
     written = []
@@ -329,6 +337,7 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
         warnings.simplefilter("ignore")  # "experimental" until further notice
         for name, plot in wanted:
             axes = plot(study)
+            # Optuna returns one axes or an array of them
             figure = np.atleast_1d(axes).flat[0].figure
             figure.set_size_inches(10, 5)
             written.append(save(figure, folder / f"{name}.png"))

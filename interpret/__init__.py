@@ -1,1 +1,1 @@
-"""Why a model gave a stage: methods with their flags, what evaluates and controls them, figures."""
+"""Why a model gave a stage: explanation methods, their flags, their evaluation, their figures."""

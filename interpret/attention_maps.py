@@ -25,7 +25,7 @@ from interpret.stage_means import StageMeans
 if TYPE_CHECKING:
     from interpret.explanation_figures import Figure
 
-_WINDOWS_AT_ONCE = 32
+_WINDOWS_AT_ONCE = 32  # bounds the memory that attention weights take
 _TIMES_UNIFORM = 3.0  # top of the attention colours: three times the uniform weight
 
 
@@ -54,11 +54,11 @@ class NightAttention:
         )
 
     def own(self) -> tuple[Tensor, Tensor]:
-        """What CLS tokens give themselves: (n, m) among windows, (n,) among modalities."""
+        """Weights of the CLS tokens on themselves: (n, m) among windows, (n,) among modalities."""
         return self.intra.mean(dim=2)[..., 0], self.cross.mean(dim=1)[..., 0]
 
     def rollout(self) -> Tensor:
-        """Modality share times window share (n, m, w); sums to 1 over both."""
+        """Modality share times window share (n, m, w), which sum to 1 over both."""
         windows, modalities = self.shares()
         return modalities[..., None] * windows
 
@@ -69,15 +69,17 @@ def night_attention(model: Any, night: Tensor) -> NightAttention:
     length = min(model.num_seq, len(night))
     starts = torch.arange(len(night) - length + 1)
     intra = cross = inter = None
-    covered = torch.zeros(len(night))
+    covered = torch.zeros(len(night))  # how many windows hold each epoch
     model.eval()
     for part in starts.split(_WINDOWS_AT_ONCE):
         members = part[:, None] + torch.arange(length)
         maps = model.attention(night[members.to(night.device)])
-        if intra is None:
+        if intra is None:  # numbers of heads and tokens are known after the first windows
             intra = torch.zeros(len(night), *maps.intra.shape[2:])
             cross = torch.zeros(len(night), *maps.cross.shape[2:])
+            # sums and counts by offset
             inter = torch.zeros(len(night), 2 * length - 1), torch.zeros(len(night), 2 * length - 1)
+        # accumulating calls: an epoch occurs in many windows, which += would count once
         flat = members.flatten()
         covered.index_add_(0, flat, torch.ones(len(flat)))
         intra.index_add_(0, flat, maps.intra.flatten(0, 1).cpu())
@@ -85,6 +87,7 @@ def night_attention(model: Any, night: Tensor) -> NightAttention:
         if maps.inter is None:
             continue
         weights = maps.inter.mean(dim=1).cpu()
+        # (l, l) from attending to attended epoch, from 0 for -l + 1
         offsets = torch.arange(length)[None, :] - torch.arange(length)[:, None] + length - 1
         index = (members[:, :, None], offsets[None].expand_as(weights))
         inter[0].index_put_(index, weights, accumulate=True)
@@ -92,15 +95,16 @@ def night_attention(model: Any, night: Tensor) -> NightAttention:
     return NightAttention(
         intra / covered.view(-1, 1, 1, 1),
         cross / covered.view(-1, 1, 1),
+        # 0 / 0 is the NaN of offsets that no window reaches
         None if maps.inter is None else inter[0] / inter[1],
     )
 
 
 class Attention(ExplanationMethod):
-    """Shares of the windows of an epoch, spread over its samples.
+    """Attention to the windows of an epoch, as shares that are spread over its samples.
 
-    No baseline and no change of F that they would sum to: what a model attends to, whatever that
-    is evidence for.
+    There is no baseline and no change of F that the shares would sum to: they hold what a model
+    attends to, whatever that is evidence for.
     """
 
     name = "attention"
@@ -110,23 +114,24 @@ class Attention(ExplanationMethod):
     piece_seconds = 0.5  # it is constant over half a second
 
     def allows(self, model: Any) -> bool:
-        """Models that show their attention."""
+        """Whether the model shows its attention."""
         return model.shows_attention
 
     def weights(self, attention: NightAttention) -> Tensor:
-        """What is spread over the samples of every epoch: (n, m, w)."""
+        """Weights that are spread over the samples of every epoch: (n, m, w)."""
         return attention.shares()[0]
 
     def compute(self, question: Question) -> Explanation:
-        """Maps of the night's attention at the epochs."""
+        """Explain the question's epochs by the attention of their night."""
         weights = self.weights(question.shared(night_attention))
         maps = spread(weights, question.target.night.shape[-1])
         maps = maps[question.epochs.cpu()].to(question.epochs.device)
+        # F, its baseline, the completeness error and the context have no meaning here
         nothing = torch.full((len(question.epochs),), torch.nan)
         return Explanation(self.name, maps, nothing, nothing, nothing, nothing[:, None])
 
     def draw(self, shown: ShownEpoch) -> Figure | None:
-        """Every epoch of the window in the colours of its own attention."""
+        """Draw every epoch of the window in the colours of its own attention."""
         rows = attended_rows(shown, shown.question.shared(night_attention))
         colour = ("viridis", 0.0, _TIMES_UNIFORM, f"{self.name}, times uniform")
         return draw_rows(self.name, shown, rows, colour)
@@ -138,29 +143,30 @@ class Attention(ExplanationMethod):
         question: Question,
         explanation: Explanation | None,
     ) -> None:
-        """The attention of every epoch of the night, for the stage the model gives it."""
+        """Add the attention of every epoch of the night, under the stage the model gives it."""
         attention = question.shared(night_attention)
+        # the product, because window shares alone sum to 1 in every modality
         maps = attention.rollout().numpy()
         for epoch, code in enumerate(night.staged.stages):
             offsets, weights = np.zeros(0, int), None
             if attention.inter is not None:
                 weights = attention.inter[epoch].numpy()
-                offsets = np.flatnonzero(np.isfinite(weights))
+                offsets = np.flatnonzero(np.isfinite(weights))  # some are not reached near the ends
                 weights, offsets = weights[offsets], offsets - len(weights) // 2
             means.take(night, self.name, int(code), maps[epoch], offsets, weights)
 
 
 def spread(weights: Tensor, n_samples: int) -> Tensor:
-    """Weights of windows (n, m, w) spread over the samples: (n, m, t) of the same sums."""
+    """Spread weights of windows (n, m, w) over their samples: (n, m, t) of the same sums."""
     width = n_samples // weights.shape[-1]
     return weights.repeat_interleave(width, dim=-1) / width
 
 
 def attended_rows(shown: ShownEpoch, attention: NightAttention) -> list[SampleRow]:
-    """Every epoch of the window with its own attention, as means over the night's windows."""
+    """Rows of all epochs of the window with their attention, as means over the night's windows."""
     night, members = shown.night, shown.members
     windows, modalities = attention.shares()
-    times = windows * windows.shape[-1]
+    times = windows * windows.shape[-1]  # 1 is uniform attention
     times = times.repeat_interleave(night.signals.shape[-1] // windows.shape[-1], dim=-1)
     return [
         SampleRow(

@@ -1,4 +1,4 @@
-"""Attributions: maps made from F, an input and a baseline, with the completeness they promise."""
+"""Attributions: maps made from F, an input and a baseline, and how complete they are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from utils.errors import UserError
 class Attribution(ExplanationMethod):
     """A method that attributes F(x) - F(x') to the samples of x.
 
-    ``complete``: the maps sum to F(x) - F(x'). ``quick``: settings of quick questions.
+    ``complete``: the maps sum to F(x) - F(x'). ``quick``: settings that save work, for questions
+    that ask for it.
     """
 
     complete: bool = False
@@ -43,7 +44,7 @@ class Attribution(ExplanationMethod):
         """
 
     def settings_of(self, plan: Plan) -> dict[str, Any]:
-        """What of the plan concerns this method alone."""
+        """The settings of the plan that concern this method alone."""
         return {}
 
     def compute(self, question: Question) -> Explanation:
@@ -82,13 +83,15 @@ class Attribution(ExplanationMethod):
                 these, wanted = epochs[part].to(device), classes[part].to(device)
                 x = target.inputs(these)
                 compared = target.baseline(these, baseline, seed)
+                # there would be no change of F to share out, nor to measure completeness by
                 if self.complete and torch.equal(x, compared):
                     raise UserError("the baseline equals the epochs: nothing could be attributed")
+                # a seed for every batch: with one for all, batches would repeat the same draws
                 with seeded(seed + int(part[0])):
-                    found = self.maps(target, x, compared, (these, wanted), **settings)
+                    batch_maps = self.maps(target, x, compared, (these, wanted), **settings)
                 with torch.no_grad():
                     values = target(x, these, wanted), target(compared, these, wanted)
-                    parts.append((found.detach(), *values, target.context(these, wanted)))
+                    parts.append((batch_maps.detach(), *values, target.context(these, wanted)))
         maps, value, at_baseline, context = (torch.cat(part) for part in zip(*parts, strict=True))
         error = torch.full_like(value, torch.nan)
         if self.complete:
@@ -102,7 +105,7 @@ class Attribution(ExplanationMethod):
             error,
             context,
             about,
-            window=maps if maps.dim() == 4 else None,
+            window=maps if maps.dim() == 4 else None,  # (b, l, m, t) of a window target
         )
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
@@ -112,6 +115,7 @@ class Attribution(ExplanationMethod):
         target, extra = question.target, (question.epochs, question.classes)
         compared = target.baseline(question.epochs, question.plan.baseline, question.plan.seed)
 
+        # against the baseline of the signal without noise, so that only x moves
         def again(x: Tensor) -> Tensor:
             return self.maps(target, x, compared, extra, **self.quick)
 

@@ -1,4 +1,4 @@
-"""Band importance over whole nights, by stage: one table and one picture a run."""
+"""Band importance over whole nights, by stage: one table and one figure per run."""
 
 from __future__ import annotations
 
@@ -16,34 +16,36 @@ from utils import figures
 from utils.files import write_table
 from utils.stages import STAGES
 
+# fields of BandImportance, whose names are the table's
 FIGURES = ("shapley", "single", "mean", "weighted")
 
 
 def bands_of(model: Any, night: ExplainedNight) -> list[Score]:
-    """Every figure at every epoch of a night, for the stage the model gives it.
+    """Scores of band importance at every epoch of a night, for the stage the model gives it.
 
     Bands above half the sampling rate are left out; ``gap`` is what a figure's sum over bands
-    misses, 0 for Shapley values.
+    misses of the whole change, 0 for Shapley values.
     """
     inside = {name: edges for name, edges in BANDS.items() if edges[1] <= night.fs / 2}
     stages = night.staged.stages
     classes = torch.from_numpy(stages.astype("int64")).to(night.signals.device)
-    found = band_importance(model, night.signals, night.fs, classes, inside)
-    return list(_scores(found, [STAGES[code] for code in stages], night.staged.subject))
+    importance = band_importance(model, night.signals, night.fs, classes, inside)
+    return list(_scores(importance, [STAGES[code] for code in stages], night.staged.subject))
 
 
-def _scores(found: BandImportance, stages: Sequence[str], subject: str) -> Iterator[Score]:
+def _scores(importance: BandImportance, stages: Sequence[str], subject: str) -> Iterator[Score]:
     for figure in FIGURES:
-        columns = dict(zip(found.bands, vars(found)[figure].T.tolist(), strict=True))
-        columns["gap"] = found.gap(figure).tolist()
+        columns = dict(zip(importance.bands, vars(importance)[figure].T.tolist(), strict=True))
+        columns["gap"] = importance.gap(figure).tolist()
         for name, values in columns.items():
             for stage, value in zip(stages, values, strict=True):
                 yield Score(figure, name, stage, subject, value)
 
 
 def write_bands(folder: Path, scores: Sequence[Score]) -> list[dict[str, Any]]:
-    """``bands.csv`` and ``bands.png``; returns the table's rows."""
+    """Write ``bands.csv`` and ``bands.png``; returns the table's rows."""
     rows = summarise(scores)
+    # here a figure stands where scores have a method, and a band where they have a measure
     rows = [{"figure": r.pop("method"), "band": r.pop("measure"), **r} for r in rows]
     write_table(folder / "bands.csv", rows)
     shapley = {(row["stage"], row["band"]): row for row in rows if row["figure"] == "shapley"}

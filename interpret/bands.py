@@ -17,6 +17,8 @@ from torch import Tensor
 
 from utils.staged_night import stage_signals
 
+# neither gaps nor overlaps, so that parts add up; gamma ends below the 50 Hz that recordings of
+# 100 samples per second reach
 BANDS = {
     "delta": (0.5, 4.0),
     "theta": (4.0, 8.0),
@@ -27,7 +29,7 @@ BANDS = {
 }
 
 
-_NEIGHBOURS = 20  # epochs
+_NEIGHBOURS = 20  # epochs on either side
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,23 @@ class BandImportance:
     total: Tensor
 
     def gap(self, name: str) -> Tensor:
-        """How far a figure's sum over bands misses ``total``, (n,)."""
+        """Difference between the sum over bands of the figure ``name`` and ``total``, (n,)."""
         return vars(self)[name].sum(dim=1) - self.total
 
 
 def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:
-    """What lies in each band [low, high) of a continuous night: (n, m, t) -> (bands, n, m, t).
+    """The part of a continuous night in each band [low, high): (n, m, t) -> (bands, n, m, t).
 
     Taken from the spectrum of the whole night, so that no epoch border filters anything; disjoint
     bands and the rest add up to the night.
     """
-    line = night.transpose(0, 1).flatten(1)
+    line = night.transpose(0, 1).flatten(1)  # (m, n * t): epochs joined as recorded
     spectrum = torch.fft.rfft(line)
     frequencies = torch.fft.rfftfreq(line.shape[1], 1 / fs, device=night.device)
     parts = []
     for low, high in bands:
         inside = (frequencies >= low) & (frequencies < high)
+        # n, because irfft would return one sample less than an odd number
         part = torch.fft.irfft(spectrum * inside, n=line.shape[1])
         parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1))
     return torch.stack(parts)
@@ -77,12 +80,13 @@ def components_of(
     spectrum of every band would be the largest thing in memory.
     """
     span = min(len(night), 2 * _NEIGHBOURS + 1)
+    # shifted inwards at the ends of the night, so that every span has the same length
     starts = (epochs - _NEIGHBOURS).clamp(0, len(night) - span).tolist()
-    found = [
+    parts = [
         components(night[start : start + span], fs, bands)[:, epoch - start]
         for epoch, start in zip(epochs.tolist(), starts, strict=True)
     ]
-    return torch.stack(found, dim=1)
+    return torch.stack(parts, dim=1)
 
 
 def band_importance(
@@ -92,12 +96,13 @@ def band_importance(
     classes: Tensor,
     bands: Mapping[str, tuple[float, float]] = BANDS,
 ) -> BandImportance:
-    """All subsets of bands: 2 ** bands stagings of the night (n, m, t), for ``classes`` (n,)."""
+    """Importance of bands to ``classes`` (n,): 2 ** bands stagings of the night (n, m, t)."""
+    # subsets are sums of parts: filtering is linear, and once is enough
     parts = components(night, fs, list(bands.values()))
     rows, numbers = torch.arange(len(night)), range(len(bands))
-    lost = {}
+    lost = {}  # subset of bands removed -> loss of probability, (n,)
     whole = stage_signals(model, night)[rows, classes]
-    for size in range(len(bands) + 1):
+    for size in range(len(bands) + 1):  # the empty subset too: Shapley values begin there
         for subset in combinations(numbers, size):
             without = night - parts[list(subset)].sum(dim=0)
             lost[subset] = whole - stage_signals(model, without)[rows, classes]
@@ -123,6 +128,7 @@ def _shapley(lost: dict[tuple[int, ...], Tensor], band: int, n: int) -> Tensor:
     for subset, change in lost.items():
         if band not in subset:
             size = len(subset)
+            # share of all orders in which exactly this subset is removed before the band
             weight = factorial(size) * factorial(n - 1 - size) / factorial(n)
             total = total + weight * (lost[tuple(sorted((*subset, band)))] - change)
     return total

@@ -1,4 +1,4 @@
-"""What an epoch is compared with: the absence that an attribution is measured from."""
+"""Baselines: the signals that attributions compare an epoch with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interpret.bands import BANDS, components
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS
 
-LOW_HZ = 2.0  # what a low-passed copy keeps
+LOW_HZ = 2.0  # upper edge of what a low-passed copy keeps
 NAMES = ("zero", "mean", "shuffled", "lowpass", "wake", *(f"without_{band}" for band in BANDS))
 
 
@@ -33,6 +33,7 @@ def baselines_of(
     if kind == "mean":
         return x.mean(dim=-1, keepdim=True).expand_as(x).clone()
     if kind == "shuffled":
+        # drawn on the CPU, so that a seed means the same epochs on every device
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randint(len(night), epochs.shape, generator=generator)
         return night[drawn.to(night.device)]

@@ -1,4 +1,4 @@
-"""Attributions that Captum computes and that differ in nothing but the call."""
+"""Attributions that Captum computes and that differ only in how it is called."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from interpret.attribution import Attribution
 from utils.errors import UserError
 
+# layers that keep DeepLIFT complete: those that Captum has rules for, those linear in evaluation
+# mode, and containers
 _RULES = (
     nn.Linear, nn.Conv1d, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Sigmoid, nn.Tanh,
     nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d, nn.AvgPool2d, nn.BatchNorm1d, nn.BatchNorm2d,
@@ -18,7 +20,7 @@ _RULES = (
 
 
 class CaptumAttribution(Attribution):
-    """``attribute`` is called with target, x, baseline and (epochs, classes)."""
+    """An attribution by ``attribute``, called with target, x, baseline and (epochs, classes)."""
 
     def __init__(
         self,
@@ -32,13 +34,14 @@ class CaptumAttribution(Attribution):
         self.times_input, self.complete = times_input, complete
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
-        """What Captum returns."""
+        """Maps that Captum returns, in the shape of ``x``."""
         return self.attribute(target, x, compared, extra, **settings)
 
 
 def _saliency(target, x, compared, extra):
     from captum.attr import Saliency
 
+    # Captum takes absolute values by default, which would hide evidence against the stage
     return Saliency(target).attribute(x, abs=False, additional_forward_args=extra)
 
 
@@ -51,6 +54,7 @@ def _input_x_gradient(target, x, compared, extra):
 def _gradient_shap(target, x, compared, extra, *, draws: int = 20):
     from captum.attr import GradientShap
 
+    # without noise: only points on the lines to baselines are drawn, among those of all epochs
     return GradientShap(target).attribute(
         x, compared, n_samples=draws, stdevs=0.0, additional_forward_args=extra
     )
@@ -64,12 +68,13 @@ def _deep_lift(target, x, compared, extra):
 
 
 def refuse_deep_lift(model: nn.Module) -> None:
-    """DeepLIFT's rules hold for networks of simple layers only.
+    """Refuse models with layers that DeepLIFT has no rules for.
 
     Raises:
         UserError: naming the first layer it has no rule for.
     """
     for name, module in model.named_modules():
+        # the model itself has no name and is no layer
         if name and not isinstance(module, _RULES):
             raise UserError(
                 f"deeplift has no rule for layer {name} ({type(module).__name__}); use ig or "
@@ -82,6 +87,7 @@ def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_second
 
     width = max(1, round(seconds * x.shape[-1] / epoch_seconds))
     alone = (1,) * (x.dim() - 2)  # one modality, and one epoch of a window, at a time
+    # windows overlap by half, and Captum averages what covers a sample
     return Occlusion(target).attribute(
         x,
         (*alone, width),
@@ -96,6 +102,7 @@ def _modalities(target, x, compared, extra):
     from captum.attr import FeatureAblation
 
     shape = x.shape[1:-1]  # modalities, or epochs of a window and modalities
+    # one number for all samples of a group: they are removed together
     groups = torch.arange(shape.numel(), device=x.device).view(1, *shape, 1).expand(1, *x.shape[1:])
     return FeatureAblation(target).attribute(
         x, compared, feature_mask=groups, additional_forward_args=extra
@@ -104,7 +111,7 @@ def _modalities(target, x, compared, extra):
 
 SALIENCY = CaptumAttribution("saliency", _saliency, times_input=False)
 INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient)
-# complete on average over its draws only
+# complete on average over its draws only, so ``complete`` stays False
 GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap)
 DEEP_LIFT = CaptumAttribution("deeplift", _deep_lift, complete=True)
 OCCLUSION = CaptumAttribution("occlusion", _occlusion)

@@ -1,4 +1,4 @@
-"""Evidence on nights without truth: spindles, slow waves and eye movements that yasa finds."""
+"""Events of nights without known truth: spindles, slow waves, eye movements, detected by yasa."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import numpy as np
 from interpret.explained_night import ExplainedNight
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-SOURCE = "found by yasa"
+SOURCE = "detected by yasa"
+# codes of the stages that are searched; without N1, which yasa searches for spindles by default
 _SLEEPING = {"spindle": (2, 3), "slow_wave": (2, 3), "rem": (4,)}
 _TO_MICROVOLT = {"µV": 1.0, "mV": 1e3, "V": 1e6}
 
@@ -15,14 +16,14 @@ _TO_MICROVOLT = {"µV": 1.0, "mV": 1e3, "V": 1e6}
 def detect(night: ExplainedNight) -> dict[str, np.ndarray]:
     """Events of the first EEG and EOG channels as onset and duration in s: kind -> (k, 2).
 
-    Spindles have thresholds of their own; slow waves and eye movements are defined by microvolts
-    and left out where the unit is unknown. A bipolar EOG stands for its two electrodes, which move
-    against each other. Only the stages an event belongs to are searched, by the expert's stages
-    where there are any. Vallat & Walker, eLife 2021.
+    Spindles are detected relative to the signal; slow waves and eye movements are defined by
+    microvolts and left out where the unit is unknown. A bipolar EOG stands for its two electrodes,
+    which move against each other. Only the stages an event belongs to are searched, by the expert's
+    stages where there are any. Vallat & Walker, eLife 2021.
     """
     import yasa
 
-    found = {}
+    events_by_kind = {}
     scale = _TO_MICROVOLT.get(night.unit)
     hypnogram = _stages_of_samples(night)
     detectors = {
@@ -34,18 +35,20 @@ def detect(night: ExplainedNight) -> dict[str, np.ndarray]:
         if role not in night.roles or (scale is None and kind != "spindle"):
             continue
         signal = night.channel_epochs(night.roles.index(role)).reshape(-1).astype(float)
-        if not np.isin(hypnogram, _SLEEPING[kind]).any():
+        if not np.isin(hypnogram, _SLEEPING[kind]).any():  # yasa fails by an assertion
             continue
         stages = {"hypno": hypnogram, "include": _SLEEPING[kind], "verbose": "error"}
         events = detector(signal * (scale or 1.0), stages)
-        if events is not None:
+        if events is not None:  # yasa returns None rather than an empty table
             table = events.summary()
+            # yasa counts from the first epoch here, truth files from that of the recording
             onset = table["Start"].to_numpy() + night.staged.first_epoch * EPOCH_SECONDS
-            found[kind] = np.column_stack((onset, table["Duration"].to_numpy()))
-    return found
+            events_by_kind[kind] = np.column_stack((onset, table["Duration"].to_numpy()))
+    return events_by_kind
 
 
 def _stages_of_samples(night: ExplainedNight) -> np.ndarray:
     staged = night.staged
+    # codes are yasa's, W to REM as 0 to 4 and -1 for what is not scored
     stages = staged.stages if (staged.expert == UNSCORED).all() else staged.expert
     return np.repeat(stages.astype(int), night.signals.shape[-1])

@@ -1,4 +1,4 @@
-"""Epochs of interest of a staged night, and why: transitions, and the least certain."""
+"""Epochs of interest of a staged night, with reasons: transitions, and the least certain."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def choose_epochs(probabilities: np.ndarray, flags: Sequence[str], n: int) -> li
     sound = np.array([not flag for flag in flags], bool)
     changes = np.flatnonzero(np.diff(stages)) + 1
     lengths = np.diff(np.concatenate(([0], changes, [len(stages)])))
+    # transitions between two long bouts first; transition k joins bouts k and k + 1
     by_bout = changes[np.argsort(-np.minimum(lengths[:-1], lengths[1:]), kind="stable")]
     chosen: dict[int, str] = {}
 
@@ -30,9 +31,10 @@ def choose_epochs(probabilities: np.ndarray, flags: Sequence[str], n: int) -> li
             if len(chosen) >= most:
                 return
             if sound[k] and all(abs(k - other) >= _APART for other in chosen):
-                before = STAGES[stages[k - 1]] if k else ""
+                before = STAGES[stages[k - 1]] if k else ""  # nothing before the first epoch
                 chosen[k] = why.format(before=before, sure=sure[k])
 
     take(by_bout, n // 2, "transition from {before}")
+    # up to n in all: where transitions are few, uncertain epochs take their places
     take(np.argsort(sure, kind="stable"), n, "uncertain, {sure:.0%} sure")
     return sorted(chosen.items())

@@ -42,6 +42,7 @@ def read_events(path: Path, kinds: Sequence[str] = tuple(EVIDENCE)) -> dict[str,
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         return {
+            # two columns even where a kind has no events
             kind: np.array(
                 [(float(r["onset"]), float(r["duration"])) for r in rows if r["trial_type"] == kind]
             ).reshape(-1, 2)
@@ -59,6 +60,7 @@ def event_mask(
     begin = (events[:, 0] - first_epoch * EPOCH_SECONDS - widen) * fs
     end = begin + (events[:, 1] + 2 * widen) * fs
     for start, stop in zip(np.round(begin), np.round(end), strict=True):
+        # a night may begin within an event, and a negative index would count from the end
         mask[max(0, int(start)) : max(0, int(stop))] = True
     return mask.reshape(n_epochs, -1)
 
@@ -70,7 +72,7 @@ def auroc(maps: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """
     inside = mask.sum(axis=1)
     outside = mask.shape[1] - inside
-    ranks = rankdata(maps, axis=1)
+    ranks = rankdata(maps, axis=1)  # the Mann-Whitney statistic is this area; ties share a rank
     with np.errstate(invalid="ignore", divide="ignore"):
         return (np.where(mask, ranks, 0).sum(axis=1) - inside * (inside + 1) / 2) / np.where(
             (inside > 0) & (outside > 0), inside * outside, np.nan
@@ -89,10 +91,11 @@ def smooth(maps: np.ndarray, fs: float, seconds: float = SMOOTH_SECONDS) -> np.n
 
 def net(maps: np.ndarray, fs: float, amplitude: np.ndarray | None) -> np.ndarray:
     """|mean of maps (n, t) over 1 s|, divided by the root mean square of ``amplitude`` (n, t)."""
-    sums = np.abs(smooth(maps, fs, _EVENT_SECONDS))
+    sums = np.abs(smooth(maps, fs, _EVENT_SECONDS))  # of the mean: opposite samples cancel
     if amplitude is None:
         return sums
     power = smooth(np.square(amplitude), fs, _EVENT_SECONDS)
+    # a flat stretch has no power to divide by; rounding may even leave a negative one
     return sums / np.sqrt(np.maximum(power, 1e-12))
 
 
@@ -105,16 +108,17 @@ def agreement(
     first_epoch: int,
     amplitude: np.ndarray | None = None,
 ) -> Mapping[str, np.ndarray]:
-    """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value an epoch and measure.
+    """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value per epoch and measure.
 
     ``auroc_size``, ``auroc_sign``, ``auroc_net``, ``pointing_size`` and ``pointing_sign``; epochs
     without an event are NaN. ``amplitude`` (n, t) is the signal that the maps hold as a factor.
     """
-    n_epochs = int(rows.max()) + 1
+    n_epochs = int(rows.max()) + 1  # events after the last epoch asked for are cut off
     mask = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch)[rows]
     near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
-    present = mask.any(axis=1)
+    present = mask.any(axis=1)  # auroc is NaN elsewhere by itself, pointing is not
     scores = {"auroc_net": auroc(net(maps, fs, amplitude), mask)}
+    # |A| before smoothing, so that waves add up; the signed map over a second, so that they cancel
     sizes, signed = smooth(np.abs(maps), fs), smooth(maps, fs, _EVENT_SECONDS)
     for name, smoothed in (("size", sizes), ("sign", signed)):
         scores[f"auroc_{name}"] = auroc(smoothed, mask)

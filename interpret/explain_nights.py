@@ -1,4 +1,4 @@
-"""The one path that explains: nights in, arrays and figures of their epochs out, and one index."""
+"""The one path that explains nights: arrays and figures of their epochs, and one index."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ Night = TypeVar("Night")
 
 @dataclass(frozen=True)
 class ExplainedEpochs:
-    """A night's explained epochs: what was asked, every method's answer, their index entries."""
+    """A night's explained epochs: the question, every method's explanation, the index entries."""
 
     night: ExplainedNight
     question: Question
-    found: dict[str, Explanation]
+    explanations: dict[str, Explanation]
     entries: list[Entry]
 
     def shown(self) -> list[tuple[ExplanationMethod, Explanation | None]]:
-        """Methods to draw and to average, those that are always shown at the end.
+        """Methods to draw and to average, with explanations; those always shown come last.
 
-        They have no explanation where nobody asked for one.
+        The latter have no explanation where nobody asked for one.
         """
-        asked = [registry.method_named(name) for name in self.found]
+        asked = [registry.method_named(name) for name in self.explanations]
         always = [m for m in registry.METHODS if m.always_shown and m.allows(self.question.model)]
         methods = [method for method in asked if not method.always_shown] + always
-        return [(method, self.found.get(method.name)) for method in methods]
+        return [(method, self.explanations.get(method.name)) for method in methods]
 
 
 def explain_nights(
@@ -52,7 +52,7 @@ def explain_nights(
     explain: Callable[[Path, Night], Iterable[Entry]],
     about: Mapping[str, Any],
 ) -> list[Entry]:
-    """Have every night explained into ``folder`` and write the index of it all.
+    """Explain every night into ``folder`` and write the index of all explanations.
 
     ``explain`` writes the files of one night and returns their entries: :func:`explain_epochs` for
     models that stage epochs, ``interpret.role_importance`` for those of whole nights.
@@ -72,40 +72,44 @@ def explain_epochs(
     why: Mapping[int, str] | None = None,
     at_once: int | None = None,
 ) -> ExplainedEpochs | None:
-    """Explain the epochs ``chosen`` (b,) of a night; a folder of arrays for every one.
+    """Explain the epochs ``chosen`` (b,) of a night; arrays go to one folder per epoch.
 
     ``why`` an epoch was chosen, by its number; ``at_once`` bounds the memory. ``None`` if no epoch
     has a class to explain.
     """
     classes = classes_of(night.staged, chosen, plan.target_class)
     chosen, classes = chosen[classes >= 0], classes[classes >= 0]
-    if not len(chosen):
+    if not len(chosen):  # as where the true stages of unscored epochs are asked for
         return None
     kind = WindowTarget if plan.span == "window" else EpochTarget
     target = kind(model, night.signals, plan.output)
     if at_once is not None:
         target.at_once = at_once
     epochs = torch.from_numpy(chosen.astype(np.int64)).to(night.signals.device)
+    # stages are int8, which torch does not take as an index
     wanted = torch.from_numpy(classes.astype(np.int64)).to(epochs.device)
     question = Question(target, epochs, wanted, plan)
-    found = explain_all(question)
+    explanations = explain_all(question)
     entries = []
     for row, epoch in enumerate(chosen.tolist()):
         place = folder_of(night, epoch)
-        write_arrays(folder / place, night, epoch, found, row)
-        entries.append(epoch_entry(night, question, found, row, place, (why or {}).get(epoch)))
-    return ExplainedEpochs(night, question, found, entries)
+        write_arrays(folder / place, night, epoch, explanations, row)
+        entries.append(
+            epoch_entry(night, question, explanations, row, place, (why or {}).get(epoch))
+        )
+    return ExplainedEpochs(night, question, explanations, entries)
 
 
 def explain_all(question: Question) -> dict[str, Explanation]:
-    """Every method of the plan that the model allows, and the control."""
+    """Explain by every method of the plan that the model allows, and by the control."""
+    # a dictionary, because the control may have been asked for as well
     wanted = dict.fromkeys((*question.plan.methods, registry.control().name))
     methods = [registry.method_named(name) for name in wanted]
     return {m.name: m.compute(question) for m in methods if m.allows(question.model)}
 
 
 def draw_epochs(folder: Path, explained: ExplainedEpochs) -> None:
-    """PNG and SVG of every method that draws, for the plan's number of epochs."""
+    """Draw the plan's number of epochs, as PNG and SVG for every method that draws."""
     question, night = explained.question, explained.night
     for row, epoch in enumerate(question.epochs.tolist()[: question.plan.pictures]):
         for method, explanation in explained.shown():
@@ -115,7 +119,7 @@ def draw_epochs(folder: Path, explained: ExplainedEpochs) -> None:
 
 
 def folder_of(night: ExplainedNight, epoch: int) -> str:
-    """Name of an epoch's folder."""
+    """Name of an epoch's folder, the recording and the epoch's number."""
     return f"{night.staged.recording}_e{epoch:04d}"
 
 
@@ -129,9 +133,13 @@ def classes_of(staged: StagedNight, chosen: np.ndarray, target_class: str) -> np
 
 
 def write_arrays(
-    folder: Path, night: ExplainedNight, epoch: int, found: Mapping[str, Explanation], row: int
+    folder: Path,
+    night: ExplainedNight,
+    epoch: int,
+    explanations: Mapping[str, Explanation],
+    row: int,
 ) -> None:
-    """``input.npz`` and one file a method: signed and absolute maps under names of their own.
+    """Write ``input.npz`` and one file per method, with signed and absolute maps.
 
     ``window`` (l, m, t), ``bands`` (f, m, t) with their ``edges_hz`` and ``image`` (frames, bins)
     where a method has them.
@@ -139,7 +147,7 @@ def write_arrays(
     signals = night.physical(epoch).astype(np.float32)
     time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
     files.write_arrays(folder / "input.npz", {"signals": signals, "time_s": time})
-    for method, explanation in found.items():
+    for method, explanation in explanations.items():
         signed = explanation.attributions[row].cpu().numpy().astype(np.float32)
         arrays = {"signed": signed, "size": np.abs(signed), "context": explanation.context[row]}
         if explanation.window is not None:

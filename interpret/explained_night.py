@@ -1,4 +1,4 @@
-"""A staged night with all that explaining and showing it needs."""
+"""A staged night with everything that is needed to explain and to show it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from utils.stages import EPOCH_SECONDS
 
 @dataclass(frozen=True)
 class ExplainedNight:
-    """A staged night with what explaining it needs.
+    """A staged night, its signals, their scale and the events that are its evidence.
 
     ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
     ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence, and
-    ``evidence`` says where they come from.
+    ``evidence`` names where they come from.
     """
 
     staged: StagedNight
@@ -33,13 +33,13 @@ class ExplainedNight:
 
     @property
     def fs(self) -> float:
-        """Samples a second."""
+        """Samples per second."""
         return self.signals.shape[-1] / EPOCH_SECONDS
 
     def channel_epochs(self, channel: int) -> np.ndarray:
-        """All epochs of one channel in ``unit``, (n, t)."""
+        """All epochs of one channel in ``unit``: (n, t)."""
         return self.signals[:, channel].cpu().numpy() * self.sd[channel] + self.mean[channel]
 
     def physical(self, epoch: int) -> np.ndarray:
-        """The epoch in ``unit``, (m, t)."""
+        """Signals of one epoch in ``unit``: (m, t)."""
         return self.signals[epoch].cpu().numpy() * self.sd[:, None] + self.mean[:, None]

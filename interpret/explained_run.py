@@ -1,4 +1,4 @@
-"""A run's staged nights explained: chosen epochs, their metrics, bands, tables and pages."""
+"""Explanation of a run's staged nights: chosen epochs, metrics, bands, tables and pages."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from utils.files import written_folder
 from utils.staged_night import StagedNight
 
 EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
+# beginnings of the measures that are printed
 _PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
 
 
@@ -47,11 +48,13 @@ def interpret(
         model, plan_of(flags), flags.interpret_select, flags.interpret_bands, gathered
     )
     about = {**about, "interpretation": asdict(run.plan)}
+    # complete or not at all: an interrupted run leaves the explanations of the one before
     with written_folder(folder, EXPLANATIONS) as temporary:
         entries = explain_nights(temporary, first_nights(flags, view, nights), run.explain, about)
         if run.bands:
             write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
+        # pages last: each shows the metrics of all nights
         for night in run.nights:
             page = temporary / f"{night.staged.recording}.html"
             write_page(page, night, entries, rows, about["headline"])
@@ -63,7 +66,7 @@ def interpret(
 
 @dataclass
 class ExplainedRun:
-    """How a run's nights are explained, and what they have added up to so far.
+    """How a run's nights are explained, and the results of those explained so far.
 
     ``select`` as in ``interpret.selection``; ``with_bands``: band importance of whole nights, too.
     """
@@ -81,22 +84,22 @@ class ExplainedRun:
         staged, plan = night.staged, self.plan
         chosen = select(self.select, staged.probabilities, staged.expert, seed=plan.seed)
         print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
-        found = explain_epochs(self.model, night, chosen, plan, folder)
-        if found:
-            self.gathered.add(found)
-            draw_epochs(folder, found)
-        self.nights.append(night)
+        explained = explain_epochs(self.model, night, chosen, plan, folder)
+        if explained:
+            self.gathered.add(explained)
+            draw_epochs(folder, explained)
+        self.nights.append(night)  # for its page, with or without epochs to explain
         if self.with_bands:
             self.bands += bands_of(self.model, night)
-        return found.entries if found else []
+        return explained.entries if explained else []
 
 
 def first_nights(
     flags: ExplanationFlags, view: Any, nights: Sequence[StagedNight]
 ) -> Iterator[ExplainedNight]:
-    """As many of the view's nights as the flags ask for, with all that explaining needs."""
+    """Yield the view's first nights, as many as the flags ask for, prepared for explaining."""
     staged = {night.recording: night for night in nights}
-    wanted = flags.interpret_recordings or len(nights)
+    wanted = flags.interpret_recordings or len(nights)  # 0 stands for all
     for recording, signals, _ in islice(view.whole_nights(), wanted):
         yield night_of(flags, view, staged[recording], signals)
 
@@ -104,8 +107,9 @@ def first_nights(
 def night_of(
     flags: ExplanationFlags, view: Any, staged: StagedNight, signals: torch.Tensor
 ) -> ExplainedNight:
-    """A night for explaining: its scale in its own unit, and its planted or detected events."""
+    """Prepare a night for explaining: its scale in its own unit, planted or detected events."""
     mean, sd = view.moments(staged.recording)
+    # only simulated nights have such a file beside them
     truth = flags.truth_path / f"{staged.recording}_truth.tsv"
     about = {
         "staged": staged,
@@ -118,6 +122,7 @@ def night_of(
     }
     if truth.exists():
         return ExplainedNight(**about, events=read_events(truth), evidence="planted")
+    # detection needs a night, which is frozen: the one with events is another
     bare = ExplainedNight(**about, events={})
     return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)
 

@@ -1,4 +1,4 @@
-"""What a method returns: maps of one output of a model at some epochs of a night."""
+"""An explanation: maps of one output of a model at some epochs of a night."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class Explanation:
 
 
 def completeness_error(attributions: Tensor, value: Tensor, at_baseline: Tensor) -> Tensor:
-    """|sum A - (F(x) - F(x'))| / |F(x) - F(x')|, (b,)."""
+    """Completeness error of each epoch, |sum A - (F(x) - F(x'))| / |F(x) - F(x')|: (b,)."""
     change = value - at_baseline
     missing = attributions.flatten(1).sum(dim=1) - change
+    # a model that ignores the epoch does not change at all, and 0 / 0 would be NaN
     return missing.abs() / change.abs().clamp_min(1e-6)

@@ -19,7 +19,7 @@ _CYCLE = ("#c8322e", "#3f87c4", "#e8a33d", "#5b9e6f", "#7b5aa6", "#8c564b", "#17
 
 @dataclass(frozen=True)
 class SampleRow:
-    """One epoch of a sample's figure.
+    """One row of a figure: the traces of one epoch and what colours them.
 
     ``signals`` (m, t) in physical units and ``colours`` (m, t) of their traces; ``epochs`` (l,)
     and ``modalities`` (m,) are shares that sum to 1, of the window's epochs and of the channels;
@@ -43,7 +43,7 @@ def draw_sample(
     unit: str,
     colour: tuple[str, float, float, str],
 ) -> Figure:
-    """One row an epoch: attention among epochs, among modalities, and the coloured traces.
+    """Draw one row per epoch: shares of epochs, shares of modalities, and the coloured traces.
 
     ``colour`` is (map, lowest, highest, label); the limits hold for every trace of the figure.
     After the summary figure of Pradeepkumar et al. 2024, with the layers' own weights.
@@ -80,7 +80,7 @@ def draw_sample(
 
 
 def _draw_epoch_bars(axes: Axes, shares: np.ndarray | None, own: int) -> None:
-    """Shares of the window's epochs, its own in red, the uniform level as a line."""
+    """Draw shares of the window's epochs, its own in red, the uniform level as a line."""
     if shares is None:
         axes.axis("off")
         return
@@ -93,7 +93,7 @@ def _draw_epoch_bars(axes: Axes, shares: np.ndarray | None, own: int) -> None:
 
 
 def _draw_modality_bars(axes: Axes, shares: np.ndarray, channels: Sequence[str]) -> None:
-    """Shares of the channels from 0 to 1, printed."""
+    """Draw shares of the channels from 0 to 1, with their values."""
     axes.bar(range(len(shares)), shares, color="#9db4c8")
     axes.axhline(1 / len(shares), color="#404040", linewidth=0.8, linestyle=":")
     axes.set_ylim(0, 1)
@@ -103,17 +103,19 @@ def _draw_modality_bars(axes: Axes, shares: np.ndarray, channels: Sequence[str])
 
 
 def _draw_trace(axes: Axes, trace: np.ndarray, colours: np.ndarray, scale: Any) -> None:
-    """A signal in pieces of 0.1 s, each in the mean colour of its samples."""
+    """Draw a signal in pieces of 0.1 s, each in the mean colour of its samples."""
     from matplotlib.collections import LineCollection
 
     pieces = 10 * EPOCH_SECONDS if len(trace) % (10 * EPOCH_SECONDS) == 0 else EPOCH_SECONDS
     width = len(trace) // pieces
     time = np.arange(len(trace)) * EPOCH_SECONDS / len(trace)
     points = np.stack([time, trace], axis=1)
+    # one sample more than a piece, so that pieces touch
     segments = [points[k * width : (k + 1) * width + 1] for k in range(pieces)]
     lines = LineCollection(segments, linewidths=1.1)
     lines.set_color(scale.to_rgba(colours[: pieces * width].reshape(pieces, width).mean(axis=1)))
     axes.add_collection(lines)
+    # a channel that records nothing still needs an axis
     reach = max(1e-6, 1.05 * float(np.abs(trace).max()))
     axes.set(xlim=(0, EPOCH_SECONDS), ylim=(-reach, reach))
     axes.spines[["top", "right"]].set_visible(False)
@@ -128,11 +130,12 @@ def draw_spectral(
     channels: Sequence[str],
     unit: str,
 ) -> Figure:
-    """Attributions by band and time (f, m, t) under each trace (m, t), and their sums by band."""
+    """Draw attributions by band and time (f, m, t) under each trace (m, t), and sums by band."""
     from matplotlib.figure import Figure
 
     pieces = 2 * EPOCH_SECONDS if maps.shape[2] % (2 * EPOCH_SECONDS) == 0 else EPOCH_SECONDS
     image = maps.reshape(*maps.shape[:2], pieces, -1).sum(axis=3)
+    # a single extreme piece would leave all others pale
     limit = max(1e-12, float(np.percentile(np.abs(image), 99)))
     names = [f"{low:g}–{high:g} Hz" for low, high in edges]
     figure = Figure(figsize=(18, 6), layout="constrained")
@@ -180,7 +183,7 @@ def draw_image(
     channels: Sequence[str],
     unit: str,
 ) -> Figure:
-    """A map (frames, bins) as contours on each channel's spectrogram (m, frames, bins).
+    """Draw a map (frames, bins) as contours on each channel's spectrogram (m, frames, bins).
 
     ``grid`` holds the middles of frames in s and of bins in Hz; the traces (m, t) stand above. Red
     contours are for the stage, blue ones against it.
@@ -191,6 +194,7 @@ def draw_image(
     panels = figure.subplots(2, len(channels), height_ratios=(1, 2.2), squeeze=False)
     seconds, hertz = grid
     limit = max(1e-12, float(np.abs(image).max()))
+    # none at 0, where a contour would follow noise
     levels = limit * np.array([-0.75, -0.5, -0.25, 0.25, 0.5, 0.75])
     for k, channel in enumerate(channels):
         top, bottom = panels[0][k], panels[1][k]
@@ -207,7 +211,7 @@ def draw_image(
             vmin=low,
             vmax=high,
             shading="nearest",
-            rasterized=True,
+            rasterized=True,  # or the SVG would hold every cell as a path
         )
         drawn = bottom.contourf(
             seconds,
@@ -228,7 +232,7 @@ def draw_image(
 
 
 def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequence[str]) -> Figure:
-    """Shapley value of every band by stage, with intervals; ``rows`` by (stage, band)."""
+    """Draw the Shapley value of every band by stage, with intervals; ``rows`` by (stage, band)."""
     from matplotlib.figure import Figure
 
     stages = [stage for stage in PLOT_ORDER if (stage, bands[0]) in rows]
@@ -240,7 +244,7 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
         shown = [rows[stage, band] for band in bands]
         means = np.array([row["mean"] for row in shown])
         axes.bar(at, means, width, color=COLOURS[stage], label=stage)
-        if all(row["low"] is not None for row in shown):
+        if all(row["low"] is not None for row in shown):  # one subject has no interval
             low, high = (np.array([row[end] for row in shown]) for end in ("low", "high"))
             axes.errorbar(
                 at, means, [means - low, high - means], fmt="none", ecolor="#303030", linewidth=0.8
@@ -254,7 +258,7 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
 
 
 def draw_curves(curves: Mapping[str, Any], *, title: str, control: str) -> Figure:
-    """Mean probability while units are removed (left) and added (right), a line a method.
+    """Draw mean probability while units are removed (left) and added (right), one line per method.
 
     ``curves`` hold ``share`` (k,), ``deletion`` and ``insertion`` (b, k); the ``control`` is the
     dashed line that a method has to beat.
@@ -279,7 +283,7 @@ def draw_curves(curves: Mapping[str, Any], *, title: str, control: str) -> Figur
 
 
 def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence[str]) -> Figure:
-    """Rank correlation with the trained model's map while layers lose their weights, head first."""
+    """Draw rank correlation with the trained map while layers lose their weights, head first."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.5), layout="constrained")
@@ -297,7 +301,7 @@ def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence
 
 
 def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channels) -> Figure:
-    """What a stage's explanations have in common: context, modalities and course in the epoch.
+    """Draw the mean explanation of each stage: context, modalities and course in the epoch.
 
     ``means`` by (method, stage) hold ``context`` (offsets, values) or ``None``, ``modalities``
     (m,) shares and ``course`` (m, pieces) of the mean size over the epoch's 30 s.
@@ -333,7 +337,7 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
 
 
 def _coloured(names: Mapping[str, Any], control: str | None = None) -> list[tuple[str, str]]:
-    """Names with colours; the control is grey."""
+    """Pairs of names and colours; the control is grey and last."""
     plain = [name for name in names if name != control]
     colours = [(name, _CYCLE[k % len(_CYCLE)]) for k, name in enumerate(plain)]
     return colours + [(name, "#606060") for name in names if name == control]

@@ -1,4 +1,4 @@
-"""The flags of explanations: what is explained, by which methods, how far it is evaluated."""
+"""Flags of explanations: what is explained, by which methods, how far it is evaluated."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def add_flags(group: Any) -> None:
         help="what each frequency band adds to the probabilities, over whole nights",
     )
     group.add_argument(
-        "--interpret_pictures", type=count, default=20, help="epochs a recording to draw"
+        "--interpret_pictures", type=count, default=20, help="epochs drawn per recording"
     )
     group.add_argument(
         "--n_random", type=positive, default=20, help="random orders to compare with"
@@ -115,7 +115,7 @@ def add_flags(group: Any) -> None:
         type=Path,
         default=Path("data/demo/sleepedf"),
         help="folder with *_truth.tsv of synthetic nights, whose events score the explanations; "
-        "other nights are scored by what yasa finds",
+        "other nights are scored by what yasa detects",
     )
 
 
@@ -134,6 +134,7 @@ def check(flags: ExplanationFlags) -> None:
 
 def plan_of(flags: ExplanationFlags) -> Plan:
     """The plan of explanation that the flags describe; its two baselines always differ."""
+    # a second baseline equal to the first would compare ig with itself
     other = flags.interpret_other_baseline
     return Plan(
         methods=tuple(flags.interpret_methods),

@@ -1,4 +1,4 @@
-"""What a way of explaining is: a name, what it needs, how it is computed, drawn and evaluated."""
+"""The interface of every explanation method: how it is computed, drawn and evaluated."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class ExplanationMethod(ABC):
-    """A registered way of explaining; ``name`` and :meth:`compute` are all that it must have.
+    """A registered explanation method; ``name`` and :meth:`compute` are all that it must have.
 
     ``control``: the maps that every method has to surpass, always computed.
     ``asks_model``: computed from F, so that it is compared with copies that have random weights;
     ``by_layer``: also while layers lose their weights one after the other, unless that is slow.
     ``times_input``: maps hold the signal as a factor.
-    ``signed``: for and against the stage, not only how much.
-    ``always_shown``: drawn and averaged wherever the model allows it, asked for or not.
+    ``signed``: maps hold evidence for and against the stage, not only how much there is.
+    ``always_shown``: drawn and averaged wherever the model allows it, even if not asked for.
     ``piece_seconds``: the shortest piece of a map that the page shows.
     """
 
@@ -37,10 +37,10 @@ class ExplanationMethod(ABC):
     times_input: bool = False
     signed: bool = True
     always_shown: bool = False
-    piece_seconds: float = 0.1
+    piece_seconds: float = 0.1  # the pieces of a trace in the figures
 
     def allows(self, model: Any) -> bool:
-        """Whether a model has what the method needs; others are left out."""
+        """Whether a model has what the method needs; with others the method is left out."""
         return True
 
     @abstractmethod
@@ -48,7 +48,7 @@ class ExplanationMethod(ABC):
         """Explain F at the question's epochs (b,) for its classes (b,)."""
 
     def draw(self, shown: ShownEpoch) -> Figure | None:
-        """One epoch: its traces in the colours of the map; ``None`` draws nothing."""
+        """Draw one epoch, by default its traces in the colours of the map; ``None``: no figure."""
         return draw_maps(self.name, shown)
 
     def add_to(
@@ -58,9 +58,9 @@ class ExplanationMethod(ABC):
         question: Question,
         explanation: Explanation,
     ) -> None:
-        """What enters the means by stage: by default the maps and the context of every epoch."""
+        """Add to the means by stage: by default the maps and the context of every epoch."""
         means.add(night, question, self.name, explanation)
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
-        """Measures of its own beside those of all methods: by default agreement with events."""
+        """Scores by measures of the method's own: by default its agreement with events."""
         return of_evidence(evaluated, self.name, explanation, times_input=self.times_input)

@@ -27,12 +27,12 @@ class Evaluated:
     question: Question
 
     def scores(self, method: str, measure: str, values: np.ndarray) -> Iterator[Score]:
-        """One score an epoch."""
+        """Yield one score per epoch, from ``values`` (b,)."""
         for code, value in zip(self.question.classes.tolist(), values, strict=True):
             yield Score(method, measure, STAGES[code], self.night.staged.subject, float(value))
 
     def some(self, rows: Tensor) -> Evaluated:
-        """The same, for some of the epochs."""
+        """The same night and question, for the epochs in the rows ``rows`` alone."""
         question = self.question
         epochs, classes = question.epochs[rows], question.classes[rows]
         return replace(self, question=replace(question, epochs=epochs, classes=classes))
@@ -41,19 +41,19 @@ class Evaluated:
 def of_evidence(
     evaluated: Evaluated, method: str, explanation: Explanation, *, times_input: bool
 ) -> Iterator[Score]:
-    """AUROC and pointing at events, at epochs rightly staged as the stage the event is typical of.
+    """Scores of pointing at events, in epochs rightly staged as the stage they are typical of.
 
     See :func:`evidence_of`.
     """
-    found = evidence_of(evaluated, explanation, times_input=times_input)
-    for measure, values in found.items():
+    measures = evidence_of(evaluated, explanation, times_input=times_input)
+    for measure, values in measures.items():
         yield from evaluated.scores(method, measure, values)
 
 
 def evidence_of(
     evaluated: Evaluated, explanation: Explanation, *, times_input: bool
 ) -> dict[str, np.ndarray]:
-    """``auroc_net_spindle`` …, one value an epoch.
+    """Agreement with each kind of event: ``auroc_net_spindle`` …, one value per epoch.
 
     Maps by band are read in the event's band. Amplitudes are those of the signal in that band, for
     maps that hold the signal as a factor (``times_input``).
@@ -61,10 +61,11 @@ def evidence_of(
     night, classes = evaluated.night, evaluated.question.classes.cpu().numpy()
     rows, result = evaluated.question.epochs.cpu().numpy(), {}
     right = night.staged.expert[rows] == night.staged.stages[rows]
-    if (night.staged.expert < 0).all():
+    if (night.staged.expert < 0).all():  # nobody scored: the model's stages have to do
         right = np.ones(len(rows), bool)
     for kind, events in night.events.items():
         stage, role, band = EVIDENCE[kind]
+        # an event is evidence for its own stage: in other epochs it is neither a hit nor a miss
         fits = right & (classes == STAGES.index(stage))
         if role not in night.roles or not fits.any():
             continue
@@ -83,7 +84,7 @@ def evidence_of(
 
 
 def _maps_in(explanation: Explanation, band: str) -> Tensor:
-    """Maps (b, m, t); of the narrower bands whose middle lies in a named one, where there are."""
+    """Maps (b, m, t), of the bands whose middles lie in the named one if maps are split by band."""
     if explanation.bands is None:
         return explanation.attributions
     low, high = BANDS[band]
@@ -94,6 +95,7 @@ def _maps_in(explanation: Explanation, band: str) -> Tensor:
 def _amplitude(evaluated: Evaluated, channel: int, band: str) -> np.ndarray:
     """A channel's signal within a band at the epochs evaluated, (b, t)."""
     night = evaluated.night
+    # filtered as a whole night, so that the edges of epochs leave no trace
     within = components(night.signals[:, [channel]], night.fs, [BANDS[band]])[0]
     return within[evaluated.question.epochs, 0].cpu().numpy()
 
@@ -113,6 +115,7 @@ def under_noise(
     target, seed, method = question.target, question.plan.seed, explanation.method
 
     def explainer(x: Tensor) -> Tensor:
+        # the same draws every time, so that only the noise in x changes the map
         with frozen(target), seeded(seed):
             return again(x).detach()
 

@@ -15,8 +15,8 @@ from interpret.frozen_model import frozen, seeded
 from interpret.target import EpochTarget
 
 UNIT_SECONDS = 0.5
-_STEPS = 20
-_NOISE, _DRAWS = 0.03, 5  # share of a channel's standard deviation
+_STEPS = 20  # points of a curve
+_NOISE, _DRAWS = 0.03, 5  # share of the deviation of a standardised channel
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,17 @@ def curves(
     *,
     baseline: str = "zero",
 ) -> Curves:
-    """Change units in the order of ``scores`` (b, m * units), most important first."""
+    """Curves of F as units change in the order of ``scores`` (b, m * units), highest first."""
     x = target.night[epochs]
     compared = target.baseline(epochs, baseline)
+    # stable: units of equal score, as where a map is 0, keep their order on every device
     order = scores.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    # (b, m * units): position of each unit in the order
     rank = torch.empty_like(order).scatter_(1, order, places.contiguous())
     units = order.shape[1] // x.shape[1]
     rank = rank.unflatten(1, (x.shape[1], units)).repeat_interleave(x.shape[2] // units, dim=2)
+    # unique, because there may be fewer units than steps
     steps = np.unique(np.linspace(0, order.shape[1], _STEPS + 1).round().astype(int))
     removed, added = [], []
     with frozen(target), torch.no_grad():
@@ -87,21 +90,22 @@ def infidelity(
     """
     from captum.metrics import infidelity, infidelity_perturb_func_decorator
 
+    # divides the perturbation by the signal where the map holds it as a factor
     @infidelity_perturb_func_decorator(times_input)
     def moved(x: Tensor) -> Tensor:
         return x - _NOISE * torch.randn_like(x)
 
     with frozen(target), seeded(seed), torch.no_grad():
-        found = infidelity(
+        values = infidelity(
             target,
             moved,
             target.night[epochs],
             attributions,
             additional_forward_args=(epochs, classes),
             n_perturb_samples=_DRAWS,
-            max_examples_per_batch=256,
+            max_examples_per_batch=256,  # bounds the memory, not the result
         )
-    return found.cpu().numpy()
+    return values.cpu().numpy()
 
 
 def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int = 0) -> np.ndarray:
@@ -109,11 +113,13 @@ def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int =
 
     ``explainer`` maps signals (b, m, t) to attributions (b, m, t).
     """
+    # not Captum's function: it repeats x for its draws, and an explainer knows its epochs (b,)
     base = explainer(x)
-    size = base.flatten(1).norm(dim=1).clamp_min(1e-12)
+    size = base.flatten(1).norm(dim=1).clamp_min(1e-12)  # a map may be 0 everywhere
     largest = torch.zeros(len(x), device=x.device)
     with seeded(seed):
         for _ in range(_DRAWS):
+            # uniform within 3 %, as Captum draws it
             noise = _NOISE * (2 * torch.rand_like(x) - 1)
             change = (explainer(x + noise) - base).flatten(1).norm(dim=1) / size
             largest = torch.maximum(largest, change)
@@ -121,18 +127,20 @@ def sensitivity(explainer: Callable[[Tensor], Tensor], x: Tensor, *, seed: int =
 
 
 def layers_from_head(model: nn.Module) -> list[str]:
-    """Parts of a model in the order in which they lose their weights: head first, input last.
+    """Names of a model's parts in the order of losing their weights: head first, input last.
 
-    A part is a child with weights, or an element of a list; the only element of one is looked into.
+    A part is a child with weights, or an element of a list; the only element of a list is opened.
     """
     parts = {}
     for name, child in model.named_children():
         inner = {name: child}
         if isinstance(child, nn.ModuleList):
             inner = {f"{name}.{key}": part for key, part in child.named_children()}
+            # an encoder that all positions share: its own layers are the parts
             if len(child) == 1 and any(True for _ in child[0].children()):
                 inner = {f"{name}.0.{key}": part for key, part in child[0].named_children()}
         parts |= inner
+    # models define their children from input to head
     return [name for name, part in parts.items() if any(True for _ in part.parameters())][::-1]
 
 
@@ -143,12 +151,13 @@ def with_random_weights(model: nn.Module, seed: int, parts: Sequence[str] | None
     """
     copy = deepcopy(model)
     chosen = [copy] if parts is None else [copy.get_submodule(name) for name in parts]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng():  # the generator of the rest of the program is left alone
         torch.manual_seed(seed)
         for module in (m for part in chosen for m in part.modules()):
             if hasattr(module, "reset_parameters"):
                 module.reset_parameters()
             for parameter in module.parameters(recurse=False):
+                # parameters of their own, such as CLS tokens, have no method that resets them
                 if not hasattr(module, "reset_parameters"):
                     nn.init.normal_(parameter)
     return copy.eval()
@@ -159,6 +168,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     ranks = [rankdata(np.abs(part).reshape(len(part), -1), axis=1) for part in (a, b)]
     centred = [part - part.mean(axis=1, keepdims=True) for part in ranks]
     norms = [np.linalg.norm(part, axis=1) for part in centred]
+    # NaN for a constant map, whose ranks do not vary
     with np.errstate(invalid="ignore", divide="ignore"):
         return (centred[0] * centred[1]).sum(axis=1) / np.where(
             norms[0] * norms[1] > 0, norms[0] * norms[1], np.nan
@@ -166,6 +176,6 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def random_scores(scores: Tensor, seed: int) -> Tensor:
-    """Units in random order, one draw an epoch."""
+    """Random scores of units in the shape of ``scores`` (b, units), drawn anew for every epoch."""
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(scores.shape, generator=generator).to(scores.device)

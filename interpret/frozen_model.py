@@ -1,4 +1,4 @@
-"""A model held still while it is explained: no training, and random generators put back."""
+"""Contexts for explaining a model: it is frozen, random generators are seeded and restored."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from interpret.target import EpochTarget
 
 @contextmanager
 def frozen(target: EpochTarget):
-    """Evaluation mode, no gradients of parameters, no cuDNN: it cannot go back through an LSTM."""
+    """Freeze the model of ``target``: evaluation mode, no gradients of parameters, no cuDNN."""
     model = target.model
     training = model.training
+    # one by one: some may have been frozen before, and stay so
     asked = [parameter.requires_grad for parameter in model.parameters()]
     model.eval().requires_grad_(False)
     try:
+        # cuDNN refuses to differentiate a recurrent layer in evaluation mode; Captum warns at every
+        # call that the input did not require gradients, and sets it itself
         with torch.backends.cudnn.flags(enabled=False), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="captum")
             yield
@@ -30,7 +33,8 @@ def frozen(target: EpochTarget):
 
 @contextmanager
 def seeded(seed: int):
-    """Torch's and numpy's global generators, which Captum draws from, seeded and put back."""
+    """Seed torch's and numpy's global generators, which Captum draws from, and restore them."""
+    # numpy's old interface, because GradientShap draws from that very generator
     state = np.random.get_state()  # noqa: NPY002
     try:
         with torch.random.fork_rng():

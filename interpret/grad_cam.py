@@ -1,4 +1,4 @@
-"""Grad-CAM on the spectrogram: where in time and frequency an image network looks.
+"""Grad-CAM on the spectrogram: where in time and frequency an image network has its evidence.
 
 Selvaraju et al. 2017, by Captum's ``LayerGradCam``, for models that read images.
 """
@@ -31,15 +31,15 @@ class GradCam(ExplanationMethod):
     name = NAME
 
     def allows(self, model: Any) -> bool:
-        """Models with a layer of images to look at."""
+        """Whether the model reads images, so that one of its layers has a map."""
         return model.reads_images
 
     def compute(self, question: Question) -> Explanation:
-        """See :func:`grad_cam`."""
+        """Explain the question's epochs by :func:`grad_cam`."""
         return grad_cam(question.target, question.epochs, question.classes)
 
     def draw(self, shown: ShownEpoch) -> Figure:
-        """The map over the spectrogram it was made on."""
+        """Draw the map over the spectrogram it was made on."""
         night, epoch = shown.night, shown.epoch
         spectrogram = shown.question.model.spectrogram
         with torch.no_grad():
@@ -60,13 +60,14 @@ def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanatio
 
     ``image`` (b, frames, bins) is the map on the spectrogram; ``attributions`` (b, m, t) are its
     means over frequency, spread over the samples and the same for all channels, which the network
-    mixes before it looks. It sums to no change of F, so there is no completeness.
+    mixes in its first layer. It sums to no change of F, so there is no completeness.
 
     Raises:
         UserError: the network keeps no image.
     """
     from captum.attr import LayerAttribution, LayerGradCam
 
+    # whatever span was asked for: the layer's map is one of single epochs
     alone = EpochTarget(target.model, target.night, target.output)
     try:
         layer = target.model.cam_layer()
@@ -78,9 +79,11 @@ def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanatio
         method = LayerGradCam(alone, layer)
         for rows in torch.arange(len(epochs)).split(alone.at_once):
             these = epochs[rows], classes[rows]
-            found = method.attribute(alone.night[these[0]], additional_forward_args=these)
+            # signed: without the ReLU of the paper, evidence against the stage is kept
+            cam = method.attribute(alone.night[these[0]], additional_forward_args=these)
+            # the layer's image has the axes of the spectrogram, and fewer points
             size = (spectrogram.frames, spectrogram.bins)
-            parts.append(LayerAttribution.interpolate(found, size, "bilinear")[:, 0].detach())
+            parts.append(LayerAttribution.interpolate(cam, size, "bilinear")[:, 0].detach())
         with torch.no_grad():
             value = alone(alone.night[epochs], epochs, classes)
             context = alone.context(epochs, classes)
@@ -94,8 +97,10 @@ def grad_cam(target: EpochTarget, epochs: Tensor, classes: Tensor) -> Explanatio
 
 
 def over_samples(course: Tensor, n_samples: int, spectrogram: Any) -> Tensor:
-    """A value a frame (b, frames) at the middle of its window, linear in between: (b, t)."""
+    """Values of frames (b, frames) at the middles of their windows, linear in between: (b, t)."""
     hop = round(spectrogram.hop_seconds * spectrogram.fs)
+    # interpolation puts a value into the middle of its hop, and padding that into the middle of the
+    # window, which is longer
     inner = nn.functional.interpolate(course[:, None], course.shape[1] * hop, mode="linear")
     missing = n_samples - inner.shape[-1]
     return nn.functional.pad(inner, (missing // 2, missing - missing // 2), mode="replicate")[:, 0]

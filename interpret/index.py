@@ -1,4 +1,4 @@
-"""``index.json``: what was explained, where its files lie, in one schema for every script."""
+"""``index.json``: what was explained and where its files lie, in one schema for every script."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
-VERSION = 1
+VERSION = 1  # of the schema
 Entry = dict[str, Any]
 
 
 def write_index(folder: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> None:
-    """``version``, ``about`` the run, and ``explanations``; paths are relative to ``folder``."""
+    """Write the index: ``version``, ``about`` the run, ``explanations`` with relative paths."""
     index = {"version": VERSION, "about": dict(about), "explanations": list(entries)}
     write_json(folder / "index.json", index)
 
@@ -27,12 +27,12 @@ def write_index(folder: Path, about: Mapping[str, Any], entries: Sequence[Entry]
 def epoch_entry(
     night: ExplainedNight,
     question: Question,
-    found: Mapping[str, Explanation],
+    explanations: Mapping[str, Explanation],
     row: int,
     folder: str,
     why: str | None = None,
 ) -> Entry:
-    """One explained epoch; ``why`` it is of interest, where that is why it was chosen."""
+    """Entry of one explained epoch; ``why`` it is of interest, if it was chosen for that."""
     staged, epoch = night.staged, int(question.epochs[row])
     return {
         "recording": staged.recording,
@@ -49,19 +49,20 @@ def epoch_entry(
             method: _answer(
                 f"{folder}/{method}.npz",
                 explanation.settings,
+                # plain: NaN is no JSON, and null where a method has no such value
                 value=plain(explanation.value[row]),
                 baseline_value=plain(explanation.baseline_value[row]),
                 completeness_error=plain(explanation.error[row]),
             )
-            for method, explanation in found.items()
+            for method, explanation in explanations.items()
         },
     }
 
 
 def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[str, Any]]]) -> Entry:
-    """A night explained as a whole; ``answers``: method -> its file and its settings.
+    """Entry of a night explained as a whole; ``answers``: method -> its file and its settings.
 
-    What only an epoch has is ``None``; the files lie beside the index.
+    Fields that only an epoch has are ``None``; the files lie beside the index.
     """
     return {
         "recording": staged.recording,
@@ -69,7 +70,7 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
         **dict.fromkeys(("epoch", "expert", "model", "probabilities", "explained")),
         "evidence": "none",
         "why": None,
-        "folder": ".",
+        "folder": ".",  # relative to the index, like that of an epoch
         "methods": {method: _answer(file, about) for method, (file, about) in answers.items()},
     }
 

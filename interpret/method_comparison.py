@@ -1,6 +1,6 @@
-"""Explanation metrics: every method of a night evaluated, with controls beside it.
+"""Comparison of a night's explanation methods by their metrics, with controls beside them.
 
-Measured on a few epochs a night and stage, drawn by the seed; completeness on all.
+Measured on a few epochs of every stage of a night, drawn by the seed; completeness on all.
 """
 
 from __future__ import annotations
@@ -34,27 +34,28 @@ UNTRAINED = "random weights"
 
 
 def evaluate_methods(
-    evaluated: Evaluated, found: Mapping[str, Explanation]
+    evaluated: Evaluated, explanations: Mapping[str, Explanation]
 ) -> tuple[list[Score], dict[str, Curves]]:
     """Scores of every method, and the curves of deletion and insertion behind them."""
     scores = []
-    for method, explanation in found.items():
+    # completeness costs nothing more, so it is given for all epochs
+    for method, explanation in explanations.items():
         errors = explanation.error.cpu().numpy()
         scores += evaluated.scores(method, "completeness_error", errors)
     question = evaluated.question
-    rows = some_of_each(question.classes, question.plan.judged_per_stage, question.plan.seed)
+    rows = some_of_each(question.classes, question.plan.evaluated_per_stage, question.plan.seed)
     few = evaluated.some(rows)
-    found = {method: _rows_of(explanation, rows) for method, explanation in found.items()}
-    drawn, measured = against_random_orders(few, found)
+    explanations = {method: _rows_of(one, rows) for method, one in explanations.items()}
+    drawn, measured = against_random_orders(few, explanations)
     scores += measured
-    for method, explanation in found.items():
+    for method, explanation in explanations.items():
         scores += registry.method_named(method).evaluate(few, explanation)
-    scores += while_weights_turn_random(few, found)
+    scores += while_weights_turn_random(few, explanations)
     return scores, drawn
 
 
 def some_of_each(classes: Tensor, most: int, seed: int) -> Tensor:
-    """Row numbers, up to ``most`` of every class, drawn by ``seed``."""
+    """Rows (k,) of ``classes`` (b,), up to ``most`` of every class, drawn by ``seed``."""
     generator = torch.Generator().manual_seed(seed)
     shuffled, classes = torch.randperm(len(classes), generator=generator), classes.cpu()
     kept = [shuffled[classes[shuffled] == k][:most] for k in classes.unique()]
@@ -67,13 +68,13 @@ def _rows_of(explanation: Explanation, rows: Tensor) -> Explanation:
         explanation,
         attributions=explanation.attributions[rows],
         bands=None if bands is None else bands[rows],
-        window=None,
+        window=None,  # metrics read the epoch's own maps
         image=None,
     )
 
 
 def against_random_orders(
-    evaluated: Evaluated, found: Mapping[str, Explanation]
+    evaluated: Evaluated, explanations: Mapping[str, Explanation]
 ) -> tuple[dict[str, Curves], Iterator[Score]]:
     """Deletion and insertion of the probability, and how far they beat random orders.
 
@@ -81,13 +82,14 @@ def against_random_orders(
     """
     question, control = evaluated.question, registry.control().name
     plan, units = question.plan, round(EPOCH_SECONDS / UNIT_SECONDS)
+    # a shallow copy shares the night's encodings, which are costly; only the output differs
     graded = copy(question.target)
     graded.output = "prob"
 
     def curves_of(order: Tensor) -> Curves:
         return curves(graded, question.epochs, question.classes, order, baseline=plan.baseline)
 
-    orders = {name: unit_scores(e.attributions, units) for name, e in found.items()}
+    orders = {name: unit_scores(e.attributions, units) for name, e in explanations.items()}
     seeds = range(plan.seed, plan.seed + plan.orders)
     chance = [curves_of(random_scores(orders[control], seed)) for seed in seeds]
     drawn = {name: curves_of(order) for name, order in orders.items() if name != control}
@@ -96,6 +98,7 @@ def against_random_orders(
         np.mean([c.deletion for c in chance], axis=0),
         np.mean([c.insertion for c in chance], axis=0),
     )
+    # the control's score is that of its own maps, one order among many: 0 up to chance
     measured = {**drawn, control: curves_of(orders[control])}
     return drawn, _beyond(evaluated, measured, drawn[control])
 
@@ -103,7 +106,8 @@ def against_random_orders(
 def _beyond(
     evaluated: Evaluated, measured: Mapping[str, Curves], chance: Curves
 ) -> Iterator[Score]:
-    """Areas of every method less those of chance."""
+    """Score every method by the differences between its areas and those of chance."""
+    # signs such that higher is better for both
     by_chance = chance.areas()
     for name, own in measured.items():
         deletion, insertion = own.areas()
@@ -112,32 +116,33 @@ def _beyond(
 
 
 def while_weights_turn_random(
-    evaluated: Evaluated, found: Mapping[str, Explanation]
+    evaluated: Evaluated, explanations: Mapping[str, Explanation]
 ) -> Iterator[Score]:
     """Likeness of maps while layers lose what they learned, head first; evidence when all have.
 
     A method whose map stays the same explains the signal, not the model. Evidence is the mean over
     ``untrained`` copies: a single one has one direction for all that is large.
     """
-    methods = [m for m in map(registry.method_named, found) if m.asks_model]
+    methods = [m for m in map(registry.method_named, explanations) if m.asks_model]
     plan = evaluated.question.plan
     parts = layers_from_head(evaluated.question.model)
+    # all parts at once are the copies below
     for depth in range(1, len(parts)):
         copied = _asked(evaluated, plan.seed, parts[:depth])
         for method in (m for m in methods if m.by_layer):
-            alike = likeness(found[method.name], method.compute(copied.question))
+            alike = likeness(explanations[method.name], method.compute(copied.question))
             measure = f"likeness_{depth}_{parts[depth - 1]}"
             yield from evaluated.scores(method.name, measure, alike)
     copies = [_asked(evaluated, plan.seed + k, None) for k in range(plan.untrained)]
     for method in methods:
         maps = [method.compute(copied.question) for copied in copies]
-        yield from _of_untrained(evaluated, method, found[method.name], maps)
+        yield from _of_untrained(evaluated, method, explanations[method.name], maps)
 
 
 def _of_untrained(
     evaluated: Evaluated, method: ExplanationMethod, own: Explanation, maps: list[Explanation]
 ) -> Iterator[Score]:
-    """A method's maps of the trained model beside those of untrained copies."""
+    """Score a method's maps of untrained copies, beside those of the trained model."""
     alike = np.mean([likeness(own, one) for one in maps], axis=0)
     yield from evaluated.scores(method.name, "likeness_to_random_weights", alike)
     evidence = [evidence_of(evaluated, one, times_input=method.times_input) for one in maps]
@@ -147,8 +152,9 @@ def _of_untrained(
 
 
 def _asked(evaluated: Evaluated, seed: int, parts: list[str] | None) -> Evaluated:
-    """The same question, quick, to a copy of the model with random weights in ``parts``."""
+    """The same question, quick, about a copy of the model with random weights in ``parts``."""
     question = evaluated.question
     model = with_random_weights(question.model, seed, parts)
+    # a new target: encodings of the night depend on the weights
     target = EpochTarget(model, question.target.night, question.target.output)
     return replace(evaluated, question=replace(question, target=target, quick=True))

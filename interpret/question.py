@@ -1,4 +1,4 @@
-"""What a method is asked: an output of a model at some epochs of a night, and with which plan."""
+"""The question that a method answers: which output of a model, at which epochs of a night."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Plan:
 
     ``span`` is the epoch alone or its whole window. ``steps`` of integrated gradients to begin
     with; ``band_hz`` wide bands of spectral gradients, 0 for the named ones; random ``orders`` and
-    ``untrained`` copies to compare with, on at most ``judged_per_stage`` epochs a night and stage;
-    ``pictures`` are drawn a night.
+    ``untrained`` copies to compare with. Methods are evaluated on at most ``evaluated_per_stage``
+    epochs of every stage of a night; ``pictures`` epochs are drawn per night.
     """
 
     methods: tuple[str, ...]
@@ -34,7 +34,7 @@ class Plan:
     band_hz: float = 0.0
     orders: int = 20
     untrained: int = 3
-    judged_per_stage: int = 20
+    evaluated_per_stage: int = 20
     pictures: int = 20
 
 
@@ -51,17 +51,18 @@ class Question:
     classes: Tensor
     plan: Plan
     quick: bool = False
+    # filled while methods run, and no part of what is asked: neither compared nor shown
     _made: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def model(self) -> Any:
-        """The model explained."""
+        """The model that is explained."""
         return self.target.model
 
     @property
     def alone(self) -> EpochTarget:
         """The target that varies the epoch alone, its neighbours staying as they are."""
-        if type(self.target) is EpochTarget:
+        if type(self.target) is EpochTarget:  # not a subclass, which varies more
             return self.target
         return EpochTarget(self.target.model, self.target.night, self.target.output)
 

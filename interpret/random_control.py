@@ -1,4 +1,4 @@
-"""The control: random maps, which every method has to surpass."""
+"""The control of all methods: random maps, which each of them has to surpass."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from interpret.stage_means import StageMeans
 
 
 class RandomControl(Attribution):
-    """Normal noise; it depends on no model, and there is nothing to see in it."""
+    """Normal noise that depends on no model; it is evaluated, not drawn."""
 
     name = "random"
     control = True
     asks_model = False
 
     def maps(self, target, x, compared, extra) -> Tensor:
-        """Noise in the shape of the input."""
+        """Noise in the shape of ``x``."""
         return torch.randn(x.shape, device=x.device)
 
     def draw(self, shown: ShownEpoch) -> None:
-        """Nothing."""
+        """Draw nothing."""
 
     def add_to(
         self,
@@ -39,9 +39,10 @@ class RandomControl(Attribution):
         question: Question,
         explanation: Explanation,
     ) -> None:
-        """Maps alone, into the table: the context is the model's, and no control."""
+        """Add the maps alone, to the table: the context is the model's, and no control."""
         means.add(night, question, self.name, explanation, context=False, drawn=False)
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
-        """Agreement with events by chance."""
+        """Score the agreement with events by chance."""
+        # not that of its base class: infidelity and sensitivity of noise mean nothing
         return ExplanationMethod.evaluate(self, evaluated, explanation)

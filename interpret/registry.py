@@ -1,4 +1,4 @@
-"""Every explanation there is; a new one is a line here and a file of its own."""
+"""The registered explanation methods; a new one is a line here and a file of its own."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from interpret.spectral_gradients import SpectralGradients
 from interpret.target import EpochTarget
 from utils.errors import UserError
 
+# in the order of help texts and messages
 METHODS: tuple[ExplanationMethod, ...] = (
     captum.SALIENCY,
     captum.INPUT_X_GRADIENT,
@@ -41,10 +42,10 @@ def names() -> tuple[str, ...]:
 
 
 def method_named(name: str) -> ExplanationMethod:
-    """A method by its name.
+    """The method of that name.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such method.
     """
     for method in METHODS:
         if method.name == name:
@@ -53,7 +54,7 @@ def method_named(name: str) -> ExplanationMethod:
 
 
 def control() -> ExplanationMethod:
-    """The one that all others are compared with."""
+    """The control method, with which all others are compared."""
     return next(method for method in METHODS if method.control)
 
 
@@ -67,12 +68,12 @@ def explain(
     seed: int = 0,
     **settings: Any,
 ) -> Explanation:
-    """F at ``epochs`` (b,) for ``classes`` (b,) by the attribution of a name.
+    """Explain F at ``epochs`` (b,) for ``classes`` (b,) by the attribution named ``method``.
 
     Raises:
         UserError: no such attribution, or one that the model does not allow.
     """
-    found = method_named(method)
-    if not isinstance(found, Attribution):
+    attribution = method_named(method)
+    if not isinstance(attribution, Attribution):
         raise UserError(f"{method} is no attribution: ask for it by interpret.explain_nights")
-    return found.explain(target, epochs, classes, baseline=baseline, seed=seed, **settings)
+    return attribution.explain(target, epochs, classes, baseline=baseline, seed=seed, **settings)

@@ -1,4 +1,4 @@
-"""A run's explanations together: what its nights add up to, tables and figures of the metrics."""
+"""Report on a run's explanations: tables and figures of the metrics over all its nights."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ class Gathered:
     planted: bool = False  # events are known, not detected
 
     def add(self, explained: ExplainedEpochs) -> None:
-        """Evaluate a night's explanations and take them into the means."""
+        """Evaluate a night's explanations and add them to the scores, curves and means."""
         night, question = explained.night, explained.question
+        # metrics vary the epoch alone, also where whole windows were attributed
         evaluated = Evaluated(night, replace(question, target=question.alone))
-        scores, curves = evaluate_methods(evaluated, explained.found)
+        scores, curves = evaluate_methods(evaluated, explained.explanations)
         self.scores += scores
         self.curves.append(curves)
         self.planted |= night.evidence == "planted"
@@ -47,18 +48,18 @@ class Gathered:
 def write_report(
     folder: Path, gathered: Gathered, about: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Tables and figures of the explanation metrics; returns the rows of ``summary.csv``.
+    """Write tables and figures of the explanation metrics; returns the rows of ``summary.csv``.
 
-    ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or ``found_events.csv``),
+    ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or ``detected_events.csv``),
     ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``, ``stage_means.*``.
     """
     rows = summarise(gathered.scores)
     write_json(folder / "faithfulness.json", {"about": about, "rows": rows})
-    if not rows:
+    if not rows:  # no epoch was explained, so there is nothing to draw
         return rows
     write_table(folder / "summary.csv", rows)
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
-        name = "planted" if gathered.planted else "found"
+        name = "planted" if gathered.planted else "detected"
         write_table(folder / f"{name}_events.csv", evidence)
     _write_curves(folder, mean_curves(gathered.curves), str(about["headline"]))
     _draw_randomisation(folder, rows)
@@ -98,16 +99,18 @@ def _write_curves(folder: Path, curves: Mapping[str, Curves], headline: str) -> 
 
 
 def _draw_randomisation(folder: Path, rows: Sequence[Row]) -> None:
-    """Rows ``likeness_<depth>_<layer>`` and ``likeness_to_random_weights`` as lines."""
+    """Draw the rows ``likeness_<depth>_<layer>`` and ``likeness_to_random_weights`` as lines."""
     overall = {(r["method"], r["measure"]): r["mean"] for r in rows if r["stage"] == "all"}
     names = {measure for _, measure in overall if measure.startswith("likeness_")}
+    # by number, because layer 10 as text would come before layer 2
     layers = sorted(
         (n for n in names if n.split("_")[1].isdigit()), key=lambda n: int(n.split("_")[1])
     )
     layers.append("likeness_to_random_weights")
     methods = [m for m, measure in overall if measure == layers[-1]]
-    if not methods:
+    if not methods:  # none that asks the model
         return
+    # the trained model's map equals itself: every line begins at 1
     lines = {
         m: [1.0, *(overall.get((m, layer), np.nan) for layer in layers)] for m in sorted(methods)
     }

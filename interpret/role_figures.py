@@ -1,4 +1,4 @@
-"""Figures of a model of many channels: which it needs, and where over the night it looks."""
+"""Figures of a model of many channels: which roles it needs, what it attends to in a night."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
-    """Kappa under every pattern of present roles, with its interval."""
+    """Draw kappa under every pattern of present roles, with its interval."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for k, row in enumerate(rows):
         value = np.nan if row["kappa"] is None else row["kappa"]
+        # the first pattern, with all roles, is the reference
         axes.plot(value, -k, "o", color="#3f87c4" if k else "#222222")
         if row["kappa_low"] is not None:
             axes.plot(
@@ -41,7 +42,7 @@ def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
 def draw_importance(
     added: np.ndarray, roles: Sequence[str], night: StagedNight, *, title: str
 ) -> Figure:
-    """Model's and expert's hypnogram over what each role adds (n, roles) to the stage given."""
+    """Draw both hypnograms above what each role adds (n, roles) to the stage the model gives."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 2.6 + 0.42 * len(roles)), layout="constrained")
@@ -51,8 +52,9 @@ def draw_importance(
     for axes, stages, name in ((top, night.expert, "expert"), (middle, night.stages, "model")):
         draw_hypnogram(axes, stages)
         axes.set_ylabel(name)
+    # no finer than 5 % of probability, or a night without importance would show noise
     limit = max(0.05, float(np.percentile(np.abs(added), 99)))
-    hours = len(added) / 120
+    hours = len(added) / 120  # epochs of 30 s
     image = below.imshow(
         added.T,
         aspect="auto",
@@ -82,9 +84,10 @@ def draw_attention(
     *,
     title: str,
 ) -> Figure:
-    """Where chosen epochs look over the night (k, roles, n), and at which roles (k, roles, roles).
+    """Draw what chosen epochs attend to in the night, and among roles.
 
-    Time is relative to uniform attention; the epoch itself is marked.
+    ``time`` (k, roles, n) is shown relative to uniform attention, with the epoch itself marked;
+    ``across`` is (k, roles, roles).
     """
     from matplotlib.figure import Figure
 
@@ -103,7 +106,7 @@ def draw_attention(
     for row, (epoch, weights, between) in enumerate(zip(epochs, time, across, strict=True), 1):
         left, right = grid[row]
         shown = left.imshow(
-            weights * weights.shape[1],
+            weights * weights.shape[1],  # times uniform: nights of any length compare
             aspect="auto",
             cmap="viridis",
             vmin=0,
@@ -125,4 +128,5 @@ def draw_attention(
 
 def _extent(axes: Any, n_epochs: int) -> float:
     """End of the night on an axis that a hypnogram was drawn on."""
+    # hours or minutes: the hypnogram has chosen the unit of the axis
     return max(float(axes.get_xlim()[1]), 1e-9) if n_epochs else 1.0

@@ -1,4 +1,4 @@
-"""What each role of a night adds to its stages, and what a whole-night model attends to."""
+"""What each role of a night adds to its stages, and what a model of whole nights attends to."""
 
 from __future__ import annotations
 
@@ -19,8 +19,12 @@ from utils.stages import STAGES
 
 
 def importance(whole: StagedNight, without: Mapping[str, StagedNight]) -> np.ndarray:
-    """What each role adds to the probability of the stage given: (n, roles)."""
+    """Probability that each role adds to the stage the model gives: (n, roles).
+
+    ``without``: role -> the same night staged without it.
+    """
     rows = np.arange(len(whole.stages))
+    # without a role the model may prefer another stage: that of the whole night is followed
     given = whole.probabilities[rows, whole.stages]
     return np.stack(
         [given - one.probabilities[rows, whole.stages] for one in without.values()], axis=1
@@ -36,7 +40,7 @@ def explain_night(
     *,
     choose: str = "per_stage:1",
 ) -> tuple[dict[str, float], Entry]:
-    """One night's tables and pictures: importance of roles over time, attention of some epochs.
+    """Write one night's tables and figures: importance of roles over time, attention of epochs.
 
     ``signals`` (n, c, t) as the model receives them. Returns the mean importance by role, and the
     night's entry of the index.
@@ -58,7 +62,7 @@ def explain_night(
         role_figures.draw_importance(added, roles, whole, title=name), folder / f"{name}_roles.png"
     )
     epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
-    flat = signals.permute(1, 0, 2).flatten(1)
+    flat = signals.permute(1, 0, 2).flatten(1)  # (c, n * t): the encoder reads a continuous night
     time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
     write_arrays(
         folder / f"{name}_attention.npz",

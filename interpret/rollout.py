@@ -1,4 +1,4 @@
-"""Rollout: attention followed through the layers, from modalities to their windows.
+"""Attention rollout: attention followed through the layers, from modalities to their windows.
 
 After Abnar & Zuidema, Quantifying Attention Flow in Transformers, ACL 2020.
 """
@@ -16,17 +16,17 @@ from interpret.stage_means import StageMeans
 
 
 class Rollout(Attention):
-    """Modality share times window share: the maps of a model's own attention, in one."""
+    """Maps of modality share times window share, from the model's own attention."""
 
     name = "rollout"
-    always_shown = False
+    always_shown = False  # its base class is shown in any case
 
     def weights(self, attention: NightAttention) -> Tensor:
-        """(n, m, w); sums to 1 over both."""
+        """Weights of an epoch's windows (n, m, w), which sum to 1 over all modalities."""
         return attention.rollout()
 
     def draw(self, shown: ShownEpoch) -> None:
-        """Nothing: the figure of attention shows both factors."""
+        """Draw nothing: the figure of attention shows both factors."""
 
     def add_to(
         self,
@@ -35,4 +35,4 @@ class Rollout(Attention):
         question: Question,
         explanation: Explanation | None,
     ) -> None:
-        """Nothing: attention's own means are those of the product."""
+        """Add nothing: the means of :class:`Attention` are those of the product already."""

@@ -28,7 +28,7 @@ _LIMIT = 99  # percentile of |attribution| at the ends of the diverging colours
 class ShownEpoch:
     """One epoch of a night to draw: row ``row`` of a question and of a method's explanation.
 
-    ``explanation`` is ``None`` for methods that are shown without having been asked for.
+    ``explanation`` is ``None`` for methods that are shown although nobody asked for them.
     """
 
     night: ExplainedNight
@@ -38,27 +38,28 @@ class ShownEpoch:
 
     @property
     def epoch(self) -> int:
-        """Its number in the night."""
+        """Number of the epoch in the night."""
         return int(self.question.epochs[self.row])
 
     @property
     def members(self) -> list[int]:
-        """Epochs of the window that the model sees around it."""
+        """Numbers of the epochs in the window that the model sees around the epoch."""
         return self.question.target.members(torch.tensor([self.epoch]))[0].tolist()
 
     def title(self, method: str) -> str:
-        """``SC4001E0, epoch 12   expert N2   model N2 0.93  ✓: gradcam``."""
+        """Title of a figure: ``SC4001E0, epoch 12   expert N2   model N2 0.93  ✓: gradcam``."""
         return f"{self.night.staged.recording}, {caption(self.night, self.epoch)}: {method}"
 
 
 def draw_maps(method: str, shown: ShownEpoch) -> Figure:
-    """Traces coloured by signed attributions, of the epoch or of its whole window."""
+    """Draw traces coloured by signed attributions, of the epoch or of its whole window."""
     explanation, row = shown.explanation, shown.row
     if explanation.window is not None:
         rows = window_rows(shown, explanation.window[row].cpu().numpy(), explanation.context[row])
     else:
         maps = explanation.attributions[row].cpu().numpy()
         rows = [attributed_row(shown, maps, explanation.context[row])]
+    # one limit for all rows and both signs: colours compare, and the middle one is 0
     limit = max(1e-12, max(float(np.percentile(np.abs(r.colours), _LIMIT)) for r in rows))
     return draw_rows(
         method, shown, rows, ("coolwarm", -limit, limit, f"{method}: against | for the stage")
@@ -71,7 +72,7 @@ def draw_rows(
     rows: Sequence[explanation_figures.SampleRow],
     colour: tuple[str, float, float, str],
 ) -> Figure:
-    """Rows of traces; ``colour`` as in :func:`interpret.explanation_figures.draw_sample`."""
+    """Draw rows of traces; ``colour`` as in :func:`interpret.explanation_figures.draw_sample`."""
     night = shown.night
     return explanation_figures.draw_sample(
         rows,
@@ -85,7 +86,7 @@ def draw_rows(
 def window_rows(
     shown: ShownEpoch, maps: np.ndarray, context: Tensor
 ) -> list[explanation_figures.SampleRow]:
-    """Every epoch of the window with its part of the attributions (l, m, t)."""
+    """Rows of all epochs of the window, each with its part of the attributions (l, m, t)."""
     night, epoch, members = shown.night, shown.epoch, shown.members
     effects = context.abs().cpu().numpy() / max(float(context.abs().sum()), 1e-12)
     shares = np.abs(maps).sum(axis=2) / max(float(np.abs(maps).sum()), 1e-12)
@@ -94,9 +95,9 @@ def window_rows(
             caption(night, member),
             night.physical(member),
             maps[k],
-            effects if member == epoch else None,
+            effects if member == epoch else None,  # the context was measured for this one alone
             shares[k],
-            members.index(member),
+            members.index(member),  # the first place of an edge epoch that fills several
             member == epoch,
         )
         for k, member in enumerate(members)
@@ -106,13 +107,14 @@ def window_rows(
 def attributed_row(
     shown: ShownEpoch, maps: np.ndarray, context: Tensor
 ) -> explanation_figures.SampleRow:
-    """The epoch alone; bars are shares of absolute context effects and attributions."""
+    """Row of the epoch alone; bars are shares of absolute context effects and attributions."""
     night, epoch, members = shown.night, shown.epoch, shown.members
     effects, size = context.abs().cpu().numpy(), np.abs(maps).sum(axis=1)
     return explanation_figures.SampleRow(
         caption(night, epoch),
         night.physical(epoch),
         maps,
+        # no bars for a model that sees single epochs
         effects / max(effects.sum(), 1e-12) if len(members) > 1 else None,
         size / max(size.sum(), 1e-12),
         members.index(epoch),
@@ -120,7 +122,7 @@ def attributed_row(
 
 
 def caption(night: ExplainedNight, epoch: int) -> str:
-    """``epoch 12   expert N2   model N2 0.93  ✓``."""
+    """Caption of a trace: ``epoch 12   expert N2   model N2 0.93  ✓``."""
     staged = night.staged
     true, model = int(staged.expert[epoch]), int(staged.stages[epoch])
     mark = "" if true < 0 else ("  ✓" if true == model else "  ✗")
@@ -132,6 +134,6 @@ def caption(night: ExplainedNight, epoch: int) -> str:
 
 
 def save_both(picture: Figure, stem: Path) -> None:
-    """PNG and SVG."""
+    """Save a figure as PNG and SVG."""
     for suffix in (".png", ".svg"):
         figures.save(picture, stem.with_suffix(suffix))

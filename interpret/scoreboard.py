@@ -1,4 +1,4 @@
-"""Every method's faithfulness in one table: means over epochs with intervals by subject."""
+"""Scores of all explanation methods in one table: means over epochs, intervals by subject."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-SAMPLES = 2000
+SAMPLES = 2000  # of the bootstrap
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Score:
 
 
 def summarise(scores: Sequence[Score], *, seed: int = 0) -> list[dict[str, Any]]:
-    """Method, measure, stage -> mean, 95 % interval by subject, epochs and subjects.
+    """Rows by method, measure and stage: mean, 95 % interval by subject, epochs and subjects.
 
     Subjects are resampled whole; fewer than two have no interval. Stage "all" takes every epoch.
     """
@@ -48,6 +48,7 @@ def summarise(scores: Sequence[Score], *, seed: int = 0) -> list[dict[str, Any]]
                 "subjects": len({score.subject for score in group}),
             }
         )
+    # an order that does not depend on which night came first
     return sorted(rows, key=lambda row: (row["measure"], row["stage"], row["method"]))
 
 
@@ -55,9 +56,12 @@ def _interval(group: Sequence[Score], seed: int) -> tuple[float | None, float | 
     names, of = np.unique([score.subject for score in group], return_inverse=True)
     if len(names) < 2:
         return None, None
+    # epochs of a subject resemble each other, so subjects are drawn, not epochs; sums and sizes
+    # suffice for the pooled mean of every draw
     sums = np.bincount(of, [score.value for score in group])
     sizes = np.bincount(of)
     rng = np.random.default_rng(seed)
+    # how often each subject is drawn: (samples, subjects)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
     low, high = np.quantile((times @ sums) / (times @ sizes), (0.025, 0.975))
     return float(low), float(high)

@@ -15,7 +15,7 @@ SPELLINGS = "all, errors, uncertain:N, per_stage:N, or epoch numbers such as 10,
 def select(
     spec: str, probabilities: np.ndarray, expert: np.ndarray, *, seed: int = 0
 ) -> np.ndarray:
-    """Epoch numbers, ascending.
+    """Numbers of the selected epochs, ascending.
 
     ``errors``: scored epochs the model gets wrong. ``uncertain:N``: the N of smallest highest
     probability. ``per_stage:N``: up to N of every stage the model gives, drawn by ``seed`` among
@@ -31,6 +31,7 @@ def select(
         return np.flatnonzero((expert >= 0) & (predicted != expert))
     if match := re.fullmatch(r"uncertain:(\d+)", spec):
         highest = probabilities.max(axis=1)
+        # stable: of epochs equally uncertain the earlier ones, on every machine
         return np.sort(np.argsort(highest, kind="stable")[: int(match[1])])
     if match := re.fullmatch(r"per_stage:(\d+)", spec):
         return _per_stage(int(match[1]), predicted, expert, seed)
@@ -44,6 +45,7 @@ def select(
 
 def _per_stage(n: int, predicted: np.ndarray, expert: np.ndarray, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
+    # where an expert scored, only epochs staged rightly stand for a stage
     wanted = (predicted == expert) if (expert >= 0).any() else np.ones(len(expert), bool)
     chosen = []
     for stage in range(len(STAGES)):

@@ -1,4 +1,4 @@
-"""Spectral gradients: integrated gradients along the way on which a signal loses its bands.
+"""Spectral gradients: integrated gradients along the path on which a signal loses its bands.
 
 After the spectral gradients of PhysioEx (Gagliardi et al.), with as many steps as completeness
 asks for and filters without phase.
@@ -32,21 +32,21 @@ NAME = "specgrad"
 
 
 class SpectralGradients(ExplanationMethod):
-    """Maps by frequency band; ten times the work of integrated gradients."""
+    """Maps by frequency band, for ten times the work of integrated gradients."""
 
     name = NAME
     times_input = True
-    by_layer = False
+    by_layer = False  # too slow to repeat for every layer
 
     def compute(self, question: Question) -> Explanation:
-        """In bands of the plan's width; in the named ones if it is 0, or to be quick."""
+        """Explain in bands of the plan's width, or in the named ones if it is 0 or to save work."""
         fs, width = question.target.night.shape[-1] / EPOCH_SECONDS, question.plan.band_hz
         named = question.quick or not width
         edges = named_edges(fs) if named else linear_edges(width=width)
         return spectral_gradients(question.alone, question.epochs, question.classes, edges=edges)
 
     def draw(self, shown: ShownEpoch) -> Figure:
-        """Maps by band and time under each trace."""
+        """Draw maps by band and time under each trace."""
         night, explanation = shown.night, shown.explanation
         return explanation_figures.draw_spectral(
             explanation.bands[shown.row].cpu().numpy(),
@@ -61,14 +61,14 @@ class SpectralGradients(ExplanationMethod):
 def linear_edges(low: float = 0.5, high: float = 30.0, width: float = 1.0) -> Edges:
     """Bands of one width from ``low`` to ``high`` Hz; the last one may be narrower."""
     edges, start = [], low
-    while start < high - 1e-9:
+    while start < high - 1e-9:  # sums of a width such as 0.1 may end just below high
         edges.append((start, min(start + width, high)))
         start += width
     return tuple(edges)
 
 
 def named_edges(fs: float) -> Edges:
-    """delta, theta, alpha, sigma, beta and gamma, as far as ``fs`` in Hz reaches."""
+    """Edges of delta, theta, alpha, sigma, beta and gamma, those that half of ``fs`` covers."""
     return tuple(band for band in BANDS.values() if band[1] <= fs / 2)
 
 
@@ -86,23 +86,23 @@ def spectral_gradients(
     Bands between ``edges`` (default: 1 Hz wide, 0.5 to 30 Hz) are removed one after the other from
     the continuous night; each removal is a path that integrated gradients follow in at least
     ``steps`` steps. "both" is the mean of the two orders. The baseline is the epoch without bands,
-    and the bands' maps sum to F at the epoch minus F there.
+    and the bands' maps sum to the change of F from that baseline to the epoch.
     """
     edges = edges or linear_edges()
     device = target.night.device
     epochs, classes = epochs.to(device), classes.to(device)
     fs = target.night.shape[-1] / EPOCH_SECONDS
-    parts = components_of(target.night, fs, edges, epochs).transpose(0, 1)
-    found = []
+    parts = components_of(target.night, fs, edges, epochs).transpose(0, 1)  # (b, f, m, t)
+    batches = []
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(target.at_once):
             extra = (epochs[rows], classes[rows])
-            found.append(_along_bands(target, parts[rows], extra, steps, order))
+            batches.append(_along_bands(target, parts[rows], extra, steps, order))
         with torch.no_grad():
             value = target(target.night[epochs], epochs, classes)
             without = target(target.night[epochs] - parts.sum(dim=1), epochs, classes)
             context = target.context(epochs, classes)
-    bands = torch.cat(found)
+    bands = torch.cat(batches)
     return Explanation(
         NAME,
         bands.sum(dim=1),
@@ -123,17 +123,18 @@ def _along_bands(
     x, orders = target.night[extra[0]], _ORDERS.get(order, (order,))
     with torch.no_grad():
         change = target(x, *extra) - target(x - parts.sum(dim=1), *extra)
-    found, left = torch.zeros_like(parts), torch.arange(len(x), device=x.device)
+    attributions, left = torch.zeros_like(parts), torch.arange(len(x), device=x.device)
     while len(left):
         some = tuple(argument[left] for argument in extra)
         maps = [_one_way(target, x[left], parts[left], some, steps, way) for way in orders]
-        found[left] = sum(maps) / len(orders)
-        error = completeness_error(found[left], change[left], torch.zeros_like(change[left]))
+        # F is not linear, so a band's share depends on which bands are gone before it
+        attributions[left] = sum(maps) / len(orders)
+        error = completeness_error(attributions[left], change[left], torch.zeros_like(change[left]))
         steps *= 2
         if steps > MOST_STEPS:
             break
         left = left[error > TOLERANCE]
-    return found
+    return attributions
 
 
 def _one_way(
@@ -145,11 +146,12 @@ def _one_way(
     way: Order,
 ) -> Tensor:
     """Remove the bands one after the other; each removal is a path of ``steps`` steps."""
-    found = torch.zeros_like(parts)
+    attributions = torch.zeros_like(parts)
     for band in sorted(range(parts.shape[1]), reverse=way == "high_to_low"):
         without = x - parts[:, band]
-        found[:, band] = integrated_gradients(
+        # no doubling: the caller measures completeness of all bands together
+        attributions[:, band] = integrated_gradients(
             target, x, without, extra, steps=steps, doubling=False
         )
         x = without
-    return found
+    return attributions

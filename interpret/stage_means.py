@@ -1,4 +1,4 @@
-"""What the explanations of a stage have in common: context, modalities, course within the epoch."""
+"""Mean explanations of a stage: context, modalities, course within the epoch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from utils import figures
 from utils.files import write_arrays, write_table
 from utils.stages import EPOCH_SECONDS, STAGES
 
-_PIECES = 2 * EPOCH_SECONDS
+_PIECES = 2 * EPOCH_SECONDS  # half seconds, as long as the windows of attention by default
 
 
 class StageMeans:
-    """Sums over the explained epochs of all nights; a method may count others of its own."""
+    """Shares of the explained epochs of all nights; a method may add epochs of its own choice."""
 
     def __init__(self, channels: Sequence[str]) -> None:
         self.channels = channels
@@ -47,12 +47,15 @@ class StageMeans:
         """
         if not drawn:
             self._undrawn.add(method)
+        # sizes: signed parts would cancel in a mean over epochs
         maps = explanation.attributions.abs().cpu().numpy()
         effects = explanation.context.abs().cpu().numpy() if context else None
         numbered = zip(question.epochs.tolist(), question.classes.tolist(), strict=True)
         for row, (epoch, code) in enumerate(numbered):
             shares = None
+            # a method that measures no context leaves it NaN
             if effects is not None and np.isfinite(effects[row]).all():
+                # all effects of a constant model are 0
                 shares = effects[row] / max(effects[row].sum(), 1e-12)
             target = question.target
             offsets = np.arange(target.length) - int(target.positions[epoch])
@@ -71,14 +74,17 @@ class StageMeans:
 
         ``context`` (k,): shares of the epochs ``offsets`` (k,) away, if they are known.
         """
+        # shares of the epoch's own sum, so that every epoch counts alike however large its logit is
         stage, subject = STAGES[code], night.staged.subject
         total = max(float(size.sum()), 1e-12)
         for channel, part in zip(self.channels, size, strict=True):
             measure = f"modality {channel}"
             self.scores.append(Score(method, measure, stage, subject, float(part.sum()) / total))
+        # not strict: offsets are given even where their shares are not known
         for offset, share in zip(offsets, [] if context is None else context, strict=False):
             measure = f"epoch {offset:+d}"
             self.scores.append(Score(method, measure, stage, subject, float(share)))
+        # times the number of values: 1 is what a uniform map would have everywhere
         self._courses[method, stage].append(_course(size) / total * size.size)
 
     def write(self, folder: Path) -> None:
@@ -100,13 +106,14 @@ class StageMeans:
     ) -> dict[str, Any]:
         own = {r["share_of"]: r["mean"] for r in rows if (r["method"], r["stage"]) == key}
         offsets = sorted(int(n.split()[1]) for n in own if n.startswith("epoch "))
+        # a single offset is the epoch itself, of a model without context
         context = (offsets, [own[f"epoch {k:+d}"] for k in offsets]) if len(offsets) > 1 else None
         modalities = [own[f"modality {channel}"] for channel in self.channels]
         return {"context": context, "modalities": modalities, "course": course}
 
 
 def _course(size: np.ndarray) -> np.ndarray:
-    """Means over half seconds, or over what divides the samples evenly: (m, t) -> (m, 60)."""
+    """Means over half seconds, or over the next longer pieces of equal size: (m, t) -> (m, 60)."""
     pieces = gcd(size.shape[1], _PIECES)
     means = size.reshape(len(size), pieces, -1).mean(axis=2)
     return means.repeat(_PIECES // pieces, axis=1)

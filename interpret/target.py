@@ -16,9 +16,9 @@ Output = Literal["logit", "prob", "logodds"]
 class EpochTarget(nn.Module):
     """F(x): the output for a class at an epoch, its neighbours staying as they are.
 
-    Each epoch i of a night is looked at in the window that has it in the middle (shifted at the
-    ends of the night). The neighbours are encoded once; what varies is the epoch itself, so a
-    night of n epochs and k steps costs n k encodings and not n k times a window.
+    Each epoch i of a night is seen in the window that has it in the middle (shifted at the ends of
+    the night). The neighbours are encoded once; what varies is the epoch itself, so a night of n
+    epochs and k steps costs n k encodings, not as many for every epoch of a window.
 
     Args:
         model: a staging model with ``encode_epochs``, ``classify`` and ``num_seq``; others are
@@ -37,11 +37,14 @@ class EpochTarget(nn.Module):
             0, len(night) - self.length
         )
         self.positions = torch.arange(len(night)) - self.starts
-        if model.middle is not None:  # stages that epoch of a window alone
+        # such a model stages one epoch of a window alone: near the ends of a night windows reach
+        # beyond it, as in its own stage_night
+        if model.middle is not None:
             self.starts = torch.arange(len(night)) - model.middle
             self.positions = torch.full((len(night),), model.middle)
             self.length = model.num_seq
         self.encoded = None
+        # otherwise an encoding depends on the position in the window, and none can be reused
         if model.separable:
             with torch.no_grad():
                 self.encoded = torch.cat([model.encode_epochs(part) for part in night.split(256)])
@@ -67,6 +70,7 @@ class EpochTarget(nn.Module):
             night, nothing = self.encoded, self.model.encode_epochs(flat)
         windows = night[self.members(epochs)]
         effects = []
+        # one position at a time: all at once would hold length copies of every window
         for position in [None, *range(self.length)]:
             changed = windows.clone()
             if position is not None:
@@ -79,7 +83,7 @@ class EpochTarget(nn.Module):
         return effects[0][:, None] - torch.stack(effects[1:], dim=1)
 
     def placed(self, epochs: Tensor) -> dict[str, Tensor]:
-        """Where in the night the windows around ``epochs`` begin, for models that ask."""
+        """First epochs of the windows around ``epochs``, for models that know places in a night."""
         if not self.model.placed:
             return {}
         return {"first": self.starts[epochs.cpu()].to(self.night.device)}
@@ -87,7 +91,7 @@ class EpochTarget(nn.Module):
     def read(self, logits: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """The output explained, from logits (b, l, 5) of the windows around ``epochs``: (b,)."""
         rows = torch.arange(len(logits), device=logits.device)
-        if logits.shape[1] == 1:
+        if logits.shape[1] == 1:  # the model stages the middle epoch alone
             logits = logits[:, 0]
         else:
             logits = logits[rows, self.positions[epochs.cpu()].to(logits.device)]
@@ -96,11 +100,13 @@ class EpochTarget(nn.Module):
         chosen = logits[rows, classes]
         if self.output == "logit":
             return chosen
+        # log p - log(1 - p) from logits: as a difference of probabilities, 1 - p would round to 0
         return chosen - logits.scatter(1, classes[:, None], -torch.inf).logsumexp(dim=-1)
 
     def put(self, night: Tensor, own: Tensor, epochs: Tensor) -> Tensor:
         """Windows (b, l, …) of ``night`` around ``epochs``, ``own`` (b, …) in their places."""
         windows = night[self.members(epochs)]
+        # a mask, not one position: at the end of a night the edge epoch fills several
         here = self.members(epochs) == epochs[:, None]
         return torch.where(here.view(*here.shape, *[1] * (own.dim() - 1)), own[:, None], windows)
 
@@ -122,6 +128,7 @@ class EpochTarget(nn.Module):
         """Baselines in the shape of :meth:`inputs`; see ``interpret.baselines``."""
         wake = None
         if kind == "wake":
+            # the epoch that the model itself is surest to be Wake; no expert is needed
             wake = int(stage_signals(self.model, self.night)[:, 0].argmax())
         return baselines_of(self.night, epochs, kind, seed=seed, wake=wake)
 
@@ -129,10 +136,11 @@ class EpochTarget(nn.Module):
 class WindowTarget(EpochTarget):
     """F of a whole window: attributions reach every epoch the model sees, (b, l, m, t)."""
 
-    at_once = 8
+    at_once = 8  # fewer than single epochs: each one is a whole window in memory
 
     def forward(self, x: Tensor, epochs: Tensor, classes: Tensor) -> Tensor:
         """Windows (b, l, m, t) around ``epochs`` (b,), for ``classes`` (b,) -> F (b,)."""
+        # no encoding is reused: every epoch of the window varies
         logits = self.model(x, **self.placed(epochs))
         return self.read(logits, epochs.to(x.device), classes.to(x.device))
 
@@ -141,7 +149,7 @@ class WindowTarget(EpochTarget):
         return self.night[self.members(epochs)]
 
     def own(self, maps: Tensor, epochs: Tensor) -> Tensor:
-        """The row of ``epochs`` themselves, (b, m, t)."""
+        """The part of the windows' maps that belongs to ``epochs`` themselves, (b, m, t)."""
         rows = torch.arange(len(maps), device=maps.device)
         return maps[rows, self.positions[epochs.cpu()].to(maps.device)]
 

@@ -1,4 +1,4 @@
-"""What is computed: one file per architecture; :func:`build` makes one by name."""
+"""Models of sleep staging: one file per architecture, built by name with :func:`build`."""
 
 from __future__ import annotations
 
@@ -91,6 +91,7 @@ def build_pretraining(
     if encoder in ENCODERS:
         net = build_encoder(encoder, n_channels=n_channels, n_samples=n_samples, **settings)
     else:
+        # cross-modal transformers call channels modalities and have no setting for the rate
         channels = "n_modalities" if encoder.endswith("_cmt") else "n_channels"
         about = {channels: n_channels, "n_samples": n_samples, **settings}
         if channels == "n_channels":
@@ -110,6 +111,7 @@ def build_from(checkpoint: Any) -> nn.Module:
     try:
         model = build(checkpoint.model, **checkpoint.settings)
         model.load_state_dict(checkpoint.state)
+    # what torch and constructors raise for settings or weights of another model
     except (TypeError, RuntimeError, AttributeError) as error:
         raise ValueError(f"its weights and settings do not fit together: {error}") from error
     return model.eval()

@@ -16,7 +16,7 @@ def sinusoidal_positions(length: int, d_model: int) -> Tensor:
     rate = torch.exp(torch.arange(0, d_model, 2) * (-torch.log(torch.tensor(1e4)) / d_model))
     code = torch.zeros(length, d_model)
     code[:, 0::2] = torch.sin(position * rate)
-    code[:, 1::2] = torch.cos(position * rate[: d_model // 2])
+    code[:, 1::2] = torch.cos(position * rate[: d_model // 2])  # one fewer where d_model is odd
     return code
 
 
@@ -31,12 +31,13 @@ class AttentionBlock(nn.Module):
         self.dropout_weights = nn.Dropout(dropout)
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(d_model)
+        # as nn.MultiheadAttention begins: queries, keys and values drawn as one matrix
         nn.init.xavier_uniform_(self.to_qkv.weight)
         nn.init.zeros_(self.to_qkv.bias)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, tokens: Tensor, *, shown: bool = True) -> tuple[Tensor, Tensor | None]:
-        """(b, n, d) -> output (b, n, d), weights (b, h, n, n), or ``None`` if not ``shown``."""
+        """Attend: (b, n, d) -> output (b, n, d) and, if ``shown``, weights (b, h, n, n)."""
         q, k, v = rearrange(
             self.to_qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
@@ -44,7 +45,7 @@ class AttentionBlock(nn.Module):
         if shown:
             weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
             mixed = self.dropout_weights(weights) @ v
-        else:
+        else:  # the fused kernel never holds the (n, n) weights, so it cannot return them
             rate = self.dropout_weights.p if self.training else 0.0
             mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=rate)
         mixed = rearrange(mixed, "b h n d -> b n (h d)")
@@ -58,6 +59,7 @@ class AttentionBlock(nn.Module):
         the softmax, and the value bias is scaled by what dropout left of the weights.
         """
         q_weight, k_weight, v_weight = self.to_qkv.weight.chunk(3)
+        # the key bias adds the same to all scores of a query
         q_bias, _, v_bias = self.to_qkv.bias.chunk(3)
         query = nn.functional.linear(tokens[:, 0], q_weight, q_bias)
         query = rearrange(query, "b (h e) -> b h e", h=self.heads)
@@ -88,5 +90,5 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, d) -> (…, d)."""
+        """Transform every token: (…, d) -> (…, d)."""
         return self.norm(x + self.layers(x))

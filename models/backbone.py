@@ -17,11 +17,12 @@ from models.base import StagingModel
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
 
-_FEWEST_FRAMES = 7  # of the layer that Grad-CAM looks at: four seconds each
+_FEWEST_FRAMES = 7  # of the layer that Grad-CAM reads: four seconds each
 _FIXED_SIZE = ("vit_", "maxvit_")  # take images of one size only
 _SQUARE = 224
 # some networks have 0.01, with which a training of a few hundred steps is evaluated as noise
 _MOMENTUM = 0.1
+# these shrink an image so often that a smaller one leaves them no pixel: least (frames, bins)
 _LARGER = {"inception_v3": (80, 129), "alexnet": (64, 129), "squeezenet": (32, 129)}
 
 
@@ -33,7 +34,7 @@ def backbone_names() -> list[str]:
 
 
 class Backbone(StagingModel):
-    """Every epoch of a window of ``num_seq``, by what an image network sees in its spectrogram.
+    """Stages every epoch of a window of ``num_seq`` from image encodings of their spectrograms.
 
     Args:
         name: a network of :func:`backbone_names`, built without pretrained weights.
@@ -77,6 +78,7 @@ class Backbone(StagingModel):
         self.maps_last = name.startswith(("swin_", "vit_", "maxvit_"))
         options = {}
         if name in ("googlenet", "inception_v3"):
+            # auxiliary classifiers return a second output; torchvision warns without init_weights
             options = {"aux_logits": False, "init_weights": True}
         elif name.startswith("maxvit_"):
             options = {"input_size": self.image_size}
@@ -95,18 +97,18 @@ class Backbone(StagingModel):
         self.head = nn.Linear(width, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, width)."""
+        """Encode epochs: (n, c, t) -> (n, width)."""
         return self.encode_images(self.spectrogram(x))
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Standardised decibels (n, c, frames, bins) -> (n, width)."""
+        """Encode spectrograms: standardised decibels (n, c, frames, bins) -> (n, width)."""
         planes = self.planes(images)
         if self.image_size != tuple(planes.shape[2:]):
             planes = nn.functional.interpolate(planes, self.image_size, mode="bilinear")
         return self.network(planes)
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, width) -> logits (b, l, 5)."""
+        """Classify encodings in sequence: (b, l, width) -> logits (b, l, 5)."""
         return self.head(self.dropout(self.sequence(self.dropout(z))))
 
     def cam_layer(self) -> nn.Module:
@@ -121,7 +123,7 @@ class Backbone(StagingModel):
             if isinstance(output, Tensor) and output.dim() == 4:
                 shapes[name] = output.shape
 
-        def looked_at(name: str, module: nn.Module) -> bool:
+        def is_candidate(name: str, module: nn.Module) -> bool:
             if self.maps_last:
                 return isinstance(module, nn.Conv2d)
             # whole blocks, not the branches inside them; adaptive pools only repeat what they read
@@ -131,9 +133,9 @@ class Backbone(StagingModel):
         hooks = [
             module.register_forward_hook(partial(note, name))
             for name, module in self.network.named_modules()
-            if looked_at(name, module)
+            if is_candidate(name, module)
         ]
-        training = self.training
+        training = self.training  # reading zeros must not move batch norm's statistics
         try:
             with torch.no_grad():
                 frames_bins = self.spectrogram.mean.shape
@@ -142,6 +144,7 @@ class Backbone(StagingModel):
             self.train(training)
             for hook in hooks:
                 hook.remove()
+        # shapes were noted in the order of computation, so the last one is of the deepest layer
         wide = [n for n, s in shapes.items() if s[2] >= _FEWEST_FRAMES and s[3] > 1]
         if not wide:
             raise ValueError(f"{type(self.network).__name__} keeps no image for Grad-CAM")
@@ -149,7 +152,7 @@ class Backbone(StagingModel):
 
 
 class _Recurrent(nn.Module):
-    """A bidirectional GRU added to what it reads."""
+    """A bidirectional GRU over the epochs, added to its input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -160,13 +163,14 @@ class _Recurrent(nn.Module):
 
 
 class _Transformer(nn.Module):
-    """Two pre-norm layers over the epochs, with sinusoidal places."""
+    """Two pre-norm transformer layers over the epochs, with sinusoidal positions."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
             width, 4, 4 * width, dropout, batch_first=True, norm_first=True
         )
+        # pre-norm layers take no nested tensors; torch warns if they are left on
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -174,7 +178,7 @@ class _Transformer(nn.Module):
 
 
 def _image_size(name: str, shape: tuple[int, int]) -> tuple[int, int]:
-    """What the network can take: the spectrogram as it is wherever possible."""
+    """Size of image a network is given: the spectrogram's own wherever the network can take it."""
     if name.startswith(_FIXED_SIZE):
         return (_SQUARE, _SQUARE)
     for start, least in _LARGER.items():

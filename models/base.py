@@ -30,14 +30,14 @@ class AttentionMaps:
 
 
 class SleepModel(nn.Module):
-    """Whatever a caller may ask of a model, with the answers of one that can do little.
+    """Base of all models: what callers may ask of one, absent unless a subclass has it.
 
     ``stages_nights``: it has ``stage_night``. ``stages_epochs``: it is a :class:`StagingModel`,
     whose epochs can be encoded, and explained, one by one. ``shows_attention``: it has
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
-    take the number of each run's first epoch. ``stateful``: a recurrent state goes on from epoch to
-    epoch of a night, and training has to carry it between chunks. ``spectrogram``: what it reads,
-    scaled by statistics of the training nights, or ``None`` for models of signals.
+    take the number of each run's first epoch. ``stateful``: a recurrent state is carried from epoch
+    to epoch of a night, and training has to carry it between chunks. ``spectrogram``: what it
+    reads, scaled by statistics of the training nights, or ``None`` for models of signals.
     """
 
     stages_nights: bool = False
@@ -57,7 +57,7 @@ class SleepModel(nn.Module):
         return None
 
     def decayed_parameters(self) -> list[Tensor]:
-        """What weight decay is for; all parameters, unless the paper names some."""
+        """Parameters that weight decay applies to; all, unless the paper names some."""
         return list(self.parameters())
 
     def output_layers(self) -> list[nn.Module]:
@@ -66,7 +66,7 @@ class SleepModel(nn.Module):
 
 
 class StagingModel(SleepModel, ABC):
-    """What training, evaluation and explanation call; ``num_seq`` epochs make a window."""
+    """Interface of models that encode epochs one by one and stage windows of ``num_seq`` epochs."""
 
     stages_nights = True
     stages_epochs = True
@@ -82,7 +82,7 @@ class StagingModel(SleepModel, ABC):
         """Encodings in sequence: (b, l, d) -> logits (b, l, 5)."""
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """What training calls: runs of epochs (b, n, m, t) -> logits (b * windows, l, 5).
+        """Logits of all windows of runs of epochs: (b, n, m, t) -> (b * windows, l, 5).
 
         Every epoch is encoded once; all windows of l = min(n, ``num_seq``) epochs, ``stride``
         apart, slide over the encodings. A run of exactly ``num_seq`` epochs is one window.
@@ -97,7 +97,7 @@ class StagingModel(SleepModel, ABC):
         ``batch_size`` bounds memory and does not change the result. A night shorter than a window
         is one shorter window.
         """
-        if not len(x):
+        if not len(x):  # recurrent layers refuse sequences of no epochs
             return x.new_zeros(0, len(STAGES))
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])
         windows = windows_of(encoded[None], self.num_seq)
@@ -108,7 +108,7 @@ class StagingModel(SleepModel, ABC):
 def windows_of(runs: Tensor, length: int, stride: int = 1) -> Tensor:
     """Windows of ``length`` (or the whole run, if shorter): (b, n, …) -> (b * windows, l, …)."""
     windows = runs.unfold(1, min(length, runs.shape[1]), stride)
-    return windows.movedim(-1, 2).flatten(0, 1)
+    return windows.movedim(-1, 2).flatten(0, 1)  # unfold puts the epochs of a window last
 
 
 def average_windows(probabilities: Tensor) -> Tensor:
@@ -117,6 +117,7 @@ def average_windows(probabilities: Tensor) -> Tensor:
     Epoch i of n is covered ``min(i + 1, n - i, l, n - l + 1)`` times.
     """
     n_windows, length, n_classes = probabilities.shape
+    # number of the epoch behind each row of each window: (windows, l)
     epoch = torch.arange(n_windows)[:, None] + torch.arange(length)
     epoch = epoch.flatten().to(probabilities.device)
     total = probabilities.new_zeros(n_windows + length - 1, n_classes)

@@ -14,7 +14,7 @@ class _SumOverProcesses(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
-        x = x.clone()
+        x = x.clone()  # all_reduce writes in place, and autograd may still need its input
         distributed.all_reduce(x)
         return x
 
@@ -29,17 +29,19 @@ class BatchNorm(nn.BatchNorm1d):
     """``nn.BatchNorm1d`` on (…, c) whose training statistics are those of all processes."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(…, c) -> (…, c), normalised over all leading axes."""
+        """Normalise (…, c) over all leading axes."""
         rows = x.flatten(0, -2)
         alone = not (distributed.is_initialized() and distributed.get_world_size() > 1)
         if alone or not self.training:
             return super().forward(rows).view_as(x)
+        # sums of squares overflow float16 and lose digits in bfloat16
         wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-        count = wide.new_full((1,), len(wide))
+        count = wide.new_full((1,), len(wide))  # summed too: shares may differ in size
         sums = torch.cat((wide.sum(dim=0), wide.square().sum(dim=0), count))
         total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[-1], x.shape[-1], 1])
         mean = total / count
-        variance = (squares / count - mean.square()).clamp_min(0)
+        variance = (squares / count - mean.square()).clamp_min(0)  # rounding can make it negative
+        # torch, too, normalises by the biased variance and keeps the unbiased one
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
         return (wide * scale + (self.bias - mean * scale)).view_as(x).to(x.dtype)
@@ -52,10 +54,11 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class ChannelBatchNorm(BatchNorm):
-    """The same for (n, c, t), as convolutions make them."""
+    """Batch norm over all processes for (n, c, t), as convolutions make them."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, c, t), normalised over epochs and time."""
+        """Normalise (n, c, t) over epochs and time."""
         if self.training and distributed.is_initialized() and distributed.get_world_size() > 1:
             return super().forward(x.transpose(1, 2)).transpose(1, 2)
+        # not super(), which takes the last axis for the channels
         return nn.BatchNorm1d.forward(self, x)

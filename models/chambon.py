@@ -1,4 +1,4 @@
-"""Chambon2018: two temporal convolutions an epoch, a linear layer over its neighbours.
+"""Chambon2018: two temporal convolutions per epoch, a linear layer over its neighbours.
 
 Chambon et al., A deep learning architecture for temporal sleep stage classification using
 multivariate and multimodal time series, IEEE TNSRE 2018.
@@ -22,7 +22,7 @@ class Chambon2018(StagingModel):
 
     Args:
         n_channels: signals of an epoch; more than one are mixed by a linear layer first.
-        fs: samples a second; kernels are half a second, pools an eighth.
+        fs: samples per second; kernels are half a second, pools an eighth.
         n_samples: samples of an epoch.
         num_seq: epochs of a window; odd numbers have a middle.
         dropout: after the features of an epoch.
@@ -49,6 +49,7 @@ class Chambon2018(StagingModel):
             *_block(1, kernel, pool, batch_norm), *_block(_MAPS, kernel, pool, batch_norm)
         )
         with torch.no_grad():
+            # measured: padding and pools round
             steps = self.layers(torch.zeros(1, 1, n_samples)).shape[-1]
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(num_seq * _MAPS * n_channels * steps, len(STAGES))
@@ -58,13 +59,14 @@ class Chambon2018(StagingModel):
                 nn.init.zeros_(module.bias)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> features (n, maps * c * steps), in that order."""
+        """Encode epochs: (n, c, t) -> features (n, maps * c * steps), in that order."""
         mixed = self.spatial(x.transpose(1, 2)).transpose(1, 2)
-        found = self.layers(mixed.reshape(-1, 1, x.shape[-1]))
-        return found.unflatten(0, (len(x), self.n_channels)).transpose(1, 2).flatten(1)
+        # every channel on its own, by the same kernels
+        maps = self.layers(mixed.reshape(-1, 1, x.shape[-1]))
+        return maps.unflatten(0, (len(x), self.n_channels)).transpose(1, 2).flatten(1)
 
     def classify(self, z: Tensor) -> Tensor:
-        """Windows (b, l, d) -> logits (b, 1, 5) of their middle; shorter ones are padded."""
+        """Logits (b, 1, 5) of the middle of windows (b, l, d); shorter ones are padded."""
         missing = self.num_seq - z.shape[1]
         if missing > 0:
             before = missing // 2

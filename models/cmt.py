@@ -2,7 +2,7 @@
 
 Pradeepkumar et al., Towards Interpretable Sleep Stage Classification Using Cross-Modal
 Transformers, IEEE TNSRE 32:2893-2904 (2024). Rebuilt from the description; parameter counts are the
-published design's. Computation whose result nobody reads is left out, with the same logits.
+published design's. Computation that no logit depends on is left out.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def _convolutions(*steps: tuple[int, int, int]) -> nn.Sequential:
     """Convolutions (kernel = stride, in, out), each with LeakyReLU; batch norm after the last."""
     layers: list[nn.Module] = []
     for step in steps:
+        # in place: the gradient of a product does not need its result
         layers += [_Patches(*step), nn.LeakyReLU(0.01, inplace=True)]
     return nn.Sequential(*layers, BatchNorm(steps[-1][2]))
 
@@ -46,6 +47,7 @@ class WindowEmbedding(nn.Module):
 
     def __init__(self, d_model: int, window_size: int, n_windows: int, dropout: float) -> None:
         super().__init__()
+        # a quarter and twice the rest: the three branches together are d_model wide
         quarter, eighth, rest = d_model // 4, d_model // 8, (d_model - d_model // 4) // 2
         coarse = window_size // _UNIT
         self.branches = nn.ModuleList(
@@ -58,15 +60,15 @@ class WindowEmbedding(nn.Module):
         self.fuse = _convolutions((1, d_model, d_model))
         self.cls = nn.Parameter(torch.randn(1, 1, d_model))
         positions = sinusoidal_positions(1 + n_windows, d_model)
-        self.register_buffer("positions", positions, persistent=False)
+        self.register_buffer("positions", positions, persistent=False)  # no weights: not saved
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, t) -> (n, 1 + windows, d), CLS first."""
+        """Embed epochs of one modality: (n, t) -> (n, 1 + windows, d), CLS first."""
         scales = torch.cat([branch(x[..., None]) for branch in self.branches], dim=2)
         cls = repeat(self.cls, "1 1 d -> n 1 d", n=len(x))
         tokens = torch.cat((cls, self.fuse(scales)), dim=1)
-        return self.dropout(tokens.add_(self.positions))
+        return self.dropout(tokens.add_(self.positions))  # in place: cat has made a copy
 
 
 class EpochEncoder(nn.Module):
@@ -87,11 +89,11 @@ class EpochEncoder(nn.Module):
         self.cross = AttentionBlock(d_model, dropout=dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, m, t) -> (n, d): the cross-modal CLS."""
+        """Encode epochs: (n, m, t) -> (n, d): the cross-modal CLS."""
         return self.with_weights(x)[0]
 
     def with_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(n, m, t) -> vector (n, d), intra (n, m, h, 1 + windows), cross (n, h, 1 + m)."""
+        """Vectors (n, d) of epochs (n, m, t), weights (n, m, h, 1 + windows) and (n, h, 1 + m)."""
         summaries, intra = [], []
         for modality, (embed, attend) in enumerate(zip(self.embeddings, self.intra, strict=True)):
             summary, weights = attend.first(embed(x[:, modality]))
@@ -142,15 +144,15 @@ class EpochCMT(StagingModel):
         self.head = nn.Linear(n_modalities * d_model, N_STAGES)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, m, t) -> (n, d)."""
+        """Encode epochs: (n, m, t) -> (n, d)."""
         return self.encoder(x)
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, d) -> (b, l, 5): the feed-forwards read the CLS alone, the only row ever used."""
+        """Logits (b, l, 5) of (b, l, d): feed-forwards read the CLS, the only row ever used."""
         return self.head(torch.cat([block(z) for block in self.feed_forward], dim=-1))
 
     def attention(self, x: Tensor) -> AttentionMaps:
-        """Weights for (b, l, m, t)."""
+        """Attention weights of single epochs (b, l, m, t)."""
         _, intra, cross = self.encoder.with_weights(x.flatten(0, 1))
         shape = x.shape[:2]
         return AttentionMaps(intra.unflatten(0, shape), cross.unflatten(0, shape), None)
@@ -210,21 +212,22 @@ class SequenceCMT(StagingModel):
             self.register_buffer("positions", code, persistent=False)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, m, t) -> (n, d); only the shared encoder can encode an epoch without its position."""
+        """Encode epochs: (n, m, t) -> (n, d); shared encoders only, which need no position."""
         if not self.shared:
             raise ValueError("per_position encoders need an epoch's position: call forward")
         return self.encoders[0](x)
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """(b, n, m, t) -> logits (b * windows, l, 5); see the base class."""
+        """Logits of all windows of runs: (b, n, m, t) -> (b * windows, l, 5); see the base."""
         if self.shared:
             return super().forward(x, stride)
         windows = windows_of(x, self.num_seq, stride)
+        # not strict: a run shorter than a window leaves the last encoders out
         pairs = zip(self.encoders, windows.unbind(dim=1), strict=False)
         return self.classify(torch.stack([encoder(epoch) for encoder, epoch in pairs], dim=1))
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, d) -> logits (b, l, 5), l <= ``num_seq``."""
+        """Classify encodings in sequence: (b, l, d) -> logits (b, l, 5), l <= ``num_seq``."""
         mixed, _ = self.inter(z + self.positions[: z.shape[1]], shown=False)
         mixed = self.feed_forward(mixed)
         if self.shared:
@@ -238,11 +241,12 @@ class SequenceCMT(StagingModel):
 
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
-        """(n, m, t) -> (n, 5). Encoder p of ``per_position`` runs over epochs p to n - l + p."""
+        """Probabilities of a whole night: (n, m, t) -> (n, 5), averaged over all windows."""
         if self.shared or not len(x):
             return super().stage_night(x, batch_size)
         length = min(self.num_seq, len(x))
         n_windows = len(x) - length + 1
+        # at position p of a window stand only epochs p to n - l + p, so encoder p reads no others
         encoded = [
             torch.cat([encoder(part) for part in x[p : p + n_windows].split(batch_size)])
             for p, encoder in enumerate(self.encoders[:length])
@@ -252,7 +256,7 @@ class SequenceCMT(StagingModel):
         return average_windows(logits.softmax(dim=-1))
 
     def attention(self, x: Tensor) -> AttentionMaps:
-        """Weights for (b, l, m, t)."""
+        """Attention weights of windows (b, l, m, t)."""
         parts = [
             self.encoders[0 if self.shared else position].with_weights(epoch)
             for position, epoch in enumerate(x.unbind(dim=1))

@@ -10,7 +10,7 @@ def same(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """Samples to pad on the left and on the right so that ceil(length / stride) come out."""
     outputs = -(-length // stride)
     missing = max((outputs - 1) * stride + kernel - length, 0)
-    return missing // 2, missing - missing // 2
+    return missing // 2, missing - missing // 2  # TensorFlow puts the odd one on the right
 
 
 class SameConv(nn.Conv1d):
@@ -27,7 +27,7 @@ class SamePool(nn.MaxPool1d):
     """``nn.MaxPool1d`` with SAME padding; what is padded never wins."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, c, ceil(t / stride))."""
+        """Pad, then take maxima: (n, c, t) -> (n, c, ceil(t / stride))."""
         left, right = same(x.shape[-1], self.kernel_size, self.stride)
         return super().forward(functional.pad(x, (left, right), value=-float("inf")))
 

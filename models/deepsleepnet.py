@@ -17,12 +17,12 @@ from models.convolutions import SamePool, conv_block
 from models.recurrent import PeepholeLSTM
 from utils.stages import STAGES
 
-_NORM = {"eps": 1e-5, "momentum": 1e-3}
+_NORM = {"eps": 1e-5, "momentum": 1e-3}  # a decay of 0.999 in TensorFlow
 _HIDDEN = 512
 
 
 class DeepSleepNet(StagingModel):
-    """Every epoch of a window of ``num_seq``.
+    """Stages every epoch of a window of ``num_seq``.
 
     The forward and the backward stack are separate and meet only at the end, unlike in a two-layer
     bidirectional ``nn.LSTM``, whose second layer sees both directions.
@@ -50,18 +50,21 @@ class DeepSleepNet(StagingModel):
         if cells not in ("peephole", "lstm"):
             raise ValueError(f"cells {cells!r}: peephole or lstm")
         self.num_seq = num_seq
+        # (kernel, stride): half a second shows when something happens, four seconds at which rhythm
         small, large = (int(fs / 2), int(fs / 16)), (int(4 * fs), int(fs / 2))
         self.small = _branch(n_channels, small, 8, 8, 4, dropout)
         self.large = _branch(n_channels, large, 4, 6, 2, dropout)
         self.features = nn.Dropout(dropout)
         with torch.no_grad():
             epoch = torch.zeros(1, n_channels, n_samples)
+            # eval: an epoch of zeros must not enter batch norm's statistics
             width = sum(branch.eval()(epoch).shape[1] for branch in (self.small, self.large))
         self.train()
         self.context = context
         if not context:
             self.head = nn.Linear(width, len(STAGES))
             return
+        # without bias, which the batch norm after it would take off
         self.shortcut = nn.Linear(width, 2 * _HIDDEN, bias=False)
         self.shortcut_norm = nn.BatchNorm1d(2 * _HIDDEN, **_NORM)
         self.forwards, self.backwards = (_Stack(width, cells, dropout) for _ in range(2))
@@ -69,11 +72,11 @@ class DeepSleepNet(StagingModel):
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 3072) at 100 Hz."""
+        """Encode epochs: (n, c, t) -> (n, 3072) at 100 Hz."""
         return self.features(torch.cat([self.small(x), self.large(x)], dim=1))
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, d) -> logits (b, l, 5)."""
+        """Classify encodings in sequence: (b, l, d) -> logits (b, l, 5)."""
         if not self.context:
             return self.head(z)
         direct = self.shortcut_norm(self.shortcut(z).flatten(0, 1)).relu().view(*z.shape[:2], -1)

@@ -1,4 +1,4 @@
-"""Encoders of single epochs for self-supervised learning: one vector of 128 numbers an epoch.
+"""Encoders of single epochs for self-supervised learning: one vector of 128 numbers per epoch.
 
 CNN and CNN with attention after SleePyCo (Lee et al. 2024) as the latent-representation benchmark
 uses them; the Transformer reads patches of half a second.
@@ -17,6 +17,7 @@ from models.batch_norm import ChannelBatchNorm
 from utils.stages import STAGES
 
 WIDTH = 128
+# the pools together divide time by 500: six steps per epoch at 100 Hz
 CHANNELS, CONVOLUTIONS, POOLS = (64, 128, 192, 256, WIDTH), (2, 2, 3, 3, 3), (5, 5, 5, 4)
 _ATTENDED = (3, 4)  # stages that attention follows
 _HEADS, _DEPTH = 8, 6
@@ -42,14 +43,14 @@ class CnnEncoder(SleepModel):
         self.pools = nn.ModuleList(nn.MaxPool1d(width) for width in POOLS)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128, steps)."""
+        """Features of epochs: (n, c, t) -> (n, 128, steps)."""
         x = self.stages[0](x)
         for pool, stage in zip(self.pools, self.stages[1:], strict=True):
             x = stage(pool(x))
         return x
 
     def latent(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128): the mean over steps."""
+        """Latents of epochs, means over steps: (n, c, t) -> (n, 128)."""
         return self(x).mean(dim=2)
 
 
@@ -85,14 +86,15 @@ class PatchEncoder(SleepModel):
         self.norm = nn.LayerNorm(WIDTH)
 
     def patches(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, p, c * patch)."""
+        """Cut epochs into patches: (n, c, t) -> (n, p, c * patch)."""
         return x.unflatten(2, (self.n_patches, self.patch)).transpose(1, 2).flatten(2)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        """(n, c, t) -> (n, 1 + p, 128); of the patches numbered ``kept`` (n, k) alone, if given.
+        """Tokens (n, 1 + p, 128) of epochs (n, c, t), or of their patches ``kept`` (n, k) alone.
 
         Without CLS token the first one is missing.
         """
+        # before patches are left out, so that those kept know their place in the epoch
         tokens = self.embed(self.patches(x)) + self.positions[1:]
         if kept is not None:
             tokens = tokens.gather(1, kept[..., None].expand(-1, -1, WIDTH))
@@ -102,13 +104,13 @@ class PatchEncoder(SleepModel):
         return self.norm(self.blocks(tokens))
 
     def latent(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128): the CLS token, or the mean of the patches."""
+        """Latents of epochs, CLS tokens or means of patches: (n, c, t) -> (n, 128)."""
         tokens = self(x)
         return tokens.mean(dim=1) if self.cls is None else tokens[:, 0]
 
 
 class EpochStager(StagingModel):
-    """An epoch encoder and one linear layer: what pretraining is compared with and tuned into.
+    """Stages single epochs by an encoder and one linear layer, from scratch or after pretraining.
 
     Args:
         encoder: "cnn", "cnn_attention" or "transformer".
@@ -134,18 +136,18 @@ class EpochStager(StagingModel):
         self.head = nn.Linear(WIDTH, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128)."""
+        """Encode epochs: (n, c, t) -> (n, 128)."""
         return self.encoder.latent(x)
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, 128) -> logits (b, l, 5)."""
+        """Classify encodings: (b, l, 128) -> logits (b, l, 5)."""
         return self.head(z)
 
 
 def build_encoder(
     name: str, *, n_channels: int = 1, n_samples: int = 3000, **settings: Any
 ) -> nn.Module:
-    """``cnn``, ``cnn_attention`` or ``transformer`` with the settings of :class:`PatchEncoder`.
+    """Encoder by name: ``cnn``, ``cnn_attention``, or ``transformer`` with settings of its own.
 
     Raises:
         ValueError: another name, or an epoch that patches do not fill.
@@ -158,7 +160,7 @@ def build_encoder(
 
 
 class _Stage(nn.Module):
-    """Convolutions, each normalised; a gate, and attention if asked for, before the last PReLU."""
+    """Convolutions, each normalised; channel gate and optional attention before the last PReLU."""
 
     def __init__(self, inputs: int, width: int, n: int, *, attention: bool) -> None:
         super().__init__()
@@ -166,8 +168,9 @@ class _Stage(nn.Module):
         for k in range(n):
             layers += [nn.Conv1d(inputs if k == 0 else width, width, 3, padding=1)]
             layers += [ChannelBatchNorm(width)]
-            layers += [nn.PReLU()] if k < n - 1 else []
+            layers += [nn.PReLU()] if k < n - 1 else []  # the last one follows the gate
         self.layers = nn.Sequential(*layers)
+        # squeeze and excitation (Hu et al. 2018), as in SleePyCo
         self.gate = nn.Sequential(
             nn.Linear(width, width // 16), nn.ReLU(), nn.Linear(width // 16, width), nn.Sigmoid()
         )
@@ -180,7 +183,7 @@ class _Stage(nn.Module):
 
 
 class _SelfAttention(nn.Module):
-    """Over the steps of (n, d, steps), added and normalised."""
+    """Self-attention over the steps of (n, d, steps), added and normalised."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -204,12 +207,12 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, tokens, d) -> the same."""
+        """Attend and transform: (n, tokens, d) -> the same shape."""
         x = x + self.out(_attend(self.to_qkv(self.first(x))))
         return x + self.mlp(self.second(x))
 
 
 def _attend(qkv: Tensor) -> Tensor:
-    """(n, tokens, 3 d) -> (n, tokens, d), eight heads."""
+    """Self-attention with eight heads: queries, keys, values (n, tokens, 3 d) -> (n, tokens, d)."""
     q, k, v = qkv.unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
     return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)

@@ -1,7 +1,7 @@
 """Full-night transformer over any subset of channels, after PFTSleep (SLEEP 2025, zsaf061).
 
-Signals are (b, c, t), one channel a role, standardised; NaN is what nobody recorded: padding, gaps,
-absent roles. Whatever is NaN is masked everywhere, so it changes nothing for the rest.
+Signals are (b, c, t), one channel per role, standardised; NaN is what was not recorded: padding,
+gaps, absent roles. Whatever is NaN is masked everywhere, so it changes nothing for the rest.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """What was there and what the model makes of it: samples (b, c, p, s), spectra (b, c, p, k)."""
+    """Predicted and true patches as samples (b, c, p, s) and as spectra (b, c, p, k)."""
 
     samples: Tensor
     spectra: Tensor | None
@@ -59,7 +59,7 @@ class FoundationEncoder(nn.Module):
         patch_seconds: length of a patch; must divide 30 s.
         local_layers: layers whose attention stays within an epoch.
         layers: layers over the whole night.
-        merge: one token an epoch and role for the global layers, else one a patch.
+        merge: one token per epoch and role for the global layers, else one per patch.
         mixing: "roles" lets channels see each other, "none" keeps them apart as published.
         positions: "sinusoidal", or "learned" for 8 h (the last one holds on after it).
         tokeniser: "linear" on the samples, "spectrum" on the log spectrum, or "both".
@@ -124,11 +124,12 @@ class FoundationEncoder(nn.Module):
 
         A patch is valid if at least half of it was recorded.
         """
-        there = ~x.isnan()
-        x = torch.where(there, x, 0.0).clamp_(-_LARGEST, _LARGEST)
+        recorded = ~x.isnan()
+        # clamped in place: where has made a copy
+        x = torch.where(recorded, x, 0.0).clamp_(-_LARGEST, _LARGEST)
         patches = rearrange(x, "b c (p s) -> b c p s", s=self.n_samples)
-        there = rearrange(there, "b c (p s) -> b c p s", s=self.n_samples)
-        return patches, there.sum(dim=-1) * 2 >= self.n_samples
+        recorded = rearrange(recorded, "b c (p s) -> b c p s", s=self.n_samples)
+        return patches, recorded.sum(dim=-1) * 2 >= self.n_samples
 
     def tokens(self, patches: Tensor, valid: Tensor) -> Tensor:
         """Patches (b, c, p, s), valid (b, c, p) -> tokens (b, c, p, d) without positions."""
@@ -142,14 +143,14 @@ class FoundationEncoder(nn.Module):
         return sum(parts)
 
     def forward(self, x: Tensor) -> Encoded:
-        """Signals (b, c, t) -> one token an epoch and role, or a patch and role if not merged."""
+        """Signals (b, c, t) -> one token per role and epoch, or per role and patch if unmerged."""
         patches, valid = self.patches(x)
         tokens = self.tokens(patches, valid)
         del x, patches  # hundreds of megabytes of a night
         return self.body(tokens, valid)[0]
 
     def body(self, tokens: Tensor, valid: Tensor) -> tuple[Encoded, Tensor]:
-        """Tokens (b, c, p, d) -> what is encoded, and every patch in the light of it."""
+        """Tokens (b, c, p, d) -> the encoded night, and a vector per patch that knows the night."""
         h, kept, local, merged = self._upto(tokens, valid, self.layers)
         spread = h
         if self.merge:  # each patch, and what the night's layers made of its epoch
@@ -159,7 +160,7 @@ class FoundationEncoder(nn.Module):
     def _upto(
         self, tokens: Tensor, valid: Tensor, layers: Sequence[nn.Module]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Tokens after some of the global layers, which are valid; patches and tokens before."""
+        """Tokens after some global layers and which are valid; patches and tokens before them."""
         h = self.dropout(tokens + self._positions(tokens, tokens.shape[2]))
         local = h = self._through(self.local, h * valid[..., None], valid)
         if self.merge:
@@ -168,7 +169,7 @@ class FoundationEncoder(nn.Module):
                 rearrange(valid, "b c (n k) -> b c n k", k=self.patches_per_epoch),
                 dim=3,
             )
-            h = h + self._positions(h, h.shape[2])
+            h = h + self._positions(h, h.shape[2])  # merged tokens are numbered by epoch
         return self._through(layers, h, valid), valid, local, h
 
     def _through(self, layers: Sequence[nn.Module], h: Tensor, valid: Tensor) -> Tensor:
@@ -180,7 +181,7 @@ class FoundationEncoder(nn.Module):
         return h
 
     def _positions(self, like: Tensor, n: int) -> Tensor:
-        """(n, d): position p is the same however long the night."""
+        """Position codes (n, d); position p has the same code however long the night."""
         if self.positions is not None:
             index = torch.arange(n, device=like.device).clamp_max(_LEARNED_POSITIONS - 1)
             return self.positions[index]
@@ -191,8 +192,10 @@ class FoundationEncoder(nn.Module):
 
     @torch.no_grad()
     def embed(self, x: Tensor, pool: str = "concat") -> Tensor:
-        """One vector an epoch of a night: (n, c, t) -> (n, c d), zeros where a role is absent, or
-        (n, d) as the mean over present roles."""
+        """One vector per epoch of a night: (n, c, t) -> (n, c d), zeros where a role is absent.
+
+        With ``pool`` "mean" it is the mean over present roles, (n, d).
+        """
         encoded = self(rearrange(x, "n c t -> 1 c (n t)"))
         per = 1 if self.merge else self.patches_per_epoch
         tokens, valid = (part[0] for part in by_epoch(*encoded, per))
@@ -202,7 +205,7 @@ class FoundationEncoder(nn.Module):
 
     @torch.no_grad()
     def attention(self, x: Tensor, epochs: Tensor) -> tuple[Tensor, Tensor]:
-        """What the last layer looks at from chosen epochs of one night (c, t).
+        """Attention of the last layer from chosen epochs of one night (c, t).
 
         Returns weights over the night's epochs (k, c, n), each role's summing to 1, and over roles
         (k, c, c), rows summing to 1 (identity where channels are not mixed).
@@ -214,13 +217,15 @@ class FoundationEncoder(nn.Module):
         queries = (epochs[:, None] * per + torch.arange(per, device=epochs.device)).flatten()
         rows = last.norm_time(hidden)[0]
         time = last.time.weights(rows, valid[0], queries)
+        # patches of a key epoch add up, those of a query epoch are averaged: rows still sum to 1
         time = rearrange(time, "c (k i) (n j) -> c k i n j", i=per, j=per).sum(-1).mean(2)
         across = torch.eye(len(self.roles), device=x.device).expand(len(epochs), -1, -1)
         if last.across is not None:
             at = rearrange(hidden[0][:, queries], "c k d -> k c d")
-            there = rearrange(valid[0][:, queries], "c k -> k c")
+            present = rearrange(valid[0][:, queries], "c k -> k c")
+            # here epochs are the rows of attention, and all roles its queries
             every = torch.arange(len(self.roles), device=x.device)
-            across = last.across.weights(last.norm_across(at), there, every)
+            across = last.across.weights(last.norm_across(at), present, every)
             across = rearrange(across, "(k i) c e -> k i c e", i=per).mean(1)
         return rearrange(time, "c k n -> k c n"), across
 
@@ -238,10 +243,13 @@ class FoundationPretraining(SleepModel):
         self.hidden = nn.Parameter(torch.zeros(d)) if spectrum else None
 
     def forward(self, clean: Tensor, seen: Tensor, hidden: Tensor | None = None) -> Reconstruction:
-        """What the model makes of ``seen`` (b, c, t), beside ``clean``; patches of ``hidden``
-        (b, c, p) are not shown to it."""
+        """Reconstruction of ``clean`` (b, c, t) from ``seen``, a corrupted or equal copy of it.
+
+        Patches of ``hidden`` (b, c, p) are not shown to the model.
+        """
         true, valid = self.encoder.patches(clean)
         patches, _ = self.encoder.patches(seen)
+        # or the night's mean spectrum, which is taken off each patch, would hold hidden ones
         shown = valid if hidden is None else valid & ~hidden
         tokens = self.encoder.tokens(patches, shown)
         if hidden is not None:
@@ -268,6 +276,7 @@ class FoundationPretraining(SleepModel):
         self.head.weight.copy_(outward)
         self.head.bias.copy_(mean)
         for layer in (*self.encoder.local, *self.encoder.layers):
+            # residual branches that end in zeros leave their layer the identity
             branches = [layer.time.out, layer.ff[2]]
             branches += [layer.across.out] if layer.across is not None else []
             for branch in branches:

@@ -1,4 +1,4 @@
-"""Attention pooling over time: one softmax weight a step."""
+"""Attention pooling over time: one softmax weight per step."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ class AttentionPool(nn.Module):
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.score = nn.Linear(width, hidden)
+        # a bias would add the same to all scores, which the softmax ignores
         self.query = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

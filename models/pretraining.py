@@ -1,4 +1,4 @@
-"""What pretraining needs beside the encoder, and throws away: decoders and projection heads."""
+"""Decoders and projection heads of pretraining, which are discarded after it."""
 
 from __future__ import annotations
 
@@ -68,18 +68,19 @@ class ZooEncoder(SleepModel):
 
     def __init__(self, model: nn.Module, n_channels: int, n_samples: int) -> None:
         super().__init__()
-        found = model.encode_epochs(torch.randn(2, n_channels, n_samples))
+        encoded = model.encode_epochs(torch.randn(2, n_channels, n_samples))
+        # layers that the encoding does not depend on get no gradient: those that stage sequences
         names = [name for name, _ in model.named_parameters()]
-        grads = torch.autograd.grad(found.sum(), list(model.parameters()), allow_unused=True)
+        grads = torch.autograd.grad(encoded.sum(), list(model.parameters()), allow_unused=True)
         used = {name.split(".")[0] for name, g in zip(names, grads, strict=True) if g is not None}
         for name, child in list(model.named_children()):
             if name not in used and any(True for _ in child.parameters()):
                 setattr(model, name, nn.Identity())
-        self.width, self.model = found.shape[1], model
+        self.width, self.model = encoded.shape[1], model
         self.spectrogram = model.spectrogram
 
     def latent(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, d)."""
+        """Latents of epochs: (n, c, t) -> (n, d)."""
         return self.model.encode_epochs(x)
 
 
@@ -110,27 +111,31 @@ class PatchDecoder(nn.Module):
         self.head = nn.Linear(WIDTH, n_channels * self.patch)
 
     def forward(self, encoder: PatchEncoder, x: Tensor, hidden: Tensor) -> Tensor:
-        """(n, c, t) with ``hidden`` (n, t) samples -> (n, c, t)."""
+        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder does not see."""
         kept = self._kept(hidden)
         if kept is None:
+            # samples are hidden, not patches: all patches stay, with zeros in them
             x = x.masked_fill(hidden[:, None], 0.0)
             kept = torch.arange(self.n_patches, device=x.device).expand(len(x), -1)
         seen = self.embed(encoder(x, kept))
+        # scatter takes one type, and under autocast ``seen`` has another than the parameter
         tokens = self.mask_token.expand(len(x), self.n_patches, -1).to(seen.dtype)
         n_first = seen.shape[1] - kept.shape[1]
         first, seen = seen[:, :n_first], seen[:, n_first:]
         tokens = tokens.scatter(1, kept[..., None].expand(-1, -1, WIDTH), seen)
+        # position 0 is that of the CLS token
         tokens = torch.cat([first, tokens], dim=1) + self.positions[1 - n_first :]
-        found = self.head(self.norm(self.blocks(tokens))[:, n_first:])
-        return found.unflatten(2, (x.shape[1], self.patch)).transpose(1, 2).flatten(2)
+        predicted = self.head(self.norm(self.blocks(tokens))[:, n_first:])
+        return predicted.unflatten(2, (x.shape[1], self.patch)).transpose(1, 2).flatten(2)
 
     def _kept(self, hidden: Tensor) -> Tensor | None:
-        """Patches left (n, k), or nothing where samples are hidden that fill no patches."""
+        """Visible patches (n, k); ``None`` unless equally many whole patches are hidden in each."""
         by_patch = hidden.unflatten(1, (self.n_patches, self.patch))
         hides = by_patch.any(dim=2)
         counts = hides.sum(dim=1)
         if (by_patch.all(dim=2) != hides).any() or (counts != counts[0]).any():
             return None
+        # stable: the visible patches come first, in their order in time
         left = self.n_patches - int(counts[0])
         return torch.argsort(hides.int(), dim=1, stable=True)[:, :left]
 
@@ -158,28 +163,28 @@ class CnnDecoder(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv1d(widths[-1], n_channels, 3, padding=1))
 
     def upsampled(self, features: Tensor) -> Tensor:
-        """(n, 128, t / 500) -> (n, c, t)."""
+        """Signals from features: (n, 128, t / 500) -> (n, c, t)."""
         return self.layers(features)
 
     def forward(self, encoder: CnnEncoder, x: Tensor, hidden: Tensor) -> Tensor:
-        """(n, c, t) with ``hidden`` (n, t) samples at 0 -> (n, c, t)."""
+        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
         return self.upsampled(encoder(x.masked_fill(hidden[:, None], 0.0)))
 
 
 class LatentDecoder(nn.Module):
-    """From one vector an epoch, for encoders that keep nothing else."""
+    """Decoder from one vector per epoch, for encoders that keep nothing else."""
 
     def __init__(self, width: int, n_channels: int, n_samples: int) -> None:
         super().__init__()
-        steps, left = divmod(n_samples, 500)
+        steps, left = divmod(n_samples, 500)  # the CNN decoder makes 500 samples of each step
         if left:
-            raise ValueError(f"{n_samples} samples an epoch: this decoder makes multiples of 500")
+            raise ValueError(f"{n_samples} samples per epoch: this decoder makes multiples of 500")
         self.steps = steps
         self.expand = nn.Linear(width, WIDTH * steps)
         self.decoder = CnnDecoder(n_channels)
 
     def forward(self, encoder: nn.Module, x: Tensor, hidden: Tensor) -> Tensor:
-        """(n, c, t) with ``hidden`` (n, t) samples at 0 -> (n, c, t)."""
+        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
         latent = encoder.latent(x.masked_fill(hidden[:, None], 0.0))
         return self.decoder.upsampled(self.expand(latent).unflatten(1, (WIDTH, self.steps)))
 

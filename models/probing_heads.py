@@ -1,6 +1,6 @@
 """Heads that read stages from a foundation encoder's tokens; every one takes the mask of them.
 
-Tokens (b, c, q, d) with valid (b, c, q), ``per`` tokens an epoch -> logits (b, q / per, 5).
+Tokens (b, c, q, d) with valid (b, c, q), ``per`` tokens per epoch -> logits (b, q / per, 5).
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ class Linear(nn.Module):
 
     def __init__(self, n_roles: int, d_model: int) -> None:
         super().__init__()
+        # zeros will do: a single layer has no symmetry to break
         self.weight = nn.Parameter(torch.zeros(n_roles, d_model, N))
         self.bias = nn.Parameter(torch.zeros(n_roles, 1, N))
 
     def forward(self, tokens: Tensor, valid: Tensor, per: int) -> Tensor:
-        """Logits (b, n, 5)."""
+        """Logits of all epochs of nights, (b, n, 5)."""
         tokens, valid = by_epoch(tokens, valid, per)
         logits = torch.einsum("bcnd,cdk->bcnk", tokens, self.weight) + self.bias
         return masked_mean(logits, valid, dim=1)[0]
@@ -62,26 +63,26 @@ class Fused(nn.Module):
         self.classify = nn.Linear(out, N)
 
     def forward(self, tokens: Tensor, valid: Tensor, per: int) -> Tensor:
-        """Logits (b, n, 5)."""
+        """Logits of all epochs of nights, (b, n, 5)."""
         tokens, valid = by_epoch(tokens, valid, per)
         fused = torch.einsum("bcnd,cdw->bcnw", tokens, self.weight) + self.bias
         fused, valid = masked_mean(fused, valid, dim=1)
         return self.classify(self.mix(self.norm(fused) * valid[..., None], valid))
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(b, n, width), valid (b, n) -> (b, n, out)."""
+        """Features of epochs from fused roles: (b, n, width), valid (b, n) -> (b, n, out)."""
         raise NotImplementedError
 
 
 class Mlp(Fused):
-    """One hidden layer, an epoch at a time."""
+    """One hidden layer, on each epoch alone."""
 
     def __init__(self, n_roles: int, d_model: int, width: int = 128) -> None:
         super().__init__(n_roles, d_model, width, width)
         self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(0.1))
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Each epoch alone."""
+        """Features of each epoch alone."""
         return self.hidden(x)
 
 
@@ -93,7 +94,7 @@ class Gru(Fused):
         self.gru = nn.GRU(width, width, batch_first=True, bidirectional=True)
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
-        """States of both directions."""
+        """States of both directions at each epoch."""
         return recurrent(self.gru, x, valid)
 
 
@@ -108,8 +109,9 @@ class Transformer(Fused):
         self.last = nn.LayerNorm(width)
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Every epoch in the light of the others; nights without any are left as they are."""
+        """Every epoch attends to the others; a night without valid epochs attends to all."""
         index = torch.arange(x.shape[1], device=x.device)[:, None]
+        # 9.2 is ln 10,000, the base of sinusoidal position codes
         rates = torch.exp(torch.arange(0, x.shape[2], 2, device=x.device) / x.shape[2] * -9.2)
         x = x + torch.cat([(index * rates).sin(), (index * rates).cos()], dim=1)
         empty = ~valid.any(dim=1, keepdim=True)  # a softmax over nothing is undefined
@@ -126,7 +128,7 @@ class Cnn(Fused):
         )
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
-        """Each epoch with six to either side."""
+        """Features of each epoch from itself and six to either side."""
         keep = valid[:, None, :]
         h = rearrange(x, "b n w -> b w n")
         for convolution in self.convolutions:
@@ -150,7 +152,7 @@ class Published(nn.Module):
         self.classify = nn.Linear(width, N)
 
     def forward(self, tokens: Tensor, valid: Tensor, per: int) -> Tensor:
-        """Logits (b, n, 5)."""
+        """Logits of all epochs of nights, (b, n, 5)."""
         keep = valid[..., None]
         x = rearrange((tokens * self.gain + self.offset) * keep, "b c q d -> b q (c d)")
         states = recurrent(self.gru, x, valid.any(dim=1))
@@ -161,6 +163,7 @@ class Published(nn.Module):
 def recurrent(gru: nn.GRU, x: Tensor, valid: Tensor) -> Tensor:
     """A GRU over each row (b, n, i) up to its last valid place; zeros after it."""
     number = torch.arange(1, x.shape[1] + 1, device=x.device)
+    # packing wants lengths on the CPU, and none of 0
     lengths = (valid * number).amax(dim=1).clamp_min(1).cpu()
     packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
     return pad_packed_sequence(gru(packed)[0], batch_first=True, total_length=x.shape[1])[0]

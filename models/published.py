@@ -1,4 +1,4 @@
-"""Weights published elsewhere, renamed into ours: strictly, nothing missing and nothing left over.
+"""Weights published elsewhere, converted into ours strictly: none missing, none left over.
 
 PhysioEx v1 (MIT): Chambon2018 and SeqSleepNet, trained on SHHS. Dreem (MIT): SimpleSleepNet.
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 from models.seqsleepnet import triangular_bank
 
 State = Mapping[str, Tensor]
+# names that torch gives the parameters of one bidirectional recurrent layer
 _BY_DIRECTION = [
     f"{kind}_{part}_l0{way}"
     for kind in ("weight", "bias")
@@ -31,6 +32,7 @@ def chambon2018(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PhysioEx's Chambon2018 -> settings and state of ours."""
     left = _Taken(state, "nn.")
     features = "epoch_encoder.feature_extractor."
+    # their kernels have two dimensions, one of them 1; their blocks have four modules, ours three
     ours = {
         f"layers.{number}.{part}": left.take(
             f"{features}{theirs}.{part}", (lambda w: w[:, :, 0]) if part == "weight" else None
@@ -47,6 +49,7 @@ def chambon2018(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
         n_channels = len(ours["spatial.bias"])
     ours |= {f"head.{part}": left.take(f"clf.{part}") for part in ("weight", "bias")}
     left.finish()
+    # features per epoch and channel: 8 maps of 17 steps at 100 Hz
     length = ours["head.weight"].shape[1] // (136 * n_channels)
     return {"n_channels": n_channels, "num_seq": length}, ours
 
@@ -67,12 +70,13 @@ def seqsleepnet(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ours[f"epoch_rnn.{name}"] = left.take(f"epoch_encoder.F2_birnn.{name}")
         ours[f"rnn.{name}"] = left.take(f"sequence_encoder.LSTM.{name}")
     attention = "epoch_encoder.F2_attention."
+    # theirs is x @ W, while nn.Linear keeps the transposed matrix
     ours["pool.score.weight"] = left.take(f"{attention}W_omega", lambda w: w.T.contiguous())
     ours["pool.score.bias"] = left.take(f"{attention}b_omega")
     ours["pool.query.weight"] = left.take(f"{attention}u_omega", lambda w: w[None])
     ours |= {f"head.{p}": left.take(f"sequence_encoder.clf.{p}") for p in ("weight", "bias")}
     left.finish()
-    shape = (n_channels, 29, 129)
+    shape = (n_channels, 29, 129)  # mean 0 and deviation 1 leave decibels unscaled
     ours |= {"spectrogram.mean": torch.zeros(shape), "spectrogram.sd": torch.ones(shape)}
     return {"n_channels": n_channels, "num_seq": 21}, ours
 
@@ -136,10 +140,10 @@ class _Taken:
     ) -> Tensor:
         """The only entry with ``part`` in it that ends in ``last``, behind whatever wrapper."""
         pattern = re.compile(rf"(.*\.)?{re.escape(part)}(\..*)?\.{re.escape(last)}")
-        found = [name for name in self.state if pattern.fullmatch(name)]
-        if len(found) != 1:
-            raise NotThese(f"{len(found)} weights match {part}…{last}, one was expected")
-        return self.take(found[0], change)
+        matches = [name for name in self.state if pattern.fullmatch(name)]
+        if len(matches) != 1:
+            raise NotThese(f"{len(matches)} weights match {part}…{last}, one was expected")
+        return self.take(matches[0], change)
 
     def finish(self) -> None:
         if self.left:

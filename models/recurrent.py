@@ -11,7 +11,7 @@ State = tuple[Tensor, Tensor]
 class PeepholeLSTM(nn.Module):
     """One direction, one layer: (b, l, d) and a state -> (b, l, h) and the state after it.
 
-    Gates see the cell through one weight a unit (Gers & Schmidhuber 2000); one bias vector, to
+    Gates see the cell through one weight per unit (Gers & Schmidhuber 2000); one bias vector, to
     which the forget gate adds 1. Parameters: 4 h (d + h + 1) + 3 h.
     """
 
@@ -34,12 +34,14 @@ class PeepholeLSTM(nn.Module):
     def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over the sequence; without a state it begins at 0."""
         h, c = state or (x.new_zeros(len(x), self.hidden), x.new_zeros(len(x), self.hidden))
+        # of all steps at once; only the recurrent product has to wait for the step before
         projected = nn.functional.linear(x, self.weight_ih, self.bias)
         see_input, see_forget, see_output = self.peepholes
         outputs = []
         for step in projected.unbind(dim=1):
             gates = step + h @ self.weight_hh.T
-            i, f, g, o = gates.chunk(4, dim=1)
+            i, f, g, o = gates.chunk(4, dim=1)  # torch's order; TensorFlow's is i, g, f, o
+            # input and forget gate see the cell before this step, the output gate the one after
             keep = torch.sigmoid(f + 1.0 + see_forget * c)
             c = keep * c + torch.sigmoid(i + see_input * c) * torch.tanh(g)
             h = torch.sigmoid(o + see_output * c) * torch.tanh(c)

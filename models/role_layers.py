@@ -1,4 +1,4 @@
-"""Parts of the foundation model: a tokeniser by role, and layers that see no masked token."""
+"""Parts of the foundation model: tokenisers by role, and layers that ignore masked tokens."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class LogSpectrum(nn.Module):
 
     def __init__(self, n_roles: int, n_samples: int) -> None:
         super().__init__()
+        # from 1: the constant part is left out; unique: the lowest edges round to the same number
         edges = torch.logspace(0, math.log10(n_samples // 2 + 1), _BINS + 1).round().unique().long()
         pooled = torch.zeros(n_samples // 2 + 1, len(edges) - 1)
         for k, (low, high) in enumerate(pairwise(edges.tolist())):
@@ -54,29 +55,30 @@ class LogSpectrum(nn.Module):
         self.register_buffer("sd", torch.ones(n_roles, 1, self.n_bins))
 
     def raw(self, patches: Tensor) -> Tensor:
-        """(b, c, p, s) -> log power (b, c, p, k)."""
+        """Log power in bins, not standardised: (b, c, p, s) -> (b, c, p, k)."""
+        # in float32: FFTs take no bfloat16, and float16 only on GPUs and in powers of two
         with torch.autocast(patches.device.type, enabled=False):
             spectrum = torch.fft.rfft(patches.float() * self.window, norm="ortho")
             power = torch.view_as_real(spectrum).square_().sum(dim=-1)
             return (power @ self.pooled + _FLOOR).log()
 
     def forward(self, patches: Tensor, valid: Tensor) -> Tensor:
-        """Patches (b, c, p, s), valid (b, c, p) -> (b, c, p, k), within ten deviations."""
+        """Standardised spectra (b, c, p, k), within ten deviations, of patches (b, c, p, s)."""
         return (self._centred(patches, valid) / self.sd).clamp(-_LARGEST, _LARGEST)
 
     def _centred(self, patches: Tensor, valid: Tensor) -> Tensor:
-        found, there = self.raw(patches), valid[..., None]
-        count = there.sum(dim=2, keepdim=True).clamp_min(1)
-        return found - (found * there).sum(dim=2, keepdim=True) / count
+        log_power, present = self.raw(patches), valid[..., None]
+        count = present.sum(dim=2, keepdim=True).clamp_min(1)
+        return log_power - (log_power * present).sum(dim=2, keepdim=True) / count
 
     @torch.no_grad()
     def fit(self, nights) -> None:
         """Set the deviations from nights' patches (b, c, p, s) and which are valid (b, c, p)."""
         count, square = 0.0, 0.0
         for patches, valid in nights:
-            found = self._centred(patches, valid).double() * valid[..., None]
+            centred = self._centred(patches, valid).double() * valid[..., None]
             count = count + valid.sum(dim=(0, 2)).double()[:, None, None]
-            square = square + (found**2).sum(dim=(0, 2))[:, None]
+            square = square + (centred**2).sum(dim=(0, 2))[:, None]
         variance = torch.where(count > 0, square / count.clamp_min(1), 1.0)
         self.sd.copy_(variance.sqrt().clamp_min(_SMALLEST_SD))
 
@@ -93,7 +95,8 @@ class Attention(nn.Module):
         self.scale = nn.Parameter(torch.ones(()))  # of the scores; the published model learns it
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(r, i, d), valid (r, i) -> (r, i, d); rows of nothing but masked tokens give zeros."""
+        """Attend: (r, i, d), valid (r, i) -> (r, i, d); rows without a valid token give zeros."""
+        # a softmax over nothing is NaN, so such rows stay out of it
         rows = valid.any(dim=1)
         if not bool(rows.all()):
             out = torch.zeros_like(x)
@@ -101,6 +104,7 @@ class Attention(nn.Module):
                 out[rows] = self.forward(x[rows], valid[rows]).to(out.dtype)
             return out
         q, k, v = self._projected(x)
+        # the fastest kernels take no mask
         mask = None if bool(valid.all()) else valid[:, None, None, :]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.dropout(self.out(rearrange(mixed, "r h i d -> r i (h d)")))
@@ -117,7 +121,7 @@ class Attention(nn.Module):
         )
 
     def weights(self, x: Tensor, valid: Tensor, queries: Tensor) -> Tensor:
-        """Rows of the softmax on demand: x (r, i, d), token numbers (k,) -> (r, k, i)."""
+        """Softmax weights of chosen queries, mean over heads: x (r, i, d), (k,) -> (r, k, i)."""
         q, k, _ = self._projected(x)
         scores = q[:, :, queries] @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         scores = scores.masked_fill(~valid[:, None, None, :], -torch.inf)
@@ -152,11 +156,11 @@ class Layer(nn.Module):
         )
 
     def forward(self, h: Tensor, valid: Tensor) -> Tensor:
-        """(b, c, p, d), valid (b, c, p) -> (b, c, p, d)."""
+        """Update tokens: (b, c, p, d), valid (b, c, p) -> (b, c, p, d)."""
         b, c, p, _ = h.shape
         rows = rearrange(h, "b c (w p) d -> (b c w) p d", p=self.window or p)
-        there = rearrange(valid, "b c (w p) -> (b c w) p", p=self.window or p)
-        rows = _in_parts(self._over_time, rows, there)
+        present = rearrange(valid, "b c (w p) -> (b c w) p", p=self.window or p)
+        rows = _in_parts(self._over_time, rows, present)
         h = rearrange(rows, "(b c w) p d -> b c (w p) d", b=b, c=c)
         if self.across is not None:
             rows = rearrange(h, "b c p d -> (b p) c d")
@@ -164,20 +168,21 @@ class Layer(nn.Module):
             h = rearrange(rows, "(b p) c d -> b c p d", b=b)
         if self.recompute and torch.is_grad_enabled():
             return checkpoint(self._fed_forward, h, use_reentrant=False)
+        # a row of one for each token, which is all that this part reads
         return _in_parts(self._fed_forward, h.flatten(0, 2)[:, None]).view_as(h)
 
-    def _over_time(self, rows: Tensor, there: Tensor) -> Tensor:
-        return rows + self.time(self.norm_time(rows), there)
+    def _over_time(self, rows: Tensor, present: Tensor) -> Tensor:
+        return rows + self.time(self.norm_time(rows), present)
 
-    def _over_roles(self, rows: Tensor, there: Tensor) -> Tensor:
-        return rows + self.across(self.norm_across(rows), there)
+    def _over_roles(self, rows: Tensor, present: Tensor) -> Tensor:
+        return rows + self.across(self.norm_across(rows), present)
 
     def _fed_forward(self, h: Tensor) -> Tensor:
         return h + self.ff(self.norm_ff(h))
 
 
 def _in_parts(work: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """``work`` on rows (r, i, …), so many at a time that memory stays small without gradients."""
+    """Apply ``work`` to rows (r, i, …), without gradients few at a time to save memory."""
     if torch.is_grad_enabled():
         return work(*rows)
     at_once = max(1, _TOKENS_AT_ONCE // rows[0].shape[1])

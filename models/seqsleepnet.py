@@ -20,6 +20,7 @@ _HIGHEST_HZ = 50.0
 
 def triangular_bank(fs: float, n_filters: int = _FILTERS) -> Tensor:
     """Triangles from 0 to 50 Hz over the bins of a spectrogram: (129, filters)."""
+    # N_FFT + 1 and rounding down are those of the published bank, which comes out bit for bit
     hz = torch.linspace(0, _HIGHEST_HZ, n_filters + 2, dtype=torch.float64)
     edges = torch.floor((N_FFT + 1) * hz / fs).int().tolist()
     bank = torch.zeros(N_FFT // 2 + 1, n_filters)
@@ -33,7 +34,7 @@ def triangular_bank(fs: float, n_filters: int = _FILTERS) -> Tensor:
 
 
 class FilterBank(nn.Module):
-    """``sigmoid(W) * S`` a channel: (n, c, frames, bins) -> (n, frames, c * filters)."""
+    """``sigmoid(W) * S`` per channel: (n, c, frames, bins) -> (n, frames, c * filters)."""
 
     def __init__(self, n_channels: int, fs: float) -> None:
         super().__init__()
@@ -42,12 +43,13 @@ class FilterBank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Filter every channel, filters of one frame side by side."""
+        # the sigmoid keeps learned gains between 0 and 1 within each triangle
         filtered = torch.einsum("ncfb,cbk->nfck", x, self.weight.sigmoid() * self.triangles)
         return filtered.flatten(2)
 
 
 class SeqSleepNet(StagingModel):
-    """Every epoch of a window of ``num_seq``, from log spectrograms.
+    """Stages every epoch of a window of ``num_seq``, from log spectrograms.
 
     Args:
         n_channels, fs, n_samples: of an epoch.
@@ -68,16 +70,16 @@ class SeqSleepNet(StagingModel):
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128)."""
+        """Encode epochs: (n, c, t) -> (n, 128)."""
         return self.encode_spectrogram(self.spectrogram(x))
 
     def encode_spectrogram(self, features: Tensor) -> Tensor:
-        """Standardised decibels (n, c, frames, 129) -> (n, 128)."""
+        """Encode spectrograms: standardised decibels (n, c, frames, 129) -> (n, 128)."""
         frames, _ = self.epoch_rnn(self.bank(features))
         return self.pool(frames)[0]
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, 128) -> logits (b, l, 5)."""
+        """Classify encodings in sequence: (b, l, 128) -> logits (b, l, 5)."""
         return self.head(self.rnn(z)[0])
 
     def decayed_parameters(self) -> list[Tensor]:

@@ -16,7 +16,7 @@ from models.pooling import AttentionPool
 from utils.stages import STAGES
 
 _N_FFT, _HOP, _FILTERS, _HIDDEN = 256, 100, 30, 25
-_CLIP_UV, _NIGHT = 500.0, 1200
+_CLIP_UV, _NIGHT = 500.0, 1200  # 1,200 epochs: ten hours
 _CYCLES = (10, 30, 60, 90, 120)  # epochs
 _FEATURES = 5
 
@@ -35,32 +35,33 @@ class DreemSpectrogram(nn.Module):
         self.register_buffer("sd", torch.ones(n_channels, _N_FFT // 2 + 1, 1))
 
     def log_power(self, x: Tensor) -> Tensor:
-        """(n, c, t) in µV -> (n, c, 129, 28)."""
+        """Log power of epochs, not standardised: (n, c, t) in µV -> (n, c, 129, 28)."""
         frames = (x.clamp(-_CLIP_UV, _CLIP_UV) / _CLIP_UV).unfold(-1, _N_FFT, _HOP)
         spectrum = torch.fft.rfft(frames * self.window)
         power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log10(power.clamp_min(1e-20)).transpose(-1, -2)
+        return torch.log10(power.clamp_min(1e-20)).transpose(-1, -2)  # flat signals have power 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) in µV -> (n, c, 129, 28)."""
+        """Standardised log power of epochs: (n, c, t) in µV -> (n, c, 129, 28)."""
         return (self.log_power(x) - self.mean) / self.sd
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
-        """Mean and deviation by channel and bin over epochs (n, c, t) of training subjects."""
+        """Set mean and deviation by channel and bin over epochs (n, c, t) of training subjects."""
         count, total, squares = 0, 0.0, 0.0
         for epochs in batches:
-            found = self.log_power(epochs).double()
-            count += len(found) * found.shape[-1]
-            total = total + found.sum(dim=(0, 3))
-            squares = squares + found.square().sum(dim=(0, 3))
+            # sums of squares over many nights lose digits in float32
+            log_power = self.log_power(epochs).double()
+            count += len(log_power) * log_power.shape[-1]
+            total = total + log_power.sum(dim=(0, 3))
+            squares = squares + log_power.square().sum(dim=(0, 3))
         mean = total / count
         self.mean.copy_(mean[..., None])
         self.sd.copy_((squares / count - mean.square()).clamp_min(1e-12).sqrt()[..., None])
 
 
 class SimpleSleepNet(StagingModel):
-    """Every epoch of a window of ``num_seq``; also given where in the night an epoch lies.
+    """Stages every epoch of a window of ``num_seq``, also from its place in the night.
 
     Training is given where a run begins in its night (``first``); whole nights begin at 0.
 
@@ -110,13 +111,13 @@ class SimpleSleepNet(StagingModel):
         return self.classify(windows, starts.flatten())
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) in µV -> (n, 50)."""
+        """Encode epochs: (n, c, t) in µV -> (n, 50)."""
         reduced = self.filters(self.spectrogram(x).permute(0, 3, 1, 2))  # n, frames, c, 30
         mixed = self.channels(reduced.transpose(-1, -2)).transpose(-1, -2)
         return self.pool(self.epoch_rnn(mixed.flatten(2))[0])[0]
 
     def classify(self, z: Tensor, first: Tensor | None = None) -> Tensor:
-        """(b, l, 50), windows beginning at epochs ``first`` (b,) -> logits (b, l, 5)."""
+        """Classify windows (b, l, 50) that begin at epochs ``first`` (b,) -> logits (b, l, 5)."""
         if first is None:
             first = torch.zeros(len(z), device=z.device)
         places = first[:, None] + torch.arange(z.shape[1], device=z.device)
@@ -127,7 +128,7 @@ class SimpleSleepNet(StagingModel):
 
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
-        """Probabilities (n, 5): windows placed where they are, averaged."""
+        """Probabilities (n, 5) of a whole night, averaged over windows at their place in it."""
         if not len(x):
             return x.new_zeros(0, len(STAGES))
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])

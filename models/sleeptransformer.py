@@ -18,10 +18,10 @@ _BINS = 128  # the lowest of 129 is left out
 
 
 class SleepTransformer(StagingModel):
-    """Every epoch of a window of ``num_seq``, from log spectrograms of 128 bins.
+    """Stages every epoch of a window of ``num_seq``, from log spectrograms of 128 bins.
 
     Args:
-        n_channels, fs, n_samples: of an epoch; the width is 128 a channel.
+        n_channels, fs, n_samples: of an epoch; the width is 128 per channel.
         num_seq: epochs of a window.
         n_blocks: blocks over frames, and as many over epochs.
         variant: "published", whose attention has no output projection and is scaled by the whole
@@ -57,14 +57,14 @@ class SleepTransformer(StagingModel):
             self.head = nn.Sequential(*dense, nn.Linear(1024, len(STAGES)))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, 128 c)."""
+        """Encode epochs: (n, c, t) -> (n, 128 c)."""
         tokens = self.spectrogram(x).transpose(1, 2).flatten(2)
         return self.pool(self.frames(tokens + sinusoidal_positions(*tokens.shape[1:]).to(tokens)))[
             0
         ]
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, d) -> logits (b, l, 5)."""
+        """Classify encodings in sequence: (b, l, d) -> logits (b, l, 5)."""
         return self.head(self.epochs(z + sinusoidal_positions(*z.shape[1:]).to(z)))
 
 
@@ -82,6 +82,7 @@ class _Block(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
+        # (b, steps, 3 d) -> three of (b, heads, steps, d / heads)
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=x.shape[-1] ** -0.5)
         x = self.norm(x + self.dropout(mixed.transpose(1, 2).flatten(2)))

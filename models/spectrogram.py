@@ -21,7 +21,7 @@ _EPS = 2.220446049250313e-16  # of float64
 def log_spectrogram(
     x: Tensor, fs: float, kind: Literal["psd", "phan"] = "psd", hop_seconds: float = HOP_SECONDS
 ) -> Tensor:
-    """Decibels of 2 s Hamming windows, one a second: (…, t) -> (…, frames, 129).
+    """Decibels of 2 s Hamming windows, one per second: (…, t) -> (…, frames, 129).
 
     ``psd``: periodic window, mean of the window removed, one-sided density in unit**2/Hz, 20 log10.
     ``phan``: symmetric window, nothing removed, 20 log10 of the magnitude.
@@ -36,8 +36,9 @@ def log_spectrogram(
         return 20 * torch.log10(spectrum.abs().clamp_min(1e-10))
     power = spectrum.real.square() + spectrum.imag.square()
     power = power / (fs * window.square().sum())
+    # one-sided: all but 0 Hz and Nyquist stand for a negative frequency as well
     power = torch.cat([power[..., :1], 2 * power[..., 1:-1], power[..., -1:]], dim=-1)
-    return 20 * torch.log10(power + _EPS)
+    return 20 * torch.log10(power + _EPS)  # 20 for a power too, as in PhysioEx
 
 
 class Spectrogram(nn.Module):
@@ -65,9 +66,9 @@ class Spectrogram(nn.Module):
         self.register_buffer("sd", torch.ones(shape))
 
     def decibels(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, c, frames, bins), not standardised; the lowest bins go first."""
-        found = log_spectrogram(x, self.fs, self.kind, self.hop_seconds)
-        return found[..., N_FFT // 2 + 1 - self.bins :]
+        """Decibels, not standardised: (n, c, t) -> (n, c, frames, bins); low bins are cut first."""
+        decibels = log_spectrogram(x, self.fs, self.kind, self.hop_seconds)
+        return decibels[..., N_FFT // 2 + 1 - self.bins :]
 
     def grid(self) -> tuple[np.ndarray, np.ndarray]:
         """Middles of the frames in s and of the bins in Hz."""
@@ -76,17 +77,18 @@ class Spectrogram(nn.Module):
         return seconds, hertz
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, c, t) -> (n, c, frames, bins)."""
+        """Standardised decibels: (n, c, t) -> (n, c, frames, bins)."""
         return (self.decibels(x) - self.mean) / self.sd
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
-        """Take mean and deviation from epochs (n, c, t) of **training** subjects."""
+        """Set mean and deviation from epochs (n, c, t) of **training** subjects."""
         count, total, squares = 0, 0.0, 0.0
         for epochs in batches:
-            found = self.decibels(epochs).double()
-            count += len(found)
-            total, squares = total + found.sum(dim=0), squares + found.square().sum(dim=0)
+            # sums of squares over many nights lose digits in float32
+            decibels = self.decibels(epochs).double()
+            count += len(decibels)
+            total, squares = total + decibels.sum(dim=0), squares + decibels.square().sum(dim=0)
         mean = total / count
         self.mean.copy_(mean)
         self.sd.copy_((squares / count - mean.square()).clamp_min(1e-12).sqrt())

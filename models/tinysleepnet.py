@@ -1,4 +1,4 @@
-"""TinySleepNet: four convolutions an epoch, an LSTM that remembers the night.
+"""TinySleepNet: four convolutions per epoch, an LSTM over the whole night.
 
 Supratak & Guo, TinySleepNet: an efficient deep learning model for sleep stage scoring based on raw
 single-channel EEG, EMBC 2020.
@@ -16,17 +16,17 @@ from models.convolutions import SamePool, conv_block
 from models.recurrent import PeepholeLSTM, State
 from utils.stages import STAGES
 
-_NORM = {"eps": 1e-3, "momentum": 0.01}
+_NORM = {"eps": 1e-3, "momentum": 0.01}  # TensorFlow's defaults: 0.99 of the former mean stays
 
 
 class TinySleepNet(StagingModel):
-    """Every epoch by all that came before it in the night.
+    """Stages every epoch from all that came before it in the night.
 
     The input is µV as recorded, neither filtered nor scaled.
 
     Args:
         n_channels: signals of an epoch; 1 as published.
-        fs: samples a second; the first kernel is half a second, its stride a sixteenth.
+        fs: samples per second; the first kernel is half a second, its stride a sixteenth.
         n_samples: samples of an epoch.
         num_seq: consecutive epochs of a training chunk.
         cells: "peephole" as published, "lstm" for ``nn.LSTM``.
@@ -57,6 +57,7 @@ class TinySleepNet(StagingModel):
             nn.Dropout(dropout),
         )
         with torch.no_grad():
+            # eval: an epoch of zeros must not enter batch norm's statistics
             width = self.cnn.eval()(torch.zeros(1, n_channels, n_samples)).shape[1]
         self.cnn.train()
         if cells == "peephole":
@@ -72,7 +73,7 @@ class TinySleepNet(StagingModel):
     def forward(
         self, x: Tensor, stride: int = 1, *, state: State | None = None, carry: bool = False
     ) -> Any:
-        """Chunks (b, n, c, t), one window each whatever ``stride`` -> logits (b, n, 5).
+        """Logits (b, n, 5) of chunks (b, n, c, t), one window each whatever ``stride``.
 
         With ``carry`` they follow ``state`` (``None``: 0), and the state after them comes too.
         """
@@ -80,19 +81,20 @@ class TinySleepNet(StagingModel):
         return self.continued(encoded, state) if carry else self.classify(encoded)
 
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """(n, c, t) in µV -> (n, 2048) at 100 Hz."""
+        """Encode epochs: (n, c, t) in µV -> (n, 2048) at 100 Hz."""
         return self.cnn(x)
 
     def classify(self, z: Tensor) -> Tensor:
-        """(b, l, d) -> logits (b, l, 5), the state beginning at 0."""
+        """Logits (b, l, 5) of encodings (b, l, d) in sequence, from a state of 0."""
         return self.continued(z, None)[0]
 
     def continued(self, z: Tensor, state: State | None) -> tuple[Tensor, State]:
         """Logits (b, l, 5) of encodings (b, l, d) that follow a state, and the state after."""
+        # nn.LSTM has an axis of layers in its state
         if self.cells == "lstm" and state is not None:
             state = tuple(part[None] if part.dim() == 2 else part for part in state)
-        found, state = self.rnn(z, state)
-        return self.head(self.dropout(found)), state
+        hidden, state = self.rnn(z, state)
+        return self.head(self.dropout(hidden)), state
 
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:

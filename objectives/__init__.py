@@ -1,1 +1,1 @@
-"""What is minimised: an objective takes a model and a batch and returns a loss and what to log."""
+"""Objectives of training: each takes a model and a batch and returns a loss and what to log."""

@@ -28,25 +28,25 @@ class OnSome(v2.Transform):
         self.p = p
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Which runs are changed, and how."""
-        x = flat_inputs[0]
+        """Draw which runs are changed, and how."""
+        x = flat_inputs[0]  # v2 flattens its arguments: a batch is the only one
         chosen = torch.rand(_of_runs(x), device=x.device) < self.p
         return {"chosen": chosen, "how": self.draw(x)}
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
-        """(b, …, c, t) -> the same shape."""
+        """Change the chosen runs of a batch: (b, …, c, t) -> the same shape."""
         return torch.where(params["chosen"], self.change(inpt, params["how"]), inpt)
 
     def draw(self, x: Tensor) -> Any:
-        """What :meth:`change` needs beside the signals."""
+        """Draw what :meth:`change` needs beside the signals, for all runs."""
 
     def change(self, x: Tensor, how: Any) -> Tensor:
-        """All runs changed."""
+        """Change all runs; :meth:`transform` keeps the result of the chosen ones."""
         raise NotImplementedError
 
 
 class Amplitude(OnSome):
-    """Every channel of a run by a gain of its own, between 1 / ``most`` and ``most``."""
+    """Scales every channel of a run by its own gain, between 1 / ``most`` and ``most``."""
 
     def __init__(self, p: float = 0.5, most: float = 1.5) -> None:
         super().__init__(p)
@@ -71,7 +71,7 @@ class Shift(OnSome):
         return torch.randint(-reach, reach + 1, (len(x),), device=x.device)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
-        runs = x.movedim(-2, 1)  # (b, c, …, t)
+        runs = x.movedim(-2, 1)  # (b, c, …, t): consecutive epochs become one signal
         flat = runs.flatten(2)
         index = (torch.arange(flat.shape[-1], device=x.device) - how[:, None]) % flat.shape[-1]
         moved = flat.gather(2, index[:, None].expand_as(flat))
@@ -88,6 +88,7 @@ class BandStop(OnSome):
         self.width, self.lowest, self.highest = width, lowest, highest
 
     def draw(self, x: Tensor) -> Tensor:
+        # the band stays below Nyquist, half of the samples per second
         reach = min(self.highest, x.shape[-1] / EPOCH_SECONDS / 2) - self.width - self.lowest
         return self.lowest + reach * torch.rand(_of_runs(x), device=x.device)
 
@@ -134,12 +135,13 @@ class Channels(OnSome):
     """Every channel of a run set to 0 with probability ``p``, but for one that is drawn to stay."""
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Each run draws, so all are changed."""
+        """Choose all runs: here ``p`` is the probability of each channel."""
         x = flat_inputs[0]
         return {"chosen": torch.ones(1, dtype=torch.bool, device=x.device), "how": self.draw(x)}
 
     def draw(self, x: Tensor) -> Tensor:
         drawn = torch.rand(_of_channels(x), device=x.device)
+        # the channel with the largest number stays whatever ``p``
         return (drawn >= self.p) | (drawn == drawn.amax(dim=-2, keepdim=True))
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
@@ -147,9 +149,10 @@ class Channels(OnSome):
 
 
 class Response(OnSome):
-    """Every channel of a run through a smooth frequency response of its own.
+    """Filters every channel of a run by its own smooth frequency response.
 
-    Gains with deviation ``db`` at seven frequencies an octave and more apart, lines between.
+    Gains with deviation ``db`` at seven frequencies from 0.3 to 50 Hz, between them by linear
+    interpolation over log frequency.
     """
 
     def __init__(self, p: float = 0.5, db: float = 3.0) -> None:
@@ -159,6 +162,7 @@ class Response(OnSome):
     def draw(self, x: Tensor) -> Tensor:
         knots = torch.tensor(_RESPONSE_HZ, device=x.device).log2()
         hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
+        # constant beyond both ends; just below the last knot, so that one is left on its right
         place = hertz.clamp(_RESPONSE_HZ[0], _RESPONSE_HZ[-1] - 1e-3).log2()
         right = torch.searchsorted(knots, place, right=True)
         share = (place - knots[right - 1]) / (knots[right] - knots[right - 1])
@@ -167,6 +171,7 @@ class Response(OnSome):
         return gains[..., right - 1] * (1 - share) + gains[..., right] * share
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
+        # n: an inverse transform would otherwise make odd lengths even
         return torch.fft.irfft(torch.fft.rfft(x) * 10 ** (how / 20), n=x.shape[-1])
 
 
@@ -197,27 +202,27 @@ class Augmented(Objective):
         self.objective, self.transform = objective, transform
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, l, c, t) are changed, stages are not."""
+        """The objective's loss and logs on changed ``batch.signals`` (b, l, c, t)."""
         return self.objective(model, replace(batch, signals=self.transform(batch.signals)))
 
     def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
-        """Of the objective within."""
+        """Attach the wrapped objective; its weights, for the optimiser."""
         return self.objective.attach(net, device)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the objective within."""
+        """State of the wrapped objective."""
         return self.objective.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Resume the wrapped objective from :meth:`state_dict`."""
         self.objective.load_state_dict(state)
 
 
 def _of_runs(x: Tensor) -> tuple[int, ...]:
-    """Shape of one number a run: (b, 1, …)."""
+    """Shape of one number per run: (b, 1, …)."""
     return (len(x), *[1] * (x.dim() - 1))
 
 
 def _of_channels(x: Tensor) -> tuple[int, ...]:
-    """Shape of one number a run and channel: (b, 1, …, c, 1)."""
+    """Shape of one number per run and channel: (b, 1, …, c, 1)."""
     return (len(x), *[1] * (x.dim() - 3), x.shape[-2], 1)

@@ -1,4 +1,4 @@
-"""Two views of an epoch for contrast: the six changes of the latent-representation benchmark.
+"""Augmented views of an epoch for contrast: six changes of the latent-representation benchmark.
 
 Each with probability 0.5, in a fixed order, drawn for every epoch (n, c, t) of a batch at once on
 its device. Lengths are shares of an epoch, so any rate will do.
@@ -14,7 +14,7 @@ from objectives.augmentation import BandStop, Mask, OnSome
 
 _SEGMENTS = 4
 _SHIFT = 0.1  # 300 of 3,000 samples
-# what SleePyCo's ranges in µV are for EEG of 25 µV standard deviation
+# standard deviation of EEG by which SleePyCo's ranges in µV become those of standardised signals
 _TYPICAL_UV = 25.0
 
 
@@ -44,9 +44,11 @@ class Warp(OnSome):
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         ends = how.cumsum(dim=1) / how.sum(dim=1, keepdim=True)
+        # 0.5: a sample is the middle of its interval, so that both ends are treated alike
         place = (torch.arange(x.shape[-1], device=x.device) + 0.5) / x.shape[-1]
+        # contiguous: searchsorted warns of, and copies, the broadcast rows
         segment = torch.searchsorted(ends, place.expand(len(x), -1).contiguous())
-        segment = segment.clamp_max(_SEGMENTS - 1)
+        segment = segment.clamp_max(_SEGMENTS - 1)  # rounding can leave the last end below 1
         starts = torch.cat([torch.zeros_like(ends[:, :1]), ends[:, :-1]], dim=1)
         width = (ends - starts).gather(1, segment)
         within = (place - starts.gather(1, segment)) / width
@@ -77,7 +79,7 @@ class CutOut(OnSome):
 
 
 class Scale(OnSome):
-    """An epoch by one gain from ``low`` to ``high``."""
+    """Scales an epoch by one gain from ``low`` to ``high``."""
 
     def __init__(self, p: float = 0.5, low: float = 0.5, high: float = 2.0) -> None:
         super().__init__(p)
@@ -105,7 +107,7 @@ class Offset(OnSome):
 
 
 class WhiteNoise(OnSome):
-    """White noise of a deviation of up to ``most``."""
+    """White noise of a deviation of up to ``most`` added to an epoch."""
 
     def __init__(self, p: float = 0.5, most: float = 0.2) -> None:
         super().__init__(p)
@@ -129,7 +131,7 @@ def read_at(x: Tensor, place: Tensor) -> Tensor:
 
 
 def views_of(preset: str, *, microvolt: bool = False) -> v2.Transform:
-    """``benchmark`` or ``sleepyco``; amplitudes in µV only where signals are not standardised.
+    """Random changes of a preset, ``benchmark`` or ``sleepyco``; ``microvolt``: not standardised.
 
     Raises:
         ValueError: another name.

@@ -1,4 +1,4 @@
-"""Contrast: two augmented views of an epoch shall be alike, and unlike all other epochs.
+"""Contrastive learning: two views of an epoch shall be alike, and unlike all other epochs.
 
 NT-Xent: Chen et al., ICML 2020.
 """
@@ -33,12 +33,13 @@ class Contrastive(Objective):
         self.views, self.temperature, self.chunk = views, temperature, chunk
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, 1, c, t) -> loss, logs."""
+        """NT-Xent of two views of ``batch.signals`` (b, 1, c, t), and no logs."""
         x = batch.signals.flatten(0, 1)
         both = torch.cat([self.views(x), self.views(x)])
         if not self.chunk:
             projected = model(both)[0]
         else:
+            # reentrant checkpoints give no gradient where the input, here signals, needs none
             projected = torch.cat(
                 [
                     checkpoint(lambda part: model(part)[0], part, use_reentrant=False)
@@ -55,8 +56,10 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
         both = both.float()
     both = nn.functional.normalize(both, dim=1)
     alike = both @ both.T / temperature
+    # an epoch's view is no negative of itself
     alike = alike.masked_fill(
         torch.eye(len(both), dtype=torch.bool, device=both.device), -torch.inf
     )
+    # row i of one view belongs to row n + i of the other, and back
     partner = torch.arange(len(both), device=both.device).roll(len(one))
     return nn.functional.cross_entropy(alike, partner)

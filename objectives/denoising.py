@@ -1,10 +1,10 @@
-"""Pretraining on whole nights: what is hidden must be filled in, or what is corrupted be cleaned.
+"""Pretraining on whole nights: fill in what is hidden, or clean what is corrupted.
 
 ``masked``: patches, whole epochs and whole roles are hidden, and only they count. ``denoise``: the
 corruption of PFTSleep (SLEEP 2025, code), samples set to zero or to noise, everything counts; its
 noise is scaled by each channel of each night, not by the largest value of the batch. ``both``:
 patches are hidden, what is left is corrupted, and everything counts, so that tokens keep what they
-were shown beside what they guess.
+were shown beside what they predict.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from objectives.objective import Objective
 KINDS = ("both", "masked", "denoise")
 TARGETS = ("both", "signal", "spectrum")
 _CORRUPTED = 0.05  # of the samples set to zero, and as many to noise
-_STEP = 97  # of the samples that a channel's scale is taken from
-_TO_SD = 1.4826  # of a median absolute deviation
+_STEP = 97  # every 97th sample is enough for a channel's scale
+_TO_SD = 1.4826  # a normal distribution's deviation over its median absolute deviation
 
 
 class Denoising(Objective):
@@ -51,56 +51,56 @@ class Denoising(Objective):
         self.target, self.patches_per_epoch = target, patches_per_epoch
 
     def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error over what counts, and its parts."""
+        """Mean squared error over the patches that count, and its parts."""
         x = rearrange(batch.signals, "b n c t -> b c (n t)")
-        there = ~x.isnan().all(dim=-1)
+        present = ~x.isnan().all(dim=-1)
         hidden = None
         if self.kind != "denoise":
             n_patches = batch.signals.shape[1] * self.patches_per_epoch
-            hidden = hide(there, n_patches, self.ratio, self.role_p, self.patches_per_epoch)
-        found = model(x, x if self.kind == "masked" else corrupt(x), hidden)
-        counts = found.valid & hidden if self.kind == "masked" else found.valid
+            hidden = hide(present, n_patches, self.ratio, self.role_p, self.patches_per_epoch)
+        rebuilt = model(x, x if self.kind == "masked" else corrupt(x), hidden)
+        counts = rebuilt.valid & hidden if self.kind == "masked" else rebuilt.valid
         parts = {}
         if self.target != "spectrum":
-            parts["signal"] = mean_square(found.samples, found.true_samples, counts)
+            parts["signal"] = mean_square(rebuilt.samples, rebuilt.true_samples, counts)
         if self.target != "signal":
-            parts["spectrum"] = mean_square(found.spectra, found.true_spectra, counts)
+            parts["spectrum"] = mean_square(rebuilt.spectra, rebuilt.true_spectra, counts)
         return sum(parts.values()), {name: part.detach() for name, part in parts.items()}
 
 
-def mean_square(found: Tensor, true: Tensor, counts: Tensor) -> Tensor:
+def mean_square(predicted: Tensor, true: Tensor, counts: Tensor) -> Tensor:
     """Mean squared error (b, c, p, …) over the patches that count (b, c, p)."""
-    each = (found.float() - true.float()).square().mean(dim=-1)
+    each = (predicted.float() - true.float()).square().mean(dim=-1)
     return (each * counts).sum() / counts.sum().clamp_min(1)
 
 
 def hide(
-    there: Tensor, n_patches: int, ratio: float, role_p: float, patches_per_epoch: int
+    present: Tensor, n_patches: int, ratio: float, role_p: float, patches_per_epoch: int
 ) -> Tensor:
-    """Which patches (b, c, p) are hidden from the model, for roles that are ``there`` (b, c).
+    """Which patches (b, c, p) are hidden from the model, given which roles are ``present`` (b, c).
 
-    Epochs are hidden in all roles at once in half of the nights: then only the time before and
-    after can tell, else the other roles can too.
+    Epochs are hidden in all roles at once in half of the nights: then they can be filled in
+    only from the time before and after, else from the other roles too.
     """
-    b, c = there.shape
+    b, c = present.shape
 
     def drawn(*shape: int) -> Tensor:
-        return torch.rand(shape, device=there.device)
+        return torch.rand(shape, device=present.device)
 
     part = 1 - (1 - ratio) ** 0.5  # two of them together leave 1 - ratio
     patches = drawn(b, c, n_patches) < part
     n = n_patches // patches_per_epoch
     alone, together = drawn(b, c, n) < part, drawn(b, 1, n) < part
     epochs = torch.where(drawn(b, 1, 1) < 0.5, alone, together)
-    roles = dropped_roles(there, role_p)
+    roles = dropped_roles(present, role_p)
     return patches | epochs.repeat_interleave(patches_per_epoch, dim=2) | roles[..., None]
 
 
-def dropped_roles(there: Tensor, p: float) -> Tensor:
-    """Roles (b, c) left out with probability ``p``, one of those ``there`` always kept."""
-    draw = torch.rand(there.shape, device=there.device)
-    keep = torch.where(there, draw, -1.0)
-    kept = torch.zeros_like(there).scatter(1, keep.argmax(dim=1, keepdim=True), True)
+def dropped_roles(present: Tensor, p: float) -> Tensor:
+    """Roles (b, c) left out with probability ``p``; one of those ``present`` is always kept."""
+    draw = torch.rand(present.shape, device=present.device)
+    keep = torch.where(present, draw, -1.0)  # absent roles below every draw, so never the one kept
+    kept = torch.zeros_like(present).scatter(1, keep.argmax(dim=1, keepdim=True), True)
     return (draw < p) & ~kept
 
 
@@ -113,7 +113,7 @@ def corrupt(x: Tensor) -> Tensor:
     some = x[..., ::_STEP]
     middle = some.nanmedian(dim=-1, keepdim=True).values
     scale = _TO_SD * (some - middle).abs().nanmedian(dim=-1, keepdim=True).values
-    draw = torch.rand_like(x)
+    draw = torch.rand_like(x)  # one draw for both kinds, so that no sample has two
     noise = torch.randn_like(x) * scale
     corrupted = torch.where(draw < _CORRUPTED, 0.0, torch.where(draw > 1 - _CORRUPTED, noise, x))
     return torch.where(x.isnan(), x, corrupted)

@@ -1,4 +1,4 @@
-"""Masked prediction and contrast together, both terms logged."""
+"""Masked prediction and contrastive learning together, both terms logged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Hybrid(Objective):
         self.masked, self.contrastive, self.alpha = masked, contrastive, alpha
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, 1, c, t) -> loss, logs."""
+        """The weighted sum of both losses on ``batch.signals`` (b, 1, c, t), and each of them."""
         predicted, _ = self.masked(model, batch)
         contrast, _ = self.contrastive(model, batch)
         logs = {"masked": predicted.detach(), "contrastive": contrast.detach()}

@@ -1,7 +1,7 @@
-"""Masked prediction: hide a part of every epoch, predict it, and be judged on the hidden part.
+"""Masked prediction: hide a part of every epoch, predict it, with the loss on the hidden part.
 
-He et al., CVPR 2022, for signals; the latent-representation benchmark that asked the question first
-took its loss on the samples the encoder could see, which ``loss_on="visible"`` repeats.
+He et al., CVPR 2022, for signals; the latent-representation benchmark took its loss on the
+samples the encoder could see, which ``loss_on="visible"`` repeats.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class MaskedPrediction(Objective):
         self.loss_on, self.target, self.norm_patches = loss_on, target, norm_patches
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, 1, c, t) -> loss, logs."""
+        """The loss on ``batch.signals`` (b, 1, c, t) with new samples hidden, and no logs."""
         x = batch.signals.flatten(0, 1)
         hidden = self.draw(len(x), x.shape[-1], x.device)
-        _, found = model(x, hidden=hidden)
-        return self.loss(x, found, hidden), {}
+        _, predicted = model(x, hidden=hidden)
+        return self.loss(x, predicted, hidden), {}
 
     def draw(self, n: int, n_samples: int, device: torch.device) -> Tensor:
         """Which samples are hidden: (n, t) bool."""
@@ -65,30 +65,33 @@ class MaskedPrediction(Objective):
             return torch.rand(n, n_samples, device=device) < self.ratio
         width = self.patch if self.masking == "patch" else 1
         count = n_samples // width
+        # a random order, so that exactly the same number is hidden in every epoch
         order = torch.rand(n, count, device=device).argsort(dim=1)
         return (order < round(self.ratio * count)).repeat_interleave(width, dim=1)
 
-    def loss(self, x: Tensor, found: Tensor, hidden: Tensor) -> Tensor:
-        """Signals and predictions (n, c, t), ``hidden`` (n, t) -> squared error where asked."""
+    def loss(self, x: Tensor, predicted: Tensor, hidden: Tensor) -> Tensor:
+        """Mean squared error of predictions of ``x`` (n, c, t), on hidden or on visible samples."""
         wanted = hidden if self.loss_on == "masked" else ~hidden
         if self.target == "difference":
-            x, found = x.diff(dim=-1), found.diff(dim=-1)
-            wanted = wanted[:, 1:] & wanted[:, :-1]
+            x, predicted = x.diff(dim=-1), predicted.diff(dim=-1)
+            wanted = wanted[:, 1:] & wanted[:, :-1]  # with one visible sample it is half known
         elif self.target == "log_spectrum":
-            x, found = (_log_spectra(self._patches(part)) for part in (x, found))
+            x, predicted = (_log_spectra(self._patches(part)) for part in (x, predicted))
+            # patches are hidden whole, so their first samples tell which
             wanted = self._patches(wanted[:, None])[:, 0, :, :1]
-            return _mean_where((x - found).square().mean(dim=(1, 3)), wanted[..., 0])
+            return _mean_where((x - predicted).square().mean(dim=(1, 3)), wanted[..., 0])
         if self.norm_patches and self.target == "signal":
             patches = self._patches(x)
             spread, mean = torch.std_mean(patches, dim=-1, keepdim=True)
-            x = ((patches - mean) / (spread + 1e-6)).flatten(2)
-        return _mean_where((x - found).square().mean(dim=1), wanted)
+            x = ((patches - mean) / (spread + 1e-6)).flatten(2)  # flat patches have no spread
+        return _mean_where((x - predicted).square().mean(dim=1), wanted)
 
     def _patches(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.patch))
 
 
 def _log_spectra(patches: Tensor) -> Tensor:
+    # float: not every device transforms half precision, nor every length
     spectrum = torch.fft.rfft(patches.float())
     power = (spectrum.real.square() + spectrum.imag.square()) / patches.shape[-1]
     return torch.log(power + _FLOOR)

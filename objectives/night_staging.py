@@ -1,4 +1,4 @@
-"""Staging from whole nights: cross-entropy or focal loss over scored epochs, roles left out."""
+"""Staging of whole nights: cross-entropy or focal loss over scored epochs, with role dropout."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def focal_loss(
     scored = stages != UNSCORED
     logits, true = logits[scored].float(), stages[scored]
     if not len(true):
-        return logits.sum() * 0.0
+        return logits.sum() * 0.0  # a mean of nothing is NaN; this is 0 and has gradients
     each = F.cross_entropy(logits, true, reduction="none", label_smoothing=smoothing)
     if gamma:
+        # not from ``each``, which smoothing has changed
         p = logits.log_softmax(dim=-1).gather(1, true[:, None])[:, 0].exp()
-        each = each * (1 - p).clamp_min(0) ** gamma
+        each = each * (1 - p).clamp_min(0) ** gamma  # rounding can leave p just above 1
     if weights is None:
         return each.mean()
     chosen = weights.to(each)[true]
@@ -68,7 +69,7 @@ class NightStaging(Objective):
         self.weights = None if weights is None else torch.tensor(weights)
 
     def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss, and how many scored epochs were right."""
+        """The loss, and how many epochs were scored and how many of them right."""
         stages = trimmed(batch.stages, self.trim) if self.trim >= 0 else batch.stages
         if self.reads_encoded:
             logits = model(None, without_roles(batch.encoded, self.role_p))
@@ -86,12 +87,12 @@ def drop_roles(signals: Tensor, p: float) -> Tensor:
     """Nights (b, n, c, t) with some roles left out as absent (NaN)."""
     if not p:
         return signals
-    there = ~signals.isnan().all(dim=-1).all(dim=1)
-    return signals.masked_fill(dropped_roles(there, p)[:, None, :, None], float("nan"))
+    present = ~signals.isnan().all(dim=-1).all(dim=1)
+    return signals.masked_fill(dropped_roles(present, p)[:, None, :, None], float("nan"))
 
 
 def without_roles(encoded: Any, p: float) -> Any:
-    """What an encoder made of nights, some roles of it left out."""
+    """Encoded nights with some roles left out, as :func:`drop_roles` does with signals."""
     if not p:
         return encoded
     keep = ~dropped_roles(encoded.valid.any(dim=-1), p)
@@ -104,7 +105,7 @@ def trimmed(stages: Tensor, margin: int) -> Tensor:
     Only scored wake before the first and after the last scored sleep counts: padding is no wake,
     and a night without sleep stays as it is.
     """
-    asleep = stages > 0
+    asleep = stages > 0  # neither wake, 0, nor unscored, -1
     number = torch.arange(stages.shape[1], device=stages.device)
     none = ~asleep.any(dim=1, keepdim=True)
     first = torch.where(asleep, number, stages.shape[1]).amin(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""What training asks of every objective: a loss, and what it learns along with the model."""
+"""Interface of objectives: a loss, and weights that are trained along with the model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Objective(ABC):
         """The loss, and sums over the batch to be logged."""
 
     def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
-        """Make what the objective trains along with ``net``; its weights, for the optimiser.
+        """Make the layers that are trained along with ``net``; returns their weights.
 
         Raises:
             ValueError: it cannot be had with this model.
@@ -25,10 +25,10 @@ class Objective(ABC):
         return []
 
     def state_dict(self) -> dict[str, Any]:
-        """Those weights, to go on from; empty where there are none."""
+        """The objective's own weights, to resume from; empty where there are none."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Resume from :meth:`state_dict`."""
         if state:
-            raise ValueError("this objective learns nothing that could be gone on from")
+            raise ValueError("this objective has no weights to resume")

@@ -26,7 +26,7 @@ class SimilarityStaging(Objective):
         self.projection: nn.Module | None = None
 
     def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
-        """Make the projection of what the head reads; its weights, for the optimiser.
+        """Make the projection of what the head reads; returns its weights.
 
         Raises:
             ValueError: the model has a head for every epoch of a window.
@@ -36,7 +36,8 @@ class SimilarityStaging(Objective):
         return list(self.projection.parameters())
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, n, c, t), ``batch.stages`` (b, n) -> loss, logs."""
+        """Loss and logs of ``batch.signals`` (b, n, c, t) with ``batch.stages`` (b, n)."""
+        # models return logits alone; a hook sees what their last layers read, encoded only once
         read: list[Tensor] = []
         hook = _head(model).register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
         try:
@@ -56,12 +57,12 @@ class SimilarityStaging(Objective):
         return self.projection.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Resume from :meth:`state_dict`."""
         self.projection.load_state_dict(state)
 
 
 def _head(net: nn.Module) -> nn.Module:
-    """The layers that make logits."""
+    """The one layer or block that makes logits."""
     layers = net.output_layers()
     if len(layers) > 1:
         raise ValueError("the similarity loss needs one head for all epochs of a window")
@@ -76,7 +77,7 @@ def triplet_loss(features: Tensor, stages: Tensor) -> Tensor:
     """
     scored = torch.nonzero(stages >= 0)[:, 0]
     if len(scored) < 3:
-        return 0.0 * features.sum()
+        return 0.0 * features.sum()  # gives the projection gradients of 0, not none
     chosen = scored[torch.randperm(len(scored), device=scored.device)[:_MOST]]
     normal = nn.functional.normalize(features[chosen].float(), dim=1)
     alike, stages = normal @ normal.T, stages[chosen]

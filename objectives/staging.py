@@ -44,7 +44,7 @@ class Staging(Objective):
         self.stride = stride
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
-        """``batch.signals`` (b, n, c, t), ``batch.stages`` (b, n) -> loss, logs.
+        """Loss and logs of ``batch.signals`` (b, n, c, t) with ``batch.stages`` (b, n).
 
         Logs are sums over the batch: ``right`` and ``scored`` epochs, once per window.
         """
@@ -56,7 +56,7 @@ class Staging(Objective):
         return loss, {"right": right, "scored": (stages >= 0).sum()}
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
-        """Of every window, (b * windows, l, 5); models that ask are given where runs begin."""
+        """Logits of every window, (b * windows, l, 5); ``placed`` models get the runs' places."""
         if model.placed:
             first = torch.as_tensor(batch.first, device=batch.signals.device)
             return model(batch.signals, self.stride, first)
@@ -73,15 +73,17 @@ class Staging(Objective):
         return stages[:, model.middle :: self.stride][:, :n_windows].reshape(-1, 1)
 
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
-        """Logits (b, l, 5), stages (b, l) -> scalar.
+        """Weighted cross-entropy of logits (b, l, 5) and stages (b, l), a scalar.
 
         Each position is normalised by its own sum of weights, over all processes: the average of
         their gradients, which is what DDP makes, is then the gradient of one large batch.
         """
+        # the sum over positions and weights loses digits in half precision; doubles stay doubles
         if logits.dtype in (torch.float16, torch.bfloat16):
             logits = logits.float()
         weights = self.weights.to(logits)
         scored = stages >= 0
+        # clamped: -1 is no index; unscored epochs have weight 0 instead
         weight = torch.where(scored, weights[stages.clamp_min(0)], 0.0)
         entropy = nn.functional.cross_entropy(
             logits.transpose(1, 2), stages.clamp_min(0), reduction="none"

@@ -1,4 +1,4 @@
-"""Staging of consecutive chunks whose recurrent state goes on from chunk to chunk.
+"""Staging of consecutive chunks whose recurrent state is carried from chunk to chunk.
 
 Supratak & Guo 2020, section II-C: chunks of a night follow each other, and the state begins anew
 with every night.
@@ -26,11 +26,11 @@ class StatefulStaging(Staging):
         self.nights, self.state = torch.zeros(0, 2, dtype=torch.long), None
 
     def logits(self, model: nn.Module, batch: Any) -> Tensor:
-        """(b, l, 5) of chunks that follow those seen before."""
+        """Logits (b, l, 5) of chunks that follow those seen before."""
         logits, state = model(batch.signals, state=self._carried(batch), carry=True)
         ends = torch.as_tensor(batch.first) + self.length
         self.nights = torch.stack([torch.as_tensor(batch.nights), ends], dim=1)
-        self.state = tuple(part.detach() for part in state)
+        self.state = tuple(part.detach() for part in state)  # or memory grows with the night
         return logits
 
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
@@ -43,17 +43,18 @@ class StatefulStaging(Staging):
             return None
         wanted = torch.stack([torch.as_tensor(batch.nights), torch.as_tensor(batch.first)], dim=1)
         same = (wanted[:, None] == self.nights[None]).all(dim=2).to(batch.signals.device)
+        # where nothing matches argmax is 0, a row of another night: replaced by zeros below
         known, row = same.any(dim=1), same.int().argmax(dim=1)
         carried = (part.to(same.device)[row] for part in self.state)  # a resumed one is on the CPU
         return tuple(torch.where(known[:, None], part, 0.0) for part in carried)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a checkpoint in the middle of a pass has to keep."""
+        """Carried states and the chunks they belong to, for checkpoints in the middle of a pass."""
         if self.state is None:
             return {}
         return {"nights": self.nights, "h": self.state[0], "c": self.state[1]}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from :meth:`state_dict`."""
+        """Resume from :meth:`state_dict`."""
         if state:
             self.nights, self.state = state["nights"], (state["h"], state["c"])

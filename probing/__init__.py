@@ -1,1 +1,1 @@
-"""What embeddings hold: their arrays, linear probes, latent metrics, their report and page."""
+"""What embeddings hold: their files, linear probes, latent-space metrics, report and page."""

@@ -1,4 +1,4 @@
-"""Embeddings of every epoch of some nights, kept in files that say what they are."""
+"""Embeddings of every epoch of a set of nights, in files that name the encoder they come from."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from utils.stages import EPOCH_SECONDS
 
 N_VIEWS = 10
 SPLITS = ("train", "validation", "held_out")
+# one row per epoch in every array; ``t_sec`` is its onset in seconds
 _FIELDS = ("z", "stage", "subject", "night", "recording", "epoch", "t_sec")
 
 
 @torch.no_grad()
 def arrays_of(encode: Callable[[Tensor], Tensor], view: Any) -> dict[str, np.ndarray]:
-    """Arrays of every epoch, recording by recording: z (n, d) and whose, when, which stage.
+    """Embed every epoch: z (n, d), its stage, subject, night, recording, number and onset (n,).
 
     ``encode`` makes z (n, d) of a night's signals (n, c, t).
     """
@@ -46,6 +47,7 @@ def arrays_of(encode: Callable[[Tensor], Tensor], view: Any) -> dict[str, np.nda
             "night": np.full(n, night.night, np.int16),
             "recording": np.full(n, recording),
             "epoch": number,
+            # from the first second of the source: a store may leave out Wake before the first epoch
             "t_sec": (night.first_epoch + number) * EPOCH_SECONDS,
         }
         for name, values in row.items():
@@ -57,10 +59,16 @@ def arrays_of(encode: Callable[[Tensor], Tensor], view: Any) -> dict[str, np.nda
 def seen_again(
     encode: Callable[[Tensor, Tensor], list[Tensor]], view: Any, most: int = 500
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some scored epochs through ``encode(signals, epochs)``: row numbers (m,) and z (q, m, d)."""
+    """Embed q views each of up to ``most`` scored epochs: row numbers (m,) and z (q, m, d).
+
+    ``encode`` makes q arrays z (k, d) of a night's signals (n, c, t) and the numbers (k,) of the
+    epochs wanted.
+    """
     rows = np.flatnonzero(view.stages >= 0)
+    # sorted, because the nights are read one after the other
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:most])
-    found, start = [], 0
+    views, start = [], 0
+    # views are random: the same draws in every call, and the caller's generator stays as it was
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for _, signals, _ in view.whole_nights():
@@ -68,12 +76,13 @@ def seen_again(
             start += len(signals)
             if len(inside):
                 z = encode(signals, torch.from_numpy(inside).to(signals.device))
-                found.append(torch.stack(z).float().cpu().numpy())
-    return rows, np.concatenate(found, axis=1)
+                views.append(torch.stack(z).float().cpu().numpy())
+    return rows, np.concatenate(views, axis=1)
 
 
 def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str]) -> None:
-    """``.npz`` with plain arrays, and a ``.csv`` of everything but z beside it."""
+    """Write an ``.npz`` of the arrays, and beside it a ``.csv`` of everything but z."""
+    # text as arrays without dimensions, which load without pickle
     write_arrays(path, {**arrays, **{name: np.array(value) for name, value in about.items()}})
     columns = [name for name in _FIELDS if name != "z"]
     with (
@@ -88,7 +97,7 @@ def save(path: Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, str])
 def write_embeddings(
     run: Path, splits: Mapping[str, Any], checkpoint: Checkpoint, net: torch.nn.Module
 ) -> None:
-    """``embeddings/<split>.npz`` and ``.csv`` of a run, with the encoder's checksum."""
+    """Write ``embeddings/<split>.npz`` and ``.csv`` of a run, with the encoder's checksum."""
     about = {
         "encoder_sha256": fingerprint(net),
         "config": str(checkpoint.training.command),
@@ -99,42 +108,43 @@ def write_embeddings(
 
 
 def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
-    """The embeddings of a run by split, of one encoder and of different people.
+    """The embeddings of a run by split, of one encoder and of different subjects.
 
     Raises:
-        UserError: a file is missing or broken, of another encoder than the others, or holds people
-            of another split.
+        UserError: a file is missing or broken, of another encoder than the others, or holds
+            subjects of another split.
     """
-    found = {}
+    splits = {}
     for split in SPLITS:
         path = folder / f"{split}.npz"
         try:
+            # without pickle: a file from elsewhere runs no code
             with np.load(path, allow_pickle=False) as arrays:
-                found[split] = {name: arrays[name] for name in arrays.files}
+                splits[split] = {name: arrays[name] for name in arrays.files}
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
-        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in found[split]]:
+        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in splits[split]]:
             raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
-    if len({str(arrays["encoder_sha256"]) for arrays in found.values()}) > 1:
+    if len({str(arrays["encoder_sha256"]) for arrays in splits.values()}) > 1:
         raise UserError(f"{folder}: its files are of different encoders; run ssl_evaluate.py again")
-    people = [set(arrays["subject"].tolist()) for arrays in found.values()]
-    if both := (people[0] & people[1]) | (people[0] & people[2]) | (people[1] & people[2]):
+    ids = [set(arrays["subject"].tolist()) for arrays in splits.values()]
+    if both := (ids[0] & ids[1]) | (ids[0] & ids[2]) | (ids[1] & ids[2]):
         raise UserError(f"{folder}: {', '.join(sorted(both)[:5])} in more than one split")
-    return found
+    return splits
 
 
 def labelled(arrays: Mapping[str, np.ndarray]) -> Labelled:
-    """For probes."""
+    """Embeddings, stages and subjects of one split, as the probes take them."""
     return Labelled(arrays["z"], arrays["stage"].astype(np.int64), arrays["subject"])
 
 
 def labelled_splits(splits: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Labelled]:
-    """What probes take, of every split."""
+    """Embeddings, stages and subjects of every split, as the probes take them."""
     return {split: labelled(arrays) for split, arrays in splits.items()}
 
 
 def fingerprint(net: torch.nn.Module) -> str:
-    """Checksum of the encoder's weights."""
+    """Checksum of the encoder's weights; what pretraining added to it does not count."""
     digest = hashlib.sha256()
     for name, value in net.encoder.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Pictures of latent spaces: maps by stage and by subject, a night's path, likeness of encoders."""
+"""Pictures of latent spaces: maps by stage and subject, a night's path, similarity of encoders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from utils.stages import COLOURS, PLOT_ORDER, STAGES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# for subjects and runs, which have no colour of their own; repeated where there are more than eight
 _CYCLE = ("#3f87c4", "#e8a33d", "#5b9e6f", "#7b5aa6", "#8c564b", "#17a2a2", "#b84a8b", "#909090")
 
 
 def draw_maps(
     flat: Mapping[str, np.ndarray], y: np.ndarray, subject: np.ndarray, *, kind: str
 ) -> Figure:
-    """One map a column for every space: by stage above, by subject below; ``flat`` (n, 2) each."""
+    """Draw one column per space: its map (n, 2) by stage above, by subject below."""
     from matplotlib.figure import Figure
 
     columns = len(flat)
@@ -34,13 +35,13 @@ def draw_maps(
             colour = _CYCLE[number % len(_CYCLE)]
             grid[1][k].scatter(*points[rows].T, s=4, color=colour, label=who, alpha=0.7)
         grid[0][k].set_title(name, fontsize=9)
-        for axes in (grid[0][k], grid[1][k]):
+        for axes in (grid[0][k], grid[1][k]):  # axes of such maps have no unit
             axes.set_xticks([])
             axes.set_yticks([])
     for row, title in enumerate(("stage", "subject")):
         handles, labels = grid[row][-1].get_legend_handles_labels()
         grid[row][-1].legend(
-            handles[:12],
+            handles[:12],  # of many subjects the first will do: colours repeat
             labels[:12],
             title=title,
             markerscale=4,
@@ -54,12 +55,12 @@ def draw_maps(
 
 
 def draw_night(points: np.ndarray, y: np.ndarray, *, title: str) -> Figure:
-    """A night's path: the first two components over time, epochs coloured by stage."""
+    """Draw the path of one night: two components (n, 2) over time, epochs coloured by stage."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
-    hours = np.arange(len(points)) / 120
+    hours = np.arange(len(points)) / 120  # epochs of 30 s
     for k, axes in enumerate(panels):
         axes.plot(hours, points[:, k], color="#c0c0c0", linewidth=0.6)
         for stage in PLOT_ORDER:
@@ -74,7 +75,7 @@ def draw_night(points: np.ndarray, y: np.ndarray, *, title: str) -> Figure:
 
 
 def draw_likeness(names: Sequence[str], values: np.ndarray, *, title: str) -> Figure:
-    """A matrix (k, k) from 0 to 1, printed."""
+    """Draw a similarity matrix (k, k) from 0 to 1, with its values."""
     from matplotlib.figure import Figure
 
     side = 2.5 + 0.62 * len(names)
@@ -85,6 +86,7 @@ def draw_likeness(names: Sequence[str], values: np.ndarray, *, title: str) -> Fi
     axes.set_yticks(range(len(names)), names, fontsize=8)
     for i, row in enumerate(values):
         for j, value in enumerate(row):
+            # viridis is dark below, light above
             colour = "white" if value < 0.6 else "black"
             axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour)
     figure.colorbar(shown, ax=axes, shrink=0.7)
@@ -95,11 +97,11 @@ def draw_likeness(names: Sequence[str], values: np.ndarray, *, title: str) -> Fi
 def draw_against_probe(
     values: Mapping[str, Sequence[tuple[str, float, float]]],
 ) -> Figure:
-    """A panel a label-free metric: its value by run against the probe's macro-F1."""
+    """Draw one panel per label-free metric: its value in each run against the probe's macro-F1."""
     from matplotlib.figure import Figure
 
     columns = min(4, max(1, len(values)))
-    rows = -(-len(values) // columns)
+    rows = -(-len(values) // columns)  # rounded up
     figure = Figure(figsize=(3.4 * columns, 3 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (metric, points) in zip(grid, values.items(), strict=False):

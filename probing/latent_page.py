@@ -10,7 +10,7 @@ from typing import Any
 from utils.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
-# metric -> what it says, in reading order
+# metric -> what it measures, in reading order
 MEANINGS = {
     "purity": "share of epochs in their k-means cluster's main stage",
     "matching_accuracy": "share right when clusters and stages are matched one to one",
@@ -26,8 +26,8 @@ MEANINGS = {
     "compactness": "mean squared distance to the stage's centre",
     "separation": "mean distance of stages' centres",
     "compactness_ratio": "the first over the second",
-    "auroc_n1_rem": "telling N1 from REM on people left out",
-    "subject_leakage": "telling people apart in N2, 0 is none",
+    "auroc_n1_rem": "telling N1 from REM in subjects left out",
+    "subject_leakage": "telling subjects apart in N2, 0 is none",
     "neighbours_same_stage": "cosine distance of neighbours in time, same stage",
     "neighbours_other_stage": "the same at a transition",
     "alignment": "distance of two views of an epoch, 0 is invariant",
@@ -44,23 +44,28 @@ def write_latent_page(
     path: Path,
     rows: Sequence[Mapping[str, Any]],
     probe: Mapping[str, float],
-    found: Sequence[Mapping[str, Any]],
+    correlations: Sequence[Mapping[str, Any]],
     pictures: Sequence[tuple[str, Path]],
 ) -> Path:
-    """Write the page from rows of ``probing.latent_report.measure``; no request leaves it."""
+    """Write the page that compares latent spaces; no request leaves it.
+
+    ``rows`` as :func:`probing.latent_report.measure` makes them, ``probe`` macro-F1 by space.
+    """
     from jinja2 import Environment, FileSystemLoader
 
     spaces = list(dict.fromkeys(row["space"] for row in rows))
     by = {(row["space"], row["metric"]): row for row in rows}
+    # names of runs are names of folders: anything may be in them
     environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True)
     environment.filters["figure"] = figure
     page = environment.get_template("latent.html").render(
+        # best probe first; controls have no probe of their own and come last
         spaces=sorted(spaces, key=lambda space: -probe.get(space, -1.0)),
         metrics=[m for m in MEANINGS if any((s, m) in by for s in spaces)],
         meanings=MEANINGS,
         by=by,
         probe=probe,
-        found=found,
+        correlations=correlations,
         pictures=[
             (caption, base64.b64encode(picture.read_bytes()).decode())
             for caption, picture in pictures
@@ -71,5 +76,5 @@ def write_latent_page(
 
 
 def figure(value: float | None) -> str:
-    """Three digits, or a dash where undefined."""
+    """A value with three digits, or a dash where it is undefined."""
     return "–" if value is None else f"{value:.3f}"

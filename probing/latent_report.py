@@ -1,6 +1,6 @@
 """Every metric of a latent space in one table, with intervals by subject and controls beside them.
 
-Metrics that need labels are also given for shuffled ones: what is high there says nothing.
+Metrics that need labels are also given for shuffled ones: what is as high there is not about sleep.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from utils.stages import STAGES
 N_CLUSTERS = len(STAGES)
 _FEWEST = {"subjects": 2, "epochs": 20}
 _NEIGHBOURS = 15
-_WORKING_MB = 128  # of distances at a time
-_GROWS = ("calinski_harabasz",)  # with the number of epochs, so that fewer people say nothing
+_WORKING_MB = 128  # scikit-learn's distances at a time
+_GROWS = ("calinski_harabasz",)  # with the number of epochs, so draws of fewer give no interval
 _LEAST_OF_STAGE = 10
-_MOST_PEOPLE, _EPOCHS_EACH = 20, 200
+_MOST_SUBJECTS, _EPOCHS_EACH = 20, 200
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Space:
     views: np.ndarray | None = None
 
     def some(self, rows: np.ndarray) -> Space:
-        """Some of the epochs."""
+        """The epochs of these rows; ``views`` are of epochs of their own and stay."""
         about = (self.z, self.y, self.subject, self.recording, self.epoch)
         z, y, subject, recording, epoch = (part[rows] for part in about)
         return replace(self, z=z, y=y, subject=subject, recording=recording, epoch=epoch)
@@ -51,7 +51,7 @@ Metric = Callable[[Space], Mapping[str, float]]
 
 
 def clusters_against_stages(space: Space) -> dict[str, float]:
-    """k-means with as many clusters as stages, against the stages."""
+    """Agreement of k-means, with as many clusters as there are stages, with the stages."""
     from sklearn.cluster import KMeans
     from sklearn.metrics import (
         adjusted_mutual_info_score,
@@ -60,6 +60,7 @@ def clusters_against_stages(space: Space) -> dict[str, float]:
         v_measure_score,
     )
 
+    # k-means needs as many distinct points as clusters; a collapsed space has fewer
     if len(np.unique(space.z[:1000], axis=0)) < N_CLUSTERS:
         return dict.fromkeys(
             (
@@ -73,28 +74,28 @@ def clusters_against_stages(space: Space) -> dict[str, float]:
             ),
             float("nan"),
         )
-    found = KMeans(N_CLUSTERS, n_init=5, random_state=0).fit_predict(space.z)
+    clusters = KMeans(N_CLUSTERS, n_init=5, random_state=0).fit_predict(space.z)
     return {
-        "purity": latent_metrics.purity(found, space.y),
-        "matching_accuracy": latent_metrics.matching_accuracy(found, space.y),
-        "cluster_entropy": latent_metrics.cluster_entropy(found, space.y),
-        "ari": adjusted_rand_score(space.y, found),
-        "ami": adjusted_mutual_info_score(space.y, found),
-        "v_measure": v_measure_score(space.y, found),
-        "silhouette_kmeans": silhouette_score(space.z, found),
+        "purity": latent_metrics.purity(clusters, space.y),
+        "matching_accuracy": latent_metrics.matching_accuracy(clusters, space.y),
+        "cluster_entropy": latent_metrics.cluster_entropy(clusters, space.y),
+        "ari": adjusted_rand_score(space.y, clusters),
+        "ami": adjusted_mutual_info_score(space.y, clusters),
+        "v_measure": v_measure_score(space.y, clusters),
+        "silhouette_kmeans": silhouette_score(space.z, clusters),
     }
 
 
 def stages_as_clusters(space: Space) -> dict[str, float]:
-    """How apart the stages themselves lie."""
+    """Separation of the stages themselves, taken as clusters."""
     from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
     names = ("silhouette_stage", "silhouette_stage_cosine", "davies_bouldin", "calinski_harabasz")
     within, between = latent_metrics.compactness(space.z, space.y)
     ratio = within / between if between > 0 else float("nan")
-    found = {"compactness": within, "separation": between, "compactness_ratio": ratio}
+    result = {"compactness": within, "separation": between, "compactness_ratio": ratio}
     if len(np.unique(space.y)) < 2 or np.ptp(space.z, axis=0).max() < 1e-9:
-        return found | dict.fromkeys(names, float("nan"))
+        return result | dict.fromkeys(names, float("nan"))
     z, y = space.z, space.y
     values = (
         silhouette_score(z, y),
@@ -102,11 +103,11 @@ def stages_as_clusters(space: Space) -> dict[str, float]:
         davies_bouldin_score(z, y),
         calinski_harabasz_score(z, y),
     )
-    return found | dict(zip(names, values, strict=True))
+    return result | dict(zip(names, values, strict=True))
 
 
 def shape(space: Space) -> dict[str, float]:
-    """What needs no labels."""
+    """Metrics that need neither stages nor views: uniformity, rank, dimension, length."""
     return {
         "uniformity": latent_metrics.uniformity(space.z),
         "rank_me": latent_metrics.rank_me(space.z),
@@ -120,12 +121,12 @@ def of_views(space: Space) -> dict[str, float]:
     """Alignment of two views, and LiDAR, where views were embedded."""
     if space.views is None:
         return {}
-    found = {"alignment": latent_metrics.alignment(space.views[0], space.views[1])}
-    return found | {"lidar": latent_metrics.lidar(space.views)}
+    result = {"alignment": latent_metrics.alignment(space.views[0], space.views[1])}
+    return result | {"lidar": latent_metrics.lidar(space.views)}
 
 
 def along_nights(space: Space) -> dict[str, float]:
-    """Distances of neighbours in time."""
+    """Cosine distance of neighbours in time, within a stage and across a transition."""
     same, apart = latent_metrics.continuity_of_nights(
         space.z, space.y, space.recording, space.epoch
     )
@@ -133,22 +134,23 @@ def along_nights(space: Space) -> dict[str, float]:
 
 
 def n1_against_rem(space: Space) -> dict[str, float]:
-    """AUROC of telling N1 from REM on people left out, the confusion everyone makes."""
+    """AUROC of telling N1 from REM in subjects left out: scorers and models confuse the two."""
     return {"auroc_n1_rem": _left_out_auroc(space, "N1", "REM")}
 
 
 def subject_leakage(space: Space) -> dict[str, float]:
-    """How well a linear layer tells people apart: balanced accuracy over chance, 0 is none.
+    """How well a linear layer tells subjects apart: balanced accuracy over chance, 0 is none.
 
     Fitted on the first half of every night, tested on the second, within N2 so that sleep's own
-    course is no clue. Up to 20 people, 200 epochs of each.
+    course is no clue. Up to 20 subjects, 200 epochs of each.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
 
     rows = np.flatnonzero(space.y == STAGES.index("N2"))
-    people = np.unique(space.subject[rows])[:_MOST_PEOPLE]
-    by_person = [rows[space.subject[rows] == who] for who in people]
+    subjects = np.unique(space.subject[rows])[:_MOST_SUBJECTS]
+    by_person = [rows[space.subject[rows] == who] for who in subjects]
+    # every k-th epoch rather than the first 200, so that both halves of the night stay
     kept = [some[:: -(-len(some) // _EPOCHS_EACH)] for some in by_person]
     some = space.some(np.sort(np.concatenate(kept)) if kept else rows)
     half = np.zeros(len(some.y), bool)
@@ -157,12 +159,13 @@ def subject_leakage(space: Space) -> dict[str, float]:
         half[rows[: len(rows) // 2]] = True
     names = np.unique(some.subject)
     both = np.intersect1d(some.subject[half], some.subject[~half])
+    # who is in one half alone could not be recognised
     if len(names) < _FEWEST["subjects"] or len(both) < len(names):
         return {"subject_leakage": float("nan")}
     mean, sd = some.z[half].mean(axis=0), some.z[half].std(axis=0) + 1e-9
     model = LogisticRegression(max_iter=300).fit((some.z[half] - mean) / sd, some.subject[half])
-    found = model.predict((some.z[~half] - mean) / sd)
-    accuracy, chance = balanced_accuracy_score(some.subject[~half], found), 1 / len(names)
+    named = model.predict((some.z[~half] - mean) / sd)
+    accuracy, chance = balanced_accuracy_score(some.subject[~half], named), 1 / len(names)
     return {"subject_leakage": float((accuracy - chance) / (1 - chance))}
 
 
@@ -176,12 +179,13 @@ def _left_out_auroc(space: Space, one: str, other: str) -> float:
     if min(label.sum(), (~label).sum()) < _LEAST_OF_STAGE:
         return float("nan")
     names = np.unique(some.subject)
+    # five groups of subjects, each scored by a model of the others
     groups = np.searchsorted(names, some.subject) % min(5, len(names))
     score = np.full(len(label), np.nan)
     for group in np.unique(groups):
         train = groups != group
         if not train.any() or label[train].all() or not label[train].any():
-            continue
+            continue  # one of the two stages is missing from what is left
         mean, sd = some.z[train].mean(axis=0), some.z[train].std(axis=0) + 1e-9
         model = LogisticRegression(max_iter=300).fit((some.z[train] - mean) / sd, label[train])
         score[~train] = model.decision_function((some.z[~train] - mean) / sd)
@@ -203,7 +207,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Rows of metric, value, interval by subject, and the value with shuffled labels.
 
-    People are drawn with replacement ``samples`` times; who is drawn twice counts once, as copies
+    Subjects are drawn with replacement ``samples`` times; who is drawn twice counts once, as copies
     of an epoch would be each other's nearest neighbours.
     """
     scored = space.some(np.flatnonzero(space.y >= 0))
@@ -221,13 +225,13 @@ def measure(
         by_chance = _quiet(metric, shuffled) if metric in OF_LABELS else {}
         at_most = len(on.y) if metric in _OF_NIGHTS else most // 2
         repeated = [
-            _quiet(metric, replace(_people(on, drawn, at_most, seed), views=None))
+            _quiet(metric, replace(_of_subjects(on, drawn, at_most, seed), views=None))
             for drawn in (draws if metric is not of_views else [])
         ]
         for name, figure in value.items():
-            found = np.array([one.get(name, np.nan) for one in repeated])
-            found = found[np.isfinite(found) & (name not in _GROWS)]
-            low, high = np.quantile(found, (0.025, 0.975)) if len(found) > 1 else (np.nan, np.nan)
+            spread = np.array([one.get(name, np.nan) for one in repeated])
+            spread = spread[np.isfinite(spread) & (name not in _GROWS)]
+            low, high = np.quantile(spread, (0.025, 0.975)) if len(spread) > 1 else (np.nan, np.nan)
             rows.append(
                 {
                     "space": space.name,
@@ -251,8 +255,8 @@ def _quiet(metric: Metric, space: Space) -> Mapping[str, float]:
         return metric(space)
 
 
-def _people(space: Space, drawn: np.ndarray, most: int, seed: int) -> Space:
-    """The epochs of the people drawn; at most ``most``, night by night."""
+def _of_subjects(space: Space, drawn: np.ndarray, most: int, seed: int) -> Space:
+    """The epochs of the subjects drawn; at most ``most``, night by night."""
     rows = np.flatnonzero(np.isin(space.subject, drawn))
     if len(rows) > most:
         kept = latent_metrics.stratified(space.y[rows], space.subject[rows], most, seed=seed)
@@ -267,27 +271,30 @@ def maps(z: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
 
     standard = (z - z.mean(axis=0)) / (z.std(axis=0) + 1e-9)
     n_parts = min(50, *standard.shape)
+    # neighbours are searched among 50 main components: much faster in few dimensions
     reduced = PCA(n_parts, random_state=seed).fit_transform(standard)
+    # scikit-learn asks for a perplexity below the number of epochs
     perplexity = min(30, max(2, (len(z) - 1) // 3))
-    found = {"PCA": reduced[:, :2]}
+    flat = {"PCA": reduced[:, :2]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found["t-SNE"] = TSNE(
+        flat["t-SNE"] = TSNE(
             2, perplexity=perplexity, init="pca", max_iter=1000, random_state=seed
         ).fit_transform(reduced)
         import umap
 
-        found["UMAP"] = umap.UMAP(
+        # with a seed it runs on one core anyway, and warns if it was given more
+        flat["UMAP"] = umap.UMAP(
             n_neighbors=min(15, len(z) - 1), min_dist=0.1, random_state=seed, n_jobs=1
         ).fit_transform(reduced)
-    return found
+    return flat
 
 
 def map_quality(z: np.ndarray, flat: Mapping[str, np.ndarray], k: int = _NEIGHBOURS) -> dict:
     """Trustworthiness of each map against the space, and continuity, which swaps the two."""
     from sklearn.manifold import trustworthiness
 
-    k = min(k, max(1, len(z) // 2 - 1))
+    k = min(k, max(1, len(z) // 2 - 1))  # scikit-learn wants fewer than half of the epochs
     return {
         name: {
             "trustworthiness": float(trustworthiness(z, points, n_neighbors=k)),
@@ -312,6 +319,7 @@ def correlations(
             if r["metric"] == name and r["space"] in probe and r["value"] is not None
         ]
         value = float("nan")
+        # two runs always correlate perfectly, equal values not at all
         if len(pairs) > 2 and len({a for a, _ in pairs}) > 1:
             value = float(spearmanr(*zip(*pairs, strict=True)).statistic)
         result.append({"metric": name, "spearman": plain(value), "runs": len(pairs)})

@@ -1,4 +1,4 @@
-"""What frozen embeddings are worth: logistic regression, nearest neighbours, hand-made features.
+"""Probes of frozen embeddings: logistic regression, nearest neighbours, hand-made features.
 
 Everything that is chosen is chosen on the validation subjects; the test subjects are read once.
 """
@@ -16,32 +16,32 @@ from utils import metrics
 from utils.signals import BANDS, band_powers
 from utils.stages import STAGES
 
-STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)
+STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)  # C, the inverse of the penalty
 NEIGHBOURS = 20
-_FLOOR = 1e-6
+_FLOOR = 1e-6  # keeps logarithms and standardised dimensions finite
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Embeddings z (n, d), stages (n,), and whose they are (n,)."""
+    """Embeddings z (n, d) of epochs, their stages (n,), -1 where unscored, and subjects (n,)."""
 
     z: np.ndarray
     stages: np.ndarray
     subjects: np.ndarray
 
     def some(self, rows: np.ndarray) -> Labelled:
-        """Some of the epochs."""
+        """The epochs of these rows."""
         return Labelled(self.z[rows], self.stages[rows], self.subjects[rows])
 
     @property
     def scored(self) -> Labelled:
-        """Epochs somebody scored."""
+        """The epochs that have a stage."""
         return self.some(np.flatnonzero(self.stages >= 0))
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Predictions for the test epochs, probabilities (n, 5), and what was chosen on validation."""
+    """A probe's stages (n,) and probabilities (n, 5) of the test epochs, and what was chosen."""
 
     stages: np.ndarray
     probabilities: np.ndarray
@@ -51,31 +51,33 @@ class Probed:
 def linear_probe(
     train: Labelled, validation: Labelled, test: Labelled, *, balanced: bool = False
 ) -> Probed:
-    """Multinomial logistic regression on standardised embeddings, its strength by validation.
+    """Multinomial logistic regression on standardised embeddings, its penalty chosen on validation.
 
-    Five numbers a dimension and five more: 129 x 5 parameters for 128 dimensions.
+    Five weights per dimension and five biases: 129 x 5 parameters for 128 dimensions.
     """
     from sklearn.linear_model import LogisticRegression
 
     train, scored = train.scored, validation.scored
     mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
     sd = np.where(sd > _FLOOR, sd, 1.0)
-    if len(np.unique(train.stages)) < 2:
+    if len(np.unique(train.stages)) < 2:  # scikit-learn refuses a single class
         return _constant(train, test, "one stage")
     best: tuple[float, float, object] | None = None
     model = LogisticRegression(
         max_iter=1000, class_weight="balanced" if balanced else None, warm_start=True
     )
-    for strength in STRENGTHS:  # from the weakest on, each starting where the one before ended
+    for strength in STRENGTHS:  # strongest penalty first: each starts where the last one ended
+        # a copy, as fitting on would change the best model kept so far
         model = deepcopy(model).set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # convergence is reported below
             model.fit((train.z - mean) / sd, train.stages)
-        found = model.predict((scored.z - mean) / sd)
-        score = float(metrics.macro_f1(metrics.confusion(scored.stages, found)))
+        staged = model.predict((scored.z - mean) / sd)
+        score = float(metrics.macro_f1(metrics.confusion(scored.stages, staged)))
         if best is None or score > best[0]:
             best = score, strength, model
     _, strength, model = best
+    # a stage without a training epoch has no column in the model
     probabilities = np.zeros((len(test.z), len(STAGES)))
     probabilities[:, model.classes_] = model.predict_proba((test.z - mean) / sd)
     limit = " (not converged)" if (model.n_iter_ >= model.max_iter).any() else ""
@@ -83,11 +85,11 @@ def linear_probe(
 
 
 def nearest_neighbours(train: Labelled, test: Labelled, *, k: int = NEIGHBOURS) -> Probed:
-    """Votes of the ``k`` most alike training epochs by cosine, weighted by closeness."""
+    """Stage test epochs by their ``k`` nearest training epochs (cosine), weighted by closeness."""
     from sklearn.neighbors import KNeighborsClassifier
 
     train = train.scored
-    k = min(k, len(train.z))
+    k = min(k, len(train.z))  # a small share of the labels may be fewer
     model = KNeighborsClassifier(k, weights="distance", metric="cosine").fit(train.z, train.stages)
     probabilities = np.zeros((len(test.z), len(STAGES)))
     probabilities[:, model.classes_] = model.predict_proba(test.z)
@@ -95,9 +97,9 @@ def nearest_neighbours(train: Labelled, test: Labelled, *, k: int = NEIGHBOURS) 
 
 
 def information_bound(probabilities: np.ndarray, stages: np.ndarray) -> float:
-    """Bits of the stage that a probe's probabilities (n, 5) tell at least: H(Y) less cross-entropy.
+    """Lower bound on the mutual information of embedding and stage: H(Y) less cross-entropy, bits.
 
-    A lower bound on the mutual information of embedding and stage; not above 0 where there is none.
+    By a probe's probabilities (n, 5); not above 0 where there is no information.
     """
     scored = stages >= 0
     share = np.bincount(stages[scored], minlength=len(STAGES)) / max(scored.sum(), 1)
@@ -107,7 +109,7 @@ def information_bound(probabilities: np.ndarray, stages: np.ndarray) -> float:
 
 
 def majority(train: Labelled, test: Labelled) -> Probed:
-    """The most frequent training stage everywhere."""
+    """Stage every test epoch as the most frequent training stage."""
     return _constant(train.scored, test, "majority")
 
 
@@ -118,30 +120,31 @@ def _constant(train: Labelled, test: Labelled, chosen: str) -> Probed:
 
 
 def hand_made(epochs: np.ndarray, fs: float) -> np.ndarray:
-    """Log band powers, their log shares, log total and spectral edge: (n, c, t) -> (n, 12 c).
+    """Hand-made features (n, c, t) -> (n, 12 c): log band powers, log shares, log total, edge.
 
-    Bands as in ``utils.signals``; the edge is where 95 % of the power between 0.5 and 50 Hz lies
-    below.
+    Bands as in ``utils.signals``; the spectral edge is the frequency below which 95 % of the power
+    between 0.5 and 50 Hz lies.
     """
     from scipy import signal
 
     powers = band_powers(epochs, fs)
     total = powers.sum(axis=-1, keepdims=True)
+    # 4 s segments resolve a quarter of a hertz
     hertz, density = signal.welch(epochs, fs, nperseg=min(round(4 * fs), epochs.shape[-1]))
     inside = (hertz >= 0.5) & (hertz <= min(50.0, fs / 2))
     gathered = density[..., inside].cumsum(axis=-1)
     below = gathered < 0.95 * gathered[..., -1:]
     edge = hertz[inside][np.minimum(below.sum(axis=-1), inside.sum() - 1)][..., None]
     parts = [np.log(powers + _FLOOR), np.log(powers / (total + _FLOOR) + _FLOOR)]
-    found = np.concatenate([*parts, np.log(total + _FLOOR), edge], axis=-1)
-    return found.reshape(len(epochs), -1).astype(np.float32)
+    features = np.concatenate([*parts, np.log(total + _FLOOR), edge], axis=-1)
+    return features.reshape(len(epochs), -1).astype(np.float32)
 
 
 N_HAND_MADE = 2 * len(BANDS) + 2
 
 
 def draw_epochs(labelled: Labelled, share: float, seed: int) -> np.ndarray:
-    """Rows of a share of the scored epochs, of every stage its part and at least one."""
+    """Draw a share of the scored epochs, the same share of every stage and at least one: rows."""
     rng = np.random.default_rng(seed)
     chosen = []
     for code in range(len(STAGES)):
@@ -152,8 +155,8 @@ def draw_epochs(labelled: Labelled, share: float, seed: int) -> np.ndarray:
 
 
 def draw_subjects(subjects: Sequence[str], share: float, seed: int) -> list[str]:
-    """A share of the people, at least one."""
-    names = sorted(set(subjects))
+    """Draw a share of the subjects, at least one: their ids, sorted."""
+    names = sorted(set(subjects))  # sorted: sets have no order that a seed could repeat
     rng = np.random.default_rng(seed)
     n = min(len(names), max(1, round(share * len(names))))
     return sorted(rng.choice(names, n, replace=False).tolist())

@@ -57,7 +57,7 @@ class Browser:
         self._call(f"{self._session}/url", {"url": path.resolve().as_uri()})
 
     def run(self, script: str) -> Any:
-        """The value a script returns."""
+        """The value that a script returns."""
         return self._call(f"{self._session}/execute/sync", {"script": script, "args": []})
 
     def click(self, x: int, y: int) -> None:
@@ -80,12 +80,12 @@ class Browser:
 
     def requests(self) -> list[str]:
         """Addresses the page asked for."""
-        found = []
+        addresses = []
         for line in self.log("performance"):
             message = json.loads(line["message"])["message"]
             if message["method"] == "Network.requestWillBeSent":
-                found.append(message["params"]["request"]["url"])
-        return found
+                addresses.append(message["params"]["request"]["url"])
+        return addresses
 
     def _act(self, source: dict[str, Any]) -> None:
         self._call(f"{self._session}/actions", {"actions": [source]})

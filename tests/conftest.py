@@ -40,7 +40,7 @@ def store(raw, tmp_path_factory) -> Store:
 
 @pytest.fixture(scope="session")
 def dreem_raw(tmp_path_factory) -> Path:
-    """Five people, one night of 0.6 h each, in Dreem's layout with five scorers."""
+    """Five subjects, one night of 0.6 h each, in Dreem's layout with five scorers."""
     folder = tmp_path_factory.mktemp("dreem")
     words = ["--format", "dreem", "--subjects", "5", "--nights", "1", "--hours", "0.6"]
     generate_demo_data.main(["--output", str(folder), *words, "--jobs", "1"])
@@ -58,14 +58,14 @@ def dreem_cohort(dreem_raw, tmp_path_factory) -> tuple[Path, Store]:
 
 @pytest.fixture(scope="session")
 def role_store(tmp_path_factory) -> Path:
-    """A store by role of five people of a synthetic SHHS, 25 Hz, PLETH absent in all of them.
+    """A store by role of five subjects of a synthetic SHHS, 25 Hz, PLETH absent in all of them.
 
-    Beside it a MESA of three people and two roles, and the same at 50 Hz.
+    Beside it a MESA of three subjects and two roles, and the same at 50 Hz.
     """
     folder = tmp_path_factory.mktemp("roles")
     table = folder / "map.json"
     table.write_text('{"PLETH": ["Pleth"]}')
-    for cohort, people in (("shhs", "5"), ("mesa", "3")):
+    for cohort, n_subjects in (("shhs", "5"), ("mesa", "3")):
         generate_demo_data.main(
             [
                 "--format",
@@ -73,7 +73,7 @@ def role_store(tmp_path_factory) -> Path:
                 "--cohort",
                 cohort,
                 "--subjects",
-                people,
+                n_subjects,
                 "--hours",
                 "0.3",
                 "--jobs",

@@ -113,8 +113,8 @@ def decode(
         first += counts[k]
         if label == "EDF Annotations":
             text = part.tobytes().decode("utf-8")
-            found = re.findall(r"([+-][\d.]+)(?:\x15([\d.]+))?\x14([^\x14]+)\x14", text)
-            annotations += [(float(a), float(b or 0), c) for a, b, c in found]
+            entries = re.findall(r"([+-][\d.]+)(?:\x15([\d.]+))?\x14([^\x14]+)\x14", text)
+            annotations += [(float(a), float(b or 0), c) for a, b, c in entries]
             continue
         try:
             bottom, top, low, high = (float(columns[c][k]) for c in (3, 4, 5, 6))

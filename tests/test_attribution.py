@@ -87,23 +87,25 @@ def weights_of(target):
 def test_a_linear_model_is_explained_exactly(linear, method):
     weights, x = weights_of(linear), linear.night[FIRST]
     expected = weights if method == "saliency" else weights * x
-    found = explain(linear, FIRST, CLASSES, method=method)
+    explanation = explain(linear, FIRST, CLASSES, method=method)
     if method == "gshap":  # every epoch is compared with all baselines, here all zero
-        assert torch.allclose(found.attributions, weights * x, atol=1e-5)
+        assert torch.allclose(explanation.attributions, weights * x, atol=1e-5)
     else:
-        assert torch.allclose(found.attributions, expected, atol=1e-5)
+        assert torch.allclose(explanation.attributions, expected, atol=1e-5)
     if method in ("ig", "deeplift"):
-        assert (found.error < 1e-4).all()
+        assert (explanation.error < 1e-4).all()
 
 
 @pytest.mark.parametrize("baseline", ["zero", "mean", "shuffled"])
 def test_integrated_gradients_against_any_baseline(linear, baseline):
-    found = explain(linear, FIRST, CLASSES, method="ig", baseline=baseline)
+    explanation = explain(linear, FIRST, CLASSES, method="ig", baseline=baseline)
     compared = baselines_of(linear.night, FIRST, baseline)
     expected = weights_of(linear) * (linear.night[FIRST] - compared)
-    assert torch.allclose(found.attributions, expected, atol=1e-5)
+    assert torch.allclose(explanation.attributions, expected, atol=1e-5)
     assert torch.allclose(
-        found.attributions.sum((1, 2)), found.value - found.baseline_value, atol=1e-4
+        explanation.attributions.sum((1, 2)),
+        explanation.value - explanation.baseline_value,
+        atol=1e-4,
     )
 
 
@@ -118,8 +120,8 @@ def test_modalities_and_occlusion_of_a_linear_model(linear):
 
 @pytest.mark.parametrize("encoder", ["shared", "per_position"])
 def test_integrated_gradients_are_complete_on_the_cmt(encoder):
-    found = explain(cmt(encoder=encoder), FIRST, CLASSES, method="ig", steps=20)
-    assert (found.error <= 0.01).all()
+    explanation = explain(cmt(encoder=encoder), FIRST, CLASSES, method="ig", steps=20)
+    assert (explanation.error <= 0.01).all()
 
 
 @pytest.mark.parametrize("method", [name for name in NAMES if name != "deeplift"])
@@ -127,11 +129,13 @@ def test_integrated_gradients_are_complete_on_the_cmt(encoder):
 def test_every_method_on_the_cmt(method, output):
     target = cmt()
     target.output = output
-    found = explain(target, FIRST, CLASSES, method=method)
-    assert found.attributions.shape == (4, 2, 300)
-    assert torch.isfinite(found.attributions).all() and found.attributions.abs().max() > 0
+    explanation = explain(target, FIRST, CLASSES, method=method)
+    assert explanation.attributions.shape == (4, 2, 300)
+    assert (
+        torch.isfinite(explanation.attributions).all() and explanation.attributions.abs().max() > 0
+    )
     again = explain(target, FIRST, CLASSES, method=method)
-    assert torch.equal(found.attributions, again.attributions)
+    assert torch.equal(explanation.attributions, again.attributions)
 
 
 @pytest.mark.parametrize("encoder", ["shared", "per_position"])
@@ -140,7 +144,7 @@ def test_the_target_is_the_models_own_output(encoder, output):
     target = cmt(encoder=encoder)
     target.output = output
     x = target.night[FIRST] + 0.1
-    found = target(x, FIRST, CLASSES)
+    values = target(x, FIRST, CLASSES)
     starts = [0, 1, 5, 7]  # windows of 5 with the epoch in the middle, inside a night of 12
     for row, (epoch, start, stage) in enumerate(zip(FIRST, starts, CLASSES, strict=True)):
         window = target.night[start : start + 5].clone()
@@ -148,7 +152,7 @@ def test_the_target_is_the_models_own_output(encoder, output):
         logits = target.model(window[None])[0, epoch - start]
         p = logits.softmax(-1)[stage]
         expected = {"logit": logits[stage], "prob": p, "logodds": torch.log(p / (1 - p))}[output]
-        assert torch.allclose(found[row], expected, atol=1e-4)
+        assert torch.allclose(values[row], expected, atol=1e-4)
 
 
 def test_context_effects_are_zero_where_context_is_ignored(linear):
@@ -204,9 +208,9 @@ def test_the_number_explained_at_once_changes_nothing(method):
 def test_a_constant_model_has_no_attribution(linear):
     nn.init.zeros_(linear.model.weights.weight)
     for method in ("saliency", "ixg", "ig", "occlusion", "ablation"):
-        found = explain(linear, FIRST, CLASSES, method=method)
-        assert (found.attributions == 0).all()
-        assert not torch.isnan(found.error).any() or method != "ig"
+        explanation = explain(linear, FIRST, CLASSES, method=method)
+        assert (explanation.attributions == 0).all()
+        assert not torch.isnan(explanation.error).any() or method != "ig"
 
 
 def test_an_ignored_modality_gets_nothing(linear):
@@ -219,8 +223,8 @@ def test_an_ignored_modality_gets_nothing(linear):
 def test_deep_lift_only_where_it_has_rules():
     torch.manual_seed(0)
     target = EpochTarget(Convolutional(), night_of())
-    found = explain(target, FIRST, CLASSES, method="deeplift")
-    assert (found.error < 1e-3).all()
+    explanation = explain(target, FIRST, CLASSES, method="deeplift")
+    assert (explanation.error < 1e-3).all()
     with pytest.raises(UserError, match=r"no rule for layer cells \(LSTM\)"):
         refuse_deep_lift(Recurrent())
     before = np.random.get_state()[1].copy()  # noqa: NPY002
@@ -241,8 +245,8 @@ def test_deep_lift_only_where_it_has_rules():
 def test_recurrent_models_can_be_attributed(device):
     torch.manual_seed(0)
     target = EpochTarget(Recurrent().to(device).eval(), night_of().to(device))
-    found = explain(target, FIRST, CLASSES, method="ig")
-    assert (found.error <= 0.01).all()
+    explanation = explain(target, FIRST, CLASSES, method="ig")
+    assert (explanation.error <= 0.01).all()
     assert torch.backends.cudnn.enabled
 
 

@@ -1,4 +1,4 @@
-"""Image networks as epoch encoders, and Grad-CAM on what they look at."""
+"""Image networks as epoch encoders, and Grad-CAM on what decides their output."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def test_nights_and_windows(encoder, night):
     torch.manual_seed(0)
     model = models.build("mobilenet_v3_small", num_seq=5, sequence_encoder=encoder).eval()
     for n_epochs in (1, 4, 9):
-        found = model.stage_night(night[:n_epochs], batch_size=4)
-        assert found.shape == (n_epochs, 5)
-        assert torch.allclose(found.sum(dim=1), torch.ones(n_epochs), atol=1e-5)
-        assert torch.allclose(found, model.stage_night(night[:n_epochs]), atol=1e-5)
+        probabilities = model.stage_night(night[:n_epochs], batch_size=4)
+        assert probabilities.shape == (n_epochs, 5)
+        assert torch.allclose(probabilities.sum(dim=1), torch.ones(n_epochs), atol=1e-5)
+        assert torch.allclose(probabilities, model.stage_night(night[:n_epochs]), atol=1e-5)
     with torch.no_grad():
         together = model(night[None])
         apart = torch.cat([model(night[None, k : k + 5]) for k in range(5)])
@@ -115,14 +115,18 @@ def test_grad_cam_finds_the_burst_that_decided():
     burst = (time >= 12) & (time < 14)
     night[1, 0] += 40 * burst * torch.sin(2 * torch.pi * 13 * time)
     target = EpochTarget(Looking(28, 40), night)
-    found = grad_cam(target, torch.tensor([1]), torch.tensor([2]))
-    assert found.image.shape == (1, 57, 129) and found.attributions.shape == (1, 1, 3000)
-    frame, bin_ = divmod(int(found.image[0].argmax()), 129)
+    explanation = grad_cam(target, torch.tensor([1]), torch.tensor([2]))
+    assert explanation.image.shape == (1, 57, 129) and explanation.attributions.shape == (
+        1,
+        1,
+        3000,
+    )
+    frame, bin_ = divmod(int(explanation.image[0].argmax()), 129)
     seconds, hertz = target.model.spectrogram.grid()
     assert abs(seconds[frame] - 13) <= 1 and abs(hertz[bin_] - 13) <= 1
-    inside = found.attributions[0, 0][burst].mean()
-    assert inside > 20 * found.attributions[0, 0][~burst].abs().mean()
-    assert torch.isnan(found.error).all()
+    inside = explanation.attributions[0, 0][burst].mean()
+    assert inside > 20 * explanation.attributions[0, 0][~burst].abs().mean()
+    assert torch.isnan(explanation.error).all()
 
 
 def test_frames_stand_at_the_middle_of_their_windows():
@@ -141,8 +145,8 @@ def test_models_without_images_are_left_out_and_vision_transformers_say_why(nigh
     plan = Plan(("gradcam", "ixg"))
     model = models.build("chambon2018", num_seq=3).eval()
     some = torch.tensor([1, 2])
-    found = explain_all(Question(EpochTarget(model, night), some, some, plan))
-    assert set(found) == {"ixg", "random"}
+    explanations = explain_all(Question(EpochTarget(model, night), some, some, plan))
+    assert set(explanations) == {"ixg", "random"}
 
     class Imageless(Looking):
         def cam_layer(self):

@@ -67,11 +67,11 @@ def test_borders_of_epochs_filter_nothing():
 
 def test_a_sigma_detector_lives_on_sigma():
     model, night = SigmaDetector(), night_of()
-    found = band_importance(model, night, FS, torch.full((6,), 2))
+    importance = band_importance(model, night, FS, torch.full((6,), 2))
     sigma = list(BANDS).index("sigma")
-    share = found.shapley[::2, sigma] / found.total[::2]
+    share = importance.shapley[::2, sigma] / importance.total[::2]
     assert (share > 0.9).all()
-    assert torch.allclose(found.single[:, sigma], found.total, atol=5e-3)  # cut at epochs
+    assert torch.allclose(importance.single[:, sigma], importance.total, atol=5e-3)  # cut at epochs
 
 
 def test_shapley_values_sum_to_the_change_and_means_do_not():
@@ -82,13 +82,15 @@ def test_shapley_values_sum_to_the_change_and_means_do_not():
     night = torch.randn(8, 2, 300)
     classes = torch.arange(8) % 5
     model.eval()
-    found = band_importance(model, night, 10.0, classes, {"a": (0.5, 1), "b": (1, 2), "c": (2, 6)})
-    assert torch.allclose(found.shapley.sum(1), found.total, atol=1e-6)
-    assert found.gap("mean").abs().max() > 1e-3
+    importance = band_importance(
+        model, night, 10.0, classes, {"a": (0.5, 1), "b": (1, 2), "c": (2, 6)}
+    )
+    assert torch.allclose(importance.shapley.sum(1), importance.total, atol=1e-6)
+    assert importance.gap("mean").abs().max() > 1e-3
     whole = model.stage_night(night)[torch.arange(8), classes]
     without = night - components(night, 10.0, [(0.5, 1), (1, 2), (2, 6)]).sum(0)
     left = model.stage_night(without)[torch.arange(8), classes]
-    assert torch.allclose(found.total, whole - left, atol=1e-6)
+    assert torch.allclose(importance.total, whole - left, atol=1e-6)
 
 
 def test_means_over_subsets_by_hand():
@@ -108,18 +110,20 @@ def test_means_over_subsets_by_hand():
     t = torch.arange(4 * 300) / 10
     night = torch.stack([torch.sin(2 * math.pi * f * t) for f in (0.75, 3)]).view(2, 4, 300)
     bands = {"low": (0.5, 1), "high": (2, 4)}
-    found = band_importance(Counting(), night.transpose(0, 1), 10.0, torch.zeros(4).long(), bands)
-    assert torch.allclose(found.single, torch.full((4, 2), 0.1), atol=1e-5)
-    assert torch.allclose(found.mean, torch.full((4, 2), (0.1 + 0.4) / 2), atol=1e-5)
-    assert torch.allclose(found.weighted, torch.full((4, 2), (0.1 + 0.4 / 2) / 1.5), atol=1e-5)
-    assert torch.allclose(found.shapley, torch.full((4, 2), 0.2), atol=1e-5)
+    importance = band_importance(
+        Counting(), night.transpose(0, 1), 10.0, torch.zeros(4).long(), bands
+    )
+    assert torch.allclose(importance.single, torch.full((4, 2), 0.1), atol=1e-5)
+    assert torch.allclose(importance.mean, torch.full((4, 2), (0.1 + 0.4) / 2), atol=1e-5)
+    assert torch.allclose(importance.weighted, torch.full((4, 2), (0.1 + 0.4 / 2) / 1.5), atol=1e-5)
+    assert torch.allclose(importance.shapley, torch.full((4, 2), 0.2), atol=1e-5)
 
 
 def test_a_band_the_preprocessing_took_away_has_no_importance():
     night = night_of()
     night = night - components(night, FS, [(30.0, 51.0)])[0]
-    found = band_importance(SigmaDetector(), night, FS, torch.full((6,), 2))
-    assert found.shapley[:, list(BANDS).index("gamma")].abs().max() < 1e-5
+    importance = band_importance(SigmaDetector(), night, FS, torch.full((6,), 2))
+    assert importance.shapley[:, list(BANDS).index("gamma")].abs().max() < 1e-5
 
 
 def test_edges():
@@ -130,7 +134,7 @@ def test_edges():
 EPOCHS, CLASSES = torch.tensor([0, 2, 3]), torch.tensor([2, 2, 0])
 
 
-SLOW = ((0.1, 0.4), (0.4, 1.0))  # at two samples a second
+SLOW = ((0.1, 0.4), (0.4, 1.0))  # at two samples per second
 
 
 def test_spectral_gradients_of_a_linear_model_are_exact_in_any_order():
@@ -140,31 +144,31 @@ def test_spectral_gradients_of_a_linear_model_are_exact_in_any_order():
     parts = components(night, 2.0, SLOW)[:, EPOCHS].transpose(0, 1)
     weights = target.model.weights.weight[CLASSES].view(3, 1, 2, 60).detach()
     for order in ("high_to_low", "low_to_high", "both"):
-        found = spectral_gradients(target, EPOCHS, CLASSES, edges=SLOW, order=order)
-        assert torch.allclose(found.bands, weights * parts, atol=1e-5)
-        assert (found.error < 1e-3).all()
+        gradients = spectral_gradients(target, EPOCHS, CLASSES, edges=SLOW, order=order)
+        assert torch.allclose(gradients.bands, weights * parts, atol=1e-5)
+        assert (gradients.error < 1e-3).all()
 
 
 def test_spectral_gradients_are_complete_on_the_cmt():
     torch.manual_seed(0)
     model = models.build("sequence_cmt", d_model=16, dim_feedforward=16, num_seq=3).eval()
     target = EpochTarget(model, night_of())
-    found = spectral_gradients(target, EPOCHS, CLASSES, edges=EDGES, steps=10)
-    assert found.bands.shape == (3, 4, 2, 3000)
-    assert (found.error <= 0.01).all()
+    gradients = spectral_gradients(target, EPOCHS, CLASSES, edges=EDGES, steps=10)
+    assert gradients.bands.shape == (3, 4, 2, 3000)
+    assert (gradients.error <= 0.01).all()
     about = {"edges": EDGES, "steps": 100}  # enough for all, so that nothing is doubled
-    found = spectral_gradients(target, EPOCHS, CLASSES, **about)
+    gradients = spectral_gradients(target, EPOCHS, CLASSES, **about)
     turned = spectral_gradients(target, EPOCHS, CLASSES, order="low_to_high", **about)
     forth = spectral_gradients(target, EPOCHS, CLASSES, order="high_to_low", **about)
     mean = (turned.bands + forth.bands) / 2
-    assert torch.allclose(found.bands, mean, atol=1e-6)
+    assert torch.allclose(gradients.bands, mean, atol=1e-6)
 
 
-def test_a_model_that_reads_12_to_14_hz_is_shown_there():
+def test_a_model_that_reads_12_to_14_hz_has_its_gradients_at_those_frequencies():
     target = EpochTarget(SigmaDetector(), night_of())
-    found = spectral_gradients(target, torch.tensor([0, 2]), torch.tensor([2, 2]))
-    spectrum = found.bands.sum((2, 3))
-    inside = torch.tensor([12 <= low + 0.5 <= 14 for low, _ in found.edges])
+    gradients = spectral_gradients(target, torch.tensor([0, 2]), torch.tensor([2, 2]))
+    spectrum = gradients.bands.sum((2, 3))
+    inside = torch.tensor([12 <= low + 0.5 <= 14 for low, _ in gradients.edges])
     assert (spectrum[:, inside].sum(1) / spectrum.sum(1) > 0.95).all()
 
 
@@ -173,12 +177,12 @@ def test_importance_works_for_every_encoder(kind):
     torch.manual_seed(0)
     settings = {"n_samples": 300, "d_model": 16, "dim_feedforward": 16, "num_seq": 3}
     model = models.build("sequence_cmt", encoder=kind, **settings).eval()
-    found = band_importance(model, torch.randn(5, 2, 300), 10.0, torch.zeros(5).long())
-    assert torch.allclose(found.shapley.sum(1), found.total, atol=1e-6)
+    importance = band_importance(model, torch.randn(5, 2, 300), 10.0, torch.zeros(5).long())
+    assert torch.allclose(importance.shapley.sum(1), importance.total, atol=1e-6)
 
 
 def test_components_of_some_epochs_are_those_of_the_night():
-    """Ten minutes on either side say what the whole night says, away from its ends."""
+    """Ten minutes on either side give what the whole night gives, away from its ends."""
     torch.manual_seed(0)
     night, epochs = torch.randn(90, 2, 300), torch.tensor([30, 44, 60])
     edges = [(0.5, 1.5), (1.5, 3.0)]

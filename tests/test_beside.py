@@ -143,15 +143,15 @@ def test_a_hypnogram_of_another_hour_is_refused(recording, tmp_path):
 
 
 def test_epochs_of_interest_are_chosen():
-    """Transitions between long bouts, then the least certain; never what is doubtful, nor twice."""
+    """Transitions between long bouts, then the least certain; no flagged epoch, none twice."""
     probabilities = np.full((40, 5), 0.02)
     stages = np.repeat([0, 2, 1, 2, 3], [10, 12, 1, 7, 10])
     probabilities[np.arange(40), stages] = 0.92
     probabilities[35] = [0.1, 0.1, 0.2, 0.35, 0.25]
     probabilities[5] = [0.4, 0.3, 0.1, 0.1, 0.1]
     flags = [""] * 40
-    found = choose_epochs(probabilities, flags, 4)
-    assert found == [
+    chosen = choose_epochs(probabilities, flags, 4)
+    assert chosen == [
         (5, "uncertain, 40% sure"),
         (10, "transition from W"),
         (30, "transition from N2"),

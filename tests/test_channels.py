@@ -122,11 +122,11 @@ def test_broken_channels_matter_to_who_asks_for_them(tmp_path):
     write_psg(tmp_path / "a.edf", 2, {"EEG": 100, "E1": 100, "E2": 100})
     path = tmp_path / "a.edf"
     path.write_bytes(path.read_bytes().replace(b"E2".ljust(16), b"E1".ljust(16), 1))
-    found = FileSignals(EdfFile(path))
-    assert list(found) == ["EEG", "E1"] and len(found) == 2 and "E2" not in found
-    assert first_of(["EEG"], found).parts == ("EEG",)
+    signals = FileSignals(EdfFile(path))
+    assert list(signals) == ["EEG", "E1"] and len(signals) == 2 and "E2" not in signals
+    assert first_of(["EEG"], signals).parts == ("EEG",)
     with pytest.raises(UserError, match="2 channels called 'E1'"):
-        first_of(["E1"], found)
+        first_of(["E1"], signals)
 
 
 def test_every_table_of_names_is_read():

@@ -205,7 +205,7 @@ def test_a_night_without_epochs_has_no_probabilities(encoder):
 
 
 def test_every_epoch_is_divided_by_its_own_coverage():
-    # six epochs under four windows of three, covered 1 2 3 3 2 1 times; window 1 says one
+    # six epochs under four windows of three, covered 1 2 3 3 2 1 times; window 1 alone holds ones
     windows = torch.zeros(4, 3, 1)
     windows[1] = 1
     expected = torch.tensor([0, 1 / 2, 1 / 3, 1 / 3, 0, 0])

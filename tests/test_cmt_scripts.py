@@ -310,7 +310,7 @@ def result_of(run_folder: Path) -> dict:
         (["--is_best_kappa", "False"], "cmt_seq_fold2"),
     ],
 )
-def test_the_run_meant_is_found(store, project, capsys, words, run_name):
+def test_the_run_meant_is_evaluated(store, project, capsys, words, run_name):
     words = [part for word in words for part in word.split()]
     evaluate(store, project, *words)
     out = capsys.readouterr().out
@@ -407,8 +407,8 @@ def test_subjects_seen_in_training_are_refused(store, project):
 @pytest.mark.parametrize(
     ("cohort", "refused"), [("synthetic-sleepedf-2013", True), ("sleepedf-2018", False)]
 )
-def test_the_same_people_under_another_cohorts_name(store, project, tmp_path, cohort, refused):
-    # sleepedf-2013 is part of sleepedf-2018; synthetic and real people share ids by chance
+def test_the_same_subjects_under_another_cohorts_name(store, project, tmp_path, cohort, refused):
+    # sleepedf-2013 is part of sleepedf-2018; synthetic and real subjects share ids by chance
     best = load_checkpoint(project / "cmt_seq_fold2" / "checkpoints" / "best.pt")
     words = changed(project, tmp_path, trained={**best.training.facts, "cohort": cohort})
     words += ["--val_data_list", "0", "--pictures", "0"]

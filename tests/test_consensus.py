@@ -28,10 +28,10 @@ def test_unscored_may_have_the_majority():
 def test_soft_agreement_by_hand():
     # epoch 1: the others of scorer 0 vote 2, 2, 3, 3: a tie agrees fully with either
     stages = np.array([[2, 0], [2, 0], [2, 0], [3, 0], [3, 1]])
-    found = c.soft_agreement(stages)
-    assert found[0] == 1.0
-    assert found[3] == pytest.approx((1 / 3 + 1) / 2)
-    assert found[4] == pytest.approx((1 / 3 + 0) / 2)
+    agreement = c.soft_agreement(stages)
+    assert agreement[0] == 1.0
+    assert agreement[3] == pytest.approx((1 / 3 + 1) / 2)
+    assert agreement[4] == pytest.approx((1 / 3 + 0) / 2)
     assert c.ranking(stages).tolist() == [0, 1, 2, 3, 4]
 
 
@@ -46,7 +46,7 @@ def test_the_window_all_have_scored():
         c.check_lights(["a"], {"63b799f6": 60})
 
 
-def test_alignment_is_found_or_refused():
+def test_alignment_is_unique_or_refused():
     rng = np.random.default_rng(0)
     night = rng.integers(0, 5, 300).astype(np.int8)
     assert c.aligned(night, night[37:250]) == -37
@@ -89,8 +89,8 @@ def test_counts_of_dod_h(dod_h):
 
 
 def test_soft_agreement_of_dod_h(dod_h):
-    found = np.mean([c.soft_agreement(stages) for stages in dod_h.values()], axis=0)
-    assert found == pytest.approx([0.8866, 0.9072, 0.9172, 0.8426, 0.9159], abs=5e-5)
+    agreement = np.mean([c.soft_agreement(stages) for stages in dod_h.values()], axis=0)
+    assert agreement == pytest.approx([0.8866, 0.9072, 0.9172, 0.8426, 0.9159], abs=5e-5)
     first = [int(c.ranking(stages)[0]) for stages in dod_h.values()]
     last = [int(c.ranking(stages)[-1]) for stages in dod_h.values()]
     assert np.bincount(first, minlength=5).tolist() == [2, 6, 10, 1, 6]
@@ -114,13 +114,13 @@ def test_agreement_of_the_scorers_of_dod_h(dod_h):
             for stages in dod_h.values()
         ]
         every += rows
-        found = over_records(rows)
-        values = [100 * v for name in ("f1", "accuracy", "kappa") for v in found[name]]
+        measures = over_records(rows)
+        values = [100 * v for name in ("f1", "accuracy", "kappa") for v in measures[name]]
         assert values == pytest.approx(expected, abs=0.05 + 1e-9), scorer
-    found = over_records(every)
-    values = [100 * v for name in ("f1", "accuracy", "kappa") for v in found[name]]
+    measures = over_records(every)
+    values = [100 * v for name in ("f1", "accuracy", "kappa") for v in measures[name]]
     assert values == pytest.approx((86.8, 7.6, 86.5, 8.1, 79.9, 11.4), abs=0.05 + 1e-9)
-    stages = [100 * found[f"f1_{stage}"][0] for stage in ("W", "N1", "N2", "N3", "REM")]
+    stages = [100 * measures[f"f1_{stage}"][0] for stage in ("W", "N1", "N2", "N3", "REM")]
     assert stages == pytest.approx([84.3, 50.3, 88.9, 78.5, 90.8], abs=0.05 + 1e-9)
 
 

@@ -68,8 +68,8 @@ def test_warping_and_cutting_go_forward_in_time():
 
 def test_read_at_is_linear_between_samples():
     x = torch.tensor([[[0.0, 10.0, 40.0]]])
-    found = read_at(x, torch.tensor([[-1.0, 0.5, 1.25]]))
-    assert found.tolist() == [[[0.0, 5.0, 17.5]]]
+    values = read_at(x, torch.tensor([[-1.0, 0.5, 1.25]]))
+    assert values.tolist() == [[[0.0, 5.0, 17.5]]]
 
 
 def test_sets_of_views():

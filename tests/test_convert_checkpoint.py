@@ -134,15 +134,17 @@ def test_chambon_computes_what_its_layers_say(channels, tmp_path):
     net = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "chambon2018")
     x = probe(4, 21, channels, 3000)
     w = {name.removeprefix("nn."): value for name, value in state.items()}
-    found = x.flatten(0, 1)[:, None]  # (n, 1, c, t), two-dimensional as in the original
+    activations = x.flatten(0, 1)[:, None]  # (n, 1, c, t), two-dimensional as in the original
     if channels > 1:
         spatial = [w[f"epoch_encoder.spatial_conv.{p}"] for p in ("weight", "bias")]
-        found = nn.functional.conv2d(found, *spatial).transpose(1, 2)
+        activations = nn.functional.conv2d(activations, *spatial).transpose(1, 2)
     for number in (0, 4):
         weights = [w[f"epoch_encoder.feature_extractor.{number}.{p}"] for p in ("weight", "bias")]
-        found = nn.functional.conv2d(found, *weights, padding=(0, 25)).relu()
-        found = nn.functional.max_pool2d(found, (1, 13))
-    expected = found.flatten(1).unflatten(0, (4, 21)).flatten(1) @ w["clf.weight"].T + w["clf.bias"]
+        activations = nn.functional.conv2d(activations, *weights, padding=(0, 25)).relu()
+        activations = nn.functional.max_pool2d(activations, (1, 13))
+    expected = (
+        activations.flatten(1).unflatten(0, (4, 21)).flatten(1) @ w["clf.weight"].T + w["clf.bias"]
+    )
     with torch.no_grad():
         assert torch.allclose(net(x)[:, 0], expected, atol=1e-4)
 
@@ -172,8 +174,8 @@ def test_seqsleepnet_computes_what_its_layers_say(channels, tmp_path):
         pooled = (hidden * weights[..., None]).sum(dim=1).unflatten(0, (2, 21))
         after = recurrent(nn.GRU, "sequence_encoder.LSTM", pooled)
         expected = after @ w["sequence_encoder.clf.weight"].T + w["sequence_encoder.clf.bias"]
-        found = net.classify(net.encode_spectrogram(x.flatten(0, 1)).unflatten(0, (2, 21)))
-    assert torch.allclose(found, expected, atol=1e-4)
+        logits = net.classify(net.encode_spectrogram(x.flatten(0, 1)).unflatten(0, (2, 21)))
+    assert torch.allclose(logits, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [16, 12])

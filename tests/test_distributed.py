@@ -56,8 +56,8 @@ def worker(rank: int, folder: str) -> None:
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
-    found = gradients(Shared, slice(rank, None, 2))
-    torch.save(found, Path(folder) / f"{rank}.pt")
+    own_gradients = gradients(Shared, slice(rank, None, 2))
+    torch.save(own_gradients, Path(folder) / f"{rank}.pt")
     distributed.destroy_process_group()
 
 

@@ -83,8 +83,8 @@ def test_stages_of_another_length_stay_left_aligned_or_are_refused(tmp_path):
     write_record(tmp_path / "a.h5", stages=NIGHT[:-2])
     with pytest.raises(UserError, match="6 stages for 8 epochs"):
         dreem.read(the_record(tmp_path))
-    found = dreem.read(the_record(tmp_path, allow_length_mismatch=True)).stages
-    assert found.tolist() == [*NIGHT[:-2], -1, -1]
+    stages = dreem.read(the_record(tmp_path, allow_length_mismatch=True)).stages
+    assert stages.tolist() == [*NIGHT[:-2], -1, -1]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_scorers_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_a_person_has_one_record(tmp_path):
-    with pytest.raises(UserError, match="one night a person"):
+    with pytest.raises(UserError, match="one night per subject"):
         generate_demo_data.main(["--format", "dreem", "--nights", "2", "--output", str(tmp_path)])
     assert generate_demo_data.parse_args(["--format", "dreem"]).nights == 1
 
@@ -179,8 +179,8 @@ def test_folds_follow_the_rule():
     assert folds.in_order("x", ["b", "a", "c"], 3).folds[0].test == ["a"]
 
 
-def test_synthetic_scorers_agree_like_people():
-    found = []
+def test_synthetic_scorers_agree_like_human_ones():
+    kappas = []
     for number in range(4):
         night = draw_night(draw_subject(0, number, Difficulty(1)), 1, hours=8)
         labels = night.timeline.labels
@@ -188,8 +188,8 @@ def test_synthetic_scorers_agree_like_people():
         assert ((scored < 0) == (labels < 0)).all()
         pairs = [(a, b) for k, a in enumerate(scored) for b in scored[k + 1 :]]
         seen = labels >= 0
-        found += [kappa(confusion(a[seen], b[seen])) for a, b in pairs]
-    assert 0.62 <= np.mean(found) <= 0.78
+        kappas += [kappa(confusion(a[seen], b[seen])) for a, b in pairs]
+    assert 0.62 <= np.mean(kappas) <= 0.78
 
 
 def test_the_generated_layout_is_dreems(dreem_raw):
@@ -244,8 +244,8 @@ def test_the_reference_filter_in_sections():
     b, a = (reduce(np.polymul, [part[k] for part in parts]) for k in (0, 1))
     assert len(a) == 19
     expected = signal.lfilter(b, a, samples)
-    found = signal.sosfilt(dreem_sections(250), samples)
-    assert abs(found - expected).max() < 1e-6 * samples.std()
+    filtered = signal.sosfilt(dreem_sections(250), samples)
+    assert abs(filtered - expected).max() < 1e-6 * samples.std()
     with pytest.raises(ValueError, match="does not hold"):
         dreem_sections(100)
 
@@ -265,9 +265,9 @@ def test_the_preset_filters_from_rest_and_pads(tmp_path):
     t = np.arange(240 * 250) / 250
     filtered = signal.sosfilt(dreem_sections(250), 50 * np.sin(2 * np.pi * 10 * t))
     # 100 Hz takes two samples of 250 Hz as they are and two between their neighbours
-    found = signals[30:-30].ravel()
-    assert np.allclose(found[::2], filtered[::5], atol=1e-4)
-    assert np.allclose(found[1::2], (filtered[2::5] + filtered[3::5]) / 2, atol=1e-4)
+    stored = signals[30:-30].ravel()
+    assert np.allclose(stored[::2], filtered[::5], atol=1e-4)
+    assert np.allclose(stored[1::2], (filtered[2::5] + filtered[3::5]) / 2, atol=1e-4)
     assert preprocess_dreem.parse_args([]).preset is None
 
 

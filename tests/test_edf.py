@@ -134,13 +134,13 @@ def test_missing_and_doubled_channels_are_named(psg):
 def test_annotations_in_file_order(tmp_path):
     path = tmp_path / "h.edf"
     write_hypnogram(path, [("W", 3), ("1", 1), ("?", 2)], first_epoch=5)
-    found = [(a.onset, a.duration, a.text) for a in EdfFile(path).annotations()]
-    assert found == [
+    annotations = [(a.onset, a.duration, a.text) for a in EdfFile(path).annotations()]
+    assert annotations == [
         (150, 90, "Sleep stage W"),
         (240, 30, "Sleep stage 1"),
         (270, 60, "Sleep stage ?"),
     ]
-    assert found == decode(path)[1]
+    assert annotations == decode(path)[1]
 
 
 @pytest.mark.parametrize("letter", [b"\x15", b"\x14", b"+", b"S"])

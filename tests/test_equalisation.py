@@ -99,14 +99,14 @@ def test_drift_is_taken_out_and_silence_stays_silence(night):
 
 
 def test_every_person_of_a_varied_cohort_has_a_recorder():
-    people = [draw_subject(0, k, Difficulty(1)) for k in range(40)]
-    recorders = [draw_recorder(person) for person in people]
+    subjects = [draw_subject(0, k, Difficulty(1)) for k in range(40)]
+    recorders = [draw_recorder(person) for person in subjects]
     assert {recorder.fs for recorder in recorders} == set(RATES)
-    assert draw_recorder(people[3]).gain == recorders[3].gain
+    assert draw_recorder(subjects[3]).gain == recorders[3].gain
     gains = np.array([recorder.gain for recorder in recorders])
     assert gains.max() / gains.min() > 4
-    varied = [vary(person) for person in people]
-    assert np.ptp([p.traits.wakeful for p in varied]) > np.ptp([p.traits.wakeful for p in people])
+    varied = [vary(person) for person in subjects]
+    assert np.ptp([p.traits.wakeful for p in varied]) > np.ptp([p.traits.wakeful for p in subjects])
     assert all(p.rate["arousal"] > 0 for p in varied)
 
 
@@ -146,7 +146,7 @@ def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
 
 
 def test_the_old_name_of_the_preset_is_known(tmp_path):
-    """Stores, checkpoints and commands from before say "levelled"."""
+    """Stores, checkpoints and commands from before call it "levelled"."""
     write_pair(tmp_path / "raw", [("W", 30), ("2", 30)], 60)
     words = ["--channels", "EEG", "--keep_all", "--preset"]
     prepare(tmp_path / "raw", tmp_path / "s", *words, "levelled")

@@ -88,7 +88,7 @@ def test_nights_nobody_scored_are_staged_and_not_counted():
 def test_sleep_statistics_of_a_hand_worked_night():
     # 10 W, 4 N1, 20 N2, 2 W, 10 N3, 6 REM, 8 W: 60 epochs, half an hour
     stages = np.repeat([0, 1, 2, 0, 3, 4, 0], [10, 4, 20, 2, 10, 6, 8])
-    found = sleep_statistics(stages)
+    statistics = sleep_statistics(stages)
     expected = {
         "TIB": 30,
         "TST": 20,
@@ -103,8 +103,8 @@ def test_sleep_statistics_of_a_hand_worked_night():
         "REM": 3,
         "SFI": 2 / (20 / 60),
     }
-    assert found == pytest.approx(expected, abs=1e-4)
-    assert found.keys() == STATISTICS.keys()
+    assert statistics == pytest.approx(expected, abs=1e-4)
+    assert statistics.keys() == STATISTICS.keys()
 
 
 def test_statistics_leave_out_what_the_expert_did_not_score():
@@ -116,8 +116,12 @@ def test_statistics_leave_out_what_the_expert_did_not_score():
 
 
 def test_statistics_of_a_night_without_sleep_are_undefined():
-    found = sleep_statistics(np.zeros(10, np.int8))
-    assert found["TST"] == 0 and np.isnan(found["SOL"]) and np.isnan(found["REM_latency"])
+    statistics = sleep_statistics(np.zeros(10, np.int8))
+    assert (
+        statistics["TST"] == 0
+        and np.isnan(statistics["SOL"])
+        and np.isnan(statistics["REM_latency"])
+    )
     assert all(np.isnan(v) for v in sleep_statistics(np.zeros(0, np.int8)).values())
 
 

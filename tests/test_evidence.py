@@ -32,9 +32,9 @@ def test_auroc_is_scikit_learns():
     mask = rng.random((6, 200)) < 0.2
     mask[4], mask[5] = False, True
     expected = [roc_auc_score(m, a) for m, a in zip(mask[:4], maps[:4], strict=True)]
-    found = auroc(maps, mask)
-    assert found[:4] == pytest.approx(expected)
-    assert np.isnan(found[4:]).all()
+    areas = auroc(maps, mask)
+    assert areas[:4] == pytest.approx(expected)
+    assert np.isnan(areas[4:]).all()
 
 
 def test_events_land_on_their_samples():
@@ -74,13 +74,17 @@ def test_a_spindle_detector_points_at_spindles():
         events.append((30 * epoch + start / 100, 1.0))
     target = EpochTarget(SigmaDetector(), night)
     rows = torch.arange(8)
-    found = explain(target, rows, torch.full((8,), 2), method="ig")
+    explanation = explain(target, rows, torch.full((8,), 2), method="ig")
     scores = agreement(
-        found.attributions[:, 0].numpy(), np.array(events), rows.numpy(), fs=100, first_epoch=0
+        explanation.attributions[:, 0].numpy(),
+        np.array(events),
+        rows.numpy(),
+        fs=100,
+        first_epoch=0,
     )
     for name in ("auroc_size", "auroc_sign", "pointing_size", "pointing_sign"):
         assert np.mean(scores[name]) > 0.9, name
-    assert (found.attributions[:, 1] == 0).all()  # the EOG is not read
+    assert (explanation.attributions[:, 1] == 0).all()  # the EOG is not read
 
 
 def test_truth_files_are_read(raw):
@@ -98,15 +102,15 @@ def test_deletion_of_a_linear_model_by_hand():
     target = EpochTarget(Linear(), night_of())
     products = explain(target, FIRST, CLASSES, method="ig").attributions
     scores = unit_scores(products, 30)  # two samples a unit
-    found = curves(target, FIRST, CLASSES, scores)
+    faithfulness = curves(target, FIRST, CLASSES, scores)
     gained = scores.sort(dim=1, descending=True).values.cumsum(1)
     gained = torch.cat([torch.zeros(4, 1), gained], dim=1)
     with torch.no_grad():
         whole = target(target.night[FIRST], FIRST, CLASSES)[:, None]
         empty = target(torch.zeros(4, 2, 60), FIRST, CLASSES)[:, None]
-    steps = (found.share * 60).round().astype(int)
-    assert np.allclose(found.insertion, empty + gained[:, steps], atol=1e-4)
-    assert np.allclose(found.deletion, whole - gained[:, steps], atol=1e-4)
+    steps = (faithfulness.share * 60).round().astype(int)
+    assert np.allclose(faithfulness.insertion, empty + gained[:, steps], atol=1e-4)
+    assert np.allclose(faithfulness.deletion, whole - gained[:, steps], atol=1e-4)
 
 
 def test_the_right_order_beats_random_and_reversed_ones():
@@ -130,8 +134,8 @@ def test_a_modality_that_is_not_read_has_flat_curves():
         model.weights.weight.view(5, 2, 60)[:, 1] = 0
     target = EpochTarget(model, night_of())
     only_second = torch.tensor([0.0] * 30 + [1.0] * 30).expand(4, 60)
-    found = curves(target, FIRST, CLASSES, only_second)
-    flat = found.deletion[:, found.share <= 0.5]
+    faithfulness = curves(target, FIRST, CLASSES, only_second)
+    flat = faithfulness.deletion[:, faithfulness.share <= 0.5]
     assert np.allclose(flat, flat[:, :1], atol=1e-5)
 
 
@@ -142,25 +146,25 @@ def test_attention_of_a_night_is_the_mean_over_its_windows(encoder, n_epochs):
     settings = {"n_samples": 300, "d_model": 16, "dim_feedforward": 16, "num_seq": 5}
     model = models.build("sequence_cmt", encoder=encoder, **settings).eval()
     night = torch.randn(n_epochs, 2, 300)
-    found = night_attention(model, night)
+    attention = night_attention(model, night)
     length = min(5, n_epochs)
     with torch.no_grad():
         each = [model.attention(night[None, s : s + length]) for s in range(n_epochs - length + 1)]
     for epoch in range(n_epochs):
         seen = [(s, epoch - s) for s in range(len(each)) if 0 <= epoch - s < length]
         intra = torch.stack([each[s].intra[0, p] for s, p in seen]).mean(0)
-        assert torch.allclose(found.intra[epoch], intra, atol=1e-5)
+        assert torch.allclose(attention.intra[epoch], intra, atol=1e-5)
         one_on = [each[s].inter[0, :, p, p + 1].mean() for s, p in seen if p + 1 < length]
         expected = torch.stack(one_on).mean() if one_on else torch.tensor(torch.nan)
-        ahead = found.inter[epoch, length]  # offset +1
+        ahead = attention.inter[epoch, length]  # offset +1
         assert torch.allclose(ahead, expected, atol=1e-5, equal_nan=True)
-    windows, modalities = found.shares()
+    windows, modalities = attention.shares()
     assert torch.allclose(windows.sum(-1), torch.ones(n_epochs, 2), atol=1e-5)
     assert torch.allclose(modalities.sum(-1), torch.ones(n_epochs), atol=1e-5)
-    assert torch.allclose(found.rollout().sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
-    own_windows, own = found.own()
-    assert torch.allclose(own, found.cross.mean(1)[:, 0]) and (own_windows > 0).all()
-    samples = spread(found.rollout(), 300)
+    assert torch.allclose(attention.rollout().sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
+    own_windows, own = attention.own()
+    assert torch.allclose(own, attention.cross.mean(1)[:, 0]) and (own_windows > 0).all()
+    samples = spread(attention.rollout(), 300)
     assert samples.shape == (n_epochs, 2, 300)
     assert torch.allclose(samples.sum((1, 2)), torch.ones(n_epochs), atol=1e-5)
 
@@ -168,8 +172,8 @@ def test_attention_of_a_night_is_the_mean_over_its_windows(encoder, n_epochs):
 def test_attention_of_single_epochs():
     torch.manual_seed(0)
     model = models.build("epoch_cmt", n_samples=300, d_model=16, dim_feedforward=16).eval()
-    found = night_attention(model, torch.randn(4, 2, 300))
-    assert found.inter is None and found.intra.shape == (4, 2, 8, 7)
+    attention = night_attention(model, torch.randn(4, 2, 300))
+    assert attention.inter is None and attention.intra.shape == (4, 2, 8, 7)
 
 
 def test_random_weights_are_new_and_the_model_stays():
@@ -203,15 +207,15 @@ def test_rank_correlation_is_scipys():
 def test_infidelity_of_a_linear_model_is_zero(method, times_input):
     torch.manual_seed(0)
     target = EpochTarget(Linear(), night_of())
-    found = explain(target, FIRST, CLASSES, method=method).attributions
-    right = infidelity(target, FIRST, CLASSES, found, times_input=times_input)
-    wrong = infidelity(target, FIRST, CLASSES, -found, times_input=times_input)
+    attributions = explain(target, FIRST, CLASSES, method=method).attributions
+    right = infidelity(target, FIRST, CLASSES, attributions, times_input=times_input)
+    wrong = infidelity(target, FIRST, CLASSES, -attributions, times_input=times_input)
     assert (right < 1e-6).all() and (wrong > 1e-4).all()
 
 
 def test_sensitivity_of_known_maps():
     x = torch.ones(3, 2, 50)
     assert (sensitivity(lambda x: torch.ones_like(x), x) == 0).all()  # a map that never changes
-    found = sensitivity(lambda x: x, x)
-    assert ((found > 0.012) & (found < 0.03)).all()  # uniform noise of 3 % has an rms of 1.7 %
-    assert np.allclose(found, sensitivity(lambda x: x, x))
+    values = sensitivity(lambda x: x, x)
+    assert ((values > 0.012) & (values < 0.03)).all()  # uniform noise of 3 % has an rms of 1.7 %
+    assert np.allclose(values, sensitivity(lambda x: x, x))

@@ -1,4 +1,4 @@
-"""Second readings of explanations: windows, baselines, net evidence, layers, found events."""
+"""Second readings of explanations: windows, baselines, net evidence, layers, detected events."""
 
 from __future__ import annotations
 
@@ -49,15 +49,15 @@ def test_a_whole_window_is_attributed_exactly(method):
     torch.manual_seed(0)
     night, middle = night_of(), torch.tensor([3, 7])
     target = WindowTarget(Neighbourly(), night)
-    found = explain(target, middle, CLASSES[:2], method=method)
-    assert found.window.shape == (2, 3, 2, 60)
+    explanation = explain(target, middle, CLASSES[:2], method=method)
+    assert explanation.window.shape == (2, 3, 2, 60)
     weights = target.model.weights.weight[CLASSES[:2]].view(2, 1, 2, 60).detach()
     expected = weights * night[target.members(middle)] * target.model.mixture.view(1, 3, 1, 1)
     if method in ("ixg", "ig"):
-        assert torch.allclose(found.window, expected, atol=1e-5)
+        assert torch.allclose(explanation.window, expected, atol=1e-5)
     if method == "ablation":  # one value a modality of an epoch
-        assert torch.allclose(found.window[..., 0], expected.sum(dim=3), atol=1e-4)
-    assert torch.equal(found.attributions, found.window[:, 1])
+        assert torch.allclose(explanation.window[..., 0], expected.sum(dim=3), atol=1e-4)
+    assert torch.equal(explanation.attributions, explanation.window[:, 1])
 
 
 def test_the_window_and_the_epoch_agree_where_context_is_ignored():
@@ -76,11 +76,11 @@ def test_a_window_of_the_cmt_is_complete_for_any_batch():
         "sequence_cmt", n_samples=300, d_model=16, dim_feedforward=16, num_seq=5
     ).eval()
     target = WindowTarget(model, night)
-    found = explain(target, FIRST, CLASSES, method="ig")
-    assert (found.error <= 0.01).all() and found.window.shape == (4, 5, 2, 300)
+    explanation = explain(target, FIRST, CLASSES, method="ig")
+    assert (explanation.error <= 0.01).all() and explanation.window.shape == (4, 5, 2, 300)
     target.at_once = 1
     again = explain(target, FIRST, CLASSES, method="ig")
-    assert torch.allclose(found.window, again.window, atol=1e-5)
+    assert torch.allclose(explanation.window, again.window, atol=1e-5)
 
 
 def test_baselines_of_known_signals():
@@ -91,8 +91,8 @@ def test_baselines_of_known_signals():
     epochs = torch.tensor([1, 6])
     parts = {"lowpass": slow, "without_sigma": slow, "without_delta": sigma}
     for kind, expected in parts.items():
-        found = baselines_of(night, epochs, kind)
-        assert torch.allclose(found, expected.view(8, 1, 3000)[epochs], atol=1e-4), kind
+        baselines = baselines_of(night, epochs, kind)
+        assert torch.allclose(baselines, expected.view(8, 1, 3000)[epochs], atol=1e-4), kind
     assert torch.equal(baselines_of(night, epochs, "wake", wake=2), night[[2, 2]])
     with pytest.raises(UserError, match="unknown baseline 'black'"):
         baselines_of(night, epochs, "black")
@@ -101,8 +101,8 @@ def test_baselines_of_known_signals():
 def test_the_wake_baseline_is_the_surest_wake_epoch():
     target = EpochTarget(Linear(), night_of())
     surest = int(target.model.stage_night(target.night)[:, 0].argmax())
-    found = target.baseline(FIRST, "wake")
-    assert torch.equal(found, target.night[surest].expand_as(found))
+    baseline = target.baseline(FIRST, "wake")
+    assert torch.equal(baseline, target.night[surest].expand_as(baseline))
 
 
 def test_net_evidence_is_blind_to_amplitude():
@@ -160,22 +160,22 @@ def rendered() -> ExplainedNight:
     )
 
 
-def overlapping(found: np.ndarray, planted: np.ndarray) -> float:
-    """Share of found events that touch a planted one."""
-    ends = found.sum(axis=1)
-    touch = (found[:, :1] < planted.sum(axis=1)) & (ends[:, None] > planted[:, 0])
+def overlapping(detected: np.ndarray, planted: np.ndarray) -> float:
+    """Share of detected events that touch a planted one."""
+    ends = detected.sum(axis=1)
+    touch = (detected[:, :1] < planted.sum(axis=1)) & (ends[:, None] > planted[:, 0])
     return float(touch.any(axis=1).mean())
 
 
 def test_yasa_finds_what_was_planted(rendered):
-    found = detect(rendered)
-    assert set(found) == {"spindle", "slow_wave", "rem"}
+    events = detect(rendered)
+    assert set(events) == {"spindle", "slow_wave", "rem"}
     for kind, share in (("spindle", 0.6), ("slow_wave", 0.7), ("rem", 0.7)):
-        assert len(found[kind]) >= 10
-        assert overlapping(found[kind], rendered.events[kind]) > share, kind
+        assert len(events[kind]) >= 10
+        assert overlapping(events[kind], rendered.events[kind]) > share, kind
 
 
-def test_without_a_unit_only_spindles_are_looked_for(rendered):
+def test_without_a_unit_only_spindles_are_detected(rendered):
     bare = ExplainedNight(**{**vars(rendered), "unit": "no unit"})
     assert set(detect(bare)) == {"spindle"}
 

@@ -1,4 +1,4 @@
-"""Figures: the hypnogram says what the stages are, and memory does not grow."""
+"""Figures: the hypnogram shows the stages, and memory does not grow."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def test_single_files_need_to_be_ours(tmp_path):
         write_text(target, "third")
     (tmp_path / manifest.NAME).unlink()
     write_text(tmp_path / "other.csv", "ours")
-    target.write_text("ours again")  # the bytes are ours, but no list says so
+    target.write_text("ours again")  # the bytes are ours, but no list holds them
     with pytest.raises(UserError, match="did not write it"):
         write_text(target, "third")
 
@@ -174,7 +174,7 @@ def test_a_list_of_somebody_else_is_never_written_over(tmp_path):
     assert below(tmp_path) == []
 
 
-def test_the_list_says_what_was_written_and_nothing_of_when(tmp_path):
+def test_the_list_holds_what_was_written_and_nothing_of_when(tmp_path):
     for folder in ("a", "b"):
         write_text(tmp_path / folder / "x.txt", "first" if folder == "a" else "other")
         write_text(tmp_path / folder / "x.txt", "content")
@@ -232,9 +232,11 @@ def test_killed_at_any_instant_the_file_stays_ours(tmp_path, instant):
     write_text(target, "old")
     killed(
         {
-            "while writing": "with files.written_whole(folder / 'a.txt') as t: t.touch(); os._exit(9)",
+            "while writing": "with files.written_whole(folder / 'a.txt') as t:"
+            " t.touch(); os._exit(9)",
             "before the rename": f"Path.replace, kept = {DIE}, Path.replace\n"
-            "manifest.write = lambda f, m, w=manifest.write: (setattr(Path, 'replace', kept), w(f, m),"
+            "manifest.write = lambda f, m, w=manifest.write: "
+            "(setattr(Path, 'replace', kept), w(f, m),"
             f" setattr(Path, 'replace', {DIE}))\nfiles.write_text(folder / 'a.txt', 'new')",
             "after the rename": "files.manifest.update = lambda f, n, e, u=manifest.update: "
             "u(f, n, e) if e.former else os._exit(9)\nfiles.write_text(folder / 'a.txt', 'new')",

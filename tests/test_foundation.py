@@ -98,9 +98,9 @@ def test_every_subset_of_roles_runs_and_absent_ones_are_never_seen(shape):
         for code in range(1, 2 ** len(ROLES), 9):
             keep = torch.tensor([bool(code >> k & 1) for k in range(len(ROLES))])
             absent = x.masked_fill(~keep[None, None, :, None], float("nan"))
-            found = model(absent)
-            assert found.isfinite().all()
-            assert not torch.allclose(found, whole) or keep.all()
+            logits = model(absent)
+            assert logits.isfinite().all()
+            assert not torch.allclose(logits, whole) or keep.all()
         encoded = model.encode(x.masked_fill(torch.arange(7)[:, None] == 2, float("nan")))
     assert not encoded.valid[:, 2].any()
     assert (encoded.tokens[:, 2] == 0).all()
@@ -131,9 +131,9 @@ def test_any_length_and_the_tail_is_kept(n_epochs):
         changed = x.clone()
         changed[:, -1] *= 3
         with torch.no_grad():
-            found, other = model(x), model(changed)
-        assert found.shape == (1, n_epochs, 5)
-        assert (found[:, -1] - other[:, -1]).abs().max() > 1e-4
+            logits, other = model(x), model(changed)
+        assert logits.shape == (1, n_epochs, 5)
+        assert (logits[:, -1] - other[:, -1]).abs().max() > 1e-4
 
 
 def test_a_patch_is_valid_if_half_of_it_was_recorded():
@@ -177,12 +177,12 @@ def test_attention_rows_are_shares_and_see_nothing_masked():
         x[4] = float("nan")
         time, across = model.encoder.attention(x, torch.tensor([1, 5]))
         assert time.shape == (2, 7, 8) and across.shape == (2, 7, 7)
-        there = torch.arange(7) != 4
-        assert torch.allclose(time[:, there].sum(-1), torch.ones(2, 6), atol=1e-5)
+        recorded = torch.arange(7) != 4
+        assert torch.allclose(time[:, recorded].sum(-1), torch.ones(2, 6), atol=1e-5)
         assert (time[:, :, 7] == 0).all() and (time[:, 4] == 0).all()
         if shape != "apart":
-            assert (across[:, there, 4] == 0).all()
-            assert torch.allclose(across[:, there].sum(-1), torch.ones(2, 6), atol=1e-5)
+            assert (across[:, recorded, 4] == 0).all()
+            assert torch.allclose(across[:, recorded].sum(-1), torch.ones(2, 6), atol=1e-5)
 
 
 def test_log_spectrum_finds_a_sine_and_is_standardised_on_training_nights():
@@ -196,12 +196,12 @@ def test_log_spectrum_finds_a_sine_and_is_standardised_on_training_nights():
     valid = torch.ones(2, 1, 50, dtype=torch.bool)
     valid[1, :, 25:] = False
     spectrum.fit([(patches, valid)])
-    found = spectrum(patches, valid)
-    assert found[0].mean(1).abs().max() < 1e-4  # of each night its own mean
-    assert found[1, :, :25].mean(1).abs().max() < 1e-4
-    assert (found[valid].std(0) - 1).abs().max() < 0.02
+    standardised = spectrum(patches, valid)
+    assert standardised[0].mean(1).abs().max() < 1e-4  # of each night its own mean
+    assert standardised[1, :, :25].mean(1).abs().max() < 1e-4
+    assert (standardised[valid].std(0) - 1).abs().max() < 0.02
     louder = spectrum(patches * torch.tensor([1.0, 7.0])[:, None, None, None], valid)
-    assert (louder - found)[valid].abs().max() < 0.01  # whose night it is does not matter
+    assert (louder - standardised)[valid].abs().max() < 0.01  # whose night it is does not matter
     spectrum.fit([(torch.zeros(1, 1, 9, 120), torch.ones(1, 1, 9, dtype=torch.bool))])
     assert spectrum.sd.min() == pytest.approx(0.3)  # silence has no deviation to divide by
     assert spectrum(patches, valid).abs().max() <= 10
@@ -268,11 +268,11 @@ def test_wake_is_trimmed_around_sleep_alone():
 
 
 def test_roles_are_left_out_but_never_all():
-    there = torch.ones(4000, 7, dtype=torch.bool)
-    there[:, 5:] = False
+    recorded = torch.ones(4000, 7, dtype=torch.bool)
+    recorded[:, 5:] = False
     torch.manual_seed(0)
-    out = dropped_roles(there, 0.3)
-    assert (there & ~out).any(dim=1).all()
+    out = dropped_roles(recorded, 0.3)
+    assert (recorded & ~out).any(dim=1).all()
     assert out[:, :5].float().mean().item() == pytest.approx(0.3, abs=0.01)
     x = nights(8, 3)
     torch.manual_seed(0)
@@ -283,13 +283,13 @@ def test_roles_are_left_out_but_never_all():
 
 
 def test_hidden_patches_are_as_many_as_asked_for():
-    there = torch.ones(50, 7, dtype=torch.bool)
+    recorded = torch.ones(50, 7, dtype=torch.bool)
     torch.manual_seed(0)
-    hidden = hide(there, 500, 0.5, 0.0, 5)
+    hidden = hide(recorded, 500, 0.5, 0.0, 5)
     assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.02)
     epochs = hidden.unflatten(2, (100, 5)).all(dim=-1)
     assert epochs.float().mean() > 0.25  # whole epochs, and not single patches alone
-    whole = hide(there, 500, 0.5, 0.4, 5).all(dim=-1)
+    whole = hide(recorded, 500, 0.5, 0.4, 5).all(dim=-1)
     assert whole.any() and not whole.all(dim=1).any()
 
 
@@ -302,8 +302,8 @@ class _Seen(nn.Module):
 
     def forward(self, clean, seen, hidden):
         self.seen, self.hidden = seen, hidden
-        found = self.net(clean, seen, hidden)
-        return found._replace(samples=torch.zeros_like(found.samples))
+        predicted = self.net(clean, seen, hidden)
+        return predicted._replace(samples=torch.zeros_like(predicted.samples))
 
 
 def test_only_hidden_valid_patches_count():
@@ -338,16 +338,16 @@ def test_noise_is_of_the_channels_own_scale():
     x = torch.randn(3, 2, 60_000) * torch.tensor([1.0, 5.0])[:, None]
     corrupted = x.clone()
     corrupted[0, 0, 100:200] = 1e4
-    found = []
+    noisy = []
     for one in (x, corrupted):
         torch.manual_seed(0)
-        found.append(corrupt(one))
-    assert torch.equal(found[0][1:], found[1][1:])
-    assert torch.equal(found[0][0, 1], found[1][0, 1])
-    touched = found[0] != x
+        noisy.append(corrupt(one))
+    assert torch.equal(noisy[0][1:], noisy[1][1:])
+    assert torch.equal(noisy[0][0, 1], noisy[1][0, 1])
+    touched = noisy[0] != x
     assert touched.float().mean().item() == pytest.approx(0.1, abs=0.005)
-    assert (found[0][touched] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
-    noise = found[0][:, 1][touched[:, 1] & (found[0][:, 1] != 0)]
+    assert (noisy[0][touched] == 0).float().mean().item() == pytest.approx(0.5, abs=0.02)
+    noise = noisy[0][:, 1][touched[:, 1] & (noisy[0][:, 1] != 0)]
     assert noise.std().item() == pytest.approx(5.0, rel=0.05)
     x[0, 0, :50] = float("nan")
     assert corrupt(x)[0, 0, :50].isnan().all()
@@ -408,8 +408,8 @@ def test_four_nights_are_learned_by_heart():
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    found = model.eval()(x).argmax(-1)
+    predicted = model.eval()(x).argmax(-1)
     counts = np.zeros((5, 5), int)
-    np.add.at(counts, (stages.flatten().numpy(), found.flatten().numpy()), 1)
+    np.add.at(counts, (stages.flatten().numpy(), predicted.flatten().numpy()), 1)
     assert kappa(counts) > 0.9
     assert int(logs["scored"]) == 160

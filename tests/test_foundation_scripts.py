@@ -218,7 +218,7 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         run("--stage", "probe", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="hides nothing or everything"):
         run("--mask_ratio", "1.5", store=role_store, project=tmp_path)
-    with pytest.raises(UserError, match="linear knows no spectra"):
+    with pytest.raises(UserError, match="linear computes no spectra"):
         run("--tokeniser", "linear", "--target", "spectrum", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="do not fill 30 s"):
         run("--patch_seconds", "7", store=role_store, project=tmp_path)
@@ -272,10 +272,10 @@ def test_two_processes_share_a_pass(role_store, tmp_path):
         "csv",
         *TINY,
     ]
-    found = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(script), *words], capture_output=True, text=True, check=False
     )
-    assert found.returncode == 0, found.stderr
+    assert process.returncode == 0, process.stderr
     last = load_checkpoint(
         tmp_path / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
     )

@@ -103,14 +103,14 @@ def room_files() -> list[Path]:
 
 def imports(tree: ast.AST) -> list[str]:
     """Dotted names of everything a module imports; ``from a import b`` counts as ``a.b``."""
-    found = []
+    names = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "absolute imports only"
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return found
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def permitted(name: str, module: str) -> bool:
@@ -159,12 +159,12 @@ def test_the_rules_would_catch_a_breach():
 
 def own_imports(path: Path) -> set[str]:
     """Modules of ours that a module imports."""
-    known, found = {module_name(p) for p in room_files()}, set()
+    known, own = {module_name(p) for p in room_files()}, set()
     for name in imports(ast.parse(path.read_text())):
         while name and name not in known:
             name = name.rpartition(".")[0]
-        found |= {name} - {"", module_name(path)}
-    return found
+        own |= {name} - {"", module_name(path)}
+    return own
 
 
 def circle(graph: dict[str, set[str]]) -> list[str]:
@@ -176,12 +176,12 @@ def circle(graph: dict[str, set[str]]) -> list[str]:
             return [*above[above.index(node) :], node]
         if node not in done:
             for inner in sorted(graph.get(node, ())):
-                if found := walk(inner, [*above, node]):
-                    return found
+                if nodes := walk(inner, [*above, node]):
+                    return nodes
             done.add(node)
         return []
 
-    return next((found for node in sorted(graph) if (found := walk(node, []))), [])
+    return next((nodes for node in sorted(graph) if (nodes := walk(node, []))), [])
 
 
 def test_imports_form_no_circle():
@@ -202,7 +202,7 @@ def test_no_two_modules_share_a_name():
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 
-def test_folders_say_what_belongs_there_in_one_sentence():
+def test_folders_describe_what_belongs_in_them_in_one_sentence():
     for path in room_files():
         if path.stem == "__init__":
             text = ast.get_docstring(ast.parse(path.read_text()))
@@ -257,7 +257,7 @@ FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 
 def flags_of(tree: ast.AST) -> set[str]:
     """Names of the flags a script defines, as attributes of the parsed arguments."""
-    found = set()
+    flags = set()
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):
             continue
@@ -269,8 +269,8 @@ def flags_of(tree: ast.AST) -> set[str]:
             # the first spelling names the attribute, the others are aliases
             dest = [k.value.value for k in node.keywords if k.arg == "dest"]
             named = {w.removeprefix("--") for w in words[:1] if str(w).startswith("--")}
-            found |= set(dest) or named
-    return found
+            flags |= set(dest) or named
+    return flags
 
 
 def read_attributes(tree: ast.AST) -> set[str]:
@@ -311,7 +311,7 @@ class Settings:
         }
         self.read: set[str] = set()
         for tree in trees:
-            self._look(tree, {})
+            self._visit(tree, {})
 
     def fields(self, kind: str) -> dict[str, str]:
         """Fields of a class and of what it extends, and their kinds."""
@@ -337,7 +337,7 @@ class Settings:
             return self.kind_of(node.args[0], kinds)
         return last_name(node.args[1]) if name == "settings_from" else self.returned.get(name, "")
 
-    def _look(self, tree: ast.AST, kinds: dict[str, str]) -> None:
+    def _visit(self, tree: ast.AST, kinds: dict[str, str]) -> None:
         if isinstance(tree, ast.FunctionDef):
             given = [*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs]
             kinds = kinds | {a.arg: last_name(a.annotation) for a in given}
@@ -359,7 +359,7 @@ class Settings:
             and node.attr in self.fields(self.kind_of(node.value, kinds))
         }
         for function in functions:
-            self._look(function, kinds)
+            self._visit(function, kinds)
 
 
 def assigned(node: ast.AST) -> list[tuple[ast.AST, ast.AST]]:
@@ -554,7 +554,7 @@ def test_dependencies_are_pinned():
 @pytest.mark.parametrize("path", [*room_files(), *ROOT.glob("*.py")], ids=module_name)
 def test_public_things_have_docstrings(path):
     tree = ast.parse(path.read_text())
-    assert ast.get_docstring(tree), "a module says what it is for"
+    assert ast.get_docstring(tree), "a module describes what it is for"
     for node in tree.body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
             assert ast.get_docstring(node), f"{module_name(path)}.{node.name}"
@@ -677,7 +677,7 @@ def test_the_rule_of_one_writer_would_catch_a_breach():
 
 def calls_of(name: str) -> set[str]:
     """``module.function`` of every place outside tests and benchmarks that calls ``name``."""
-    found = set()
+    places = set()
     for path in [*room_files(), *ROOT.glob("*.py")]:
         for function in ast.walk(ast.parse(path.read_text())):
             if not isinstance(function, ast.FunctionDef) or function.name == name:
@@ -685,8 +685,8 @@ def calls_of(name: str) -> set[str]:
             for node in ast.walk(function):
                 called = getattr(node, "func", None)
                 if name == getattr(called, "attr", getattr(called, "id", None)):
-                    found.add(f"{module_name(path)}.{function.name}")
-    return found
+                    places.add(f"{module_name(path)}.{function.name}")
+    return places
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_neighbours_within_and_between_stages():
     assert same == 0 and np.isnan(apart)
 
 
-def test_samples_are_even_over_stages_and_people():
+def test_samples_are_balanced_over_stages_and_subjects():
     y = np.array([0] * 900 + [1] * 50 + [-1] * 50)
     subject = np.array((["a"] * 450 + ["b"] * 450) + ["a"] * 50 + ["c"] * 50)
     rows = lat.stratified(y, subject, 120)

@@ -61,7 +61,7 @@ def test_pieces_stay_inside_and_move_with_the_seed(view):
     assert len(firsts) > 5
 
 
-def test_passes_go_on_where_they_stopped_and_are_shared(view):
+def test_passes_resume_where_they_stopped_and_are_shared(view):
     listed = in_batches(view, 2, seed=3)
     assert listed.after(1).pieces == listed.pieces[1:]
     assert listed.until(1).pieces == listed.pieces[:1]

@@ -51,9 +51,9 @@ def content(folder: Path) -> dict[str, bytes]:
 def refused(main, *words, match: str = "", keeps: Path | None = None) -> None:
     """The script refuses, in one line, and the folder keeps every byte."""
     before = content(keeps) if keeps else {}
-    with pytest.raises(UserError, match=match) as told:
+    with pytest.raises(UserError, match=match) as error:
         main([str(word) for word in words])
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     if keeps:
         assert content(keeps) == before
 
@@ -140,7 +140,7 @@ def test_an_experts_file_is_not_written_over(tmp_path):
     refused(predict.main, *words, match="holds an input", keeps=tmp_path)
     words = ["--edf", edf, "-o", tmp_path / "out", "--again"]
     refused(predict.main, *words, match="holds night.csv.*changed since", keeps=tmp_path)
-    # nor one that is found beside the recording, nor with leave to overwrite
+    # nor one that lies beside the recording, nor with leave to overwrite
     beside = tmp_path / "night-Hypnogram.edf"
     stage(edf, tmp_path / "b" / "x.edf")
     shutil.copy(tmp_path / "b" / "x.edf", beside)
@@ -443,7 +443,7 @@ def test_the_same_training_twice_at_once(store, tmp_path):
     assert [process.returncode for process in started] == [0, 0], said
     rows = Run(next(tmp_path.glob("cmt_*"))).rows()
     assert [row["pass"] for row in rows] == [1, 2]
-    assert sum("going on after pass 2" in out for out, _ in said) == 1
+    assert sum("resuming after pass 2" in out for out, _ in said) == 1
 
 
 def evaluate(store, checkpoint: Path, *more: str) -> None:
@@ -598,7 +598,7 @@ def test_a_bundle_replaces_nothing_of_others(trained, tmp_path):
 
 def test_the_bundle_that_is_committed_is_known(tmp_path):
     """``make weights`` replaces the bundled files; the list of them is committed as well."""
-    for name in ("one_eeg.pt", "one_eeg.md", "looks.csv"):
+    for name in ("one_eeg.pt", "one_eeg.md", "evaluation_log.csv"):
         assert is_ours(ROOT / "results" / "weights" / name), name
 
 

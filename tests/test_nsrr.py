@@ -39,7 +39,7 @@ def options(cohort: str, **changes) -> nsrr.Options:
 
 @pytest.fixture(scope="module")
 def cohorts(tmp_path_factory):
-    """Four people of every cohort, with their oddities; two visits of one person."""
+    """Four subjects of every cohort, with their oddities; two visits of one of them."""
     root = tmp_path_factory.mktemp("nsrr")
     for cohort in nsrr.COHORTS:
         layout = nsrr_files.Layout(cohort)
@@ -83,12 +83,12 @@ def check_signals(cohort, number, visit, night, recording):
             planted = planted - body.at(other, int(signal.fs))
         used = [c for c in channels if c.label in recording.derivations[role].split(" - ")]
         steps = sum(np.ptp(nsrr_files.physical_range(c)) / 65535 for c in used)
-        found = signal.read(0, night.seconds - 20)  # some files are 13 s shorter
-        planted = planted[: len(found)]
+        values = signal.read(0, night.seconds - 20)  # some files are 13 s shorter
+        planted = planted[: len(values)]
         inside = np.all([np.abs(body.at(c.source, c.fs)) < c.limit for c in used], axis=0)
-        inside = inside[: len(found)]  # where no electrode is saturated by movement
+        inside = inside[: len(values)]  # where no electrode is saturated by movement
         assert inside.mean() > 0.9
-        worst = np.abs(found - planted / SCALE[signal.unit])[inside].max()
+        worst = np.abs(values - planted / SCALE[signal.unit])[inside].max()
         assert worst <= steps * 1.01, (recording.id, role, worst / steps)
 
 
@@ -306,9 +306,9 @@ def test_lengths_that_differ(one_night, tmp_path):
 
     for n, note in ((0, None), (1, None), (4, "cut")):
         path.write_bytes(without(n))
-        found = nsrr.read(nsrr.find(tmp_path, "mesa", options("mesa"))[0])
-        assert found.stages.tolist() == night.timeline.labels[: 36 - n].tolist()
-        assert (note in found.note) if note else found.note is None
+        recording = nsrr.read(nsrr.find(tmp_path, "mesa", options("mesa"))[0])
+        assert recording.stages.tolist() == night.timeline.labels[: 36 - n].tolist()
+        assert (note in recording.note) if note else recording.note is None
     path.write_bytes(without(6))
     with pytest.raises(UserError, match="36 epochs of signal, 30 of stages"):
         nsrr.read(nsrr.find(tmp_path, "mesa", options("mesa"))[0])
@@ -413,8 +413,8 @@ def test_filters_of_roles():
     times = np.arange(60 * 100) / fs
     inside, outside = np.sin(2 * np.pi * 10 * times), np.sin(2 * np.pi * 0.02 * times)
     band = butterworth_sections(0.3, 35.0, fs)
-    found = filter_sections(inside + outside, band)[1000:-1000]
-    assert np.abs(found - inside[1000:-1000]).max() < 0.02  # no delay, and the drift is gone
+    filtered = filter_sections(inside + outside, band)[1000:-1000]
+    assert np.abs(filtered - inside[1000:-1000]).max() < 0.02  # no delay, and the drift is gone
     assert butterworth_sections(0.3, 35.0, 50.0).shape == butterworth_sections(0.3, None, 50).shape
     assert butterworth_sections(None, 0.5, 1.0) is None
     with pytest.raises(ValueError, match="lower one"):
@@ -442,7 +442,7 @@ def test_differences_in_a_channel_map_are_spelt_either_way(one_night, tmp_path, 
 
 
 def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
-    """Any EDFs with NSRR annotations: labels from a file, people from a pattern."""
+    """Any EDFs with NSRR annotations: labels from a file, subjects from a pattern."""
     folder = tmp_path / "raw"
     folder.mkdir()
     for path in (cohorts / "shhs").rglob("shhs*-200001*"):
@@ -463,7 +463,7 @@ def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
         "--resample",
         "25",
     ]
-    with pytest.raises(UserError, match="of another one name its channels with --channel_map"):
+    with pytest.raises(UserError, match="for another one, name its channels with --channel_map"):
         preprocess_nsrr.main(words)
     words += ["--channel_map", str(tmp_path / "map.json")]
     preprocess_nsrr.main([*words, "--person", "cfs-visit(?P<visit>.)-(?P<person>.+)"])
@@ -488,22 +488,22 @@ def test_large_values_survive_the_store(tmp_path):
     settings = preprocess_nsrr.Settings(
         "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": preprocess_nsrr.RolePreprocessing("a.u.")}
     )
-    found = prepare(recording, settings, {}).signals[100.0][0, 0]
-    assert found.dtype == np.float32
-    assert found[[0, -1]].tolist() == pytest.approx([70_000.0, 1234.567], rel=1e-7)
+    prepared = prepare(recording, settings, {}).signals[100.0][0, 0]
+    assert prepared.dtype == np.float32
+    assert prepared[[0, -1]].tolist() == pytest.approx([70_000.0, 1234.567], rel=1e-7)
 
 
-def test_cohorts_are_of_different_people():
-    """Else a model would be carried over to people it was trained on."""
+def test_cohorts_are_of_different_subjects():
+    """Else a model would be carried over to subjects it was trained on."""
     seeds = {
-        generate_demo_data.people_of(
+        generate_demo_data.subject_seed(
             generate_demo_data.parse_args(["--format", "nsrr", "--cohort", cohort, "--seed", seed])
         )
         for cohort in nsrr.COHORTS
         for seed in ("0", "1", "2")
     }
     assert len(seeds) == 3 * len(nsrr.COHORTS)
-    assert generate_demo_data.people_of(generate_demo_data.parse_args(["--seed", "5"])) == 5
+    assert generate_demo_data.subject_seed(generate_demo_data.parse_args(["--seed", "5"])) == 5
 
 
 def test_refusals_before_any_work(tmp_path):

@@ -27,12 +27,12 @@ _INDEX = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 9: 7}
 
 def runs() -> list[tuple[int, int, int]]:
     """(first epoch, length, code) of the planted codes."""
-    found, first = [], 0
+    planted, first = [], 0
     for k in range(1, len(CODES) + 1):
         if k == len(CODES) or CODES[k] != CODES[first]:
-            found.append((first, k - first, CODES[first]))
+            planted.append((first, k - first, CODES[first]))
             first = k
-    return found
+    return planted
 
 
 def nsrr_xml(family: str, *, order: str = "as scored", seconds: float = 300.0) -> str:
@@ -211,14 +211,14 @@ def test_changes_of_stage_across_midnight(tmp_path):
         "00:02:30.00\tSTAGE - W",
     ]
     path.write_bytes("\r\n".join(lines[:-1]).encode("latin-1"))
-    found = nsrr.read_wsc_twin(path, 10).tolist()
-    assert found == [0, 0, 1, 2, 2, 3, 3, -1, 4, -1]
+    stages = nsrr.read_wsc_twin(path, 10).tolist()
+    assert stages == [0, 0, 1, 2, 2, 3, 3, -1, 4, -1]
     # by the EDF's clock: within an epoch it is the same instant, else stages move with it
-    assert nsrr.read_wsc_twin(path, 10, datetime(1985, 1, 1, 23, 58, 20)).tolist() == found
+    assert nsrr.read_wsc_twin(path, 10, datetime(1985, 1, 1, 23, 58, 20)).tolist() == stages
     late = nsrr.read_wsc_twin(path, 8, datetime(1985, 1, 1, 23, 59))
-    assert late.tolist() == found[2:]
+    assert late.tolist() == stages[2:]
     early = nsrr.read_wsc_twin(path, 12, datetime(1985, 1, 1, 23, 57))
-    assert early.tolist() == [-1, -1, *found]
+    assert early.tolist() == [-1, -1, *stages]
     with pytest.raises(UserError, match="none of its stages lie inside the recording"):
         nsrr.read_wsc_twin(path, 10, datetime(1985, 1, 1, 5, 0))
     path.write_text("23:58:00.00\tSTAGE - W\n")

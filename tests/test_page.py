@@ -61,9 +61,9 @@ def test_json_cannot_leave_its_element():
 def test_maps_are_scaled_by_size_alone():
     maps = np.zeros((2, 3000))
     maps[0, :10], maps[1, 20:30] = -4, 2
-    found = _thinned(maps, 300)
-    assert found.shape == (2, 300) and found.min() == -1
-    assert (np.sign(found) == np.sign(maps.reshape(2, 300, 10).mean(2))).all()
+    thinned = _thinned(maps, 300)
+    assert thinned.shape == (2, 300) and thinned.min() == -1
+    assert (np.sign(thinned) == np.sign(maps.reshape(2, 300, 10).mean(2))).all()
 
 
 @pytest.fixture

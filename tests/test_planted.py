@@ -2,7 +2,7 @@
 
 On ordinary synthetic nights, as on real ones, the background tells stages apart, and a model may do
 well without any event. Here the noise is the same in every stage and one kind of event marks N2, so
-a model that stages such nights must have found the events.
+a model that stages such nights must have detected the events.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""predict.py: files in, stages out in every format, what cannot be staged told by name."""
+"""predict.py: files in, stages out in every format, what cannot be staged reported by name."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def stage(edf, checkpoint, output, *more):
 
 
 def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
-    """Each is read back by the programs that people read it with: pandas, MNE, edfio, YASA."""
+    """Each is read back by the programs that its users read it with: pandas, MNE, edfio, YASA."""
     file = sorted(raw.glob("*-PSG.edf"))[0]
     stage(file, checkpoint, tmp_path)
     out = capsys.readouterr().out
@@ -113,12 +113,12 @@ def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
 
 def spread(entries) -> list[str]:
     """A stage an epoch, of annotations that follow each other without a gap."""
-    found = []
+    stages = []
     for onset, duration, text in entries:
-        assert onset == 30 * len(found)
+        assert onset == 30 * len(stages)
         name = text.removeprefix("Sleep stage ")
-        found += ["REM" if name == "R" else name] * round(duration / 30)
-    return found
+        stages += ["REM" if name == "R" else name] * round(duration / 30)
+    return stages
 
 
 def read_bids(path) -> list[str]:
@@ -254,7 +254,7 @@ def test_dreem_records_are_staged_beside_their_own_hypnogram(checkpoint, tmp_pat
 
 
 def test_a_folder_with_broken_files(raw, checkpoint, tmp_path, capsys):
-    """Those that can be are staged, the others told; the next run goes on."""
+    """Those that can be are staged, the others reported; the next run resumes."""
     nights = tmp_path / "nights"
     nights.mkdir()
     for path in sorted(raw.glob("*-PSG.edf"))[:2]:
@@ -290,10 +290,10 @@ def test_channels_by_role_alias_and_choice(tmp_path):
     write_psg(tmp_path / "a.edf", 2, labels)
     file = EdfFile(tmp_path / "a.edf")
     wanted = [("EEG Fpz-Cz", "EEG"), ("EOG horizontal", "EOG"), ("EMG submental", "EMG")]
-    found = match(file, wanted, {})
-    assert found["EOG horizontal"].derivation == "E1 - E2"
-    assert found["EMG submental"].derivation == "Chin"
-    assert found["EEG Fpz-Cz"].derivation == "EEG F4-A1"
+    matches = match(file, wanted, {})
+    assert matches["EOG horizontal"].derivation == "E1 - E2"
+    assert matches["EMG submental"].derivation == "Chin"
+    assert matches["EEG Fpz-Cz"].derivation == "EEG F4-A1"
     chosen = match(file, wanted, {"EEG": "EEG C4-M1", "EOG": "E1"})
     assert chosen["EEG Fpz-Cz"].derivation == "EEG C4-M1"
     assert chosen["EOG horizontal"].derivation == "E1"
@@ -304,8 +304,8 @@ def test_channels_by_role_alias_and_choice(tmp_path):
     with pytest.raises(UserError, match="no channel 'C9' for EEG; it has: EEG F4-A1"):
         match(file, wanted, {"EEG": "C9"})
     write_psg(tmp_path / "b.edf", 2, {"Fp1": 100, "F4": 100, "LOC": 100, "Chin 1": 100})
-    found = match(EdfFile(tmp_path / "b.edf"), wanted, {})
-    assert [one.derivation for one in found.values()] == ["F4", "LOC", "Chin 1"]
+    matches = match(EdfFile(tmp_path / "b.edf"), wanted, {})
+    assert [one.derivation for one in matches.values()] == ["F4", "LOC", "Chin 1"]
     write_psg(tmp_path / "c.edf", 2, {"O2": 10, "O2-A1": 100, "C4M1": 100})
     assert match(EdfFile(tmp_path / "c.edf"), wanted, {})["EEG Fpz-Cz"].derivation == "C4M1"
     write_psg(tmp_path / "d.edf", 2, {"O2": 10, "O2-A1": 100})
@@ -417,8 +417,8 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
     samples = np.random.default_rng(0).normal(0, 0.02, 6000).clip(-0.1, 0.1)
     signal = edfio.EdfSignal(samples, 100, label="EEG", physical_range=(-0.2, 0.2))
     edfio.Edf([signal]).write(tmp_path / "a.edf")
-    found = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
-    assert "names no unit, taken as uV" in found["EEG Fpz-Cz"].note
+    matches = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
+    assert "names no unit, taken as uV" in matches["EEG Fpz-Cz"].note
 
 
 def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
@@ -446,7 +446,7 @@ def test_a_checkpoint_without_a_head_is_refused(role_store, raw, tmp_path):
 
 
 def test_refusals(raw, checkpoint, tmp_path):
-    with pytest.raises(UserError, match="--edf names what to stage"):
+    with pytest.raises(UserError, match="--edf is missing"):
         predict.main([])
     with pytest.raises(UserError, match="no EDF, BDF or Dreem file there"):
         stage(tmp_path, checkpoint, tmp_path / "out")

@@ -35,18 +35,18 @@ def recording(bouts: list[tuple[str, int]], n_epochs: int | None = None, name="S
 
 def kept(night: Recording) -> dict[str, tuple[int, int, int]]:
     """Range and scored epochs under every protocol."""
-    found = {}
+    ranges = {}
     for name, rule in PROTOCOLS.items():
         start, stop = rule(night)
-        found[name] = (start, stop, int((night.stages[start:stop] >= 0).sum()))
-    return found
+        ranges[name] = (start, stop, int((night.stages[start:stop] >= 0).sum()))
+    return ranges
 
 
 def test_a_regular_night_is_the_same_under_all_three():
     night = recording([("W", 500), ("1", 10), ("2", 90), ("W", 300), ("?", 50)], 900)
-    found = kept(night)
-    assert found.pop("keep_all") == (0, 900, 900)
-    assert set(found.values()) == {(440, 660, 220)}
+    ranges = kept(night)
+    assert ranges.pop("keep_all") == (0, 900, 900)
+    assert set(ranges.values()) == {(440, 660, 220)}
 
 
 def test_a_night_with_unscored_epochs_differs_as_computed_by_hand():
@@ -65,22 +65,22 @@ def test_a_night_with_unscored_epochs_differs_as_computed_by_hand():
             ("?", 10),
         ]
     )
-    found = kept(night)
+    ranges = kept(night)
     # ends 60 after the last of anything not Wake, the final ?: the end of the recording
-    assert found["tinysleepnet"] == (40, 280, 60 + 65 + 96)
+    assert ranges["tinysleepnet"] == (40, 280, 60 + 65 + 96)
     # ends after 60 scored epochs of Wake: 10, then 4 ? passed over, then 50
-    assert found["deepsleepnet"] == (40, 234, 60 + 65 + 60)
+    assert ranges["deepsleepnet"] == (40, 234, 60 + 65 + 60)
     # ends 60 after the onset (184) of the last but one annotation
-    assert found["cmt"] == (40, 244, 60 + 65 + 10 + 60)
+    assert ranges["cmt"] == (40, 244, 60 + 65 + 10 + 60)
 
 
 def test_question_marks_at_both_ends():
     # 5 ?, 100 W | 5 N1, 50 N2 | 100 W, 10 ? of which 3 lie beyond the signal
     night = recording([("?", 5), ("W", 100), ("1", 5), ("2", 50), ("W", 100), ("?", 10)], 267)
-    found = kept(night)
-    assert found["tinysleepnet"] == (0, 267, 255)  # from the first ? to the last: everything
-    assert found["deepsleepnet"] == (45, 220, 60 + 55 + 60)
-    assert found["cmt"] == (0, 220, 100 + 55 + 60)  # starts before the second annotation, Wake
+    ranges = kept(night)
+    assert ranges["tinysleepnet"] == (0, 267, 255)  # from the first ? to the last: everything
+    assert ranges["deepsleepnet"] == (45, 220, 60 + 55 + 60)
+    assert ranges["cmt"] == (0, 220, 100 + 55 + 60)  # starts before the second annotation, Wake
 
 
 def test_margins_stop_at_the_ends_of_the_recording():
@@ -128,11 +128,11 @@ def test_published_counts(published, tmp_path, version, protocol):
     assert (len(store.recordings), len(store.subjects)) == (
         (39, 20) if version == "2013" else (153, 78)
     )
-    found = counted(store)
-    np.testing.assert_array_equal(found[1:], SLEEP_20 if version == "2013" else SLEEP_78)
+    per_stage = counted(store)
+    np.testing.assert_array_equal(per_stage[1:], SLEEP_20 if version == "2013" else SLEEP_78)
     if protocol in WAKE[version]:
-        assert found[0] == WAKE[version][protocol]
-        assert found.sum() == TOTAL[version][protocol]
+        assert per_stage[0] == WAKE[version][protocol]
+        assert per_stage.sum() == TOTAL[version][protocol]
     if (version, protocol) == ("2018", "cmt"):
         table = folds.load(tmp_path / "folds" / "cmt5.json")
         sums = [counted(store, store.of_subjects(fold.test)) for fold in table.folds]

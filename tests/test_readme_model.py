@@ -1,4 +1,4 @@
-"""The custom model of the README, run as it stands there."""
+"""The custom model of docs/models.md, run as it stands there."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from models.base import StagingModel
 from tests.test_staging_scripts import evaluate, train
 from utils.stages import STAGES
 
-README = Path(__file__).parents[1] / "README.md"
+MODELS = Path(__file__).parents[1] / "docs" / "models.md"
 
 
 def test_the_readmes_model_is_trained_staged_and_explained(store, tmp_path, monkeypatch):
-    code = re.search(r"```python\n(class BandPowers.*?)```", README.read_text(), re.S)[1]
+    code = re.search(r"```python\n(class BandPowers.*?)```", MODELS.read_text(), re.S)[1]
     assert len(code.splitlines()) <= 30
     names = {
         "torch": torch,
@@ -40,5 +40,5 @@ def test_the_readmes_model_is_trained_staged_and_explained(store, tmp_path, monk
     run = train(store, tmp_path, "bandpowers")
     evaluate(store, tmp_path, "-e", "bandpowers")
     assert (run / "evaluation" / "metrics.json").exists()
-    found = explain(EpochTarget(model, night), torch.tensor([3, 8]), torch.tensor([2, 2]))
-    assert found.attributions.shape == (2, 1, 3000) and (found.attributions != 0).any()
+    explanation = explain(EpochTarget(model, night), torch.tensor([3, 8]), torch.tensor([2, 2]))
+    assert explanation.attributions.shape == (2, 1, 3000) and (explanation.attributions != 0).any()

@@ -92,10 +92,10 @@ def test_readable_edge_cases_equal_edfio(real_data, name):
                 rtol=1e-9,
                 atol=1e-9,
             )
-    found, expected = ours.annotations(), theirs.annotations
-    assert [a.text for a in found] == [a.text for a in expected]
+    annotations, expected = ours.annotations(), theirs.annotations
+    assert [a.text for a in annotations] == [a.text for a in expected]
     # edfio counts from the sub-second start, the file from its full second
-    assert [a.onset - theirs.starttime.microsecond / 1e6 for a in found] == pytest.approx(
+    assert [a.onset - theirs.starttime.microsecond / 1e6 for a in annotations] == pytest.approx(
         [a.onset for a in expected], abs=1e-5
     )
 

@@ -112,7 +112,7 @@ def test_one_record_costs_its_own_bytes(server, folder, tmp_path):
     assert same(out / "aa.h5", folder / "aa.h5")
 
 
-def test_a_broken_connection_goes_on_where_it_stopped(server, folder, tmp_path):
+def test_a_broken_connection_resumes_where_it_stopped(server, folder, tmp_path):
     out = tmp_path / "raw"
     out.mkdir()
     remote = RemoteFile(f"{server.url}/dodh.zip/content")

@@ -48,7 +48,7 @@ def test_no_scored_epoch_is_refused(view):
 
 
 def test_moved_nights_hold_their_signal_moved(view):
-    length, found = 20, set()
+    length, directions = 20, set()
     whole = {r: (x, s) for r, x, s in view.whole_nights()}
     for seed in range(3):
         moved = moved_parallel_nights(view, length, 2, share=0.1, seed=seed)
@@ -63,13 +63,13 @@ def test_moved_nights_hold_their_signal_moved(view):
                 assert torch.equal(batch.signals[row, :, 0].flatten(), wanted)
                 assert torch.equal(batch.stages[row], stages[first : first + length])
                 seen.setdefault(night, []).append(int(first))
-                found.add(np.sign(shift))
+                directions.add(np.sign(shift))
         for night, firsts in seen.items():
             # in order, without a gap, from one of the first epochs
             assert (np.diff(firsts) == length).all() and firsts[0] <= 5
             assert firsts[0] >= (moved.shifts[night] > 0)
         assert abs(moved.shifts).max() <= 300
-    assert {-1, 1} <= found
+    assert {-1, 1} <= directions
 
 
 def test_a_pass_in_parts_is_the_pass(view):

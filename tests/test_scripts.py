@@ -71,7 +71,7 @@ def test_demo_data_to_store_without_any_flag(tmp_path):
     assert "synthetic" in manifest["note"]
 
 
-def test_without_data_it_says_the_one_command(tmp_path):
+def test_without_data_it_prints_the_one_command(tmp_path):
     line = one_line(run("preprocess_sleepedf.py", cwd=tmp_path))
     assert "generate_demo_data.py" in line
     assert not list(tmp_path.iterdir())

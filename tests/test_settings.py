@@ -154,7 +154,7 @@ def test_the_command_of_a_store_gives_its_settings_again(script, words):
 
 
 def test_the_commands_of_stores_are_worded_as_before():
-    """They are part of what a store is known by, so runs on a store made again go on."""
+    """They are part of what a store is known by, so runs on a store made again can be resumed."""
     usual = "--version 2018 --study cassette --protocol tinysleepnet --channels EEG EOG"
     assert stored_command(preprocess_sleepedf, preprocess_sleepedf.parse_args([])) == (
         f"preprocess_sleepedf.py {usual} --dtype float32"

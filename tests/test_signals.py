@@ -85,7 +85,7 @@ def test_resampling_to_the_same_rate_is_the_same_array():
 
 
 def test_resampling_reach_covers_the_filter():
-    # an impulse reaches no further than the reach says
+    # an impulse reaches no further than the stated reach
     x = np.zeros(6000)
     x[3000] = 1
     out = resample(x, 100, 128)

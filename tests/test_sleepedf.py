@@ -38,7 +38,7 @@ def test_names_in_any_case_make_the_same_night(tmp_path):
     assert [(p.id, p.subject, p.night) for p in find_pairs(tmp_path)] == [("SC4001E0", "SC400", 1)]
 
 
-def test_cassette_and_telemetry_of_one_number_are_two_people(tmp_path):
+def test_cassette_and_telemetry_of_one_number_are_two_subjects(tmp_path):
     touch_pair(tmp_path / "sleep-cassette", "SC4011E0")
     touch_pair(tmp_path / "sleep-telemetry", "ST7011J0", "P")
     assert {p.subject for p in find_pairs(tmp_path, study="both")} == {"SC401", "ST701"}
@@ -70,7 +70,7 @@ def test_a_second_hypnogram_is_an_error(tmp_path):
         find_pairs(tmp_path)
 
 
-def test_an_empty_folder_says_what_to_do(tmp_path):
+def test_the_error_for_an_empty_folder_names_the_remedy(tmp_path):
     with pytest.raises(UserError, match=r"generate_demo_data\.py.*--download.*--raw_path"):
         find_pairs(tmp_path / "absent")
     touch_pair(tmp_path, "ST7011J0")
@@ -133,7 +133,7 @@ def test_a_difference_of_two_channels_in_a_store(tmp_path, wish):
 
 
 @pytest.mark.parametrize("wish", ["EOG1-EOG2", "EOG1 - EOG2"])
-def test_a_label_that_holds_a_hyphen_is_found_as_a_label(tmp_path, wish):
+def test_a_label_that_holds_a_hyphen_is_read_as_a_label(tmp_path, wish):
     rates = {"EOG1": 100, "EOG2": 100, "EOG1 - EOG2": 100}
     truth = write_pair(tmp_path / "raw", NIGHT, 18, channels=rates)
     prepare(tmp_path / "raw", tmp_path / "s", "--keep_all", "--channels", wish)

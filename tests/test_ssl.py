@@ -111,11 +111,11 @@ def test_garbage_that_the_encoder_cannot_see_changes_nothing():
     net = models.build("pretraining", encoder="transformer").eval()
     x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3, 3000, torch.device("cpu"))
     with torch.no_grad():
-        found = net(x, hidden=hidden)[1]
+        predicted = net(x, hidden=hidden)[1]
         other = net(torch.where(hidden[:, None], 99.0, x), hidden=hidden)[1]
         seen = net(torch.where(hidden[:, None], x, x + 1), hidden=hidden)[1]
-    assert torch.allclose(found, other, atol=1e-5)
-    assert not torch.allclose(found, seen, atol=1e-2)
+    assert torch.allclose(predicted, other, atol=1e-5)
+    assert not torch.allclose(predicted, seen, atol=1e-2)
 
 
 def test_masks_have_their_share_and_shape():
@@ -144,9 +144,9 @@ def test_other_targets():
     assert louder == pytest.approx(math.log(100) ** 2, rel=0.2)
     by_patch = MaskedPrediction(norm_patches=True)
     spread, mean = torch.std_mean(x[..., 1000:1050], dim=-1, keepdim=True)
-    found = x.clone()
-    found[..., 1000:1050] = (x[..., 1000:1050] - mean) / spread
-    assert by_patch.loss(x, found, hidden) < 1e-8
+    normalised = x.clone()
+    normalised[..., 1000:1050] = (x[..., 1000:1050] - mean) / spread
+    assert by_patch.loss(x, normalised, hidden) < 1e-8
     with pytest.raises(ValueError, match="whole patches"):
         MaskedPrediction(target="log_spectrum", masking="probabilistic_random")
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -249,7 +249,7 @@ def test_masks_of_validation_are_the_same_every_time():
 
 def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
     batch = batch_of(8)
-    found = []
+    results = []
     for chunk in (0, 4):
         torch.manual_seed(3)
         model = Latent().double()
@@ -257,9 +257,9 @@ def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
         torch.manual_seed(4)
         loss, _ = Contrastive(lambda x: x + torch.randn_like(x), chunk=chunk)(model, batch)
         loss.backward()
-        found.append((loss.item(), model.weight.grad))
-    assert found[0][0] == pytest.approx(found[1][0], rel=1e-12)
-    assert torch.allclose(found[0][1], found[1][1], atol=1e-12)
+        results.append((loss.item(), model.weight.grad))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
+    assert torch.allclose(results[0][1], results[1][1], atol=1e-12)
 
 
 def test_what_is_evaluated_lies_before_the_head():
@@ -299,7 +299,7 @@ def test_every_configuration_is_read(path):
         assert settings.masked.loss_on == ("visible" if published else "masked")
 
 
-def test_there_are_nine_and_they_differ_from_the_published_in_named_keys():
+def test_the_nine_differ_from_the_published_in_named_keys():
     assert len(CONFIGS) == len(PUBLISHED) == 9
     may_differ = {
         "dataset.normalization",
@@ -370,7 +370,7 @@ def pretrain(store, project: Path, *words: str) -> Path:
     return sorted(project.glob("ssl_*"))[-1]
 
 
-def test_pretraining_reads_training_and_validation_people_only(store, tmp_path, monkeypatch):
+def test_pretraining_reads_training_and_validation_subjects_only(store, tmp_path, monkeypatch):
     opened = []
     original = type(store).night
 
@@ -381,15 +381,15 @@ def test_pretraining_reads_training_and_validation_people_only(store, tmp_path, 
     monkeypatch.setattr(type(store), "night", night)
     run = pretrain(store, tmp_path, "--encoder", "transformer", "--objective", "masked")
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    people = checkpoint.training.subjects
-    held_out = set(store.of_subjects(people["held_out"]))
+    subjects = checkpoint.training.subjects
+    held_out = set(store.of_subjects(subjects["held_out"]))
     assert held_out and not held_out & set(opened)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["val_loss"] > 0 and "val_kappa" not in rows[0]
     assert (run / "curve.png").exists()
 
 
-def test_a_pretraining_goes_on_bit_for_bit(store, tmp_path):
+def test_a_pretraining_resumes_bit_for_bit(store, tmp_path):
     from tests.test_training import same_state
 
     words = ["--encoder", "transformer", "--objective", "hybrid"]

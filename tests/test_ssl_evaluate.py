@@ -20,7 +20,7 @@ import models
 import ssl_evaluate
 from datasets.store.views import View
 from evaluation import embed
-from evaluation.probe_pretrained import drawn, few, row_of
+from evaluation.probe_pretrained import counts_by_subject, drawn, few, row_of
 from experiments import model_table
 from probing import embeddings, probes
 from probing.latent_report import Space, correlations, map_quality, maps, measure
@@ -60,15 +60,15 @@ def masked(project: Path) -> Path:
 def test_every_row_that_honesty_asks_for(project):
     with (masked(project) / "evaluation" / "probes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    found = {(r["space"], r["probe"], r["labels"], r["share"]) for r in rows}
+    combinations = {(r["space"], r["probe"], r["labels"], r["share"]) for r in rows}
     for space in ("pretrained", "random encoder", "band powers"):
         for probe in ("linear", "linear, balanced", "kNN"):
-            assert (space, probe, "all", "1.0") in found
-        assert {(space, "linear", by, "0.05") for by in ("epoch", "subject")} <= found
-    assert ("majority", "–", "all", "1.0") in found
+            assert (space, probe, "all", "1.0") in combinations
+        assert {(space, "linear", by, "0.05") for by in ("epoch", "subject")} <= combinations
+    assert ("majority", "–", "all", "1.0") in combinations
     for by, share in (("all", "1.0"), ("epoch", "0.05"), ("subject", "0.05")):
-        assert {(s, "end to end", by, share) for s in ("fine-tuned", "supervised")} <= found
-    assert ("pretrained", "temporal context", "all", "1.0") in found
+        assert {(s, "end to end", by, share) for s in ("fine-tuned", "supervised")} <= combinations
+    assert ("pretrained", "temporal context", "all", "1.0") in combinations
     with (project / "ssl_benchmark.csv").open() as file:
         over_runs = list(csv.DictReader(file))
     assert {r["configuration"] for r in over_runs} == {
@@ -85,10 +85,10 @@ def test_every_row_that_honesty_asks_for(project):
 def test_embeddings_say_what_they_are(project, store):
     run = masked(project)
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    found = embeddings.load(run / "embeddings")
-    for split, arrays in found.items():
-        people = checkpoint.training.subjects[split]
-        assert set(arrays["subject"].tolist()) == set(people)
+    saved = embeddings.load(run / "embeddings")
+    for split, arrays in saved.items():
+        subjects = checkpoint.training.subjects[split]
+        assert set(arrays["subject"].tolist()) == set(subjects)
         assert arrays["recording"].tolist() == sorted(arrays["recording"].tolist())
         first = arrays["recording"] == arrays["recording"][0]
         assert (np.diff(arrays["epoch"][first]) == 1).all()
@@ -104,7 +104,7 @@ def test_embeddings_say_what_they_are(project, store):
     _, signals, _ = next(view.whole_nights())
     with torch.no_grad():
         expected = net.encoder.latent(signals[:5].clamp(-20, 20))
-    assert np.allclose(found["held_out"]["z"][:5], expected, atol=1e-5)
+    assert np.allclose(saved["held_out"]["z"][:5], expected, atol=1e-5)
 
 
 def test_embedding_moves_no_statistic_and_ignores_the_scale_of_the_file(store):
@@ -178,7 +178,7 @@ def test_a_fold_without_labels_is_refused(store, project, monkeypatch):
 # probes -----------------------------------------------------------------------------------------
 
 
-def test_a_row_of_the_table_pools_people(project):
+def test_a_row_of_the_table_pools_subjects(project):
     """And the row of random weights stands beside it; figures are those of the summed counts."""
     run = next(project.glob("ssl_contrastive*"))
     rows = model_table.pretrained_rows("contrastive_transformer", [run, run])
@@ -188,7 +188,7 @@ def test_a_row_of_the_table_pools_people(project):
         for row in json.loads((run / "evaluation" / "probes.json").read_text())["rows"]
         if (row["space"], row["probe"], row["labels"]) == ("pretrained", "linear", "all")
     )
-    counts = sum(np.array(matrix) for matrix in kept["people"].values())
+    counts = sum(np.array(matrix) for matrix in kept["per_subject"].values())
     assert rows[0]["epochs"] == 2 * counts.sum()
     assert rows[0]["kappa"] == pytest.approx(float(metrics.kappa(counts)))
     assert rows[0]["kappa"] == pytest.approx(kept["kappa"])
@@ -198,32 +198,32 @@ def test_a_row_of_the_table_pools_people(project):
 
 @pytest.fixture
 def clouds() -> tuple[Labelled, Labelled, Labelled]:
-    """Stages as overlapping clouds in 128 dimensions, three sets of people."""
+    """Stages as overlapping clouds in 128 dimensions, three sets of subjects."""
     rng = np.random.default_rng(0)
     centres = rng.normal(size=(5, 128))
 
-    def draw(n: int, people: str) -> Labelled:
+    def draw(n: int, subject_prefix: str) -> Labelled:
         y = rng.integers(0, 5, n)
         z = (centres[y] + 3 * rng.normal(size=(n, 128))).astype(np.float32)
-        return Labelled(z, y, np.array([people + str(k % 4) for k in range(n)]))
+        return Labelled(z, y, np.array([subject_prefix + str(k % 4) for k in range(n)]))
 
     return draw(400, "a"), draw(100, "b"), draw(200, "c")
 
 
 def test_the_linear_probe_is_scikit_learns(clouds):
     train, validation, test = clouds
-    found = probes.linear_probe(train, validation, test)
-    strength = float(found.chosen.split()[1])
+    probed = probes.linear_probe(train, validation, test)
+    strength = float(probed.chosen.split()[1])
     mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
     model = LogisticRegression(C=strength, max_iter=1000)
     model.fit((train.z - mean) / sd, train.stages)
     assert model.coef_.size + model.intercept_.size == 129 * 5
     expected = model.predict_proba((test.z - mean) / sd)
-    assert np.allclose(found.probabilities, expected, atol=0.01)
-    assert (found.stages == expected.argmax(axis=1)).mean() > 0.99
+    assert np.allclose(probed.probabilities, expected, atol=0.01)
+    assert (probed.stages == expected.argmax(axis=1)).mean() > 0.99
 
 
-def test_strength_is_chosen_on_validation_people_alone(clouds):
+def test_strength_is_chosen_on_validation_subjects_alone(clouds):
     train, validation, test = clouds
     scrambled = Labelled(test.z, np.random.default_rng(1).permutation(test.stages), test.subjects)
     one, other = (probes.linear_probe(train, validation, part) for part in (test, scrambled))
@@ -250,8 +250,8 @@ def test_information_is_a_bound_and_none_without_any(clouds):
         < entropy
     )
     shuffled = Labelled(train.z, np.random.default_rng(0).permutation(train.stages), train.subjects)
-    found = probes.linear_probe(shuffled, validation, test)
-    assert probes.information_bound(found.probabilities, test.stages) <= 0
+    probed = probes.linear_probe(shuffled, validation, test)
+    assert probes.information_bound(probed.probabilities, test.stages) <= 0
     assert probes.information_bound(np.tile(share, (len(test.z), 1)), test.stages) == pytest.approx(
         0
     )
@@ -268,10 +268,10 @@ def test_neighbours_and_majority(clouds):
 def test_hand_made_features_of_a_sine():
     time = np.arange(3000) / 100
     epochs = np.stack([np.sin(2 * np.pi * f * time) for f in (2, 10, 20)])[:, None]
-    found = probes.hand_made(epochs.astype(np.float32), 100.0)
-    assert found.shape == (3, probes.N_HAND_MADE)
-    assert found[:, :5].argmax(axis=1).tolist() == [0, 2, 3]  # delta, alpha, beta
-    assert found[:, -1] == pytest.approx([2, 10, 20], abs=0.6)
+    features = probes.hand_made(epochs.astype(np.float32), 100.0)
+    assert features.shape == (3, probes.N_HAND_MADE)
+    assert features[:, :5].argmax(axis=1).tolist() == [0, 2, 3]  # delta, alpha, beta
+    assert features[:, -1] == pytest.approx([2, 10, 20], abs=0.6)
 
 
 def test_the_interval_is_of_the_mean_over_seeds(clouds):
@@ -280,11 +280,21 @@ def test_the_interval_is_of_the_mean_over_seeds(clouds):
     right, wrong = test.stages.copy(), (test.stages + 1) % 5
     noisy = np.where(rng.random(200) < 0.3, wrong, right)
     probabilities = np.zeros((200, 5))
-    found = [probes.Probed(s, probabilities, "x") for s in (noisy, wrong)]
-    row = row_of("a", "b", "all", 1.0, {"held_out": test}, found)
+    probed = [probes.Probed(s, probabilities, "x") for s in (noisy, wrong)]
+    row = row_of("a", "b", "all", 1.0, {"held_out": test}, probed)
     assert row["accuracy"] == pytest.approx((noisy == right).mean() / 2)
     assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"] < 0.5
     assert row["accuracy_sd"] > 0.3 and row["subjects"] == 4
+
+
+def test_counts_by_subject_are_read_from_old_files_too(clouds):
+    """Their key was ``people``."""
+    train, _, test = clouds
+    row = row_of("a", "b", "all", 1.0, {"held_out": test}, [probes.majority(train, test)])
+    old = {"people" if key == "per_subject" else key: value for key, value in row.items()}
+    assert counts_by_subject(old) == counts_by_subject(row)
+    assert set(counts_by_subject(old)) == set(test.subjects)
+    assert np.sum(list(counts_by_subject(old).values())) == len(test.stages)
 
 
 def test_the_same_labels_are_drawn_for_every_encoder(clouds):
@@ -295,8 +305,8 @@ def test_the_same_labels_are_drawn_for_every_encoder(clouds):
         assert drawn(train, by, 0.1, 3).tolist() != drawn(train, by, 0.1, 4).tolist()
     by_epoch = train.stages[drawn(train, "epoch", 0.01, 0)]
     assert sorted(set(by_epoch)) == [0, 1, 2, 3, 4] and len(by_epoch) == 5
-    people = train.subjects[drawn(train, "subject", 0.01, 0)]
-    assert len(set(people)) == 1 and len(people) == 100
+    subjects = train.subjects[drawn(train, "subject", 0.01, 0)]
+    assert len(set(subjects)) == 1 and len(subjects) == 100
     shares = few([0.01, 0.1, 0.5, 1.0], train)
     assert shares == [
         ("epoch", 0.01),
@@ -315,8 +325,8 @@ def test_tuning_learns_and_leaves_its_start_as_it_was():
     time = torch.arange(3000) / 100
     x = torch.stack([torch.sin(2 * torch.pi * (3 + 9 * k) * time) for k in y])[:, None]
     data = Tuning(x + 0.1 * torch.randn_like(x), y, np.array(["a"] * 60))
-    found = tune(encoder, dict.fromkeys(("train", "validation", "held_out"), data), None, 30, 0)
-    assert (found.stages == y.numpy()).mean() > 0.95
+    probed = tune(encoder, dict.fromkeys(("train", "validation", "held_out"), data), None, 30, 0)
+    assert (probed.stages == y.numpy()).mean() > 0.95
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
 
 
@@ -347,10 +357,10 @@ def test_stages_that_lie_apart_and_shuffled_ones():
     assert not rows["rank_me"]["needs_labels"] and rows["purity"]["needs_labels"]
 
 
-def test_people_who_are_known_by_their_embeddings():
-    told = space()
-    told.z[:, 8:14] += 8 * np.eye(6)[[int(s[1]) for s in told.subject]]
-    rows = {r["metric"]: r for r in measure(told, samples=0)}
+def test_subjects_who_are_identified_by_their_embeddings():
+    latents = space()
+    latents.z[:, 8:14] += 8 * np.eye(6)[[int(s[1]) for s in latents.subject]]
+    rows = {r["metric"]: r for r in measure(latents, samples=0)}
     assert rows["subject_leakage"]["value"] > 0.9
     assert rows["purity"]["low"] is None
 
@@ -377,7 +387,7 @@ def test_missing_stages_collapsed_spaces_and_too_few_epochs():
     assert few_rows[0]["note"] == "too few scored epochs"
 
 
-def test_maps_are_judged_against_the_space_and_not_against_themselves():
+def test_maps_are_evaluated_against_the_space_and_not_against_themselves():
     z = space(n=150).z
     rng = np.random.default_rng(0)
     quality = map_quality(z, {"itself": z, "random": rng.normal(size=(150, 2))})
@@ -393,8 +403,8 @@ def test_correlations_over_runs():
         {"space": name, "metric": "rank_me", "value": value, "needs_labels": False}
         for name, value in (("a", 1.0), ("b", 2.0), ("c", 3.0), ("control", 9.0))
     ]
-    found = correlations(rows, {"a": 0.1, "b": 0.2, "c": 0.5})
-    assert found == [{"metric": "rank_me", "spearman": 1.0, "runs": 3}]
+    correlated = correlations(rows, {"a": 0.1, "b": 0.2, "c": 0.5})
+    assert correlated == [{"metric": "rank_me", "spearman": 1.0, "runs": 3}]
     assert correlations(rows, {"a": 0.1, "b": 0.2})[0]["spearman"] is None
 
 

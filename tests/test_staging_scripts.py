@@ -1,4 +1,4 @@
-"""``staging_training.py`` and ``staging_evaluate.py``: every recipe runs, states go on, one way."""
+"""``staging_training.py`` and ``staging_evaluate.py``: recipes run, states are carried over."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_explained_by_the_same_interface(store, raw, project, name):
 def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
     run = next(project.glob("seqsleepnet_*"))
     checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
-    people = checkpoint.training.subjects
+    subjects_of = checkpoint.training.subjects
     net = models.build("seqsleepnet", **checkpoint.settings)
     labels = [label for label, _ in checkpoint.channels]
 
@@ -93,8 +93,8 @@ def test_the_scaling_of_spectrograms_is_that_of_training_nights(store, project):
         staging_family.initialise_from_training_data(None, net, view)
         return net.spectrogram.mean.clone()
 
-    assert torch.equal(checkpoint.state["spectrogram.mean"], fitted(people["train"]))
-    other = fitted(people["train"] + people["held_out"])
+    assert torch.equal(checkpoint.state["spectrogram.mean"], fitted(subjects_of["train"]))
+    other = fitted(subjects_of["train"] + subjects_of["held_out"])
     assert not torch.allclose(checkpoint.state["spectrogram.mean"], other)
 
 
@@ -128,7 +128,7 @@ class Counting(SleepModel):
         return torch.zeros(len(x), x.shape[1], 5, requires_grad=True), (after, after)
 
 
-def test_states_go_on_with_their_night_and_begin_anew(store):
+def test_states_are_carried_through_their_night_and_begin_anew(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     listed = parallel_nights(view, 20, 3, seed=0)
     model, objective = Counting(), StatefulStaging([1.0] * 5, length=20)
@@ -142,7 +142,7 @@ def test_states_go_on_with_their_night_and_begin_anew(store):
     assert set(begun) == set(range(len(view.recordings)))
 
 
-def test_lanes_cover_nights_in_order(store):
+def test_parallel_nights_are_covered_in_order(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     for seed in range(4):
         of = {}
@@ -160,7 +160,7 @@ def test_lanes_cover_nights_in_order(store):
     )
 
 
-def test_a_stateful_run_goes_on_bit_for_bit(store, tmp_path):
+def test_a_stateful_run_resumes_bit_for_bit(store, tmp_path):
     whole = train(store, tmp_path / "a", "tinysleepnet", "--n_epochs", "2")
     train(store, tmp_path / "b", "tinysleepnet", "--n_epochs", "1")
     again = train(store, tmp_path / "b", "tinysleepnet", "--n_epochs", "2")
@@ -168,7 +168,7 @@ def test_a_stateful_run_goes_on_bit_for_bit(store, tmp_path):
 
 
 @pytest.mark.parametrize("call", [2, 5])
-def test_a_stateful_pass_is_interrupted_and_goes_on(store, tmp_path, monkeypatch, call):
+def test_a_stateful_pass_is_interrupted_and_resumed(store, tmp_path, monkeypatch, call):
     # one night at a time, so that the state matters at every step
     words = ["--batch_size", "1", "--n_epochs", "1"]
     whole = train(store, tmp_path / "a", "tinysleepnet", *words)
@@ -203,7 +203,7 @@ def test_carried_states_survive_a_checkpoint():
     assert StatefulStaging([1.0] * 5, length=20).state_dict() == {}
 
 
-def test_the_middle_epoch_is_what_chambon_is_judged_by():
+def test_chambon_is_scored_by_the_middle_epoch():
     class Middle(SleepModel):
         middle = 1
 
@@ -335,7 +335,7 @@ def test_every_choice_trains(store, tmp_path, words):
     assert len(rows) == 1 and np.isfinite(rows[0]["train_loss"])
 
 
-def test_the_similarity_loss_goes_on_bit_for_bit(store, tmp_path):
+def test_the_similarity_loss_resumes_bit_for_bit(store, tmp_path):
     words = ["seqsleepnet", "--loss", "scl", "-vci", "0"]
     whole = train(store, tmp_path / "a", *words, "--n_epochs", "2")
     train(store, tmp_path / "b", *words, "--n_epochs", "1")
@@ -343,7 +343,7 @@ def test_the_similarity_loss_goes_on_bit_for_bit(store, tmp_path):
     assert same_state(whole, again)
 
 
-def test_the_encoder_trained_first_goes_on(store, tmp_path):
+def test_the_encoder_trained_first_is_carried_over(store, tmp_path):
     run = train(store, tmp_path, "chambon2018", "--first_epochs", "1")
     first = next(tmp_path.glob("chambon2018_epochs_fold*"))
     alone = load_checkpoint(first / "checkpoints" / "best.pt")
@@ -391,10 +391,10 @@ def test_every_fold_in_turn(store, tmp_path):
     train(store, project, "chambon2018", "--all_folds", "--first_epochs", "0", "-nj", "2")
     runs = sorted(project.glob("chambon2018_fold*"))
     seen = [load_checkpoint(r / "checkpoints" / "best.pt").training.subjects for r in runs]
-    tested = [subject for people in seen for subject in people["held_out"]]
+    tested = [subject for split in seen for subject in split["held_out"]]
     assert sorted(tested) == sorted(store.subjects)
-    for people in seen:
-        assert not set(people["held_out"]) & {*people["train"], *people["validation"]}
+    for split in seen:
+        assert not set(split["held_out"]) & {*split["train"], *split["validation"]}
 
 
 @pytest.mark.parametrize(

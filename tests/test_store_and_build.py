@@ -62,7 +62,7 @@ def test_what_is_on_disk(store, raw):
         assert night.start.startswith("19")
 
 
-def test_the_description_says_how_it_was_made(store):
+def test_the_description_holds_how_it_was_made(store):
     facts = json.loads((store.path / "dataset.json").read_text())
     assert facts["settings"]["protocol"] == "tinysleepnet"
     assert [(c["label"], c["fs"]) for c in facts["channels"]] == [
@@ -177,7 +177,7 @@ def test_a_failing_night_among_parallel_ones_leaves_no_halves(tmp_path):
     assert not (path / "dataset.json").exists()
 
 
-@pytest.mark.parametrize("fails_at", range(1, 11))  # two arrays a night, five nights
+@pytest.mark.parametrize("fails_at", range(1, 11))  # two arrays per night, five nights
 def test_a_full_disk_leaves_nothing_half_written(raw, tmp_path, monkeypatch, capsys, fails_at):
     calls = {"n": 0}
     real = utils.files.write_array

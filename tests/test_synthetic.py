@@ -110,12 +110,12 @@ def test_background_has_the_power_it_was_given():
     wanted = np.array([1.5, 0.6, 0.1, -0.4, -1.2])
     noise = coloured_noise(stream(0, "x"), np.tile(wanted, (6000, 1)), 100)
     assert noise.dtype == np.float32
-    found = np.log10(band_powers(noise.reshape(-1, 3000), 100).mean(axis=0))
+    measured = np.log10(band_powers(noise.reshape(-1, 3000), 100).mean(axis=0))
     # the small constant rest is what the fitted corrections take care of
-    np.testing.assert_allclose(found, wanted, atol=0.3)
+    np.testing.assert_allclose(measured, wanted, atol=0.3)
     other = coloured_noise(stream(0, "x"), np.tile(wanted, (6000, 1)), 250)
     again = np.log10(band_powers(other.reshape(-1, 7500), 250).mean(axis=0))
-    np.testing.assert_allclose(again, found, atol=0.1)
+    np.testing.assert_allclose(again, measured, atol=0.1)
 
 
 def test_background_power_follows_changes_without_a_step():
@@ -133,7 +133,7 @@ def test_background_power_follows_changes_without_a_step():
 def test_a_twin_differs_only_where_the_omitted_kind_was(kind):
     # causal truth: night minus twin is non-zero inside the listed events and channels, only there
     numbers = range(20) if kind in ("sweat", "ecg_leak") else range(3)
-    found = 0
+    n_events = 0
     for number in numbers:
         night, twin = make(number, hours=1.5), make(number, hours=1.5, omit=(kind,))
         events = (night.events | night.artefacts)[kind]
@@ -147,11 +147,11 @@ def test_a_twin_differs_only_where_the_omitted_kind_was(kind):
             is_event = kind in KINDS
             sees = KINDS[kind].gains[name] > 0 if is_event else bool(events.on(channel).any())
             assert difference.any() == (sees and len(events) > 0), name
-        found += len(events)
+        n_events += len(events)
         if kind in ("movement", "arousal", "twitch"):
             seconds = night.render_emg_envelope() - twin.render_emg_envelope()
             assert not seconds[~inside.reshape(-1, 100).any(axis=1)].any()
-    assert found > 0
+    assert n_events > 0
 
 
 def test_a_background_can_be_left_out_alone():
@@ -239,7 +239,7 @@ def test_emg_falls_from_wake_to_rem(full_night):
     assert 3 < levels[0] < 4
 
 
-def test_level_zero_has_no_doubt_and_level_one_has():
+def test_level_one_has_atypical_epochs_and_level_zero_has_none():
     assert not make(level=0, hours=8).timeline.atypical.any()
     night = make(level=1, hours=8)
     assert night.timeline.atypical.any()

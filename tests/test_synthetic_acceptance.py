@@ -1,4 +1,4 @@
-"""Synthetic nights against the figures of real ones: a quick look, and the whole table (slow)."""
+"""Synthetic nights against the figures of real ones: a quick check, and the whole table (slow)."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def check_architecture(cohorts, slack: float) -> None:
 
 def check_time_domain(cohorts, slack: float) -> None:
     """SD, IQR, zero crossings and mobility of sleep; REM betrays itself by the EOG's kurtosis."""
-    found = averaged(cohorts, time_domain_medians)
+    medians = averaged(cohorts, time_domain_medians)
     for channel, name in enumerate(("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")):
-        ratio = found[1:, channel, :4] / tables.TIME_DOMAIN[name][:, :4]
+        ratio = medians[1:, channel, :4] / tables.TIME_DOMAIN[name][:, :4]
         limits = slack * np.array([0.35, 0.35, 0.30, 0.30])
         assert (np.abs(ratio - 1) <= limits).all(), name
-    kurtosis = found[1:, 2, 4]
+    kurtosis = medians[1:, 2, 4]
     assert kurtosis.argmax() == 3
     assert kurtosis[3] > 1.5
 
 
-def test_a_small_cohort_looks_like_real_nights():
+def test_a_small_cohort_resembles_real_nights():
     cohorts = [measure_cohort(11, subjects=8, hours=8)]
     check_spectra(cohorts, 2)
     check_time_domain(cohorts, 2)
@@ -99,13 +99,16 @@ def test_a_plain_detector_finds_the_planted_spindles_and_not_in_the_twin(number)
     night = draw_night(subject, 1, hours=4)
     twin = draw_night(subject, 1, hours=4, omit=("spindle",))
     asleep = np.isin(night.timeline.labels, (2, 3)).repeat(3000)
-    found = spindle_intervals(night.render("EEG Fpz-Cz", 100), asleep)
+    detected = spindle_intervals(night.render("EEG Fpz-Cz", 100), asleep)
     events = night.events["spindle"]
     planted = np.c_[events.onset, events.onset + events.duration]
     planted = planted[asleep[(events.onset * 100).astype(int)]]
-    precision, recall = hits(found, planted) / len(found), hits(planted, found) / len(planted)
+    precision, recall = (
+        hits(detected, planted) / len(detected),
+        hits(planted, detected) / len(planted),
+    )
     assert 2 * precision * recall / (precision + recall) >= 0.6
-    assert len(spindle_intervals(twin.render("EEG Fpz-Cz", 100), asleep)) <= 0.2 * len(found)
+    assert len(spindle_intervals(twin.render("EEG Fpz-Cz", 100), asleep)) <= 0.2 * len(detected)
 
 
 @pytest.fixture(scope="module")
@@ -129,19 +132,19 @@ def test_acceptance_of_spectra_architecture_and_waves(levels):
 
 @pytest.mark.slow
 def test_acceptance_of_difficulty(levels):
-    found = {level: scores(cohorts) for level, cohorts in levels.items()}
+    reached = {level: scores(cohorts) for level, cohorts in levels.items()}
     demanded = {
         "as they are": ((0.75, 0.06), (0.67, 0.07)),
         "z-scored": ((0.79, 0.05), (0.71, 0.06)),
         "context": ((0.83, 0.05), (0.78, 0.06)),
     }
     for name, limits in demanded.items():
-        for value, (centre, width) in zip(found[1][name], limits, strict=True):
-            assert abs(value - centre) <= width, (name, found[1][name])
+        for value, (centre, width) in zip(reached[1][name], limits, strict=True):
+            assert abs(value - centre) <= width, (name, reached[1][name])
         for nights in levels[1]:
             assert difficulty(nights)[name][2].argmin() == 1
-    assert found[0]["as they are"][0] >= 0.90
-    assert found[0]["context"][0] >= 0.94
-    assert found[2]["context"][0] <= found[1]["context"][0] - 0.04
+    assert reached[0]["as they are"][0] >= 0.90
+    assert reached[0]["context"][0] >= 0.94
+    assert reached[2]["context"][0] <= reached[1]["context"][0] - 0.04
     agreement = np.mean([night.latent_agreement for nights in levels[1] for night in nights])
     assert 0.90 <= agreement <= 0.96

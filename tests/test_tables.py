@@ -88,7 +88,7 @@ def test_synthetic_runs_never_stand_in_a_real_cohorts_row(made):
 
 @pytest.mark.slow
 def test_killed_and_started_again(store, tmp_path):
-    """The training that a killed command left behind is ended, gone on with, never doubled."""
+    """The training that a killed command left behind is ended, resumed, never doubled."""
     more = words(store, tmp_path, "--fold_list", "0", "--jobs", "1")
     more[more.index("--flags") + 1] = QUICK.replace("--n_epochs 1 ", "--n_epochs 3 ")
     command = [sys.executable, "reproduce_tables.py", *more]
@@ -109,7 +109,7 @@ def test_killed_and_started_again(store, tmp_path):
 
 @pytest.mark.slow
 def test_the_table_of_pretrained_encoders(store, tmp_path):
-    """Folds pooled by people; the same encoder with random weights beside it."""
+    """Folds pooled over subjects; the same encoder with random weights beside it."""
     reproduce_tables.main(
         [
             "--table",
@@ -131,14 +131,14 @@ def test_the_table_of_pretrained_encoders(store, tmp_path):
         ]
     )
     rows = json.loads((tmp_path / "ssl.json").read_text())["rows"]
-    found = {row["model"]: row for row in rows}
-    assert set(found) == {"contrastive_cnn", "contrastive_cnn, random weights"}
+    by_model = {row["model"]: row for row in rows}
+    assert set(by_model) == {"contrastive_cnn", "contrastive_cnn, random weights"}
     counts = np.zeros((5, 5), int)
     for path in tmp_path.glob("seed0/*/evaluation/probes.json"):
         for row in json.loads(path.read_text())["rows"]:
             if (row["space"], row["probe"], row["labels"]) == ("pretrained", "linear", "all"):
-                counts += sum(np.array(matrix) for matrix in row["people"].values())
-    row = found["contrastive_cnn"]
+                counts += sum(np.array(matrix) for matrix in row["per_subject"].values())
+    row = by_model["contrastive_cnn"]
     assert row["runs"] == row["subjects"] == 2 and row["epochs"] == counts.sum()
     assert row["kappa"] == pytest.approx(float(metrics.kappa(counts)))
     assert row["parameters"] == 1_142_973
@@ -165,7 +165,7 @@ def test_jobs_take_gpus_in_turn(monkeypatch, tmp_path):
     assert [e["CUDA_VISIBLE_DEVICES"] for e in seen[::2]] == ["2", "5", "2"]
 
 
-def test_a_training_that_fails_is_one_line_and_says_where_to_look(store, tmp_path):
+def test_a_training_that_fails_is_one_line_and_names_its_log(store, tmp_path):
     with pytest.raises(UserError, match=r"chambon2018, fold \d: .*no channel 'XYZ'.*\.log\)"):
         reproduce_tables.main(words(store, tmp_path, "--flags", f"{QUICK} --channels XYZ"))
 
@@ -173,9 +173,11 @@ def test_a_training_that_fails_is_one_line_and_says_where_to_look(store, tmp_pat
 def test_published_numbers_stand_in_real_cohorts_only():
     wanted = ["tinysleepnet", "deepsleepnet"]
     published = model_table.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2013", wanted)
-    found = {row["model"]: row for row in published}
-    assert found["TinySleepNet"]["accuracy"] == 0.854 and found["TinySleepNet"]["kappa"] == 0.8
-    assert found["DeepSleepNet"]["macro_f1"] == 0.769
+    by_model = {row["model"]: row for row in published}
+    assert (
+        by_model["TinySleepNet"]["accuracy"] == 0.854 and by_model["TinySleepNet"]["kappa"] == 0.8
+    )
+    assert by_model["DeepSleepNet"]["macro_f1"] == 0.769
     assert all("wake +-30 min" in row["data"] for row in published)
     assert all(row["whose"].startswith("published") for row in published)
     wanted = [reproduce_tables.CALLED[name] for name in reproducing.PRETRAINED]

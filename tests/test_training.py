@@ -136,7 +136,7 @@ def test_killed_between_log_and_checkpoint_logs_no_pass_twice(store, tmp_path, w
     assert same_state(run, whole)
 
 
-def test_a_finished_run_is_left_alone_and_may_go_on(store, tmp_path, capsys):
+def test_a_finished_run_is_left_alone_and_may_continue(store, tmp_path, capsys):
     run = train(store, tmp_path)
     before = (run / "checkpoints" / "last.pt").read_bytes()
     train(store, tmp_path)
@@ -321,7 +321,7 @@ def test_accumulated_gradients_are_the_mean_over_their_batches(tmp_path):
     assert len(seen) == 1 and torch.allclose(seen[0], sum(each) / 2, atol=1e-6)
 
 
-def test_on_a_gpu_losses_are_looked_at_now_and_then_and_at_the_end():
+def test_on_a_gpu_losses_are_read_now_and_then_and_at_the_end():
     losses = loop._Losses(SimpleNamespace(device=torch.device("cuda")))
     losses.add(torch.tensor(float("inf")), "pass 1, step 1")
     for step in range(2, 20):
@@ -331,7 +331,7 @@ def test_on_a_gpu_losses_are_looked_at_now_and_then_and_at_the_end():
     short = loop._Losses(SimpleNamespace(device=torch.device("cuda")))
     short.add(torch.tensor(float("nan")), "pass 1, step 1")
     with pytest.raises(UserError, match="nan"):
-        short.look()
+        short.check()
 
 
 def test_a_tiny_model_overfits_32_windows(tmp_path):

@@ -82,7 +82,7 @@ def test_a_better_setting_than_the_default_within_twenty_trials(toy, tmp_path, c
         tune.main([*toy, "--metric", "val_loss"])
 
 
-def test_it_goes_on_after_being_killed(toy, tmp_path):
+def test_it_resumes_after_being_killed(toy, tmp_path):
     slow = [*toy, "--n_trials", "6", "--fixed", "--slow 0.25", "--prune", "False"]
     command = [sys.executable, str(ROOT / "tune.py"), *slow]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -1,4 +1,4 @@
-"""EDF with one stage code a line: the Dublin sleep apnea database and what resembles it."""
+"""EDF with one stage code per line: the Dublin sleep apnea database and what resembles it."""
 
 from __future__ import annotations
 

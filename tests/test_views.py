@@ -203,11 +203,11 @@ def test_views_refuse_nothing_and_mixed_orders(store):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("budget_gb", [4.0, 0.0])
 def test_batches_live_on_the_gpu(store, budget_gb):
-    here = View(store, list(store.recordings))
-    there = View(store, list(store.recordings), device="cuda", budget_gb=budget_gb)
+    on_cpu = View(store, list(store.recordings))
+    on_gpu = View(store, list(store.recordings), device="cuda", budget_gb=budget_gb)
     for a, b in zip(
-        here.sequences(5, batch_size=4, seed=1),
-        there.sequences(5, batch_size=4, seed=1),
+        on_cpu.sequences(5, batch_size=4, seed=1),
+        on_gpu.sequences(5, batch_size=4, seed=1),
         strict=True,
     ):
         assert b.signals.is_cuda

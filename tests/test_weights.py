@@ -1,4 +1,4 @@
-"""The bundled model: what it is, what it stages, a card that hides no look at the real night."""
+"""The bundled model: what it is, what it stages, a card with every evaluation on real data."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_the_bundle_is_synthetic_small_and_named_in_its_card():
     card = WEIGHTS.with_suffix(".md").read_text()
     assert f"weights `{checkpoint.fingerprint()}`" in card
     assert checkpoint.training.command in card
-    looks = bundle_weights.read_looks(WEIGHTS.with_name("looks.csv"))
-    for look in looks:
-        assert f"| {look['weights']} | {look['night']} | {look['epochs']} |" in card
-        assert look["what"] in card
-    assert bundle_weights.look_of(looks, checkpoint.fingerprint()) is not None
+    entries = bundle_weights.read_evaluation_log(WEIGHTS.with_name("evaluation_log.csv"))
+    for entry in entries:
+        assert f"| {entry['weights']} | {entry['night']} | {entry['epochs']} |" in card
+        assert entry["what"] in card
+    assert bundle_weights.evaluation_of(entries, checkpoint.fingerprint()) is not None
 
 
-def test_it_stages_without_being_told_anything(raw, tmp_path, capsys):
+def test_it_stages_without_any_flags(raw, tmp_path, capsys):
     """Any file, no flags: agreement with the planted stages of ordinary synthetic nights."""
     predict.main(["--edf", str(raw), "-o", str(tmp_path)])
     with (tmp_path / "summary.csv").open() as file:
@@ -59,30 +59,30 @@ def test_a_gain_that_nobody_knows_changes_nothing(raw, tmp_path):
         )
         edfio.Edf([signal]).write(tmp_path / f"{name}.edf")
     predict.main(["--edf", str(tmp_path / "*.edf"), "-o", str(tmp_path / "{}.csv")])
-    found = []
+    staged = []
     for name in ("known", "unknown"):
         with (tmp_path / f"{name}.csv").open() as table:
-            found.append([row["stage"] for row in csv.DictReader(table)])
-    assert len(set(found[0])) > 2
-    assert np.mean(np.array(found[0]) == np.array(found[1])) > 0.9
+            staged.append([row["stage"] for row in csv.DictReader(table)])
+    assert len(set(staged[0])) > 2
+    assert np.mean(np.array(staged[0]) == np.array(staged[1])) > 0.9
 
 
 def test_the_real_five_minutes_are_wake(real_data, tmp_path):
     night = real_data / "sleep_edf" / "SC4001E0-PSG.edf"
     predict.main(["--edf", str(night), "-o", str(tmp_path / "a.json"), "--is_interpret", "False"])
-    found = json.loads((tmp_path / "a.json").read_text())
-    assert found["scored"] == 10 and found["accuracy"] == 1.0
-    assert any("less reliable" in note for note in found["notes"])
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["scored"] == 10 and report["accuracy"] == 1.0
+    assert any("less reliable" in note for note in report["notes"])
 
 
-def test_the_real_night_is_staged_without_a_look(real_data, tmp_path):
+def test_the_real_night_is_staged_without_an_evaluation(real_data, tmp_path):
     """Agreement with its expert is for releases; that it is staged at all is for every day."""
     night = real_data / "ucddb" / "ucddb018.edf"
     words = ["--edf", str(night), "--expert", "none", "--is_interpret", "False"]
     predict.main([*words, "-o", str(tmp_path / "a.json")])
-    found = json.loads((tmp_path / "a.json").read_text())
-    assert found["epochs"] == 822 and "kappa" not in found
-    assert found["flagged_epochs"] < 20 and 60 < found["TST"] < 411
+    report = json.loads((tmp_path / "a.json").read_text())
+    assert report["epochs"] == 822 and "kappa" not in report
+    assert report["flagged_epochs"] < 20 and 60 < report["TST"] < 411
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_the_real_night_is_staged_without_a_look(real_data, tmp_path):
     ],
 )
 def test_real_edge_cases_are_one_line(real_data, tmp_path, name, message):
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as error:
         predict.main(["--edf", str(real_data / "edf_edge_cases" / name), "-o", str(tmp_path)])
-    assert name in str(told.value) and "\n" not in str(told.value)
+    assert name in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.fixture
@@ -120,12 +120,12 @@ def run(tmp_path):
     return folder
 
 
-def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
+def test_every_evaluation_is_logged_once(run, tmp_path, monkeypatch):
     expert = np.array([0, 1, 2, 3, 3], np.int8)
     night = StagedNight("n", "n", np.eye(5)[[0, 1, 2, 2, 3]], expert, quality_flags=[""] * 5)
     signals, nothing = torch.zeros(5, 1, 3000), np.zeros(1)
-    found = StagedFile(night, signals, nothing, nothing, "µV", {}, [], [], tmp_path)
-    monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: found)
+    staged = StagedFile(night, signals, nothing, nothing, "µV", {}, [], [], tmp_path)
+    monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: staged)
     for recording in bundle_weights.REAL:
         (tmp_path / recording).parent.mkdir()
         (tmp_path / recording).touch()
@@ -135,19 +135,19 @@ def test_every_look_is_logged_once(run, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "one_eeg.pt").read_bytes() == WEIGHTS.read_bytes()
     for _ in range(2):
         bundle_weights.main([*words, "--real", str(tmp_path)])
-    looks = bundle_weights.read_looks(tmp_path / "out" / "looks.csv")
-    assert [look["night"] for look in looks] == [path.stem for path in bundle_weights.REAL]
-    assert float(looks[0]["accuracy"]) == 0.8
+    entries = bundle_weights.read_evaluation_log(tmp_path / "out" / "evaluation_log.csv")
+    assert [entry["night"] for entry in entries] == [path.stem for path in bundle_weights.REAL]
+    assert float(entries[0]["accuracy"]) == 0.8
     card = (tmp_path / "out" / "one_eeg.md").read_text()
     assert "| **N3** | 0 | 0 | 1 | 1 | 0 |" in card and "kappa **0.737**" in card
 
 
-def test_weights_of_real_people_are_not_bundled(run):
+def test_weights_of_real_subjects_are_not_bundled(run):
     path = run / "checkpoints" / "best.pt"
     checkpoint = load_tensors(path)
     checkpoint["trained"]["cohort"] = "sleepedf-2018"
     torch.save(checkpoint, path)
-    with pytest.raises(UserError, match="trained on real people"):
+    with pytest.raises(UserError, match="trained on real subjects"):
         bundle_weights.main(["--run", str(run)])
     with pytest.raises(UserError, match="--run names the folder"):
         bundle_weights.main([])

@@ -100,10 +100,10 @@ def night() -> torch.Tensor:
 @pytest.mark.parametrize("n_epochs", [1, 4, 5, 23])
 def test_any_night_is_staged(name, n_epochs, night):
     model = small(name)
-    found = model.stage_night(night[:n_epochs], batch_size=7)
-    assert found.shape == (n_epochs, 5)
-    assert torch.allclose(found.sum(dim=1), torch.ones(n_epochs), atol=1e-5)
-    assert torch.allclose(found, model.stage_night(night[:n_epochs]), atol=1e-5)
+    probabilities = model.stage_night(night[:n_epochs], batch_size=7)
+    assert probabilities.shape == (n_epochs, 5)
+    assert torch.allclose(probabilities.sum(dim=1), torch.ones(n_epochs), atol=1e-5)
+    assert torch.allclose(probabilities, model.stage_night(night[:n_epochs]), atol=1e-5)
     assert model.stage_night(night[:0]).shape == (0, 5)
 
 
@@ -127,27 +127,27 @@ def test_what_is_explained_is_what_is_staged(name, night):
     # a window in the middle of the night, staged as the model stages it there
     model = small(name)
     epochs, classes = torch.tensor([0, 11, 22]), torch.tensor([0, 2, 4])
-    found = EpochTarget(model, night, "prob")(night[epochs], epochs, classes)
+    explained = EpochTarget(model, night, "prob")(night[epochs], epochs, classes)
     whole = WindowTarget(model, night, "prob")
-    assert torch.allclose(found, whole(whole.inputs(epochs), epochs, classes), atol=1e-6)
+    assert torch.allclose(explained, whole(whole.inputs(epochs), epochs, classes), atol=1e-6)
     if name == "chambon2018":
-        assert torch.allclose(found, model.stage_night(night)[epochs, classes], atol=1e-6)
+        assert torch.allclose(explained, model.stage_night(night)[epochs, classes], atol=1e-6)
     if name == "simplesleepnet":
         z = model.encode_epochs(night[9:14])[None]
         placed = model.classify(z, torch.tensor([9]))[0, 2].softmax(-1)[2]
         elsewhere = model.classify(z)[0, 2].softmax(-1)[2]
-        assert torch.allclose(found[1], placed, atol=1e-6)
+        assert torch.allclose(explained[1], placed, atol=1e-6)
         assert not torch.allclose(placed, elsewhere, atol=1e-5)
 
 
 def test_chambon_stages_the_middle_epoch(night):
     model = small("chambon2018", num_seq=3)
     with torch.no_grad():
-        found = model.stage_night(night)
+        probabilities = model.stage_night(night)
         by_hand = model(night[None, 4:7])[0, 0].softmax(-1)
-        assert torch.allclose(found[5], by_hand, atol=1e-6)
+        assert torch.allclose(probabilities[5], by_hand, atol=1e-6)
         edge = model(torch.stack([night[0], night[0], night[1]])[None])[0, 0].softmax(-1)
-    assert torch.allclose(found[0], edge, atol=1e-6)
+    assert torch.allclose(probabilities[0], edge, atol=1e-6)
     assert [small("chambon2018", num_seq=n).middle for n in (1, 2, 3, 4, 21)] == [0, 0, 1, 1, 10]
 
 
@@ -190,9 +190,9 @@ def test_peepholes_by_hand():
         c = sigmoid(f + 1 + p[1] * c) * c + sigmoid(i + p[0] * c) * np.tanh(g)
         h = sigmoid(o + p[2] * c) * np.tanh(c)
         outputs.append(h)
-    found, (last, _) = cells(x)
-    assert np.allclose(found[0].detach().numpy(), outputs)
-    assert torch.equal(last, found[:, -1])
+    computed, (last, _) = cells(x)
+    assert np.allclose(computed[0].detach().numpy(), outputs)
+    assert torch.equal(last, computed[:, -1])
 
 
 def test_same_padding():
@@ -210,13 +210,13 @@ def test_same_padding():
 
 def test_psd_spectrograms_are_scipys():
     x = torch.randn(3, 3000, dtype=torch.float64)
-    found = log_spectrogram(x, 100.0)
+    computed = log_spectrogram(x, 100.0)
     _, _, expected = spectrogram(
         x.numpy(), 100, window="hamming", nperseg=200, noverlap=100, nfft=256, detrend="constant"
     )
     expected = 20 * np.log10(expected + np.finfo(np.float64).eps)
-    assert found.shape == (3, 29, 129)
-    assert np.abs(found.numpy() - expected.transpose(0, 2, 1)).max() < 1e-10
+    assert computed.shape == (3, 29, 129)
+    assert np.abs(computed.numpy() - expected.transpose(0, 2, 1)).max() < 1e-10
 
 
 def test_the_two_spectrograms_are_one_in_other_units():
@@ -249,9 +249,9 @@ def test_the_filter_bank():
 
 
 def test_time_features():
-    found = time_features(torch.tensor([0.0, 60.0]))
-    assert found[0].tolist() == [0, 1, 1, 1, 1, 1]
-    assert found[1].tolist() == pytest.approx(
+    features = time_features(torch.tensor([0.0, 60.0]))
+    assert features[0].tolist() == [0, 1, 1, 1, 1, 1]
+    assert features[1].tolist() == pytest.approx(
         [0.05, *np.cos(np.pi * 60 / np.array([10, 30, 60, 90, 120]))], abs=1e-5
     )
 

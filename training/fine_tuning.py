@@ -1,4 +1,4 @@
-"""Short trainings with labels, for comparison with frozen probes: fine-tuning and context."""
+"""Short trainings with labels, to compare with probes of frozen encoders."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from probing.probes import Labelled, Probed
 from utils import metrics
 from utils.stages import STAGES
 
-_BATCH, _CHECKS = 64, 6
+_BATCH, _CHECKS = 64, 6  # epochs per step, validations per training
+# the pretrained encoder moves slower than the head, which starts from random weights
 _ENCODER_LR, _HEAD_LR = 3e-4, 1e-3
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """Signals (n, c, t) of a split with stages (n,) and whose they are (n,)."""
+    """Epochs of one split: signals (n, c, t), stages (n,) and subjects (n,)."""
 
     signals: Tensor
     stages: Tensor
@@ -28,13 +29,13 @@ class Tuning:
 
     @property
     def labelled(self) -> Labelled:
-        """Without signals, for draws and rows."""
+        """Stages and subjects without signals, which is all that drawing labels needs."""
         stages = self.stages.cpu().numpy()
         return Labelled(np.zeros((len(stages), 1), np.float32), stages, self.subjects)
 
 
 class _Stager(nn.Module):
-    """An encoder and one linear layer."""
+    """An encoder with a linear layer that gives one logit per stage."""
 
     def __init__(self, encoder: nn.Module, width: int) -> None:
         super().__init__()
@@ -47,14 +48,16 @@ class _Stager(nn.Module):
 def tune(
     encoder: nn.Module, splits: Mapping[str, Tuning], rows: np.ndarray | None, steps: int, seed: int
 ) -> Probed:
-    """Train encoder and a linear layer on ``rows`` of the training epochs; ``encoder`` stays as is.
+    """Fine-tune a copy of ``encoder`` with a linear layer on ``rows`` of the training epochs.
 
-    The best of a few looks at the validation subjects is what stages the held-out ones.
+    Weights are validated a few times; the best of them stage the held-out subjects.
     """
     train, validation, test = (splits[s] for s in ("train", "validation", "held_out"))
+    # the caller's random state stays as it is, whatever is trained in between
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         copied = deepcopy(encoder)
+        # the latent's width differs by encoder, so two epochs are encoded to learn it
         with torch.no_grad():
             width = copied.eval().latent(train.signals[:2]).shape[1]
         net = _Stager(copied, width).to(train.signals.device)
@@ -74,6 +77,7 @@ def _fit(
 ) -> Probed:
     train, validation, test = splits
     chosen = torch.nonzero(train.stages >= 0)[:, 0].cpu()
+    # epochs nobody scored have stage -1 and cannot train
     if rows is not None:
         chosen = torch.from_numpy(rows)[train.stages.cpu()[rows] >= 0]
     optimizer = torch.optim.Adam(groups, weight_decay=1e-4)
@@ -81,6 +85,7 @@ def _fit(
     every = max(1, steps // _CHECKS)
     for step in range(1, steps + 1):
         net.train()
+        # at least two epochs: batch normalisation has no variance of one
         batch = chosen[torch.randint(len(chosen), (min(_BATCH, max(2, len(chosen))),))]
         batch = batch.to(train.signals.device)
         loss = nn.functional.cross_entropy(net(train.signals[batch]), train.stages[batch])
@@ -89,8 +94,9 @@ def _fit(
         optimizer.step()
         if step % every and step != steps:
             continue
-        found = _stage(net, validation.signals).argmax(axis=1)
-        counts = metrics.confusion(validation.stages.cpu().numpy(), found)
+        predicted = _stage(net, validation.signals).argmax(axis=1)
+        counts = metrics.confusion(validation.stages.cpu().numpy(), predicted)
+        # an undefined macro-F1 is worse than any that is defined
         score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
         if best is None or score > best[0]:
             best = score, step, deepcopy(net.state_dict())
@@ -112,13 +118,13 @@ def context_probe(
     seed: int,
     passes: int = 40,
 ) -> Probed:
-    """A bidirectional GRU over whole nights of frozen embeddings, best pass by validation."""
+    """Train a bidirectional GRU over whole nights of frozen embeddings; its best pass is tested."""
     mean, sd = splits["train"].z.mean(axis=0), splits["train"].z.std(axis=0) + 1e-6
 
     def nights(split: str) -> list[tuple[Tensor, Tensor]]:
         z = torch.from_numpy((splits[split].z - mean) / sd).float()
         stages = torch.from_numpy(splits[split].stages)
-        _, first = np.unique(recordings[split], return_index=True)
+        _, first = np.unique(recordings[split], return_index=True)  # in order of names, not rows
         ends = [*sorted(first)[1:], len(z)]
         return [(z[a:b], stages[a:b]) for a, b in zip(sorted(first), ends, strict=True)]
 
@@ -131,14 +137,14 @@ def context_probe(
         for number in range(1, passes + 1):
             net.train()
             for z, stages in train:
-                loss = nn.functional.cross_entropy(net(z), stages, ignore_index=-1)
+                loss = nn.functional.cross_entropy(net(z), stages, ignore_index=-1)  # unscored
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             net.eval()
             with torch.no_grad():
-                found = torch.cat([net(z).argmax(dim=1) for z, _ in validation]).numpy()
-            counts = metrics.confusion(splits["validation"].stages, found)
+                predicted = torch.cat([net(z).argmax(dim=1) for z, _ in validation]).numpy()
+            counts = metrics.confusion(splits["validation"].stages, predicted)
             score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
             if best is None or score > best[0]:
                 best = score, number, deepcopy(net.state_dict())

@@ -1,4 +1,4 @@
-"""Flags that training scripts share, and what is made of them."""
+"""Flags that the training scripts share, and the Fabric and the optimiser made from them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 @dataclass(frozen=True)
 class DataFlags:
-    """Store, folds and channels; None is what the store or the other flags decide."""
+    """Store, folds and channels; None leaves a value to the store or to the other flags."""
 
     data_path: Path
     project_path: Path
@@ -45,7 +45,7 @@ class DataFlags:
 
 @dataclass(frozen=True)
 class StepFlags:
-    """How long to train and how to step, whatever the optimiser."""
+    """Length of the training and size of its steps, for any optimiser."""
 
     n_epochs: int
     batch_size: int
@@ -59,7 +59,7 @@ class StepFlags:
 
 @dataclass(frozen=True)
 class OptimiserFlags(StepFlags):
-    """Adam, its schedule and how it steps."""
+    """Adam with a rate that falls in steps."""
 
     beta_1: float
     beta_2: float
@@ -90,7 +90,7 @@ class RunFlags:
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What every training script asks for; each adds groups of its own."""
+    """Groups of flags that every training script has; each script adds groups of its own."""
 
     data: DataFlags
     optimiser: StepFlags
@@ -101,140 +101,154 @@ _Training = TypeVar("_Training", bound=TrainingSettings)
 
 
 def add_data(group: Any) -> None:
-    """Store, folds and channels."""
-    group.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
+    """Add the flags of store, folds and channels."""
+    group.add_argument("--data_path", type=Path, default=DEMO_STORE, help="store to train on")
     group.add_argument(
-        "--project_path", type=Path, default=RESULTS, help="everything is written below it"
+        "--project_path", type=Path, default=RESULTS, help="folder for the folders of the runs"
     )
     group.add_argument(
-        "--folds", help="fold table of the store (default: cmt5, else kfold:5:0, else the first)"
+        "--folds",
+        help="fold table of the store: the subjects of each fold (default: cmt5, else kfold:5:0, "
+        "else the first by name)",
     )
     add_list(
         group,
         "--train_data_list",
         item=int,
         default=[0, 1, 2, 3],
-        help="folds to train on, from 0; a few of their subjects only select the checkpoint",
+        help="numbers of the folds to train on, from 0; some of their subjects only validate",
     )
+    # the first spelling is the Cross-Modal Transformer's, whose validation fold is the reported one
     add_list(
         group,
         "--val_data_list",
         "--test_data_list",
         item=int,
-        help="folds held out to be reported by the evaluate script: never trained on, never "
-        "selected on (default: all others)",
+        help="numbers of the folds held out for the evaluation script: their subjects neither "
+        "train nor validate (default: all others)",
     )
     add_list(
         group,
         "--channels",
         default=["EEG", "EOG"],
-        help="labels or roles, one modality each: EEG, EEG2, EOG, EMG",
+        help="channels that the model reads, by label or by role (EEG, EEG2, EOG, EMG)",
     )
     group.add_argument(
         "--val_share",
         type=not_negative,
         default=0.1,
-        help="share of the training subjects that select the checkpoint, where the fold table "
-        "names none",
+        help="share of the training subjects who only validate, if the fold table names none",
     )
     group.add_argument(
         "--select_on",
         choices=("validation", "test"),
         default="validation",
-        help="test repeats the published mistake of selecting on the reported fold; every result "
-        "says so",
+        help="subjects on whom the best checkpoint is selected; test: the held-out ones, a mistake "
+        "of published code that makes results too good, which every result then states",
     )
     group.add_argument(
         "--budget_gb",
         type=not_negative,
-        help="memory the signals may take; above it they are streamed from disk",
+        help="memory in GB that the signals may take; above it they are streamed from disk "
+        "(default: 60 %% of a GPU's free memory, 4 without a GPU)",
     )
 
 
 def add_optimiser(group: Any) -> None:
-    """Adam, its schedule and how it steps."""
+    """Add the flags of Adam, its schedule and its steps."""
+    # passes, batch size, rate and schedule by default: the Cross-Modal Transformer's published ones
     group.add_argument("--n_epochs", type=count, default=200, help="passes over the training data")
-    group.add_argument("--batch_size", type=positive, default=32, help="windows a step, in total")
-    group.add_argument("--lr", type=not_negative, default=1e-3, help="learning rate")
+    group.add_argument(
+        "--batch_size", type=positive, default=32, help="windows, or parallel nights, per batch"
+    )
+    group.add_argument("--lr", type=not_negative, default=1e-3, help="learning rate at the start")
     group.add_argument("--beta_1", type=not_negative, default=0.9, help="Adam's first beta")
     group.add_argument("--beta_2", type=not_negative, default=0.999, help="Adam's second beta")
     group.add_argument("--eps", type=not_negative, default=1e-9, help="Adam's epsilon")
     group.add_argument(
-        "--weight_decay", type=not_negative, default=1e-4, help="L2 on every parameter"
+        "--weight_decay", type=not_negative, default=1e-4, help="L2 penalty, within the gradient"
     )
-    group.add_argument("--step_size", type=positive, default=30, help="passes between decays of lr")
-    group.add_argument("--gamma", type=not_negative, default=0.5, help="factor of each decay")
+    group.add_argument("--step_size", type=positive, default=30, help="passes between lr's decays")
+    group.add_argument("--gamma", type=not_negative, default=0.5, help="factor of a decay; 1: none")
     group.add_argument(
         "--grad_clip", type=not_negative, default=0.0, help="largest gradient norm; 0: no limit"
     )
     group.add_argument(
-        "--accumulate", type=positive, default=1, help="batches to sum gradients over before a step"
+        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
     )
     group.add_argument(
         "--max_minutes",
         type=not_negative,
         default=0.0,
-        help="no further pass after so many minutes of training; 0: no limit",
+        help="begin no further pass after so many minutes of training; 0: no limit",
     )
     group.add_argument(
         "--patience",
         type=count,
         default=20,
-        help="passes without a better kappa on the validation subjects before stopping; 0: never",
+        help="passes without a better validation figure (kappa; in pretraining the loss) before "
+        "training stops; 0: never",
     )
 
 
 def add_run(group: Any) -> None:
-    """Devices, precision, seed, resuming and logs."""
+    """Add the flags of devices, precision, seed, resuming and logs."""
+    # --is_retrain and --is_neptune are the Cross-Modal Transformer's names
     add_flag(
         group,
         "--resume",
         "--is_retrain",
         default=True,
-        help="go on with the run found in the folder, bit for bit; False: start it over",
+        help="resume the run that the folder holds, bit for bit; False: delete it, start again",
     )
     group.add_argument(
         "--model_path",
         type=Path,
-        help="checkpoint whose weights a new run starts from",
+        help="checkpoint whose weights a new run starts from (default: random weights)",
     )
     group.add_argument(
         "--save_model_freq",
         type=positive,
         default=50,
-        help="keep a checkpoint every so many passes",
+        help="passes between checkpoints that are kept beside the best and the last one",
     )
-    group.add_argument("--seed", type=count, default=0, help="of weights, order and dropout")
-    group.add_argument("--accelerator", default="auto", help="auto, cpu, cuda or mps")
-    group.add_argument("--devices", type=positive, default=1, help="per machine")
-    group.add_argument("--num_nodes", type=positive, default=1, help="machines, under torchrun")
-    group.add_argument("--strategy", default="auto", help="Fabric's: auto, ddp, …")
+    group.add_argument("--seed", type=count, default=0, help="seed of weights, order and dropout")
+    group.add_argument(
+        "--accelerator", default="auto", help="kind of device to train on: auto, cpu, cuda or mps"
+    )
+    group.add_argument("--devices", type=positive, default=1, help="devices per machine")
+    group.add_argument(
+        "--num_nodes", type=positive, default=1, help="machines, the script started by torchrun"
+    )
+    group.add_argument(
+        "--strategy", default="auto", help="how Lightning Fabric uses several devices: auto, ddp, …"
+    )
     group.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="auto: bf16-mixed on a GPU that has it, 32-true elsewhere",
+        help="number format; auto: bf16-mixed on a GPU that has it, 32-true elsewhere",
     )
     add_flag(
-        group, "--compile", help="torch.compile the model: slow to start, faster steps on GPUs"
+        group, "--compile", help="use torch.compile: slow to start, then faster steps on a GPU"
     )
     group.add_argument(
         "--logger",
         choices=LOGGERS,
         default="tensorboard",
-        help="beside metrics.jsonl, which is always written; csv: nothing",
+        help="where metrics go beside metrics.jsonl, which is always written; csv: nowhere",
     )
-    add_flag(group, "--is_neptune", help="the published spelling of --logger neptune")
+    add_flag(group, "--is_neptune", help="the same as --logger neptune")
     group.add_argument(
-        "--nep_project", default="sleep-staging", help="project name for neptune and wandb"
+        "--nep_project", default="sleep-staging", help="project of neptune or wandb to log into"
     )
     group.add_argument(
-        "--nep_api", help="refused: put the token into the environment as NEPTUNE_API_TOKEN"
+        "--nep_api", help="refused; put the token into the environment as NEPTUNE_API_TOKEN"
     )
 
 
 def resolve_shared(settings: _Training) -> _Training:
-    """Settings with their logger, refused where shared flags cannot work.
+    """Check the shared flags, and let --is_neptune choose the logger.
 
     Raises:
         UserError: before any file is touched.
@@ -245,6 +259,7 @@ def resolve_shared(settings: _Training) -> _Training:
             "--nep_api: a token on the command line ends in logs; set NEPTUNE_API_TOKEN in the "
             "environment instead"
         )
+    # Adam divides by 1 - beta ** step
     if isinstance(optimiser, OptimiserFlags):
         for name, beta in (("beta_1", optimiser.beta_1), ("beta_2", optimiser.beta_2)):
             if beta >= 1:
@@ -253,10 +268,10 @@ def resolve_shared(settings: _Training) -> _Training:
 
 
 def start_fabric(run: RunFlags) -> Fabric:
-    """Fabric on the devices asked for, all processes launched and seeded.
+    """Start Lightning Fabric on the requested devices, all processes launched and seeded.
 
     Raises:
-        UserError: devices or a strategy this machine cannot give.
+        UserError: devices or a strategy that this machine does not have.
     """
     from lightning_fabric import Fabric
 
@@ -266,6 +281,7 @@ def start_fabric(run: RunFlags) -> Fabric:
             "--strategy ddp holds every model of this repository"
         )
     precision = run.precision
+    # bf16 has the range of float32, so losses need no scaling as they do with 16-mixed
     if precision == "auto":
         cuda = run.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
         precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
@@ -277,11 +293,13 @@ def start_fabric(run: RunFlags) -> Fabric:
             num_nodes=run.num_nodes,
             precision=precision,
         )
+    # Fabric raises any of these for devices that are missing and for names it does not know
     except (ValueError, RuntimeError, TypeError) as error:
         raise UserError(
             f"--accelerator {run.accelerator} --devices {run.devices} --strategy "
             f"{run.strategy}: {error}"
         ) from error
+    # matrix products in TF32 where a GPU has it: fewer digits than float32, but much faster
     torch.set_float32_matmul_precision("high")
     fabric.launch()
     torch.manual_seed(run.seed)
@@ -290,6 +308,7 @@ def start_fabric(run: RunFlags) -> Fabric:
 
 def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:
     """Adam with L2 on every parameter, and a rate that falls every ``step_size`` passes."""
+    # not AdamW: in the published recipes the decay is a part of the gradient
     optimizer = torch.optim.Adam(
         net.parameters(),
         lr=optimiser.lr,

@@ -1,4 +1,4 @@
-"""What the foundation model's scripts share: settings, objectives, frozen encoders, schedule."""
+"""Parts that the foundation model's scripts share: settings, objectives, encoders, schedule."""
 
 from __future__ import annotations
 
@@ -34,11 +34,12 @@ from utils.runs import newest_run
 from utils.stages import EPOCH_SECONDS
 
 _LOWEST_RATE = 0.01  # of the highest, where the schedule ends
-_EPOCHS_AN_HOUR = 120
+_EPOCHS_PER_HOUR = 120
 
 
 def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
-    """What ``models.build`` is given of a new encoder."""
+    """Settings of a new encoder for ``models.build``; roles and rate are those of the view."""
+    # single sizes that were given win over --published, which wins over the lighter defaults
     settings = OF_MODEL | (PUBLISHED if flags.published else {}) | asked(flags)
     return settings | {
         "roles": [c.role for c in view.channels],
@@ -50,10 +51,10 @@ def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
 def find_pretrained(
     learning: FoundationLearningFlags, model: FoundationModelFlags, data: DataFlags
 ) -> Checkpoint | None:
-    """The checkpoint whose encoder is built on; ``None`` for random weights.
+    """The checkpoint of pretraining whose encoder is used; ``None`` for random weights.
 
     Raises:
-        UserError: there is none, it is not of pretraining, or flags ask for another model.
+        UserError: there is none, it is not of pretraining, or flags ask for another encoder.
     """
     if learning.stage == "pretrain" or learning.pretrained == "none":
         return None
@@ -61,6 +62,7 @@ def find_pretrained(
         path = newest_run(data.project_path, "foundation_pretrain_*")
     else:
         path = Path(learning.pretrained)
+    # a run's folder stands for its best checkpoint
     path = path / "checkpoints" / "best.pt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
     if checkpoint.model != "foundation_pretraining":
@@ -69,13 +71,13 @@ def find_pretrained(
     if given:
         raise UserError(
             f"--{given[0]} has no effect on a pretrained encoder ({path}); take "
-            "it out, or say --pretrained none"
+            "it out, or add --pretrained none"
         )
     return checkpoint
 
 
 def refuse_pretrained_on(checkpoint: Checkpoint, cohort: str, held_out: Sequence[str]) -> None:
-    """Nobody who was pretrained on may be held out later.
+    """Refuse to hold out subjects whom the pretraining has seen.
 
     Raises:
         UserError: naming them.
@@ -99,7 +101,7 @@ def encoder_of(checkpoint: Checkpoint) -> nn.Module:
 
 
 def pretraining_objective(flags: FoundationObjectiveFlags, settings: dict[str, Any]) -> Denoising:
-    """What ``--stage pretrain`` minimises.
+    """The objective of ``--stage pretrain``.
 
     Raises:
         UserError: settings that the objective or the model cannot have.
@@ -107,7 +109,7 @@ def pretraining_objective(flags: FoundationObjectiveFlags, settings: dict[str, A
     linear = settings["tokeniser"] == "linear"
     target = flags.target or ("signal" if linear else DEFAULTS["target"])
     if linear and target != "signal":
-        raise UserError(f"--target {target}: --tokeniser linear knows no spectra")
+        raise UserError(f"--target {target}: --tokeniser linear computes no spectra")
     try:
         return Denoising(
             flags.objective,
@@ -123,7 +125,7 @@ def pretraining_objective(flags: FoundationObjectiveFlags, settings: dict[str, A
 def staging_objective(
     flags: FoundationObjectiveFlags, view: View, *, encoded: bool
 ) -> NightStaging:
-    """What ``--stage finetune`` minimises, and ``probe``, which reads what was encoded before."""
+    """The objective of ``--stage finetune``, and of ``probe``, which reads encoded nights."""
     weights = balanced(view) if flags.weights == "balanced" else None
     return NightStaging(
         gamma=flags.focal_gamma,
@@ -136,8 +138,8 @@ def staging_objective(
 
 
 def pieces_of(crop_hours: float, batch_size: int, seed: int) -> Any:
-    """Pieces of nights, or whole ones, in an order of their own every pass."""
-    longest = round(crop_hours * _EPOCHS_AN_HOUR)
+    """Batches of whole nights or of pieces of them, shuffled anew in every pass."""
+    longest = round(crop_hours * _EPOCHS_PER_HOUR)  # epochs; 0 takes whole nights
 
     def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
         listed = in_batches(view, batch_size, longest=longest, seed=[seed, number])
@@ -149,8 +151,11 @@ def pieces_of(crop_hours: float, batch_size: int, seed: int) -> Any:
 def initialise_from_training_data(
     state: dict[str, Tensor] | None, init: str, net: nn.Module, view: View
 ) -> None:
-    """The pretrained encoder's weights, or what a new one learns from the training nights first:
-    statistics of spectra and, with ``init`` "autoencoder", the best linear autoencoder."""
+    """Load the pretrained encoder's weights, or prepare a new encoder from the training nights.
+
+    A new one takes the statistics of their spectra and, with ``init`` "autoencoder", begins as
+    their best linear autoencoder.
+    """
     if state is not None:
         net.encoder.load_state_dict(state)
         return
@@ -159,20 +164,23 @@ def initialise_from_training_data(
     encoder = net.encoder
     if encoder.spectrum is not None:
         net.to(view.device)
+        # (n, c, t) epochs of a night -> (1, c, n * t), the whole night as a batch of one
         encoder.spectrum.fit(
             encoder.patches(x.permute(1, 0, 2).flatten(1)[None]) for _, x, _ in view.whole_nights()
         )
 
 
 def begin_linear(net: nn.Module, view: View) -> None:
-    """Tokeniser and head of pretraining as the best linear autoencoder of the training nights."""
-    found = [one.halves() for one in linear_autoencoders(net, view)]
+    """Set tokeniser and pretraining head to the best linear autoencoder of the training nights."""
+    autoencoders = [one.halves() for one in linear_autoencoders(net, view)]
     shape = net.encoder.linear.weight.new_zeros
     parts = [
         shape(n)
         for n in (net.encoder.linear.weight.shape, net.head.weight.shape, net.head.bias.shape)
     ]
-    for k, (inward, outward, mean) in enumerate(found):
+    # one autoencoder per role; where a patch has fewer samples than the model's width, the
+    # dimensions left over stay 0
+    for k, (inward, outward, mean) in enumerate(autoencoders):
         width = inward.shape[1]
         parts[0][k, :, :width] = torch.from_numpy(inward)
         parts[1][k, :width] = torch.from_numpy(outward)
@@ -181,19 +189,19 @@ def begin_linear(net: nn.Module, view: View) -> None:
 
 
 def linear_autoencoders(net: nn.Module, view: View) -> list[LinearAutoencoder]:
-    """The best linear autoencoder of every role, as wide as the model, for cleaning ``view``."""
+    """Fit, for every role, the best linear autoencoder that cleans corrupted nights of ``view``."""
     encoder = net.encoder
     linear = [LinearAutoencoder(encoder.n_samples, encoder.d_model) for _ in encoder.roles]
     for clean, corrupted, valid, _ in corrupted_nights(net, view):
         for k, one in enumerate(linear):
-            if valid[k].any():
+            if valid[k].any():  # a role may be absent in this night
                 one.add(corrupted[k, valid[k]].cpu().numpy(), clean[k, valid[k]].cpu().numpy())
     return [one.solve() for one in linear]
 
 
 @torch.no_grad()
 def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Clean and corrupted patches (c, p, s), valid ones (c, p), and corrupted signals (c, t)."""
+    """Per night: clean and corrupted patches (c, p, s), valid (c, p), corrupted signals (c, t)."""
     net.to(view.device)
     for _, signals, _ in view.whole_nights():
         x = signals.permute(1, 0, 2).flatten(1)[None]
@@ -203,7 +211,10 @@ def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tenso
 
 
 def freeze_unused(objective: Denoising, net: nn.Module) -> None:
-    """What an objective does not reach is not trained, which several processes insist on."""
+    """Freeze the parts that an objective does not reach.
+
+    Training on several processes fails if a trainable parameter gets no gradient.
+    """
     if objective.kind == "denoise" and net.hidden is not None:
         net.hidden.requires_grad_(False)
     if objective.target == "signal" and net.spectral_head is not None:
@@ -217,10 +228,11 @@ def optimiser(
 ) -> tuple[Any, Any]:
     """AdamW, and a rate that rises over the first steps and falls along a cosine to the last.
 
-    What ``freeze`` freezes is left out.
+    Parameters that ``freeze`` freezes are left out.
     """
     freeze(net)
     chosen = [p for p in net.parameters() if p.requires_grad]
+    # matrices decay; biases, gains and other vectors do not
     decayed = [p for p in chosen if p.dim() > 1]
     plain = [p for p in chosen if p.dim() <= 1]
     optimizer = torch.optim.AdamW(
@@ -234,14 +246,18 @@ def optimiser(
 
 
 def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
-    """Rates of ``steps`` optimiser steps: the last is 1 % of the highest, or the highest itself."""
+    """Learning rates of ``steps`` optimiser steps: a warm-up, then a cosine or a constant.
+
+    The cosine ends at 1 % of the highest rate.
+    """
     rising = max(1, round(warmup * steps))
 
     def factor(step: int) -> float:
         if step < rising:
-            return (step + 1) / rising
+            return (step + 1) / rising  # never 0, which would waste the first step
         if kind == "constant":
             return 1.0
+        # the last of steps 0 … steps - 1 has the lowest rate; the scheduler asks for one more
         done = min(1.0, (step - rising + 1) / max(1, steps - rising))
         return _LOWEST_RATE + (1 - _LOWEST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -251,12 +267,15 @@ def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
 def validate_loss(
     objective: Any, batches: Any, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
-    """Mean loss over the validation nights, the same ``batches`` and hidden patches every time."""
+    """Mean loss over the validation nights, with the same batches and hidden patches every time."""
     model.eval()
+    # masks are drawn from a seed of their own, and training's random states are put back; without
+    # a list of devices fork_rng would save the states of every GPU
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     total, sums = 0, {}
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.manual_seed(0)
+        # every process goes through all nights, so there is nothing to exchange
         for batch in batches(view, 0, 0, 1):
             loss, parts = objective(model, batch)
             for name, value in {"loss": loss, **parts}.items():

@@ -1,4 +1,4 @@
-"""What ``foundation_training.py`` asks for, and what belongs to which of its stages."""
+"""Settings of ``foundation_training.py``, and which of them belong to which of its stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from training.flags import StepFlags, TrainingSettings
 from utils.arguments import by_flag, changed
 from utils.errors import UserError
 
-# flag -> value of a new model; None on the command line is what nobody asked for
+# Defaults live here, not in the parser, where every flag of these tables is None unless it was
+# given: so a flag that was given in vain can be refused.
 OF_MODEL = {
     "patch_seconds": 6.0, "d_model": 128, "n_heads": 4, "dim_feedforward": 512, "local_layers": 2,
     "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal", "tokeniser": "both",
@@ -29,13 +30,13 @@ OF_STAGE = {
     "probe": _OF_STAGING,
     "finetune": _OF_STAGING | _PIECES,
 }
-# target: both, or signal where the tokeniser knows no spectra
+# for --help; target is "signal" where the tokeniser computes no spectra
 DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | {"target": "both"}
 
 
 @dataclass(frozen=True)
 class FoundationLearningFlags:
-    """Stage, head, and what it is built on; ``pretrained``: a path, or "none"."""
+    """Stage of the training, staging head, and pretrained encoder: a path, or "none"."""
 
     stage: str
     head: str | None
@@ -44,7 +45,7 @@ class FoundationLearningFlags:
 
 @dataclass(frozen=True)
 class FoundationModelFlags:
-    """A new model; None is what nobody asked for."""
+    """Sizes of a new model; None where a flag was not given."""
 
     published: bool
     patch_seconds: float | None
@@ -64,7 +65,7 @@ class FoundationModelFlags:
 
 @dataclass(frozen=True)
 class FoundationObjectiveFlags:
-    """What is hidden or corrupted, and how stages are weighed; None where a stage has no use."""
+    """Corruption of the signals and weights of the stages; None where --stage has no use for it."""
 
     objective: str | None
     mask_ratio: float | None
@@ -87,7 +88,7 @@ class ScheduleFlags(StepFlags):
 
 @dataclass(frozen=True)
 class FoundationSettings(TrainingSettings):
-    """What ``foundation_training.py`` asks for."""
+    """All settings of ``foundation_training.py``."""
 
     optimiser: ScheduleFlags
     learning: FoundationLearningFlags
@@ -96,13 +97,14 @@ class FoundationSettings(TrainingSettings):
 
 
 def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
-    """With what belongs to the stage; ``None`` is what nobody asked for.
+    """Fill in the defaults of the flags that belong to --stage, where they were not given.
 
     Raises:
         UserError: a setting that would have no effect.
     """
     stage, given = settings.learning.stage, by_flag(settings)
     wanted = OF_STAGE[stage]
+    # together these are all flags of a stage: finetune has those of probe too
     for name in OF_STAGE["pretrain"] | OF_STAGE["finetune"]:
         if name not in wanted and given[name] is not None:
             raise UserError(f"--{name} has no effect with --stage {stage}; take it out")
@@ -110,7 +112,7 @@ def resolve_defaults(settings: FoundationSettings) -> FoundationSettings:
 
 
 def asked(model: FoundationModelFlags) -> dict[str, Any]:
-    """Settings of a new model that somebody asked for."""
+    """Settings of a new model that were given on the command line."""
     every = {
         "patch_seconds": model.patch_seconds,
         "d_model": model.d_model,
@@ -128,8 +130,9 @@ def asked(model: FoundationModelFlags) -> dict[str, Any]:
 
 
 def run_name(settings: FoundationSettings, held_out: Sequence[int]) -> str:
-    """``foundation_probe_linear_fold4_seed0``."""
+    """Name of the run's folder, such as ``foundation_probe_linear_fold4_seed0``."""
     what, folds = settings.learning, "-".join(map(str, held_out))
     kind = settings.objective.objective if what.stage == "pretrain" else what.head
+    # the control on random weights has a folder of its own
     start = "_scratch" if what.stage != "pretrain" and what.pretrained == "none" else ""
     return f"foundation_{what.stage}_{kind}{start}_fold{folds}_seed{settings.run.seed}"

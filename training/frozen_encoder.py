@@ -1,4 +1,4 @@
-"""Nights as a frozen encoder sees them: encoded once, kept on disk, read by heads in training."""
+"""Nights encoded once by a frozen encoder and kept on disk, for heads that train on them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from utils.stages import UNSCORED
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Nights as a frozen encoder sees them, and their stages (b, n)."""
+    """Tokens of whole nights from a frozen encoder, and their stages (b, n)."""
 
     encoded: Encoded
     stages: Tensor
 
 
 class EncodedNights:
-    """A view's nights through a frozen encoder, each once, kept in float16 files."""
+    """A view's nights through a frozen encoder: each is encoded once and kept as float16."""
 
     def __init__(self, view: View, encoder: nn.Module, folder: Path) -> None:
         self.view, self.folder = view, folder
         self.encoder = encoder.to(view.device).eval()
 
     def read(self, pieces: Sequence[Piece]) -> EncodedBatch:
-        """Whole nights padded to the longest."""
+        """A batch of whole nights, padded to the longest: not valid there, and unscored."""
         nights = [self.night(number) for number, _, _ in pieces]
         most = max(tokens.shape[1] for tokens, _, _ in nights)
         longest = max(len(stages) for _, _, stages in nights)
@@ -58,12 +58,14 @@ class EncodedNights:
             with torch.no_grad():
                 where = np.array([number]), np.array([0])
                 (batch,) = self.view.read([where], length)
-                found = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
+                # (n, c, t) epochs of a night -> (1, c, n * t), the whole night as a batch of one
+                encoded = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
             arrays = {
-                "tokens": found.tokens[0].half().cpu().numpy(),
-                "valid": found.valid[0].cpu().numpy(),
+                "tokens": encoded.tokens[0].half().cpu().numpy(),
+                "valid": encoded.valid[0].cpu().numpy(),
             }
             write_arrays(path, arrays, compressed=False)
+        # read back even when just encoded: heads see the same float16 values in every pass
         with np.load(path, allow_pickle=False) as file:
             tokens, valid = (torch.from_numpy(file[name]) for name in ("tokens", "valid"))
         first = int(self.view.offsets[number])
@@ -76,7 +78,7 @@ class EncodedNights:
 
 
 def encoded_pieces(nights: EncodedNights, batch_size: int, seed: int) -> Any:
-    """Whole nights of a frozen encoder, in an order of their own every pass."""
+    """Batches of whole nights from a frozen encoder, shuffled anew in every pass."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
         listed = in_batches(view, batch_size, seed=[seed, number])
@@ -94,17 +96,19 @@ def validate_encoded(
     with torch.no_grad():
         for number in range(fabric.global_rank, len(nights), fabric.world_size):
             batch = nights.read([(number, 0, 0)])
-            found = net(None, batch.encoded).argmax(dim=-1)
+            staged = net(None, batch.encoded).argmax(dim=-1)
             counts = counts + metrics.confusion(
-                batch.stages[0].cpu().numpy(), found[0].cpu().numpy()
+                batch.stages[0].cpu().numpy(), staged[0].cpu().numpy()
             )
+    # a process has no night where there are fewer nights than processes
     counts = np.zeros((5, 5), np.int64) if isinstance(counts, int) else counts
     total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
     return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}
 
 
 def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
-    """Where nights of this encoder are kept: other weights or another store, another folder."""
+    """Folder for nights of this encoder; other weights or another store have another one."""
+    # fingerprint() reads the encoder of a whole model
     holder = nn.Module()
     holder.encoder = encoder
     made_of = [*splits.fingerprint(Store(store)), fingerprint(holder)]
@@ -112,6 +116,6 @@ def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
 
 
 def cached(store: Path, run: Path, encoder: nn.Module) -> Any:
-    """``view -> EncodedNights`` of one encoder on the nights of ``store``, kept with the run."""
+    """A function ``view -> EncodedNights`` for one encoder, its files kept with the run."""
     folder = cache_folder(run, encoder, store)
     return partial(EncodedNights, encoder=encoder, folder=folder)

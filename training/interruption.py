@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish: training stops between two steps, where its state is whole."""
+"""Ctrl-C and SIGTERM as requests: training stops between two steps, where its state is whole."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from types import FrameType
 
 
 class Interruption:
-    """Context within which the first signal is remembered and the second one stops at once."""
+    """Context manager that remembers the first Ctrl-C or SIGTERM; a second one stops at once."""
 
     def __init__(self) -> None:
         self.wanted = False
         self._former: dict[int, object] = {}
 
     def __enter__(self) -> Interruption:
+        # Python lets only the main thread set signal handlers
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._former[number] = signal.signal(number, self._remember)

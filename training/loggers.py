@@ -1,4 +1,4 @@
-"""Where metrics go beside ``metrics.jsonl``: TensorBoard, W&B or Neptune."""
+"""Loggers that get the metrics beside ``metrics.jsonl``: TensorBoard, W&B or Neptune."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Log = Callable[[Mapping[str, float], int], None]
 
 
 def open_logger(name: str, folder: Path, settings: Mapping[str, Any], project: str) -> Log:
-    """A function of (figures, pass); ``csv`` adds nothing to the files that are always written.
+    """Open a logger: a function of (figures, pass); ``csv`` adds nothing to the usual files.
 
     W&B and Neptune take their tokens from their own environment variables, never from a flag.
 
@@ -35,12 +35,14 @@ def open_logger(name: str, folder: Path, settings: Mapping[str, Any], project: s
 def _tensorboard(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
     from lightning_fabric.loggers import TensorBoardLogger
 
+    # no version: a resumed training writes into the folder of its former events
     logger = TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
     known = set((folder / "tensorboard").glob("events.*"))
 
     def log(figures: Mapping[str, float], step: int) -> None:
         logger.log_metrics(dict(figures), step)
         logger.save()
+        # the library names its file itself, at the first write; claimed, --resume False removes it
         for path in set((folder / "tensorboard").glob("events.*")) - known:
             known.add(claim(path, just_made=True))
 
@@ -50,6 +52,7 @@ def _tensorboard(folder: Path, settings: Mapping[str, Any], project: str) -> Log
 def _wandb(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
     import wandb
 
+    # "allow": a resumed training continues its W&B run where WANDB_RUN_ID names one
     run = wandb.init(
         project=project, name=folder.name, dir=str(folder), config=dict(settings), resume="allow"
     )
@@ -60,6 +63,7 @@ def _neptune(folder: Path, settings: Mapping[str, Any], project: str) -> Log:
     import neptune
 
     run = neptune.init_run(project=project, name=folder.name)
+    # as text: Neptune does not take lists
     run["settings"] = {name: str(value) for name, value in settings.items()}
 
     def log(figures: Mapping[str, float], step: int) -> None:

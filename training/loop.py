@@ -1,7 +1,7 @@
-"""The training loop of every family, on Lightning Fabric.
+"""The training loop of every model, on Lightning Fabric.
 
-``fit`` knows a learner (model, optimiser, schedule, objective), batches for a pass and a way to
-validate. What it saves lets it go on bit for bit, even from the middle of a pass.
+``fit`` is given a learner (model, optimiser, schedule, objective), the batches of each pass and a
+way to validate. What it saves lets it resume bit for bit, even from the middle of a pass.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
 LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
-_LOOK_EVERY = 20  # steps between looks at a GPU's losses: each look waits for the GPU
+_READ_EVERY = 20  # steps between reads of a GPU's losses: each read waits for the GPU
 
 
 class Batches(Protocol):
-    """What a pass goes through; the same pass number always gives the same batches."""
+    """The batches of one pass; the same pass number always gives the same ones."""
 
     def __len__(self) -> int: ...
     def __iter__(self): ...
     def after(self, step: int) -> Batches:
-        """All but the first ``step`` batches."""
+        """The batches that follow the first ``step`` ones."""
         ...
 
 
@@ -53,7 +53,7 @@ class Plan:
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
 
     def done(self, position: Position) -> bool:
-        """All passes done, no better checkpoint for ``patience`` of them, or the time is up."""
+        """Whether to stop: all passes done, none better for ``patience`` passes, or out of time."""
         waited = position.passes - position.best_pass
         late = self.minutes and position.total_seconds >= 60 * self.minutes
         patient = not (self.patience and waited >= self.patience)
@@ -68,7 +68,7 @@ def fit(
     plan: Plan,
     outputs: Outputs,
 ) -> Position:
-    """Train until the plan is done; continues from ``last`` where the run folder has one.
+    """Train until the plan is done, resuming from the run's ``last`` checkpoint if it has one.
 
     Raises:
         UserError: the loss is not finite; the checkpoints of the passes before are kept.
@@ -94,8 +94,9 @@ def train_pass(
     plan: Plan,
     interruption: Interruption,
 ) -> bool:
-    """The rest of one pass; False if it was interrupted between two steps."""
+    """Train the rest of one pass; False if it was interrupted between two steps."""
     learner.model.train()
+    # a resumed pass counts the seconds it took before
     started, n_steps = time.monotonic() - position.seconds, len(batches)
     sums = {name: _scalar(fabric, value) for name, value in position.sums.items()}
     losses = _Losses(fabric)
@@ -105,14 +106,18 @@ def train_pass(
         total=n_steps,
         initial=position.step,
         leave=False,
+        # one bar for all processes; None draws it in a terminal only
         disable=None if fabric.is_global_zero else True,
     )
     for step, batch in enumerate(bar, start=position.step):
+        # the last group of a pass may have fewer batches; its gradient is their mean all the same
         group = min(plan.accumulate, n_steps - step // plan.accumulate * plan.accumulate)
         last_of_group = step % plan.accumulate == plan.accumulate - 1 or step == n_steps - 1
+        # processes exchange gradients per optimiser step, not per batch
         with fabric.no_backward_sync(learner.model, enabled=not last_of_group):
             loss, logs = learner.objective(learner.model, batch)
             fabric.backward(loss / group)
+        # detached, or the losses that wait would keep their graphs in memory
         losses.add(loss.detach(), f"pass {position.passes + 1}, step {step + 1}")
         for name, value in {"loss": loss.detach(), "steps": 1, **logs}.items():
             sums[name] = sums.get(name, _scalar(fabric)) + value
@@ -120,15 +125,17 @@ def train_pass(
             continue
         if plan.grad_clip:
             norm = fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            # once for every batch of the group: the sum is divided by the number of batches
             sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm.detach()
         learner.optimizer.step()
         if plan.per_step:
             learner.schedule.step()
         learner.optimizer.zero_grad()
+        # only here can a pass resume: accumulated gradients are not saved
         position.step = step + 1
         if position.step < n_steps and _agreed(fabric, interruption.wanted):
             break
-    losses.look()
+    losses.check()  # those not read yet
     bar.close()
     position.sums = {name: value.item() for name, value in sums.items()}
     position.seconds = time.monotonic() - started
@@ -136,22 +143,23 @@ def train_pass(
 
 
 def _scalar(fabric: Fabric, value: float = 0.0) -> Tensor:
+    # on the device, so that adding to it does not wait; doubles, as a pass has many steps
     return torch.tensor(value, dtype=torch.float64, device=fabric.device)
 
 
 class _Losses:
-    """Notices a loss that is not finite: at once on a CPU, every few steps on a GPU."""
+    """Stops at a loss that is not finite: at once on a CPU, after a few steps on a GPU."""
 
     def __init__(self, fabric: Fabric) -> None:
-        self._every = 1 if fabric.device.type == "cpu" else _LOOK_EVERY
+        self._every = 1 if fabric.device.type == "cpu" else _READ_EVERY
         self._waiting: list[tuple[Tensor, str]] = []
 
     def add(self, loss: Tensor, where: str) -> None:
         self._waiting.append((loss, where))
         if len(self._waiting) >= self._every:
-            self.look()
+            self.check()
 
-    def look(self) -> None:
+    def check(self) -> None:
         for loss, where in self._waiting:
             if not torch.isfinite(loss):
                 raise UserError(
@@ -163,7 +171,7 @@ class _Losses:
 
 
 def _agreed(fabric: Fabric, wanted: bool) -> bool:
-    """Whether any process was asked to stop: all must leave the loop at the same step."""
+    """Whether any process was asked to stop; all must leave the loop at the same step."""
     if fabric.world_size == 1:
         return wanted
     return bool(fabric.all_reduce(_scalar(fabric, wanted), reduce_op="sum") > 0)
@@ -177,7 +185,8 @@ def finish_pass(
     plan: Plan,
     outputs: Outputs,
 ) -> None:
-    """Schedule, checkpoints, one line of metrics."""
+    """End a pass: move the schedule, save checkpoints, log one line of metrics."""
+    # the rate this pass was trained with, so before the schedule moves it
     row = {"pass": position.passes + 1, "lr": learner.optimizer.param_groups[0]["lr"]}
     row |= training_figures(fabric, position.sums)
     row |= {f"val_{name}": value for name, value in figures.items()}
@@ -185,12 +194,13 @@ def finish_pass(
         learner.schedule.step()
     position.passes, position.step, position.sums = row["pass"], 0, {}
     scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
+    # even an undefined figure is better than none: every run leaves a best checkpoint
     better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]
     position.best |= {name: scores[name] for name in better}
     if "best" in better:
         position.best_pass = position.passes
     row["best_pass"], row["seconds"] = position.best_pass, round(position.seconds, 3)
-    # what one process thinks of the time must be what all think
+    # --max_minutes must stop all processes at the same pass, so they agree on the time
     spent = fabric.all_reduce(_scalar(fabric, position.seconds), reduce_op="mean")
     position.total_seconds, position.seconds = position.total_seconds + float(spent), 0.0
     if fabric.is_global_zero:
@@ -198,17 +208,19 @@ def finish_pass(
         weights = {**outputs.description, "state": learner.net.state_dict(), "figures": figures}
         for name in names if position.passes % plan.save_every == 0 else better:
             save_checkpoint(outputs.run.checkpoint(name), weights | {"pass": position.passes})
+        # JSON has no NaN, the only value that differs from itself
         outputs.run.log({k: None if v != v else v for k, v in row.items()})
         outputs.log({k: v for k, v in row.items() if k != "pass"}, position.passes)
         print(_line(row, plan), flush=True)
+    # after the log: a kill in between repeats the pass, and resuming drops its first line
     save_last(fabric, learner, position, outputs)
 
 
 def training_figures(fabric: Fabric, sums: Mapping[str, float]) -> dict[str, float]:
-    """Means over a pass and all processes: loss per step, share of scored epochs that were right.
+    """Means over a pass and all processes: loss per step, share of scored epochs staged right.
 
-    Losses are already of the whole batch times the number of processes' share of it, so that
-    their mean over processes is the loss.
+    Objectives scale each process's part of a batch so that the mean over processes is the loss of
+    the whole batch.
     """
     local = {name: _scalar(fabric, value) for name, value in sums.items()}
     total = {k: float(v) for k, v in fabric.all_reduce(local, reduce_op="sum").items()}
@@ -220,9 +232,10 @@ def training_figures(fabric: Fabric, sums: Mapping[str, float]) -> dict[str, flo
 
 
 def _score(figures: Mapping[str, float], name: str) -> float:
-    """What is better when higher; an undefined figure, as kappa of one stage, is the worst."""
+    """A score that is better when higher; an undefined figure (kappa of one stage) is the worst."""
     value = figures[name.removeprefix("-")]
     if value != value:
+        # below every kappa, accuracy and F1 (from -1), and below every negated loss
         return -1e300 if name.startswith("-") else -2.0
     return -value if name.startswith("-") else value
 

@@ -1,6 +1,7 @@
-"""How each model was published to be trained: defaults of ``staging_training.py``.
+"""Published training recipes, one per model: the defaults of ``staging_training.py``.
 
-Sources are in the models' own files; what a recipe leaves out is as ``training.flags`` has it.
+Sources are in the models' own files; what a recipe leaves out has its default in
+``training.flags``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class FirstStage:
-    """Single epochs, each stage equally often, before the whole model is trained.
+    """First stage of two: the epoch encoder trained on single epochs, all stages equally often.
 
-    ``settings`` build that smaller model; its ``parts`` go on into the whole one.
+    ``settings`` build that smaller model; its ``parts`` are the encoder that the whole one gets.
     """
 
     settings: dict[str, Any]
@@ -26,38 +27,39 @@ class FirstStage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """``flags`` are defaults of the command line; ``standardise`` is what the model reads."""
+    """Defaults of the command line (``flags``) and the scaling of signals (``standardise``)."""
 
     flags: dict[str, Any] = field(default_factory=dict)
     standardise: str = "recording"
     first: FirstStage | None = None
 
 
-# papers that say nothing of it train at one rate; one EEG channel
+# gamma 1: papers that name no schedule train at a constant rate
 _PLAIN = {"eps": 1e-8, "gamma": 1.0, "channels": ["EEG"]}
 RECIPES = {
     "chambon2018": Recipe(
         _PLAIN | {
             "num_seq": 3, "batch_size": 128, "lr": 1e-3, "weight_decay": 0.0, "patience": 5,
-            "sampling": "balanced",
-            "first_epochs": 200, "encoder_lr": 0.0,
+            "sampling": "balanced",  # by the middle epoch, the only one that is staged
+            "first_epochs": 200, "encoder_lr": 0.0,  # trained first, then frozen
         },
         first=FirstStage({"num_seq": 1}, ("spatial", "layers"), batch_size=128),
     ),
     "tinysleepnet": Recipe(
         _PLAIN | {
+            # 15 nights side by side, 20 epochs of each per step, the state carried on
             "num_seq": 20, "batch_size": 15, "lr": 1e-4, "weight_decay": 1e-3, "grad_clip": 5.0,
-            "weights": [1.0, 1.5, 1.0, 1.0, 1.0], "patience": 50,
+            "weights": [1.0, 1.5, 1.0, 1.0, 1.0], "patience": 50,  # N1 counts more
             "night_shift": 0.1,
         },
-        standardise="none",
+        standardise="none",  # reads µV as recorded
     ),
     "deepsleepnet": Recipe(
         _PLAIN | {
             "num_seq": 25, "batch_size": 10, "lr": 1e-4, "weight_decay": 1e-3, "grad_clip": 10.0,
-            "first_epochs": 100, "encoder_lr": 1e-6,
+            "first_epochs": 100, "encoder_lr": 1e-6,  # trained first, then almost frozen
         },
-        standardise="none",
+        standardise="none",  # reads µV as recorded
         first=FirstStage({"num_seq": 1, "context": False}, ("small", "large"), batch_size=100),
     ),
     "seqsleepnet": Recipe(
@@ -65,12 +67,12 @@ RECIPES = {
             "num_seq": 20, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-3, "n_epochs": 10,
             "val_check_interval": 100, "patience": 0,
         },
-        standardise="none",
+        standardise="none",  # its spectrograms are scaled, by statistics of the training nights
     ),
     "sleeptransformer": Recipe(
         _PLAIN | {
             "num_seq": 21, "batch_size": 32, "lr": 1e-4, "weight_decay": 1e-4,
-            "val_check_interval": 100, "patience": 200,
+            "val_check_interval": 100, "patience": 200,  # of validations, every 100 steps
         },
         standardise="none",
     ),
@@ -84,12 +86,12 @@ RECIPES = {
     "sequence_cmt": Recipe({"num_seq": 15, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
     "epoch_cmt": Recipe({"num_seq": 1, "weights": [1.0, 2.0, 1.0, 2.0, 2.0]}),
 }  # fmt: skip
-# ours: nobody published one for image networks, and a new model has none yet
+# ours: no recipe was published for image networks
 BACKBONE = Recipe(_PLAIN | {"num_seq": 21, "lr": 3e-4, "weight_decay": 1e-4}, standardise="none")
 
 
 def recipe_of(experiment: str) -> Recipe:
-    """The recipe of a model; one that is new in ``models`` has the plain one until it gets its own.
+    """The recipe of a model; the plain one for a model of ``models`` that has none of its own.
 
     Raises:
         UserError: an unknown model, with those there are.

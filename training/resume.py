@@ -1,4 +1,4 @@
-"""Where a training stands, kept so that it goes on bit for bit."""
+"""How far a training has come, saved so that it resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from utils.runs import Run
 
 @dataclass
 class Learner:
-    """What changes while training; ``net`` is the bare module behind Fabric's ``model``."""
+    """What a training changes; ``net`` is the bare module that Fabric's ``model`` wraps."""
 
     net: nn.Module
     model: nn.Module
@@ -28,9 +28,9 @@ class Learner:
 
 @dataclass
 class Position:
-    """Where training stands: passes done, steps done in the next one and what they summed to.
+    """How far training has come: passes done, steps of the unfinished pass and their sums.
 
-    ``seconds`` are of that pass, ``total_seconds`` of those done.
+    ``seconds`` were spent on the unfinished pass, ``total_seconds`` on those done.
     """
 
     passes: int = 0
@@ -44,7 +44,7 @@ class Position:
 
 @dataclass
 class Outputs:
-    """Where results go: the run folder, a logger, and what checkpoints say about the model."""
+    """Where results go: the run folder, a logger, and the description that checkpoints hold."""
 
     run: Run
     log: Log
@@ -52,7 +52,9 @@ class Outputs:
 
 
 def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Outputs) -> None:
-    """Everything needed to go on: weights, optimiser, schedule, random states, position."""
+    """Save all that resuming needs: weights, optimiser, schedule, random states, position."""
+    # dropout and masks differ by process, so each has a random state of its own to keep;
+    # NCCL gathers tensors on GPUs only
     states = fabric.all_gather(torch.get_rng_state().to(fabric.device)).reshape(
         fabric.world_size, -1
     )
@@ -63,6 +65,7 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
+            # names as in the bare module: the same with and without DDP or torch.compile
             "state": learner.net.state_dict(),
             "optimizer": learner.optimizer.state_dict(),
             "schedule": learner.schedule.state_dict(),
@@ -76,7 +79,7 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
 
 
 def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
-    """Go on from the run's ``last`` checkpoint; from nothing where there is none."""
+    """Restore the run's ``last`` checkpoint and return its position; a new one without it."""
     path = run.checkpoint("last")
     fabric.barrier()
     if not path.exists():
@@ -88,11 +91,13 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
     torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    # a run that began on a GPU may be resumed without one
     if "cuda" in rng and fabric.device.type == "cuda":
         torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank], fabric.device)
     position = Position(**progress["position"])
     if fabric.is_global_zero:
+        # a kill between the log and the checkpoint leaves a line of a pass that is done again
         run.rewind(position.passes)
-        print(f"going on after pass {position.passes}, step {position.step} of the next")
+        print(f"resuming after pass {position.passes}, step {position.step} of the next")
     fabric.barrier()
     return position

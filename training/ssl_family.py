@@ -1,4 +1,4 @@
-"""Settings of self-supervised pretraining: which belong to which objective, and what they make."""
+"""Settings of self-supervised pretraining, and the objective and model that are made from them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from utils.errors import UserError
 
 CLIP = 20.0  # standard deviations
 OBJECTIVES = ("masked", "contrastive", "hybrid")
+# Defaults live here, not in the parser, where every flag of these tables is None unless it was
+# given: so a flag that was given in vain can be refused.
 _MASKED = {
     "masking_type": "patch", "masking_ratio": 0.5, "patch_samples": 50, "loss_on": "masked",
     "target": "signal", "norm_patches": False,
@@ -38,8 +40,8 @@ OF_OBJECTIVE = {
     "hybrid": _MASKED | _CONTRASTIVE | {"alpha_crl": 1.0},
 }
 OF_TRANSFORMER = {"num_patches": 60, "use_cls": True}
-DEFAULTS = OF_OBJECTIVE["hybrid"] | OF_TRANSFORMER
-# the published configuration files: section.key -> our flag
+DEFAULTS = OF_OBJECTIVE["hybrid"] | OF_TRANSFORMER  # the hybrid has the flags of both others
+# keys of the published configuration files, as section.key -> our flag
 KEYS = {
     "dataset.eeg_channel": "channels", "dataset.fold": "fold", "dataset.seed": "seed",
     "dataset.normalization": "normalization", "dataset.masking_type": "masking_type",
@@ -54,7 +56,7 @@ KEYS = {
     "training_params.val_period": "val_check_interval",
     "training_params.early_stopping.patience": "patience",
 }  # fmt: skip
-# said in those files, and true of what is built here
+# keys of those files that no flag sets -> the values that what is built here has
 FIXED = {
     "dataset.name": ("Sleep-EDF-2018",), "dataset.seq_len": (1,), "dataset.target_idx": (0,),
     "dataset.num_splits": (10,), "dataset.masking": (True, False),
@@ -65,6 +67,7 @@ FIXED = {
     "training_params.loss": ("l2", "NTXent"), "training_params.loss_mp": ("l2",),
     "training_params.loss_crl": ("NTXent",), "training_params.early_stopping.mode": ("min",),
 }  # fmt: skip
+# words of those files -> ours
 NAMES = {
     "CnnOnly": "cnn", "Cnn+Attention": "cnn_attention", "Transformer": "transformer",
     "pretrain_mp": "masked", "pretrain": "contrastive", "pretrain-hybrid": "hybrid",
@@ -73,7 +76,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class PretrainingLearningFlags:
-    """Objective, encoder, fold; ``fold``: a number, "all", or None for the last."""
+    """Objective, encoder and held-out fold: a number, "all", or None for the last."""
 
     objective: str
     encoder: str
@@ -86,7 +89,7 @@ class PretrainingLearningFlags:
 
 @dataclass(frozen=True)
 class MaskedFlags:
-    """What is hidden, and what is predicted; None where the objective has no use for it."""
+    """Masks and targets of masked prediction; None where the objective has no use for them."""
 
     masking_type: str | None
     masking_ratio: float | None
@@ -98,7 +101,7 @@ class MaskedFlags:
 
 @dataclass(frozen=True)
 class ContrastFlags:
-    """Views, projection, temperature; None where the objective has no use for it."""
+    """Views, projection and temperature; None where the objective has no use for them."""
 
     temperature: float | None
     views: str | None
@@ -109,7 +112,7 @@ class ContrastFlags:
 
 @dataclass(frozen=True)
 class PretrainingSettings(TrainingSettings):
-    """What ``ssl_training.py`` asks for."""
+    """All settings of ``ssl_training.py``."""
 
     optimiser: OptimiserFlags
     learning: PretrainingLearningFlags
@@ -118,10 +121,10 @@ class PretrainingSettings(TrainingSettings):
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Flags of a configuration file in the published sections.
+    """Translate a configuration file with the published sections into flags.
 
     Raises:
-        UserError: no JSON, a key nobody reads, or a value that what is built here does not have.
+        UserError: no JSON, a key that is not read, or a value that is not available here.
     """
     try:
         sections = json.loads(path.read_text(encoding="utf-8"))
@@ -129,18 +132,20 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
     if not isinstance(sections, dict):
         raise UserError(f"{path}: cannot read this --config file: it holds no JSON object")
-    found = dict(_flat(sections))
-    if unknown := sorted(set(found) - set(KEYS) - set(FIXED)):
+    entries = dict(_flat(sections))
+    if unknown := sorted(set(entries) - set(KEYS) - set(FIXED)):
         raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
     for key, allowed in FIXED.items():
-        if key in found and found[key] not in allowed:
-            raise UserError(f"{path}: {key} is {found[key]!r}; built here: {allowed[0]!r}")
-    flags = {KEYS[key]: NAMES.get(str(v), v) for key, v in found.items() if key in KEYS}
-    if flags.get("val_check_interval") == "1 epoch":
+        if key in entries and entries[key] not in allowed:
+            raise UserError(f"{path}: {key} is {entries[key]!r}; built here: {allowed[0]!r}")
+    # str() because a list cannot be looked up
+    flags = {KEYS[key]: NAMES.get(str(v), v) for key, v in entries.items() if key in KEYS}
+    if flags.get("val_check_interval") == "1 epoch":  # their epoch is a pass
         flags["val_check_interval"] = 0
+    # by its role, Sleep-EDF's first EEG is also known in stores that label it otherwise
     if isinstance(channels := flags.get("channels"), str):
         flags["channels"] = ["EEG" if channels == "Fpz-Cz" else channels]
-    if "projection_hidden" in flags:
+    if "projection_hidden" in flags:  # null there: no hidden layer
         flags["projection_hidden"] = flags["projection_hidden"] or []
     return flags
 
@@ -154,7 +159,7 @@ def _flat(value: Mapping[str, Any], before: str = ""):
 
 
 def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
-    """With what belongs to the objective and encoder; ``None`` is what nobody asked for.
+    """Fill in the defaults that belong to objective and encoder, where flags were not given.
 
     Raises:
         UserError: a setting that would have no effect.
@@ -173,9 +178,9 @@ def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
 
 
 def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
-    """What ``models.build("pretraining", …)`` is given."""
+    """Settings of the model for ``models.build("pretraining", …)``."""
     what = settings.learning
-    found = {
+    built = {
         "encoder": what.encoder,
         "n_channels": len(view.columns),
         "fs": view.fs,
@@ -184,12 +189,12 @@ def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
         "projection": settings.contrast.projection_hidden or [],
     }
     if what.encoder == "transformer":
-        found |= {"n_patches": what.num_patches, "use_cls": what.use_cls}
-    return found
+        built |= {"n_patches": what.num_patches, "use_cls": what.use_cls}
+    return built
 
 
 def objective_of(settings: PretrainingSettings) -> Any:
-    """The objective, on clipped signals where they are standardised.
+    """Build the objective; standardised signals are clipped before it reads them.
 
     Raises:
         UserError: settings that the objective cannot have.
@@ -198,6 +203,7 @@ def objective_of(settings: PretrainingSettings) -> Any:
         objective = _objective(settings)
     except ValueError as error:
         raise UserError(str(error)) from error
+    # the limit is in standard deviations, so it means nothing for signals as they are stored
     if settings.learning.normalization == "none":
         return objective
     return Augmented(objective, partial(torch.clamp, min=-CLIP, max=CLIP))
@@ -229,30 +235,33 @@ def validate(
 ) -> dict[str, float]:
     """Mean loss over the validation subjects, with the same masks and views every time."""
     model.eval()
+    # masks and views are drawn from a seed of their own, and training's random states are put
+    # back; without a list of devices fork_rng would save the states of every GPU
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     total, count = 0.0, 0
     with torch.no_grad(), torch.random.fork_rng(devices):
         torch.manual_seed(0)
         for batch in view.epochs(batch_size):
+            # the last batch is smaller, so losses count by their epochs
             total += float(objective(model, batch)[0]) * len(batch.signals)
             count += len(batch.signals)
     return {"loss": total / count}
 
 
 def initialise_from_training_data(net: nn.Module, view: View) -> None:
-    """Statistics of the spectrograms that encoders of the zoo read."""
+    """Fit the statistics that scale spectrograms, for encoders that read those."""
     if net.encoder.spectrogram is not None:
         net.to(view.device)
         net.encoder.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(256))
 
 
 def run_name(settings: PretrainingSettings, held_out: list[int]) -> str:
-    """``ssl_masked_cnn_fold4_seed0``."""
+    """Name of the run's folder, such as ``ssl_masked_cnn_fold4_seed0``."""
     folds = "-".join(map(str, held_out))
     what = settings.learning
     return f"ssl_{what.objective}_{what.encoder}_fold{folds}_seed{settings.run.seed}"
 
 
 def encoder_names() -> str:
-    """For help and errors."""
+    """Names of the encoders for help and errors, separated by commas."""
     return ", ".join(ENCODERS)

@@ -1,4 +1,4 @@
-"""What the models of the zoo need to be trained: settings, batches, objective, optimiser."""
+"""Training of the published staging models: settings, batches, objective, optimiser."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from objectives.similarity import SimilarityStaging
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from training.flags import OptimiserFlags, TrainingSettings
-from training.windows import WINDOWS_A_RUN, layout
+from training.windows import WINDOWS_PER_RUN, layout
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.runs import Run
 
 Passes = Callable[[View, int, int, int], Any]
-_EPOCHS_AT_ONCE = 256
+_EPOCHS_AT_ONCE = 256  # bounds memory; the statistics do not depend on it
 
 
 @dataclass(frozen=True)
 class ZooModelFlags:
-    """Which model, on what."""
+    """The model, its window and its store."""
 
     experiment: str
     dataset: str | None
@@ -41,7 +41,7 @@ class ZooModelFlags:
 
 @dataclass(frozen=True)
 class RecipeFlags:
-    """What is minimised, on which windows, changed how; ``weights``: five, or "balanced"."""
+    """Loss, training windows and augmentation; ``weights``: one per stage, or "balanced"."""
 
     loss: str
     similarity: bool
@@ -58,7 +58,7 @@ class RecipeFlags:
 
 @dataclass(frozen=True)
 class StagingSettings(TrainingSettings):
-    """What ``staging_training.py`` asks for."""
+    """All settings of ``staging_training.py``."""
 
     optimiser: OptimiserFlags
     model: ZooModelFlags
@@ -67,24 +67,26 @@ class StagingSettings(TrainingSettings):
 
 @dataclass(frozen=True)
 class Encoder:
-    """Where the first stage left an epoch encoder: ``parts`` of the best checkpoint of its run."""
+    """An epoch encoder that was trained first: ``parts`` of the best checkpoint of its run."""
 
     run: Run
     parts: tuple[str, ...]
 
     def weights(self) -> dict[str, torch.Tensor]:
-        """State of those parts alone."""
+        """Weights of the encoder alone, by their names in the whole model."""
+        # a part is a module of the model, whose name begins the names of its weights
         state = load_checkpoint(self.run.checkpoint("best")).state
         return {name: value for name, value in state.items() if name.split(".")[0] in self.parts}
 
     def of(self, net: nn.Module) -> list[nn.Parameter]:
-        """Parameters of those parts."""
+        """Parameters of the encoder in ``net``."""
         return [p for part in self.parts for p in net.get_submodule(part).parameters()]
 
 
 def settings_of(model: ZooModelFlags, view: View) -> dict[str, Any]:
-    """What ``models.build`` is given."""
+    """Settings of the model for ``models.build``."""
     settings = {"n_samples": view.n_samples}
+    # cross-modal transformers take one modality per channel and know no sampling rate
     if model.experiment.endswith("_cmt"):
         settings["n_modalities"] = len(view.columns)
     else:
@@ -97,12 +99,13 @@ def settings_of(model: ZooModelFlags, view: View) -> dict[str, Any]:
 
 
 def objective_of(settings: StagingSettings, view: View) -> Any:
-    """Cross-entropy over windows or carried states, with what the flags add to it."""
+    """Cross-entropy over windows or parallel nights, with the changes that the flags add."""
     recipe = settings.recipe
     weights = balanced(view) if recipe.weights == "balanced" else recipe.weights
     if is_stateful(settings.model.experiment):
         objective = StatefulStaging(weights, length=settings.model.num_seq)
     else:
+        # a mean over the window, whose size does not depend on --num_seq
         objective = Staging(weights, over_positions="mean", stride=recipe.train_stride)
     if recipe.loss == "scl":
         objective = SimilarityStaging(objective)
@@ -112,16 +115,17 @@ def objective_of(settings: StagingSettings, view: View) -> Any:
 
 
 def balanced(view: View) -> list[float]:
-    """One over each stage's share of the training epochs, 1 on average; 0 for an absent stage."""
+    """Weights inverse to each stage's share of the training epochs, with mean 1; absent ones 0."""
     counts = torch.from_numpy(view.class_counts()).double()
     weights = torch.where(counts > 0, counts.sum() / counts.clamp_min(1), 0.0)
     return (weights * len(weights) / weights.sum()).tolist()
 
 
 def batches_of(settings: StagingSettings, view: View, processes: int) -> Passes:
-    """What a pass goes through: parallel nights, class-balanced windows, or runs encoded once."""
+    """Batches of a pass: parallel nights, class-balanced windows, or runs encoded once."""
     model, recipe, seed = settings.model, settings.recipe, settings.run.seed
     batch_size = settings.optimiser.batch_size
+    # a state is carried from one batch to the next, so nights must be read in their order
     if is_stateful(settings.model.experiment):
         return parallel_nights(model.num_seq, batch_size, recipe.night_shift, seed)
     if recipe.sampling == "balanced":
@@ -130,7 +134,7 @@ def batches_of(settings: StagingSettings, view: View, processes: int) -> Passes:
         view,
         length=model.num_seq,
         stride=recipe.train_stride,
-        windows=WINDOWS_A_RUN,
+        windows=WINDOWS_PER_RUN,
         batch_size=batch_size,
         processes=processes,
     )
@@ -142,7 +146,7 @@ def batches_of(settings: StagingSettings, view: View, processes: int) -> Passes:
 
 
 def parallel_nights(num_seq: int, batch_size: int, night_shift: float, seed: int) -> Passes:
-    """``batch_size`` nights side by side, ``num_seq`` epochs a step."""
+    """Batches of ``batch_size`` nights side by side, ``num_seq`` epochs per step."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> Any:
         if night_shift:
@@ -155,7 +159,7 @@ def parallel_nights(num_seq: int, batch_size: int, night_shift: float, seed: int
 
 
 def balanced_windows(num_seq: int, batch_size: int, seed: int) -> Passes:
-    """Windows whose middle epoch has each stage equally often."""
+    """Batches of windows whose middle epoch has each stage equally often."""
 
     def batches(view: View, number: int, rank: int, processes: int) -> Batches:
         listed = sampling.class_balanced_windows(
@@ -167,11 +171,12 @@ def balanced_windows(num_seq: int, batch_size: int, seed: int) -> Passes:
 
 
 def checked_every(steps: int, batches: Passes, view: View, processes: int) -> tuple[int, Passes]:
-    """Validations a pass, about ``steps`` apart (0: one), and the parts of passes between them."""
+    """Validations per pass, about ``steps`` apart (0: one), and the batches between two of them."""
     whole = len(batches(view, 0, 0, processes))
     checks = max(1, round(whole / steps)) if steps else 1
 
     def part(view: View, number: int, rank: int, processes: int) -> Any:
+        # ``number`` counts parts: all parts of one pass are cut from the same shuffled batches
         listed, k = batches(view, number // checks, rank, processes), number % checks
         return listed.until(len(listed) * (k + 1) // checks).after(len(listed) * k // checks)
 
@@ -179,11 +184,12 @@ def checked_every(steps: int, batches: Passes, view: View, processes: int) -> tu
 
 
 def initialise_from_training_data(encoder: Encoder | None, net: nn.Module, view: View) -> None:
-    """Statistics of spectrograms, from training nights alone, and the encoder trained first."""
+    """Fit the scaling of spectrograms on the training nights; load the encoder trained first."""
     if net.spectrogram is not None:
         net.to(view.device)
         net.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(_EPOCHS_AT_ONCE))
     if encoder is not None:
+        # not strict: all other parts keep their random weights
         net.load_state_dict(encoder.weights(), strict=False)
 
 
@@ -197,13 +203,15 @@ def optimiser(
 ) -> tuple[Any, Any]:
     """Adam with L2 on the weights that the model's paper names, or on all.
 
-    An encoder trained first has a learning rate of its own and stays as it is at 0.
+    An encoder that was trained first has a learning rate of its own; at 0 it is frozen.
     """
+    # by identity: parameters have no names here, and tensors compare element by element
     rates, kept = {id(p): steps.lr for p in net.parameters()}, set()
     if encoder is not None and recipe.encoder_lr is not None:
         rates |= {id(p): recipe.encoder_lr for p in encoder.of(net)}
         kept = {id(p) for p in encoder.of(net) if not recipe.encoder_lr}
     decayed = {id(p) for p in net.decayed_parameters()}
+    # (learning rate, L2) -> its parameters
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if id(parameter) in kept:
@@ -211,6 +219,7 @@ def optimiser(
             continue
         decay = steps.weight_decay if id(parameter) in decayed else 0.0
         groups.setdefault((rates[id(parameter)], decay), []).append(parameter)
+    # the objective's projection trains with the model, without L2
     if recipe.loss == "scl":
         groups.setdefault((steps.lr, 0.0), []).extend(attached(objective, net, device))
     optimizer = torch.optim.Adam(
@@ -224,7 +233,7 @@ def optimiser(
 
 
 def attached(objective: Any, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
-    """Weights of the similarity loss's own projection."""
+    """Attach the similarity loss's projection to the model's head; returns its weights."""
     try:
         return objective.attach(net, device)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What every training of a staging model does: split by subject, build, fit, draw the curve."""
+"""The steps that every training shares: split by subject, build the model, fit, draw the curve."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from utils.runs import Run, command
 from utils.staged_night import agreement
 
 VALIDATED = ("kappa", "accuracy", "macro_f1")
+# flags that change no result, or whose effect the other flags hold: a resumed run may change them
 NOT_SETTINGS = {
     "config",
     "preset",
@@ -43,14 +44,14 @@ NOT_SETTINGS = {
 
 @dataclass(frozen=True)
 class TrainingSpec:
-    """What sets the training of one model apart; the rest is the same for all.
+    """The parts of a training that differ from model to model; the rest is the same for all.
 
-    ``batches(view, number, rank, processes)`` is what pass ``number`` goes through.
+    ``batches(view, number, rank, processes)`` gives the batches of pass ``number``.
     ``initialise_from_training_data(net, view)`` takes what a model needs from the training nights
     before the first step. ``optimiser(flags, net)`` makes optimiser and schedule from the flags of
-    that group; ``next`` is what to type afterwards.
-    ``checks`` parts of a pass are counted as passes, each with its validation.
-    ``validate(net, model, view, fabric)`` makes the figures that ``selections`` choose by.
+    that group; ``next`` is the command to type afterwards.
+    A pass is validated ``checks`` times, and each of these parts counts as a pass of its own.
+    ``validate(net, model, view, fabric)`` computes the figures that ``selections`` choose by.
     ``per_step``: the schedule counts optimiser steps, not passes. ``built_on`` is the checkpoint
     whose encoder the model has, if it has one: its subjects count as seen.
     """
@@ -72,9 +73,9 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A store, whose subjects do what, and the nights that train and that select.
+    """A store, its split by subject, and the nights that train and those that validate.
 
-    ``standardise`` is how signals are scaled, here and wherever the model is used.
+    ``standardise`` is the scaling of signals, in training and wherever the model is used.
     """
 
     store: Store
@@ -89,7 +90,7 @@ def train(
     standardise: str,
     spec_of: Callable[[View, list[int], int], TrainingSpec],
 ) -> Run:
-    """Train what ``spec_of(training view, held-out folds, processes)`` describes."""
+    """Train the model that ``spec_of(training view, held-out folds, processes)`` describes."""
     data = settings.data
     store = Store(data.data_path)
     table = splits.find_table(store, data.folds)
@@ -97,14 +98,15 @@ def train(
     split = splits.split(
         table, data.train_data_list, held_out, share=data.val_share, seed=settings.run.seed
     )
-    # what was asked for, spelled out
+    # run.json lists the folds that were used, also those that the flags left to the store
     settings = changed(settings, folds=table.name, val_data_list=held_out)
     fabric = flags.start_fabric(settings.run)
     views = views_of(settings.data, store, split, fabric.device, standardise)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
     refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
-    # a second training of the same run waits, then resumes from what the first has left
+    # a second training of the same run waits, then resumes from what the first has left; further
+    # processes of this one need no lock, they wait for the first in begin()
     with locked(run.path) if fabric.is_global_zero else nullcontext():
         fit_run(settings, spec, run, fabric, TrainingData(store, split, *views, standardise))
     return run
@@ -113,13 +115,15 @@ def train(
 def fit_run(
     settings: TrainingSettings, spec: TrainingSpec, run: Run, fabric: Any, data: TrainingData
 ) -> None:
-    """Open the run's folder, train in it, draw the curve."""
+    """Train in the run's folder from its last checkpoint, or from new weights; draw the curve."""
     net = build(settings.run, spec)
     outputs = begin(settings, spec, run, fabric, data, net)
+    # weights from a checkpoint bring with them what was taken from their own training nights
     is_new = not run.checkpoint("last").exists() and settings.run.model_path is None
     if is_new:
         spec.initialise_from_training_data(net, data.training)
     optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+    # the bare net stays at hand: compiled and distributed modules rename their parameters
     compiled = torch.compile(net) if settings.run.compile else net
     model, optimizer = fabric.setup(compiled, optimizer)
     learner = Learner(net, model, optimizer, schedule, spec.objective)
@@ -143,10 +147,12 @@ def begin(
     data: TrainingData,
     net: nn.Module,
 ) -> Outputs:
-    """Open the run's folder and say what is about to happen, once for all processes."""
+    """Open the run's folder, write ``run.json`` and print the plan, once for all processes."""
     facts = facts_of(settings.data, data.store, data.split)
+    # subjects of an earlier training stay known, so that no later evaluation takes them for new
     if (earlier := pretraining_of(settings.run, spec)) is not None:
         facts["pretraining"] = dict(earlier.facts)
+    # only the first process logs, the others keep this logger that does nothing
     outputs = Outputs(run, lambda figures, step: None, describe(spec, data, facts))
     if fabric.is_global_zero:
         kept = recorded(settings)
@@ -154,18 +160,19 @@ def begin(
         outputs.log = open_logger(settings.run.logger, run.path, kept, settings.run.nep_project)
         announce(settings.data, data, spec.model, net, run)
         if spec.checks > 1:
-            print(f"  {spec.checks} validations a pass, each counted as one from here on")
+            print(f"  {spec.checks} validations per pass; each part counts as a pass from here on")
+    # nobody reads the folder before the first process has cleared it of a former run
     fabric.barrier()
     return outputs
 
 
 def recorded(settings: TrainingSettings) -> dict[str, Any]:
-    """Flags that decide the result, as ``run.json`` keeps them: a run is resumed with the same."""
+    """Flags that decide the result, as ``run.json`` lists them; resuming needs the same ones."""
     return {k: plain(v) for k, v in by_flag(settings).items() if k not in NOT_SETTINGS}
 
 
 def stepping(settings: TrainingSettings, spec: TrainingSpec) -> StepFlags:
-    """Flags of the optimiser; a schedule in passes counts those between validations."""
+    """Flags of the optimiser, ``step_size`` counted in parts of passes between validations."""
     steps = settings.optimiser
     if isinstance(steps, OptimiserFlags) and not spec.per_step:
         return replace(steps, step_size=steps.step_size * spec.checks)
@@ -173,7 +180,7 @@ def stepping(settings: TrainingSettings, spec: TrainingSpec) -> StepFlags:
 
 
 def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
-    """How long to train and how to step, passes counted between validations."""
+    """Length of the training and size of its steps; each part between validations is a pass."""
     steps = settings.optimiser
     return Plan(
         n_passes=steps.n_epochs * spec.checks,
@@ -188,7 +195,8 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
 
 
 def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, float]:
-    """Agreement of a staging model with the expert, over all processes' nights."""
+    """Agreement of a staging model with the expert, over the nights of all processes."""
+    # each process stages other nights; counts add up, kappa would not
     nights = view.whole_nights(fabric.global_rank, fabric.world_size)
     counts = torch.from_numpy(agreement(net, nights, fabric.autocast)).to(fabric.device)
     counts = fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
@@ -198,7 +206,7 @@ def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, flo
 def views_of(
     data: DataFlags, store: Store, split: Split, device: torch.device, standardise: str
 ) -> tuple[View, View]:
-    """Training and selecting nights; --select_on test selects on the held-out ones."""
+    """Nights that train and nights that validate; --select_on test takes the held-out ones."""
     selecting = split.held_out if data.select_on == "test" else split.validation
     return tuple(
         View(
@@ -214,7 +222,8 @@ def views_of(
 
 
 def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
-    """The model, on the weights of --model_path if one is named."""
+    """Build the model, with the weights of --model_path if one is given."""
+    # random weights depend on the seed alone, not on what was drawn before
     torch.manual_seed(run.seed)
     settings = dict(spec.settings)
     try:
@@ -234,13 +243,13 @@ def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
 
 
 def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
-    """What decides or explains the result beside the flags."""
+    """Facts that decide or explain the result beside the flags; every checkpoint holds them."""
     return {
         "command": command(),
         "cohort": store.cohort,
         "protocol": store.settings["protocol"],
-        "preparation": store.settings,
-        "store": splits.fingerprint(store),
+        "preparation": store.settings,  # predict.py prepares other recordings in the same way
+        "store": splits.fingerprint(store),  # resuming on other nights is refused
         "folds": data.folds,
         "train_folds": data.train_data_list,
         "held_out_folds": data.val_data_list,
@@ -254,14 +263,14 @@ def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
 
 
 def pretraining_of(run: RunFlags, spec: TrainingSpec) -> Training | None:
-    """The training of the weights that this one begins with, as far as anybody knows it."""
+    """The earlier training of the weights that this one begins with, if it is known."""
     if spec.built_on is not None:
         return spec.built_on.training
     return load_checkpoint(run.model_path).training if run.model_path else None
 
 
 def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says about its model, so that evaluation needs nothing else."""
+    """Everything but weights that a checkpoint holds, so that evaluation needs nothing else."""
     return {
         "model": spec.model,
         "settings": dict(spec.settings),
@@ -273,14 +282,14 @@ def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> d
 
 
 def plain(value: object) -> object:
-    """As JSON keeps it."""
+    """A value as JSON can hold it."""
     return str(value) if isinstance(value, Path) else value
 
 
 def announce(
     flags_of_data: DataFlags, data: TrainingData, name: str, net: nn.Module, run: Run
 ) -> None:
-    """What is about to happen, in a few lines."""
+    """Print model, run folder and sizes of the split."""
     n_parameters = sum(p.numel() for p in net.parameters())
     print(f"{name}, {n_parameters:,} parameters -> {run.path}")
     for part, subjects in asdict(data.split).items():
@@ -290,7 +299,7 @@ def announce(
 
 
 def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> None:
-    """The curve as a table and a picture, and what to do next."""
+    """Write the learning curve as a table and a picture, and print the next command."""
     from utils.figures import draw_curve, save
 
     rows = run.rows()
@@ -298,13 +307,14 @@ def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> Non
         print("nothing trained: --n_epochs 0")
         return
     write_table(run.path / "metrics.csv", rows)
-    figure = spec.selections["best"].removeprefix("-")
+    figure = spec.selections["best"].removeprefix("-")  # the minus marks: lower is better
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)
     print(f"best pass {best_pass} of {len(rows)}: {figure} {best[f'val_{figure}']:.3f}")
     print(f"curve: {picture}")
     if not spec.next:
         return
+    # flags at their defaults are left out of the command that is printed
     where = "" if data.project_path == flags.RESULTS else f" --project_path {data.project_path}"
     data = "" if data.data_path == DEMO_STORE else f" --data_path {data.data_path}"
     print(f"next: {spec.next}{where}{data}")

@@ -1,1 +1,1 @@
-"""What three or more rooms use: stages, errors, files, arguments, checkpoints, metrics, figures."""
+"""Shared by the other packages: stages, errors, files, arguments, checkpoints, metrics, figures."""

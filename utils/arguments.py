@@ -1,4 +1,4 @@
-"""The command line every script shares: spellings, ``--config``, settings made of it, errors."""
+"""The command line of every script: spellings of flags, ``--config``, typed settings, errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Settings = TypeVar("_Settings")
 
 
 class _Help(argparse.HelpFormatter):
-    """Defaults after each flag, where there is one worth showing."""
+    """Help formatter that appends a default to each flag, unless empty or already in the text."""
 
     def _get_help_string(self, action: argparse.Action) -> str:
         default, text = action.default, action.help or ""
@@ -29,7 +29,7 @@ class _Help(argparse.HelpFormatter):
 
 
 def _portable(value: Any) -> str:
-    """A default as it is on every machine: the program's own files without where it lies."""
+    """Text of a default, the same on every machine: own files relative to the program."""
     is_own = isinstance(value, Path) and value.is_relative_to(ROOT)
     return str(value.relative_to(ROOT) if is_own else value)
 
@@ -49,6 +49,7 @@ class ScriptParser(argparse.ArgumentParser):
             description=description,
             epilog=epilog,
             formatter_class=_Help,
+            # a flag added later must not change what an abbreviation in somebody's script means
             allow_abbrev=False,
         )
         self.config_reader: Callable[[Path], Any] = _read_json
@@ -57,20 +58,22 @@ class ScriptParser(argparse.ArgumentParser):
         )
 
     def add_spellings(self, spellings: Mapping[str, Sequence[str]]) -> None:
-        """Further names for flags that are there already, as other projects' users type them."""
+        """Add further names to existing flags, as users of other projects type them."""
+        # argparse has no public way to name an argument once more after it was added
         for known, others in spellings.items():
             action = self._option_string_actions[known]
             action.option_strings = [*action.option_strings, *others]
             self._option_string_actions |= dict.fromkeys(others, action)
 
     def fill_help(self, defaults: Mapping[str, Any]) -> None:
-        """Defaults that hold only beside other flags, where the help of their flags has ``{}``."""
+        """Replace ``{}`` in help texts by defaults that depend on other flags."""
         for action in self._actions:
             if action.dest in defaults and action.help:
                 action.help = action.help.replace("{}", _shown(defaults[action.dest]))
 
     def parse(self, argv: list[str] | None) -> argparse.Namespace:
         """Parse ``argv`` over the defaults of ``--config``, if one is named."""
+        # parsed twice: the file sets defaults, so flags given beside it win
         if config := self.parse_known_args(argv)[0].config:
             self.set_defaults(**self._read_config(config))
         return self.parse_args(argv)
@@ -90,7 +93,7 @@ class ScriptParser(argparse.ArgumentParser):
         if value is None:
             return value
         tokens = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-        tokens = tokens or ["[]"]
+        tokens = tokens or ["[]"]  # nargs "+" needs a token; ListAction reads this one as empty
         return getattr(self.parse_known_args([action.option_strings[0], *tokens])[0], action.dest)
 
     def error(self, message: str) -> None:  # type: ignore[override]
@@ -127,7 +130,7 @@ class ListAction(argparse.Action):
 
 
 def boolean(text: str) -> bool:
-    """``True``, ``yes``, ``1`` and their opposites, in any case."""
+    """Parse ``True``, ``yes``, ``1`` or their opposites, in any case."""
     lowered = text.lower()
     if lowered in ("true", "yes", "1"):
         return True
@@ -147,6 +150,7 @@ def add_flag(group: Any, *names: str, help: str, default: bool = False) -> None:
         metavar="True|False",
         help=help,
     )
+    # an action of its own: the first one may take a value, --no-flag must not
     negated = [f"--no-{name.removeprefix('--')}" for name in names if name.startswith("--")]
     dest = names[0].removeprefix("--")
     group.add_argument(
@@ -160,7 +164,7 @@ def add_list(group: Any, *names: str, item: type = str, help: str, **options: An
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number of at least 1."""
     value = int(text)
     if value < 1:
         raise ValueError(text)
@@ -168,7 +172,7 @@ def positive(text: str) -> int:
 
 
 def not_negative(text: str) -> float:
-    """A number from 0."""
+    """Parse a finite number of at least 0."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise ValueError(text)
@@ -176,7 +180,7 @@ def not_negative(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A whole number from 0."""
+    """Parse a whole number of at least 0."""
     value = int(text)
     if value < 0:
         raise ValueError(text)
@@ -184,10 +188,11 @@ def count(text: str) -> int:
 
 
 def settings_from(args: argparse.Namespace, kind: type[_Settings]) -> _Settings:
-    """The parsed flags that the frozen dataclass ``kind`` names; of fields that are groups, theirs.
+    """Fill the frozen dataclass ``kind`` with the parsed flags that its fields are named after.
 
-    Every field is named after its flag, so that what a flag is called is written once.
+    Fields that are dataclasses are groups of flags, filled in the same way.
     """
+    # not field.type, which is a string under postponed annotations
     kinds = get_type_hints(kind)
     return kind(
         **{
@@ -200,7 +205,7 @@ def settings_from(args: argparse.Namespace, kind: type[_Settings]) -> _Settings:
 
 
 def by_flag(settings: Any) -> dict[str, Any]:
-    """Values of settings by the names of their flags, those of groups side by side."""
+    """Settings as one flat dictionary by flag name, groups dissolved."""
     values: dict[str, Any] = {}
     for name, value in asdict(settings).items():
         is_group = is_dataclass(getattr(settings, name))
@@ -209,7 +214,7 @@ def by_flag(settings: Any) -> dict[str, Any]:
 
 
 def changed(settings: _Settings, **values: Any) -> _Settings:
-    """The same settings with other values of some flags, whichever group those belong to.
+    """Copy of the settings with other values of some flags, whichever group those belong to.
 
     Raises:
         TypeError: no group has such a flag.
@@ -223,7 +228,7 @@ def changed(settings: _Settings, **values: Any) -> _Settings:
 
 
 def _group_with(settings: Any, flag: str) -> str:
-    """Name of the group that has ``flag``; nothing for a flag of no group."""
+    """Name of the group that has ``flag``; empty for a flag of no group."""
     groups = {f.name: getattr(settings, f.name) for f in fields(settings)}
     return next(
         (
@@ -236,9 +241,9 @@ def _group_with(settings: Any, flag: str) -> str:
 
 
 def command_of(parser: argparse.ArgumentParser, settings: Any, *, leave_out: Sequence[str]) -> str:
-    """The command line that gives the flags of ``settings`` again, without those to ``leave_out``.
+    """Command line that reproduces ``settings``, without the flags to ``leave_out``.
 
-    Of a path it has the name alone, so that the same command is written on every machine.
+    Paths are reduced to their names, so that the same command is written on every machine.
     ``parser`` has the defaults of the script, not those that a ``--config`` has set.
     """
     words = [parser.prog]
@@ -251,7 +256,7 @@ def command_of(parser: argparse.ArgumentParser, settings: Any, *, leave_out: Seq
 
 
 def _words(action: argparse.Action, value: Any) -> Iterator[str]:
-    """A flag and its value as they are typed; nothing for what nobody asked for."""
+    """A flag and its value as typed; nothing for ``None`` or a boolean at its default."""
     flag = next(name for name in action.option_strings if name.startswith("--"))
     if isinstance(value, bool):
         if value != action.default:
@@ -268,9 +273,10 @@ def _words(action: argparse.Action, value: Any) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """A number without zeros that say nothing, of a path its name."""
+    """A number without superfluous zeros; of a path, its name."""
     if isinstance(value, Path):
         return value.name
     if isinstance(value, float):
+        # :g has six digits, which may be another number
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
     return str(value)

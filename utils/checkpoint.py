@@ -1,4 +1,4 @@
-"""Checkpoints: a frozen record of a trained model, parsed once, and the one comparison of subjects.
+"""Checkpoints: a frozen record of a trained model, and the check that test subjects are unseen.
 
 The file is one dict of tensors and plain values; loading it never runs code that it may hold.
 """
@@ -28,7 +28,7 @@ _SYNTHETIC = "synthetic-"
 
 @dataclass(frozen=True)
 class Training:
-    """What a model was trained on: ``facts`` as they stand in the checkpoint, and the usual ones.
+    """What a model was trained on: ``facts`` as stored in the checkpoint, common ones by name.
 
     ``subjects`` are ids by part: train, validation, held_out. ``pretraining`` is that of the
     encoder it was built on, where there was one.
@@ -39,7 +39,7 @@ class Training:
 
     @property
     def cohort(self) -> str:
-        """Name of the cohort; generated nights' begins with ``synthetic-``."""
+        """Name of the cohort; it begins with ``synthetic-`` for simulated nights."""
         return self.facts["cohort"]
 
     @property
@@ -49,16 +49,16 @@ class Training:
 
     @property
     def subjects(self) -> Mapping[str, list[str]]:
-        """Ids by part."""
+        """Ids of the subjects by part: train, validation, held_out."""
         return self.facts["subjects"]
 
     @property
     def preparation(self) -> Mapping[str, Any]:
-        """Settings of the store it was trained on; empty if nobody wrote them down."""
+        """Settings of the store it was trained on; empty if they were not recorded."""
         return self.facts.get("preparation") or {}
 
     def seen(self) -> set[str]:
-        """Who trained it or chose the checkpoint, in this training alone."""
+        """Subjects that trained it or selected the checkpoint, pretraining not included."""
         return {*self.subjects["train"], *self.subjects["validation"]}
 
 
@@ -67,8 +67,8 @@ class Checkpoint:
     """A model's weights and what is needed to use them.
 
     ``channels`` are (label, role) in the order the model reads them at ``fs`` Hz, ``standardise``
-    how they are scaled. ``training`` is ``None`` for weights from elsewhere, whose ``source`` says
-    where they are from. ``progress`` is what a training goes on from, in ``last`` checkpoints.
+    how they are scaled. ``training`` is ``None`` for weights from elsewhere, whose origin is in
+    ``source``. ``progress`` is what a training resumes from, in ``last`` checkpoints.
     """
 
     path: Path
@@ -85,12 +85,12 @@ class Checkpoint:
 
     @property
     def labels(self) -> list[str]:
-        """Of the channels."""
+        """Labels of the channels, in the order the model reads them."""
         return [label for label, _ in self.channels]
 
     @property
     def run(self) -> Path:
-        """The folder of its run, or, of a file that lies in none, the folder it lies in."""
+        """Folder of its run; of a file outside any run, the folder it lies in."""
         return self.path.parents[1] if self.is_in_run else self.path.parent
 
     @property
@@ -101,6 +101,7 @@ class Checkpoint:
     def fingerprint(self) -> str:
         """The first twelve digits of the weights' checksum, whatever file they are in."""
         digest = hashlib.sha256()
+        # sorted: the order in which a model registers its layers is not part of the weights
         for name, tensor in sorted(self.state.items()):
             digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:12]
@@ -115,7 +116,7 @@ def refuse_seen(
     remedy: str,
     kind: str = "training",
 ) -> None:
-    """The one comparison of subjects whom a model has seen with those it is to be measured on.
+    """Refuse to evaluate a model on subjects that its training has seen.
 
     Subjects are known by their ids, whatever part of a collection a store holds; only synthetic
     and real ones share ids without being the same. Pretraining counts as training.
@@ -149,26 +150,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: no such file, a damaged one, one that is no checkpoint of this project, or one
             whose loading would execute code.
     """
-    found = _read(path)
-    if not isinstance(found, dict) or not set(KEYS) <= found.keys():
+    content = _read(path)
+    if not isinstance(content, dict) or not set(KEYS) <= content.keys():
         raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
-    if found.get("format") != FORMAT_VERSION:
+    if content.get("format") != FORMAT_VERSION:
         raise UserError(
-            f"{path}: checkpoint format {found.get('format')}, this code reads "
+            f"{path}: checkpoint format {content.get('format')}, this code reads "
             f"{FORMAT_VERSION}; train again"
         )
     return Checkpoint(
         path=path,
-        model=found["model"],
-        settings=found["settings"],
-        channels=tuple((label, role) for label, role in found["channels"]),
-        fs=found["fs"],
-        standardise=found["standardise"],
-        state=found["state"],
-        training=_training(found.get("trained")),
-        source=found.get("source"),
-        passes=found.get("pass"),
-        progress={name: found[name] for name in _PROGRESS if name in found},
+        model=content["model"],
+        settings=content["settings"],
+        channels=tuple((label, role) for label, role in content["channels"]),
+        fs=content["fs"],
+        standardise=content["standardise"],
+        state=content["state"],
+        training=_training(content.get("trained")),
+        source=content.get("source"),
+        passes=content.get("pass"),
+        progress={name: content[name] for name in _PROGRESS if name in content},
     )
 
 
@@ -195,6 +196,7 @@ def _read(path: Path) -> Any:
 
 
 def load_tensors(file: Path | bytes) -> Any:
-    """What torch saved in a file, or in its bytes: tensors and plain values, or an error."""
+    """Read what torch saved in a file, or in its bytes, if it is tensors and plain values alone."""
+    # weights_only: a full unpickler would run whatever code the file names
     source = io.BytesIO(file) if isinstance(file, bytes) else file
     return torch.load(source, map_location="cpu", weights_only=True)

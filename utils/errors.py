@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 class UserError(Exception):
-    """What file, what is wrong, what to do: one line, in the user's words."""
+    """An error that users can correct: file, problem and remedy in one line."""
 
 
 def run_script(main: Callable[[], None]) -> int:
@@ -26,11 +26,12 @@ def run_script(main: Callable[[], None]) -> int:
         return _refuse(_describe(error))
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this stopped", file=sys.stderr)
-        return 130
+        return 130  # 128 + SIGINT, as shells report it
     return 0
 
 
 def _refuse(message: str) -> int:
+    # messages taken over from libraries may have line breaks
     print("error: " + " ".join(message.split()), file=sys.stderr)
     return 2
 

@@ -1,4 +1,4 @@
-"""Figures: one palette, one stage order, closed after saving."""
+"""Figures of nights and results, in one palette and one order of stages."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def draw_night(
 def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
     """Stairs from W (top) to N3; REM as a thick red line, unscored epochs as grey bands."""
     edges, _ = _time_axis(len(stages))
+    # -1 indexes the last level before np.where blanks it
     level = np.where(stages == UNSCORED, np.nan, _LEVEL_OF_CODE[stages])
     axes.stairs(level, edges, baseline=None, color="#404040", linewidth=1)
     for name in PLOT_ORDER:
@@ -49,13 +50,14 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
         axes.hlines(
             shown, edges[:-1], edges[1:], colors=COLOURS[name], linewidth=4 if name == "REM" else 3
         )
+    # padded with 0, so that unscored epochs at either end of the night have both borders
     borders = np.flatnonzero(np.diff(np.r_[0, stages == UNSCORED, 0]))
     for number, (start, stop) in enumerate(borders.reshape(-1, 2)):
         axes.axvspan(
             edges[start],
             edges[stop],
             color=COLOURS["unscored"],
-            label="unscored" if number == 0 else None,
+            label="unscored" if number == 0 else None,  # one line in the legend
         )
     if len(borders):
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
@@ -105,7 +107,7 @@ def draw_prediction(probabilities: np.ndarray, flags: Sequence[str], *, title: s
 
 
 def mark_epochs(axes: Axes, marked: np.ndarray, name: str) -> None:
-    """A line at each marked epoch (n,) of a night."""
+    """Vertical line at each marked epoch (n,) of a night."""
     edges, _ = _time_axis(len(marked))
     axes.vlines(edges[:-1][marked], 0, 1, color="#202020", linewidth=0.8)
     axes.set(ylim=(0, 1), yticks=[])
@@ -122,6 +124,7 @@ def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:
         base = level
     axes.set_ylim(0, 1)
     axes.set_ylabel("probability")
+    # stacked from the bottom, listed from the top
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
@@ -129,7 +132,7 @@ def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:
 
 
 def draw_confusion(counts: np.ndarray, *, title: str) -> Figure:
-    """Rows: expert, columns: model; per cent of the row large, epochs small."""
+    """Confusion matrix, expert in rows: per cent of the row in large, epochs in small print."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.5, 5.8), layout="constrained")
@@ -138,7 +141,7 @@ def draw_confusion(counts: np.ndarray, *, title: str) -> Figure:
     share = np.divide(100 * counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
-        colour = "white" if share[row, column] > 55 else "black"
+        colour = "white" if share[row, column] > 55 else "black"  # legible on dark blue
         shown = f"{share[row, column]:.0f}" if totals[row] else "–"
         axes.text(column, row - 0.08, shown, ha="center", va="center", color=colour, fontsize=15)
         axes.text(
@@ -192,6 +195,7 @@ def draw_risk_coverage(points: np.ndarray, *, title: str) -> Figure:
     axes.set_xlabel("share of epochs kept, the surest first (lowest confidence kept above)")
     axes.legend(loc="upper left", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+    # a few ticks: labels of all points would overlap
     some = np.linspace(0, len(points) - 1, min(5, len(points))).astype(int)
     above = axes.secondary_xaxis("top")
     above.set_xticks(coverage[some], [f"{value:.2f}" for value in lowest[some]])
@@ -205,8 +209,9 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     segment = min(round(4 * fs), epochs.shape[1])
     frequencies, density = signal.welch(epochs, fs, nperseg=segment)
     shown = frequencies <= min(_HIGHEST_HZ, fs / 2)
+    # flat signals have no power, which decibels cannot express
     decibel = 10 * np.log10(np.maximum(density[:, shown], 1e-6))
-    low, high = np.percentile(decibel, (2, 98))
+    low, high = np.percentile(decibel, (2, 98))  # or one artefact would take the whole scale
     image = axes.imshow(
         decibel.T,
         aspect="auto",
@@ -249,7 +254,7 @@ def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
 
 
 def spectrogram_png(epochs: np.ndarray, *, fs: float) -> tuple[bytes, float]:
-    """The image of :func:`draw_spectrogram` without axes, one pixel an epoch, and its top in Hz."""
+    """Image of :func:`draw_spectrogram` without axes, one pixel per epoch, and its top in Hz."""
     from io import BytesIO
 
     from matplotlib import image
@@ -257,6 +262,7 @@ def spectrogram_png(epochs: np.ndarray, *, fs: float) -> tuple[bytes, float]:
 
     drawn = draw_spectrogram(Figure().subplots(), epochs, fs=fs)
     file = BytesIO()
+    # the spectrogram has its lowest frequency in row 0, a PNG its top
     image.imsave(file, drawn.to_rgba(drawn.get_array())[::-1], format="png")
     return file.getvalue(), drawn.get_extent()[3]
 

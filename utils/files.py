@@ -37,7 +37,7 @@ def written_whole(target: Path, *, what: str = "", overwrite: bool | None = None
     Raises:
         UserError: ``target`` exists, is not ours, and ``overwrite`` does not allow for that.
     """
-    if _is_within_unfinished(target):
+    if _is_within_unfinished(target):  # the folder is published as a whole, and listed then
         target.parent.mkdir(parents=True, exist_ok=True)
         yield target
         return
@@ -45,10 +45,10 @@ def written_whole(target: Path, *, what: str = "", overwrite: bool | None = None
     with locked(target):
         before = _state(target)
         temporary = _beside(target, UNFINISHED)
-        _discard(temporary)  # of a process that died: this one has the lock
+        _discard(temporary)  # left by a process that died: this one has the lock
         try:
             yield temporary
-            if _state(target) != before:
+            if _state(target) != before:  # editors do not take the lock
                 check_file(target, what, overwrite=overwrite)
             _publish(temporary, target, what)
         except BaseException:
@@ -84,7 +84,7 @@ def written_folder(target: Path, what: str) -> Iterator[Path]:
         try:
             yield temporary
             manifest.write_for_tree(temporary, what)
-            check_folder(target, what)
+            check_folder(target, what)  # again: it may have changed while this one was filled
             if target.exists():
                 aside = _beside(target, REPLACED)
                 target.rename(aside)
@@ -100,7 +100,7 @@ def written_folder(target: Path, what: str) -> Iterator[Path]:
 def check_file(target: Path, what: str = "", *, overwrite: bool | None = None) -> None:
     """Refuse to write where a file of somebody else stands.
 
-    ``overwrite`` is what the user said; None where there is no such flag.
+    ``overwrite`` is the user's choice; None where there is no such flag.
 
     Raises:
         UserError: naming the file and what to do.
@@ -134,9 +134,9 @@ def check_folder(target: Path, what: str) -> None:
             "another output"
         )
     holds_files = any(names for _, _, names in os.walk(target))
-    if holds_files and (found := manifest.read(target).what) != what:
+    if holds_files and (kind := manifest.read(target).what) != what:
         raise UserError(
-            f"{target}: holds other files of this program{f' ({found})' if found else ''}, which "
+            f"{target}: holds other files of this program{f' ({kind})' if kind else ''}, which "
             f"the {what} does not replace; choose another output"
         )
 
@@ -172,7 +172,7 @@ def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> Non
 
 
 def is_safe(name: str) -> bool:
-    """Whether a file or folder can be called so without leading elsewhere."""
+    """Whether a name is fit for a file or folder: not empty, no path, no control character."""
     return bool(name.strip(". ")) and not any(c in "/\\" or ord(c) < 32 for c in name)
 
 
@@ -188,12 +188,12 @@ def safe_name(name: str, source: Path | str) -> str:
 
 
 def remove_ours(path: Path) -> None:
-    """Delete a file that this program wrote; one that is not there, or is not ours, is left."""
+    """Delete a file that this program wrote; one of somebody else is left."""
     if not path.exists():
         return
     with locked(path):
         if is_ours(path):
-            manifest.keep(path.parent)
+            manifest.keep(path.parent)  # the file may be the record that others are known by
             path.unlink()
             manifest.update(path.parent, path.name, None)
 
@@ -220,6 +220,7 @@ def sweep(folder: Path, depth: int = 0) -> None:
         for name in (*folders, *names):
             _sweep_one(here, name)
         is_deepest = len(here.relative_to(folder).parts) >= depth
+        # in place: os.walk descends into what is left in its own list
         folders[:] = [] if is_deepest else [name for name in folders if not name.startswith(".")]
 
 
@@ -227,7 +228,7 @@ def _sweep_one(folder: Path, name: str) -> None:
     for suffix in (UNFINISHED, REPLACED, SUFFIX):
         if name.startswith(".") and name.endswith(suffix):
             target = folder / name[1:].removesuffix(suffix)
-            with locked(target, wait=False) as is_held:
+            with locked(target, wait=False) as is_held:  # whoever holds it is still writing
                 if is_held:
                     _heal(target)
     old = OLD_TEMPORARY.fullmatch(name)
@@ -261,7 +262,7 @@ def _is_within_unfinished(path: Path) -> bool:
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
-    """What changes when somebody writes the file; None if it is not there."""
+    """Inode, size and time of a file, which change when it is written; ``None`` if missing."""
     if not os.path.lexists(path):
         return None
     status = path.lstat()
@@ -292,7 +293,7 @@ def append_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any, *, overwrite: bool | None = None) -> None:
-    """Write JSON people can read, whole or not at all; NaN is refused."""
+    """Write indented JSON, whole or not at all; NaN is refused."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
     write_text(path, text, overwrite=overwrite)
 
@@ -307,7 +308,7 @@ def write_table(
     """Rows of the same keys as csv or tsv; ``None`` is an empty cell."""
     with (
         written_whole(path, overwrite=overwrite) as temporary,
-        temporary.open("w", newline="") as file,
+        temporary.open("w", newline="") as file,  # csv ends its lines itself
     ):
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
@@ -331,7 +332,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Any], *, compressed: bool = Tr
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object.
+    """Read a JSON object.
 
     Raises:
         UserError: the file is missing or is none.

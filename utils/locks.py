@@ -17,7 +17,7 @@ _POLL_SECONDS = 0.02
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold what is at ``path`` (file or folder, there or not) against other processes.
+    """Lock ``path`` (a file or folder, existing or not) against other processes.
 
     A process that holds it already may take it again; a lock ends with its holder, however that
     dies. Yields whether it is held: always, unless ``wait`` is False and somebody else has it.
@@ -26,6 +26,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     created = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     hidden = path.with_name(f".{path.name}{SUFFIX}")
+    # a singleton counts: the same process may lock the path again further down
     lock = FileLock(hidden, is_singleton=True, poll_interval=_POLL_SECONDS)
     try:
         lock.acquire(timeout=_SILENT_SECONDS if wait else 0)
@@ -57,7 +58,7 @@ def _release(lock: FileLock, hidden: Path) -> None:
 def alive(pid: int) -> bool:
     """Whether a process of this machine still runs."""
     try:
-        os.kill(pid, 0)
+        os.kill(pid, 0)  # signal 0 is not delivered; it only asks
     except PermissionError:
         return True  # somebody else's
     except OSError:

@@ -1,7 +1,7 @@
 """Which files are this program's own: a hidden manifest in each folder that it writes into.
 
 ``.sleep-staging.json`` lists names, sizes and checksums of what was written there. A file is ours
-while its bytes are those of the list: one that a person edited, or put there, is a stranger's.
+while its bytes are those of the list: one that a user edited, or put there, is a stranger's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ OLD_TEMPORARY = re.compile(r"\..+\.(?P<pid>\d+)\.unfinished")
 class Entry:
     """One written file. ``what`` is its kind where a user chose its name.
 
-    ``former`` (bytes, sha256) is what it replaces or goes on from, until that is done. A file that
+    ``former`` (bytes, sha256) is what it replaces or extends, until that is done. A file that
     other programs fill as well, such as a log, ``grows`` and is known by its name alone.
     """
 
@@ -52,14 +52,15 @@ class Entry:
         if self.former is None:
             return False
         start, digest = self.former
+        # the former file untouched, or with some of what a killed process was appending
         return start <= size < max(self.bytes, start + 1) and sha256(path, start) == digest
 
 
 @dataclass
 class Manifest:
-    """What a folder's list says; ``what`` is its kind if it was written as a whole.
+    """What a folder's list holds; ``what`` is its kind if it was written as a whole.
 
-    ``older``: begun for a store or run that was there before there were lists.
+    ``older``: begun for a store or run that existed before there were lists.
     """
 
     what: str = ""
@@ -123,7 +124,8 @@ def _fields(entry: Entry) -> dict[str, Any]:
 
 
 def update(folder: Path, name: str, entry: Entry | None) -> None:
-    """Set or, with ``None``, take out one file of the list."""
+    """Set one file of the folder's list or, with ``None``, take it out."""
+    # lock files begin with a dot of their own
     with locked(folder / NAME.removeprefix(".")):
         manifest = read(folder)
         if manifest.files.get(name) == entry:
@@ -136,7 +138,7 @@ def update(folder: Path, name: str, entry: Entry | None) -> None:
 
 
 def keep(folder: Path) -> None:
-    """Write down what is known from the record of a folder from before, which may go next."""
+    """Write the list of a folder that has none, before the record it follows from is deleted."""
     with locked(folder / NAME.removeprefix(".")):
         if not (folder / NAME).exists():
             write(folder, read(folder))
@@ -167,6 +169,7 @@ def strangers(folder: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(folder):
         links = [name for name in folders if (Path(place) / name).is_symlink()]
         known = read(Path(place)).files
+        # os.walk counts links to folders among the folders, and does not enter them
         for name in sorted(names + links):
             path = Path(place) / name
             if name == NAME or name in _LITTER or is_temporary(name):
@@ -185,7 +188,7 @@ _EVALUATION = (
 )
 _EXPLANATIONS = (
     r"interpretations[^/]*/((index|faithfulness)\.json|stage_means\.npz|"
-    r"(summary|bands|deletion_insertion|stage_means|(planted|found)_events)\.csv|"
+    r"(summary|bands|deletion_insertion|stage_means|(planted|found|detected)_events)\.csv|"
     r"(bands|deletion_insertion|randomisation|stage_means)\.png|[^/]+\.html|"
     r"[^/]+_(roles|attention)\.(csv|png|npz)|[^/]+_e\d{4}/[^/]+\.(npz|png|svg))"
 )
@@ -217,7 +220,7 @@ _EXPORTS = {"predictions", "events", "edf", "nights"}
 
 
 def _from_before(folder: Path) -> Manifest:
-    """The list that a store, run or synthetic cohort from before would have had."""
+    """The list that a store, run or synthetic cohort older than lists would have had."""
     for base in (folder, *folder.parents[:_DEPTH]):
         for record, (keys, pattern) in _RECORDS.items():
             facts = _facts(base / record)
@@ -275,5 +278,6 @@ def _facts(path: Path) -> dict[str, Any]:
 def _names_of(facts: dict[str, Any]) -> re.Pattern[str]:
     """Files of a synthetic cohort's recordings, in any folder of it."""
     stems = [row["recording"] for row in facts["recordings"]]
+    # a Sleep-EDF recording and its hypnogram share seven characters: SC4001E0, SC4001EC
     stems = {stem[:7] if stem.startswith("SC4") else stem for stem in stems}
     return re.compile(rf"manifest\.json|(.*/)?({'|'.join(map(re.escape, stems))})[^/]*")

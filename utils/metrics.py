@@ -1,4 +1,4 @@
-"""Agreement with the expert, from one confusion matrix a recording; undefined is NaN, never 0.
+"""Agreement with the expert, from one confusion matrix per recording; undefined is NaN, never 0.
 
 Every figure takes counts ``[..., true, predicted]`` with any leading axes, so pooled figures,
 figures per recording and thousands of bootstrap samples are the same few lines.
@@ -22,6 +22,7 @@ def confusion(true: np.ndarray, predicted: np.ndarray, n_classes: int = len(STAG
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    # np.where divides everywhere before it chooses
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, part / whole, np.nan)
 
@@ -38,12 +39,12 @@ def support(counts: np.ndarray) -> np.ndarray:
 
 
 def precision(counts: np.ndarray) -> np.ndarray:
-    """Per class (..., k); NaN for a class that is never predicted."""
+    """Share of the epochs predicted as a class that are right (..., k); NaN if there are none."""
     return _ratio(_hits(counts), counts.sum(axis=-2))
 
 
 def recall(counts: np.ndarray) -> np.ndarray:
-    """Per class (..., k); NaN for a class the expert never gives."""
+    """Share of the expert's epochs of a class that are predicted (..., k); NaN if none."""
     return _ratio(_hits(counts), support(counts))
 
 
@@ -54,7 +55,7 @@ def specificity(counts: np.ndarray) -> np.ndarray:
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """Per class (..., k); NaN for a class neither side ever gives."""
+    """Harmonic mean of precision and recall (..., k); NaN for a class neither side gives."""
     return _ratio(2 * _hits(counts), support(counts) + counts.sum(axis=-2))
 
 
@@ -74,8 +75,8 @@ def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
 
 
 def g_mean(counts: np.ndarray) -> np.ndarray:
-    """Geometric mean of the recalls of the classes the expert gives; 0 if one is never found."""
-    with np.errstate(divide="ignore"):
+    """Geometric mean of the recalls of the classes the expert gives; 0 if one is never right."""
+    with np.errstate(divide="ignore"):  # log 0 is -inf, whose exponential is the 0 wanted
         return np.exp(_mean(np.log(recall(counts))))
 
 
@@ -88,7 +89,7 @@ def kappa(counts: np.ndarray) -> np.ndarray:
 
 def mcc(counts: np.ndarray) -> np.ndarray:
     """Matthews correlation for several classes (Gorodkin 2004)."""
-    counts = counts.astype(float)
+    counts = counts.astype(float)  # fourth powers of counts overflow int64
     total, true, predicted = counts.sum(axis=(-2, -1)), support(counts), counts.sum(axis=-2)
     covariance = _hits(counts).sum(axis=-1) * total - (true * predicted).sum(axis=-1)
     spread = (total**2 - (true**2).sum(axis=-1)) * (total**2 - (predicted**2).sum(axis=-1))
@@ -127,8 +128,8 @@ def bootstrap(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentile interval of a pooled figure, resampling whole subjects with replacement.
 
-    ``counts`` (recordings, k, k), ``subjects`` one id a recording: both nights of a person go
-    together. A single subject has no interval: NaN.
+    ``counts`` (recordings, k, k), ``subjects`` one id per recording: both nights of a subject
+    go together. A single subject has no interval: NaN.
     """
     names, of = np.unique(subjects, return_inverse=True)
     by_subject = np.zeros((len(names), *counts.shape[1:]))
@@ -137,23 +138,26 @@ def bootstrap(
         undefined = np.full_like(figure(by_subject[0]), np.nan, dtype=float)
         return undefined, undefined
     rng = np.random.default_rng(seed)
+    # how often each subject is drawn is all that pooled counts depend on: (samples, subjects)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
     drawn = figure(np.tensordot(times, by_subject, axes=1))
     low, high = (np.full(drawn.shape[1:], np.nan) for _ in range(2))
     defined = ~np.isnan(drawn).all(axis=0)
-    if defined.any():
+    if defined.any():  # nanquantile warns where all samples are NaN
         ends = ((1 - level) / 2, (1 + level) / 2)
         low[defined], high[defined] = np.nanquantile(drawn[:, defined], ends, axis=0)
-    return low[()], high[()]
+    return low[()], high[()]  # numbers, not 0-d arrays, for a single figure
 
 
 def confidence(probabilities: np.ndarray) -> np.ndarray:
-    """One minus the entropy of each row over its largest, (n, k) -> (n,) from 0 to 1.
+    """Confidence of epochs: one minus normalised entropy, (n, k) -> (n,) from 0 to 1.
 
     Phan et al. 2022 (SleepTransformer), section II-D.
     """
+    # p log p is 0 at p = 0
     logs = np.log(np.where(probabilities > 0, probabilities, 1.0))
     entropy = -(probabilities * logs).sum(axis=1)
+    # rounding leaves certain and uniform rows just outside the range
     return np.clip(1 - entropy / np.log(probabilities.shape[1]), 0.0, 1.0)
 
 
@@ -189,6 +193,7 @@ def calibration(
     scored = true >= 0
     confidence = probabilities[scored].max(axis=1)
     right = probabilities[scored].argmax(axis=1) == true[scored]
+    # a confidence of exactly 1 belongs to the last bin
     bin_of = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
     size, sure, hit = (
         np.bincount(bin_of, weights, n_bins) for weights in (None, confidence, right.astype(float))

@@ -1,4 +1,4 @@
-"""Subprocesses that leave their numbers in files, so that a killed parent's can be ended."""
+"""Subprocesses whose ids are kept in files, so that those of a killed parent can be ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_SECONDS = 0.1
 def started(
     command: Sequence[str], log: Path, number: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[Any]]:
-    """A process that writes into ``log``; on leaving before its end it is interrupted.
+    """Run a process that writes into ``log``; leaving the block before its end interrupts it.
 
     What a killed parent left running under the same ``number`` file is ended first.
     """
@@ -38,7 +38,7 @@ def started(
         yield process
     finally:
         if process.poll() is None:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGINT)  # like Ctrl-C, after which scripts can be resumed
             process.wait()
         remove_ours(number)
 
@@ -53,9 +53,11 @@ def stop_orphan(number: Path) -> None:
     if not number.exists():
         return
     pid = int(number.read_text() or 0)
+    # the number may have been given to another process since
     command = Path(f"/proc/{pid}/cmdline")
     if pid and command.exists() and str(number.parent).encode() in command.read_bytes():
         os.kill(pid, signal.SIGINT)
+        # a zombie is still alive, with an empty command line
         while alive(pid) and command.exists() and command.read_bytes():
             time.sleep(_POLL_SECONDS)
     remove_ours(number)

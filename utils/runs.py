@@ -1,6 +1,6 @@
-"""Run folders: what a training was told, what it measured, and its checkpoints.
+"""Run folders: the settings of a training, what it measured, and its checkpoints.
 
-``<folder>/run.json`` settings and versions, ``metrics.jsonl`` one line a pass,
+``<folder>/run.json`` settings and versions, ``metrics.jsonl`` one line per pass,
 ``checkpoints/{last,best,…}.pt``. A checkpoint is a dict of tensors and plain values.
 """
 
@@ -27,8 +27,8 @@ from utils.files import (
 )
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
-_OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a person's copies
-# what may differ when a run goes on: how long, where its files are, what is written beside
+_OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a user's copies
+# what may differ when a run is resumed: how long, where its files are, what is written beside
 FREE = {
     "n_epochs",
     "patience",
@@ -44,8 +44,8 @@ FREE = {
 class Run:
     """One training's folder.
 
-    ``settings`` are the values of the flags that decide the result, ``facts`` what else is worth
-    knowing later (subjects, store, command).
+    ``settings`` are the values of the flags that decide the result, ``facts`` what else later
+    steps read (subjects, store, command).
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,7 +57,7 @@ class Run:
         return self.path / "checkpoints" / f"{name}.pt"
 
     def begin(self, settings: Mapping[str, Any], facts: Mapping[str, Any], *, fresh: bool) -> None:
-        """Open the folder for training: go on with what it holds, or start ``fresh``.
+        """Open the folder for training: resume what it holds, or start ``fresh``.
 
         Raises:
             UserError: it holds a run with other settings or of another store, or somebody else's
@@ -70,6 +70,7 @@ class Run:
             if _OWN_CHECKPOINT.fullmatch(path.stem)
         ]
         written = [self.path / name for name in ("run.json", "metrics.csv", "curve.png")]
+        # all of them before the first is removed: a refusal leaves the folder as it was
         for path in (self.metrics, *written, *checkpoints):
             check_file(path)
         if fresh:
@@ -77,7 +78,7 @@ class Run:
                 remove_ours(path)
         if self.checkpoint("last").exists():
             self._refuse_others(settings, facts)
-        else:
+        else:  # lines of passes that were never saved
             remove_ours(self.metrics)
         about = {"settings": dict(settings), **facts, "versions": _versions()}
         write_json(self.path / "run.json", about)
@@ -111,12 +112,12 @@ class Run:
         return rows
 
     def rewind(self, passes: int) -> None:
-        """Forget lines of passes that no checkpoint holds."""
+        """Drop the lines after ``passes`` passes, which no checkpoint holds."""
         kept = [row for row in self.rows() if row["pass"] <= passes]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Append one line."""
+        """Append one line to ``metrics.jsonl``."""
         append_text(self.metrics, json.dumps(row) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""How much power epochs have in the bands of the EEG."""
+"""Power of epochs in the bands of the EEG."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ class StagedNight:
     ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
     ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
     source's first second in ISO 8601, if known, ``quality_flags`` (n,) what is wrong with each
-    epoch's signals in words, "" for nothing, or ``()`` where nobody has looked.
+    epoch's signals in words, "" for nothing, or ``()`` where they were not checked.
     """
 
     recording: str
@@ -65,6 +65,7 @@ def agreement(
     autocast: Callable[[], AbstractContextManager] = nullcontext,
 ) -> np.ndarray:
     """Confusion counts (5, 5) over nights; results stay on the device until the last night."""
+    # every copy to the CPU waits for the GPU, so there is one at the end
     staged = [
         (stages, stage_signals(model, signals, autocast=autocast).argmax(dim=-1))
         for _, signals, stages in nights

@@ -1,4 +1,4 @@
-"""Anybody's file as a recording without stages, of the channels that were matched in it."""
+"""A user's own file as an unscored recording of the channels that were matched in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.channels import Found
+from datasets.readers.channels import MatchedChannel
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, whole_epochs
@@ -18,18 +18,19 @@ SUFFIXES = (".edf", ".bdf", ".rec", ".h5")
 
 
 def opened(path: Path) -> EdfFile | DreemFile:
-    """EDF or BDF, undated or with gaps too, or a Dreem record.
+    """Open an EDF or BDF file, which may be undated or have gaps, or a Dreem record.
 
     Raises:
         UserError: it cannot be read.
     """
     if path.suffix.lower() == ".h5":
         return DreemFile(path)
+    # gaps are allowed here alone: staging flags the epochs that they touch, a store could not
     return EdfFile(path, undated=True, gaps=True)
 
 
-def recording_of(file: EdfFile | DreemFile, found: Mapping[str, Found]) -> Recording:
-    """The night with the signals found and no stages.
+def recording_of(file: EdfFile | DreemFile, matched: Mapping[str, MatchedChannel]) -> Recording:
+    """The night of a file with its matched signals, all epochs unscored.
 
     Raises:
         UserError: the file is shorter than an epoch.
@@ -37,15 +38,15 @@ def recording_of(file: EdfFile | DreemFile, found: Mapping[str, Found]) -> Recor
     n_epochs = whole_epochs(file.seconds)
     if not n_epochs:
         raise UserError(f"{file.path}: lasts {file.seconds:g} s; staging needs 30 s at least")
-    notes = [one.note for one in found.values() if one.note]
+    notes = [one.note for one in matched.values() if one.note]
     return Recording(
         id=Path(file.path).stem,
         subject=Path(file.path).stem,
         night=1,
-        signals={label: one.signal for label, one in found.items()},
+        signals={label: one.signal for label, one in matched.items()},
         bouts=(),
         stages=np.full(n_epochs, UNSCORED, np.int8),
         start=file.start,
         note="; ".join(notes) or None,
-        derivations={label: one.derivation for label, one in found.items()},
+        derivations={label: one.derivation for label, one in matched.items()},
     )

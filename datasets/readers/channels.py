@@ -1,8 +1,9 @@
-"""The one matcher of channels: what a wish means among the labels a file has.
+"""Matching of channels: which labels of a file are meant by the wish of a user or a cohort.
 
-A wish is a label or a difference, ``A-B`` or ``A - B``, which is the first minus the second: eyes
-that move against each other add up. A label spelt so comes first, then one that differs in case,
-spaces and punctuation alone, then a difference of two labels that are there, of one rate and unit.
+A wish is a label or a difference, ``A-B`` or ``A - B``, which is the first minus the second: eye
+movements, of opposite sign on the two sides, add up. A label spelt so comes first, then one that
+differs in case, spaces and punctuation alone, then a difference of two labels that the file has,
+of one rate and unit.
 ``datasets/cohorts/*_channels.json`` list by cohort and role what to take, best first.
 """
 
@@ -25,10 +26,10 @@ COHORTS = Path(__file__).parents[1] / "cohorts"
 _TABLES = ("sleepedf", "dreem", "ucddb", "nsrr")
 VOLTAGES = ("EEG", "EOG", "EMG", "ECG")
 PLAUSIBLE_UV = (1.0, 500.0)  # standard deviation of an EEG whose file names no unit
-_LOOK_SECONDS = 1800.0
+_SCALE_SECONDS = 1800.0  # of the middle of the night
 _UNITS = {"uv": "uV", "µv": "uV", "mv": "mV", "v": "V", "": ""}
-# of normalised labels, best first
-_LOOKS_LIKE = {
+# patterns of normalised labels, best first; references: ears, mastoids (a1, m1), linked ears (le)
+_LABEL_PATTERNS = {
     # O2 alone is oxygen as often as an electrode
     "EEG": tuple(
         f"{site}({'' if site[0] == 'o' else '$|'}[am][12]|ref|avg|le)"
@@ -42,7 +43,7 @@ Alternatives = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class Found:
+class MatchedChannel:
     """A signal, the labels it is made of (one, or two of a difference), and what was assumed."""
 
     signal: Signal
@@ -51,7 +52,7 @@ class Found:
 
     @property
     def derivation(self) -> str:
-        """What the signal is made of, for people: ``E1 - E2``."""
+        """What the signal is made of, as it is displayed: ``E1 - E2``."""
         return " - ".join(self.parts)
 
     @property
@@ -66,7 +67,7 @@ def normalised(label: str) -> str:
 
 
 def parts_of(wish: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """The label of ``labels`` that a wish means, or the two of a difference; () if there is none.
+    """The label that a wish means among ``labels``, or the two of a difference; () for neither.
 
     A difference is cut at `` - `` if it can be, else at the first hyphen that leaves two labels.
     """
@@ -80,8 +81,8 @@ def parts_of(wish: str, labels: Iterable[str]) -> tuple[str, ...]:
     return ()
 
 
-def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> Found | None:
-    """The first wish that ``signals`` fulfil; differences of unlike channels are passed over."""
+def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> MatchedChannel | None:
+    """The channel of the first wish that ``signals`` fulfil, passing over unlike differences."""
     for wish in wishes:
         parts = parts_of(wish, signals)
         if parts and _are_alike(parts, signals):
@@ -89,8 +90,8 @@ def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> Found | No
     return None
 
 
-def named(wish: str, signals: Mapping[str, Signal], where: object) -> Found | None:
-    """What a user asks for by name; ``None`` where there is no such label or difference.
+def named(wish: str, signals: Mapping[str, Signal], where: object) -> MatchedChannel | None:
+    """The channel that a user asks for by name; ``None`` if no label or difference fits.
 
     Raises:
         UserError: the two channels of a difference have other rates or units.
@@ -109,8 +110,8 @@ def named(wish: str, signals: Mapping[str, Signal], where: object) -> Found | No
 
 def choose(
     wanted: Iterable[str], signals: Mapping[str, Signal], roles: Alternatives, where: str
-) -> dict[str, Found]:
-    """What each wanted label, difference or role is, by label, in the order asked for.
+) -> dict[str, MatchedChannel]:
+    """The channels of all wanted labels, differences or roles, by label, in the order asked for.
 
     ``all`` takes every channel.
 
@@ -118,8 +119,9 @@ def choose(
         UserError: naming what is missing and what ``where`` has instead, or asked for twice.
     """
     wanted = list(wanted)
-    chosen: dict[str, Found] = {}
+    chosen: dict[str, MatchedChannel] = {}
     for name in list(signals) if wanted == [ALL] else wanted:
+        # a label comes before a role of the same name
         one = named(name, signals, where) or first_of(roles.get(name.upper(), ()), signals)
         if one is None:
             raise UserError(
@@ -133,7 +135,7 @@ def choose(
 
 
 def role_of(label: str, roles: Alternatives) -> str:
-    """The role that has this label, or what a difference begins with; else the label itself."""
+    """The role of a label, or of the channel a difference begins with; else the label itself."""
     role_by_label = {name: role for role, names in roles.items() for name in names}
     candidates = (label, *(first for first, _ in _cuts(label)))
     return next((role_by_label[name] for name in candidates if name in role_by_label), label)
@@ -141,14 +143,14 @@ def role_of(label: str, roles: Alternatives) -> str:
 
 def find_role(
     file: SignalFile, role: str, wanted: Sequence[str], *, strict: bool = True
-) -> Found | None:
-    """The first of ``wanted`` that the file has, as a signal; ``None`` where it has none.
+) -> MatchedChannel | None:
+    """The channel of a role: the first of ``wanted`` that the file has, ``None`` without one.
 
     Where nothing depends on the scale, not ``strict`` takes an EEG without a unit as it is.
 
     Raises:
-        UserError: the label found is there twice, its ranges make no sense, or, if ``strict``, its
-            values are no voltages though it names no unit.
+        UserError: the label occurs twice, its ranges make no sense, or, if ``strict``, its values
+            are no voltages though it names no unit.
     """
     one = first_of(wanted, FileSignals(file))
     return None if one is None else _with_unit(one, role, file, strict)
@@ -156,8 +158,8 @@ def find_role(
 
 def match(
     file: SignalFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
-) -> dict[str, Found]:
-    """Signals of anybody's file by the checkpoint's label, of those that the file has.
+) -> dict[str, MatchedChannel]:
+    """The channels that a checkpoint needs and a user's file has, by the checkpoint's label.
 
     A channel is looked for by the checkpoint's own label, then by the names that the known cohorts
     have for its role, then by labels that begin with the role. ``channels`` are (label, role);
@@ -167,7 +169,7 @@ def match(
         UserError: a chosen label that the file lacks, or a channel that cannot be read.
     """
     signals = FileSignals(file)
-    names, found = known_names(signals), {}
+    names, matched = known_names(signals), {}
     for label, role in channels:
         asked = chosen.get(label) or chosen.get(role)
         if asked:
@@ -178,15 +180,16 @@ def match(
             present = ", ".join(channel.label for channel in file.channels)
             raise UserError(f"{file.path}: no channel {asked!r} for {role}; it has: {present}")
         if one is not None:
-            found[label] = _with_unit(one, role, file, strict=False)
-    return found
+            # not strict: a user's file without units is staged all the same, with a note
+            matched[label] = _with_unit(one, role, file, strict=False)
+    return matched
 
 
 def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """What to take for every role of a cohort; a file of the same shape comes first.
+    """Labels and differences for every role of a cohort, those of the file ``extra`` first.
 
     Raises:
-        UserError: that file is not ``{"ROLE": ["label", "A - B", …], …}``.
+        UserError: ``extra`` is not ``{"ROLE": ["label", "A - B", …], …}``.
     """
     own = _tables().get(cohort, {})
     if extra is None:
@@ -197,11 +200,12 @@ def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str,
         raise UserError(f"{extra}: not a channel map ({error})") from error
     if not _is_channel_map(given):
         raise UserError(f'{extra}: not a channel map such as {{"EEG": ["C4-M1", "C3-M2"]}}')
+    # the cohort's own labels stay, behind those given
     return own | {role: (*labels, *own.get(role, ())) for role, labels in given.items()}
 
 
 def known_names(present: Iterable[str]) -> dict[str, list[str]]:
-    """Role -> labels and differences of every cohort read here.
+    """Labels and differences of every cohort read here, by role.
 
     The cohort whose names fit most of the labels ``present`` comes first: one name, such as EEG 2,
     is not the same electrode everywhere.
@@ -209,6 +213,7 @@ def known_names(present: Iterable[str]) -> dict[str, list[str]]:
     spelt = {normalised(label) for label in present}
 
     def fits(table: Alternatives) -> int:
+        # a difference is in a file as its two channels, so both count
         parts = {
             normalised(part)
             for labels in table.values()
@@ -225,7 +230,7 @@ def known_names(present: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _tables() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Cohort -> role -> labels and differences, of every file of them."""
+    """Labels and differences by cohort and role, from every file of them."""
     tables = {}
     for name in _TABLES:
         text = (COHORTS / f"{name}_channels.json").read_text(encoding="utf-8")
@@ -245,12 +250,14 @@ def _spelt(wish: str, labels: Sequence[str]) -> str | None:
     if wish in labels:
         return wish
     key = normalised(wish)
+    # without a key, labels of punctuation alone would all be the same
     return next((label for label in labels if key and normalised(label) == key), None)
 
 
 def _cuts(wish: str) -> list[tuple[str, str]]:
     """Ways to read a wish as a difference, at spaced hyphens first."""
-    hyphens = [found for hyphen in (r"\s-\s", "-") for found in re.finditer(hyphen, wish)]
+    # labels may hold hyphens themselves (EOG-L), so every place to cut is offered
+    hyphens = [place for hyphen in (r"\s-\s", "-") for place in re.finditer(hyphen, wish)]
     pairs = ((wish[: cut.start()].strip(), wish[cut.end() :].strip()) for cut in hyphens)
     return [pair for pair in dict.fromkeys(pairs) if all(pair)]
 
@@ -263,44 +270,50 @@ def _unit(written: str) -> str:
     return _UNITS.get(written.strip().lower(), written.strip())
 
 
-def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> Found:
+def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> MatchedChannel:
     if len(parts) == 1:
-        return Found(signals[parts[0]], parts)
+        return MatchedChannel(signals[parts[0]], parts)
     one, other = (signals[part] for part in parts)
 
     def read(start: float, stop: float) -> np.ndarray:
         return one.read(start, stop) - other.read(start, stop)
 
-    return Found(Signal(one.fs, one.unit, min(one.seconds, other.seconds), read), parts)
+    return MatchedChannel(Signal(one.fs, one.unit, min(one.seconds, other.seconds), read), parts)
 
 
 def _look_like(role: str, labels: Iterable[str]) -> list[str]:
     """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
-    kind = role.rstrip("0123456789")
+    kind = role.rstrip("0123456789")  # EEG2 is a second EEG
     labels = list(labels)
     begin = [label for label in labels if normalised(label).startswith(normalised(kind))]
-    sites = [[x for x in labels if re.match(p, normalised(x))] for p in _LOOKS_LIKE.get(kind, ())]
+    sites = [
+        [x for x in labels if re.match(p, normalised(x))] for p in _LABEL_PATTERNS.get(kind, ())
+    ]
     return list(dict.fromkeys([*begin, *(label for some in sites for label in some)]))
 
 
-def _with_unit(found: Found, role: str, file: SignalFile, strict: bool) -> Found:
+def _with_unit(
+    channel: MatchedChannel, role: str, file: SignalFile, strict: bool
+) -> MatchedChannel:
     """Voltages keep their unit, uV where none is named; belts have arbitrary ones."""
-    signal = replace(found.signal, unit=_unit(found.signal.unit))
+    signal = replace(channel.signal, unit=_unit(channel.signal.unit))
     if not role.startswith(VOLTAGES):
-        return replace(found, signal=replace(signal, unit="%" if role == "SPO2" else "a.u."))
+        return replace(channel, signal=replace(signal, unit="%" if role == "SPO2" else "a.u."))
     if signal.unit in ("uV", "mV", "V"):
-        return replace(found, signal=signal)
+        return replace(channel, signal=signal)
     if signal.unit:
         raise UserError(
-            f"{file.path}: {role} ({found.derivation}) is in {signal.unit!r}; voltages are in uV, "
-            "mV, V"
+            f"{file.path}: {role} ({channel.derivation}) is in {signal.unit!r}; voltages are in "
+            "uV, mV, V"
         )
-    middle = max(0.0, (signal.seconds - _LOOK_SECONDS) / 2)
-    sd = float(signal.read(middle, min(signal.seconds, middle + _LOOK_SECONDS)).std())
+    # values without a unit are taken as uV; their deviation shows whether they can be
+    middle = max(0.0, (signal.seconds - _SCALE_SECONDS) / 2)
+    sd = float(signal.read(middle, min(signal.seconds, middle + _SCALE_SECONDS)).std())
     if strict and role.startswith("EEG") and not PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1]:
         raise UserError(
-            f"{file.path}: {role} ({found.derivation}) names no unit and varies by {sd:.3g}, which "
-            f"is no EEG in uV ({PLAUSIBLE_UV[0]:g} to {PLAUSIBLE_UV[1]:g}); leave it out by --roles"
+            f"{file.path}: {role} ({channel.derivation}) names no unit and varies by {sd:.3g}, "
+            f"which is no EEG in uV ({PLAUSIBLE_UV[0]:g} to {PLAUSIBLE_UV[1]:g}); leave it out by "
+            "--roles"
         )
-    note = f"{role} ({found.derivation}) names no unit, taken as uV"
-    return replace(found, signal=replace(signal, unit="uV"), note=note)
+    note = f"{role} ({channel.derivation}) names no unit, taken as uV"
+    return replace(channel, signal=replace(signal, unit="uV"), note=note)

@@ -25,7 +25,7 @@ LIGHTS_ON = {"3e842aa8-bcd9-521e-93a2-72124233fe2c": 620}
 
 def scored_window(stages: np.ndarray, record: str = "") -> tuple[int, int]:
     """Epochs [first, last) that every scorer (s, n) has reached and none has left."""
-    scored = stages >= 0
+    scored = stages >= 0  # argmax of it is a scorer's first scored epoch
     if not scored.any(axis=1).all():
         raise UserError(f"{record}: a scorer has scored no epoch")
     first = max(int(scored.argmax(axis=1).max()), LIGHTS_OFF.get(record, 0))
@@ -44,14 +44,16 @@ def check_lights(records: Sequence[str], lights: Mapping[str, int]) -> None:
 
 
 def votes(stages: np.ndarray) -> np.ndarray:
-    """Scorers (s, n) -> votes of every code from -1 to 4, (n, 6)."""
+    """Votes of the scorers (s, n) for every code from -1 to 4, (n, 6)."""
+    # +1: the code of unscored, -1, takes the first column
     return (stages[:, :, None] + 1 == np.arange(_CODES)).sum(axis=0)
 
 
 def soft_agreement(stages: np.ndarray) -> np.ndarray:
-    """Mean over epochs of the others' votes for a scorer's code over their largest: (s,).
+    """Soft agreement of every scorer (s, n) with the others, (s,).
 
-    Where two codes share the largest count, either agrees fully.
+    Mean over epochs of the others' votes for the scorer's code over their largest. Where two codes
+    share the largest count, either agrees fully.
     """
     counted, epochs = votes(stages), np.arange(stages.shape[1])
     result = []
@@ -75,6 +77,7 @@ def consensus(stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counted = votes(stages)
     top = counted.max(axis=1)
     tied = (counted == top[:, None]).sum(axis=1) > 1
+    # argmax alone would give a tie to the lowest code
     codes = np.where(tied, stages[0], counted.argmax(axis=1) - 1).astype(np.int8)
     return codes, counted[np.arange(len(codes)), codes + 1] / len(stages)
 
@@ -96,19 +99,20 @@ def all_of(stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def aligned(scored: np.ndarray, wanted: np.ndarray, *, agree: float = 0.95) -> int | None:
-    """Where scorers' consensus (n,) begins along a file's hypnogram (k,): offset, or ``None``.
+    """Offset of the scorers' consensus (n,) in a file's hypnogram (k,), ``None`` if undecided.
 
     Every shift that keeps half of the shorter one inside is tried; the best must be unique and
     agree on 95 % of the epochs that both score.
     """
     shortest = min(len(scored), len(wanted)) // 2
-    found = []
+    shifts = []  # (agreement, offset)
+    # negative offsets: the scorers may begin before the hypnogram
     for offset in range(shortest - len(scored), len(wanted) - shortest + 1):
         start, stop = max(0, offset), min(len(wanted), offset + len(scored))
         both = (wanted[start:stop] >= 0) & (scored[start - offset : stop - offset] >= 0)
         if both.any():
             same = wanted[start:stop] == scored[start - offset : stop - offset]
-            found.append((float(same[both].mean()), offset))
-    found.sort(reverse=True)
-    unique = len(found) > 1 and found[0][0] > found[1][0]
-    return found[0][1] if found and unique and found[0][0] >= agree else None
+            shifts.append((float(same[both].mean()), offset))
+    shifts.sort(reverse=True)
+    unique = len(shifts) > 1 and shifts[0][0] > shifts[1][0]
+    return shifts[0][1] if shifts and unique and shifts[0][0] >= agree else None

@@ -1,4 +1,4 @@
-"""Dreem Open Datasets: one HDF5 file a record, its own hypnogram, and five scorers beside it.
+"""Dreem Open Datasets: one HDF5 file per record, its own hypnogram, and five scorers beside it.
 
 Guillot et al., IEEE TNSRE 2020; files from Zenodo, DOI 10.5281/zenodo.15900394 (MIT). Signals are
 µV already; labels are 0 to 4 and -1, as ours.
@@ -37,7 +37,7 @@ N_SCORERS = 5
 
 @dataclass(frozen=True)
 class Record:
-    """One person's night; ``scorers`` are the lists of codes that replace the file's hypnogram.
+    """One subject's night; ``scorers`` are the lists of codes that replace the file's hypnogram.
 
     ``path`` is the record, or the zip that holds it as ``member``.
     """
@@ -62,6 +62,7 @@ class Record:
         if self.member is None:
             yield self
             return
+        # HDF5 is read at random places, which a compressed member of a zip cannot offer
         with TemporaryDirectory(prefix="dreem-") as folder:
             unpacked = Path(folder) / f"{self.id}.h5"
             try:
@@ -88,19 +89,19 @@ def find_records(
         UserError: there is none, an id occurs twice, or a scorer's list is missing.
     """
     records: dict[str, Record] = {}
-    for found in _all_records(raw_path):
-        where = found.member or found.path
-        if found.id in records:
-            raise UserError(f"{where}: a second record {found.id}; remove one of the two")
+    for record in _all_records(raw_path):
+        where = record.member or record.path
+        if record.id in records:
+            raise UserError(f"{where}: a second record {record.id}; remove one of the two")
         lists = ()
         if scorers is not None:
             lists = tuple(
-                scorers / f"scorer_{k}" / f"{found.id}.json" for k in range(1, N_SCORERS + 1)
+                scorers / f"scorer_{k}" / f"{record.id}.json" for k in range(1, N_SCORERS + 1)
             )
             if missing := [str(p) for p in lists if not p.is_file()]:
                 raise UserError(f"{where}: no scorer's list {missing[0]}")
-        records[found.id] = replace(
-            found, scorers=lists, allow_length_mismatch=allow_length_mismatch
+        records[record.id] = replace(
+            record, scorers=lists, allow_length_mismatch=allow_length_mismatch
         )
     if not records:
         raise UserError(
@@ -129,7 +130,7 @@ def is_synthetic(record: Record) -> bool:
 
 
 def read(record: Record) -> Recording:
-    """One night: signals as the file describes them, stages left aligned with the signals' start.
+    """One night: signals as the file describes them, stages counted from the signals' start.
 
     Raises:
         UserError: no HDF5, no description, signals it does not hold or that end apart, no
@@ -141,6 +142,7 @@ def read(record: Record) -> Recording:
         hypnogram = _hypnogram(file, record)
         start = file.attrs.get("start_time")
     lengths = {signal.seconds for signal in signals.values()}
+    # rates differ, so the ends may, too, by less than a second
     if max(lengths) - min(lengths) >= 1:
         raise UserError(
             f"{record.path}: its signals last {min(lengths):g} to {max(lengths):g} s; they are not "
@@ -164,7 +166,7 @@ def read(record: Record) -> Recording:
         signals,
         bouts,
         stages,
-        None if began is None else began.replace(tzinfo=None),
+        None if began is None else began.replace(tzinfo=None),  # without a zone, as in EDF
         note,
     )
 
@@ -181,6 +183,7 @@ def read_scorers(record: Record) -> np.ndarray:
             codes = np.array(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not a list of stages ({error})") from error
+        # a list with a null or a fraction becomes an array of objects or floats
         if codes.ndim != 1 or codes.dtype.kind != "i" or not _are_codes(codes):
             raise UserError(f"{path}: not a list of codes from -1 to 4")
         lists.append(codes)
@@ -191,7 +194,7 @@ def read_scorers(record: Record) -> np.ndarray:
 
 
 def _opened(path: Path) -> Any:
-    import h5py
+    import h5py  # here, as it loads slowly and only Dreem records need it
 
     try:
         return h5py.File(path, "r")
@@ -200,6 +203,7 @@ def _opened(path: Path) -> Any:
 
 
 def _text(value: Any) -> str:
+    # attributes are str or bytes, depending on how they were written
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
@@ -231,6 +235,7 @@ def _signal(file: Any, entry: dict[str, Any], path: Path) -> Signal:
         raise UserError(f"{path}: /{where} has a rate of {entry['fs']:g} Hz")
     fs, n_samples = entry["fs"], file[where].shape[0]
 
+    # opened again for every piece: the file is closed once its description has been read
     def piece(start: float, stop: float) -> np.ndarray:
         with _opened(path) as again:
             return np.asarray(again[where][round(start * fs) : round(stop * fs)], np.float64)
@@ -251,12 +256,14 @@ def _hypnogram(file: Any, record: Record) -> np.ndarray:
     scored = read_scorers(record)
     first, last = scored_window(scored, record.id)
     agreed, _ = all_of(scored[:, first:last])
+    # the lists carry no time: their place is where they agree with the file's own hypnogram
     offset = aligned(agreed, own)
     if offset is None:
         raise UserError(
             f"{record.path}: its scorers agree with /hypnogram nowhere (95 % of epochs at one "
             "shift are asked for); leave out --scorers"
         )
+    # epochs that a scorer had not reached, or had left, stay unscored
     stages = np.full(len(own), UNSCORED, np.int8)
     start, stop = max(0, offset), min(len(own), offset + len(agreed))
     stages[start:stop] = agreed[start - offset : stop - offset]

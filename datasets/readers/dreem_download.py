@@ -28,8 +28,8 @@ def download(raw_path: Path, *, version: str, most: int = 0, base_url: str = BAS
         remote = RemoteFile(url)
     except BROKEN as error:
         raise UserError(f"--download: {error}; try again later") from error
-    found = members(remote, ".h5")
-    if not found:
+    records = members(remote, ".h5")
+    if not records:
         raise UserError(f"{url}: holds no *.h5 records")
-    for member in tqdm(found[: most or None], desc="download", unit="record"):
+    for member in tqdm(records[: most or None], desc="download", unit="record"):
         fetch(remote, member, raw_path)

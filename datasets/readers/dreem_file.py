@@ -1,4 +1,4 @@
-"""A Dreem record read like an EDF, so that whatever looks channels up in files finds them in it."""
+"""A Dreem record with the interface of an EDF file, so that channels are matched in both alike."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ class DreemFile:
     """
 
     def __init__(self, path: Path) -> None:
+        # staging needs the signals alone: a hypnogram of another length is merely cut
         recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))
         self.path, self.start, self.stages = path, recording.start, recording.stages
         self.seconds = min(signal.seconds for signal in recording.signals.values())
         self.gaps = np.zeros((0, 2))
         self.channels = tuple(
+            # ranges and columns belong to EDF's integers; HDF5 holds physical values
             Channel(label, signal.unit, signal.fs, (0.0, 0.0), (0, 0), slice(0))
             for label, signal in recording.signals.items()
         )
@@ -32,15 +34,15 @@ class DreemFile:
 
     def channel(self, label: str) -> Channel:
         """The channel called ``label``."""
-        found = next((channel for channel in self.channels if channel.label == label), None)
-        if found is None:
+        match = next((channel for channel in self.channels if channel.label == label), None)
+        if match is None:
             raise UserError(
                 f"{self.path}: no channel {label!r}; it has: {', '.join(self._signals)}"
             )
-        return found
+        return match
 
     def hold(self, labels: Iterable[str]) -> None:
-        """Nothing: HDF5 reads the channels asked for alone."""
+        """Do nothing: HDF5 reads the channels asked for alone."""
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""

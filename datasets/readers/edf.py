@@ -18,7 +18,7 @@ import numpy as np
 from datasets.readers.edf_header import ANNOTATION_LABELS, LONGEST_SECONDS, Header
 from utils.errors import UserError
 
-_BLOCK_BYTES = 8_000_000
+_BLOCK_BYTES = 8_000_000  # read at a time: records hold all channels, of which few are kept
 _SIMULTANEOUS = 1e-3  # seconds
 # onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...]
 _ENTRY = re.compile(
@@ -30,7 +30,7 @@ _ENTRY = re.compile(
 class Channel:
     """One ordinary signal of a file, as its header describes it; ``columns`` of every record.
 
-    ``fault`` says why it cannot be read, where its value ranges make no sense.
+    ``fault`` is the reason why it cannot be read, where its value ranges make no sense.
     """
 
     label: str
@@ -60,9 +60,9 @@ class Annotation:
 class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
-    With ``undated`` a start date of zeros is nobody's: the day is 1 January 1985, as in
-    recordings whose date was taken out later. With ``gaps`` a discontinuous recording (EDF+D) lies
-    on its own clock, ``gaps`` (k, 2) in s between its parts reading as zeros.
+    With ``undated`` a start date of zeros is read as 1 January 1985, for recordings whose date was
+    removed. With ``gaps`` a discontinuous recording (EDF+D) lies on its own clock, ``gaps`` (k, 2)
+    in s between its parts reading as zeros.
 
     Raises:
         UserError: not EDF, truncated or overlong, no records, a header field that cannot be,
@@ -73,7 +73,7 @@ class EdfFile:
         self.path = path
         self.gaps = np.zeros((0, 2))
         self._onsets: np.ndarray | None = None
-        self._held: dict[int, np.ndarray] = {}
+        self._held: dict[int, np.ndarray] = {}  # bytes by a channel's first column
         header = Header(path, undated=undated)
         self.start = header.start
         self.seconds = header.n_records * header.record_seconds
@@ -92,6 +92,7 @@ class EdfFile:
         )
         self._header = header
         self.is_plus = header.is_plus
+        # records of 0 s hold annotations alone and have no place in time
         if header.is_plus and header.record_seconds > 0:
             self._place_records(gaps)
 
@@ -111,6 +112,7 @@ class EdfFile:
         if all(part.start in self._held for part in columns):
             return [self._held[part.start][first:stop] for part in columns]
         raw = [np.empty((stop - first, size * (p.stop - p.start)), np.uint8) for p in columns]
+        # whole records, since each holds a piece of every channel
         at_once = max(1, _BLOCK_BYTES // header.record_bytes)
         for begin in range(first, stop, at_once):
             n = min(at_once, stop - begin)
@@ -126,22 +128,23 @@ class EdfFile:
         (raw,) = self._raw(records, [columns])
         if self._header.sample_bytes == 2:
             return raw.view("<i2")
+        # BDF: 24 bits in the upper bytes of 32, whose shift then keeps the sign
         wide = np.zeros((len(raw), raw.shape[1] // 3, 4), np.uint8)
         wide[..., 1:] = raw.reshape(len(raw), -1, 3)
         return wide.view("<i4")[..., 0] >> 8
 
     def channel(self, label: str) -> Channel:
         """The channel called ``label``; :class:`UserError` unless there is one, and a sound one."""
-        found = [channel for channel in self.channels if channel.label == label]
-        if len(found) != 1:
+        matches = [channel for channel in self.channels if channel.label == label]
+        if len(matches) != 1:
             present = ", ".join(channel.label for channel in self.channels)
-            how_often = "no channel" if not found else f"{len(found)} channels called"
+            how_often = "no channel" if not matches else f"{len(matches)} channels called"
             raise UserError(
                 f"{self.path}: {how_often} {label!r}; it has: {present}. Choose with --channels"
             )
-        if found[0].fault:
-            raise UserError(found[0].fault)
-        return found[0]
+        if matches[0].fault:
+            raise UserError(matches[0].fault)
+        return matches[0]
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""
@@ -150,7 +153,7 @@ class EdfFile:
         width = channel.columns.stop - channel.columns.start
         if self._onsets is not None:
             return self._read_parts(channel, first, last, width)
-        records = slice(first // width, -(-last // width))
+        records = slice(first // width, -(-last // width))  # rounded down and up
         digital = self._digital(records, channel.columns).reshape(-1)
         offset = first - records.start * width
         return channel.calibrate(digital[offset : offset + last - first])
@@ -163,6 +166,7 @@ class EdfFile:
         if not len(touched):
             return samples
         records = slice(touched[0], touched[-1] + 1)
+        # (records, samples): the place of each sample in the output, which may lie outside
         index = at[records, None] + np.arange(width) - first
         inside = (index >= 0) & (index < len(samples))
         values = channel.calibrate(self._digital(records, channel.columns))
@@ -176,14 +180,14 @@ class EdfFile:
             UserError: on any byte that is not part of a well-formed annotation; edfio would skip
                 the broken entry, and an epoch would lose its stage in silence.
         """
-        found: list[Annotation] = []
+        annotations: list[Annotation] = []
         for signal in self._annotation_signals():
             for record in signal:
-                found.extend(self._parse(record))
-        return found
+                annotations.extend(self._parse(record))
+        return annotations
 
     def _annotation_signals(self) -> Iterator[np.ndarray]:
-        """Text (n_records, bytes) of every annotation signal."""
+        """Text of every annotation signal, (n_records, bytes) each."""
         for fields in self._header.signals:
             if fields["label"] in ANNOTATION_LABELS:
                 yield from self._raw(slice(None), [fields["columns"]])
@@ -193,20 +197,22 @@ class EdfFile:
             text = record.tobytes().decode("utf-8").rstrip("\x00")
         except UnicodeDecodeError as error:
             raise self._broken_annotation(f"byte {error.start} is not UTF-8") from error
+        # entries end with a zero, and zeros fill the record
         for entry in text.split("\x00") if text else []:
             match = _ENTRY.fullmatch(entry)
             if match is None:
                 raise self._broken_annotation(repr(entry[:60]))
             onset, duration, texts = match.groups()
             for words in texts.split("\x14")[:-1]:
-                if words:
+                if words:  # a record's time stamp is an annotation without text
                     yield Annotation(float(onset), float(duration or 0), words)
 
     def _broken_annotation(self, what: str) -> UserError:
         return UserError(f"{self.path}: broken EDF+ annotation ({what}); fetch the file again")
 
     def _place_records(self, gaps: bool) -> None:
-        """Refuse gaps between records, or know where they are: joining would invent neighbours."""
+        """Place records in time, or refuse gaps: joined across one, epochs get false neighbours."""
+        # of several annotation signals the first keeps the time (EDF+)
         first = next(self._annotation_signals(), None)
         if first is None:
             return
@@ -226,6 +232,7 @@ class EdfFile:
                 f"{self.path}: the recording is discontinuous (EDF+D), first at {onsets[gap]:g} s; "
                 "split it into continuous files first"
             )
+        # the first onset may be a fraction of a second: the header's start has whole ones (EDF+)
         self._onsets = np.array(onsets) - onsets[0]
         self.seconds = float(self._onsets[-1] + seconds)
         if late.min() < -_SIMULTANEOUS or self.seconds > LONGEST_SECONDS:

@@ -13,6 +13,7 @@ from utils.errors import UserError
 
 LONGEST_SECONDS = 10 * 86_400
 ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
+# stricter than int() and float(), which also take 1_0, nan and digits of other scripts
 _INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
@@ -37,18 +38,19 @@ class Header:
             per_signal = file.read(256 * n_signals)
         if len(per_signal) < 256 * n_signals:
             raise self._wrong("is truncated inside its header; fetch it again")
-        text = fixed.decode("latin-1")
+        text = fixed.decode("latin-1")  # should be ASCII; this decodes any byte
         self.n_bytes = self._integer(fixed[184:192], "header size", 512, 256 * 4097)
         if self.n_bytes != 256 * (n_signals + 1):
             raise self._wrong(
                 f"wrong signal count: {n_signals} signals need a header of "
-                f"{256 * (n_signals + 1)} bytes, it says {self.n_bytes}; fetch it again"
+                f"{256 * (n_signals + 1)} bytes, it gives {self.n_bytes}; fetch it again"
             )
         stamp = text[168:184]
         if undated and stamp.startswith("00.00.00"):
-            stamp = "01.01.85" + stamp[8:]
+            stamp = "01.01.85" + stamp[8:]  # the earliest day that EDF+ can name
         self.start = self._start(stamp)
         self.is_plus = text[192:197] in ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
+        # -1 marks a recording that was never closed; refused below, where the reason is given
         self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
         self.record_seconds = self._number(fixed[244:252], "record duration")
         self.signals = self._split(per_signal, n_signals)
@@ -64,7 +66,7 @@ class Header:
         self.sample_bytes = _SAMPLE_BYTES[fixed[:8]]
 
     def _integer(self, field: bytes, name: str, low: int, high: int) -> int:
-        text = field.decode("latin-1").strip(" \x00")
+        text = field.decode("latin-1").strip(" \x00")  # some recorders pad with zeros, not spaces
         if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return int(text)
@@ -79,6 +81,7 @@ class Header:
         match = _DATE_TIME.fullmatch(field)
         try:
             day, month, year, hour, minute, second = map(int, match.groups() if match else ())
+            # EDF+ has years of two digits from 1985 on
             century = 1900 if year >= 85 else 2000
             return datetime(century + year, month, day, hour, minute, second)
         except ValueError:
@@ -102,6 +105,7 @@ class Header:
             fields["samples"] = self._integer(
                 fields["samples"], f"samples per record of {label!r}", 1, 10**8
             )
+            # in samples, not bytes, of a record
             fields["columns"] = slice(column, column + fields["samples"])
             column += fields["samples"]
             if label not in ANNOTATION_LABELS:
@@ -122,6 +126,7 @@ class Header:
             self._number(fields[f"physical_{end}"], f"physical {end} of {label!r}")
             for end in ("min", "max")
         )
+        # bottom > top is legal: an amplifier that inverts
         if low >= high or bottom == top:
             raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
         fields["physical"], fields["digital"] = (bottom, top), (low, high)
@@ -132,6 +137,7 @@ class Header:
                 f"holds no data ({self.n_records} records); the recording was not closed properly, "
                 "fetch it again"
             )
+        # EDF+ allows records without a duration where they hold no signals
         only_annotations = all(s["label"] in ANNOTATION_LABELS for s in self.signals)
         if self.record_seconds < 0 or (self.record_seconds == 0 and not only_annotations):
             raise self._wrong(f"impossible record duration {self.record_seconds:g} s")

@@ -1,7 +1,7 @@
 """An expert's stages beside a recording: Sleep-EDF hypnograms, NSRR XML, BIDS events, lists.
 
-A list has one stage an epoch, as YASA and many labs write it; a table has a column of stages and,
-if it has one of onsets, rows anywhere on the 30 s grid. What a model wrote is nobody's expertise.
+A list has one stage per epoch, as YASA and many labs write it; a table has a column of stages and,
+if it has one of onsets, rows anywhere on the 30 s grid. Stages that a model wrote are refused.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ _WORDS = {
     "uns": UNSCORED, "?": UNSCORED, "n/a": UNSCORED, "mt": UNSCORED, "movement": UNSCORED,
     "unscored": UNSCORED, "unknown": UNSCORED, "": UNSCORED,
 }  # fmt: skip
+# R&K names as in Sleep-EDF, and those of the AASM
 _EDF_TEXTS = {text.casefold(): code for text, code in STAGE_OF_TEXT.items()} | {
     f"sleep stage {name}".casefold(): code for code, name in enumerate(STAGES)
 }
-# numbers are YASA's, 4 is REM, unless there is a 5: then they are R&K's, 4 is deep sleep
+# numbers are YASA's, 4 is REM, unless there is a 5: then they are R&K's, 4 is deep sleep;
+# below 0 YASA has artefacts and unscored epochs, from 6 on R&K lists have movement and unscored
 _YASA = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, -1: UNSCORED, -2: UNSCORED}
 _RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, -1: UNSCORED}
 _STAGE_COLUMNS = ("stage", "sleep_stage", "trial_type", "hypnogram", "hypno", "expert", "value")
@@ -42,10 +44,13 @@ _DURATION_COLUMNS = ("duration", "duration_s")
 
 def find(edf: Path) -> Path | None:
     """The expert's file beside a recording, by the names that data sets give it."""
+    # file names may hold brackets, which are patterns to glob
     stem = glob.escape(edf.stem)
     if re.fullmatch(r"(SC4|ST7)\d{3}[A-Z]0-PSG", stem, re.IGNORECASE):
+        # Sleep-EDF: the eighth character of a hypnogram's name is its scorer's, not the PSG's
         stem = f"{stem[:7]}?"
-    bare = stem.removesuffix("_eeg")
+    bare = stem.removesuffix("_eeg")  # BIDS: x_eeg.edf goes with x_events.tsv
+    # NSRR: annotations lie in a tree of their own, beside that of the EDFs
     tree = [
         Path(str(edf.parent).replace("edfs", f"annotations-events-{kind}", 1))
         / f"{edf.stem}-{kind}.xml"
@@ -77,7 +82,8 @@ def find(edf: Path) -> Path | None:
 
 
 def _is_export(path: Path) -> bool:
-    """Whether a model's stages are in it, exported here."""
+    """Whether a file holds stages that this program exported from a model."""
+    # enough for the fixed header of an EDF and for the column names of a table
     with path.open("rb") as file:
         head = file.read(256)
     if path.suffix.lower() in (".edf", ".bdf"):
@@ -86,7 +92,7 @@ def _is_export(path: Path) -> bool:
 
 
 def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.ndarray, str]:
-    """Stages (``n_epochs``,) int8 of a recording, -1 where nobody scored, and what was assumed.
+    """Stages of a recording, (``n_epochs``,) int8, -1 where nobody scored, and what was assumed.
 
     Raises:
         UserError: the file is broken, of another recording, or scores no epoch of this one.
@@ -94,6 +100,7 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
     note, suffix = "", path.suffix.lower()
     if suffix in (".edf", ".bdf"):
         scored = EdfFile(path, undated=True)
+        # the time of day alone: de-identified files have other dates, or none
         if recording.start and recording.start.time() != scored.start.time():
             raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
         stages = of_annotations(scored, n_epochs)
@@ -112,27 +119,27 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
 
 
 def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray | None:
-    """Stages among a file's EDF+ annotations, other events passed over: (``n_epochs``,), if any.
+    """Stages (``n_epochs``,) among a file's EDF+ annotations, ``None`` if it has events alone.
 
     One without a duration lasts until the next stage, the last such one epoch.
 
     Raises:
         UserError: stages off the 30 s grid, or two for one epoch.
     """
-    found = sorted(
+    scored = sorted(
         (a.onset, a.duration, _EDF_TEXTS[a.text.casefold()])
         for a in file.annotations()
         if a.text.casefold() in _EDF_TEXTS
     )
-    if not found:
+    if not scored:
         return None
-    ends = [onset for onset, _, _ in found[1:]] + [found[-1][0] + EPOCH_SECONDS]
-    timed = [(t, length or end - t, c) for (t, length, c), end in zip(found, ends, strict=True)]
+    ends = [onset for onset, _, _ in scored[1:]] + [scored[-1][0] + EPOCH_SECONDS]
+    timed = [(t, length or end - t, c) for (t, length, c), end in zip(scored, ends, strict=True)]
     return _placed(file.path, timed, n_epochs)
 
 
 def _placed(path: Path, timed: Sequence[tuple[float, float, int]], n_epochs: int) -> np.ndarray:
-    """Stages of (onset, duration in s, code) in any order, each epoch at most once."""
+    """Stages (``n_epochs``,) of (onset, duration in s, code) in any order, which do not overlap."""
     bouts, scored_until = [], 0
     for onset, seconds, code in sorted(timed):
         first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
@@ -148,7 +155,7 @@ def _placed(path: Path, timed: Sequence[tuple[float, float, int]], n_epochs: int
 
 
 def _fitted(stages: np.ndarray, n_epochs: int) -> np.ndarray:
-    """Cut to the recording, unscored where they end before it."""
+    """Stages cut to the recording, unscored where they end before it."""
     missing = max(0, n_epochs - len(stages))
     return np.pad(stages[:n_epochs], (0, missing), constant_values=UNSCORED).astype(np.int8)
 
@@ -162,8 +169,9 @@ def _of_xml(path: Path, seconds: float) -> np.ndarray:
 
 
 def _of_text(path: Path, n_epochs: int) -> tuple[np.ndarray, str]:
-    """A list or a table of stages."""
+    """Stages of a list or a table, and what was assumed."""
     try:
+        # utf-8-sig: spreadsheets begin their exports with a byte order mark
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a list of stages ({error})") from error
@@ -192,13 +200,14 @@ def _of_text(path: Path, n_epochs: int) -> tuple[np.ndarray, str]:
 
 
 def _check_numbers(path: Path, epochs: Sequence[str]) -> None:
-    """A table that numbers its epochs must have them all, in order."""
+    """Refuse a table that numbers its epochs but lacks some, or has them out of order."""
     if not any(epochs == [str(k) for k in range(s, s + len(epochs))] for s in (0, 1)):
         raise UserError(f"{path}: its epochs are not 0, 1, 2 … or 1, 2, 3 …, so none is placed")
 
 
 def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[list, str]:
     """Stage codes; ``None`` for what is no stage, where other events may be listed."""
+    # 2.0 is how pandas writes a 2 if the column has missing values
     numbers = {int(float(word)) for word in words if re.fullmatch(r"[+-]?\d+(\.0*)?", word)}
     known = _RK if 5 in numbers else _YASA
     codes: list[int | None] = []
@@ -223,7 +232,7 @@ def _timed(
     placed: int,
     length: int | None,
 ) -> Iterator[tuple[float, float, int]]:
-    """Onset and duration in s and code of the rows that are stages."""
+    """Onset and duration in s and code of every row that is a stage."""
     for row, code in zip(rows, codes, strict=True):
         if code is None:
             continue

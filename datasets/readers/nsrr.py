@@ -1,10 +1,11 @@
 """NSRR cohorts: which files belong together, and how they are read.
 
 SHHS, MESA, MrOS, WSC and APPLES are known by the names of their files; of another cohort a stem is
-a recording, and a pattern says which part of it is the person.
+a recording, and a pattern marks the part of it that is the subject.
 
-sleepdata.org, under a data-use agreement. People are known by cohort and number, so that the visits
-of one person never part; a night that cannot be read is refused by name, never skipped in silence.
+sleepdata.org, under a data-use agreement. Subjects are identified by cohort and number, so that the
+visits of one subject stay together; a night that cannot be read is refused by name, never skipped
+in silence.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 COHORTS = ("shhs", "mesa", "mros", "wsc", "apples")
 EXCLUSIONS = Path(__file__).parents[1] / "cohorts" / "nsrr_exclusions.json"
 _SUSPECT_SLEEP = 240  # epochs of sleep, two hours, in which one kind alone is no staging
-# person and visit in the stem of an EDF; the file itself may end in "-nsrr"
+# subject (person) and visit in the stem of an EDF; the file itself may end in "-nsrr"
 _STEMS = {
     "shhs": re.compile(r"shhs(?P<visit>\d)-(?P<person>\d+)"),
     "mesa": re.compile(r"mesa-sleep-(?P<person>\d+)"),
@@ -36,12 +37,13 @@ _STEMS = {
     "wsc": re.compile(r"wsc-visit(?P<visit>\d)-(?P<person>\d+)"),
     "apples": re.compile(r"apples-(?P<person>\d+)"),
 }
+# endings of annotation files; the first two are XML
 _KINDS = ("-nsrr.xml", "-profusion.xml", ".stg.txt", ".log.txt", ".allscore.txt", ".annot")
 
 
 @dataclass(frozen=True)
 class Key:
-    """Who and when: recording id, subject (with the cohort before it) and visit."""
+    """Identity of a night: recording id, subject (with the cohort before it) and visit."""
 
     id: str
     subject: str
@@ -72,7 +74,7 @@ class Source:
 
     @property
     def key(self) -> Key:
-        """Who and when."""
+        """Recording id, subject and visit."""
         return key_of(self.cohort, self.path.stem, self.options.person)
 
     @property
@@ -87,10 +89,10 @@ class Source:
 
 
 def key_of(cohort: str, stem: str, person: str | None = None) -> Key:
-    """Who and when by a file's stem, with or without ``-nsrr``.
+    """Recording id, subject and visit from a file's stem, with or without ``-nsrr``.
 
     ``person`` is, for cohorts not known here, a pattern whose groups ``person`` (or first group)
-    and ``visit`` are looked for; without one the whole stem is the person.
+    and ``visit`` are looked for; without one the whole stem is the subject.
 
     Raises:
         UserError: the stem is not of that cohort, or the pattern is none.
@@ -114,7 +116,7 @@ def _pattern(cohort: str, person: str | None) -> re.Pattern:
 
 
 def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
-    """Every EDF of a cohort below a folder, by id, with the annotations found for it.
+    """Every EDF of a cohort below a folder, by id, with its annotation files.
 
     Raises:
         UserError: there is none, or two of one night.
@@ -125,21 +127,22 @@ def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
         if kind is not None:
             stem = path.name.lower().removesuffix(kind).removesuffix("-nsrr")
             scored.setdefault(stem, {})[kind] = path
-    found: dict[str, Source] = {}
+    sources: dict[str, Source] = {}
+    # either case of the suffix, whether or not the file system distinguishes them
     for path in sorted(raw_path.rglob("*.[eE][dD][fF]")):
         stem = path.stem.lower().removesuffix("-nsrr")
         if _pattern(cohort, options.person).fullmatch(stem) is None:
             continue
         name = key_of(cohort, path.stem, options.person).id
-        if name in found:
-            raise UserError(f"{path}: a second EDF of {name}, beside {found[name].path}")
-        found[name] = Source(path, cohort, scored.get(name, {}), options)
-    if not found:
+        if name in sources:
+            raise UserError(f"{path}: a second EDF of {name}, beside {sources[name].path}")
+        sources[name] = Source(path, cohort, scored.get(name, {}), options)
+    if not sources:
         raise UserError(
             f"{raw_path}: no EDF of {cohort.upper()} there; fetch it from sleepdata.org, or make "
             f"synthetic ones with generate_demo_data.py --format nsrr --cohort {cohort}"
         )
-    return [found[name] for name in sorted(found)]
+    return [sources[name] for name in sorted(sources)]
 
 
 def exclusions(cohort: str) -> dict[str, str]:
@@ -160,7 +163,7 @@ def excluded(sources: Sequence[Source], listed: Mapping[str, str]) -> dict[str, 
 def is_synthetic(source: Source) -> bool:
     """Whether a generator wrote the file."""
     with source.path.open("rb") as file:
-        return b"synthetic" in file.read(168)[88:]
+        return b"synthetic" in file.read(168)[88:]  # the EDF header's field on the recording
 
 
 def read(source: Source) -> Recording:
@@ -169,12 +172,13 @@ def read(source: Source) -> Recording:
     Raises:
         UserError: files that cannot be read, or that do not fit together.
     """
+    # cohorts are de-identified, and some files have no date left
     file = EdfFile(source.path, undated=True)
-    found = {
+    matched = {
         role: find_role(file, role, source.options.channels.get(role, ()))
         for role in source.options.roles
     }
-    present = {role: one for role, one in found.items() if one is not None}
+    present = {role: one for role, one in matched.items() if one is not None}
     stages, notes = stages_of(source, file)
     n_epochs = min(whole_epochs(file.seconds), len(stages))
     notes += [one.note for one in present.values() if one.note]
@@ -201,7 +205,7 @@ def stages_of(source: Source, file: EdfFile) -> tuple[np.ndarray, list[str]]:
             sleep alone.
     """
     n_epochs, options = whole_epochs(file.seconds), source.options
-    if not set(source.scored) - {".log.txt"}:
+    if not set(source.scored) - {".log.txt"}:  # WSC's log has times and no stages
         if not options.keep_unlabelled:
             raise UserError(
                 f"{source.path}: no annotation beside it; --unlabelled keep prepares it without "
@@ -228,12 +232,13 @@ def stages_of(source: Source, file: EdfFile) -> tuple[np.ndarray, list[str]]:
 
 
 def is_suspect(stages: np.ndarray) -> bool:
-    """More than two hours of sleep, and none of N1, N3 and REM in it."""
+    """Whether a night is scored as wake and sleep alone: over 2 h of sleep, no N1, N3 or REM."""
     return bool((stages > 0).sum() > _SUSPECT_SLEEP and not np.isin(stages, (1, 3, 4)).any())
 
 
 def _read_stages(source: Source, file: EdfFile, n_epochs: int) -> tuple[np.ndarray, str]:
     scored = source.scored
+    # WSC was scored in two programs, Gamma (.stg) and Twin (.allscore); .annot is APPLES'
     if path := scored.get(".stg.txt"):
         return annotations.read_wsc_gamma(path, n_epochs), _clock_note(source, file)
     if path := scored.get(".allscore.txt"):
@@ -244,9 +249,10 @@ def _read_stages(source: Source, file: EdfFile, n_epochs: int) -> tuple[np.ndarr
 
 
 def _of_xml(source: Source, seconds: float) -> tuple[np.ndarray, str]:
-    """Of one XML file, or of both where they agree; --annotation decides where they do not."""
+    """Stages of one XML file, or of both if they agree; --annotation decides if they do not."""
     wanted = source.options.annotation
     nsrr, profusion = (source.scored.get(kind) for kind in _KINDS[:2])
+    # "both" is no key: it is content with either file
     if {"nsrr": nsrr, "profusion": profusion}.get(wanted, source.path) is None:
         raise UserError(f"{source.path}: no {wanted} annotation beside it")
     if wanted == "profusion" or nsrr is None:
@@ -258,7 +264,7 @@ def _of_xml(source: Source, seconds: float) -> tuple[np.ndarray, str]:
 
 
 def _clock_note(source: Source, file: EdfFile) -> str:
-    """Where the scorer's log starts the recording at another time than the EDF."""
+    """A note if the scorer's log starts the recording at another time than the EDF, else ""."""
     path = source.scored.get(".log.txt")
     clock = annotations.read_wsc_log(path) if path else None
     if clock is None or abs(late := annotations.apart(clock, file.start)) <= EPOCH_SECONDS:

@@ -36,22 +36,22 @@ Run = tuple[float, float, int]  # start and end in s, code
 
 
 def read_nsrr(path: Path, seconds: float | None = None) -> np.ndarray:
-    """``PSGAnnotation``: stage events placed by their starts, up to the end of the last.
+    """Stages of an NSRR XML (``PSGAnnotation``), placed by their starts, to the end of the last.
 
     Where durations disagree with the starts that follow, starts are believed if the last stage
-    ends with the recording of ``seconds`` (default: what the file says of it).
+    ends with the recording of ``seconds`` (default: the duration that the file gives).
 
     Raises:
         UserError: not that XML, no stages, or starts and durations that cannot both be right.
     """
     root = _root(path, "PSGAnnotation")
-    runs, nameless, said = [], [], None
+    runs, nameless, stated = [], [], None
     for event in root.iter("ScoredEvent"):
         concept, start, duration = (
             (event.findtext(tag) or "").strip() for tag in ("EventConcept", "Start", "Duration")
         )
         if concept.startswith("Recording Start Time"):
-            said = _number(duration, path, "duration of the recording")
+            stated = _number(duration, path, "duration of the recording")
         elif (code := _code_of(concept, event.findtext("EventType") or "")) is not None:
             begin = _number(start, path, f"start of {concept}")
             runs.append((begin, begin + _number(duration, path, f"duration of {concept}"), code))
@@ -63,12 +63,12 @@ def read_nsrr(path: Path, seconds: float | None = None) -> np.ndarray:
     # a code the translator did not know has no name: a stage, where it fills a gap between stages
     begins, ends = {start for start, _, _ in runs}, {end for _, end, _ in runs}
     runs += [run for run in nameless if run[0] in ends and run[1] in begins]
-    runs = _contiguous(runs, path, said if seconds is None else seconds)
+    runs = _contiguous(runs, path, stated if seconds is None else seconds)
     return _epochs(runs, runs[-1][1])
 
 
 def read_profusion(path: Path) -> np.ndarray:
-    """``CMPStudyConfig``: one ``SleepStage`` an epoch.
+    """Stages of a Profusion XML (``CMPStudyConfig``), one ``SleepStage`` per epoch.
 
     Raises:
         UserError: not that XML, epochs that are not of 30 s, or no stages.
@@ -86,7 +86,7 @@ def read_profusion(path: Path) -> np.ndarray:
 
 
 def early_translation(profusion: np.ndarray) -> np.ndarray:
-    """What the first translator to NSRR XML made of a Profusion scoring (n,).
+    """Stages as the first translator to NSRR XML made them of a Profusion scoring (n,).
 
     It began to count with the second epoch and never wrote the last bout, so that every stage lies
     30 s early and the end is missing: seen epoch by epoch in its own published example.
@@ -96,7 +96,7 @@ def early_translation(profusion: np.ndarray) -> np.ndarray:
 
 
 def reconciled(nsrr: np.ndarray, profusion: np.ndarray, path: Path) -> tuple[np.ndarray, str]:
-    """The stages of a night with both annotations, and what had to be decided ("": nothing).
+    """Stages of a night with both annotations, and what had to be decided ("": nothing).
 
     Raises:
         UserError: they differ otherwise than by the known fault of the first translator; it names
@@ -116,7 +116,7 @@ def reconciled(nsrr: np.ndarray, profusion: np.ndarray, path: Path) -> tuple[np.
 
 
 def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
-    """``.stg.txt``: epoch and stage a line, with or without a header, padded with -1.
+    """Stages of WSC's ``.stg.txt``: epoch and stage per line, header or none, padded with -1.
 
     Raises:
         UserError: a line that is neither, epochs out of order, or more of them than the signal has.
@@ -142,7 +142,7 @@ def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
 
 
 def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> np.ndarray:
-    """``.allscore.txt``: changes of stage by clock time, counted from START RECORDING.
+    """Stages of WSC's ``.allscore.txt``: changes by clock time, counted from START RECORDING.
 
     Where the EDF's clock (``start``) is more than an epoch away, it is counted from there. An epoch
     takes the stage that covers most of it; after LIGHTS ON nobody scored.
@@ -159,12 +159,12 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
     starts = [k for k, (_, text) in enumerate(events) if text.startswith("START RECORDING")]
     if not starts:
         raise UserError(f"{path}: no START RECORDING")
-    begin = events[starts[-1]][0]
+    begin = events[starts[-1]][0]  # of the last start: the EDF holds nothing before it
     late = 0.0 if start is None else apart(begin, start)
     late = late if abs(late) > EPOCH_SECONDS else 0.0
     changes: list[tuple[float, int]] = []
     for clock, text in events[starts[-1] :]:
-        at = (clock - begin) % _DAY + late
+        at = (clock - begin) % _DAY + late  # the clock passes midnight
         if text.startswith("STAGE - "):
             changes.append((at, _OF_WORD.get(text.removeprefix("STAGE - ").strip(), UNSCORED)))
         elif text.startswith("LIGHTS ON"):
@@ -183,13 +183,13 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
 
 
 def read_wsc_log(path: Path) -> float | None:
-    """``.log.txt``: clock time in seconds of the last "Recording Started", if there is one."""
+    """Clock time in s of the last "Recording Started" in WSC's ``.log.txt``, if there is one."""
     clocks = [
         clock
         for line in _lines(path)
         if "recording started" in line.lower() and (clock := _clock(line)) is not None
     ]
-    return clocks[-1] if clocks else None
+    return clocks[-1] if clocks else None  # earlier ones may be tests
 
 
 def apart(clock: float, start: datetime) -> float:
@@ -200,7 +200,9 @@ def apart(clock: float, start: datetime) -> float:
 
 
 def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
-    """``.annot``: half-open intervals by clock time or elapsed seconds from the EDF's ``start``.
+    """Stages of APPLES' ``.annot``: half-open intervals by clock time or seconds from ``start``.
+
+    ``start`` is the EDF's.
 
     Raises:
         UserError: a stage without times, or none at all.
@@ -208,10 +210,12 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
     runs: list[Run] = []
     for number, line in enumerate(_lines(path), 1):
         cells = [cell.strip() for cell in line.split("\t")]
+        # ? is unscored and L lights on; other classes are events
         if line.startswith("#") or cells[0] == "class" or cells[0] not in (*_OF_WORD, "?", "L"):
             continue
         try:
             begin = _elapsed(cells[3], start)
+            # "...": until the next line, which is an epoch in a list of stages
             end = begin + EPOCH_SECONDS if cells[4] == "..." else _end(cells[4], begin, start)
         except (ValueError, IndexError):
             raise UserError(f"{path}: line {number}: {line!r} has no start and stop") from None
@@ -236,10 +240,12 @@ def _root(path: Path, name: str) -> ElementTree.Element:
 def _code_of(concept: str, kind: str) -> int | None:
     """Stage of an event; ``None`` for events that are not stages."""
     words, _, code = concept.partition("|")
+    # newer files have types, and the code behind a bar: Stage 2 sleep|2
     if kind.startswith("Stages") and code.strip().isdigit():
         return _OF_CODE.get(int(code), UNSCORED)
     if kind and not kind.startswith("Stages"):
         return None
+    # older ones have neither, but the prefix of an ontology: SDO:WakeState
     bare = re.sub(r"^s[dr]o:", "", words.strip().lower()).replace(" ", "")
     if bare in _OF_CONCEPT:
         return _OF_CONCEPT[bare]
@@ -254,7 +260,7 @@ def _number(text: str, path: Path, what: str) -> float:
 
 
 def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]:
-    """Runs in order, each up to the next; refused where nothing tells starts from durations."""
+    """Runs in order, each up to the next; refused if either starts or durations could be wrong."""
     runs = sorted(runs)
     wrong = [(a, b) for a, b in pairwise(runs) if abs(a[1] - b[0]) > 0.5]
     if not wrong:
@@ -271,7 +277,7 @@ def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]
 
 def _epochs(runs: Iterable[Run], seconds: float) -> np.ndarray:
     """Code of every whole epoch: what covers most of it, the later of two that cover as much."""
-    n_epochs = int(seconds / EPOCH_SECONDS + 1e-9)
+    n_epochs = int(seconds / EPOCH_SECONDS + 1e-9)  # forgiving float noise, as below
     stages, covered = np.full(n_epochs, UNSCORED, np.int8), np.zeros(n_epochs)
     for start, end, code in runs:
         first, last = int(start // EPOCH_SECONDS), int(np.ceil(end / EPOCH_SECONDS - 1e-9))
@@ -284,9 +290,10 @@ def _epochs(runs: Iterable[Run], seconds: float) -> np.ndarray:
 
 def _lines(path: Path) -> list[str]:
     try:
-        text = path.read_bytes().decode("latin-1")
+        text = path.read_bytes().decode("latin-1")  # takes any byte; what matters is ASCII
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
+    # not splitlines, which in this encoding also cuts at bytes such as 0x85
     return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
 
 

@@ -1,4 +1,4 @@
-"""The one shape every reader returns: a night's signals, still in the file, and its stages."""
+"""What every reader returns: a night's signals, still in the file, and its stages."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Recording:
     """One night of one subject, as its files have it.
 
     ``bouts`` keep the source's own order and grouping, which one published protocol needs;
-    ``stages`` (int8, one per whole epoch of signal) is what everything else uses. ``note`` says
+    ``stages`` (int8, one per whole epoch of signal) is what everything else uses. ``note`` is
     what a reader had to change; ``derivations`` which channels of the file a signal is made of,
     where signals are named by role.
     """
@@ -65,7 +65,7 @@ class LabelledChannel(Protocol):
 
 
 class SignalFile(Protocol):
-    """What a file with channels offers, whatever its format; ``channel`` refuses broken ones."""
+    """A file with channels, whatever its format; ``channel`` refuses broken ones."""
 
     path: Path
     seconds: float
@@ -79,12 +79,13 @@ class SignalFile(Protocol):
 class FileSignals(Mapping[str, Signal]):
     """Every channel of a file by label, still in the file.
 
-    A channel that is there twice or cannot be read is refused when it is looked up, not before:
+    A channel that occurs twice or cannot be read is refused when it is looked up, not before:
     it matters to nobody who does not ask for it.
     """
 
     def __init__(self, file: SignalFile) -> None:
         self._file = file
+        # in file order, each once: a file may repeat a label
         self._labels = tuple(dict.fromkeys(channel.label for channel in file.channels))
 
     def __getitem__(self, label: str) -> Signal:
@@ -92,6 +93,7 @@ class FileSignals(Mapping[str, Signal]):
         return Signal(channel.fs, channel.unit, self._file.seconds, partial(self._file.read, label))
 
     def __contains__(self, label: object) -> bool:
+        # Mapping's own would look the channel up, which refuses broken ones
         return label in self._labels
 
     def __iter__(self) -> Iterator[str]:
@@ -102,18 +104,19 @@ class FileSignals(Mapping[str, Signal]):
 
 
 def bouts_of(codes: Iterable[int]) -> tuple[Bout, ...]:
-    """A bout per epoch, where the scorer wrote one code per epoch."""
+    """One bout per epoch, for scorings that have one code per epoch."""
     return tuple(Bout(number, 1, int(code)) for number, code in enumerate(codes))
 
 
 def stages_from_bouts(bouts: tuple[Bout, ...], n_epochs: int) -> np.ndarray:
     """Codes per epoch (int8, ``n_epochs``), cut to the signal; epochs nobody scored are -1."""
     stages = np.full(n_epochs, UNSCORED, dtype=np.int8)
+    # slices end with the array: a scoring may be longer than the signal
     for bout in bouts:
         stages[bout.first : bout.first + bout.length] = bout.stage
     return stages
 
 
 def whole_epochs(seconds: float) -> int:
-    """Epochs that ``seconds`` of signal hold completely; forgiving float noise in the rate."""
+    """Number of whole epochs in ``seconds`` of signal, forgiving float noise in the rate."""
     return int(seconds / EPOCH_SECONDS + 1e-9)

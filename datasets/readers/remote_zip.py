@@ -31,12 +31,13 @@ BROKEN = (Unreachable, ConnectionError, TimeoutError, HTTPException)
 
 
 class RemoteFile(io.RawIOBase):
-    """A file on a server, read where it is asked to be."""
+    """A file on a server, of which only the bytes asked for are fetched."""
 
     def __init__(self, url: str, size: int | None = None) -> None:
         super().__init__()
         self.url, self.position = url, 0
         if size is None:
+            # one byte: the answer's range names the size of the whole
             with _answer(url, 0, 0) as answer:
                 size = int(answer.headers["Content-Range"].rpartition("/")[2])
         self.size = size
@@ -64,10 +65,10 @@ class RemoteFile(io.RawIOBase):
         if stop <= self.position:
             return 0
         with _answer(self.url, self.position, stop - 1) as answer:
-            found = answer.read()
-        buffer[: len(found)] = found
-        self.position += len(found)
-        return len(found)
+            received = answer.read()
+        buffer[: len(received)] = received
+        self.position += len(received)
+        return len(received)
 
     def pieces(self, start: int, stop: int) -> Iterator[bytes]:
         """Bytes ``[start, stop)`` as they arrive."""
@@ -84,14 +85,14 @@ def members(remote: RemoteFile, suffix: str) -> list[zipfile.ZipInfo]:
     """
     try:
         with zipfile.ZipFile(remote.buffered(_PIECE)) as archive:
-            found = [info for info in archive.infolist() if info.filename.endswith(suffix)]
+            infos = [info for info in archive.infolist() if info.filename.endswith(suffix)]
     except (*BROKEN, zipfile.BadZipFile) as error:
         raise UserError(f"{remote.url}: cannot read the zip's list of files ({error})") from error
-    return sorted(found, key=lambda info: info.filename)
+    return sorted(infos, key=lambda info: info.filename)
 
 
 def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
-    """Bring one member into ``folder``, going on with what an earlier attempt left of it.
+    """Fetch one member into ``folder``, resuming what an earlier attempt left of it.
 
     Compressed bytes gather in ``<name>.part``; the file appears whole and checked.
 
@@ -100,9 +101,11 @@ def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
             somebody else's file of that name is there.
     """
     target = folder / safe_name(Path(member.filename).name, remote.url)
+    # its checksum was verified before the file got this name
     if target.exists() and target.stat().st_size == member.file_size:
         return target
     check_file(target)
+    # compressed bytes are gathered, since a broken download can be continued with them
     part = claim(target.with_name(target.name + ".part"))
     _gather(remote, member, part)
     try:
@@ -128,6 +131,7 @@ def _gather(remote: RemoteFile, member: zipfile.ZipInfo, part: Path) -> None:
             with remote.buffered(_LOCAL_HEADER) as file:
                 file.seek(member.header_offset)
                 header = file.read(_LOCAL_HEADER)
+            # of name and extra field; the zip's directory may have an extra field of another length
             lengths = int.from_bytes(header[26:28], "little"), int.from_bytes(header[28:], "little")
             start = member.header_offset + _LOCAL_HEADER + sum(lengths)
             with part.open("ab") as file:
@@ -143,10 +147,11 @@ def _gather(remote: RemoteFile, member: zipfile.ZipInfo, part: Path) -> None:
 
 
 def _unpack(member: zipfile.ZipInfo, part: Path, target: Path) -> None:
-    """Decompress, and check size and checksum."""
+    """Decompress a member, and check its size and checksum."""
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"compression {member.compress_type} is unknown here")
     plain = member.compress_type == zipfile.ZIP_STORED
+    # -15: members are raw deflate streams, without the header of zlib
     opener, checksum, size = None if plain else zlib.decompressobj(-15), 0, 0
     with part.open("rb") as source, target.open("wb") as file:
         while piece := source.read(_PIECE):
@@ -168,7 +173,7 @@ def _answer(url: str, first: int, last: int):
         answer = urlopen(request, timeout=_SECONDS)
     except URLError as error:
         raise Unreachable(f"{url}: {error}") from error
-    if answer.status != 206:
+    if answer.status != 206:  # 200 would be the whole archive
         answer.close()
         raise Unreachable(f"{url}: the server does not send parts of files")
     return answer

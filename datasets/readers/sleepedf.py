@@ -1,4 +1,4 @@
-"""Sleep-EDF Expanded: which files belong together, and what they say.
+"""Sleep-EDF Expanded: which files belong together, and how they are read.
 
 Source: PhysioNet ``sleep-edfx`` 1.0.0 (Kemp et al. 2000), cassette (SC) and telemetry (ST) files.
 """
@@ -22,6 +22,7 @@ from datasets.readers.recording import (
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
+# R&K scoring: stages 3 and 4 are N3
 STAGE_OF_TEXT = {
     "Sleep stage W": 0,
     "Sleep stage 1": 1,
@@ -34,8 +35,9 @@ STAGE_OF_TEXT = {
 }
 ROLES = alternatives("sleepedf")
 STUDIES = {"cassette": ("SC4",), "telemetry": ("ST7",), "both": ("SC4", "ST7")}
+# study, subject, night, two letters of which the hypnogram's second is its scorer's, kind
 _NAME = re.compile(r"(SC4|ST7)(\d\d)(\d)([A-Z])([0-9A-Z])-(PSG|Hypnogram)\.edf", re.IGNORECASE)
-_LAST_SUBJECT_2013 = 19
+_LAST_SUBJECT_2013 = 19  # of the 2013 release, on which many papers report
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Pair:
 
     @property
     def subject(self) -> str:
-        """First five characters: SC and ST number different people alike."""
+        """First five characters: SC and ST give the same numbers to different subjects."""
         return self.id[:5]
 
     @property
     def night(self) -> int:
-        """1 or 2."""
+        """First or second night of the subject, 1 or 2."""
         return int(self.id[5])
 
     @property
@@ -69,7 +71,7 @@ class Pair:
 def is_synthetic(pair: Pair) -> bool:
     """Whether the header names a generator as the recording's equipment (EDF+)."""
     with pair.psg.open("rb") as file:
-        recording = file.read(168)[88:].split()
+        recording = file.read(168)[88:].split()  # the header's field on the recording
     return b"synthetic" in recording
 
 
@@ -86,17 +88,18 @@ def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette"
         if match is None or not _is_wanted(match, version, study):
             continue
         kind = psgs if match[6].lower() == "psg" else hypnograms
-        key = path.name[:7].upper()
+        key = path.name[:7].upper()  # the eighth character differs between the two files
         if key in kind:
             raise UserError(f"{path}: a second {match[6]} for night {key}; remove one of the two")
         kind[key] = path
+    # nights of which only one of the two files exists
     if lone := sorted(set(psgs) ^ set(hypnograms)):
         path = psgs.get(lone[0]) or hypnograms[lone[0]]
         partner = "hypnogram" if lone[0] in psgs else "PSG"
         others = f" ({len(lone)} nights are unpaired)" if len(lone) > 1 else ""
         raise UserError(f"{path}: no {partner} file beside it; fetch it or move this away{others}")
     if not psgs:
-        raise UserError(_nothing_found(raw_path, study))
+        raise UserError(_no_recordings(raw_path, study))
     return [Pair(psgs[key], hypnograms[key]) for key in sorted(psgs)]
 
 
@@ -107,7 +110,7 @@ def _is_wanted(match: re.Match, version: str, study: str) -> bool:
     return version != "2013" or (prefix == "SC4" and subject <= _LAST_SUBJECT_2013)
 
 
-def _nothing_found(raw_path: Path, study: str) -> str:
+def _no_recordings(raw_path: Path, study: str) -> str:
     kinds = Counter(m[1].upper() for p in raw_path.rglob("*") if (m := _NAME.fullmatch(p.name)))
     present = ", ".join(f"{count} {kind}* files" for kind, count in sorted(kinds.items()))
     return (

@@ -11,7 +11,7 @@ from utils.errors import UserError
 from utils.files import sha256
 
 BASE_URL = "https://physionet.org/files/sleep-edfx/1.0.0"
-_NO_SUBJECT = (39, 68, 69, 78, 79)
+_NO_SUBJECT = (39, 68, 69, 78, 79)  # numbers that the cassette study skips
 CASSETTE = tuple(subject for subject in range(83) if subject not in _NO_SUBJECT)
 N_TELEMETRY = 22
 
@@ -32,6 +32,7 @@ def download(raw_path: Path, *, version: str, study: str, base_url: str = BASE_U
     todo = []
     if study in ("cassette", "both"):
         subjects = [s for s in CASSETTE if version == "2018" or s < 20]
+        # ignore: three subjects have a single night, the recording of the other was lost
         options = {"base_url": f"{base_url}/sleep-cassette", "on_missing": "ignore"}
         todo += [(age.fetch_data, subject, options) for subject in subjects]
     if study in ("telemetry", "both"):

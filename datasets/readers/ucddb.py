@@ -1,4 +1,4 @@
-"""Nights with one stage code a line beside the EDF, as the St. Vincent's / UCD database has them.
+"""Nights with one stage code per line beside the EDF, as the St. Vincent's / UCD database has them.
 
 St. Vincent's University Hospital / University College Dublin Sleep Apnea Database (PhysioNet):
 ``ucddb002.rec`` (EDF under another suffix) and ``ucddb002_stage.txt``; R&K scoring.
@@ -54,10 +54,11 @@ def find_pairs(raw_path: Path) -> list[Pair]:
     Raises:
         UserError: there is none, or one has no stages beside it.
     """
-    found = sorted(p for p in raw_path.rglob("*") if p.suffix.lower() in (".edf", ".rec"))
-    if not found:
+    # the database calls its EDF files .rec
+    recordings = sorted(p for p in raw_path.rglob("*") if p.suffix.lower() in (".edf", ".rec"))
+    if not recordings:
         raise UserError(f"{raw_path}: no *.edf or *.rec recordings there; name their --raw_path")
-    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt")) for path in found]
+    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt")) for path in recordings]
     for pair in pairs:
         if not pair.scoring.exists():
             raise UserError(f"{pair.psg}: no {pair.scoring.name} beside it; fetch it or move this")

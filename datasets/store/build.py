@@ -1,4 +1,4 @@
-"""Building a store: many nights prepared at once, each whole or absent, the finished skipped."""
+"""Building a store: many nights prepared at once, each whole or absent, finished ones skipped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from utils.files import check_file, check_folder, locked, refuse_inputs, safe_na
 
 
 class Source(Protocol):
-    """What a reader needs to find one night."""
+    """One night to be prepared: what a reader needs to open it."""
 
     @property
     def id(self) -> str: ...
@@ -73,6 +73,7 @@ def build_store(
     """
     refuse_inputs([path], [file for source in sources for file in source.files])
     for source in sources:
+        # folders that begin with a dot are unfinished ones, which are swept away
         if safe_name(source.id, source.files[0]).startswith("."):
             raise UserError(
                 f"{source.files[0]}: names of nights cannot begin with a dot; rename it"
@@ -90,9 +91,10 @@ def _build(
     jobs: int,
     faults: dict[str, str] | None,
 ) -> Store:
-    """:func:`build_store` for the one process that writes the store."""
+    """Build the store as the one process that has its lock."""
     nights = path / "nights"
     sweep(path, depth=1)
+    # refused before the nights are prepared, and not when the table is written
     for name in ("dataset.json", "recordings.csv", "left_out.csv"):
         check_file(path / name)
     _refuse_foreign(nights, {source.id for source in sources})
@@ -101,6 +103,7 @@ def _build(
     def one(source: Source) -> tuple[str, str]:
         try:
             with at_hand(source) as local:
+                # here in the worker, since checksums read every source file
                 if not is_current(nights / local.id, local.files):
                     check_folder(nights / local.id, STORED_NIGHT)
                     night = prepare(reader.read(local), settings, reader.roles)
@@ -111,6 +114,7 @@ def _build(
             return source.id, str(error)
         return source.id, ""
 
+    # one night needs no pool of processes
     n_jobs = 1 if len(sources) == 1 else jobs
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     work = run(joblib.delayed(one)(source) for source in sources)
@@ -119,7 +123,7 @@ def _build(
             if fault:
                 faults[name] = fault
     finally:
-        sweep(path, depth=1)  # of the nights that other workers were at when one failed
+        sweep(path, depth=1)  # nights that other workers had begun when one failed
     if faults is not None and set(faults) >= {source.id for source in sources}:
         raise UserError(f"{path}: no night can be prepared: {next(iter(faults.values()))}")
     return finish(path, settings, command)
@@ -131,7 +135,7 @@ def at_hand(source: Source) -> AbstractContextManager[Source]:
 
 
 def _refuse_foreign(nights: Path, ids: set[str]) -> None:
-    """One folder of recordings, one store: a mixture could not be made again."""
+    """Refuse a store with nights of other recordings: a mixture could not be made again."""
     if foreign := sorted({folder.name for folder in nights.glob("[!.]*")} - ids):
         raise UserError(
             f"{nights.parent}: holds {foreign[0]}, which is not among the recordings given "
@@ -141,7 +145,7 @@ def _refuse_foreign(nights: Path, ids: set[str]) -> None:
 
 @contextmanager
 def on_cluster(address: str | None) -> Iterator[None]:
-    """Let :func:`build_store` use the Dask cluster at ``address``; does nothing without one.
+    """Let :func:`build_store` use the Dask cluster at ``address``; do nothing without one.
 
     Raises:
         UserError: Dask is not installed, or no cluster answers.

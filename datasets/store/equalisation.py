@@ -1,6 +1,6 @@
-"""A recording brought to a common average spectrum, whatever its recorder and derivation.
+"""Spectral equalisation: a common average spectrum, whatever the recorder and derivation.
 
-What differs between amplifiers, electrodes and people is mostly one smooth frequency response for
+What differs between amplifiers, electrodes and subjects is mostly one smooth frequency response for
 the whole night; it is estimated from the night's own median epoch and taken out.
 """
 
@@ -15,7 +15,7 @@ from utils.stages import EPOCH_SECONDS
 # about N2 at frontal leads (log10 of uV**2/Hz): where the median epoch of any night is brought
 _HERTZ = np.array([0.5, 1.5, 5.7, 10.2, 19.7, 38.7, 50.0])
 _LOG_DENSITY = np.array([1.6, 1.5, 0.6, 0.1, -0.5, -1.2, -1.4])
-_LOWEST_HZ, _HIGHEST_HZ = 0.5, 45.0  # where the night is believed
+_LOWEST_HZ, _HIGHEST_HZ = 0.5, 45.0  # where the night's own spectrum is used
 _SMOOTH_OCTAVES = 0.5  # standard deviation: wider than a spindle or alpha peak
 _PER_OCTAVE = 12
 _PRIOR_EPOCHS = 60  # so many epochs weigh as much as "there is nothing to take out"
@@ -26,15 +26,16 @@ _WELCH_SECONDS = 4
 
 
 def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
-    """``samples`` (n,) through a zero-phase filter, after which its median epoch is the reference.
+    """Filter ``samples`` (n,) with zero phase so that the median epoch has the common spectrum.
 
-    With few epochs the filter shrinks to none (a short file says little of its recorder), but the
+    With few epochs the filter shrinks to none (a short file shows little of its recorder), but the
     level of a channel in no known unit is always set. Nothing below 0.3 Hz is kept.
     """
     density = median_density(samples, fs)
     if density is None:
         return np.asarray(samples, dtype=float)
     hertz, night, n_epochs = density
+    # an odd number of taps, symmetric about one of them: no delay of half a sample
     taps = signal.firwin2(
         round(_TAPS_SECONDS * fs / 2) * 2 + 1,
         *_response(hertz, night, n_epochs, fs, unit_known=unit_known),
@@ -44,7 +45,7 @@ def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
 
 
 def median_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Hz, median of log10 density over the epochs that are not flat, and how many those are.
+    """Hz, log10 of the median density over epochs that are not flat, and how many those are.
 
     Half an epoch at the end is left out; ``None`` where there is none left.
     """
@@ -54,14 +55,15 @@ def median_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarr
     if not len(epochs):
         return None
     hertz, density = signal.welch(epochs, fs, nperseg=round(_WELCH_SECONDS * fs))
+    # movements would dominate a mean; 1e-12 is for bins without any power, which have no logarithm
     return hertz, np.log10(np.median(density, axis=0) + 1e-12), len(epochs)
 
 
 def _response(
     hertz: np.ndarray, night: np.ndarray, n_epochs: int, fs: float, *, unit_known: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies from 0 to ``fs / 2`` and the filter's gain there."""
-    highest = min(_HIGHEST_HZ, 0.45 * fs)
+    """Frequencies from 0 to ``fs / 2`` Hz and the filter's gain at them."""
+    highest = min(_HIGHEST_HZ, 0.45 * fs)  # below fs / 2, the filter's last frequency
     steps = int(np.log2(highest / _LOWEST_HZ) * _PER_OCTAVE)
     grid = _LOWEST_HZ * 2 ** (np.arange(steps + 1) / _PER_OCTAVE)
     missing = np.interp(np.log(grid), np.log(_HERTZ), _LOG_DENSITY)
@@ -79,7 +81,7 @@ def _response(
 
 
 def _smoothed(values: np.ndarray) -> np.ndarray:
-    """By a Gaussian over octaves, normalised at the ends."""
+    """Values on the octave grid smoothed by a Gaussian, normalised at the ends."""
     distance = np.subtract.outer(np.arange(len(values)), np.arange(len(values))) / _PER_OCTAVE
     weights = np.exp(-0.5 * (distance / _SMOOTH_OCTAVES) ** 2)
     return weights @ values / weights.sum(axis=1)

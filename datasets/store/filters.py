@@ -36,6 +36,7 @@ def bandpass_taps(low: float, high: float, fs: float) -> np.ndarray:
 
 def _lowpass(cutoff: float, width: float, fs: float) -> np.ndarray:
     length = round(_HAMMING_LENGTH * fs / width)
+    # made odd, so that the taps are symmetric about one of them
     return signal.firwin(length + 1 - length % 2, cutoff, window="hamming", fs=fs)
 
 
@@ -50,6 +51,7 @@ def filter_zero_phase(samples: np.ndarray, taps: np.ndarray) -> np.ndarray:
     before = 2 * samples[0] - samples[reach:0:-1]
     after = 2 * samples[-1] - samples[-2 : -reach - 2 : -1]
     padded = np.concatenate((before, samples, after))
+    # overlap-add, as a night is far longer than any filter
     filtered = signal.oaconvolve(padded, taps, mode="full")
     return filtered[reach + half : reach + half + len(samples)]
 
@@ -58,12 +60,13 @@ def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
     """Resample 1-D ``samples`` from ``fs`` to ``new_fs`` Hz with a polyphase anti-alias filter."""
     if fs == new_fs:
         return samples
+    # rates are quotients of header fields, often no whole numbers: the nearest ratio
     ratio = Fraction(new_fs / fs).limit_denominator(10_000)
     return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
 
 
 def butterworth_sections(low: float | None, high: float | None, fs: float) -> np.ndarray | None:
-    """Second-order Butterworth band in Hz as sections (n, 6); ``None`` where nothing is left of it.
+    """Second-order Butterworth band in Hz as sections (n, 6); ``None`` if no edge is left.
 
     An edge that the rate does not hold is left out: the recorder has cut there already.
 
@@ -84,7 +87,8 @@ def butterworth_sections(low: float | None, high: float | None, fs: float) -> np
 
 
 def filter_sections(samples: np.ndarray, sections: np.ndarray) -> np.ndarray:
-    """Sections applied forwards and backwards: no delay; continued by point reflection outside."""
+    """Filter forwards and backwards, without delay; the ends are continued by point reflection."""
+    # about scipy's default, which refuses signals shorter than its padding
     pad = min(len(samples) - 1, 3 * (2 * len(sections) + 1))
     return signal.sosfiltfilt(sections, samples, padlen=pad)
 
@@ -112,12 +116,14 @@ def dreem_sections(fs: float) -> np.ndarray:
 
 
 def filter_as_dreem(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
-    """The Dreem papers' preparation: that filter from rest, then linear interpolation."""
+    """The Dreem papers' preparation: their causal filter from rest, then linear interpolation."""
     filtered = signal.sosfilt(dreem_sections(fs), samples)
+    # 1e-9: a whole number of samples may come out a little smaller
     times = np.arange(int(len(samples) / fs * new_fs + 1e-9)) / new_fs
     return np.interp(times, np.arange(len(samples)) / fs, filtered)
 
 
 def resample_reach_seconds(fs: float, new_fs: float) -> float:
-    """How far in time one output sample of :func:`resample` looks to either side."""
+    """Seconds of input to either side on which one sample of :func:`resample` depends."""
+    # scipy's filter has 10 samples of the lower rate on either side; half a sample to spare
     return 0.0 if fs == new_fs else 10.5 / min(fs, new_fs)

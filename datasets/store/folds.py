@@ -24,7 +24,7 @@ _VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Fold:
-    """Subject ids of one fold."""
+    """One fold: subject ids to train on, to validate on and to test on."""
 
     train: list[str]
     val: list[str]
@@ -55,6 +55,7 @@ def make(name: str, subjects: Sequence[str], *, allow_missing: bool = False) -> 
     if match := _KFOLD.fullmatch(name):
         return _kfold(int(match[1]), int(match[2]), subjects)
     path = TABLES / f"{name}.json"
+    # word characters alone: a name must not lead to another folder
     if not re.fullmatch(r"\w+", name) or not path.is_file():
         raise UserError(
             f"unknown folds {name!r}; there are {', '.join(published_names())} and kfold:N:seed"
@@ -87,6 +88,7 @@ def write(folder: Path, table: FoldTable) -> Path:
 
 def names_in(folder: Path) -> list[str]:
     """Names of the tables that a store has."""
+    # files that begin with a dot are being written
     return sorted(path.stem for path in folder.glob("[!.]*.json"))
 
 
@@ -124,7 +126,7 @@ def fit(table: FoldTable, subjects: Iterable[str], *, allow_missing: bool = Fals
 
 def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
     """Shuffled folds of nearly equal size; a tenth of each training set (at least 1) validates."""
-    ids = sorted(subjects)
+    ids = sorted(subjects)  # the draw must not depend on the order in which they come
     name = f"kfold:{n_folds}:{seed}"
     if not 2 <= n_folds <= len(ids):
         raise UserError(
@@ -136,6 +138,7 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
     folds = []
     for test in np.array_split(rng.permutation(ids), n_folds):
         rest = [s for s in ids if s not in set(test)]
+        # at least one validates, but the last one trains
         n_val = min(max(1, round(_VALIDATION_SHARE * len(rest))), len(rest) - 1)
         val = set(rng.choice(rest, n_val, replace=False).tolist())
         folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(test.tolist())))
@@ -143,9 +146,10 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
 
 
 def in_order(name: str, ids: Sequence[str], n_folds: int) -> FoldTable:
-    """Consecutive blocks of ids sorted as text; a fifth of the others, drawn by seed, validate.
+    """Folds that test consecutive blocks of ids sorted as text.
 
-    Blocks are of equal size but for the last ones, which may be one smaller.
+    Blocks are of equal size but for the last ones, which may be one smaller. A fifth of the other
+    subjects, drawn by a fixed seed, validates.
     """
     ids, rng, tables = sorted(ids), np.random.default_rng(0), []
     for block in np.array_split(np.array(ids), n_folds):

@@ -12,7 +12,7 @@ import numpy as np
 from datasets.store.store import Night
 from utils.errors import UserError
 
-_OPEN_FILES = 128
+_OPEN_FILES = 128  # far below what a process may have open: 1024, or 256 on macOS
 
 
 class NightFiles:
@@ -31,8 +31,9 @@ class NightFiles:
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
 
     def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
-        """(b, length, channels, t) in the store's type."""
+        """Windows of ``length`` epochs, (b, length, channels, t), in the store's type."""
         out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
+        # the same memory as bytes, one row per window
         rows = out.reshape(len(nights), -1).view(np.uint8)
         for row, (night, epoch) in enumerate(zip(nights.tolist(), first.tolist(), strict=True)):
             file = self._file(night)
@@ -51,10 +52,10 @@ class NightFiles:
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
-        file = path.open("rb", buffering=0)
+        file = path.open("rb", buffering=0)  # a window is read at once, so a buffer only copies
         if night not in self._starts:
             np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
+            np.lib.format.read_array_header_1_0(file)  # the version that stores are written in
             self._starts[night] = file.tell()
         self._open[path] = file
         if len(self._open) > _OPEN_FILES:

@@ -20,7 +20,7 @@ Piece = tuple[int, int, int]  # number of the night in the view, first epoch, ep
 
 @dataclass(frozen=True)
 class NightBatches:
-    """What one pass goes through: pieces of nights listed beforehand, read when iterated over.
+    """Batches of one pass: pieces of nights listed beforehand, read when iterated over.
 
     ``read`` makes a batch of some pieces; ``ahead``: the next one while this one is used.
     """
@@ -36,12 +36,13 @@ class NightBatches:
         if not self.ahead:
             yield from map(self.read, self.pieces)
             return
+        # one thread: at most one batch waits in memory
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for pieces in self.pieces:
-                ready, coming = coming, reader.submit(self.read, pieces)
-                if ready is not None:
-                    yield ready.result()
+                current, coming = coming, reader.submit(self.read, pieces)
+                if current is not None:
+                    yield current.result()
             if coming is not None:
                 yield coming.result()
 
@@ -59,6 +60,7 @@ class NightBatches:
         A last batch too small for all of them joins the one before it.
         """
         pieces = list(self.pieces)
+        # an empty share would leave a process without a step that the others take
         if len(pieces) > 1 and len(pieces[-1]) < processes:
             last = pieces.pop()
             pieces[-1] = pieces[-1] + last
@@ -66,12 +68,13 @@ class NightBatches:
 
 
 def read_padded(view: View, pieces: Sequence[Piece]) -> Batch:
-    """Pieces padded to the longest: NaN in the signals, unscored in the stages."""
+    """Batch of pieces padded to the longest: NaN in the signals, unscored in the stages."""
     longest = max(length for _, _, length in pieces)
     signals, stages = [], []
     for night, first, length in pieces:
         (one,) = view.read([(np.array([night]), np.array([first]))], length)
         more = longest - length
+        # pairs of the last axis first: t, c and then the epochs
         signals.append(pad(one.signals, (0, 0, 0, 0, 0, more), value=float("nan")))
         stages.append(pad(one.stages, (0, more), value=UNSCORED))
     where = np.array(pieces)
@@ -81,7 +84,7 @@ def read_padded(view: View, pieces: Sequence[Piece]) -> Batch:
 def in_batches(
     view: View, batch_size: int, *, longest: int = 0, seed: Sequence[int] | int | None = None
 ) -> NightBatches:
-    """Every night once, nights of like length together so that little is padded.
+    """Batches of every night once, nights of like length together so that little is padded.
 
     ``longest`` epochs of a night at most, from a place drawn by ``seed``; 0 takes whole nights.
     ``seed`` also shuffles nights among batches of like length, and the batches.
@@ -94,6 +97,7 @@ def in_batches(
             firsts = rng.integers(0, np.maximum(lengths - longest, 0) + 1)
         lengths = np.minimum(lengths, longest)
     order = rng.permutation(len(lengths)) if seed is not None else np.arange(len(lengths))
+    # stable: nights of one length stay in the order drawn
     order = order[np.argsort(lengths[order], kind="stable")]
     parts = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
     if seed is not None:

@@ -31,17 +31,17 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 
 EQUALISED = "equalised"
 _OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
-_SLOWEST_WAVEFORM_HZ = 10.0
+_SLOWEST_WAVEFORM_HZ = 10.0  # below, voltages are sensors and envelopes (Sleep-EDF: EMG at 1 Hz)
 
 
 def preset_named(name: str | None) -> str | None:
-    """A preset by its name of today."""
+    """The current name of a preset; stores and checkpoints may hold a former one."""
     return _OLD_PRESETS.get(name, name)
 
 
 @dataclass(frozen=True)
 class RolePreprocessing:
-    """How a role is kept: its unit, and a zero-phase Butterworth band of order 2 in Hz."""
+    """How channels of a role are stored: unit, and zero-phase Butterworth band of order 2 in Hz."""
 
     unit: str
     low: float | None = None
@@ -56,7 +56,7 @@ class Settings:
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
     and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
     Dreem papers do: their causal filter, linear interpolation, ``pad_epochs`` of zeros, unscored,
-    at both ends of a night; "equalised" brings EEG to one average spectrum. ``kept`` says by
+    at both ends of a night; "equalised" is the spectral equalisation of EEG. ``kept`` describes by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
     is required, may be absent.
     """
@@ -73,6 +73,7 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, tuples as lists; a preset is named where there is one."""
+        # stores from before these settings lack the keys, and count as prepared alike
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if self.preset is None:
             del values["preset"], values["pad_epochs"]
@@ -83,7 +84,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class StoredChannel:
-    """One channel of a store: where it came from and how it is kept."""
+    """One channel of a store: its label and role, unit, rate in Hz and band in Hz."""
 
     label: str
     role: str
@@ -94,7 +95,7 @@ class StoredChannel:
 
 @dataclass(frozen=True)
 class PreparedNight:
-    """Arrays of one night: ``signals`` per rate [n_epochs, n_channels, fs*30], ``stages`` int8."""
+    """Arrays of one night: ``signals`` by rate [n_epochs, n_channels, fs*30], ``stages`` int8."""
 
     recording: Recording
     channels: tuple[StoredChannel, ...]
@@ -142,10 +143,13 @@ def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray,
     ``epochs`` (n, channels, T) -> two float64 arrays (channels,).
     """
     scored = stages != UNSCORED
+    # the mask copies the whole night, so it is applied only where it changes something
     used = epochs if scored.all() or not scored.any() else epochs[scored]
     n_samples = used.shape[0] * used.shape[2]
     mean = used.sum(axis=(0, 2), dtype=np.float64) / n_samples
     squares = np.empty_like(mean)
+    # centred first: the mean of squares loses its digits to a large offset; by channel, in single
+    # precision, as a copy of the night in double would be twice to four times its size
     for channel in range(used.shape[1]):
         centred = used[:, channel].astype(np.float32) - np.float32(mean[channel])
         squares[channel] = np.square(centred, out=centred).sum(dtype=np.float64)
@@ -153,7 +157,7 @@ def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray,
 
 
 def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, ...]:
-    """Channels that are roles; one that may be absent is described all the same."""
+    """Channels named by their roles, those included that the recording lacks and may lack."""
     channels = []
     for role in settings.channels:
         kept = settings.kept[role]
@@ -202,6 +206,7 @@ def _continuous(
     new_fs = settings.fs or signal.fs
     reach = resample_reach_seconds(signal.fs, new_fs)
     reach += 0.0 if taps is None else len(taps) / 2 / signal.fs
+    # whole epochs of margin: at their borders samples of both rates coincide
     margin = math.ceil(reach / EPOCH_SECONDS)
     before = max(0, start - margin) * EPOCH_SECONDS
     after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
@@ -218,7 +223,8 @@ def _continuous(
 def _as_role(
     signal: Signal, start: int, stop: int, kept: RolePreprocessing, fs: float
 ) -> np.ndarray:
-    """Filtered at its own rate over the whole night, then resampled."""
+    """Samples filtered at their own rate over the whole night, then resampled."""
+    # the whole of it, since a Butterworth filter has no end to its reach
     samples = signal.read(0, signal.seconds)
     if kept.unit == "uV":
         samples = samples * TO_MICROVOLT[signal.unit.lower()]
@@ -233,16 +239,17 @@ def _as_role(
 
 
 def _equalised(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
-    """The kept range resampled, then brought to the common spectrum."""
+    """Samples of the kept range, resampled, then brought to the common spectrum."""
     fs, unit = settings.fs or signal.fs, signal.unit.lower()
     samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
     samples = samples * TO_MICROVOLT.get(unit, 1.0)
+    # resampling takes zeros beyond the ends, where an offset would leave a step
     samples = resample(samples - np.median(samples), signal.fs, fs)
     return equalise(samples, fs, unit_known=unit in TO_MICROVOLT)
 
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
-    """The same as the Dreem papers prepare it; a causal filter needs the night from its start."""
+    """Samples as the Dreem papers prepare them; a causal filter needs the night from its start."""
     fs = settings.fs or signal.fs
     samples = signal.read(0, min(signal.seconds, stop * EPOCH_SECONDS))
     try:
@@ -255,7 +262,7 @@ def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.n
 
 
 def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:
-    """The filter for one channel, if it is filtered."""
+    """Taps of the band-pass of one channel, ``None`` where it is not filtered."""
     if not _is_filtered(signal, settings):
         return None
     try:

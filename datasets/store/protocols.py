@@ -18,18 +18,19 @@ _WAKE = 0
 
 
 def tinysleepnet(recording: Recording) -> tuple[int, int]:
-    """Margins around everything that is not Wake, ``?`` and movement included (Supratak 2020)."""
+    """Range with margins around all that is not Wake, ``?`` and movement too (Supratak 2020)."""
     return _around(np.flatnonzero(recording.stages != _WAKE), len(recording.stages))
 
 
 def deepsleepnet(recording: Recording) -> tuple[int, int]:
-    """Unscored epochs are passed over, then margins around sleep (Supratak 2017).
+    """Range with margins around sleep, unscored epochs passed over (Supratak 2017).
 
     The margins count scored epochs only, so unscored ones inside a margin widen the range.
     """
     scored = np.flatnonzero(recording.stages != UNSCORED)
     sleep = np.flatnonzero(recording.stages[scored] != _WAKE)
     start, stop = _around(sleep, len(scored))
+    # back from places among scored epochs; ``stop`` may lie one past the last of them
     return int(scored[start]), int(scored[stop - 1]) + 1
 
 
@@ -40,13 +41,13 @@ def cmt(recording: Recording) -> tuple[int, int]:
     a bout elsewhere, and meaningless on telemetry files, which are refused.
     """
     bouts = recording.bouts
-    if not recording.id.startswith("SC"):
+    if not recording.id.startswith("SC"):  # by name: a cassette recording of Sleep-EDF
         raise UserError(
             f"{recording.id}: the cmt protocol is defined on cassette tapes only; "
             "use --protocol tinysleepnet"
         )
     n_epochs = len(recording.stages)
-    if len(bouts) < 3:
+    if len(bouts) < 3:  # of two, the second comes after the last but one
         return 0, n_epochs
     start = max(0, bouts[1].first - MARGIN)
     stop = min(n_epochs, bouts[-2].first + MARGIN)

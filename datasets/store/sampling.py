@@ -18,7 +18,7 @@ MOST_SKIPPED = 4  # epochs left out at the start of a night that is moved
 def parallel_nights(
     view: View, length: int, n_parallel: int, *, seed: int | Sequence[int]
 ) -> Batches:
-    """Nights side by side, ``n_parallel`` at a time, in consecutive chunks of ``length`` epochs.
+    """Batches of ``n_parallel`` nights side by side, in consecutive chunks of ``length`` epochs.
 
     A batch holds the next chunk of every night that has one left, so that a recurrent state can go
     on from batch to batch. Where chunks begin is drawn by ``seed``, as is the order of nights;
@@ -29,6 +29,7 @@ def parallel_nights(
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(view.lengths))
+    # within what fills no chunk, so that no night loses a whole one
     begin = {n: int(rng.integers(0, view.lengths[n] % length + 1)) for n in order}
     return _side_by_side(view, length, n_parallel, begin, dict(enumerate(view.lengths)))
 
@@ -57,6 +58,7 @@ def moved_parallel_nights(
 def _side_by_side(
     view: View, length: int, n_parallel: int, begin: dict[int, int], end: dict[int, int]
 ) -> Batches:
+    # in the order drawn: dictionaries keep it
     fitting = np.array([n for n in begin if end[n] - begin[n] >= length])
     if not len(fitting):
         raise UserError(f"no recording has {length} epochs; choose a smaller --num_seq")
@@ -66,7 +68,7 @@ def _side_by_side(
         first = np.array([begin[n] for n in nights])
         chunks = np.array([(end[n] - begin[n]) // length for n in nights])
         for step in range(chunks.max()):
-            left = chunks > step
+            left = chunks > step  # nights of a batch end at different steps
             windows.append((nights[left], first[left] + step * length))
     return Batches(view, length, tuple(windows))
 
@@ -92,6 +94,7 @@ class MovedNights:
     def __iter__(self) -> Iterator[Batch]:
         view, length = self.parallel_nights.view, self.parallel_nights.length
         later = self.shifts > 0
+        # an epoch more, on the side from which the shift brings samples in
         wider = [(nights, first - later[nights]) for nights, first in self.parallel_nights.windows]
         for batch in view.read(wider, length + 1):
             before = later[batch.nights].astype(int)  # epochs read before the chunk
@@ -99,7 +102,8 @@ class MovedNights:
 
 
 def _cut(batch: Batch, epochs: np.ndarray, samples: np.ndarray) -> Batch:
-    """One epoch less a row: stages from epoch ``epochs`` on, signals from sample ``samples`` on."""
+    """Drop an epoch per row: stages start at epoch ``epochs``, signals at sample ``samples``."""
+    # (b, c, epochs * t): continuous, as shifts do not respect the borders of epochs
     runs, n_samples = batch.signals.transpose(1, 2).flatten(2), batch.signals.shape[-1]
     length = batch.stages.shape[1] - 1
     signals = [
@@ -114,7 +118,7 @@ def _cut(batch: Batch, epochs: np.ndarray, samples: np.ndarray) -> Batch:
 def class_balanced_windows(
     view: View, length: int, position: int, *, batch_size: int, seed: int | Sequence[int]
 ) -> Batches:
-    """Windows of ``length`` whose epoch at ``position`` has each stage equally often.
+    """Batches of windows of ``length`` whose epoch at ``position`` has each stage equally often.
 
     As many as there are scored epochs, drawn with replacement: those of rare stages come several
     times in a pass. Stages that never occur are left out.
@@ -131,6 +135,7 @@ def class_balanced_windows(
     if not of_stage:
         raise UserError(f"no window of {length} epochs has a scored one; choose other recordings")
     stage = rng.integers(len(of_stage), size=int(fits.sum()))
+    # an epoch of the stage that was drawn; with replacement, as rare stages have too few
     drawn = np.empty(len(stage), int)
     for code, epochs in enumerate(of_stage):
         here = stage == code

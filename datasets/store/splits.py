@@ -18,7 +18,7 @@ PREFERRED = ("cmt5", "kfold-5-0")
 
 @dataclass(frozen=True)
 class Split:
-    """Subject ids; the held-out ones are neither trained on nor selected on."""
+    """Subject ids by what they are used for; held-out ones neither train nor select."""
 
     train: list[str]
     validation: list[str]
@@ -35,6 +35,7 @@ def find_table(store: Store, name: str | None) -> FoldTable:
     present = folds.names_in(folder)
     if not present:
         raise UserError(f"{folder}: no fold tables; prepare the store again with --folds kfold:5:0")
+    # kfold:5:0 is stored as kfold-5-0
     chosen = name.replace(":", "-") if name else _default(present)
     if chosen not in present:
         raise UserError(f"{folder}: no folds {name!r}; there are {', '.join(present)}")
@@ -53,7 +54,7 @@ def _default(present: list[str]) -> str:
 def held_out_folds(
     table: FoldTable, train: Sequence[int], held_out: Sequence[int] | None
 ) -> list[int]:
-    """The folds to report, checked against those to train on; default: all others.
+    """Folds to report, checked against those to train on; default: all others.
 
     Raises:
         UserError: a fold named twice, in both lists, or not in the table; an empty list.
@@ -98,6 +99,7 @@ def split(
     Raises:
         UserError: a single training subject cannot be split.
     """
+    # by test lists, which part the subjects; the train lists of different folds overlap
     pool = sorted(s for k in train for s in table.folds[k].test)
     reported = sorted(s for k in held_out for s in table.folds[k].test)
     if len(pool) < 2:
@@ -105,10 +107,12 @@ def split(
             f"folds {table.name}: the training folds hold {len(pool)} subject(s); selecting a "
             "checkpoint needs one more, to validate on"
         )
+    # only then are the table's own validation subjects those of the published split
     whole = len(held_out) == 1 and len(train) == len(table.folds) - 1
     if whole and table.folds[held_out[0]].val:
         validation = set(table.folds[held_out[0]].val)
     else:
+        # at least one validates, but the last one trains
         n = min(max(1, round(share * len(pool))), len(pool) - 1)
         validation = set(np.random.default_rng(seed).choice(pool, n, replace=False).tolist())
     return Split([s for s in pool if s not in validation], sorted(validation), reported)
@@ -120,7 +124,7 @@ def fingerprint(store: Store) -> list[str]:
 
 
 def sizes(store: Store, subjects: Sequence[str]) -> str:
-    """``5 subjects, 9 nights, 8,640 epochs``."""
+    """How many subjects, nights and epochs: ``5 subjects, 9 nights, 8,640 epochs``."""
     recordings = store.of_subjects(subjects)
     n_epochs = sum(int(store.recordings[recording]["n_epochs"]) for recording in recordings)
     return f"{len(subjects)} subjects, {len(recordings)} nights, {n_epochs:,} epochs"

@@ -1,9 +1,9 @@
-"""The store: prepared nights on disk, memory-mapped, described by files people can read.
+"""The store: prepared nights on disk, memory-mapped, described by files of plain text.
 
 ::
 
     dataset.json                     format, cohort, settings, channels, the command that made it
-    recordings.csv                   one row a night: subject, stage counts, source, checksum
+    recordings.csv                   one row per night: subject, stage counts, source, checksum
     folds/<name>.json                lists of subject ids
     nights/<recording>/signals.npy   [n_epochs, n_channels, fs*30], uV
     nights/<recording>/signals_<fs>hz.npy   channels of other rates, where asked for
@@ -40,6 +40,7 @@ from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
 STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
+# what differs between the nights of a store, whose channels are otherwise the same
 _OF_ONE_NIGHT = ("mean", "sd", "derivation")
 
 
@@ -48,7 +49,7 @@ class Night:
     """One stored night; arrays are memory maps, opened when asked for.
 
     A channel that the recording lacks is NaN throughout, as are its ``mean`` and ``sd``;
-    ``derivations`` say what channels named by role are made of.
+    ``derivations`` name what channels named by role are made of.
     """
 
     folder: Path
@@ -80,12 +81,13 @@ class Night:
         return self._load(signals_name(fs, self.channels), shape)
 
     def signals_path(self, fs: float) -> Path:
-        """The file behind :meth:`signals`."""
+        """Path of the file that :meth:`signals` maps."""
         return self.folder / signals_name(fs, self.channels)
 
     def _load(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
         path = self.folder / name
         try:
+            # no pickles: a store from elsewhere must not run code
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: cannot be read ({error}); {_remake(self.folder)}") from error
@@ -112,6 +114,7 @@ class Store:
             self.channels = tuple(_channel(fields) for fields in description["channels"])
             with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
+            # ids become paths, so a table from elsewhere must not lead out of the store
             self.recordings = {safe_name(row["recording"], self.path): row for row in rows}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
@@ -160,7 +163,7 @@ def signals_name(fs: float, channels: Iterable[StoredChannel]) -> str:
 
 
 def read_night(folder: Path) -> Night:
-    """A stored night from its folder.
+    """Open a stored night by its folder.
 
     Raises:
         UserError: the folder is missing or its ``night.json`` cannot be read.
@@ -168,6 +171,7 @@ def read_night(folder: Path) -> Night:
     try:
         facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
         channels = [dict(channel) for channel in facts["channels"]]
+        # absent channels: JSON has null, as it has no NaN
         mean, sd = (
             tuple(np.nan if (v := channel.pop(name)) is None else v for channel in channels)
             for name in ("mean", "sd")
@@ -209,6 +213,7 @@ def write_night(
     }
     channels = []
     for channel in prepared.channels:
+        # v != v: NaN alone differs from itself
         mean, sd = (None if v != v else v for v in moments[channel.fs].pop(0))
         of_night = {"mean": mean, "sd": sd}
         if settings.kept is not None:
@@ -237,13 +242,14 @@ def write_night(
 
 
 def refuse_other_settings(nights: Path, settings: Settings) -> None:
-    """One store, one set of settings.
+    """Refuse a store whose nights were prepared with other settings.
 
     Raises:
         UserError: naming the settings in which a finished night differs from these.
     """
     asked = settings.as_json()
     for folder in sorted(nights.glob("[!.]*")):
+        # a damaged night is no obstacle: it is prepared again
         made_with = dict(_facts(folder).get("settings", asked))
         if "preset" in made_with:
             made_with["preset"] = preset_named(made_with["preset"])
@@ -255,8 +261,9 @@ def refuse_other_settings(nights: Path, settings: Settings) -> None:
 
 
 def is_current(folder: Path, sources: Iterable[Path]) -> bool:
-    """Whether a finished night is there, made from exactly these files."""
+    """Whether a finished night exists that was made from exactly these files."""
     known = _facts(folder).get("sources", {})
+    # sizes first, as a checksum reads the whole file
     return bool(known) and all(
         path.stat().st_size == known.get(path.name, {}).get("bytes")
         and sha256(path) == known[path.name].get("sha256")
@@ -265,7 +272,7 @@ def is_current(folder: Path, sources: Iterable[Path]) -> bool:
 
 
 def _facts(folder: Path) -> dict[str, Any]:
-    """What ``night.json`` says; nothing if it is missing or damaged."""
+    """Contents of a night's ``night.json``; empty if it is missing or damaged."""
     try:
         facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -293,6 +300,7 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
         rows.append(_row(facts))
     columns = list(rows[0])
     table = io.StringIO()
+    # one end of line on every system, so that a store has the same bytes everywhere
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
@@ -306,11 +314,13 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
         "stages": list(STAGES),
         "command": command,
     }
+    # last of all: its presence marks a finished store
     write_json(path / "dataset.json", description)
     return Store(path)
 
 
 def _row(facts: dict[str, Any]) -> dict[str, Any]:
+    # of several files the first is the recording
     source, checks = next(iter(facts["sources"].items()))
     return {
         "recording": facts["recording"],

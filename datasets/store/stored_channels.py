@@ -22,7 +22,7 @@ class Statistics:
 
 
 def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | None:
-    """Those of ``wanted`` that the store has, as a label or a role.
+    """Names among ``wanted`` that the store has as a label or a role.
 
     Raises:
         UserError: it has none of them.
@@ -69,6 +69,7 @@ def select_channels(store: Store, wanted: Sequence[str] | None) -> tuple[float, 
             f"{store.path}: channels of {' and '.join(f'{r:g}' for r in rates)} Hz cannot share a "
             "batch; prepare the store with --resample"
         )
+    # each rate has a file of its own, in which columns are counted
     of_rate = [channel for channel in store.channels if channel.fs == rates[0]]
     return rates[0], [of_rate.index(channel) for channel in chosen]
 
@@ -79,16 +80,20 @@ def train_statistics(
     """Mean and sd per channel over the scored epochs of ``recordings``: training ones, only."""
     fs, columns = select_channels(store, channels)
     nights = [store.night(recording) for recording in recordings]
+    # a night without scores has the moments of all its epochs; it counts as little as one
     weights = np.array([max(1, int((night.stages >= 0).sum())) for night in nights], dtype=float)
     each = [night_statistics(night, fs, columns) for night in nights]
     weights /= weights.sum()
     mean = sum(w * s.mean for w, s in zip(weights, each, strict=True))
+    # mean squares can be pooled, deviations cannot: nights differ in their means, too
     square = sum(w * (s.sd**2 + s.mean**2) for w, s in zip(weights, each, strict=True))
+    # rounding can leave the variance of a flat channel below zero
     return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
 
 
 def night_statistics(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
     """The moments stored with a night, in the order of ``columns``."""
+    # moments are stored for all channels, columns count those of one rate
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]
     return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])

@@ -51,7 +51,7 @@ Windows = tuple[np.ndarray, np.ndarray]  # night numbers, first epochs
 
 @dataclass(frozen=True)
 class Batches:
-    """What one pass goes through: windows listed beforehand, read when iterated over."""
+    """Batches of one pass: windows listed beforehand, read when iterated over."""
 
     view: View
     length: int
@@ -77,6 +77,7 @@ class Batches:
         A last batch too small for all of them, or of a single window, joins the one before it.
         """
         windows = list(self.windows)
+        # two at least: batch normalisation has no variance of one
         if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
             last, before = windows.pop(), windows.pop()
             windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
@@ -121,16 +122,16 @@ class View:
             raise ValueError("statistics belong to standardise='train', and only to it")
         self.recordings = list(recordings)
         self.nights = [store.night(recording) for recording in recordings]
-        there = known_channels(store, channels) if standardise == "present" else channels
-        self.fs, self.columns = select_channels(store, there)
+        known = known_channels(store, channels) if standardise == "present" else channels
+        self.fs, self.columns = select_channels(store, known)
         of_rate = [channel for channel in store.channels if channel.fs == self.fs]
         self.channels = tuple(of_rate[column] for column in self.columns)
         self.slots = list(range(len(self.columns)))  # of the store's channels among those wanted
-        if there is not None and len(there) < len(channels):
-            self.slots = [k for k, name in enumerate(channels) if name in there]
-            found = dict(zip(there, self.channels, strict=True))
+        if known is not None and len(known) < len(channels):
+            self.slots = [k for k, name in enumerate(channels) if name in known]
+            own = dict(zip(known, self.channels, strict=True))
             self.channels = tuple(
-                found.get(name) or StoredChannel(name, name, "", self.fs, None) for name in channels
+                own.get(name) or StoredChannel(name, name, "", self.fs, None) for name in channels
             )
         self.device = torch.device(device)
         self.lengths = np.array([night.n_epochs for night in self.nights])
@@ -147,7 +148,7 @@ class View:
 
     @property
     def n_samples(self) -> int:
-        """Samples of an epoch."""
+        """Samples per epoch and channel."""
         return round(self.fs * EPOCH_SECONDS)
 
     @property
@@ -188,6 +189,7 @@ class View:
         rng = np.random.default_rng(seed)
         nights, first = self._windows(length, stride or length, rng if jitter else None)
         if scored_only:
+            # scored epochs before each one: a window's count is a difference
             scored = np.concatenate(([0], np.cumsum(self.stages >= 0)))
             start = self.offsets[nights] + first
             keep = scored[start + length] > scored[start]
@@ -223,6 +225,7 @@ class View:
         for number, n_epochs in enumerate(self.lengths):
             if n_epochs < length:
                 continue
+            # negative and clipped to 0 below, so that the first epochs are always in a window
             start = -int(jitter.integers(stride)) if jitter else 0
             first = np.arange(start, n_epochs - length + stride, stride)
             first = np.unique(first.clip(0, n_epochs - length))
@@ -243,6 +246,7 @@ class View:
 
     def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
         """A batch from the resident tensor."""
+        # (b, l): places in the tensor, whose first axis is the epochs of all nights
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
         signals = self._data.index_select(0, on_device)
@@ -263,9 +267,9 @@ class View:
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for pair in pairs:
-                ready, coming = coming, reader.submit(self._read, *pair, length)
-                if ready is not None:
-                    yield ready.result()
+                current, coming = coming, reader.submit(self._read, *pair, length)
+                if current is not None:
+                    yield current.result()
             if coming is not None:
                 yield coming.result()
 
@@ -310,7 +314,8 @@ class View:
             return np.zeros_like(ones), ones
         if statistics is None:
             statistics = night_statistics(night, self.fs, self.columns)
-        flat = ~(statistics.sd > _FLAT)
+        flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
+        # a mean of NaN makes the whole channel NaN, which models take for absent
         mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
         return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
 
@@ -326,7 +331,7 @@ class View:
 
 
 def _budget(device: torch.device) -> float:
-    """Memory in GB that signals may take where nobody said how much."""
+    """Default of the memory in GB that signals may take."""
     if device.type == "cuda":
         return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
     return _HOST_GB

@@ -15,8 +15,8 @@ from utils.stages import EPOCH_SECONDS
 DERIVATIONS = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")
 ALL = -1  # channel number of an artefact on every derivation
 KINDS = ("movement", "pop", "flat", "sweat", "ecg_leak")
-_QRS_SECONDS = 0.09
-_SIZE_IN_SLEEP = 0.25
+_QRS_SECONDS = 0.09  # a normal QRS complex lasts 0.06 to 0.10 s
+_SIZE_IN_SLEEP = 0.25  # of the size of movements in Wake
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Artefacts:
         return len(self.onset)
 
     def on(self, number: int) -> np.ndarray:
-        """Which of them touch derivation ``number``."""
+        """Which of the artefacts touch derivation ``number``, bool (n,)."""
         return (self.channel == number) | (self.channel == ALL)
 
 
 def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str, Artefacts]:
-    """Every kind's artefacts of one night, each from its own stream."""
+    """Draw every kind of artefact of one night, each from its own stream."""
     path = ("subject", subject.number, "night", night)
     seconds = timeline.n_epochs * EPOCH_SECONDS
     rngs = {kind: stream(subject.seed, *path, kind) for kind in KINDS}
@@ -54,8 +54,10 @@ def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str
 def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefacts:
     """Often and violent in Wake, rare and small in sleep, always in an epoch scored as movement."""
     asleep = timeline.stages > 0
+    # per epoch: one in an hour of sleep, two in ten minutes of Wake
     rates = np.where(asleep, 1.0 / 120, 2.0 / 20)
     epochs = np.arange(timeline.n_epochs).repeat(rng.poisson(rates))
+    # R&K score movement time where movement hides more than half of an epoch: these last 16 to 20 s
     scored = np.flatnonzero(timeline.rk == MOVEMENT)
     starts = np.concatenate(
         (
@@ -70,6 +72,7 @@ def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Ar
         )
     )
     sizes = rng.uniform(300, 900, len(starts))
+    # movement that was scored keeps its full size, asleep or not: it must hide the epoch
     sizes[: len(epochs)] *= np.where(asleep[epochs], _SIZE_IN_SLEEP, 1)
     order = np.argsort(starts, kind="stable")
     starts, durations, sizes = starts[order], durations[order], sizes[order]
@@ -91,7 +94,7 @@ def _pops(rng: np.random.Generator, seconds: int) -> Artefacts:
 
 
 def _flats(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefacts:
-    """Short losses of one lead anywhere, and one for every run scored ``?``."""
+    """Short losses of one lead anywhere, and one loss per run of epochs scored ``?``."""
     n = int(rng.integers(0, 3))
     onset = rng.uniform(0, max(1, seconds - 60), n)
     duration = np.minimum(rng.uniform(5, 50, n), seconds - onset)
@@ -104,21 +107,22 @@ def _flats(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefa
 
 
 def _sweat(rng: np.random.Generator, seconds: int) -> Artefacts:
-    """In one night of ten, slow sway on one channel."""
+    """Slow sway of one EEG channel, in one night of ten."""
     n = int(rng.random() < 0.1)
     duration = np.minimum(rng.uniform(600, 3600, n), 0.4 * seconds)
     onset = rng.uniform(0, 1, n) * (seconds - duration)
-    channel = rng.integers(0, 2, n)
+    channel = rng.integers(0, 2, n)  # the first two derivations are the EEGs
     return Artefacts("sweat", onset, duration, rng.uniform(20, 80, n), channel)
 
 
 def _heartbeats(rng: np.random.Generator, subject: Subject, seconds: int) -> Artefacts:
-    """QRS complexes of a whole night for the subjects whose electrodes pick them up."""
+    """QRS complexes of a whole night, for subjects whose electrodes pick up the ECG."""
     if subject.ecg_leak_uv == 0:
         empty = np.zeros(0)
         return Artefacts("ecg_leak", empty, empty, empty, empty)
     interval = 60 / subject.heart_per_minute
     n = int(seconds / interval)
+    # no interval beyond 30 to 150 beats per minute, whatever the jitter
     onset = np.cumsum(np.clip(interval * (1 + 0.04 * rng.standard_normal(n)), 0.4, 2))
     onset = onset[onset < seconds - 1]
     amplitude = np.full(len(onset), subject.ecg_leak_uv)
@@ -134,7 +138,7 @@ def add_artefacts(
     artefacts: Artefacts,
     rng: np.random.Generator,
 ) -> None:
-    """Add one kind to ``signal`` in place; ``flat`` replaces what was there."""
+    """Add one kind of artefact to ``signal`` in place; ``flat`` replaces the signal by zeros."""
     number = DERIVATIONS.index(derivation)
     touched = np.flatnonzero(artefacts.on(number))
     onset, duration = artefacts.onset[touched], artefacts.duration[touched]
@@ -145,6 +149,7 @@ def add_artefacts(
             signal[index] = 0.0
             continue
         wave = _WAVES[artefacts.kind](t, duration[of].astype(np.float32), rng)
+        # artefacts may overlap: += would add only one of those that share a sample
         np.add.at(signal, index, size * wave)
 
 
@@ -152,10 +157,12 @@ def _movement_wave(t: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np
     """Drift and broadband muscle under one envelope; large enough to saturate."""
     noise = rng.standard_normal(len(t), dtype=np.float32)
     drift = np.sin(2 * np.pi * (0.35 * t + 0.1)) * np.sin(2 * np.pi * 0.13 * t + 1)
+    # at the end rounding leaves the sine just below zero, where the root would be NaN
     return np.sqrt(np.maximum(np.sin(np.pi * t / d), 0)) * (0.6 * drift + 0.22 * noise)
 
 
 def _pop_wave(t: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    # the last 0.1 s lead to zero: only the onset of a pop is a step
     return np.exp(-t / (0.2 * d)) * np.minimum((d - t) / 0.1, 1)
 
 
@@ -165,7 +172,7 @@ def _sweat_wave(t: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def _qrs_wave(t: np.ndarray, d: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    u = t / d
+    u = t / d  # R wave up, then a smaller S wave down
     return np.exp(-0.5 * ((u - 0.45) / 0.12) ** 2) - 0.35 * np.exp(-0.5 * ((u - 0.75) / 0.1) ** 2)
 
 

@@ -1,9 +1,9 @@
-"""What the background leaves for the events: fitted by ``benchmarks/calibrate_synthetic.py``.
+"""Corrections of the background, fitted by ``benchmarks/calibrate_synthetic.py``.
 
 [stage W N1 N2 N3 REM, band]: log10 power added to the targets in ``tables``, and the share of the
-within-night SD left to the residuals, so that background, events and doubtful epochs together have
-the measured medians and spreads. Fitted numbers: run the script again after any change to
-events or background.
+within-night SD left to the residuals, so that background, events and uncertain epochs (mixed or
+atypical) together have the measured medians and spreads. Fitted numbers: run the script again
+after any change to events or background.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ FPZ = np.array(
         [0.20, 0.01, -0.01, -0.10, 0.03],
     ]
 )
+# delta of N1 and N2 was fitted to 0.15 below the table, halfway to the 153 nights of TIME_DOMAIN
 PZ = np.array(
     [
         [0.21, 0.00, -0.25, -0.04, 0.07],
@@ -28,6 +29,7 @@ PZ = np.array(
         [0.26, -0.03, 0.04, -0.18, 0.05],
     ]
 )
+# 0.20 and 1.00 are the limits of the fit
 FPZ_RESIDUAL = np.array(
     [
         [0.86, 1.00, 0.20, 0.20, 0.20],
@@ -46,7 +48,8 @@ PZ_RESIDUAL = np.array(
         [1.00, 1.00, 0.81, 0.20, 0.20],
     ]
 )
-# own background of the horizontal EOG, log10 uV**2/Hz
+# own background of the horizontal EOG, log10 uV**2/Hz; Wake is not fitted, as TIME_DOMAIN, which
+# the other stages follow, has sleep alone
 EOG = np.array(
     [
         [1.90, 0.90, 0.40, 0.00, -0.40],

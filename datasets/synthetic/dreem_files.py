@@ -20,13 +20,14 @@ from datasets.synthetic.truth import write_truth
 from utils.files import write_json, written_whole
 
 FS = 250
+# the namespace of URLs in RFC 4122; the real records are named by version-5 UUIDs, too
 _NAMESPACE = uuid.UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 _LEAK = 0.2
 _DOMAINS = {"EOG1": "eog", "EOG2": "eog", "EMG": "emg", "ECG": "emg"}
 
 
 def stem_of(subject: int, night: int) -> str:
-    """A record's id: made from the numbers, so that it is the same every time."""
+    """Record id, a UUID made from subject and night, so that it is the same every time."""
     return str(uuid.uuid5(_NAMESPACE, f"synthetic dreem {subject} {night}"))
 
 
@@ -41,6 +42,7 @@ def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) 
     for number, codes in enumerate(scored, 1):
         write_json(folder / "scorers" / f"scorer_{number}" / f"{stem}.json", codes.tolist())
     signals = _signals(night)
+    # Unix time, one day per subject from July 2017 on
     start = None if is_last else 1_500_000_000 + 86_400 * night.subject.number
     with written_whole(folder / f"{stem}.h5") as temporary:
         _write(temporary, signals, all_of(scored)[0], night.seconds, start)
@@ -72,6 +74,7 @@ def _write(
 
     described = []
     with h5py.File(path, "w", track_order=False) as file:
+        # times are not tracked: HDF5 would store the clock, but a seed must give the same bytes
         file.create_dataset("hypnogram", data=stages.astype(np.int64), track_times=False)
         for name, samples in signals.items():
             domain = _DOMAINS.get(name, "eeg")
@@ -91,6 +94,7 @@ def _write(
         file.attrs["description"] = json.dumps(described)
         file.attrs["events_description"] = "[]"
         file.attrs["duration"] = seconds
+        # by this the reader knows the record: no store of it passes for a real cohort's
         file.attrs["generator"] = "synthetic"
         if start is not None:
             file.attrs["start_time"] = start

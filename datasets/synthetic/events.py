@@ -44,6 +44,8 @@ def _gains(fpz: float, pz: float, eog: float, emg: float = 0.0) -> dict[str, flo
     return {"EEG Fpz-Cz": fpz, "EEG Pz-Oz": pz, "EOG horizontal": eog, "EMG submental": emg}
 
 
+# no rates for what is not a Poisson process of its own: saccades come in bursts, which sawtooth
+# waves lead into, slow waves of N3 in trains; hz (0, 0): no rhythm, or the subject's own spindles
 KINDS: dict[str, Kind] = {
     "alpha": Kind(
         waveforms.alpha, (0, 8, 1.1, 0, 0, 0.15), (26, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
@@ -94,7 +96,7 @@ KINDS: dict[str, Kind] = {
         _gains(0, 0, 0, 1), "REM",
     ),
 }  # fmt: skip
-_K_WITH_SPINDLE = 0.4
+_K_WITH_SPINDLE = 0.4  # share of K-complexes that a spindle follows
 _TOUCHING = 1e-6  # seconds: waves of a train follow each other without a gap
 _DROWSY_SEM_RATE = 1.8
 _BURSTS = {"rem": 1.8, "wake": 0.5}  # bursts of saccades per epoch of phasic REM, of open eyes
@@ -123,6 +125,7 @@ class Events:
         for index, t, of in samples_within(self.onset, self.duration, fs, len(signal)):
             shape = (self.duration, self.hz, self.phase)
             unit = wave(t, *(values[of].astype(np.float32) for values in shape))
+            # waves of a train touch: += would add only one where two share a sample
             np.add.at(signal, index, (gain * self.amplitude[of] * unit).astype(np.float32))
 
 
@@ -131,6 +134,7 @@ def samples_within(onset: np.ndarray, duration: np.ndarray, fs: float, n_samples
 
     Flat arrays of at most a few hundred thousand entries at a time, so memory stays flat.
     """
+    # 1e-6 of a sample: an onset on a sample takes it in, however the product was rounded
     first = np.ceil(onset * fs - 1e-6).astype(np.int64)
     last = np.minimum(np.floor((onset + duration) * fs + 1e-6).astype(np.int64), n_samples - 1)
     length = np.maximum(last - first + 1, 0)
@@ -146,7 +150,7 @@ def samples_within(onset: np.ndarray, duration: np.ndarray, fs: float, n_samples
 
 
 def draw_events(subject: Subject, night: int, timeline: Timeline) -> dict[str, Events]:
-    """Every kind's events; each kind has its own stream, so leaving one out changes no other."""
+    """Draw one night's events; each kind has its own stream, so omitting one changes no other."""
     streams = {
         kind: stream(subject.seed, "subject", subject.number, "night", night, kind)
         for kind in KINDS
@@ -163,13 +167,14 @@ def draw_events(subject: Subject, night: int, timeline: Timeline) -> dict[str, E
     events["rem"] = _saccades(streams["rem"], bursts, subject, timeline)
     events["sawtooth"] = _before_bursts(streams["sawtooth"], bursts, subject, timeline)
     events["slow_wave"] = _slow_waves(streams["slow_wave"], subject, timeline)
+    # last: these need the K-complexes
     events["spindle"] = _with_k_spindles(streams["spindle"], events, subject, timeline)
     return {kind: events[kind] for kind in KINDS}
 
 
 def coverage(events: Events, n_epochs: int) -> np.ndarray:
     """Share of each epoch that events cover (n_epochs,)."""
-    seconds = np.zeros(n_epochs)
+    seconds = np.zeros(n_epochs)  # counted at 20 Hz, 600 samples per epoch
     for index, _, _ in samples_within(events.onset, events.duration, 20, n_epochs * 20 * 30):
         seconds += np.bincount(index // 600, minlength=n_epochs) / 20
     return np.minimum(seconds / EPOCH_SECONDS, 1)
@@ -179,7 +184,7 @@ def _slot_rates(kind: str, subject: Subject, timeline: Timeline) -> np.ndarray:
     """Expected events per 2 s slot (n_slots,)."""
     state = timeline.state
     rates = state @ np.array(KINDS[kind].rates, dtype=np.float32)
-    marked = timeline.evidence.repeat(SLOTS, axis=0)
+    marked = timeline.evidence.repeat(SLOTS, axis=0)  # columns: N2, REM, N1
     if kind in ("spindle", "k_complex"):
         rates = np.where(marked[:, 0], rates, rates - state[:, 1 + N2] * KINDS[kind].rates[1 + N2])
     elif kind == "sem":
@@ -188,6 +193,7 @@ def _slot_rates(kind: str, subject: Subject, timeline: Timeline) -> np.ndarray:
         rates = rates + state[:, W_CLOSED] * drowsy * _DROWSY_SEM_RATE
     elif kind == "rem":
         hours = np.arange(len(state)) * SLOT_SECONDS / 3600
+        # eye movements grow denser from one REM period to the next
         denser = 0.75 + 0.5 * hours / max(hours[-1], 1e-9)
         rates = state[:, 1 + REM] * marked[:, 1] * _BURSTS["rem"] * denser
         rates = rates + state[:, W_OPEN] * _BURSTS["wake"]
@@ -220,6 +226,7 @@ def _events(
     if duration is None:
         duration = _clipped_log_normal(rng, spec.seconds, n)
     factor = subject.amplitude.get(kind, 1.0)
+    # the table's least amplitude would undo the small alpha that some subjects have
     law = spec.amplitude if kind != "alpha" else (*spec.amplitude[:2], 1.0, spec.amplitude[3])
     events = Events(
         kind,
@@ -240,6 +247,7 @@ def _frequencies(
     spread = rng.standard_normal(len(onset))
     if kind == "alpha":
         slot = (onset // SLOT_SECONDS).astype(int)
+        # alpha of REM is 1 to 2 Hz slower than that of Wake (AASM manual)
         slower = 1.5 * timeline.state[slot, 1 + REM]
         return subject.alpha_hz + sd * spread - slower
     if kind == "spindle":
@@ -272,13 +280,14 @@ def _without_overlap(onset: np.ndarray, duration: np.ndarray) -> np.ndarray:
 def _saccades(
     rng: np.random.Generator, bursts: np.ndarray, subject: Subject, timeline: Timeline
 ) -> Events:
-    """Bursts of 2-10 saccades, 0.3-1.2 s apart."""
+    """Bursts of 2-10 saccades, 0.35-1.3 s apart."""
     sizes = np.minimum(1 + rng.geometric(0.35, len(bursts)), 10)
     gaps = rng.uniform(0.35, 1.3, sizes.sum())
     starts = np.cumsum(sizes) - sizes
     within = np.cumsum(gaps)
     within -= within[starts].repeat(sizes) if len(starts) else 0
     onset = bursts.repeat(sizes) + within
+    # bursts may overlap, and what follows needs onsets in time order
     order = np.argsort(onset, kind="stable")
     return _events("rem", rng, onset[order], subject, timeline)
 
@@ -286,8 +295,9 @@ def _saccades(
 def _before_bursts(
     rng: np.random.Generator, bursts: np.ndarray, subject: Subject, timeline: Timeline
 ) -> Events:
-    """Sawtooth waves lead into a third of the REM bursts."""
+    """Sawtooth waves, which lead into a third of the bursts of REM."""
     slot = (bursts // SLOT_SECONDS).astype(int)
+    # after 5 s, the longest sawtooth: none begins before the recording
     led = (timeline.state[slot, 1 + REM] > 0.5) & (rng.random(len(bursts)) < 0.35) & (bursts > 5)
     duration = _clipped_log_normal(rng, KINDS["sawtooth"].seconds, int(led.sum()))
     onset = bursts[led] - duration
@@ -296,31 +306,33 @@ def _before_bursts(
 
 
 def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) -> Events:
-    """Trains of 2-8 waves that cover the epoch's depth in N3, and a few short ones in N2."""
+    """Trains of 2-7 waves that cover the epoch's depth in N3, and a few shorter ones in N2."""
     wave_seconds = KINDS["slow_wave"].seconds[0]
-    train_seconds = 4.5 * wave_seconds
+    train_seconds = 4.5 * wave_seconds  # the mean of 2 to 7 waves
     depth = np.minimum(timeline.depth * np.sqrt(subject.rate["slow_wave"]), 0.9).repeat(SLOTS)
     busy = timeline.state[:, 1 + N3] * depth
+    # a train that begins within another is dropped: to cover the share ``busy`` of the time,
+    # busy / (1 - busy) trains must begin per train's length (hence the 0.9 above)
     rates = busy / (1 - busy) * SLOT_SECONDS / train_seconds
     rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS
     trains = _poisson_onsets(rng, rates)
     deep = timeline.state[(trains // SLOT_SECONDS).astype(int), 1 + N3] > 0.3
     sizes = np.where(deep, rng.integers(2, 8, len(trains)), rng.integers(1, 4, len(trains)))
-    mean_size = np.maximum(sizes, 1)
-    duration = _clipped_log_normal(rng, KINDS["slow_wave"].seconds, int(mean_size.sum()))
-    starts = np.cumsum(mean_size) - mean_size
+    n_waves = np.maximum(sizes, 1)
+    duration = _clipped_log_normal(rng, KINDS["slow_wave"].seconds, int(n_waves.sum()))
+    starts = np.cumsum(n_waves) - n_waves
     within = np.cumsum(duration) - duration
-    within -= within[starts].repeat(mean_size) if len(starts) else 0
+    within -= within[starts].repeat(n_waves) if len(starts) else 0
     lengths = np.add.reduceat(duration, starts) if len(starts) else np.zeros(0)
-    kept = _without_overlap(trains, lengths).repeat(mean_size)
-    onset = trains.repeat(mean_size) + within
+    kept = _without_overlap(trains, lengths).repeat(n_waves)
+    onset = trains.repeat(n_waves) + within
     return _events("slow_wave", rng, onset[kept], subject, timeline, duration[kept])
 
 
 def _with_k_spindles(
     rng: np.random.Generator, events: dict[str, Events], subject: Subject, timeline: Timeline
 ) -> Events:
-    """The night's spindles and those that follow 40 % of the K-complexes."""
+    """The night's own spindles, and those that follow 40 % of the K-complexes."""
     k, own = events["k_complex"], events["spindle"]
     followed = rng.random(len(k)) < _K_WITH_SPINDLE
     extra = _events("spindle", rng, (k.onset + k.duration)[followed], subject, timeline)

@@ -1,4 +1,4 @@
-"""Hypnograms as real as their statistics: semi-Markov bouts whose jumps change through the night.
+"""Semi-Markov hypnograms: bouts of realistic length, whose jumps change through the night.
 
 Bout lengths are far from geometric (Wake inside the night: median 2, mean 5.5 epochs), so a bout
 lasts one epoch with its own probability and otherwise follows a mixture of a short geometric and
@@ -21,7 +21,10 @@ _SHORTEST_NIGHT = 480  # epochs: anything shorter is a night in time lapse
 
 @dataclass(frozen=True)
 class BoutLaw:
-    """P(length 1), then 1 + a short geometric (probability ``short``) or a log-normal length."""
+    """Law of bout lengths: 1 epoch, or 1 plus a short geometric or a log-normal length.
+
+    ``single`` is the probability of one epoch, ``short`` that of the geometric among the others.
+    """
 
     single: float
     short: float
@@ -41,7 +44,7 @@ class BoutLaw:
         return 1 + min(max(1, round(float(length) * scale)), self.longest)
 
 
-BOUTS = (
+BOUTS = (  # of W, N1, N2, N3 and REM
     BoutLaw(0.49, 0.65, 0.35, 2.25, 0.90, 120),
     BoutLaw(0.39, 0.75, 0.45, 1.35, 0.60, 30),
     BoutLaw(0.22, 0.45, 0.30, 2.60, 0.85, 120),
@@ -65,6 +68,7 @@ def draw_sleep(rng: np.random.Generator, traits: SleepTraits) -> np.ndarray:
     A period shorter than a night passes through all cycles faster, and no bout takes more than a
     sixth of it.
     """
+    # room for a last bout that outlasts the period
     stages = np.empty(traits.period + 256, dtype=np.int8)
     cycle = rng.uniform(*_CYCLE)
     speed = max(1.0, _SHORTEST_NIGHT / traits.period)
@@ -81,7 +85,7 @@ def draw_sleep(rng: np.random.Generator, traits: SleepTraits) -> np.ndarray:
 
 
 def _stretch(stage: int, at: float, traits: SleepTraits) -> float:
-    """Deep sleep comes in long bouts early and for deep sleepers, Wake for the wakeful."""
+    """Factor of a bout's length: N3 is longer early and in deep sleepers, Wake in the wakeful."""
     if stage == N3:
         return float(np.sqrt(_hourly(HOURLY_N3, at)) * traits.deep)
     return traits.wakeful if stage == W else 1.0
@@ -90,6 +94,7 @@ def _stretch(stage: int, at: float, traits: SleepTraits) -> float:
 def _jump(stage: int, at: float, cycle: float, traits: SleepTraits) -> np.ndarray:
     """Probabilities of the next stage at epoch ``at`` since sleep onset."""
     jump = JUMPS[stage].copy()
+    # N3 comes early in a cycle and REM late; over a cycle both factors have a mean near 1
     late_in_cycle = (at % cycle) / cycle
     jump[N3] *= _hourly(HOURLY_N3, at) * traits.deep * (1.5 - late_in_cycle)
     jump[REM] *= _hourly(HOURLY_REM, at) * 2.7 * late_in_cycle**1.5
@@ -101,4 +106,5 @@ def _jump(stage: int, at: float, cycle: float, traits: SleepTraits) -> np.ndarra
 
 def _hourly(shares: np.ndarray, at: float) -> float:
     """A stage's hourly share at epoch ``at``, relative to its mean over the night."""
+    # 120 epochs per hour; a share stands for the middle of its hour
     return float(np.interp(at / 120 - 0.5, np.arange(len(shares)), shares) / shares.mean())

@@ -36,7 +36,7 @@ _TAIL_DF = 12
 _SHIFT_SCALE = 1.2  # events do not shift with the background, so it must shift more
 _EEG_LEAK_INTO_EOG = 0.3
 _EOG_RESIDUAL_SD = 0.15
-_EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])
+_EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])  # W, N1, N2, N3, REM
 _EMG_WAKE_UV = 3.4
 OMITTABLE = (*KINDS, *of_artefacts.KINDS, *(f"background:{name}" for name in DERIVATIONS))
 
@@ -63,7 +63,7 @@ class Night:
         return self.timeline.n_epochs * SLOTS * SLOT_SECONDS
 
     def stream(self, *path: str) -> np.random.Generator:
-        """The stream of one quantity of this night."""
+        """Random numbers of one quantity of this night, from the start of their stream."""
         return stream(
             self.subject.seed, "subject", self.subject.number, "night", self.number, *path
         )
@@ -82,10 +82,12 @@ class Night:
         gain = 1.0
         if derivation == "EOG horizontal":
             gain = self.subject.eog_gain
+            # the background alone: events reach the EOG by their own gains
             signal += np.float32(_EEG_LEAK_INTO_EOG) * self.background("EEG Fpz-Cz", fs)
         for kind, events in self.events.items():
             if kind not in self.omit:
                 events.add_to(signal, fs, derivation, gain)
+        # artefacts after events: a lost lead shows nothing of the brain
         for kind, artefacts in self.artefacts.items():
             if kind not in self.omit:
                 add_artefacts(signal, fs, derivation, artefacts, self.stream(kind, derivation))
@@ -125,7 +127,7 @@ def draw_night(
     """Draw night ``number`` (1, 2, …) of ``subject``; ``hours`` None is a whole cassette tape.
 
     With ``one_background`` the noise is the same in every stage, so that the planted events alone
-    tell stages apart: whoever stages such nights well has found them.
+    tell stages apart: a model that stages such nights well must use them.
 
     Raises:
         UserError: ``omit`` names something that no night has.
@@ -134,6 +136,7 @@ def draw_night(
         raise UserError(f"--omit {', '.join(unknown)}: unknown; there are {', '.join(OMITTABLE)}")
     timeline = draw_timeline(subject, number, hours, special)
     events = draw_events(subject, number, timeline)
+    # stages 3 and 4 of R&K differ by the slow waves of an epoch, which are known only now
     timeline = with_deep_codes(timeline, coverage(events["slow_wave"], timeline.n_epochs))
     return Night(
         subject=subject,
@@ -155,9 +158,10 @@ def _log_power(
     if one_background:
         weights = np.full_like(weights, 1 / weights.shape[1])
     of_night = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
+    # ``between`` in the tables is an SD over nights, so the three parts share a variance of 1
     total = np.sqrt(SHARED**2 + OF_STAGE**2 + OF_NIGHT**2)
     shift = _SHIFT_SCALE / total * (subject.band_shift + OF_NIGHT * of_night)
-    gains = rng.normal(0, 0.04, N_CALIBRATED)[:, None]
+    gains = rng.normal(0, 0.04, N_CALIBRATED)[:, None]  # of all bands of a derivation, log10
     residual = _residuals(rng, timeline.n_epochs)
     spread = subject.difficulty.spread
     out = np.empty((len(weights), len(DERIVATIONS), N_BANDS), dtype=np.float32)
@@ -177,6 +181,7 @@ def _log_power(
         by_stage = median + spread * between * shift[:, derivation] + spread * gains[derivation]
         sd = spread * (weights @ within)
         out[:, derivation] = weights @ by_stage + sd * residual[:, derivation]
+    # the tables have no bands of the EOG: its residual follows the mean of both EEGs
     own = spread * _EOG_RESIDUAL_SD * residual.mean(axis=1)
     out[:, N_CALIBRATED] = weights @ corrections.EOG + own
     return out
@@ -185,15 +190,17 @@ def _log_power(
 def _residuals(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
     """Unit-variance deviations (n_slots, 2, 5): heavy-tailed, correlated across values and epochs.
 
-    One value an epoch and one before and after the night, interpolated between epoch centres.
+    One value per epoch and one before and after the night, interpolated between epoch centres.
     """
     n_values = n_epochs + 2
     series = correlated(rng, (n_values, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
     keep = np.sqrt(1 - _EPOCH_CORRELATION**2)
     for value in range(1, n_values):
         series[value] = _EPOCH_CORRELATION * series[value - 1] + keep * series[value]
+    # Student's t of unit variance; one draw for all bands: an outlier is a whole epoch
     tails = np.sqrt(rng.chisquare(_TAIL_DF, (n_values, 1, 1)) / _TAIL_DF)
     series /= tails * np.sqrt(_TAIL_DF / (_TAIL_DF - 2))
+    # in values, of which the first lies before the night: epoch 0 has its centre at 1
     position = (np.arange(n_epochs * SLOTS) + 0.5) / SLOTS + 0.5
     before = position.astype(int)
     fraction = (position - before)[:, None, None]

@@ -1,7 +1,7 @@
 """Synthetic nights in the layouts of the NSRR cohorts: EDF by montage, annotations beside it.
 
 Labels, rates, units and references are those of the cohorts, with the spellings and oddities that
-their files are known for, one or two to a person. The brain is that of two calibrated derivations;
+their files are known for, one or two per subject. The brain is that of two calibrated derivations;
 heart and breath follow the stage in a way nobody calibrated.
 """
 
@@ -23,8 +23,9 @@ from utils.files import written_whole
 
 COHORTS = ("shhs", "mesa", "mros", "wsc", "apples")
 ONE_VISIT = ("mesa", "apples")
+# share of the EEG in either eye; size of Fpz, so large that a forgotten reference shows
 _LEAK, _COMMON_UV = 0.2, 40.0
-_HEART = np.array([0.08, 0.02, 0.0, -0.05, 0.04])  # beats by stage, share of the person's rate
+_HEART = np.array([0.08, 0.02, 0.0, -0.05, 0.04])  # beats by stage, share of the subject's rate
 _UNEVEN = np.array([0.10, 0.08, 0.05, 0.02, 0.16])  # of the breath, by stage
 _SCALE = {"uV": 1.0, "mV": 1e-3, "V": 1e-6, "": 1.0}
 
@@ -47,7 +48,7 @@ class Layout:
         self.cohort = cohort
 
     def stem_of(self, subject: int, night: int) -> str:
-        """Recording id: person and visit as the cohort writes them."""
+        """Recording id: subject and visit as the cohort writes them."""
         return {
             "shhs": f"shhs{night}-{200001 + subject}",
             "mesa": f"mesa-sleep-{subject + 1:04d}",
@@ -64,9 +65,8 @@ class Layout:
         number, visit = night.subject.number, night.number
         stem = self.stem_of(number, visit)
         write_truth(folder, stem, night, settings)
-        place = {"shhs": f"edfs/shhs{visit}", "mesa": "edfs", "mros": f"edfs/visit{visit}"}.get(
-            self.cohort, ""
-        )
+        places = {"shhs": f"edfs/shhs{visit}", "mesa": "edfs", "mros": f"edfs/visit{visit}"}
+        place = places.get(self.cohort, "")
         name = f"{stem}-nsrr.edf" if self.cohort == "wsc" else f"{stem}.edf"
         path = folder / "polysomnography" / place / name
         start = datetime(1985, 1, 1, 22, 3 + number % 50, 10)
@@ -82,7 +82,7 @@ class Layout:
 
 
 def montage(cohort: str, number: int, visit: int) -> list[Chan]:
-    """Channels of one person's file in the cohort's order, with that person's oddities."""
+    """Channels of one subject's file in the cohort's order, with that subject's oddities."""
     return {"shhs": _shhs, "mesa": _mesa, "mros": _mros, "wsc": _wsc, "apples": _apples}[cohort](
         number, visit
     )
@@ -91,7 +91,7 @@ def montage(cohort: str, number: int, visit: int) -> list[Chan]:
 def _shhs(number: int, visit: int) -> list[Chan]:
     eeg, eog, belt, heart = (125, 50, 10, 125) if visit == 1 else (128, 64, 8, 256)
     second = ("EEG(sec)", "EEG 2", "EEG sec", "EEG(SEC)")[number % 4]
-    odd = number % 4
+    odd = number % 4  # of every four subjects two have odd units, a third a dead belt
     return [
         Chan("SaO2", "spo2", 1, "%", 100),
         Chan("H.R.", "rate", 1, "bpm", 250),
@@ -111,25 +111,10 @@ def _shhs(number: int, visit: int) -> list[Chan]:
 
 
 def _mesa(number: int, visit: int) -> list[Chan]:
-    exg = {
-        "EKG": "ecg",
-        "EOG-L": "eye_l_fpz",
-        "EOG-R": "eye_r_fpz",
-        "EMG": "chin",
-        "EEG1": "frontal",
-        "EEG2": "occipital",
-        "EEG3": "central",
-    }
-    slow = {
-        "Pres": "thor",
-        "Flow": "thor",
-        "Snore": "flat",
-        "Thor": "thor",
-        "Abdo": "abdo",
-        "Leg": "flat",
-        "Aux_AC" if number % 2 else "Therm": "thor",
-        "Pos": "flat",
-    }
+    exg = {"EKG": "ecg", "EOG-L": "eye_l_fpz", "EOG-R": "eye_r_fpz", "EMG": "chin"}
+    exg |= {"EEG1": "frontal", "EEG2": "occipital", "EEG3": "central"}
+    slow = {"Pres": "thor", "Flow": "thor", "Snore": "flat", "Thor": "thor", "Abdo": "abdo"}
+    slow |= {"Leg": "flat", "Aux_AC" if number % 2 else "Therm": "thor", "Pos": "flat"}
     off = [f"{name}_Off" for name in exg]
     return [
         *(Chan(label, source, 256, limit=1000) for label, source in exg.items()),
@@ -153,6 +138,7 @@ def _mros(number: int, visit: int) -> list[Chan]:
         Chan(ears[1], "ear_r_fpz", 256),
         Chan(eyes[0], "eye_l_fpz", 256),
         Chan(eyes[1], "eye_r_fpz", 256),
+        # the whole chin or heart is the difference of the two
         Chan("L Chin", "chin_l", 256),
         Chan("R Chin", "chin_r", 256),
         Chan("ECG L", "ecg_l", 512, "uV", 2000),
@@ -173,16 +159,14 @@ def _mros(number: int, visit: int) -> list[Chan]:
 
 def _wsc(number: int, visit: int) -> list[Chan]:
     gamma = number % 2 == 0
-    fs = 100 if gamma else 200
+    fs, unit = 100 if gamma else 200, "mV" if number % 4 == 3 else "uV"
     exg = {"E1": "eye_l", "E2": "eye_r", "C3_M2": "central", "O1_M2": "occipital"}
     exg |= {"chin": "chin"} if gamma else {"F3_M2": "frontal", "cchin_l": "chin"}
     return [
-        *(
-            Chan(label, source, fs, "mV" if number % 4 == 3 else "uV")
-            for label, source in exg.items()
-        ),
+        *(Chan(label, source, fs, unit) for label, source in exg.items()),
         Chan("lleg_r", "flat", fs, "", 3),
         Chan("ECG", "ecg", fs, "uV", 2000),
+        # a label that occurs twice must not keep a reader from the others
         *(Chan(label, "thor", fs, "", 3) for label in ("nas_pres", "FLOW", "FLOW", "thorax")),
         Chan("abdomen", "abdo", fs, "", 3),
         Chan("position", "flat", fs, "", 3),
@@ -217,11 +201,12 @@ class Body:
 
     def __init__(self, night: Night, fs: int) -> None:
         self.night, self.fs = night, fs
+        # several channels show one source, and rendering is slow
         self.at = cache(self._at)
         self._base = cache(self._rendered)
 
     def _at(self, source: str, fs: int) -> np.ndarray:
-        """Samples of a source at a rate, in uV, %, beats a minute or arbitrary units."""
+        """Samples of a source at a rate, in uV, %, beats per minute or arbitrary units."""
         if source in ("spo2", "rate", "thor", "abdo", "flat") or source.startswith("ecg"):
             return self._slow(source, fs)
         samples = self._brain(source)
@@ -234,14 +219,8 @@ class Body:
         """Electrodes: between two of them, or against Fpz with what Fpz alone shows."""
         if source.endswith("_fpz"):
             return self._brain(source.removesuffix("_fpz")) + self._own(source) + self._fpz()
-        mixture = {
-            "frontal": (1, 0),
-            "occipital": (0, 1),
-            "central": (0.8, 0.2),
-            "second": (0.65, 0.35),
-            "ear_l": (0, 0),
-            "ear_r": (0, 0),
-        }
+        mixture = {"frontal": (1, 0), "occipital": (0, 1), "ear_l": (0, 0), "ear_r": (0, 0)}
+        mixture |= {"central": (0.8, 0.2), "second": (0.65, 0.35)}
         if source in mixture:
             front, back = mixture[source]
             return front * self._base("EEG Fpz-Cz") + back * self._base("EEG Pz-Oz")
@@ -260,12 +239,13 @@ class Body:
             "ear_l_fpz": "ear_l",
             "ear_r_fpz": "ear_r",
         }.get(source)
-        return 10 * self._noise(ear) if ear else np.zeros(1)
+        return 10 * self._noise(ear) if ear else np.zeros(1)  # one zero, to be broadcast
 
     def _fpz(self) -> np.ndarray:
         return _COMMON_UV * self._noise("fpz")
 
     def _noise(self, name: str) -> np.ndarray:
+        # by name, from the start of its stream: electrodes with one source have the same samples
         n = self.night.seconds * self.fs
         return self.night.stream("nsrr", name).standard_normal(n, dtype=np.float32)
 
@@ -290,6 +270,7 @@ class Body:
         if source == "rate":
             return np.round(60 * np.interp(times, seconds, rate))
         phase = np.interp(times, seconds, np.cumsum(rate)) % 1
+        # R peak, then the T wave
         beat = 800 * np.exp(-0.5 * ((phase - 0.5) / 0.012) ** 2)
         beat += 120 * np.exp(-0.5 * ((phase - 0.75) / 0.04) ** 2)
         return {"ecg": 1.0, "ecg_l": 0.5, "ecg_r": -0.5}[source] * beat
@@ -308,7 +289,7 @@ class Body:
 def _write_edf(
     path: Path, night: Night, channels: list[Chan], start: datetime, more: int, *, undated: bool
 ) -> None:
-    """The file, ``more`` seconds longer than its labels; some have records of 6 or 10 s."""
+    """Write an EDF, ``more`` seconds longer than its labels; some have records of 6 or 10 s."""
     import edfio
 
     body = Body(night, max(c.fs for c in channels if c.source in ("central", "central_fpz")))
@@ -332,13 +313,14 @@ def _write_edf(
         signals,
         recording=edfio.Recording(startdate=start.date(), equipment_code="synthetic"),
         starttime=start.time(),
+        # a file lengthened by 13 s holds no whole number of longer records
         data_record_duration=(1, 6, 10)[number % 3] if more == 0 else 1,
     )
     with written_whole(path) as temporary:
         edf.write(temporary)
         if undated:
             raw = bytearray(temporary.read_bytes())
-            raw[168:176] = b"00.00.00"
+            raw[168:176] = b"00.00.00"  # the start date; edfio cannot write zeros
             temporary.write_bytes(raw)
 
 
@@ -349,7 +331,7 @@ def physical_range(chan: Chan) -> tuple[float, float]:
 
 
 def digitised(samples: np.ndarray, chan: Chan) -> np.ndarray:
-    """Nearest of 65,536 steps, saturating at the limits."""
+    """Digital values (16 bit) of physical ones, saturating at the channel's limits."""
     low, high = physical_range(chan)
     scaled = samples * _SCALE.get(chan.unit, 1.0)
     steps = np.rint((scaled - low) * (65535 / (high - low)) - 32768)

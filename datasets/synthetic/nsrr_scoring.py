@@ -21,13 +21,14 @@ _SRO = {0: "SRO:Wake", 1: "SRO:Stage1Sleep", 2: "SRO:Stage2Sleep", 3: "SRO:Stage
 _NREM = "SDO:NonRapidEyeMovementSleep-N"
 _SDO = {0: "SDO:WakeState", 1: f"{_NREM}1", 2: f"{_NREM}2", 3: f"{_NREM}3", 4: f"{_NREM}3",
         5: "SDO:RapidEyeMovementSleep", 6: "SDO:Movement", 9: "SDO:Unscored"}  # fmt: skip
+# Twin and APPLES write AASM stages, which have no stage 4
 _TWIN = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: "MVT", 9: "NO STAGE"}
 _APPLES = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "N3", 5: "R", 6: "?", 9: "L"}
 _GAMMA = {**{code: code for code in range(7)}, 9: 7}
 
 
 def write(folder: Path, cohort: str, stem: str, night: Night, start: datetime) -> None:
-    """Everything that lies beside one night's EDF below ``folder``."""
+    """Write all annotations of one night, where the cohort has them below ``folder``."""
     if cohort == "wsc":
         _write_wsc(folder, stem, night, start)
     elif cohort == "apples":
@@ -41,6 +42,7 @@ def write(folder: Path, cohort: str, stem: str, night: Night, start: datetime) -
         encoding = "latin-1" if family == 1 else "utf-8"
         write_text(path, nsrr_xml(night, start, family, bare=bare), encoding=encoding)
         path = folder / "annotations-events-profusion" / visit / f"{stem}-profusion.xml"
+        # a byte-order mark before the declaration, which readers must accept
         encoding = "utf-8-sig" if family == 3 else "utf-8"
         write_text(path, profusion_xml(night), encoding=encoding)
 
@@ -53,7 +55,11 @@ def runs_of(night: Night) -> list[tuple[int, int, int]]:
 
 
 def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = False) -> str:
-    """``PSGAnnotation``; ``family`` 1 and 3 are older translators' (SRO, SDO), 2 has no order."""
+    """NSRR annotation of a night (``PSGAnnotation``).
+
+    ``family`` 1 and 3 are of older translators (concepts of SRO, of SDO), 2 has no order. ``bare``
+    leaves out all events but stages.
+    """
     concepts = {1: _SRO, 3: _SDO}.get(family, _PIPED)
     typed = family in (0, 2)
 
@@ -65,7 +71,7 @@ def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = Fal
         ]
         if typed:
             parts = [f"<EventType>{kind}</EventType>" if kind else "<EventType/>", *parts]
-        else:
+        else:  # older translators write the duration first
             parts = [parts[0], parts[2], parts[1]]
         return "\n".join(["<ScoredEvent>", *parts, *([more] if more else []), "</ScoredEvent>"])
 
@@ -102,7 +108,7 @@ def nsrr_xml(night: Night, start: datetime, family: int = 0, *, bare: bool = Fal
 
 
 def profusion_xml(night: Night) -> str:
-    """``CMPStudyConfig``: one ``SleepStage`` an epoch, tabs, CRLF, a comment before the root."""
+    """Profusion annotation (``CMPStudyConfig``): one ``SleepStage`` per epoch, tabs, CRLF."""
     stages = [f"\t\t<SleepStage>{code}</SleepStage>" for code in night.timeline.rk.tolist()]
     event = [
         "\t\t<ScoredEvent>",
@@ -116,7 +122,7 @@ def profusion_xml(night: Night) -> str:
     ]
     lines = [
         '<?xml version="1.0" encoding="utf-8"?>',
-        "<!-- synthetic -->",
+        "<!-- synthetic -->",  # readers must not take it for the root
         "<CMPStudyConfig>",
         "\t<EpochLength>30</EpochLength>",
         "\t<StepChannels/>",
@@ -134,7 +140,7 @@ def profusion_xml(night: Night) -> str:
 
 
 def _write_wsc(folder: Path, stem: str, night: Night, start: datetime) -> None:
-    """Gamma for even people (every other one without header and too short), Twin for odd ones."""
+    """Gamma files for even subjects (every other one without header and too short), else Twin."""
     number = night.subject.number
     if number % 2:
         write_text(
@@ -149,6 +155,7 @@ def _write_wsc(folder: Path, stem: str, night: Night, start: datetime) -> None:
     header = "Epoch\tUser-Defined Stage\tCAST-Defined Stage"
     lines = [header, *rows] if plain else rows[:-3]
     write_text(folder / f"{stem}-nsrr.stg.txt", "\n".join(lines) + "\n")
+    # a test before the night, whose clock must not be taken for the recording's
     log = [
         "--/--/--",
         f"{start - timedelta(hours=2):%H:%M:%S} 1\tRecording Started (test)",
@@ -158,12 +165,13 @@ def _write_wsc(folder: Path, stem: str, night: Night, start: datetime) -> None:
 
 
 def twin_text(night: Night, start: datetime) -> str:
-    """``.allscore.txt``: changes by clock, one of them within an epoch, and much else."""
+    """Twin's ``.allscore.txt``: changes of stage by clock, one within an epoch, and other lines."""
 
     def line(seconds: float, text: str) -> str:
         at = start + timedelta(seconds=seconds)
         return f"{at:%H:%M:%S}.00\t{text}"
 
+    # a stage before START RECORDING is none of the night's
     rows = [line(-90, "STAGE - N3"), line(-60, "NEW MONTAGE"), line(0, "START RECORDING")]
     events = [
         (float(at), f"AROUSAL - DUR: {d:.1f} SEC. - SPONTANEOUS")
@@ -176,6 +184,7 @@ def twin_text(night: Night, start: datetime) -> str:
         (EPOCH_SECONDS * at + 9.0 * (k == 2), f"STAGE - {_TWIN[code]}")
         for k, (at, _, code) in enumerate(runs_of(night))
     ]
+    # a degree sign, which in Latin-1 is no valid UTF-8
     stages.append((EPOCH_SECONDS * 5.0, "PAUSED \xb0"))
     rows += [line(at, text) for at, text in sorted([*events, *stages])]
     rows.append(line(night.seconds, "LIGHTS ON"))
@@ -183,7 +192,7 @@ def twin_text(night: Night, start: datetime) -> str:
 
 
 def apples_annot(night: Night, start: datetime) -> str:
-    """``.annot``: a preamble, intervals by clock, one by elapsed seconds."""
+    """APPLES' ``.annot``: a preamble, then intervals by clock, one of them by elapsed seconds."""
     lines = ["# arousal", "# synthetic", "class\tinstance\tchannel\tstart\tstop\tmeta"]
     for k, (at, n, code) in enumerate(runs_of(night)):
         begin, end = EPOCH_SECONDS * at, EPOCH_SECONDS * (at + n)

@@ -1,7 +1,7 @@
-"""Another recorder, other electrodes and a worse sleeper for every person: ``--varied`` cohorts.
+"""Cohorts whose subjects differ by recorder, electrodes and quality of sleep (``--varied``).
 
-A model trained on nights of one recorder learns that recorder. Here each person brings a montage,
-an amplifier, a sampling rate and artefacts of their own, far more different than any real cohort's.
+A model trained on nights of one recorder learns that recorder. Here each subject has a montage, an
+amplifier, a sampling rate and artefacts of its own, far more different than any real cohort's.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TAPS_SECONDS = 4
 
 @dataclass(frozen=True)
 class Recorder:
-    """How one person is recorded.
+    """How one subject is recorded.
 
     ``mix`` (2, 3): both EEG channels out of Fpz-Cz, Pz-Oz and the EOG; ``response_db`` at seven
     frequencies; first-order high-pass and ``order``-th-order low-pass in Hz; ``noise_uv`` of the
@@ -47,25 +47,28 @@ class Recorder:
         mixed = sum(np.float32(share) * night.render(name, self.fs) for share, name in parts)
         rng = night.stream("recorder", str(channel))
         mixed += self.noise_uv * rng.standard_normal(len(mixed), dtype=np.float32)
-        if self.hum_hz < self.fs / 2:
+        if self.hum_hz < self.fs / 2:  # else it would be sampled as another frequency
             phase = 2 * np.pi * self.hum_hz / self.fs * np.arange(len(mixed))
             mixed += (self.hum_uv * np.sin(phase)).astype(np.float32)
+        # an odd number of taps around their middle: "same" shifts nothing in time
         return signal.oaconvolve(mixed, self._taps(), mode="same").astype(np.float32)
 
     def _taps(self) -> np.ndarray:
-        """The amplifier as a zero-phase filter."""
+        """Taps of the amplifier as a zero-phase filter."""
         hertz = np.linspace(0, self.fs / 2, 8 * self.fs + 1)
+        # clipped, since the first frequency is 0 and its logarithm infinite
         knots = np.interp(np.log(hertz.clip(0.01)), np.log(_KNOT_HZ), self.response_db)
         squared = 10 ** (knots / 10)
         squared *= hertz**2 / (hertz**2 + self.high_pass**2)
         squared /= 1 + (hertz / self.low_pass) ** (2 * self.order)
+        # firwin2 takes amplitudes, the response above is of power
         return signal.firwin2(
             _TAPS_SECONDS * self.fs + 1, hertz, self.gain * np.sqrt(squared), fs=self.fs
         )
 
 
 def draw_recorder(subject: Subject) -> Recorder:
-    """The recorder of a person; the same for all their nights."""
+    """Draw the recorder of a subject, the same for all its nights."""
     rng = stream(subject.seed, "subject", subject.number, "recorder")
     frontal = rng.uniform(0.15, 1.0, 2)
     return Recorder(
@@ -77,13 +80,14 @@ def draw_recorder(subject: Subject) -> Recorder:
         low_pass=float(rng.uniform(25, 90)),
         order=int(rng.integers(1, 5)),
         noise_uv=float(np.exp(rng.uniform(np.log(0.1), np.log(2.0)))),
+        # two recorders of three have no hum
         hum_uv=float(rng.choice([0.0, 0.0, 1.0]) * np.exp(rng.uniform(-1, 2))),
         hum_hz=float(rng.choice([50.0, 60.0])),
     )
 
 
 def vary(subject: Subject) -> Subject:
-    """The person as a patient may be: wakeful or sleepy, with arousals, waves and heartbeats."""
+    """The subject as a patient may be: wakeful or sleepy, with other arousals, waves and ECG."""
     rng = stream(subject.seed, "subject", subject.number, "varied")
     arousals = float(np.exp(rng.uniform(np.log(0.5), np.log(12))))
     return replace(

@@ -1,4 +1,4 @@
-"""Five scorers of a synthetic night who agree about as well as people do.
+"""Five scorers of a synthetic night, who agree about as well as human scorers do.
 
 Borders move, short bouts become what they are mistaken for, and each scorer has a bias. The
 confusions are those of the human scorers of DOD-H given the consensus of the other four.
@@ -25,7 +25,7 @@ _SINGLE = 0.22  # epochs that are scored on their own
 
 
 def draw_scorers(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Codes (5, n) of labels (n,); what is unscored stays so for all."""
+    """Stages (5, n) of five scorers, given the labels (n,); unscored epochs stay so for all."""
     return np.stack([_one(rng, labels) for _ in range(N_SCORERS)])
 
 

@@ -55,6 +55,7 @@ _CHANNELS = (
     _Channel(
         "EOG horizontal", 100, "uV", (-1009, 1009), (-2048, 2047), _EXG_FILTER, "Ag-AgCl electrodes"
     ),
+    # no unit: its physical values are the digital ones
     _Channel(
         "Resp oro-nasal", 1, "", (-2048, 2047), (-2048, 2047), "HP:0.03Hz LP:0.9Hz",
         "Oral-nasal thermistors",
@@ -71,7 +72,7 @@ _CHANNELS = (
 
 
 def stem_of(subject: int, night: int) -> str:
-    """File stem of a night: subjects take the recorders E, F and G in turn."""
+    """File stem of a night; subjects take the recorders E, F and G in turn."""
     return f"SC4{subject:02d}{night}{_RECORDERS[subject % 3]}0"
 
 
@@ -88,8 +89,9 @@ def write(folder: Path, night: Night, settings: dict, *, is_last: bool = False) 
     write_truth(folder, stem, night, settings)
     recorder = draw_recorder(night.subject) if settings.get("varied") else None
     _write_psg(folder / f"{stem}-PSG.edf", night, start, record_seconds, recorder)
+    # the scorer's letter is part of the name: another seed would leave a second hypnogram
     for former in folder.glob(f"{stem[:7]}?-Hypnogram.edf"):
-        remove_ours(former)  # of another seed, and so perhaps of another scorer
+        remove_ours(former)
     scorer = _SCORERS[int(rng.integers(len(_SCORERS)))]
     _write_hypnogram(folder / f"{stem[:7]}{scorer}-Hypnogram.edf", night, start)
     return stem
@@ -103,6 +105,7 @@ def bouts_of(night: Night) -> list[tuple[int, int, str]]:
         (int(a) * EPOCH_SECONDS, int(b - a) * EPOCH_SECONDS, _RK_TEXTS[int(rk[a])])
         for a, b in pairwise(borders)
     ]
+    # real hypnograms run on past the signal, and a reader must cut them
     overrun = night.timeline.beyond * EPOCH_SECONDS
     bouts.append((len(rk) * EPOCH_SECONDS, overrun, _RK_TEXTS[9]))
     return bouts
@@ -129,6 +132,7 @@ def _write_psg(
     if recorder is not None:
         eeg = [replace(c, fs=recorder.fs, physical=_VARIED_UV) for c in _CHANNELS[:2]]
         channels = (*eeg, *_CHANNELS[2:])
+    # digital values, since of physical ones edfio refuses those that a tape would saturate
     signals = [
         edfio.EdfSignal.from_digital(
             _digitise(_samples(night, channel, recorder), channel),
@@ -144,6 +148,7 @@ def _write_psg(
     ]
     edf = edfio.Edf(
         signals,
+        # by this the reader knows the tape: no store of it passes for a real cohort's
         recording=edfio.Recording(startdate=start[0], equipment_code="synthetic"),
         starttime=start[1],
         data_record_duration=record_seconds,
@@ -179,9 +184,11 @@ def _samples(night: Night, channel: _Channel, recorder: Recorder | None) -> np.n
         rate = night.subject.breaths_per_minute / 60
         rate = rate * (1 + 0.08 * _slow(rng, seconds, 40))
         depth = 900 * np.exp(0.3 * _slow(rng, seconds, 90))
+        # at 1 Hz the running sum of a rate in Hz is the phase
         return depth * np.sin(2 * np.pi * np.cumsum(rate)) + rng.normal(0, 30, seconds)
     if channel.label == "Temp rectal":
         return 37.2 + 0.3 * _slow(rng, seconds, 7200) + rng.normal(0, 0.004, seconds)
+    # the event marker: each value lasts two seconds, as its prefilter text promises
     held = np.repeat(rng.normal(900, 4, seconds // 2 + 1), 2)[:seconds]
     return np.round(held)
 
@@ -193,7 +200,7 @@ def _slow(rng: np.random.Generator, n: int, step: int) -> np.ndarray:
 
 
 def _digitise(samples: np.ndarray, channel: _Channel) -> np.ndarray:
-    """Nearest digital step, saturating at the channel's limits as the tapes do."""
+    """Nearest digital values, int16, saturating at the channel's limits as the tapes do."""
     (low, high), (bottom, top) = channel.digital, channel.physical
     per_unit = (high - low) / (top - bottom)
     digital = np.rint((samples - bottom) * per_unit + low)

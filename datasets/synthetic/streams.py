@@ -8,8 +8,9 @@ import numpy as np
 
 
 def stream(seed: int, *path: str | int) -> np.random.Generator:
-    """The generator of one quantity, such as ``stream(7, "subject", 3, "night", 1, "spindle")``."""
+    """Generator of one quantity, such as ``stream(7, "subject", 3, "night", 1, "spindle")``."""
     name = "/".join(str(part) for part in path)
+    # not hash(), which differs from process to process
     return np.random.Generator(
         np.random.Philox(np.random.SeedSequence([seed, crc32(name.encode())]))
     )

@@ -1,4 +1,4 @@
-"""Who sleeps: the random effects that belong to one person, drawn once for all their nights."""
+"""Synthetic subjects: random effects on sleep and signals, drawn once per subject."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Difficulty:
         return (0.5, 1.0, 1.3)[self.level]
 
     @property
-    def doubt(self) -> float:
+    def uncertainty(self) -> float:
         """Multiplier of the probabilities of mixed, atypical and evidence-free epochs."""
         return (0.0, 1.0, 2.0)[self.level]
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One person's physiology.
+    """Sleep and physiology of one subject.
 
     ``band_shift`` (5 stages, 2 derivations, 5 bands) is in units of the between-night SD; rates and
     amplitudes multiply the population's.
@@ -66,7 +66,7 @@ def correlated(rng: np.random.Generator, shape: tuple[int, ...], correlation: fl
 
 
 def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
-    """The subject ``number`` of the cohort ``seed``; the same whatever else is drawn."""
+    """Draw subject ``number`` of the cohort ``seed``, the same whatever else is drawn."""
     rng = stream(seed, "subject", number)
     shared = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
     own = correlated(rng, (5, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
@@ -87,11 +87,12 @@ def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
         band_shift=SHARED * shared + OF_STAGE * own,
         rate={kind: log_normal(_RATE_SD) for kind in _VARIED},
         amplitude={
+            # of adults some 10 to 20 % have little or no alpha with closed eyes (AASM manual)
             "alpha": 0.12 if rng.random() < 0.15 else log_normal(_RATE_SD),
             **{kind: log_normal(0.25) for kind in _VARIED if kind != "alpha"},
         },
         alpha_hz=float(np.clip(rng.normal(10, 0.9), 8, 12.5)),
-        spindle_hz=(
+        spindle_hz=(  # of slow and of fast spindles
             float(np.clip(rng.normal(12, 0.5), 11.2, 12.9)),
             float(np.clip(rng.normal(13.6, 0.5), 12.8, 15.0)),
         ),

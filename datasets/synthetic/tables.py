@@ -1,4 +1,4 @@
-"""Measured on real nights: what synthetic ones are drawn from and tested against.
+"""Figures of real nights, which synthetic ones are drawn from and tested against.
 
 Sleep-EDF cassette, 20 nights of 10 subjects (ids 0-9, 25-34 years), Wake trimmed to 60 epochs
 around sleep. Band powers: Welch, 256 samples at 100 Hz per epoch, mean density in a band, log10 of

@@ -1,4 +1,4 @@
-"""What the body does and what the scorer writes: labels per epoch, latent states per 2 s slot.
+"""Stages of a night: the scorer's labels per epoch, the body's latent states per 2 s slot.
 
 The label changes on the 30 s grid; the body changes up to 15 s beside it, and some epochs hold a
 mixture. Signals and events follow the slots alone.
@@ -21,9 +21,10 @@ MOVEMENT, UNKNOWN = 6, 9  # codes of the EDF+ specification beside 0-5
 SPECIALS = ("no_rem", "no_n3", "all_wake", "sleep_wake", "edge_bouts")
 _BORDER_MIX = 0.5
 _LARGEST_MIX = 0.8
+# probability per epoch of W, N1, N2, N3 and REM that a run which resembles another stage begins
 _ATYPICAL_START = np.array([0.008, 0.04, 0.018, 0.025, 0.018])
 _ATYPICAL_WEIGHT = (0.4, 0.9)
-_ATYPICAL_STOP = 0.25
+_ATYPICAL_STOP = 0.25  # per epoch: a run lasts four on average
 # [stage, stage it is mistaken for]
 _CONFUSABLE = np.array(
     [
@@ -39,14 +40,15 @@ _DROWSY_EPOCHS = 40  # 20 min before sleep onset
 
 @dataclass(frozen=True)
 class Timeline:
-    """A night before any signal.
+    """Stages and states of a night, before any signal.
 
     ``labels`` int8 (n,): what the scorer writes, -1 included. ``stages`` int8 (n,): the stage
     behind it, -1 nowhere. ``rk`` uint8 (n,): 0-5 with stages 3 and 4 apart, 6 movement, 9 unknown.
     ``state`` float32 (15 n, 6): weights of W eyes open, W eyes closed, N1, N2, N3, REM per slot.
     ``drowsy`` bool (n,): Wake on its way to sleep. ``depth`` (n,): share of slow waves if N3.
-    ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``lead_off``: runs
-    ``[a, b)`` scored ``?``. ``beyond``: epochs of ``?`` after the signal's end.
+    ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``atypical`` bool (n,): the
+    signal resembles another stage. ``lead_off``: runs ``[a, b)`` scored ``?``. ``beyond``: epochs
+    of ``?`` after the signal's end.
     """
 
     labels: np.ndarray
@@ -75,12 +77,12 @@ class Timeline:
 def draw_timeline(
     subject: Subject, night: int, hours: float | None, special: str | None = None
 ) -> Timeline:
-    """One night's timeline; ``hours`` None is a whole cassette tape of 21-24 h with daytime."""
+    """Draw one night's timeline; ``hours`` None is a whole cassette tape of 21-24 h, by day too."""
     path = ("subject", subject.number, "night", night)
     rng = stream(subject.seed, *path, "hypnogram")
     stages, onset, end = _draw_stages(rng, subject, night, hours, special)
     latent = stream(subject.seed, *path, "latent")
-    weights, atypical = _latent_weights(latent, stages, subject.difficulty.doubt)
+    weights, atypical = _latent_weights(latent, stages, subject.difficulty.uncertainty)
     drowsy = np.zeros(len(stages), dtype=bool)
     drowsy[max(0, onset - _DROWSY_EPOCHS) : onset] = True
     closed = _eyes_closed(stream(subject.seed, *path, "eyes"), len(stages), onset, end, drowsy)
@@ -97,7 +99,7 @@ def draw_timeline(
         state=state.astype(np.float32),
         drowsy=drowsy,
         depth=_depths(stream(subject.seed, *path, "depth"), stages),
-        evidence=_evidence(latent, len(stages), subject.difficulty.doubt),
+        evidence=_evidence(latent, len(stages), subject.difficulty.uncertainty),
         atypical=atypical,
         lead_off=lead_off,
         beyond=int(marks.integers(20, 241)) if hours is None else int(marks.integers(1, 11)),
@@ -128,6 +130,7 @@ def _draw_stages(
         traits = replace(traits, wakeful=1.15 * traits.wakeful)
     traits = replace(traits, period=period)
     needed = {N1, N2} if n_epochs < 40 else {N1, N2, N3, REM}
+    # drawn again where a stage is missing by chance: ordinary nights hold all that fit into them
     sleep = draw_sleep(rng, traits)
     for _ in range(200):
         if needed <= set(sleep.tolist()):
@@ -146,14 +149,15 @@ def _draw_stages(
 
 
 def _latent_weights(
-    rng: np.random.Generator, stages: np.ndarray, doubt: float
+    rng: np.random.Generator, stages: np.ndarray, uncertainty: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Slot weights (15 n, 5) of the body's stage, and which epochs look like another stage."""
     n_epochs = len(stages)
     onehot = np.eye(5, dtype=np.float32)
     weights = onehot[stages].repeat(SLOTS, axis=0)
     changes = np.flatnonzero(np.diff(stages)) + 1
-    shifts = np.rint(rng.uniform(-7, 7, len(changes)) * min(doubt, 1)).astype(int)
+    # at most 7 of an epoch's 15 slots, so that the borders of a bout of one epoch never cross
+    shifts = np.rint(rng.uniform(-7, 7, len(changes)) * min(uncertainty, 1)).astype(int)
     for change, shift in zip(changes, shifts, strict=True):
         border = change * SLOTS
         if shift > 0:
@@ -161,7 +165,7 @@ def _latent_weights(
         elif shift < 0:
             weights[border + shift : border] = onehot[stages[change]]
     mix = rng.uniform(0, _LARGEST_MIX, (len(changes), 2))
-    mixed = rng.random((len(changes), 2)) < _BORDER_MIX * doubt
+    mixed = rng.random((len(changes), 2)) < _BORDER_MIX * uncertainty
     for row, change in enumerate(changes):
         pair = onehot[stages[change - 1]], onehot[stages[change]]
         for side, epoch in enumerate((change - 1, change)):
@@ -170,10 +174,11 @@ def _latent_weights(
                 blend = (1 - mix[row, side]) * own + mix[row, side] * other
                 weights[epoch * SLOTS : (epoch + 1) * SLOTS] = blend
     atypical = np.zeros(n_epochs, dtype=bool)
-    for start in np.flatnonzero(rng.random(n_epochs) < _ATYPICAL_START[stages] * doubt):
+    for start in np.flatnonzero(rng.random(n_epochs) < _ATYPICAL_START[stages] * uncertainty):
         run = slice(start, min(n_epochs, start + rng.geometric(_ATYPICAL_STOP)))
         other = rng.choice(5, p=_CONFUSABLE[stages[start]])
         weight = rng.uniform(*_ATYPICAL_WEIGHT)
+        # cut where the bout ends: the run is of one stage
         run = slice(start, start + int((stages[run] == stages[start]).cumprod().sum()))
         slots = slice(run.start * SLOTS, run.stop * SLOTS)
         weights[slots] = (1 - weight) * weights[slots] + weight * onehot[other]
@@ -197,6 +202,7 @@ def _unscored(
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """Labels with 1-5 movement epochs and, in a third of the nights, runs of ``?`` (lead off)."""
     labels = stages.copy()
+    # off the borders of sleep, and never empty
     sleep = np.arange(onset + 1, max(onset + 2, end - 1))
     n_movements = min(int(rng.integers(1, 6)), max(1, len(sleep) // 20))
     labels[rng.choice(sleep, n_movements, replace=False)] = UNSCORED
@@ -211,6 +217,7 @@ def _unscored(
 
 
 def _rk_codes(labels: np.ndarray, lead_off: list[tuple[int, int]]) -> np.ndarray:
+    # REM is 5; -1 would index from the end and is replaced below; 4 comes with the slow waves
     rk = np.array([0, 1, 2, 3, 5], dtype=np.uint8)[np.maximum(labels, 0)]
     rk[labels == UNSCORED] = MOVEMENT
     for start, stop in lead_off:
@@ -226,7 +233,7 @@ def _depths(rng: np.random.Generator, stages: np.ndarray) -> np.ndarray:
     return np.clip(depth, 0.25, 0.9)
 
 
-def _evidence(rng: np.random.Generator, n_epochs: int, doubt: float) -> np.ndarray:
-    """Whether an epoch, being N2, REM or N1, holds spindles and K-complexes, REMs, SEMs."""
-    absent = np.array([0.125, 0.30, 0.20]) * min(doubt, 1.5)
+def _evidence(rng: np.random.Generator, n_epochs: int, uncertainty: float) -> np.ndarray:
+    """Whether epochs hold spindles and K-complexes if N2, REMs if REM, SEMs if N1: bool (n, 3)."""
+    absent = np.array([0.125, 0.30, 0.20]) * min(uncertainty, 1.5)
     return rng.random((n_epochs, 3)) >= absent

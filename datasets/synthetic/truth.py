@@ -1,7 +1,7 @@
 """Truth files beside a synthetic recording: what was planted where, and how certain a label is.
 
-``<stem>_truth.tsv``   one planted event a row, BIDS column order
-``<stem>_epochs.tsv``  one epoch a row: label, latent stage, mixture, artefact seconds
+``<stem>_truth.tsv``   one row per planted event, BIDS column order
+``<stem>_epochs.tsv``  one row per epoch: label, latent stage, mixture, artefact seconds
 ``<stem>_truth.json``  seed, settings, subject, gains, versions, column descriptions
 
 Training code never reads them; explanations are scored against them.
@@ -40,11 +40,11 @@ EPOCH_COLUMNS = {
     "atypical": "1 if the epoch belongs to a run that resembles another stage",
     "artefact_seconds": "seconds covered by movement, pops, lost leads or sweat",
 }
-_SEEN_ABOVE = 0.2
+_SEEN_ABOVE = 0.2  # share of the largest gain
 
 
 def write_truth(folder: Path, stem: str, night: Night, settings: dict) -> None:
-    """Write the three files of one night."""
+    """Write the three truth files of one night."""
     write_text(folder / f"{stem}_truth.tsv", _event_table(night))
     write_text(folder / f"{stem}_epochs.tsv", _epoch_table(night))
     write_json(folder / f"{stem}_truth.json", _facts(night, settings))
@@ -65,6 +65,7 @@ def _event_table(night: Night) -> str:
         if kind not in night.omit:
             spec = KINDS[kind]
             where = ["|".join(_seen_by(spec.gains))] * len(events)
+            # spindles take their frequency from the subject, not from the table
             rhythmic = spec.hz[1] > 0 or kind == "spindle"
             hz = [f"{value:.2f}" if rhythmic else "n/a" for value in events.hz]
             rows += _event_rows(events, where, hz, spec.supports)
@@ -77,7 +78,7 @@ def _event_table(night: Night) -> str:
 
 
 def _artefact_rows(artefacts: Artefacts, seconds: int) -> list[tuple[float, str]]:
-    """Heartbeats of a whole night are one row, everything else one row each."""
+    """Rows of one kind of artefact; all heartbeats of a night are one row."""
     if artefacts.kind == "ecg_leak" and len(artefacts):
         size = artefacts.amplitude[:1]
         artefacts = Artefacts("ecg_leak", np.zeros(1), np.array([seconds]), size, np.array([ALL]))
@@ -89,6 +90,7 @@ def _event_rows(
     events: Events | Artefacts, where: list[str], hz: list[str], supports: str
 ) -> list[tuple[float, str]]:
     """(onset, the other columns) of every event."""
+    # pops have a sign
     sizes = np.abs(events.amplitude).tolist()
     columns = (events.onset.tolist(), events.duration.tolist(), sizes, where, hz)
     return [
@@ -110,7 +112,7 @@ def _epoch_table(night: Night) -> str:
     weights = _mean_weights(night)
     order = np.argsort(-weights, axis=1, kind="stable")
     timeline = night.timeline
-    spoilt = _artefact_seconds(night)
+    artefact_seconds = _artefact_seconds(night)
     rows = ["\t".join(EPOCH_COLUMNS)]
     for epoch in range(timeline.n_epochs):
         first, second = order[epoch, :2]
@@ -119,7 +121,8 @@ def _epoch_table(night: Night) -> str:
         rows.append(
             f"{epoch}\t{epoch * EPOCH_SECONDS}\t{STAGES[label] if label >= 0 else 'n/a'}"
             f"\t{STAGES[first]}\t{STAGES[second] if mixed else 'n/a'}"
-            f"\t{weights[epoch, second]:.3f}\t{int(timeline.atypical[epoch])}\t{spoilt[epoch]:.1f}"
+            f"\t{weights[epoch, second]:.3f}\t{int(timeline.atypical[epoch])}"
+            f"\t{artefact_seconds[epoch]:.1f}"
         )
     return "\n".join(rows) + "\n"
 
@@ -151,6 +154,7 @@ def _facts(night: Night, settings: dict) -> dict:
             "ecg_leak_uv": subject.ecg_leak_uv,
         },
         "gains": {kind: spec.gains for kind, spec in KINDS.items()},
+        # neither promises the same numbers from one version to the next
         "versions": {name: version(name) for name in ("numpy", "scipy")},
         "event_columns": EVENT_COLUMNS,
         "epoch_columns": EPOCH_COLUMNS,

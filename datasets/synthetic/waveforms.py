@@ -1,6 +1,6 @@
 """Shapes of graphoelements: unit peak-to-peak waves of time since onset, all events at once.
 
-Every shape takes flat float32 arrays, one entry a sample: ``t`` seconds since its event's onset,
+Every shape takes flat float32 arrays, one entry per sample: ``t`` seconds since its event's onset,
 ``d`` the event's duration in seconds, ``hz`` its frequency and ``phase`` in [0, 1).
 """
 
@@ -19,28 +19,30 @@ def _tapered(t: np.ndarray, d: np.ndarray, edge: float) -> np.ndarray:
     """1 in the middle, raised-cosine ends of ``edge`` seconds (at most half the event)."""
     width = np.minimum(np.float32(edge), d / 2)
     near = np.minimum(np.minimum(t, d - t) / width, 1)
+    # the last sample may lie a rounding error beyond the end
     return 0.5 - 0.5 * np.cos(np.float32(np.pi) * np.maximum(near, 0))
 
 
 def alpha(t, d, hz, phase):
-    """Rhythm with slow amplitude modulation and tapered ends."""
+    """Alpha rhythm with slow amplitude modulation and tapered ends."""
     swell = 0.75 + 0.25 * np.sin(TWO_PI * (0.35 * t + phase))
     return 0.5 * _tapered(t, d, 0.5) * swell * np.sin(TWO_PI * (hz * t + phase))
 
 
 def theta_run(t, d, hz, phase):
-    """Rhythm with tapered ends."""
+    """Theta rhythm with tapered ends."""
     return 0.5 * _tapered(t, d, 0.4) * np.sin(TWO_PI * (hz * t + phase))
 
 
 def spindle(t, d, hz, phase):
-    """Rising and falling envelope, slowing by half a hertz over its length."""
+    """Spindle: rising and falling envelope, slowing by half a hertz over its length."""
+    # the frequency is the derivative, hz - 0.5 t / d
     chirp = hz * t - 0.25 * t * t / d
     return 0.5 * _hann(t, d) * np.sin(TWO_PI * (chirp + phase))
 
 
 def k_complex(t, d, hz, phase):
-    """Sharp negative wave, then a slower positive one."""
+    """K-complex: sharp negative wave, then a slower positive one."""
     u = t / d
     negative = np.exp(-0.5 * ((u - 0.25) / 0.085) ** 2)
     positive = np.exp(-0.5 * ((u - 0.62) / 0.14) ** 2)
@@ -48,7 +50,7 @@ def k_complex(t, d, hz, phase):
 
 
 def vertex_wave(t, d, hz, phase):
-    """Sharp negative wave with a small positive one after it."""
+    """Vertex wave: sharp and negative, with a small positive one after it."""
     u = t / d
     negative = np.exp(-0.5 * ((u - 0.35) / 0.09) ** 2)
     positive = np.exp(-0.5 * ((u - 0.72) / 0.13) ** 2)
@@ -56,7 +58,7 @@ def vertex_wave(t, d, hz, phase):
 
 
 def slow_wave(t, d, hz, phase):
-    """One wave, negative half first and steeper than the positive half; zero at both ends."""
+    """Slow wave: negative half first and steeper than the positive half; zero at both ends."""
     u = t / d
     split = np.float32(0.42)
     rising = np.sin(np.float32(np.pi) * u / split)
@@ -65,7 +67,7 @@ def slow_wave(t, d, hz, phase):
 
 
 def sawtooth(t, d, hz, phase):
-    """Triangular waves, steep on one side."""
+    """Sawtooth waves: triangles, steep on one side."""
     cycle = (hz * t + phase) % 1
     triangle = np.where(cycle < 0.7, cycle / 0.7, (1 - cycle) / 0.3) - 0.5
     return _tapered(t, d, 0.3) * triangle
@@ -86,17 +88,18 @@ def slow_eye_movement(t, d, hz, phase):
 
 
 def blink(t, d, hz, phase):
-    """One positive lobe."""
+    """Blink: one positive lobe."""
+    # under the lids the eyes turn up: their corneas, which are positive, come near Fpz
     return _hann(t, d)
 
 
 def arousal(t, d, hz, phase):
-    """Alpha and beta out of nowhere: a bundle of incommensurate rhythms."""
+    """Arousal: abrupt alpha and beta, a bundle of incommensurate rhythms."""
     ratios = np.array([0.81, 1.0, 1.27, 1.62, 2.03, 2.41], dtype=np.float32)
     bundle = sum(np.sin(TWO_PI * (hz * r * t + phase * (k + 1))) for k, r in enumerate(ratios))
     return _tapered(t, d, 0.6) * bundle / np.float32(7)
 
 
 def twitch(t, d, hz, phase):
-    """A short burst of muscle."""
+    """Muscle twitch: one short burst."""
     return 0.5 * _hann(t, d) * np.sin(TWO_PI * (hz * t + phase))
