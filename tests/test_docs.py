@@ -139,6 +139,7 @@ def test_what_is_handed_on_is_known_at_both_ends():
 def workspace(tmp_path_factory) -> Path:
     """A folder with the demo's store and its cross-modal transformer, small."""
     folder = tmp_path_factory.mktemp("docs")
+    (folder / "configs").symlink_to(ROOT / "configs")
     for command in (
         "generate_demo_data.py --subjects 10 --nights 1 --hours 0.7",
         "preprocess_sleepedf.py",
@@ -148,8 +149,8 @@ def workspace(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, words: list[str]) -> None:
-    """One command in ``folder``, made shorter where it leaves room for that."""
+def run(folder: Path, words: list[str]) -> str:
+    """What one command printed in ``folder``, made shorter where it leaves room for that."""
     script, *flags = words
     shorter = shlex.split(SHORTER.get(script, ""))
     for flag, value in zip(shorter[::2], shorter[1::2], strict=True):
@@ -160,6 +161,7 @@ def run(folder: Path, words: list[str]) -> None:
         [sys.executable, *place, *flags], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+    return done.stdout
 
 
 @pytest.mark.slow
@@ -167,9 +169,12 @@ def run(folder: Path, words: list[str]) -> None:
 def test_the_commands_run_as_they_stand(name, workspace):
     commands = scripts_of(ROOT / name, runnable=True)
     assert commands, f"{name} has no command that runs without data"
-    for words in commands:
-        if not words[0].startswith(("-m", "docs/")):
-            run(workspace, words)
+    printed = "".join(
+        run(workspace, words) for words in commands if not words[0].startswith(("-m", "docs/"))
+    )
+    # what a script proposes to run next runs, too
+    for proposed in sorted(set(re.findall(r"^next: python (.*)$", printed, re.M))):
+        run(workspace, shlex.split(proposed))
 
 
 @pytest.mark.slow
