@@ -105,7 +105,7 @@ def simplesleepnet(
         for part in _BY_DIRECTION:
             ours[f"{name}.{part}"] = left.ending(theirs, part)
     ours["pool.score.weight"] = left.ending(
-        "reducer.eeg", "context_matrix", lambda w: w.reshape(50, 25).T.contiguous()
+        "reducer.eeg", "context_matrix", lambda w: w.reshape(25, 50)  # hidden x input, like ours
     )
     ours["pool.score.bias"] = left.ending("reducer.eeg", "context_bias", lambda b: b.reshape(25))
     ours["pool.query.weight"] = left.ending(

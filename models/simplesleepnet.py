@@ -29,7 +29,7 @@ class DreemSpectrogram(nn.Module):
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
-        window = torch.hann_window(_N_FFT, periodic=True)
+        window = torch.hann_window(_N_FFT, periodic=False)  # as numpy.hanning, which they used
         self.register_buffer("window", window / window.sum(), persistent=False)
         self.register_buffer("mean", torch.zeros(n_channels, _N_FFT // 2 + 1, 1))
         self.register_buffer("sd", torch.ones(n_channels, _N_FFT // 2 + 1, 1))
