@@ -2,6 +2,8 @@
 
 python convert_checkpoint.py --from physioex --model chambon2018 weights.ckpt --to chambon.pt
 python convert_checkpoint.py --from dreem simple_sleep_net_dodh.gz --to dodh.pt
+python convert_checkpoint.py --from robustsleepnet best_model.gz --to robust.pt
+python convert_checkpoint.py --from cmt state.pt --to cmt.pt
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import argparse
 import json
 import pickle
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,22 +26,60 @@ from utils.errors import UserError, run_script
 from utils.files import check_file, refuse_inputs, sha256
 from utils.runs import command
 
-# published weights name no channels: these are PhysioEx's roles, in its order
-CHANNELS = {1: [["EEG", "EEG"]], 3: [["EEG", "EEG"], ["EOG", "EOG"], ["EMG", "EMG"]]}
+_COMMON = ("F3-F4", "F3-M2", "F4-O2", "F3-O1")  # to both montages of Dreem's
+_REST = ("EMG", "ECG", "EOG1", "EOG2")
+# published weights name no channels: these are what their authors fed, in their order
+MONTAGES = {
+    1: ("EEG",),
+    2: ("EEG", "EOG"),
+    3: ("EEG", "EOG", "EMG"),
+    12: ("C3-M2", "C4-M1", *_COMMON, "O1-M2", "O2-M1", *_REST),
+    16: (
+        "C3-M2", "F4-M1", *_COMMON, "FP1-F3", "FP1-M2", "FP1-O1", "FP2-F4", "FP2-M1", "FP2-O2",
+        *_REST,
+    ),
+}  # fmt: skip
+# what is known of every origin's weights: how their nights were prepared decides predictions
+ORIGINS = {
+    "physioex": {
+        "licence": "MIT", "trained_on": "SHHS", "preparation": {"bandpass": [0.3, 40.0]},
+    },
+    "dreem": {"licence": "MIT", "trained_on": "DOD", "preparation": {"preset": "dreem"}},
+    "cmt": {
+        "licence": "its authors'", "trained_on": "Sleep-EDF",
+        "preparation": {"bandpass": [0.2, 40.0]},
+    },
+    "robustsleepnet": {
+        "licence": "MIT", "preparation": {"preset": "robust"},
+        "trained_on": "MESA, MrOS, SHHS, MASS, DOD-H, DOD-O, Sleep-EDF (all but one)",
+    },
+}  # fmt: skip
 _LARGEST_BYTES = 1 << 28  # of a member, read whole into memory; published weights are far smaller
 CONVERTED = "converted weights"  # what --to is called where it may be replaced
-_DREEM_MEMBERS = ("normalization_parameters.json", "state.torch")
+# a whole module is a program; its authors' code is needed to take the weights out of it
+_AS_STATE = (
+    ", but a pickled program, which is never run here; if you rely on its authors, run two lines "
+    "beside their code: `import torch; net = torch.load(FILE, map_location='cpu', "
+    "weights_only=False)` and `torch.save(net.state_dict(), 'state.pt')`, and convert state.pt"
+)
+_WEIGHTS, _STATISTICS = "state.torch", "normalization_parameters.json"  # in Dreem's tars
+# what they read is standardised in the network, or scaled before it by a preparation of its own
+_OWN_SCALING = ("simplesleepnet", "robustsleepnet")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Convert published weights, strictly: nothing missing, nothing left over, nothing run.",
-        "The published CMT weights are pickled programs and cannot be read without running them.",
+        "Weights that were saved as a whole pickled module are refused: loading them runs code.",
     )
     parser.add_argument("source", type=Path, help="the published file")
     parser.add_argument(
-        "--from", dest="origin", choices=("physioex", "dreem"), required=True, help="who made it"
+        "--from",
+        dest="origin",
+        choices=("physioex", "dreem", "robustsleepnet", "cmt"),
+        required=True,
+        help="who made it",
     )
     parser.add_argument(
         "--model", choices=tuple(published.CONVERTERS), help="which of PhysioEx's models it is"
@@ -64,6 +105,13 @@ def main(argv: list[str] | None = None) -> None:
         if args.origin == "dreem":
             name = "simplesleepnet"
             settings, state = published.simplesleepnet(*read_dreem(args.source))
+        elif args.origin == "robustsleepnet":
+            name = "robustsleepnet"
+            weights = read_tar(args.source, (_WEIGHTS,))[_WEIGHTS]
+            settings, state = published.robustsleepnet(read_state(weights))
+        elif args.origin == "cmt":
+            settings, state = published.cmt(read_state(args.source.read_bytes()))
+            name = "sequence_cmt" if "num_seq" in settings else "epoch_cmt"
         else:
             name = args.model
             settings, state = published.CONVERTERS[name](read_state(args.source.read_bytes()))
@@ -74,6 +122,8 @@ def main(argv: list[str] | None = None) -> None:
         reason = " ".join(str(error).split())
         raise UserError(f"{args.source}: not weights of this model: {reason}") from error
     checkpoint = checkpoint_of(args, name, settings, state)
+    if net.any_channels:
+        checkpoint["source"]["channels"] = "any number and kind, in any order"
     save_checkpoint(args.to, checkpoint, what=CONVERTED, overwrite=args.overwrite)
     print(f"{args.to}: {name}, {sum(p.numel() for p in net.parameters()):,} parameters, {settings}")
 
@@ -82,23 +132,29 @@ def checkpoint_of(
     args: argparse.Namespace, name: str, settings: dict[str, Any], state: dict[str, Any]
 ) -> dict[str, Any]:
     """The checkpoint in this project's format, with where the weights come from."""
-    n_channels = settings["n_channels"]
-    numbered = [[f"channel {k + 1}", "EEG"] for k in range(n_channels)]
+    n_channels = settings.get("n_channels", 2)
     return {
         "model": name,
         "settings": settings,
-        "channels": CHANNELS.get(n_channels, numbered),
-        "fs": 100.0,
-        # SimpleSleepNet brings the statistics of its spectrograms with its weights
-        "standardise": "none" if name == "simplesleepnet" else "recording",
+        "channels": [[label, role_of(label)] for label in MONTAGES[n_channels]],
+        "fs": settings.get("fs", 100.0),
+        "standardise": "none" if name in _OWN_SCALING else "recording",
         "state": state,
         "source": {
             "origin": args.origin,
             "file": args.source.name,
             "sha256": sha256(args.source),
             "command": command(),
+            **ORIGINS[args.origin],
         },
     }
+
+
+def role_of(label: str) -> str:
+    """EEG, EOG, EMG or ECG; a derivation has a role of its own, which no other EEG fulfils."""
+    if "-" in label:
+        return "EEG_" + label.replace("-", "_")
+    return label.rstrip("12")
 
 
 def read_state(raw: bytes) -> dict[str, torch.Tensor]:
@@ -109,7 +165,11 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
     """
     try:
         loaded = load_tensors(raw)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own message is many lines; "Weights only" is what it begins with for a program
+        pickled = _AS_STATE if "weights only" in str(error).lower() else ""
+        raise published.NotThese(f"no file of plain tensors{pickled}") from error
+    except (RuntimeError, EOFError, KeyError, ValueError) as error:
         raise published.NotThese(f"no file of plain tensors ({type(error).__name__})") from error
     # Lightning keeps the weights among other things, a plain file has nothing else
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
@@ -120,7 +180,18 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
 
 
 def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Weights and statistics in Dreem's tar, read in memory.
+    """Weights and statistics of SimpleSleepNet in Dreem's tar.
+
+    Raises:
+        NotThese: as :func:`read_tar`, or there are no statistics.
+    """
+    members = read_tar(path, (_STATISTICS, _WEIGHTS))
+    mean, sd = statistics_in(json.loads(members[_STATISTICS]))
+    return read_state(members[_WEIGHTS]), mean, sd
+
+
+def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """Members of a tar by their names, in whatever folder, read in memory.
 
     Raises:
         NotThese: no tar, a member is missing, or a member's path leads out of it.
@@ -132,15 +203,14 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
                 inside = PurePosixPath(member.name)
                 if inside.is_absolute() or ".." in inside.parts:
                     raise published.NotThese(f"its member {member.name!r} leads out of it")
-                wanted = inside.name in _DREEM_MEMBERS and member.size < _LARGEST_BYTES
+                wanted = inside.name in names and member.size < _LARGEST_BYTES
                 if wanted and member.isfile():
                     members[inside.name] = archive.extractfile(member).read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise published.NotThese(f"no tar of Dreem's ({error})") from error
-    if missing := [name for name in _DREEM_MEMBERS if name not in members]:
+    if missing := [name for name in names if name not in members]:
         raise published.NotThese(f"the tar has no {', '.join(missing)}")
-    mean, sd = statistics_in(json.loads(members["normalization_parameters.json"]))
-    return read_state(members["state.torch"]), mean, sd
+    return members
 
 
 def statistics_in(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -225,8 +225,11 @@ def load(path: Path) -> tuple[torch.nn.Module, Checkpoint]:
         UserError: it stages nothing, or its checkpoint lacks the preparation of its nights.
     """
     checkpoint = load_checkpoint(path)
-    if checkpoint.training is None:
-        raise UserError(f"{path}: how its nights were prepared is not known; train with it here")
+    if checkpoint.training is None or not checkpoint.training.preparation:
+        raise UserError(
+            f"{path}: how its nights were prepared is not known; convert the weights again, or "
+            "train with them here"
+        )
     model = load_model(checkpoint)
     if not model.stages_nights:
         raise UserError(f"{path}: a {checkpoint.model}, which stages nothing; train a head first")

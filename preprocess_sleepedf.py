@@ -15,8 +15,9 @@ from datasets.readers import sleepedf
 from datasets.readers.sleepedf_download import check_against, download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
-from datasets.store.preparation import EQUALISED, Settings, preset_named
+from datasets.store.preparation import EQUALISED, ROBUST, Settings, preset_named
 from datasets.store.protocols import PROTOCOLS
+from datasets.store.robust_scaling import FS
 from datasets.store.store import Store
 from utils.arguments import (
     DEMO_STORE,
@@ -99,9 +100,11 @@ def parse_args(argv: list[str] | None) -> SleepEdfFlags:
 
 
 def resolve_defaults(flags: SleepEdfFlags) -> SleepEdfFlags:
-    """Resolve the protocol, which --keep_all replaces, and the band-pass that it brings."""
+    """Resolve the protocol, which --keep_all replaces, the band-pass it brings, and the rate."""
     protocol = "keep_all" if flags.keep_all else flags.protocol
     bandpass = flags.bandpass or (CMT_BAND if protocol == "cmt" else None)
+    if flags.preset == ROBUST:  # which has a filter and a rate of its own
+        return replace(flags, protocol=protocol, bandpass=None, resample=FS)
     return replace(flags, protocol=protocol, bandpass=bandpass)
 
 
@@ -154,8 +157,9 @@ def add_content(what: argparse._ArgumentGroup) -> None:
     what.add_argument(
         "--preset",
         type=preset_named,
-        choices=(EQUALISED,),
-        help="equalised: EEG with an equalised spectrum, for models that stage any recorder",
+        choices=(EQUALISED, ROBUST),
+        help="equalised: EEG with an equalised spectrum, for models that stage any recorder; "
+        "robust: as RobustSleepNet reads any channels, at 60 Hz",
     )
     what.add_argument("--resample", type=float, help="new sampling rate of all channels in Hz")
     what.add_argument(
@@ -182,6 +186,8 @@ def check(flags: SleepEdfFlags) -> None:
     """Refuse settings that cannot work before any file is touched."""
     if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    if flags.preset == ROBUST and (flags.bandpass or flags.resample not in (None, FS)):
+        raise UserError("--preset robust has a filter and 60 Hz; leave out --bandpass, --resample")
     # written so that NaN and infinity are refused too
     if flags.resample is not None and not 0 < flags.resample <= FASTEST_HZ:
         raise UserError(f"--resample takes a rate in Hz above 0, up to {FASTEST_HZ:,}")

@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> None:
     folds = "-".join(map(str, evaluated.val_data_list)) if evaluated.val_data_list else "*"
     pattern = f"{settings.experiment or '*'}_fold{folds}"
     path = evaluate_run.find_checkpoint(evaluated, pattern, "staging_training.py")
-    # converted weights have no record of a training, and are evaluated all the same
-    checkpoint = evaluate_run.with_training(load_checkpoint(path))
+    checkpoint = load_checkpoint(path)
+    evaluate_run.announce_origin(checkpoint)
     if settings.experiment not in (None, checkpoint.model):
         raise UserError(f"{path}: holds a {checkpoint.model}, not a {settings.experiment}")
     evaluate_run.check_trained_folds(settings, checkpoint)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
@@ -18,7 +16,7 @@ from interpret import explained_run
 from interpret.explanation_flags import ExplanationFlags
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
-from utils.checkpoint import Checkpoint, Training, refuse_seen
+from utils.checkpoint import Checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.files import check_folder, read_json
 from utils.metrics import text_of
@@ -131,11 +129,6 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     recordings = store.of_subjects(subjects)
     view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
     about = describe(evaluated, checkpoint, store, held_out)
-    # weights from elsewhere come without the statistics of the nights they were trained on
-    if checkpoint.source is not None and needs_scaling(model):
-        about["scaling"] = "the nights staged: the weights came without any"
-        model.to(device).spectrogram.fit(x for _, x, _ in view.whole_nights())
-        print(f"{checkpoint.path}: spectrograms are scaled by {about['scaling']}")
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     nights = [night for night, _ in stage(model, view, batch_size=staging.batch_size)]
     result = write_evaluation(folder, nights, about, pictures=staging.pictures)
@@ -177,34 +170,19 @@ def check_trained_folds(settings: EvaluationSettings, checkpoint: Checkpoint) ->
         raise UserError(f"{path}: trained on folds {trained}, not on {wanted}")
 
 
-def with_training(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with the facts of its training; converted weights get facts that are empty.
+def announce_origin(checkpoint: Checkpoint) -> None:
+    """Print where weights come from that were not trained here, and what is not known of them.
 
     Raises:
-        UserError: it holds neither the subjects it was trained on nor where it comes from.
+        UserError: the checkpoint holds neither its subjects nor where it comes from.
     """
-    if checkpoint.training is not None:
-        return checkpoint
-    if checkpoint.source is None:
+    if checkpoint.training is None:
         raise UserError(f"{checkpoint.path}: not trained here, so nobody knows whom it has seen")
-    origin = f"{checkpoint.source['origin']}'s {checkpoint.source['file']}"
-    print(f"{checkpoint.path}: converted from {origin}; whom it was trained on is not known here")
-    facts = {
-        "command": checkpoint.source["command"],
-        "cohort": f"unknown, {origin}",
-        "store": None,  # equals no store's fingerprint: any store is another one
-        "folds": None,
-        "train_folds": [],
-        "held_out_folds": [],
-        "subjects": {"train": [], "validation": []},
-        "select_on": "unknown",
-    }
-    return replace(checkpoint, training=Training(facts))
-
-
-def needs_scaling(model: torch.nn.Module) -> bool:
-    """Whether the model reads spectrograms whose mean and deviation nobody has set."""
-    return model.spectrogram is not None and bool((model.spectrogram.sd == 1).all())
+    if checkpoint.source is not None:
+        print(
+            f"{checkpoint.path}: trained on {checkpoint.training.cohort}; if they are among the "
+            "subjects staged, the figures are too high"
+        )
 
 
 def choose_subjects(

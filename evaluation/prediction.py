@@ -18,6 +18,8 @@ from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import EdfFile
 from datasets.store.preparation import (
     EQUALISED,
+    ROBUST,
+    UNITLESS,
     RolePreprocessing,
     Settings,
     channel_moments,
@@ -30,6 +32,7 @@ from utils.staged_night import StagedNight, stage_signals
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 _FLAT = 1e-6  # standard deviation up to which a channel is flat
+_UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 
 
@@ -86,7 +89,7 @@ def predict(
             f"{path}: no channel for {', '.join(absent)}, which the model needs; it has {present}; "
             "name one with --channels"
         )
-    if is_equalised(checkpoint):
+    if is_unitless(checkpoint):
         matches = {label: without_assumed_unit(one) for label, one in matches.items()}
     # preparation and quality flags both read the samples: once from the file is enough
     file.hold(part for one in matches.values() for part in one.parts)
@@ -105,12 +108,12 @@ def predict(
     x = torch.from_numpy(scaled).to(device)
     probabilities = stage_signals(model.to(device), x).float().cpu().numpy()
     notes = [recording.note] if recording.note else []
-    if is_equalised(checkpoint) and len(probabilities) < _SHORT:
+    if is_unitless(checkpoint) and len(probabilities) < _SHORT:
         notes.append(f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable")
     expert, stages = expert_of(file, asked.expert, len(probabilities), notes)
     start = recording.start.isoformat() if recording.start else None
     night = StagedNight(recording.id, recording.id, probabilities, stages, 0, start, flags)
-    unit = "µV, equalised" if is_equalised(checkpoint) else "no unit" if unknown else "µV"
+    unit = _UNITS.get(preset_of(checkpoint), "no unit" if unknown else "µV")
     recorded = [k for k, (label, _) in enumerate(wanted) if label in matches]
     return StagedFile(
         night,
@@ -133,9 +136,14 @@ def without_assumed_unit(channel: MatchedChannel) -> MatchedChannel:
     return replace(channel, signal=replace(channel.signal, unit=""), note=note)
 
 
-def is_equalised(checkpoint: Checkpoint) -> bool:
-    """Whether the checkpoint was trained on equalised spectra, so that files are equalised too."""
-    return preset_named(checkpoint.training.preparation.get("preset")) == EQUALISED
+def preset_of(checkpoint: Checkpoint) -> str | None:
+    """The preset by which the checkpoint's nights were prepared, and files are too."""
+    return preset_named(checkpoint.training.preparation.get("preset"))
+
+
+def is_unitless(checkpoint: Checkpoint) -> bool:
+    """Whether the preparation sets the scale of signals itself, so that no unit is needed."""
+    return preset_of(checkpoint) in UNITLESS
 
 
 def expert_of(
@@ -195,7 +203,7 @@ def prepared(
         channels=tuple(label for label, _ in wanted),
         bandpass=tuple(band) if band else None,
         fs=float(checkpoint.fs),
-        preset=preset_named(made.get("preset")),
+        preset=preset_of(checkpoint),
         kept=kept,
     )
     roles = {role: (label,) for label, role in wanted}

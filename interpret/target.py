@@ -32,6 +32,7 @@ class EpochTarget(nn.Module):
     def __init__(self, model: Any, night: Tensor, output: Output = "logit") -> None:
         super().__init__()
         self.model, self.night, self.output = model, night, output
+        model.adapt_to_night(night)
         self.length = min(model.num_seq, len(night))
         self.starts = (torch.arange(len(night)) - self.length // 2).clamp(
             0, len(night) - self.length

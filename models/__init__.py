@@ -15,6 +15,7 @@ from models.deepsleepnet import DeepSleepNet
 from models.epoch_encoders import EpochStager, build_encoder
 from models.foundation import Foundation, FoundationPretraining
 from models.pretraining import Pretraining, ZooEncoder
+from models.robustsleepnet import RobustSleepNet
 from models.seqsleepnet import SeqSleepNet
 from models.simplesleepnet import SimpleSleepNet
 from models.sleeptransformer import SleepTransformer
@@ -27,6 +28,7 @@ _BUILDERS = {
     "cnn_attention": partial(EpochStager, encoder="cnn_attention"),
     "deepsleepnet": DeepSleepNet,
     "epoch_cmt": EpochCMT,
+    "robustsleepnet": RobustSleepNet,
     "seqsleepnet": SeqSleepNet,
     "sequence_cmt": SequenceCMT,
     "simplesleepnet": SimpleSleepNet,

@@ -36,8 +36,9 @@ class SleepModel(nn.Module):
     whose epochs can be encoded, and explained, one by one. ``shows_attention``: it has
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
     take the number of each run's first epoch. ``stateful``: a recurrent state is carried from epoch
-    to epoch of a night, and training has to carry it between chunks. ``spectrogram``: what it
-    reads, scaled by statistics of the training nights, or ``None`` for models of signals.
+    to epoch of a night, and training has to carry it between chunks. ``any_channels``: it reads
+    signals of any number and kind, in any order. ``spectrogram``: what it reads, scaled by
+    statistics of the training nights, or ``None`` for models of signals.
     """
 
     stages_nights: bool = False
@@ -46,6 +47,7 @@ class SleepModel(nn.Module):
     reads_images: bool = False
     placed: bool = False
     stateful: bool = False
+    any_channels: bool = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class StagingModel(SleepModel, ABC):
     stages_nights = True
     stages_epochs = True
     num_seq: int = 1
-    separable: bool = True  # an epoch's encoding does not depend on where it stands in a window
+    separable: bool = True  # an epoch's encoding does not depend on the window it stands in
 
     @abstractmethod
     def encode_epochs(self, x: Tensor) -> Tensor:
@@ -90,6 +92,9 @@ class StagingModel(SleepModel, ABC):
         encoded = self.encode_epochs(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return self.classify(windows_of(encoded, self.num_seq, stride))
 
+    def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
+        """Set what depends on the whole night (n, m, t) that is staged next: nothing, usually."""
+
     @torch.no_grad()
     def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """Probabilities of a whole night: (n, m, t) -> (n, 5), averaged over all windows.
@@ -99,6 +104,7 @@ class StagingModel(SleepModel, ABC):
         """
         if not len(x):  # recurrent layers refuse sequences of no epochs
             return x.new_zeros(0, len(STAGES))
+        self.adapt_to_night(x, batch_size)
         encoded = torch.cat([self.encode_epochs(part) for part in x.split(batch_size)])
         windows = windows_of(encoded[None], self.num_seq)
         logits = torch.cat([self.classify(part) for part in windows.split(batch_size)])

@@ -1,4 +1,4 @@
-"""Attention pooling over time: one softmax weight per step."""
+"""Attention pooling over time or channels: one softmax weight per step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class AttentionPool(nn.Module):
-    """(n, steps, d) -> weighted mean (n, d) and weights (n, steps) that sum to 1."""
+    """(…, steps, d) -> weighted mean (…, d) and weights (…, steps) that sum to 1."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -15,7 +15,16 @@ class AttentionPool(nn.Module):
         # a bias would add the same to all scores, which the softmax ignores
         self.query = nn.Linear(hidden, 1, bias=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Score every step by a small network, then average."""
-        weights = self.query(torch.tanh(self.score(x)))[..., 0].softmax(dim=-1)
+    def forward(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Score every step by a small network, then average.
+
+        Steps that are not ``present`` (…, steps) have weight 0; without any, so has the mean.
+        """
+        scores = self.query(torch.tanh(self.score(x)))[..., 0]
+        if present is None:
+            weights = scores.softmax(dim=-1)
+        else:
+            # not -inf: the softmax of nothing else would be NaN
+            lowest = torch.finfo(scores.dtype).min
+            weights = scores.masked_fill(~present, lowest).softmax(dim=-1) * present
         return (weights[..., None] * x).sum(dim=-2), weights

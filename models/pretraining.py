@@ -68,6 +68,8 @@ class ZooEncoder(SleepModel):
 
     def __init__(self, model: nn.Module, n_channels: int, n_samples: int) -> None:
         super().__init__()
+        if not model.separable:
+            raise ValueError("epochs of this model are encoded within their window, not one by one")
         encoded = model.encode_epochs(torch.randn(2, n_channels, n_samples))
         # layers that the encoding does not depend on get no gradient: those that stage sequences
         names = [name for name, _ in model.named_parameters()]

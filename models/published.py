@@ -1,6 +1,7 @@
 """Weights published elsewhere, converted into ours strictly: none missing, none left over.
 
-PhysioEx v1 (MIT): Chambon2018 and SeqSleepNet, trained on SHHS. Dreem (MIT): SimpleSleepNet.
+PhysioEx v1 (MIT): Chambon2018 and SeqSleepNet, trained on SHHS. Dreem (MIT): SimpleSleepNet
+and RobustSleepNet.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.attention import sinusoidal_positions
 from models.seqsleepnet import triangular_bank
 
 State = Mapping[str, Tensor]
+_BOTH = ("weight", "bias")
 # names that torch gives the parameters of one bidirectional recurrent layer
 _BY_DIRECTION = [
     f"{kind}_{part}_l0{way}"
@@ -57,7 +60,8 @@ def chambon2018(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def seqsleepnet(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PhysioEx's SeqSleepNet -> settings and state of ours; its "LSTM" over epochs is a GRU.
 
-    The scaling of its training data was never published: decibels enter as they are.
+    The statistics of its training data were never published: every bin of every night is
+    standardised over that night instead.
     """
     left = _Taken(state, "nn.")
     ours = {"bank.weight": left.take("epoch_encoder.F2_filtbank.W")}
@@ -76,9 +80,9 @@ def seqsleepnet(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
     ours["pool.query.weight"] = left.take(f"{attention}u_omega", lambda w: w[None])
     ours |= {f"head.{p}": left.take(f"sequence_encoder.clf.{p}") for p in ("weight", "bias")}
     left.finish()
-    shape = (n_channels, 29, 129)  # mean 0 and deviation 1 leave decibels unscaled
+    shape = (n_channels, 29, 129)  # until a night sets them
     ours |= {"spectrogram.mean": torch.zeros(shape), "spectrogram.sd": torch.ones(shape)}
-    return {"n_channels": n_channels, "num_seq": 21}, ours
+    return {"n_channels": n_channels, "num_seq": 21, "scaled_by": "night"}, ours
 
 
 def simplesleepnet(
@@ -105,7 +109,9 @@ def simplesleepnet(
         for part in _BY_DIRECTION:
             ours[f"{name}.{part}"] = left.ending(theirs, part)
     ours["pool.score.weight"] = left.ending(
-        "reducer.eeg", "context_matrix", lambda w: w.reshape(25, 50)  # hidden x input, like ours
+        "reducer.eeg",
+        "context_matrix",
+        lambda w: w.reshape(25, 50),  # hidden x input, like ours
     )
     ours["pool.score.bias"] = left.ending("reducer.eeg", "context_bias", lambda b: b.reshape(25))
     ours["pool.query.weight"] = left.ending(
@@ -113,6 +119,113 @@ def simplesleepnet(
     )
     left.finish()
     return {"n_channels": len(ours["channels.bias"]), "num_seq": 21}, ours
+
+
+def cmt(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Published cross-modal transformer, Epoch or Seq -> settings and state of ours.
+
+    Sequence models have an encoder and a head for each position, ``epoch_1`` and ``mlp_1`` onwards.
+    """
+    left = _Taken(state, "module.")
+    length = sum(name.startswith("mlp_") and name.endswith("weight") for name in left.left)
+    encoders = [(f"encoders.{k}.", f"epoch_{k + 1}.") for k in range(length)]
+    ours: dict[str, Tensor] = {}
+    for mine, theirs in encoders or [("encoder.", "")]:
+        _cmt_encoder(left, ours, mine, theirs)
+    if length:
+        _cmt_attention(left, ours, "inter.", "seq_atten.", "self_attn")
+        _cmt_feed_forward(left, ours, "feed_forward.", "ff_net.")
+        heads = [(f"heads.{k}.", f"mlp_{k + 1}.1.") for k in range(length)]
+    else:
+        _cmt_feed_forward(left, ours, "feed_forward.0.", "eeg_ff.")
+        _cmt_feed_forward(left, ours, "feed_forward.1.", "eog_ff.")
+        heads = [("head.", "mlp.1.")]
+    ours |= {f"{mine}{p}": left.take(f"{theirs}{p}") for mine, theirs in heads for p in _BOTH}
+    left.finish()
+    first = encoders[0][0] if length else "encoder."
+    settings = {
+        "d_model": ours[f"{first}cls"].shape[-1],
+        "dim_feedforward": len(ours[f"feed_forward.{'' if length else '0.'}layers.0.bias"]),
+        "window_size": ours[f"{first}embeddings.0.branches.0.0.weight"].shape[1],
+    }
+    if length:
+        settings |= {"num_seq": length, "encoder": "per_position", "epoch_position": "none"}
+    return settings, ours
+
+
+def _cmt_encoder(left: _Taken, ours: dict[str, Tensor], mine: str, theirs: str) -> None:
+    """One epoch encoder: an embedding and attention for EEG and EOG, attention across both."""
+    for number, modality in enumerate(("eeg_atten.", "eog_atten.")):
+        embedding, source = f"{mine}embeddings.{number}.", f"{theirs}{modality}window_embed."
+        for branch, steps in enumerate(((0,), (0, 2, 4), (0, 2), (0,))):
+            name = f"{embedding}branches.{branch}" if branch < 3 else f"{embedding}fuse"
+            projection = f"{source}projection_{branch + 1}"
+            for step in steps:
+                # (out, in, kernel) as one product over (kernel, in), as our patches are laid out
+                ours[f"{name}.{step}.weight"] = left.take(
+                    f"{projection}.{step}.weight", lambda w: w.transpose(1, 2).flatten(1)
+                )
+                ours[f"{name}.{step}.bias"] = left.take(f"{projection}.{step}.bias")
+            norm = steps[-1] + 2  # behind the last convolution and its LeakyReLU
+            for part in (*_BOTH, "running_mean", "running_var", "num_batches_tracked"):
+                ours[f"{name}.{norm}.{part}"] = left.take(f"{projection}.{norm}.{part}")
+        ours[f"{embedding}cls"] = left.take(f"{source}cls_token")
+        _check_positions(left.take(f"{source}pos.pe"), f"{source}pos.pe")
+        _cmt_attention(left, ours, f"{mine}intra.{number}.", f"{theirs}{modality}", "self_attn")
+    ours[f"{mine}cls"] = left.take(f"{theirs}cross_atten.cls_token")
+    _cmt_attention(left, ours, f"{mine}cross.", f"{theirs}cross_atten.", "cross_attn")
+
+
+def _cmt_attention(
+    left: _Taken, ours: dict[str, Tensor], mine: str, theirs: str, kind: str
+) -> None:
+    """Queries, keys and values as one matrix, in that order, as torch keeps them."""
+    for part in _BOTH:
+        ours[f"{mine}to_qkv.{part}"] = left.take(f"{theirs}{kind}.in_proj_{part}")
+        ours[f"{mine}out.{part}"] = left.take(f"{theirs}{kind}.out_proj.{part}")
+        ours[f"{mine}norm.{part}"] = left.take(f"{theirs}norm.{part}")
+
+
+def _cmt_feed_forward(left: _Taken, ours: dict[str, Tensor], mine: str, theirs: str) -> None:
+    for part in _BOTH:
+        ours[f"{mine}layers.0.{part}"] = left.take(f"{theirs}linear1.{part}")
+        ours[f"{mine}layers.3.{part}"] = left.take(f"{theirs}linear2.{part}")
+        ours[f"{mine}norm.{part}"] = left.take(f"{theirs}norm.{part}")
+
+
+def _check_positions(code: Tensor, name: str) -> None:
+    """Their position code is a buffer of 5,000 places; ours is computed, so it must be the same."""
+    code = code.flatten(0, -2)[:256]  # more than an epoch has windows; far ones differ by rounding
+    if not torch.allclose(code, sinusoidal_positions(*code.shape), atol=1e-4):
+        raise NotThese(f"{name} is not the sinusoidal position code")
+
+
+def robustsleepnet(state: State) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Dreem's RobustSleepNet -> settings and state of ours; one channel stands for any number."""
+    left = _Taken(state, "")
+    ours: dict[str, Tensor] = {}
+    encoder, sequence = "encoder_eeg.encoder", "sequence_encoder.encoder"
+    layers = {
+        f"{encoder}.filter_reduction": "filters",
+        "reducer_eeg.reduction": "reduction",
+        f"{sequence}.0.residual_connection": "layers.0.linear",
+        f"{sequence}.1.residual_connection": "layers.1.linear",
+        "classifier": "head",
+    }
+    attentions = {f"{encoder}.channel_attention.attention_{k}": f"virtual.{k}" for k in range(4)}
+    for theirs, mine in (attentions | {"reducer_eeg.attention": "pool"}).items():
+        layers[f"{theirs}.context_matrix"] = f"{mine}.score"
+        ours[f"{mine}.query.weight"] = left.take(f"{theirs}.context_vector.weight")
+    for theirs, mine in layers.items():
+        ours |= {f"{mine}.{part}": left.take(f"{theirs}.{part}") for part in _BOTH}
+    for theirs, mine in (
+        (f"{encoder}.gru", "epoch_rnn"),
+        (f"{sequence}.0.gru", "layers.0.rnn"),
+        (f"{sequence}.1.gru", "layers.1.rnn"),
+    ):
+        ours |= {f"{mine}.{part}": left.take(f"{theirs}.{part}") for part in _BY_DIRECTION}
+    left.finish()
+    return {"n_channels": 1, "fs": 60.0, "n_samples": 1800, "num_seq": 21}, ours
 
 
 class _Taken:

@@ -1,4 +1,4 @@
-"""An LSTM with peepholes, as TensorFlow's ``LSTMCell(use_peepholes=True)`` has them."""
+"""Recurrent layers: an LSTM with peepholes as TensorFlow's, and the Dreem papers' residual GRU."""
 
 from __future__ import annotations
 
@@ -47,3 +47,17 @@ class PeepholeLSTM(nn.Module):
             h = torch.sigmoid(o + see_output * c) * torch.tanh(c)
             outputs.append(h)
         return torch.stack(outputs, dim=1), (h, c)
+
+
+class ResidualGRU(nn.Module):
+    """Mean of a linear layer and a bidirectional GRU: (b, l, d) -> (b, l, 2 * hidden)."""
+
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, 2 * hidden)
+        self.rnn = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Run over the sequence in both directions."""
+        return self.dropout((self.linear(h) + self.rnn(h)[0]) / 2)

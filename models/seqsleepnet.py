@@ -6,6 +6,8 @@ automatic sleep staging, IEEE TNSRE 2019; sizes and cells as in PhysioEx.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -54,13 +56,21 @@ class SeqSleepNet(StagingModel):
     Args:
         n_channels, fs, n_samples: of an epoch.
         num_seq: epochs of a window.
+        scaled_by: what standardises the spectrograms: statistics of the "training" nights, as
+            published, or of each "night" that is staged, for weights published without them.
     """
 
     def __init__(
-        self, *, n_channels: int = 1, fs: float = 100.0, n_samples: int = 3000, num_seq: int = 20
+        self,
+        *,
+        n_channels: int = 1,
+        fs: float = 100.0,
+        n_samples: int = 3000,
+        num_seq: int = 20,
+        scaled_by: Literal["training", "night"] = "training",
     ) -> None:
         super().__init__()
-        self.num_seq = num_seq
+        self.num_seq, self.scaled_by = num_seq, scaled_by
         self.spectrogram = Spectrogram(n_channels, fs, n_samples)
         self.bank = FilterBank(n_channels, fs)
         inputs = _FILTERS * n_channels
@@ -68,6 +78,11 @@ class SeqSleepNet(StagingModel):
         self.pool = AttentionPool(2 * _HIDDEN, _POOL)
         self.rnn = nn.GRU(2 * _HIDDEN, _HIDDEN, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
+
+    def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
+        """Take the spectrograms' statistics from the night, if it is to be scaled by its own."""
+        if self.scaled_by == "night":
+            self.spectrogram.fit_night(x.split(batch_size))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, 128)."""

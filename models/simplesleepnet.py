@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from models.base import StagingModel, average_windows, windows_of
 from models.pooling import AttentionPool
+from models.recurrent import ResidualGRU
+from models.spectrogram import log_power
 from utils.stages import STAGES
 
 _N_FFT, _HOP, _FILTERS, _HIDDEN = 256, 100, 30, 25
@@ -36,10 +38,7 @@ class DreemSpectrogram(nn.Module):
 
     def log_power(self, x: Tensor) -> Tensor:
         """Log power of epochs, not standardised: (n, c, t) in µV -> (n, c, 129, 28)."""
-        frames = (x.clamp(-_CLIP_UV, _CLIP_UV) / _CLIP_UV).unfold(-1, _N_FFT, _HOP)
-        spectrum = torch.fft.rfft(frames * self.window)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return torch.log10(power.clamp_min(1e-20)).transpose(-1, -2)  # flat signals have power 0
+        return log_power(x, self.window, _HOP, _CLIP_UV).transpose(-1, -2)
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardised log power of epochs: (n, c, t) in µV -> (n, c, 129, 28)."""
@@ -97,7 +96,7 @@ class SimpleSleepNet(StagingModel):
         self.time = nn.Sequential(nn.Linear(1 + len(_CYCLES), _FEATURES), nn.ReLU())
         width = 2 * _HIDDEN
         self.layers = nn.ModuleList(
-            [_Residual(width + _FEATURES, dropout), _Residual(width, dropout)]
+            ResidualGRU(inputs, _HIDDEN, dropout) for inputs in (width + _FEATURES, width)
         )
         self.head = nn.Linear(width, len(STAGES))
 
@@ -112,7 +111,11 @@ class SimpleSleepNet(StagingModel):
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) in µV -> (n, 50)."""
-        reduced = self.filters(self.spectrogram(x).permute(0, 3, 1, 2))  # n, frames, c, 30
+        return self.encode_spectrogram(self.spectrogram(x))
+
+    def encode_spectrogram(self, x: Tensor) -> Tensor:
+        """Encode standardised log power: (n, c, 129, frames) -> (n, 50)."""
+        reduced = self.filters(x.permute(0, 3, 1, 2))  # n, frames, c, 30
         mixed = self.channels(reduced.transpose(-1, -2)).transpose(-1, -2)
         return self.pool(self.epoch_rnn(mixed.flatten(2))[0])[0]
 
@@ -144,16 +147,3 @@ def time_features(places: Tensor) -> Tensor:
     return torch.cat(
         [places[..., None] / _NIGHT, torch.cos(torch.pi * places[..., None] / cycles)], dim=-1
     )
-
-
-class _Residual(nn.Module):
-    """Mean of a linear layer and a bidirectional GRU."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.linear = nn.Linear(width, 2 * _HIDDEN)
-        self.rnn = nn.GRU(width, _HIDDEN, batch_first=True, bidirectional=True)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.dropout((self.linear(h) + self.rnn(h)[0]) / 2)

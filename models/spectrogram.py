@@ -41,6 +41,18 @@ def log_spectrogram(
     return 20 * torch.log10(power + _EPS)  # 20 for a power too, as in PhysioEx
 
 
+def log_power(x: Tensor, window: Tensor, hop: int, limit: float) -> Tensor:
+    """Log power as in the Dreem papers: (…, t) -> (…, frames, bins).
+
+    Clipped to ``limit`` and divided by it, then frames as long as ``window``, ``hop`` samples
+    apart.
+    """
+    frames = (x.clamp(-limit, limit) / limit).unfold(-1, len(window), hop)
+    spectrum = torch.fft.rfft(frames * window)
+    power = spectrum.real.square() + spectrum.imag.square()
+    return torch.log10(power.clamp_min(1e-20))  # flat signals have power 0
+
+
 class Spectrogram(nn.Module):
     """(n, c, t) -> standardised decibels (n, c, frames, bins).
 
@@ -79,6 +91,25 @@ class Spectrogram(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Standardised decibels: (n, c, t) -> (n, c, frames, bins)."""
         return (self.decibels(x) - self.mean) / self.sd
+
+    @torch.no_grad()
+    def fit_night(self, batches: Iterable[Tensor]) -> None:
+        """Set mean and deviation of every bin over one night's epochs (n, c, t), all frames alike.
+
+        For weights that came without the statistics they were trained with. Flat epochs, such as
+        gaps, are left out; a channel that is flat throughout keeps mean 0 and deviation 1.
+        """
+        count, total, squares = 0.0, 0.0, 0.0
+        for epochs in batches:
+            recorded = (epochs.std(dim=-1) > 0)[..., None, None]
+            decibels = self.decibels(epochs).double() * recorded
+            count = count + recorded.sum(dim=0) * decibels.shape[2]
+            total = total + decibels.sum(dim=(0, 2))[:, None]
+            squares = squares + decibels.square().sum(dim=(0, 2))[:, None]
+        mean = total / count.clamp_min(1)
+        variance = (squares / count.clamp_min(1) - mean.square()).clamp_min(1e-12)
+        self.mean.copy_(mean.expand_as(self.mean))
+        self.sd.copy_(torch.where(count > 0, variance.sqrt(), 1.0).expand_as(self.sd))
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:

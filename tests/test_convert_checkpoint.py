@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import tarfile
 from pathlib import Path
 
@@ -16,16 +15,11 @@ from torch import nn
 import convert_checkpoint
 import models
 from models.seqsleepnet import triangular_bank
+from tests import published_layers
+from tests.published_layers import noise, probe
 from tests.test_staging_scripts import evaluate
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-
-
-def probe(*shape: int) -> torch.Tensor:
-    """The input of the golden logits: no random generator."""
-    n = np.arange(np.prod(shape), dtype=np.float64)
-    x = np.sin(0.37 * n) + 0.5 * np.cos(0.011 * n)
-    return torch.from_numpy(x.astype(np.float32).reshape(shape))
 
 
 def random_state(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
@@ -96,7 +90,7 @@ def dreem_state(channels: int) -> dict[str, torch.Tensor]:
         | both_ways(f"{sequence}.1.gru", 3, 50, 25)
         | linear("classifier", 5, 50)
         | {
-            "reducer.eeg.context_matrix": (50, 25),
+            "reducer.eeg.context_matrix": (25, 50),
             "reducer.eeg.context_bias": (1, 25),
             "reducer.eeg.context_vector": (25, 1),
         }
@@ -134,19 +128,8 @@ def test_chambon_computes_what_its_layers_say(channels, tmp_path):
     net = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "chambon2018")
     x = probe(4, 21, channels, 3000)
     w = {name.removeprefix("nn."): value for name, value in state.items()}
-    activations = x.flatten(0, 1)[:, None]  # (n, 1, c, t), two-dimensional as in the original
-    if channels > 1:
-        spatial = [w[f"epoch_encoder.spatial_conv.{p}"] for p in ("weight", "bias")]
-        activations = nn.functional.conv2d(activations, *spatial).transpose(1, 2)
-    for number in (0, 4):
-        weights = [w[f"epoch_encoder.feature_extractor.{number}.{p}"] for p in ("weight", "bias")]
-        activations = nn.functional.conv2d(activations, *weights, padding=(0, 25)).relu()
-        activations = nn.functional.max_pool2d(activations, (1, 13))
-    expected = (
-        activations.flatten(1).unflatten(0, (4, 21)).flatten(1) @ w["clf.weight"].T + w["clf.bias"]
-    )
     with torch.no_grad():
-        assert torch.allclose(net(x)[:, 0], expected, atol=1e-4)
+        assert torch.allclose(net(x)[:, 0], published_layers.chambon2018(w, x), atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -156,26 +139,9 @@ def test_seqsleepnet_computes_what_its_layers_say(channels, tmp_path):
     net = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
     w = {name.removeprefix("nn."): value for name, value in state.items()}
     x = probe(2, 21, channels, 29, 129)
-
-    def recurrent(kind, prefix, z):
-        cells = kind(z.shape[-1], 64, batch_first=True, bidirectional=True)
-        cells.load_state_dict(
-            {k.removeprefix(f"{prefix}."): v for k, v in w.items() if k.startswith(f"{prefix}.")}
-        )
-        return cells(z)[0]
-
-    bank = w["epoch_encoder.F2_filtbank.W"].sigmoid() * w["epoch_encoder.F2_filtbank.S"]
     with torch.no_grad():
-        frames = (x.flatten(0, 1) @ bank).transpose(1, 2).flatten(2)
-        hidden = recurrent(nn.LSTM, "epoch_encoder.F2_birnn", frames)
-        attention = "epoch_encoder.F2_attention."
-        score = torch.tanh(hidden @ w[f"{attention}W_omega"] + w[f"{attention}b_omega"])
-        weights = (score @ w[f"{attention}u_omega"]).softmax(dim=1)
-        pooled = (hidden * weights[..., None]).sum(dim=1).unflatten(0, (2, 21))
-        after = recurrent(nn.GRU, "sequence_encoder.LSTM", pooled)
-        expected = after @ w["sequence_encoder.clf.weight"].T + w["sequence_encoder.clf.bias"]
         logits = net.classify(net.encode_spectrogram(x.flatten(0, 1)).unflatten(0, (2, 21)))
-    assert torch.allclose(logits, expected, atol=1e-4)
+        assert torch.allclose(logits, published_layers.seqsleepnet(w, x), atol=1e-4)
 
 
 @pytest.mark.parametrize("channels", [16, 12])
@@ -184,9 +150,12 @@ def test_dreems_weights_and_statistics_are_read(channels, tmp_path):
     net = convert(dreem_tar(tmp_path / "net.gz", state, channels), "--from", "dreem")
     assert net.spectrogram.mean.shape == (channels, 129, 1)
     assert (net.spectrogram.mean == -3).all() and (net.spectrogram.sd == 2).all()
-    assert torch.equal(net.pool.score.weight, state["reducer.eeg.context_matrix"].T)
-    assert torch.equal(net.head.weight, state["classifier.weight"])
-    assert net(50 * probe(1, 21, channels, 3000)).shape == (1, 21, 5)
+    x = noise(2, 21, channels, 3000, scale=50)
+    with torch.no_grad():
+        expected = published_layers.simplesleepnet(
+            state, net.spectrogram.mean, net.spectrogram.sd, x
+        )
+        torch.testing.assert_close(net(x), expected, atol=1e-5, rtol=0)
 
 
 def test_other_weights_are_refused(tmp_path):
@@ -243,68 +212,39 @@ def test_a_tar_cannot_lead_out_of_itself(tmp_path):
         convert(path, "--from", "dreem")
 
 
-GOLDEN = {
-    ("chambon2018", 3): (1.16978, 0.84012, -1.19229, -6.32578, 3.83287),
-    ("chambon2018", 1): (-0.23671, -0.41190, 2.11226, -1.01756, -1.35597),
-    ("seqsleepnet", 3): (2.12676, 1.00829, 2.89931, -3.33112, -2.70282),
-    ("seqsleepnet", 1): (-1.07213, -1.23941, 0.39867, -3.57016, 5.50565),
-    ("simplesleepnet", 16): (-1.22031, -2.09981, 1.85400, 3.46916, -3.16818),
-    ("simplesleepnet", 12): (0.73964, -2.02203, 0.25329, 1.76317, -0.75972),
-}
-
-
-def logits_of(net: nn.Module, name: str, channels: int) -> torch.Tensor:
-    with torch.no_grad():
-        if name == "chambon2018":
-            return net(probe(4, 21, channels, 3000))[0, 0]
-        if name == "seqsleepnet":
-            x = probe(4, 21, channels, 29, 129)
-            return net.classify(net.encode_spectrogram(x.flatten(0, 1)).unflatten(0, (4, 21)))[
-                0, 10
-            ]
-        return net(50 * probe(4, 21, channels, 3000))[0, 10]
-
-
-@pytest.mark.parametrize(("name", "channels"), GOLDEN)
-def test_golden_logits(name, channels, tmp_path):
-    """With the published files in ``SLEEP_WEIGHTS/<model>_<channels>.*``; skipped without."""
-    folder = os.environ.get("SLEEP_WEIGHTS")
-    files = sorted(Path(folder).glob(f"{name}_{channels}.*")) if folder else []
-    if not files:
-        pytest.skip("SLEEP_WEIGHTS holds no such file")
-    words = ["--from", "dreem"]
-    if name != "simplesleepnet":
-        words = ["--from", "physioex", "--model", name]
-    convert_checkpoint.main([str(files[0]), "--to", str(tmp_path / "ours.pt"), *words])
-    net = models.build_from(load_checkpoint(tmp_path / "ours.pt"))
-    assert logits_of(net, name, channels).tolist() == pytest.approx(
-        GOLDEN[name, channels], abs=1e-4
-    )
-
-
 def test_converted_weights_are_evaluated_and_say_what_is_not_known(store, tmp_path, capsys):
     torch.save(chambon_state(1), tmp_path / "theirs.ckpt")
     words = ["--from", "physioex", "--model", "chambon2018"]
     convert(tmp_path / "theirs.ckpt", *words)
     evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"), "-e", "chambon2018")
-    said = capsys.readouterr().out
-    assert "converted from physioex's theirs.ckpt; whom it was trained on is not known" in said
+    printed = capsys.readouterr().out
+    assert "trained on SHHS, unknown subjects (physioex's theirs.ckpt); if they are" in printed
     folder = next(tmp_path.glob("evaluation_*"))
     about = json.loads((folder / "metrics.json").read_text())["about"]
     assert "weights of physioex" in about["headline"] and "all subjects" in about["headline"]
-    assert about["trained"]["cohort"].startswith("unknown") and "scaling" not in about
+    assert about["trained"]["cohort"].startswith("SHHS, unknown subjects")
     assert len(list((folder / "predictions").glob("*.csv"))) == len(store.recordings)
     evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"), "--val_data_list", "1")
     about = json.loads((folder / "metrics.json").read_text())["about"]
     assert about["held_out_folds"] == [1]
 
 
-def test_spectrograms_without_statistics_are_scaled_by_what_is_staged(store, tmp_path, capsys):
+def test_spectrograms_without_statistics_are_scaled_by_each_night(store, tmp_path):
     torch.save(seqsleepnet_state(1), tmp_path / "theirs.ckpt")
-    convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
+    net = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
+    night = noise(40, 1, 3000) * torch.linspace(1, 3, 3000)
+    night[7] = 0.0  # a gap, whose decibels would spread every bin
+    alone = net.stage_night(night)
+    recorded = torch.arange(40) != 7
+    scaled = net.spectrogram(night[recorded]).double()
+    torch.testing.assert_close(
+        scaled.mean(dim=(0, 2)), torch.zeros(1, 129).double(), atol=1e-4, rtol=0
+    )
+    spread = scaled.std(dim=(0, 2), correction=0)
+    torch.testing.assert_close(spread, torch.ones(1, 129).double(), atol=1e-4, rtol=0)
+    net.stage_night(50 * night)  # another night in between changes nothing, nor do batches
+    torch.testing.assert_close(net.stage_night(night, batch_size=9), alone, atol=1e-5, rtol=0)
+    # a unit is a constant in decibels, which the night's own mean takes out
+    torch.testing.assert_close(net.stage_night(1000 * night)[20], alone[20], atol=1e-3, rtol=0)
     evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"))
-    assert "scaled by of the" not in (said := capsys.readouterr().out)
-    assert "scaled by the nights staged: the weights came without any" in said
-    folder = next(tmp_path.glob("evaluation_*"))
-    about = json.loads((folder / "metrics.json").read_text())["about"]
-    assert about["scaling"].startswith("the nights staged")
+    assert next(tmp_path.glob("evaluation_*/metrics.json")).exists()

@@ -15,7 +15,7 @@ from datasets.store.equalisation import equalise, median_density
 from datasets.store.store import Store
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
-from evaluation.prediction import is_equalised
+from evaluation.prediction import is_unitless
 from predict import BUNDLED
 from tests.conftest import prepare
 from tests.edf_files import write_pair
@@ -157,4 +157,4 @@ def test_the_old_name_of_the_preset_is_known(tmp_path):
     path.write_text(json.dumps(facts))
     prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")  # the same settings
     assert load_checkpoint(BUNDLED).training.preparation["preset"] == "levelled"
-    assert is_equalised(load_checkpoint(BUNDLED))
+    assert is_unitless(load_checkpoint(BUNDLED))

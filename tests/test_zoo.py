@@ -56,6 +56,8 @@ def test_chambon_parameters(channels, length, fs, count):
         ("sleeptransformer", {"variant": "physioex", "n_channels": 3}, 11_097_221),
         ("simplesleepnet", {"n_channels": 16}, 111_012),
         ("simplesleepnet", {"n_channels": 12}, 92_896),
+        ("robustsleepnet", {"n_channels": 1}, 180_343),
+        ("robustsleepnet", {"n_channels": 12}, 180_343),
     ],
 )
 def test_parameters(name, settings, count):
@@ -81,7 +83,7 @@ def test_counts_of_parts():
 
 NAMES = (
     "chambon2018", "tinysleepnet", "deepsleepnet", "seqsleepnet", "sleeptransformer",
-    "simplesleepnet",
+    "simplesleepnet", "robustsleepnet",
 )  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def test_windows_slide_over_encodings(name, night):
     assert torch.allclose(together, apart, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["chambon2018", "seqsleepnet", "simplesleepnet"])
+@pytest.mark.parametrize("name", ["chambon2018", "seqsleepnet", "simplesleepnet", "robustsleepnet"])
 def test_what_is_explained_is_what_is_staged(name, night):
     # a window in the middle of the night, staged as the model stages it there
     model = small(name)

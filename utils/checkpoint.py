@@ -67,8 +67,8 @@ class Checkpoint:
     """A model's weights and what is needed to use them.
 
     ``channels`` are (label, role) in the order the model reads them at ``fs`` Hz, ``standardise``
-    how they are scaled. ``training`` is ``None`` for weights from elsewhere, whose origin is in
-    ``source``. ``progress`` is what a training resumes from, in ``last`` checkpoints.
+    how they are scaled. ``source`` is the origin of weights from elsewhere, whose ``training`` has
+    no subjects by name. ``progress`` is what a training resumes from, in ``last`` checkpoints.
     """
 
     path: Path
@@ -166,11 +166,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
         fs=content["fs"],
         standardise=content["standardise"],
         state=content["state"],
-        training=_training(content.get("trained")),
+        training=_training(content.get("trained") or _elsewhere(content.get("source"))),
         source=content.get("source"),
         passes=content.get("pass"),
         progress={name: content[name] for name in _PROGRESS if name in content},
     )
+
+
+def _elsewhere(source: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What is known of a training elsewhere: its cohorts and preparation, but no subject."""
+    if source is None:
+        return None
+    cohorts = source.get("trained_on", "unknown nights")
+    return {
+        "command": source["command"],
+        "cohort": f"{cohorts}, unknown subjects ({source['origin']}'s {source['file']})",
+        "preparation": source.get("preparation"),
+        "store": None,  # equals no store's fingerprint: any store is another one
+        "folds": None,
+        "train_folds": [],
+        "held_out_folds": [],
+        "subjects": {"train": [], "validation": []},
+        "select_on": "unknown",
+    }
 
 
 def _training(facts: Mapping[str, Any] | None) -> Training | None:

@@ -162,20 +162,25 @@ def match(
     """The channels that a checkpoint needs and a user's file has, by the checkpoint's label.
 
     A channel is looked for by the checkpoint's own label, then by the names that the known cohorts
-    have for its role, then by labels that begin with the role. ``channels`` are (label, role);
-    ``chosen`` names the file's label, or a difference, for a label or role.
+    have for its role, then by labels that begin with the role. One signal stands for one channel:
+    a second EEG is another one, or absent. ``channels`` are (label, role); ``chosen`` names the
+    file's label, or a difference, for a label, or for the first channel of a role.
 
     Raises:
         UserError: a chosen label that the file lacks, or a channel that cannot be read.
     """
     signals = FileSignals(file)
-    names, matched = known_names(signals), {}
+    names, matched, roles = known_names(signals), {}, set()
     for label, role in channels:
-        asked = chosen.get(label) or chosen.get(role)
+        asked = chosen.get(label) or (chosen.get(role) if role not in roles else None)
+        roles.add(role)
         if asked:
             one = named(asked, signals, file.path)
         else:
-            one = first_of([label, *names.get(role, ()), *_look_like(role, signals)], signals)
+            taken = {channel.parts for channel in matched.values()}
+            wishes = [label, *names.get(role, ()), *_look_like(role, signals)]
+            free = (wish for wish in wishes if parts_of(wish, signals) not in taken)
+            one = first_of(free, signals)
         if asked and one is None:
             present = ", ".join(channel.label for channel in file.channels)
             raise UserError(f"{file.path}: no channel {asked!r} for {role}; it has: {present}")
@@ -283,7 +288,8 @@ def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> MatchedCh
 
 def _look_like(role: str, labels: Iterable[str]) -> list[str]:
     """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
-    kind = role.rstrip("0123456789")  # EEG2 is a second EEG
+    # EEG2 is a second EEG, while EEG_C3 is one electrode, which no other can stand for
+    kind = role if "_" in role else role.rstrip("0123456789")
     labels = list(labels)
     begin = [label for label in labels if normalised(label).startswith(normalised(kind))]
     sites = [

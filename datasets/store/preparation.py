@@ -26,10 +26,12 @@ from datasets.store.filters import (
     resample_reach_seconds,
 )
 from datasets.store.protocols import PROTOCOLS
+from datasets.store.robust_scaling import FS, prepare_robustly
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-EQUALISED = "equalised"
+EQUALISED, ROBUST = "equalised", "robust"
+UNITLESS = (EQUALISED, ROBUST)  # presets that set the scale of a signal themselves
 _OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
 _SLOWEST_WAVEFORM_HZ = 10.0  # below, voltages are sensors and envelopes (Sleep-EDF: EMG at 1 Hz)
 
@@ -56,7 +58,8 @@ class Settings:
     ``bandpass`` (low, high) in Hz applies to voltages sampled at 10 Hz or more, not to slow sensors
     and envelopes; ``fs`` None keeps every channel's own rate. ``preset`` "dreem" prepares as the
     Dreem papers do: their causal filter, linear interpolation, ``pad_epochs`` of zeros, unscored,
-    at both ends of a night; "equalised" is the spectral equalisation of EEG. ``kept`` describes by
+    at both ends of a night; "equalised" is the spectral equalisation of EEG; "robust" prepares for
+    RobustSleepNet, whose signals have no unit and 60 Hz. ``kept`` describes by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
     is required, may be absent.
     """
@@ -198,6 +201,9 @@ def _continuous(
     """Samples of epochs ``[start, stop)`` in the store's unit, as if the whole night were done."""
     if settings.preset == "dreem":
         return _as_dreem(signal, start, stop, settings)
+    if settings.preset == ROBUST:
+        samples = prepare_robustly(signal.read(0, signal.seconds), signal.fs)
+        return samples[round(start * EPOCH_SECONDS * FS) : round(stop * EPOCH_SECONDS * FS)]
     if settings.preset == EQUALISED and channel.role.startswith("EEG"):
         return _equalised(signal, start, stop, settings)
     if channel.label in (settings.kept or {}):

@@ -1,0 +1,167 @@
+"""RobustSleepNet: any channels, through attention over them; spectra scaled by their own window.
+
+Guillot and Thorey, RobustSleepNet: transfer learning for automated sleep staging at scale, IEEE
+TNSRE 2021.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.base import StagingModel, average_windows, windows_of
+from models.pooling import AttentionPool
+from models.recurrent import ResidualGRU
+from models.spectrogram import log_power
+from utils.stages import STAGES
+
+_FS, _N_FFT, _HOP, _CLIP = 60.0, 128, 60, 20.0
+_FILTERS, _VIRTUAL, _CHANNEL_CONTEXT = 32, 4, 30
+_HIDDEN, _REDUCED, _CONTEXT, _CELLS = 64, 50, 25, 50
+_SILENCE = -19.9  # log power that only samples of exact zeros do not exceed
+_LEAST_SD = 1e-4  # far below that of any signal; keeps rounding errors of constants from growing
+
+
+class RobustSleepNet(StagingModel):
+    """Stages every epoch of a window of ``num_seq``; no parameter depends on the channels.
+
+    Signals are scaled robustly before (``datasets.store.robust_scaling``). An epoch and channel
+    that is NaN throughout is absent: no statistic and no attention sees it.
+
+    Args:
+        n_channels, n_samples: of an epoch; any will do.
+        fs: of an epoch; the spectrogram is made for 60 Hz.
+        num_seq: epochs of a window.
+        standardise_over: what the spectra are standardised over. "window" is published: every
+            window by its own statistics, so an epoch is encoded anew for every window; zeros
+            count as signal, unless a channel is zero for the whole window. "night" (ours): once,
+            by statistics of the run or night given; epochs of zeros are absent as well.
+        dropout: after the channels are mixed and after every recurrent layer.
+
+    Raises:
+        ValueError: another ``fs``, or an unknown ``standardise_over``.
+    """
+
+    separable = False  # the scaling of an epoch depends on the window around it
+    any_channels = True
+
+    def __init__(
+        self,
+        *,
+        n_channels: int = 1,
+        fs: float = _FS,
+        n_samples: int = 1800,
+        num_seq: int = 21,
+        standardise_over: Literal["window", "night"] = "window",
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if fs != _FS:
+            raise ValueError(
+                f"fs {fs:g}: RobustSleepNet reads 60 Hz; prepare the store with --resample 60"
+            )
+        if standardise_over not in ("window", "night"):
+            raise ValueError(f"standardise_over {standardise_over!r}: window or night")
+        self.num_seq, self.by_night = num_seq, standardise_over == "night"
+        window = torch.hann_window(_N_FFT, periodic=False)  # as numpy.hanning, which they used
+        self.register_buffer("window", window / window.sum(), persistent=False)
+        self.filters = nn.Linear(_N_FFT // 2 + 1, _FILTERS)
+        self.virtual = nn.ModuleList(
+            AttentionPool(_FILTERS, _CHANNEL_CONTEXT) for _ in range(_VIRTUAL)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.epoch_rnn = nn.GRU(_FILTERS * _VIRTUAL, _HIDDEN, batch_first=True, bidirectional=True)
+        self.reduction = nn.Linear(2 * _HIDDEN, _REDUCED)
+        self.pool = AttentionPool(_REDUCED, _CONTEXT)
+        self.layers = nn.ModuleList(
+            ResidualGRU(width, _CELLS, dropout) for width in (_REDUCED, 2 * _CELLS)
+        )
+        self.head = nn.Linear(2 * _CELLS, len(STAGES))
+
+    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
+        """Logits of all windows of runs of epochs: (b, n, c, t) -> (b * windows, l, 5)."""
+        power = self.log_power(x)
+        if self.by_night:
+            return self.classify(windows_of(self.encode(power), self.num_seq, stride))
+        return self.classify(self.encode(windows_of(power, self.num_seq, stride)))
+
+    def encode_epochs(self, x: Tensor) -> Tensor:
+        """Encode epochs, standardised over all of them as one window: (n, c, t) -> (n, 50)."""
+        return self.encode(self.log_power(x)[None])[0]
+
+    def log_power(self, x: Tensor) -> Tensor:
+        """Log power of epochs: (…, c, t) -> (…, c, frames, 65), NaN where a channel is absent."""
+        is_lost = x.isnan()
+        # an epoch that is lost in part has its median there, which is 0
+        power = log_power(x.masked_fill(is_lost, 0.0), self.window, _HOP, _CLIP)
+        return power.masked_fill(is_lost.all(dim=-1)[..., None, None], float("nan"))
+
+    def present(self, power: Tensor) -> Tensor:
+        """Whether each epoch has each channel: log power (b, l, c, frames, 65) -> (b, l, c)."""
+        has_signal = (power > _SILENCE).flatten(-2).any(dim=-1)  # never so for NaN
+        if self.by_night:
+            return has_signal
+        # zeros around a night are part of published statistics; a channel of nothing else is not
+        return ~power[..., 0, 0].isnan() & has_signal.any(dim=1, keepdim=True)
+
+    def encode(self, power: Tensor, batch_size: int | None = None) -> Tensor:
+        """Log power of windows or runs (b, l, c, frames, 65), each standardised -> (b, l, 50).
+
+        Encoded at once, or ``batch_size`` epochs of all runs at a time.
+        """
+        present = self.present(power)
+        # now, as a gradient through NaN is NaN even where it is masked
+        power = power.masked_fill(~present[..., None, None], 0.0)
+        mean, sd = _statistics(power, present)
+        size = batch_size or power.shape[1]
+        parts = zip(power.split(size, dim=1), present.split(size, dim=1), strict=True)
+        return torch.cat([self._encode_scaled((p - mean) / sd, seen) for p, seen in parts], dim=1)
+
+    def classify(self, z: Tensor) -> Tensor:
+        """Classify encodings in sequence: (b, l, 50) -> logits (b, l, 5)."""
+        for layer in self.layers:
+            z = layer(z)
+        return self.head(z)
+
+    @torch.no_grad()
+    def stage_night(self, x: Tensor, batch_size: int = 256) -> Tensor:
+        """Probabilities of a whole night: (n, c, t) -> (n, 5), averaged over all windows.
+
+        ``batch_size``, in epochs, bounds memory and does not change the result. A night shorter
+        than a window is one shorter window.
+        """
+        if not len(x):
+            return x.new_zeros(0, len(STAGES))
+        power = torch.cat([self.log_power(part) for part in x.split(batch_size)])
+        if self.by_night:
+            windows = windows_of(self.encode(power[None], batch_size), self.num_seq)
+            logits = [self.classify(part) for part in windows.split(batch_size)]
+        else:
+            windows = windows_of(power[None], self.num_seq)  # a view of overlapping windows
+            at_once = max(1, batch_size // windows.shape[1])
+            logits = [self.classify(self.encode(part)) for part in windows.split(at_once)]
+        return average_windows(torch.cat(logits).softmax(dim=-1))
+
+    def _encode_scaled(self, z: Tensor, present: Tensor) -> Tensor:
+        """Standardised log power (b, l, c, frames, 65), what is present (b, l, c) -> (b, l, 50)."""
+        reduced = self.filters(z.flatten(0, 1)).transpose(1, 2)  # b * l, frames, c, 32
+        seen = present.flatten(0, 1)[:, None]  # the same in every frame
+        mixed = torch.cat([attend(reduced, seen)[0] for attend in self.virtual], dim=-1)
+        frames = self.dropout(self.epoch_rnn(self.dropout(mixed))[0])
+        return self.pool(self.reduction(frames))[0].unflatten(0, z.shape[:2])
+
+
+def _statistics(power: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased deviation over the epochs and frames of each run, by channel and bin.
+
+    ``power`` (b, l, c, frames, bins), 0 where not ``present`` (b, l, c) -> two (b, 1, c, 1, bins).
+    """
+    counted = present[..., None, None]
+    count = counted.sum(dim=1, keepdim=True) * power.shape[3]
+    mean = power.sum(dim=(1, 3), keepdim=True) / count.clamp_min(1)
+    squares = ((power - mean) * counted).square().sum(dim=(1, 3), keepdim=True)
+    variance = squares / (count - 1).clamp_min(1)
+    # before the root, whose slope at 0 is infinite
+    return mean, variance.clamp_min(_LEAST_SD**2).sqrt()

@@ -1,0 +1,75 @@
+"""Robust scaling: by median and quartiles, whatever the unit, and gaps stay gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from datasets.readers.edf import EdfFile
+from datasets.store.robust_scaling import BAND_HZ, FS, PAD_SECONDS, prepare_robustly, robust_scale
+from datasets.store.store import Store
+from tests.conftest import prepare
+from tests.edf_files import write_pair
+from utils.errors import UserError
+
+
+def test_median_and_quartiles():
+    samples = np.arange(-10.0, 11.0)  # quartiles -5, 0, 5
+    scaled = robust_scale(samples)
+    np.testing.assert_allclose(scaled, samples / 10)
+    np.testing.assert_allclose(np.percentile(robust_scale(samples**3), (25, 75)), (-0.5, 0.5))
+
+
+def test_each_side_is_clipped_by_its_own_quartile():
+    samples = np.concatenate([np.repeat([-1.0, 0.0, 0.0, 2.0], 100), [-1e6, 1e6]])
+    low, middle, high = np.percentile(samples, (25, 50, 75))
+    assert (low, middle, high) == (-0.75, 0.0, 1.5)
+    scaled = robust_scale(samples)
+    # 40 times 0.75 and 1.5, by the range of 2.25
+    assert scaled.min() == pytest.approx(-30 / 2.25) and scaled.max() == pytest.approx(60 / 2.25)
+
+
+def test_no_unit_is_needed_and_gaps_stay():
+    samples = np.random.RandomState(0).standard_t(2, 5000)
+    for factor in (1e-6, 250.0):
+        np.testing.assert_allclose(robust_scale(factor * samples), robust_scale(samples))
+    gaps = samples.copy()
+    gaps[1000:1500] = np.nan
+    kept = ~np.isnan(gaps)
+    np.testing.assert_array_equal(np.isnan(robust_scale(gaps)), ~kept)
+    np.testing.assert_allclose(robust_scale(gaps)[kept], robust_scale(samples[kept]))
+    assert np.isnan(robust_scale(np.full(5, np.nan))).all()
+    assert not robust_scale(np.zeros(5)).any()
+
+
+@pytest.mark.parametrize("fs", [100.0, 256.0, 60.0, 50.0])
+def test_whole_preparation(fs):
+    assert (BAND_HZ, FS, PAD_SECONDS) == ((0.2, 30.0), 60.0, 900)
+    seconds = np.arange(round(120 * fs)) / fs
+    wave = np.sin(2 * np.pi * 5.03 * seconds)  # no divisor of the rates: all phases occur
+    drift = 40 + 30 * np.sin(2 * np.pi * 0.01 * seconds)
+    prepared = prepare_robustly(wave + drift, fs)
+    assert prepared.shape == (120 * 60,)
+    middle = slice(20 * 60, 100 * 60)
+    # a sine's quartiles lie at 1 / sqrt(2) of its amplitude
+    expected = np.sin(2 * np.pi * 5.03 * np.arange(120 * 60) / 60) / np.sqrt(2)
+    assert np.abs(prepared - expected)[middle].max() < 0.05
+
+
+def test_a_store_and_a_prediction_prepare_alike(tmp_path):
+    """``--preset robust`` and a converted checkpoint read the same signals of a file."""
+    write_pair(tmp_path / "raw", [("W", 5), ("2", 5)], 10, name="SC4001E0")
+    prepare(tmp_path / "raw", tmp_path / "store", "--preset", "robust", "--keep_all")
+    store = Store(tmp_path / "store")
+    assert {channel.fs for channel in store.channels} == {60.0}
+    night = store.night("SC4001E0").signals()
+    file = EdfFile(tmp_path / "raw" / "SC4001E0-PSG.edf")
+    samples = file.read("EEG Fpz-Cz", 0, 300)
+    expected = prepare_robustly(samples, 100.0).reshape(10, 1800)
+    np.testing.assert_allclose(night[:, 0], expected, rtol=1e-5, atol=1e-6)
+    # whatever the unit
+    np.testing.assert_allclose(
+        prepare_robustly(samples / 1e6, 100.0).reshape(10, 1800), expected, rtol=1e-5, atol=1e-6
+    )
+    with pytest.raises(UserError, match="has a filter and 60 Hz"):
+        prepare(tmp_path / "raw", tmp_path / "s", "--preset", "robust", "--resample", "100")
