@@ -285,7 +285,8 @@ def summarise(flags: DemoFlags, rows: list[dict]) -> None:
     is_demo = flags.output == DEMO / (flags.cohort or flags.format)
     paths = "" if is_demo else f" --raw_path {flags.output} --save_path {flags.output}_store"
     cohort = f" --cohort {flags.cohort}" if flags.cohort else ""
-    print(f"next: python preprocess_{flags.format}.py{cohort}{paths}")
+    one_rate = " --resample 100" if flags.varied else ""  # every subject has another recorder
+    print(f"next: python preprocess_{flags.format}.py{cohort}{paths}{one_rate}")
 
 
 if __name__ == "__main__":

@@ -123,7 +123,9 @@ def main(argv: list[str] | None = None) -> None:
         f"{summary['default']:.4f}"
     )
     print(f"setting: {flags.output / 'best.json'}   pictures: {flags.output}")
-    print(f"next: python {flags.script.name} --config {flags.output / 'best.json'} {flags.fixed}")
+    # a folder of its own: a run of the defaults may stand in the usual one
+    best = f"--config {flags.output / 'best.json'} --project_path {flags.output / 'best'}"
+    print(f"next: python {flags.script.name} {best} {flags.fixed}")
 
 
 if __name__ == "__main__":
