@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -102,6 +103,15 @@ def build_pretraining(
     return Pretraining(
         net, n_channels=n_channels, n_samples=n_samples, decoder=decoder, projection=projection
     )
+
+
+def with_defaults(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the model ``name``, completed by the defaults of those that are not given."""
+    builder = _OF_NIGHTS.get(name) or _BUILDERS.get(name) or Backbone
+    if name == "pretraining":
+        builder = build_pretraining
+    parameters = signature(builder).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty} | dict(settings)
 
 
 def build_from(checkpoint: Any) -> nn.Module:

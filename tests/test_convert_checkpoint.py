@@ -17,7 +17,7 @@ import models
 from models.seqsleepnet import triangular_bank
 from tests import published_layers
 from tests.published_layers import noise, probe
-from tests.test_staging_scripts import evaluate
+from tests.test_staging_scripts import evaluate, train
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 
@@ -248,3 +248,18 @@ def test_spectrograms_without_statistics_are_scaled_by_each_night(store, tmp_pat
     torch.testing.assert_close(net.stage_night(1000 * night)[20], alone[20], atol=1e-3, rtol=0)
     evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"))
     assert next(tmp_path.glob("evaluation_*/metrics.json")).exists()
+
+
+def test_converted_weights_begin_a_training(store, tmp_path):
+    """Settings are compared with defaults filled in, and missing statistics are fitted."""
+    torch.save(seqsleepnet_state(1), tmp_path / "theirs.ckpt")
+    theirs = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
+    begin = ["--model_path", str(tmp_path / "ours.pt"), "--lr", "1e-9", "--n_epochs", "1"]
+    with pytest.raises(UserError, match="has num_seq 21; these flags ask for num_seq 5"):
+        train(store, tmp_path, "seqsleepnet", "--num_seq", "5", *begin)
+    run = train(store, tmp_path, "seqsleepnet", "--num_seq", "21", *begin)
+    ours = load_checkpoint(run / "checkpoints" / "best.pt")
+    assert torch.allclose(ours.state["head.weight"], theirs.head.weight, atol=1e-6)
+    assert (ours.state["spectrogram.sd"] != 1).all()
+    assert ours.settings.get("scaled_by", "training") == "training"
+    assert ours.training.pretraining.cohort.startswith("SHHS, unknown subjects")

@@ -17,13 +17,13 @@ from objectives.similarity import SimilarityStaging
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
 from training.flags import OptimiserFlags, TrainingSettings
+from training.starting_weights import fit_scaling
 from training.windows import WINDOWS_PER_RUN, layout
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.runs import Run
 
 Passes = Callable[[View, int, int, int], Any]
-_EPOCHS_AT_ONCE = 256  # bounds memory; the statistics do not depend on it
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,7 @@ def checked_every(steps: int, batches: Passes, view: View, processes: int) -> tu
 def initialise_from_training_data(encoder: Encoder | None, net: nn.Module, view: View) -> None:
     """Fit the scaling of spectrograms on the training nights; load the encoder trained first."""
     if net.spectrogram is not None:
-        net.to(view.device)
-        net.spectrogram.fit(batch.signals[:, 0] for batch in view.epochs(_EPOCHS_AT_ONCE))
+        fit_scaling(net, view)
     if encoder is not None:
         # not strict: all other parts keep their random weights
         net.load_state_dict(encoder.weights(), strict=False)

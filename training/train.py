@@ -21,6 +21,7 @@ from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, Train
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
+from training.starting_weights import check_same_model, fit_scaling, lacks_scaling
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed
 from utils.checkpoint import Checkpoint, Training, load_checkpoint
@@ -119,9 +120,11 @@ def fit_run(
     net = build(settings.run, spec)
     outputs = begin(settings, spec, run, fabric, data, net)
     # weights from a checkpoint bring with them what was taken from their own training nights
-    is_new = not run.checkpoint("last").exists() and settings.run.model_path is None
-    if is_new:
+    is_new = not run.checkpoint("last").exists()
+    if is_new and settings.run.model_path is None:
         spec.initialise_from_training_data(net, data.training)
+    elif is_new and lacks_scaling(net):
+        fit_scaling(net, data.training)
     optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
     # the bare net stays at hand: compiled and distributed modules rename their parameters
     compiled = torch.compile(net) if settings.run.compile else net
@@ -233,11 +236,7 @@ def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
     if run.model_path is None:
         return net
     checkpoint = load_checkpoint(run.model_path)
-    if checkpoint.model != spec.model or checkpoint.settings != settings:
-        raise UserError(
-            f"{run.model_path}: a {checkpoint.model} with {checkpoint.settings}; these "
-            f"flags ask for a {spec.model} with {settings}"
-        )
+    check_same_model(checkpoint, spec.model, settings)
     net.load_state_dict(checkpoint.state)
     return net
 
