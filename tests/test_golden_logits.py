@@ -82,7 +82,9 @@ class Weights:
     def from_inside(self) -> Tensor:
         """Input on which no gate is saturated: what the networks read, standardised noise."""
         if self.name == "chambon2018":
-            return noise(4, 21, self.channels, 3000).double()
+            # slow as an EEG is: after white noise most features are closed by their ReLU
+            slow = noise(2, 21, self.channels, 3000).double().cumsum(dim=-1)
+            return (slow - slow.mean(dim=-1, keepdim=True)) / slow.std(dim=-1, keepdim=True)
         shape = (29, 129) if self.name == "seqsleepnet" else (129, 28)
         return 0.3 * noise(2, 21, self.channels, *shape).double()
 
