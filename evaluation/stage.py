@@ -10,6 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 import models
+from datasets.store.preparation import UNITLESS, preset_named
 from datasets.store.store import Store
 from datasets.store.views import View
 from utils.checkpoint import Checkpoint
@@ -78,7 +79,24 @@ def open_view(
             f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint.fs:g} Hz; prepare "
             f"the store with --resample {checkpoint.fs:g}"
         )
+    check_preset(checkpoint, store)
     return view
+
+
+def check_preset(checkpoint: Checkpoint, store: Store) -> None:
+    """Refuse nights whose scale was not set as the checkpoint's were: it would stage them wrongly.
+
+    Raises:
+        UserError: one of both has a preset that sets the scale of signals, the other has not.
+    """
+    preparation = checkpoint.training.preparation if checkpoint.training else {}
+    wanted, has = (preset_named(made.get("preset")) for made in (preparation, store.settings))
+    if wanted != has and {wanted, has} & set(UNITLESS):
+        remedy = f"with --preset {wanted}" if wanted else "without --preset"
+        raise UserError(
+            f"{store.path}: prepared with preset {has}, the checkpoint's nights with {wanted}; "
+            f"prepare the store {remedy}"
+        )
 
 
 def stand_ins(store: Store, checkpoint: Checkpoint) -> list[str]:

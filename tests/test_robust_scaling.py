@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from datasets.readers.edf import EdfFile
 from datasets.store.robust_scaling import BAND_HZ, FS, PAD_SECONDS, prepare_robustly, robust_scale
 from datasets.store.store import Store
+from evaluation.stage import check_preset
 from tests.conftest import prepare
 from tests.edf_files import write_pair
+from utils.checkpoint import Checkpoint, Training
 from utils.errors import UserError
 
 
@@ -73,3 +78,15 @@ def test_a_store_and_a_prediction_prepare_alike(tmp_path):
     )
     with pytest.raises(UserError, match="has a filter and 60 Hz"):
         prepare(tmp_path / "raw", tmp_path / "s", "--preset", "robust", "--resample", "100")
+
+
+def test_a_store_of_another_scale_is_refused(store):
+    """Weights that read quartile ranges would stage microvolts wrongly, and the other way round."""
+    facts = {"cohort": "x", "command": "", "subjects": {}, "preparation": {"preset": "robust"}}
+    robust = Checkpoint(Path("r.pt"), "robustsleepnet", {}, (), 60.0, "none", {}, Training(facts))
+    with pytest.raises(
+        UserError, match="nights with robust; prepare the store with --preset robust"
+    ):
+        check_preset(robust, store)
+    facts = facts | {"preparation": {"bandpass": [0.3, 40.0]}}
+    check_preset(replace(robust, training=Training(facts)), store)  # a filter may differ
