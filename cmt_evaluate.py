@@ -58,6 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     path = evaluate_run.find_checkpoint(evaluated, f"cmt_{kind}_fold{folds}", "cmt_training.py")
     checkpoint = load_checkpoint(path)
     check_kind(settings, checkpoint)
+    evaluate_run.announce_origin(checkpoint)
     evaluate_run.evaluate(settings, checkpoint)
 
 

@@ -174,11 +174,17 @@ def announce_origin(checkpoint: Checkpoint) -> None:
     """Print where weights come from that were not trained here, and what is not known of them.
 
     Raises:
-        UserError: the checkpoint holds neither its subjects nor where it comes from.
+        UserError: the checkpoint holds neither its subjects nor where it comes from, or was
+            converted before the preparation and scaling of its nights were kept with it.
     """
     if checkpoint.training is None:
         raise UserError(f"{checkpoint.path}: not trained here, so nobody knows whom it has seen")
     if checkpoint.source is not None:
+        if not checkpoint.training.preparation:
+            raise UserError(
+                f"{checkpoint.path}: converted by an earlier version, which kept neither the "
+                "preparation nor the scaling of its nights; run convert_checkpoint.py again"
+            )
         print(
             f"{checkpoint.path}: trained on {checkpoint.training.cohort}; if they are among the "
             "subjects staged, the figures are too high"

@@ -70,6 +70,8 @@ class SeqSleepNet(StagingModel):
         scaled_by: Literal["training", "night"] = "training",
     ) -> None:
         super().__init__()
+        if scaled_by not in ("training", "night"):
+            raise ValueError(f"scaled_by {scaled_by!r}: training or night")
         self.num_seq, self.scaled_by = num_seq, scaled_by
         self.spectrogram = Spectrogram(n_channels, fs, n_samples)
         self.bank = FilterBank(n_channels, fs)

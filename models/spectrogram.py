@@ -16,6 +16,7 @@ from torch import Tensor, nn
 N_FFT = 256
 SECONDS, HOP_SECONDS = 2, 1
 _EPS = 2.220446049250313e-16  # of float64
+_FLAT = 1e-5  # peak to peak of an epoch without a signal, in standard deviations or µV
 
 
 def log_spectrogram(
@@ -101,8 +102,9 @@ class Spectrogram(nn.Module):
         """
         count, total, squares = 0.0, 0.0, 0.0
         for epochs in batches:
-            recorded = (epochs.std(dim=-1) > 0)[..., None, None]
-            decibels = self.decibels(epochs).double() * recorded
+            # filters leave traces in gaps, whose decibels would spread every bin; NaN is no signal
+            recorded = (epochs.amax(dim=-1) - epochs.amin(dim=-1) > _FLAT)[..., None, None]
+            decibels = torch.where(recorded, self.decibels(epochs).double(), 0.0)
             count = count + recorded.sum(dim=0) * decibels.shape[2]
             total = total + decibels.sum(dim=(0, 2))[:, None]
             squares = squares + decibels.square().sum(dim=(0, 2))[:, None]

@@ -18,7 +18,7 @@ from models.seqsleepnet import triangular_bank
 from tests import published_layers
 from tests.published_layers import noise, probe
 from tests.test_staging_scripts import evaluate, train
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 
 
@@ -233,7 +233,7 @@ def test_spectrograms_without_statistics_are_scaled_by_each_night(store, tmp_pat
     torch.save(seqsleepnet_state(1), tmp_path / "theirs.ckpt")
     net = convert(tmp_path / "theirs.ckpt", "--from", "physioex", "--model", "seqsleepnet")
     night = noise(40, 1, 3000) * torch.linspace(1, 3, 3000)
-    night[7] = 0.0  # a gap, whose decibels would spread every bin
+    night[7] = 0.0123 + 1e-8 * night[7]  # a gap with a filter's traces, far below any signal
     alone = net.stage_night(night)
     recorded = torch.arange(40) != 7
     scaled = net.spectrogram(night[recorded]).double()
@@ -245,9 +245,15 @@ def test_spectrograms_without_statistics_are_scaled_by_each_night(store, tmp_pat
     net.stage_night(50 * night)  # another night in between changes nothing, nor do batches
     torch.testing.assert_close(net.stage_night(night, batch_size=9), alone, atol=1e-5, rtol=0)
     # a unit is a constant in decibels, which the night's own mean takes out
-    torch.testing.assert_close(net.stage_night(1000 * night)[20], alone[20], atol=1e-3, rtol=0)
+    torch.testing.assert_close(net.stage_night(10 * night)[20], alone[20], atol=1e-3, rtol=0)
     evaluate(store, tmp_path, "--model_path", str(tmp_path / "ours.pt"))
     assert next(tmp_path.glob("evaluation_*/metrics.json")).exists()
+    # files from before the scaling was kept would be staged in plain decibels
+    content = load_tensors(tmp_path / "ours.pt")
+    del content["source"]["preparation"], content["settings"]["scaled_by"]
+    torch.save(content, tmp_path / "before.pt")
+    with pytest.raises(UserError, match=r"earlier version.*run convert_checkpoint.py again"):
+        evaluate(store, tmp_path, "--model_path", str(tmp_path / "before.pt"))
 
 
 def test_converted_weights_begin_a_training(store, tmp_path):

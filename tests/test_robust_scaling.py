@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasets.readers.edf import EdfFile
-from datasets.store.robust_scaling import BAND_HZ, FS, PAD_SECONDS, prepare_robustly, robust_scale
+from datasets.store.robust_scaling import BAND_HZ, FS, prepare_robustly, robust_scale
 from datasets.store.store import Store
 from evaluation.stage import check_preset
 from tests.conftest import prepare
@@ -49,7 +49,7 @@ def test_no_unit_is_needed_and_gaps_stay():
 
 @pytest.mark.parametrize("fs", [100.0, 256.0, 60.0, 50.0])
 def test_whole_preparation(fs):
-    assert (BAND_HZ, FS, PAD_SECONDS) == ((0.2, 30.0), 60.0, 900)
+    assert (BAND_HZ, FS) == ((0.2, 30.0), 60.0)
     seconds = np.arange(round(120 * fs)) / fs
     wave = np.sin(2 * np.pi * 5.03 * seconds)  # no divisor of the rates: all phases occur
     drift = 40 + 30 * np.sin(2 * np.pi * 0.01 * seconds)

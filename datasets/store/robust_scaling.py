@@ -11,7 +11,6 @@ from datasets.store.filters import butterworth_sections, filter_sections, resamp
 
 BAND_HZ = (0.2, 30.0)
 FS = 60.0
-PAD_SECONDS = 900  # of zeros at both ends of a night, as published; they are no part of a signal
 _CLIP = 40.0  # quartile distances, each side by its own
 _LEAST_RANGE = 1e-5  # what a signal without any spread is divided by
 
