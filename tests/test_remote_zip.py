@@ -14,7 +14,8 @@ import pytest
 import preprocess_dreem
 from datasets.readers import dreem_download
 from datasets.readers.dreem_download import download
-from datasets.readers.remote_zip import RemoteFile, fetch, members
+from datasets.readers.remote_file import RemoteFile
+from datasets.readers.remote_zip import fetch, members
 from datasets.store.store import Store
 from tests.listing import names
 from tests.test_dreem import write_record

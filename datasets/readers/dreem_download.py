@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.readers.remote_zip import BROKEN, RemoteFile, fetch, members
+from datasets.readers.remote_file import BROKEN, RemoteFile
+from datasets.readers.remote_zip import fetch, members
 from utils.errors import UserError
 
 BASE_URL = "https://zenodo.org/api/records/15900394/files"
@@ -27,7 +28,7 @@ def download(raw_path: Path, *, version: str, most: int = 0, base_url: str = BAS
     try:
         remote = RemoteFile(url)
     except BROKEN as error:
-        raise UserError(f"--download: {error}; try again later") from error
+        raise UserError(f"--download: {url}: {error}; try again later") from error
     records = members(remote, ".h5")
     if not records:
         raise UserError(f"{url}: holds no *.h5 records")
