@@ -10,10 +10,8 @@ from pathlib import Path
 from utils.files import write_json, write_table, written_whole
 from utils.metrics import confidence
 from utils.staged_night import StagedNight
-from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
 
-# EDF+ spells REM "Sleep stage R"
-_EDF_NAMES = ("W", "N1", "N2", "N3", "R")
 # what BIDS asks for beside a table of events
 _COLUMNS = {
     "onset": {
@@ -28,6 +26,10 @@ _COLUMNS = {
         },
     },
     "probability": {"Description": "the model's probability of that stage, 0 to 1"},
+    "spread": {
+        "Description": "part of the probability that the votes, on average, give to other stages "
+        "than their mean does, 0 to 1"
+    },
     "expert": {"Description": "stage the expert gave, n/a where unscored"},
 }  # fmt: skip
 
@@ -42,32 +44,49 @@ def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
 def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | None = None) -> Path:
     """Write a csv of one row per epoch: ``epoch, onset_s, stage, expert, p_W … p_REM, confidence``.
 
-    ``flags``: what is wrong with each epoch's signal, as one more column.
+    ``spread`` follows where the night has votes, then ``flags``: what is wrong with each epoch's
+    signal.
     """
-    sure = confidence(night.probabilities)
+    sure, spread = confidence(night.probabilities), night.spread
     rows = [
         {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
         | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
         | {"confidence": f"{sure[k]:.6f}"}
+        | ({} if spread is None else {"spread": f"{spread[k]:.6f}"})
         | ({} if flags is None else {"quality_flag": flags[k]})
         for k, onset, stage, expert in _epochs(night)
     ]
     return write_table(path, rows)
 
 
+def write_votes(path: Path, night: StagedNight) -> Path:
+    """Write a csv of one row per epoch: the mean's stage, the spread, every vote's own stage."""
+    stages = {vote.name: vote.probabilities.argmax(axis=1) for vote in night.votes}
+    spread = night.spread
+    rows = [
+        {"epoch": k, "onset_s": onset, "stage": stage, "spread": f"{spread[k]:.6f}"}
+        | {name: STAGES[own[k]] for name, own in stages.items()}
+        for k, onset, stage, _ in _epochs(night)
+    ]
+    return write_table(path, rows)
+
+
 def write_events(path: Path, night: StagedNight, source: str) -> Path:
     """Write BIDS ``events.tsv``, one row per epoch, and the json that describes its columns."""
+    spread = night.spread
     rows = [
         {
             "onset": onset,
             "duration": EPOCH_SECONDS,
             "trial_type": stage,
             "probability": f"{night.probabilities[k].max():.4f}",
+            **({} if spread is None else {"spread": f"{spread[k]:.4f}"}),
             "expert": expert or "n/a",  # BIDS allows no empty cell
         }
         for k, onset, stage, expert in _epochs(night)
     ]
-    write_json(path.with_suffix(".json"), {**_COLUMNS, "GeneratedBy": source})
+    columns = {k: text for k, text in _COLUMNS.items() if k in rows[0]}
+    write_json(path.with_suffix(".json"), {**columns, "GeneratedBy": source})
     return write_table(path, rows, delimiter="\t")
 
 
@@ -80,7 +99,7 @@ def write_edf(path: Path, night: StagedNight) -> Path:
         length = len(list(bout))
         annotations.append(
             edfio.EdfAnnotation(
-                epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, f"Sleep stage {_EDF_NAMES[stage]}"
+                epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, f"Sleep stage {EDF_STAGES[stage]}"
             )
         )
         epoch += length

@@ -33,7 +33,50 @@ def epoch_entry(
     why: str | None = None,
 ) -> Entry:
     """Entry of one explained epoch; ``why`` it is of interest, if it was chosen for that."""
-    staged, epoch = night.staged, int(question.epochs[row])
+    methods = {
+        method: _answer(
+            f"{folder}/{method}.npz",
+            explanation.settings,
+            # plain: NaN is no JSON, and null where a method has no such value
+            value=plain(explanation.value[row]),
+            baseline_value=plain(explanation.baseline_value[row]),
+            completeness_error=plain(explanation.error[row]),
+        )
+        for method, explanation in explanations.items()
+    }
+    explained = int(question.classes[row])
+    return _of_epoch(night, int(question.epochs[row]), explained, methods, folder, why)
+
+
+def feature_entry(
+    night: ExplainedNight,
+    epoch: int,
+    folder: str,
+    method: str,
+    values: Mapping[str, float],
+    why: str | None = None,
+) -> Entry:
+    """Entry of an epoch whose stage is explained by named features instead of its signals.
+
+    ``values``: ``value``, ``baseline_value`` and ``completeness_error`` of the method.
+    """
+    methods = {
+        method: _answer(
+            f"{folder}/{method}.npz", {}, **{name: plain(value) for name, value in values.items()}
+        )
+    }
+    return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
+
+
+def _of_epoch(
+    night: ExplainedNight,
+    epoch: int,
+    explained: int,
+    methods: Mapping[str, Any],
+    folder: str,
+    why: str | None,
+) -> Entry:
+    staged = night.staged
     return {
         "recording": staged.recording,
         "subject": staged.subject,
@@ -41,21 +84,11 @@ def epoch_entry(
         "expert": STAGES[staged.expert[epoch]] if staged.expert[epoch] >= 0 else None,
         "model": STAGES[staged.stages[epoch]],
         "probabilities": [round(float(p), 6) for p in staged.probabilities[epoch]],
-        "explained": STAGES[int(question.classes[row])],
+        "explained": STAGES[explained],
         "evidence": night.evidence,
         "why": why,
         "folder": folder,
-        "methods": {
-            method: _answer(
-                f"{folder}/{method}.npz",
-                explanation.settings,
-                # plain: NaN is no JSON, and null where a method has no such value
-                value=plain(explanation.value[row]),
-                baseline_value=plain(explanation.baseline_value[row]),
-                completeness_error=plain(explanation.error[row]),
-            )
-            for method, explanation in explanations.items()
-        },
+        "methods": dict(methods),
     }
 
 

@@ -150,7 +150,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         UserError: no such file, a damaged one, one that is no checkpoint of this project, or one
             whose loading would execute code.
     """
-    content = _read(path)
+    return checkpoint_from(_read(path), path)
+
+
+def checkpoint_from(content: Any, path: Path) -> Checkpoint:
+    """The checkpoint of a file's ``content``, or of content made in memory from that file.
+
+    Raises:
+        UserError: it is no checkpoint of this project.
+    """
     if not isinstance(content, dict) or not set(KEYS) <= content.keys():
         raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
     if content.get("format") != FORMAT_VERSION:

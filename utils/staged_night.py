@@ -12,6 +12,19 @@ import torch
 from torch import Tensor
 
 from utils.metrics import confusion
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, UNSCORED, YASA_STAGES
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What one of several stagers, or one derivation, says: ``probabilities`` (n, 5).
+
+    ``weight`` is its share in the mean; the weights of a night's votes sum to 1.
+    """
+
+    name: str
+    probabilities: np.ndarray
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -21,7 +34,8 @@ class StagedNight:
     ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
     ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
     source's first second in ISO 8601, if known, ``quality_flags`` (n,) what is wrong with each
-    epoch's signals in words, "" for nothing, or ``()`` where they were not checked.
+    epoch's signals in words, "" for nothing, or ``()`` where they were not checked. ``votes`` are
+    what ``probabilities`` are the mean of, where several models or derivations staged the night.
     """
 
     recording: str
@@ -31,6 +45,7 @@ class StagedNight:
     first_epoch: int = 0
     start: str | None = None
     quality_flags: Sequence[str] = ()
+    votes: Sequence[Vote] = ()
 
     @property
     def stages(self) -> np.ndarray:
@@ -41,6 +56,49 @@ class StagedNight:
     def counts(self) -> np.ndarray:
         """Confusion counts (5, 5) of the scored epochs."""
         return confusion(self.expert, self.stages)
+
+    @property
+    def spread(self) -> np.ndarray | None:
+        """How far the votes lie apart at each epoch (n,), 0 to 1; ``None`` without votes.
+
+        The part of the probability that the votes, on average, give to other stages than their
+        mean does (total variation distance): 0 where all agree.
+        """
+        if not self.votes:
+            return None
+        apart = (np.abs(v.probabilities - self.probabilities).sum(axis=1) for v in self.votes)
+        return sum(v.weight * d / 2 for v, d in zip(self.votes, apart, strict=True))
+
+    def annotations(self) -> Any:
+        """The stages as ``mne.Annotations``, one per epoch, ``Sleep stage W`` to ``R``.
+
+        Onsets count from the first sample of the source, so that they fit the ``Raw`` it was.
+        """
+        import mne
+
+        names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.stages]
+        onsets = EPOCH_SECONDS * (self.first_epoch + np.arange(len(names)))
+        return mne.Annotations(onsets, float(EPOCH_SECONDS), names)
+
+    def hypnogram(self) -> Any:
+        """The night as a ``yasa.Hypnogram``, with the probabilities in its ``proba``."""
+        import pandas
+        import yasa
+
+        start = pandas.Timestamp(self.start) if self.start else None
+        if start is not None:
+            start += pandas.Timedelta(seconds=EPOCH_SECONDS * self.first_epoch)
+        return yasa.Hypnogram(
+            [YASA_STAGES[k] for k in self.stages],
+            freq=f"{EPOCH_SECONDS}s",
+            start=start,
+            scorer="model",
+            # YASA asks for rows that sum to 1 more closely than single precision does
+            proba=pandas.DataFrame(
+                self.probabilities / self.probabilities.sum(axis=1, keepdims=True, dtype=float),
+                columns=YASA_STAGES[:UNSCORED],
+            ),
+        )
 
 
 def stage_signals(

@@ -1,23 +1,44 @@
-"""A user's own file as an unscored recording of the channels that were matched in it."""
+"""A user's own recording, whatever it is in, as an unscored night of the matched channels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from datasets.readers.channels import MatchedChannel
 from datasets.readers.dreem_file import DreemFile
-from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Recording, whole_epochs
+from datasets.readers.edf import Annotation, EdfFile
+from datasets.readers.recording import Recording, SignalFile, whole_epochs
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
 SUFFIXES = (".edf", ".bdf", ".rec", ".h5")
 
 
-def opened(path: Path) -> EdfFile | DreemFile:
+class AnyFile(SignalFile, Protocol):
+    """What can be staged: channels, a clock, and an expert's stages if it holds any.
+
+    ``gaps`` (k, 2) in s, where nothing was recorded; ``stages`` (n,) codes of an expert, or
+    ``None``; ``is_plus`` whether stages may be among its :meth:`annotations`.
+    """
+
+    start: datetime | None
+    gaps: np.ndarray
+    stages: np.ndarray | None
+    is_plus: bool
+
+    def hold(self, labels: Iterable[str]) -> None:
+        """Keep these channels' samples in memory, if reading them again would be slow."""
+
+    def annotations(self) -> Sequence[Annotation]:
+        """All annotations, of a file that :attr:`is_plus`."""
+
+
+def opened(path: Path) -> AnyFile:
     """Open an EDF or BDF file, which may be undated or have gaps, or a Dreem record.
 
     Raises:
@@ -29,7 +50,7 @@ def opened(path: Path) -> EdfFile | DreemFile:
     return EdfFile(path, undated=True, gaps=True)
 
 
-def recording_of(file: EdfFile | DreemFile, matched: Mapping[str, MatchedChannel]) -> Recording:
+def recording_of(file: AnyFile, matched: Mapping[str, MatchedChannel]) -> Recording:
     """The night of a file with its matched signals, all epochs unscored.
 
     Raises:

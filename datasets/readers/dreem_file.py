@@ -19,6 +19,8 @@ class DreemFile:
         UserError: as :func:`datasets.readers.dreem.read`.
     """
 
+    is_plus = False  # no annotations
+
     def __init__(self, path: Path) -> None:
         # staging needs the signals alone: a hypnogram of another length is merely cut
         recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))

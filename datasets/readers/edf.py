@@ -69,6 +69,8 @@ class EdfFile:
             an unreadable date, or, unless ``gaps``, a discontinuous recording.
     """
 
+    stages = None  # they are among the annotations, if anywhere
+
     def __init__(self, path: Path, *, undated: bool = False, gaps: bool = False) -> None:
         self.path = path
         self.gaps = np.zeros((0, 2))
@@ -102,8 +104,11 @@ class EdfFile:
         What is read of them afterwards does not touch the file again.
         """
         columns = [self.channel(label).columns for label in dict.fromkeys(labels)]
-        raw = self._raw(slice(None), columns)
-        self._held = {part.start: values for part, values in zip(columns, raw, strict=True)}
+        # several models may read the same channels
+        columns = [part for part in columns if part.start not in self._held]
+        if columns:
+            raw = self._raw(slice(None), columns)
+            self._held |= {part.start: values for part, values in zip(columns, raw, strict=True)}
 
     def _raw(self, records: slice, columns: Sequence[slice]) -> list[np.ndarray]:
         """Bytes of some signals, (records, bytes) each; a block of records at a time is read."""

@@ -1,0 +1,91 @@
+"""A recording that MNE has opened, with the interface of an EDF file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.readers.channels import PLAUSIBLE_UV
+from datasets.readers.edf import Annotation, Channel
+from utils.errors import UserError
+
+# by MNE's type of a channel; nobody knows the unit of misc
+_UNITS = {"eeg": "V", "eog": "V", "emg": "V", "ecg": "V", "misc": "", "bio": ""}
+_SCALE_SECONDS = 600.0  # of the middle of the night, by which a unit is believed
+_GAP = "BAD_ACQ_SKIP"  # as MNE annotates what was not recorded
+
+
+class RawFile:
+    """An ``mne.io.Raw`` as :class:`datasets.readers.edf.EdfFile` is read; nothing is written to it.
+
+    MNE holds voltages in V. It takes values whose file named no unit for V as well: where an EEG
+    would be larger or smaller than any, its unit counts as unknown.
+
+    Raises:
+        UserError: it has no samples.
+    """
+
+    stages = None
+    is_plus = True  # its annotations may hold stages
+
+    def __init__(self, raw: Any) -> None:
+        self._raw, self._fs = raw, float(raw.info["sfreq"])
+        names = [name for name in raw.filenames if name is not None]
+        self.path = Path(names[0]) if names else Path("raw")
+        start = raw.info["meas_date"]
+        self.start = None if start is None else start.replace(tzinfo=None)
+        self.seconds = raw.n_times / self._fs
+        if not raw.n_times:
+            raise UserError(f"{self.path}: has no samples")
+        about = zip(raw.ch_names, raw.get_channel_types(), strict=True)
+        self.channels = tuple(
+            # ranges and columns belong to EDF's integers; MNE holds physical values
+            Channel(name, _UNITS.get(kind, "a.u."), self._fs, (0.0, 0.0), (0, 0), slice(0))
+            for name, kind in about
+        )
+        self._checked: dict[str, Channel] = {}
+        timed = self._timed()
+        self.gaps = np.array([(t, t + d) for t, d, text in timed if text == _GAP]).reshape(-1, 2)
+
+    def channel(self, label: str) -> Channel:
+        """The channel called ``label``, without a unit if its values cannot be volts."""
+        match = next((channel for channel in self.channels if channel.label == label), None)
+        if match is None:
+            raise UserError(
+                f"{self.path}: no channel {label!r}; it has: {', '.join(self._raw.ch_names)}"
+            )
+        if label not in self._checked:
+            self._checked[label] = self._with_believed_unit(match)
+        return self._checked[label]
+
+    def hold(self, labels: Iterable[str]) -> None:
+        """Do nothing: MNE decides what lies in memory."""
+
+    def read(self, label: str, start: float, stop: float) -> np.ndarray:
+        """Samples of one channel between two instants in seconds, float64, in its unit."""
+        first, last = round(start * self._fs), min(round(stop * self._fs), self._raw.n_times)
+        return self._raw.get_data(picks=[label], start=first, stop=last)[0].astype(float)
+
+    def annotations(self) -> list[Annotation]:
+        """Its annotations, with onsets from the first sample."""
+        return [Annotation(onset, duration, text) for onset, duration, text in self._timed()]
+
+    def _timed(self) -> list[tuple[float, float, str]]:
+        marks = self._raw.annotations
+        # once a Raw has a date, onsets count from it and not from the first sample kept
+        offset = self._raw.first_time if marks.orig_time is not None else 0.0
+        rows = zip(marks.onset, marks.duration, marks.description, strict=True)
+        return [(float(onset - offset), float(length), str(text)) for onset, length, text in rows]
+
+    def _with_believed_unit(self, channel: Channel) -> Channel:
+        if channel.unit != "V":
+            return channel
+        middle = max(0.0, (self.seconds - _SCALE_SECONDS) / 2)
+        x = self.read(channel.label, middle, min(self.seconds, middle + _SCALE_SECONDS))
+        # far wider than any plausible EEG: muscle and eyes are called EEG as well
+        is_plausible = x.std() == 0 or PLAUSIBLE_UV[0] / 10 <= x.std() * 1e6 <= PLAUSIBLE_UV[1] * 10
+        return channel if is_plausible else replace(channel, unit="")

@@ -1,0 +1,144 @@
+"""A staged recording together with its signals, and with whoever can explain its stages."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from evaluation.night_page import write_page
+from interpret.epochs_of_interest import choose_epochs
+from interpret.explain_nights import explain_nights
+from interpret.explained_night import ExplainedNight
+from interpret.index import Entry
+from interpret.question import Plan
+from utils.errors import UserError
+from utils.staged_night import StagedNight
+
+METHODS = ("ig", "specgrad", "gradcam", "attention")
+_STEPS = 20  # of integrated gradients
+
+
+class Explainer(Protocol):
+    """What explains stages: a stager."""
+
+    headline: str
+
+    def why_not(self, staged: StagedFile) -> str:
+        """Why the stages of this recording cannot be explained, "" if they can."""
+
+    def explain(
+        self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
+    ) -> list[Entry]:
+        """Explain the epochs ``chosen`` (b,) into ``folder``; returns their index entries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagedFile(StagedNight):
+    """The staged night of one file, and the signals, units and notes it was staged with.
+
+    ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
+    and ``sd`` (c,) bring them back to ``unit``; ``channels`` the file's channel by the model's
+    label, ``expert_path`` the file of the expert's stages. Where the night has votes, signals and
+    explanations are those of the first. ``headline`` names the model.
+    """
+
+    signals: torch.Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    unit: str
+    channels: Mapping[str, str]
+    headline: str
+    explainer: Explainer
+    absent: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    expert_path: Path | None = None
+
+    def explain(self, epochs: Sequence[int] | int = 12) -> dict[int, dict[str, Any]]:
+        """Reasons for the stages of ``epochs``, by number and method, as arrays.
+
+        ``epochs``: numbers, or how many epochs of interest to choose: transitions and uncertain
+        ones. Methods on signals have ``signed`` (c, t), evidence for the stage above 0, against it
+        below; ``treeshap`` has ``groups`` and their ``contributions``.
+
+        Raises:
+            UserError: no such epoch, or a model whose epochs cannot be explained.
+        """
+        if reason := self.explainer.why_not(self):
+            raise UserError(f"{self.recording}: {reason}")
+        chosen = self.epochs_of_interest(epochs)
+        with tempfile.TemporaryDirectory() as scratch:
+            entries = self.write_reasons(Path(scratch), chosen)
+            return {entry["epoch"]: _arrays(Path(scratch), entry) for entry in entries}
+
+    def page(self, path: Path | str, epochs: Sequence[int] | int = 12) -> Path:
+        """Write the interactive page of the night: stages, probabilities, traces and reasons.
+
+        ``epochs`` as in :meth:`explain`; those of interest are explained, 0 explains none.
+        """
+        path = Path(path)
+        with tempfile.TemporaryDirectory() as scratch:
+            return self.write_page(path, Path(scratch), epochs)
+
+    def write_page(self, path: Path, arrays: Path, epochs: Sequence[int] | int) -> Path:
+        """Write the page, and the arrays of its explained epochs into the folder ``arrays``."""
+        headline, entries = self.headline, []
+        chosen = self.epochs_of_interest(epochs)
+        if chosen and (reason := self.explainer.why_not(self)):
+            headline, chosen = f"{headline}. Not explained: {reason}", {}
+        if chosen:
+            entries = self.write_reasons(arrays, chosen)
+        if entries and self.votes:
+            headline += f". Explained: {self.explainer.headline}"
+        night, flags = self.explained_night(), self.quality_flags
+        return write_page(path, night, entries, [], headline, flags, arrays=arrays)
+
+    def epochs_of_interest(self, epochs: Sequence[int] | int) -> dict[int, str]:
+        """Epochs to explain and why each is of interest; those asked for have no reason.
+
+        Raises:
+            UserError: the recording has no such epoch.
+        """
+        if isinstance(epochs, int):
+            return dict(choose_epochs(self.probabilities, self.quality_flags, epochs))
+        last = len(self.probabilities) - 1
+        if wrong := [k for k in epochs if not 0 <= k <= last]:
+            raise UserError(f"{self.recording}: no epoch {wrong[0]}; it has 0 to {last}")
+        return dict.fromkeys(sorted(set(epochs)), "")
+
+    def write_reasons(self, folder: Path, chosen: Mapping[int, str]) -> list[Entry]:
+        """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch."""
+        plan = Plan(methods=METHODS, steps=_STEPS)
+        about = {"headline": self.headline, "interpretation": asdict(plan)}
+
+        def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:
+            return self.explainer.explain(night, np.array(list(chosen)), plan, into, chosen)
+
+        return explain_nights(folder, [self.explained_night()], explain_one, about)
+
+    def explained_night(self) -> ExplainedNight:
+        """The night as explanations and pages take it."""
+        return ExplainedNight(
+            staged=self,
+            signals=self.signals,
+            mean=self.mean,
+            sd=self.sd,
+            channels=tuple(self.channels.values()),
+            roles=(),
+            unit=self.unit,
+            events={},
+        )
+
+
+def _arrays(folder: Path, entry: Entry) -> dict[str, Any]:
+    """Every method's arrays of an epoch, in memory."""
+    reasons: dict[str, Any] = {"stage": entry["explained"], "why": entry["why"]}
+    for method, about in entry["methods"].items():
+        with np.load(folder / about["file"]) as arrays:
+            reasons[method] = {name: arrays[name] for name in arrays.files}
+    return reasons

@@ -1,0 +1,1 @@
+"""Everything that stages: models of ours, published weights by name, stagers of others, votes."""

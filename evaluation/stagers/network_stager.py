@@ -1,0 +1,235 @@
+"""Networks as stagers: channels and preparation as their checkpoint has them, then probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.readers.any_file import AnyFile
+from datasets.readers.channels import MatchedChannel, parts_of
+from datasets.readers.derivations import every_derivation
+from datasets.readers.recording import Recording
+from datasets.store.preparation import (
+    EQUALISED,
+    ROBUST,
+    UNITLESS,
+    RolePreprocessing,
+    Settings,
+    channel_moments,
+    prepare,
+    preset_named,
+)
+from evaluation.stage import load_model
+from evaluation.staged_file import StagedFile
+from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from interpret.explain_nights import explain_epochs
+from interpret.explained_night import ExplainedNight
+from interpret.index import Entry
+from interpret.question import Plan
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError
+from utils.staged_night import Vote, stage_signals
+from utils.stages import EPOCH_SECONDS
+
+_FLAT = 1e-6  # standard deviation up to which a channel is flat
+_UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
+_SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
+_AT_ONCE = 12  # epochs explained together, which bounds the memory
+_JOINT = ("EEG", "EOG", "EMG")  # what a model of any channels reads of a file
+
+
+@dataclass(frozen=True)
+class Member:
+    """One of several checkpoints that are prepared alike, by a short name."""
+
+    name: str
+    checkpoint: Checkpoint
+
+
+class NetworkStager(Stager):
+    """Checkpoints of one preparation; where they are several, the mean of their probabilities.
+
+    Raises:
+        UserError: a checkpoint that stages nothing, or lacks the preparation of its nights.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        members: Sequence[Member],
+        device: torch.device,
+        *,
+        headline: str | None = None,
+    ) -> None:
+        self.name, self.device = name, device
+        self.checkpoint = members[0].checkpoint
+        self.nets = {member.name: opened_net(member.checkpoint) for member in members}
+        self.net = next(iter(self.nets.values()))
+        self.joint = self.net.any_channels
+        trained = f"{self.checkpoint.model}, trained on {self.checkpoint.training.cohort}"
+        self.headline = headline or trained
+        self.fingerprint = "-".join(member.checkpoint.fingerprint() for member in members)
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """Labels and roles of the checkpoint's channels."""
+        if self.joint:
+            return _JOINT
+        return list(dict.fromkeys(word for pair in self.checkpoint.channels for word in pair))
+
+    def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
+        """The checkpoint's channels; for a model of any channels those asked for, else all."""
+        if not self.joint:
+            return list(self.checkpoint.channels)
+        if asked.channels:
+            named = [(name, role) for role, names in asked.channels.items() for name in names]
+            labels = [channel.label for channel in file.channels]
+            # matching falls back to the role, which must not stand for a channel asked for
+            if unknown := [name for name, _ in named if not parts_of(name, labels)]:
+                raise UserError(f"{file.path}: no channel {unknown[0]!r}; it has {labels}")
+            return named
+        return [
+            (one.label, role) for role in _JOINT for one in every_derivation(file, role)
+        ] or list(self.checkpoint.channels)
+
+    def needs(self, label: str) -> bool:
+        """Every channel, unless the model stages by any of its roles."""
+        return not self.joint and self.checkpoint.standardise != "present"
+
+    def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:
+        """Without units that were assumed, where the preparation sets the scale itself."""
+        if not is_unitless(self.checkpoint):
+            return matches
+        return {label: without_assumed_unit(one) for label, one in matches.items()}
+
+    def compute(
+        self,
+        recording: Recording,
+        wanted: Sequence[tuple[str, str]],
+        matches: Mapping[str, MatchedChannel],
+        asked: Asked,
+    ) -> Computed:
+        """Stage a recording, prepared as the checkpoint's own nights were."""
+        if self.joint:
+            wanted = [pair for pair in wanted if pair[0] in matches]
+        signals = prepared(recording, self.checkpoint, wanted)
+        scaled, mean, sd = standardised(signals, self.checkpoint.standardise)
+        x = torch.from_numpy(scaled).to(self.device)
+        probabilities = {
+            name: stage_signals(net.to(self.device), x).float().cpu().numpy()
+            for name, net in self.nets.items()
+        }
+        votes = [Vote(name, p, 1 / len(probabilities)) for name, p in probabilities.items()]
+        notes = []
+        if is_unitless(self.checkpoint) and len(x) < _SHORT:
+            notes = [f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable"]
+        is_sized = all(one.note is None for one in matches.values())
+        unit = _UNITS.get(preset_of(self.checkpoint), "µV" if is_sized else "no unit")
+        recorded = [k for k, (label, _) in enumerate(wanted) if label in matches]
+        return Computed(
+            probabilities=sum(vote.probabilities * np.float32(vote.weight) for vote in votes),
+            signals=x[:, recorded],
+            mean=mean[recorded],
+            sd=sd[recorded],
+            unit=unit,
+            labels=[wanted[k][0] for k in recorded],
+            explainer=self,
+            votes=votes if len(votes) > 1 else (),
+            notes=notes,
+        )
+
+    def why_not(self, staged: StagedFile) -> str:
+        """Models that read whole nights of roles are explained by another script."""
+        if self.net.stages_epochs and (self.joint or not staged.absent):
+            return ""
+        return "models of whole nights are explained by foundation_evaluate.py"
+
+    def explain(
+        self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
+    ) -> list[Entry]:
+        """Explain epochs by the plan's methods that the model allows, by its first member."""
+        explained = explain_epochs(
+            self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE
+        )
+        return explained.entries if explained else []
+
+
+def opened_net(checkpoint: Checkpoint) -> Any:
+    """The checkpoint's model, if it stages.
+
+    Raises:
+        UserError: it stages nothing, or its checkpoint lacks the preparation of its nights.
+    """
+    if checkpoint.training is None or not checkpoint.training.preparation:
+        raise UserError(
+            f"{checkpoint.path}: how its nights were prepared is not known; convert the weights "
+            "again, or train with them here"
+        )
+    net = load_model(checkpoint)
+    if not net.stages_nights:
+        raise UserError(
+            f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
+        )
+    return net
+
+
+def preset_of(checkpoint: Checkpoint) -> str | None:
+    """The preset by which the checkpoint's nights were prepared, and files are too."""
+    return preset_named(checkpoint.training.preparation.get("preset"))
+
+
+def is_unitless(checkpoint: Checkpoint) -> bool:
+    """Whether the preparation sets the scale of signals itself, so that no unit is needed."""
+    return preset_of(checkpoint) in UNITLESS
+
+
+def prepared(
+    recording: Any, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
+) -> np.ndarray:
+    """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
+    made = checkpoint.training.preparation
+    kept = None
+    # not required: a role that this file lacks is absent, where a store would refuse the night
+    if made.get("kept"):
+        kept = {
+            label: RolePreprocessing(**made["kept"][role] | {"required": False})
+            for label, role in wanted
+        }
+    band = made.get("bandpass")
+    settings = Settings(
+        cohort="predict",
+        protocol="keep_all",  # every epoch of the file is staged, whatever training kept
+        channels=tuple(label for label, _ in wanted),
+        bandpass=tuple(band) if band else None,
+        fs=float(checkpoint.fs),
+        preset=preset_of(checkpoint),
+        kept=kept,
+    )
+    roles = {role: [label for label, own in wanted if own == role] for _, role in wanted}
+    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
+
+
+def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardise signals per recording and channel, as in training; also the mean and sd (c,).
+
+    "present" leaves flat channels out as NaN, "none" changes nothing.
+
+    Raises:
+        UserError: the checkpoint was trained on statistics that it does not carry.
+    """
+    n_channels = signals.shape[1]
+    if how == "none":
+        return signals, np.zeros(n_channels), np.ones(n_channels)
+    if how == "train":
+        raise UserError("a checkpoint scaled by its training nights cannot stage other files")
+    # every epoch counts: those of a new file are not scored
+    mean, sd = channel_moments(signals, np.zeros(len(signals), np.int8))
+    flat = ~(sd > _FLAT)  # so written, NaN counts as flat
+    taken = np.where(flat & (how == "present"), np.nan, mean)
+    scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
+    return scaled.astype(np.float32), mean, sd

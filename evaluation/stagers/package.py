@@ -1,0 +1,44 @@
+"""What is known of a stager that comes as an installed package."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from evaluation.staged_file import StagedFile
+from interpret.explained_night import ExplainedNight
+from interpret.index import Entry
+from interpret.question import Plan
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package's stager for the list of models; ``n_bytes`` of its weights, 0 if not installed."""
+
+    origin: str
+    trained_on: str
+    reads: str
+    licence: str
+    n_bytes: int
+    is_here: bool
+
+
+@dataclass(frozen=True)
+class NotExplained:
+    """Stands for an explainer where a stager shows no reasons."""
+
+    headline: str
+    reason: str
+
+    def why_not(self, staged: StagedFile) -> str:
+        """The reason, whatever was staged."""
+        return self.reason
+
+    def explain(
+        self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
+    ) -> list[Entry]:
+        """Explain nothing."""
+        return []

@@ -1,0 +1,205 @@
+"""Stagers by name: the bundled model, published weights, stagers of others, checkpoint files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.stagers import yasa_stager
+from evaluation.stagers.network_stager import Member, NetworkStager
+from evaluation.stagers.published_files import convert
+from evaluation.stagers.stager import Stager
+from utils.checkpoint import FORMAT_VERSION, checkpoint_from, load_checkpoint
+from utils.errors import UserError
+from utils.files import sha256
+
+DEFAULT = "default"
+BUNDLED = Path(__file__).parents[2] / "results" / "weights" / "one_eeg.pt"
+_TABLE = Path(__file__).with_name("published.json")
+_HOST = "https://raw.githubusercontent.com"
+# stagers whose weights come with an installed package
+_OF_PACKAGES = {"yasa": yasa_stager}
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of published weights: its name here, its address, size and checksum."""
+
+    file: str
+    address: str
+    n_bytes: int
+    sha256: str
+    member: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies, or would lie."""
+        return weights_folder() / self.file
+
+    @property
+    def is_here(self) -> bool:
+        """Whether a file of that name and size is here; its checksum is compared when it is read."""
+        return self.path.is_file() and self.path.stat().st_size == self.n_bytes
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A stager as ``--list_models`` describes it; ``where`` it is, or would come from."""
+
+    name: str
+    origin: str
+    trained_on: str
+    reads: str
+    licence: str
+    n_bytes: int
+    is_here: bool
+    where: str
+
+
+def weights_folder() -> Path:
+    """Folder of published weights: ``SLEEP_WEIGHTS``, or the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("SLEEP_WEIGHTS") or Path(home) / "sleep-staging" / "weights")
+
+
+@cache
+def table() -> Mapping[str, Any]:
+    """The table of published weights: their sources, and the stagers made of them."""
+    return json.loads(_TABLE.read_text(encoding="utf-8"))
+
+
+def files_of(name: str) -> list[PublishedFile]:
+    """Files of the published stager ``name``."""
+    about = table()["stagers"][name]
+    source = table()["sources"][about["source"]]
+    root = f"{_HOST}/{source['repository']}/{source['commit']}"
+    return [
+        PublishedFile(
+            one["file"], f"{root}/{one['path']}", one["bytes"], one["sha256"], one.get("member", "")
+        )
+        for one in about["files"]
+    ]
+
+
+def names() -> list[str]:
+    """Names of all stagers."""
+    return [DEFAULT, *_OF_PACKAGES, *table()["stagers"]]
+
+
+def listed() -> list[Listed]:
+    """Every stager, with where it comes from."""
+    rows = [
+        Listed(
+            DEFAULT,
+            "this project (results/weights/one_eeg.md)",
+            "simulated nights only",
+            "1 EEG",
+            "as this project",
+            BUNDLED.stat().st_size,
+            True,
+            "results/weights/one_eeg.pt",
+        )
+    ]
+    for name, module in _OF_PACKAGES.items():
+        about = module.about()
+        where = f"package {name}" if about.is_here else f"pip install {name}"
+        rows.append(Listed(name=name, where=where, **asdict(about)))
+    for name, about in table()["stagers"].items():
+        source, files = table()["sources"][about["source"]], files_of(name)
+        here = all(file.is_here for file in files)
+        rows.append(
+            Listed(
+                name,
+                f"{source['authors']} ({source['repository']})",
+                about["trained_on"],
+                about["reads"],
+                source["licence"],
+                sum(file.n_bytes for file in files),
+                here,
+                str(files[0].path.parent if here else files[0].address),
+            )
+        )
+    return rows
+
+
+def load(name: str, device: torch.device) -> Stager:
+    """The stager of a name, or of a checkpoint's path.
+
+    Raises:
+        UserError: no such stager or file, its weights are not here or not the published ones, or
+            its package is not installed.
+    """
+    if name == DEFAULT:
+        return of_checkpoint(BUNDLED, device)
+    if name in _OF_PACKAGES:
+        return _OF_PACKAGES[name].open_stager(device)
+    if name in table()["stagers"]:
+        return of_published(name, device)
+    if Path(name).suffix or Path(name).exists():
+        return of_checkpoint(Path(name), device)
+    raise UserError(f"--model {name}: no such stager or file; there are {', '.join(names())}")
+
+
+def of_checkpoint(path: Path, device: torch.device) -> NetworkStager:
+    """The stager of a checkpoint in this project's format."""
+    return NetworkStager(path.stem, [Member(path.stem, load_checkpoint(path))], device)
+
+
+def of_published(name: str, device: torch.device) -> NetworkStager:
+    """The stager of published weights, each file checked against its checksum."""
+    about, members = table()["stagers"][name], []
+    for file in files_of(name):
+        checked(file, name)
+        content = convert(file.path, about["source"], about["model"])
+        content["settings"] |= about.get("settings", {})
+        content["source"]["trained_on"] = about["trained_on"]
+        checkpoint = checkpoint_from({"format": FORMAT_VERSION, **content}, file.path)
+        members.append(Member(file.member or name, checkpoint))
+    authors = table()["sources"][about["source"]]["authors"]
+    headline = f"{name} ({authors}), trained on {about['trained_on']}"
+    return NetworkStager(name, members, device, headline=headline)
+
+
+def checked(file: PublishedFile, name: str) -> None:
+    """Refuse a file that is not here, or not the published one.
+
+    Raises:
+        UserError: saying which, and what to do.
+    """
+    if not file.path.is_file():
+        raise UserError(
+            f"{name}: its weights are not here; fetch them with "
+            f"`predict.py --download {name}`, or put {file.address} at {file.path}"
+        )
+    if (digest := sha256(file.path)) != file.sha256:
+        raise UserError(
+            f"{file.path}: not the published file of {name} (SHA-256 {digest[:12]}…, published "
+            f"{file.sha256[:12]}…); remove it and run `predict.py --download {name}`"
+        )
+
+
+def download(wanted: Sequence[str]) -> None:
+    """Fetch the weights of the stagers ``wanted`` that are not here, checked.
+
+    Raises:
+        UserError: a name without published weights, or a file that cannot be fetched whole.
+    """
+    from datasets.readers.remote_file import fetch_checked
+
+    for name in wanted:
+        if name not in table()["stagers"]:
+            raise UserError(
+                f"--download {name}: no published weights; there are {', '.join(table()['stagers'])}"
+            )
+    # several stagers may share files
+    files = {file.path: file for name in wanted for file in files_of(name)}
+    for file in files.values():
+        fetch_checked(file.address, file.path, size=file.n_bytes, sha256=file.sha256)
+        print(f"{file.path}: here, {file.n_bytes:,} bytes, SHA-256 as published")

@@ -1,0 +1,205 @@
+"""What every stager is: a name, the channels it reads, and a night of a file staged by it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.quality import quality_flags
+from datasets.readers import expert_annotations
+from datasets.readers.any_file import AnyFile, recording_of
+from datasets.readers.channels import MatchedChannel, match
+from datasets.readers.recording import Recording
+from evaluation.staged_file import Explainer, StagedFile
+from utils.errors import UserError
+from utils.staged_night import Vote
+from utils.stages import UNSCORED
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user decides: channels by label or role, the expert's file, age and sex.
+
+    Several channels of a role are staged each and averaged; ``all`` stands for every one of the
+    role. ``expert`` None takes a file of stages beside the recording if there is one, "none" takes
+    none. ``age`` in years and ``sex``, male or female, are used by stagers that know them.
+    """
+
+    channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    expert: str | None = None
+    age: int | None = None
+    sex: str | None = None
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What a stager makes of a recording: probabilities (n, 5), and the signals it read.
+
+    ``signals`` (n, c, t) with ``mean`` and ``sd`` (c,), which bring them back to ``unit``, belong
+    to the channels ``labels``; ``explainer`` explains the stages.
+    """
+
+    probabilities: np.ndarray
+    signals: torch.Tensor
+    mean: np.ndarray
+    sd: np.ndarray
+    unit: str
+    labels: Sequence[str]
+    explainer: Explainer
+    votes: Sequence[Vote] = ()
+    notes: Sequence[str] = ()
+
+
+class Stager(ABC):
+    """Stages files.
+
+    ``fingerprint`` changes whenever its answers could; ``roles`` are the keys by which a user names
+    channels for it, ``joint`` whether it reads all channels of a role at once. ``demographics``:
+    it uses age and sex.
+    """
+
+    name: str
+    headline: str
+    fingerprint: str
+    joint: bool = False
+    demographics: bool = False
+
+    @property
+    @abstractmethod
+    def roles(self) -> Sequence[str]:
+        """Labels and roles of the channels that it reads."""
+
+    @abstractmethod
+    def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
+        """Labels and roles of the channels that it would read of a file."""
+
+    @abstractmethod
+    def needs(self, label: str) -> bool:
+        """Whether it stages nothing without the channel of that label."""
+
+    @abstractmethod
+    def compute(
+        self,
+        recording: Recording,
+        wanted: Sequence[tuple[str, str]],
+        matches: Mapping[str, MatchedChannel],
+        asked: Asked,
+    ) -> Computed:
+        """Stage a recording by its matched channels, of the labels and roles ``wanted``."""
+
+    def stage(self, file: AnyFile, asked: Asked) -> StagedFile:
+        """Stage one file by one channel for each key of ``asked`` (all, if ``joint``).
+
+        Raises:
+            UserError: a file that cannot be read, or lacks a channel that the stager needs.
+        """
+        wanted = self.wanted(file, asked)
+        chosen = {key: names[0] for key, names in asked.channels.items()}
+        matches = self.refined(match(file, wanted, {} if self.joint else chosen))
+        absent = [label for label, _ in wanted if label not in matches]
+        if not matches or any(self.needs(label) for label in absent):
+            lacking = ", ".join(label for label in absent if self.needs(label) or not matches)
+            present = ", ".join(channel.label for channel in file.channels)
+            raise UserError(
+                f"{file.path}: no channel for {lacking}, which the model needs; it has {present}; "
+                "name one with --channels"
+            )
+        # preparation and quality flags both read the samples: once from the file is enough
+        file.hold(part for one in matches.values() for part in one.parts)
+        recording = recording_of(file, matches)
+        computed = self.compute(recording, wanted, matches, asked)
+        n_epochs = len(computed.probabilities)
+        notes = [*([recording.note] if recording.note else []), *computed.notes]
+        path, expert = expert_of(file, asked.expert, n_epochs, notes)
+        return StagedFile(
+            recording=recording.id,
+            subject=recording.id,
+            probabilities=computed.probabilities,
+            expert=expert,
+            start=recording.start.isoformat() if recording.start else None,
+            quality_flags=flags_of(file, wanted, matches, n_epochs),
+            votes=computed.votes,
+            signals=computed.signals,
+            mean=computed.mean,
+            sd=computed.sd,
+            unit=computed.unit,
+            channels={label: recording.derivations[label] for label in computed.labels},
+            headline=self.headline,
+            explainer=computed.explainer,
+            absent=absent,
+            notes=notes,
+            expert_path=path,
+        )
+
+    def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:
+        """The matched channels as this stager takes them: unchanged, usually."""
+        return matches
+
+
+def without_assumed_unit(channel: MatchedChannel) -> MatchedChannel:
+    """The channel without the unit that was assumed for it: the stager sets its level itself."""
+    if channel.note is None:
+        return channel
+    note = channel.note.replace(", taken as uV", "")
+    return replace(channel, signal=replace(channel.signal, unit=""), note=note)
+
+
+def flags_of(
+    file: AnyFile,
+    wanted: Sequence[tuple[str, str]],
+    matches: Mapping[str, MatchedChannel],
+    n_epochs: int,
+) -> list[str]:
+    """Quality flags of the epochs (n,), by the limits of brain and eyes alone."""
+    # only a file that names no unit has a note
+    unknown = [one.derivation for one in matches.values() if one.note is not None]
+    seen = {
+        matches[label].derivation: matches[label].signal
+        for label, role in wanted
+        if label in matches and role.startswith(("EEG", "EOG"))
+    }
+    return quality_flags(seen, set(seen) - set(unknown), file.gaps, n_epochs)
+
+
+def expert_of(
+    file: AnyFile, named: str | None, n_epochs: int, notes: list[str]
+) -> tuple[Path | None, np.ndarray]:
+    """The expert's file and stages; one that was not asked for and is broken becomes a note.
+
+    Raises:
+        UserError: the file that was named cannot be read, or scores nothing of this recording.
+    """
+    nobody = np.full(n_epochs, UNSCORED, np.int8)
+    if named == "none":
+        return None, nobody
+    path = expert_annotations.find(file.path) if named is None else Path(named)
+    note = ""
+    try:
+        if path is None:
+            path, stages = file.path, within(file, n_epochs)
+        else:
+            stages, note = expert_annotations.read(path, file, n_epochs)
+    except UserError as error:
+        if named is not None:
+            raise
+        # a file beside the recording that nobody named must not keep it from being staged
+        notes.append(f"no agreement: {error}")
+        return None, nobody
+    if stages is None or (stages == UNSCORED).all():
+        return None, nobody
+    if note:
+        notes.append(f"{path.name}: {note}")
+    return path, stages
+
+
+def within(file: AnyFile, n_epochs: int) -> np.ndarray | None:
+    """Stages in the recording's own file, if any: a Dreem hypnogram, or EDF+ annotations."""
+    if file.stages is not None:
+        return file.stages[:n_epochs]
+    return expert_annotations.of_annotations(file, n_epochs) if file.is_plus else None

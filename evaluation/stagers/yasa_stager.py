@@ -1,0 +1,263 @@
+"""YASA's classifiers as a stager, through YASA's own interface, with exact reasons.
+
+Vallat and Walker, An open-source, high-performance tool for automated sleep staging, eLife 2021.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datasets.readers.any_file import AnyFile
+from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
+from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
+from datasets.store.filters import butterworth_sections, filter_sections, resample
+from evaluation.staged_file import StagedFile
+from evaluation.stagers.package import Package
+from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from interpret.explained_night import ExplainedNight
+from interpret.feature_contributions import FeatureContributions, write_contributions
+from interpret.index import Entry
+from interpret.question import Plan
+from utils.errors import UserError
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, YASA_STAGES
+
+_FS = 100.0  # of YASA's features
+_SLOWEST_HZ = 80.0  # below which YASA takes no channel
+_ROLES = ("EEG", "EOG", "EMG")
+# the robust deviation that an EEG of unknown unit is given: between light and deep sleep
+_TYPICAL_UV = 20.0
+_BAND_HZ = (0.4, 30.0)  # that YASA filters to, in which the deviation is taken
+_QUARTILES_PER_SD = 1.349  # of a normal distribution
+_SCALE_SECONDS = 1800.0  # of the middle of the night, by which a named unit is believed
+_SHORTEST_EPOCHS = 10  # five minutes, below which YASA warns
+
+
+def about() -> Package:
+    """What YASA is, for the list of models."""
+    return Package(
+        origin="Vallat and Walker, YASA, eLife 2021",
+        trained_on="about 3,000 nights of NSRR cohorts",
+        reads="1 EEG, with or without EOG, EMG, age and sex",
+        licence="BSD-3-Clause",
+        n_bytes=sum(file.locate().stat().st_size for file in metadata.files("yasa") if file.suffix == ".joblib"),
+        is_here=True,
+    )
+
+
+def open_stager(device: torch.device) -> Stager:
+    """The stager; YASA computes on the CPU whatever the device."""
+    return YasaStager()
+
+
+class YasaStager(Stager):
+    """An EEG, with EOG and EMG where the file has them and names their unit."""
+
+    name = "yasa"
+    demographics = True
+
+    def __init__(self) -> None:
+        version = metadata.version("yasa")
+        self.headline = f"YASA {version} (Vallat and Walker 2021), trained on NSRR cohorts"
+        self.fingerprint = f"yasa {version}"
+
+    @property
+    def roles(self) -> Sequence[str]:
+        """EEG, EOG and EMG."""
+        return _ROLES
+
+    def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
+        """One channel of each role; where some are named, only those and the EEG."""
+        roles = [r for r in _ROLES if not asked.channels or r in asked.channels or r == "EEG"]
+        return [(role, role) for role in roles]
+
+    def needs(self, label: str) -> bool:
+        """The EEG alone."""
+        return label == "EEG"
+
+    def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:
+        """Without units that were assumed: a blank one is no microvolt here."""
+        return {role: without_assumed_unit(one) for role, one in matches.items()}
+
+    def compute(
+        self,
+        recording: Recording,
+        wanted: Sequence[tuple[str, str]],
+        matches: Mapping[str, MatchedChannel],
+        asked: Asked,
+    ) -> Computed:
+        """Stage a recording in microvolts, all channels at one rate."""
+        signals, notes = usable(recording)
+        n_epochs = len(recording.stages)
+        rates = {signal.fs for signal in signals.values()}
+        # YASA resamples by itself, but takes one rate for all channels
+        fs = rates.pop() if len(rates) == 1 else _FS
+        samples = np.stack([in_microvolt(s, fs, n_epochs) for s in signals.values()])
+        if not signals["EEG"].unit:
+            samples[0] *= scale_of(samples[0], fs)
+            notes.append(f"EEG: set to a robust deviation of {_TYPICAL_UV:g} uV")
+        if n_epochs < _SHORTEST_EPOCHS:
+            notes.append("shorter than five minutes, for which YASA was not made: unreliable")
+        roles = list(signals)
+        probabilities, reasons = staged_by_yasa(roles, samples, fs, demographics_of(asked))
+        traces = np.stack([resample(x, fs, _FS) for x in samples]).astype(np.float32)
+        return Computed(
+            probabilities=probabilities,
+            # (c, n * t) -> (n, c, t)
+            signals=torch.from_numpy(traces).unflatten(1, (n_epochs, -1)).transpose(0, 1),
+            mean=np.zeros(len(roles)),
+            sd=np.ones(len(roles)),
+            unit="µV" if signals["EEG"].unit else "µV by robust scale",
+            labels=roles,
+            explainer=replace(reasons, headline=self.headline),
+            notes=notes,
+        )
+
+
+def usable(recording: Recording) -> tuple[dict[str, Signal], list[str]]:
+    """Signals by role that YASA can take, and why others were left out.
+
+    An EEG of implausible size counts as one without a unit.
+
+    Raises:
+        UserError: the EEG is sampled too slowly.
+    """
+    signals, notes = {}, []
+    for role, signal in recording.signals.items():
+        named = f"{role} ({recording.derivations[role]})"
+        if signal.fs <= _SLOWEST_HZ:
+            reason = f"{named} has {signal.fs:g} Hz, YASA needs more than {_SLOWEST_HZ:g} Hz"
+            if role == "EEG":
+                raise UserError(f"{recording.id}: {reason}")
+            notes.append(f"{reason}: left out")
+        elif role == "EEG":
+            signals[role] = plausible(signal)
+            if signal.unit and not signals[role].unit:
+                notes.append(f"{named} is no EEG in {signal.unit} by its size")
+        elif signal.unit:
+            signals[role] = signal
+        else:
+            notes.append(f"{named} has no unit, and so no size that YASA knows: left out")
+    return signals, notes
+
+
+def plausible(signal: Signal) -> Signal:
+    """The EEG, without its unit if it cannot be that large or small."""
+    if not signal.unit:
+        return signal
+    middle = max(0.0, (signal.seconds - _SCALE_SECONDS) / 2)
+    x = signal.read(middle, min(signal.seconds, middle + _SCALE_SECONDS))
+    sd = x.std() * TO_MICROVOLT[signal.unit.lower()]
+    return signal if PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1] else replace(signal, unit="")
+
+
+def in_microvolt(signal: Signal, fs: float, n_epochs: int) -> np.ndarray:
+    """Samples of whole epochs at ``fs`` Hz, in microvolts where the unit is known."""
+    seconds = n_epochs * EPOCH_SECONDS
+    scale = TO_MICROVOLT.get(signal.unit.lower(), 1.0)
+    samples = resample(signal.read(0, signal.seconds) * scale, signal.fs, fs)
+    n = round(seconds * fs)
+    # a file may end within a sample of its last whole epoch
+    return np.pad(samples[:n], (0, max(0, n - len(samples))), "edge")
+
+
+def scale_of(eeg: np.ndarray, fs: float) -> float:
+    """The factor that gives an EEG (t,) of unknown unit the deviation of a usual one."""
+    filtered = filter_sections(eeg, butterworth_sections(*_BAND_HZ, fs))
+    low, high = np.percentile(filtered, (25, 75))
+    deviation = (high - low) / _QUARTILES_PER_SD
+    return _TYPICAL_UV / deviation if deviation > 0 else 1.0
+
+
+def demographics_of(asked: Asked) -> dict[str, int]:
+    """Age and sex as YASA names them, if both are given."""
+    if asked.age is None or asked.sex is None:
+        return {}
+    return {"age": asked.age, "male": int(asked.sex == "male")}
+
+
+def staged_by_yasa(
+    roles: Sequence[str], samples: np.ndarray, fs: float, demographics: Mapping[str, int]
+) -> tuple[np.ndarray, YasaReasons]:
+    """Probabilities (n, 5) of samples (c, t) in microvolts, one channel for each role; reasons."""
+    import mne
+    import yasa
+
+    kinds = [role.lower() for role in roles]
+    raw = mne.io.RawArray(samples * 1e-6, mne.create_info(roles, fs, kinds), verbose="error")
+    named = {f"{kind}_name": role for kind, role in zip(kinds, roles, strict=True)}
+    staging = yasa.SleepStaging(raw, **named, metadata=dict(demographics))
+    classifier = classifier_of(kinds, bool(demographics))
+    with warnings.catch_warnings():
+        _ignore_version()
+        hypnogram = staging.predict(path_to_model=str(classifier))
+    ours = list(YASA_STAGES[: len(STAGES)])
+    probabilities = hypnogram.proba[ours].to_numpy(np.float32)
+    return probabilities, YasaReasons("", staging.get_features(), classifier)
+
+
+def classifier_of(kinds: Sequence[str], has_demographics: bool) -> Path:
+    """The newest classifier in YASA's package for these kinds of channels."""
+    import yasa
+
+    name = "+".join(["clf_eeg", *kinds[1:], *(["demo"] if has_demographics else [])])
+    files = (Path(yasa.__file__).parent / "classifiers").glob(f"{name}_lgb_*.joblib")
+    return max(files, key=lambda path: [int(k) for k in path.stem.split("_")[-1].split(".")])
+
+
+def _ignore_version() -> None:
+    """Expect that YASA's classifiers are older than this scikit-learn, which reads them as well."""
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    warnings.simplefilter("ignore", InconsistentVersionWarning)
+
+
+@dataclass(frozen=True)
+class YasaReasons:
+    """Exact TreeSHAP contributions of the features (n, f) to the margin of each epoch's stage."""
+
+    headline: str
+    features: Any
+    classifier: Path
+
+    def why_not(self, staged: StagedFile) -> str:
+        """Nothing keeps epochs from being explained."""
+        return ""
+
+    def explain(
+        self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
+    ) -> list[Entry]:
+        """Write the contributions to the stage of each epoch in ``chosen`` (b,)."""
+        reasons = self.contributions(chosen, night.staged.stages[chosen])
+        return write_contributions(folder, night, chosen, reasons, why)
+
+    def contributions(self, epochs: np.ndarray, stages: np.ndarray) -> FeatureContributions:
+        """Contributions to the margins of ``stages`` (b,), our codes, at ``epochs`` (b,)."""
+        import joblib
+
+        with warnings.catch_warnings():
+            _ignore_version()
+            # a file of the installed package, which runs anyway
+            trees = joblib.load(self.classifier)
+        table = self.features[trees.feature_name_].iloc[epochs]
+        margins = trees.predict(table, raw_score=True)
+        # (b, stages, features and, last, what is expected of none)
+        parts = trees.predict(table, pred_contrib=True).reshape(len(table), len(STAGES), -1)
+        order = [EDF_STAGES.index(name) for name in trees.classes_]
+        column = np.argsort(order)[stages]  # of each epoch's stage among the classifier's
+        rows = np.arange(len(table))
+        own = parts[rows, column]
+        return FeatureContributions(
+            names=list(trees.feature_name_),
+            values=table.to_numpy(float),
+            contributions=own[:, :-1],
+            expected=own[:, -1],
+            margin=margins[rows, column],
+        )

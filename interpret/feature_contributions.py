@@ -1,0 +1,137 @@
+"""What named features add to a stage: exact contributions, in groups that clinicians read.
+
+Lundberg et al., From local explanations to global understanding with explainable AI for trees,
+Nature Machine Intelligence 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from interpret.explained_night import ExplainedNight
+from interpret.index import Entry, feature_entry
+from utils import files
+from utils.metrics import plain
+
+METHOD = "treeshap"
+# a derived feature belongs to what it is derived from, so endings are not looked at
+_OF_EEG = {
+    "slow waves": ("sdelta", "fdelta", "dt", "ds", "db"),
+    "theta": ("theta",),
+    "alpha": ("alpha", "at"),
+    "spindles": ("sigma",),
+    "fast activity": ("beta",),
+    "amplitude": ("std", "iqr", "abspow"),
+    "complexity": ("skew", "kurt", "nzc", "hmob", "hcomp", "perm", "higuchi", "petrosian"),
+}
+_OTHERS = {
+    "eyes": "eog_", "muscle": "emg_", "time of night": "time_", "age and sex": ("age", "male"),
+}  # fmt: skip
+GROUPS = (*_OF_EEG, *_OTHERS)
+# how far around the epoch a feature looks, by its ending
+SPANS = {"": "this epoch", "_p2min_norm": "last 2 min", "_c7min_norm": "7 min around"}
+_SHOWN = 12  # features named on the page
+
+
+@dataclass(frozen=True)
+class FeatureContributions:
+    """Contributions (b, f) of ``names`` (f,) to the margin of a stage at b epochs.
+
+    ``values`` (b, f) are the features themselves; ``expected`` (b,) is the margin where nothing
+    is known, ``margin`` (b,) that of the epoch: expected plus all contributions.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    contributions: np.ndarray
+    expected: np.ndarray
+    margin: np.ndarray
+
+    @property
+    def error(self) -> np.ndarray:
+        """What the contributions miss of the margin (b,)."""
+        return np.abs(self.margin - self.expected - self.contributions.sum(axis=1))
+
+    def grouped(self) -> np.ndarray:
+        """Sums of contributions by group and span: (b, groups, spans)."""
+        sums = np.zeros((len(self.contributions), len(GROUPS), len(SPANS)))
+        for k, name in enumerate(self.names):
+            group, span = place_of(name)
+            sums[:, GROUPS.index(group), list(SPANS).index(span)] += self.contributions[:, k]
+        return sums
+
+
+def place_of(feature: str) -> tuple[str, str]:
+    """Group of a feature of YASA's, and the ending that says how far around an epoch it looks.
+
+    Raises:
+        ValueError: a feature that no rule places.
+    """
+    span = next((ending for ending in SPANS if ending and feature.endswith(ending)), "")
+    measure = feature.removesuffix(span) if span else feature
+    for group, beginnings in _OTHERS.items():
+        if measure.startswith(beginnings):
+            return group, span
+    for group, measures in _OF_EEG.items():
+        if measure.removeprefix("eeg_") in measures and measure.startswith("eeg_"):
+            return group, span
+    raise ValueError(f"feature {feature!r} belongs to no group")
+
+
+def write_contributions(
+    folder: Path,
+    night: ExplainedNight,
+    chosen: np.ndarray,
+    reasons: FeatureContributions,
+    why: Mapping[int, str],
+) -> list[Entry]:
+    """Write the arrays of the epochs ``chosen`` (b,), a folder each; returns their entries."""
+    sums, entries = reasons.grouped(), []
+    for row, epoch in enumerate(chosen.tolist()):
+        place = f"{night.staged.recording}_e{epoch:04d}"
+        signals = night.physical(epoch).astype(np.float32)
+        time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
+        files.write_arrays(folder / place / "input.npz", {"signals": signals, "time_s": time})
+        arrays = {
+            "groups": np.array(GROUPS),
+            "spans": np.array(list(SPANS.values())),
+            "contributions": sums[row],
+            "features": np.array(reasons.names),
+            "feature_values": reasons.values[row],
+            "feature_contributions": reasons.contributions[row],
+        }
+        files.write_arrays(folder / place / f"{METHOD}.npz", arrays)
+        values = {
+            "value": reasons.margin[row],
+            "baseline_value": reasons.expected[row],
+            "completeness_error": reasons.error[row],
+        }
+        entries.append(feature_entry(night, epoch, place, METHOD, values, why.get(epoch)))
+    return entries
+
+
+def shown(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What the page shows of an epoch: groups by span, and the features that count most."""
+    by_group = arrays["contributions"]
+    # only those of channels that were read
+    kept = np.abs(by_group).sum(axis=1) > 0
+    size = arrays["feature_contributions"]
+    largest = np.argsort(-np.abs(size), kind="stable")[:_SHOWN]
+    return {
+        "groups": arrays["groups"][kept].tolist(),
+        "spans": arrays["spans"].tolist(),
+        "contributions": by_group[kept].round(3).tolist(),
+        "features": [
+            [
+                str(arrays["features"][k]),
+                plain(round(float(arrays["feature_values"][k]), 3)),
+                round(float(size[k]), 3),
+            ]
+            for k in largest
+        ],
+    }
