@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 import models
-from evaluation.prediction import Asked, predict
+from datasets.readers.any_file import opened
 from evaluation.prediction_files import agreement
-from evaluation.stage import load_model
+from evaluation.stagers.network_stager import Member, NetworkStager
+from evaluation.stagers.stager import Asked
 from utils.arguments import ScriptParser, add_flag
 from utils.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from utils.errors import UserError, run_script
@@ -103,9 +104,9 @@ def evaluate(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> 
         raise UserError(
             f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
         )
-    model = load_model(checkpoint)
-    staged = predict(night, model, checkpoint, Asked({}), torch.device("cpu"))
-    if staged.expert is None:
+    stager = NetworkStager(known, [Member(known, checkpoint)], torch.device("cpu"))
+    staged = stager.stage(opened(night), Asked())
+    if staged.expert_path is None:
         raise UserError(f"{night}: no expert's stages beside it; {'; '.join(staged.notes)}")
     values = agreement(staged)
     # kappa is undefined where expert and model have one stage alone, as in five minutes of Wake

@@ -2,27 +2,28 @@
 
 python predict.py --edf night.edf                                  # the bundled model: one EEG
 python predict.py --edf night.edf -o night.csv night.html          # just these formats
-python predict.py --edf nights/ --checkpoint results/cmt_seq_fold4/checkpoints/best.pt -o staged
+python predict.py --list_models                                    # stagers by name
+python predict.py --edf night.edf --model yasa                     # one of them
+python predict.py --download physioex-seqsleepnet-eeg robustsleepnet   # published weights
+python predict.py --edf nights/ --model results/cmt_seq_fold4/checkpoints/best.pt -o staged
 python predict.py --edf night.edf --channels EEG=C4-M1 "EOG=E1 - E2"
+python predict.py --edf night.edf --model yasa robustsleepnet --channels EEG=all   # their mean
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
-from datasets.readers.any_file import SUFFIXES
-from evaluation.prediction import Asked, StagedFile, predict
+from datasets.readers.any_file import SUFFIXES, opened
 from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
-    Explained,
+    add_to_summary,
     all_of,
     check_targets,
     check_writable,
@@ -30,9 +31,12 @@ from evaluation.prediction_files import (
     write_folder,
 )
 from evaluation.sleep_statistics import STATISTICS
-from evaluation.stage import load_model, pick_device
-from utils.arguments import ScriptParser, add_flag, add_list, count
-from utils.checkpoint import Checkpoint, load_checkpoint
+from evaluation.stage import pick_device
+from evaluation.staged_file import StagedFile
+from evaluation.stagers import registry
+from evaluation.stagers.stager import Asked, Stager
+from evaluation.stagers.vote import stage_file
+from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
 from utils.files import (
     check_file,
@@ -43,10 +47,7 @@ from utils.files import (
     refuse_inputs,
     safe_name,
     sweep,
-    write_table,
 )
-
-BUNDLED = Path(__file__).parent / "results" / "weights" / "one_eeg.pt"
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -60,12 +61,22 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--edf", help="recordings to stage: a file, a folder, or a pattern such as 'nights/*.edf'"
     )
-    parser.add_argument(
+    add_list(
+        parser,
+        "--model",
         "--checkpoint",
-        type=Path,
-        default=BUNDLED,
-        help="model: best.pt of a run (default: the bundled model of one EEG, trained on synthetic "
-        "nights only; its model card is results/weights/one_eeg.md)",
+        default=[registry.DEFAULT],
+        help="stager: a name of --list_models, or best.pt of a run; several are averaged (default: "
+        "the bundled model of one EEG, trained on synthetic nights only; its model card is "
+        "results/weights/one_eeg.md)",
+    )
+    add_flag(parser, "--list_models", help="print all stagers by name, and where they come from")
+    add_list(
+        parser,
+        "--download",
+        default=[],
+        help="fetch the published weights of these stagers first, into SLEEP_WEIGHTS or the user's "
+        "cache; without --edf nothing is staged",
     )
     add_list(
         parser,
@@ -81,13 +92,16 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--channels",
         default=[],
         help="channel of the file to read for a label or role of the model: EEG=C4-M1, or a "
-        "difference of two: EOG=E1 - E2 (default: chosen by name)",
+        "difference of two: EOG=E1 - E2 (default: chosen by name); several of a role, or EEG=all, "
+        "are staged each and averaged",
     )
     parser.add_argument(
         "--expert",
         help="file with an expert's stages, for a single recording, or 'none' (default: the file "
         "beside each recording, if there is one)",
     )
+    parser.add_argument("--age", type=positive, help="years, for stagers that use it (yasa)")
+    parser.add_argument("--sex", choices=("female", "male"), help="as --age; give both")
     add_flag(
         parser,
         "--is_interpret",
@@ -108,32 +122,45 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
     parser.set_defaults(is_interpret=None)  # decided by the number of files
     args = parser.parse(argv)
-    if args.edf is None:
+    if args.edf is None and not (args.download or args.list_models):
         raise UserError("--edf is missing: it takes a file, a folder or a pattern")
+    if (args.age is None) != (args.sex is None):
+        raise UserError("--age and --sex are used together: give both or neither")
     if wrong := [word for word in args.channels if "=" not in word]:
         raise UserError(f"--channels {wrong[0]}: give ROLE=label, such as EEG=C4-M1")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Load the model once, stage every file, write the summary."""
+    """List or fetch stagers, or load them once, stage every file, write the summary."""
     args = parse_args(argv)
-    files = files_of(args.edf)
+    registry.download(args.download)
+    if args.list_models:
+        print(*registry.listed(), sep="\n")
+    if args.edf is not None:
+        stage_files(args, files_of(args.edf))
+
+
+def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
+    """Stage every file by the stagers asked for, write the summary."""
     # several outputs can only be files; a single one may be the folder for everything
     targets = args.output if len(args.output) > 1 or is_file_name(args.output[0]) else []
     check_targets(targets, len(files))
     if args.expert not in (None, "none") and len(files) > 1:
         raise UserError(f"--expert {args.expert}: one expert's file, {len(files)} recordings")
     check_outputs(args, files, targets)
-    model, checkpoint = load(args.checkpoint)
-    stager = Stager(args, model, checkpoint, targets, single=len(files) == 1)
-    print(f"{args.checkpoint}: {stager.headline}")
+    device = pick_device(args.device)
+    stagers = [registry.load(name, device) for name in dict.fromkeys(args.model)]
+    check_demographics(args, stagers, len(files))
+    for name, stager in zip(dict.fromkeys(args.model), stagers, strict=True):
+        print(f"{name}: {stager.headline}")
+    staging = Staging(args, stagers, targets, single=len(files) == 1)
     # None: a bar in terminals only
     bar = tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None)
     # left by processes that were killed; targets have their folders elsewhere
     if not targets:
         sweep(Path(args.output[0]))
-    rows = [stager.row(file) for file in bar]
+    rows = [staging.row(file) for file in bar]
     failed = [row for row in rows if row["error"]]
     # a single file that fails is refused like any wrong input, with exit code 2
     if len(failed) == len(files) == 1:
@@ -154,7 +181,8 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
         UserError: naming the file.
     """
     expert = [Path(args.expert)] if args.expert not in (None, "none") else []
-    inputs = [*files, *expert, args.checkpoint, args.config]
+    models = [Path(name) for name in args.model if Path(name).is_file()]
+    inputs = [*files, *expert, *models, args.config]
     if not targets:
         check_file(summary_of(args), overwrite=args.overwrite)
         folders = [Path(args.output[0]) / file.stem for file in files if is_safe(file.stem)]
@@ -172,21 +200,6 @@ def summary_of(args: argparse.Namespace) -> Path:
 def target_of(target: str, file: Path) -> Path:
     """Path of a file to write: ``target`` with the recording's name for ``{}``."""
     return Path(target.replace("{}", safe_name(file.stem, file)))
-
-
-def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -> Path:
-    """Merge these files' rows into the summary, which holds those of earlier runs too."""
-    # locked while it is read and written: other processes may be adding their rows
-    with locked(path):
-        former: list[dict[str, Any]] = []
-        if is_ours(path):
-            with path.open(newline="", encoding="utf-8") as file:
-                former = list(csv.DictReader(file))
-        # a file that was staged again replaces its former row
-        whole = {row["file"]: row for row in [*former, *rows]}
-        columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
-        table = [{key: row.get(key) for key in columns} for row in whole.values()]
-        return write_table(path, table, overwrite=overwrite)
 
 
 def is_file_name(target: str) -> bool:
@@ -218,51 +231,43 @@ def files_of(spec: str) -> list[Path]:
     return files
 
 
-def load(path: Path) -> tuple[torch.nn.Module, Checkpoint]:
-    """Load a model that stages, and its checkpoint.
+def check_demographics(args: argparse.Namespace, stagers: list[Stager], n_files: int) -> None:
+    """Refuse an age that no stager uses, or that several people cannot all have.
 
     Raises:
-        UserError: it stages nothing, or its checkpoint lacks the preparation of its nights.
+        UserError: as said.
     """
-    checkpoint = load_checkpoint(path)
-    if checkpoint.training is None or not checkpoint.training.preparation:
-        raise UserError(
-            f"{path}: how its nights were prepared is not known; convert the weights again, or "
-            "train with them here"
-        )
-    model = load_model(checkpoint)
-    if not model.stages_nights:
-        raise UserError(f"{path}: a {checkpoint.model}, which stages nothing; train a head first")
-    return model, checkpoint
+    if args.age is None:
+        return
+    if not any(stager.demographics for stager in stagers):
+        raise UserError(f"--age {args.age}: none of {', '.join(args.model)} uses it; yasa does")
+    if n_files > 1:
+        raise UserError(f"--age {args.age}: one age for {n_files} recordings; stage them apart")
 
 
-class Stager:
-    """Stages many files with one model, into a folder per recording or into ``targets``."""
+class Staging:
+    """Stages many files by some stagers, into a folder per recording or into ``targets``."""
 
     def __init__(
-        self,
-        args: argparse.Namespace,
-        model: torch.nn.Module,
-        checkpoint: Checkpoint,
-        targets: list[str],
-        *,
-        single: bool,
+        self, args: argparse.Namespace, stagers: list[Stager], targets: list[str], *, single: bool
     ) -> None:
-        self.model, self.checkpoint, self.targets = model, checkpoint, targets
-        self.headline = f"{checkpoint.model}, trained on {checkpoint.training.cohort}"
+        self.stagers, self.targets = stagers, targets
         wanted = single if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
-        self.explained = Explained(args.explain if wanted else 0)
-        self.asked = Asked(dict(word.split("=", 1) for word in args.channels), args.expert)
-        self.device = pick_device(args.device)
+        self.explained = args.explain if wanted else 0
+        channels: dict[str, tuple[str, ...]] = {}
+        for key, name in (word.split("=", 1) for word in args.channels):
+            channels[key] = (*channels.get(key, ()), name)
+        self.asked = Asked(channels, args.expert, args.age, args.sex)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         # a file is skipped if its folder was made with these same values
         self.made_with = {
-            "weights": checkpoint.fingerprint(),
+            "weights": [stager.fingerprint for stager in stagers],
             "channels": sorted(args.channels),
             "expert": args.expert,
-            "explained": self.explained.epochs,
+            "explained": self.explained,
+            "demographics": [args.age, args.sex],
         }
 
     def row(self, file: Path) -> dict[str, Any]:
@@ -299,12 +304,11 @@ class Stager:
 
     def stage(self, file: Path, folder: Path, files: list[Path]) -> None:
         """Stage one file, write the chosen formats, print a report."""
-        staged = predict(file, self.model, self.checkpoint, self.asked, self.device)
-        about = staged, self.model, self.headline, self.explained
+        staged = stage_file(opened(file), self.stagers, self.asked)
         if files:
-            write_files(files, *about, overwrite=self.overwrite)
+            write_files(files, staged, self.explained, overwrite=self.overwrite)
         else:
-            write_folder(folder, *about, self.made_with)
+            write_folder(folder, staged, self.explained, self.made_with)
         report(file, staged, files or [folder])
 
     def is_done(self, folder: Path, files: list[Path]) -> bool:
@@ -322,18 +326,23 @@ class Stager:
 
 def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
     """Print the channels that were read, epochs with a quality flag, agreement, and paths."""
-    night = staged.night
     read = ", ".join(f"{label} <- {source}" for label, source in staged.channels.items())
     absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
-    n = sum(bool(words) for words in night.quality_flags)
+    n = sum(bool(words) for words in staged.quality_flags)
     # print() would cut through the progress bar
-    tqdm.write(f"{file.name}: {len(night.stages)} epochs; {read}{absent}; {n} with a quality flag")
+    tqdm.write(f"{file.name}: {len(staged.stages)} epochs; {read}{absent}; {n} with a quality flag")
+    if staged.votes:
+        names = ", ".join(vote.name for vote in staged.votes)
+        tqdm.write(
+            f"  mean of {len(staged.votes)} votes, spread {staged.spread.mean():.3f}: {names}"
+        )
     for note in staged.notes:
         tqdm.write(f"  note: {note}")
-    if staged.expert is not None:
-        scored = night.expert >= 0
-        same = int((night.stages[scored] == night.expert[scored]).sum())
-        tqdm.write(f"  agrees with {staged.expert.name} in {same} of {scored.sum()} scored epochs")
+    if staged.expert_path is not None:
+        scored = staged.expert >= 0
+        same = int((staged.stages[scored] == staged.expert[scored]).sum())
+        name = staged.expert_path.name
+        tqdm.write(f"  agrees with {name} in {same} of {scored.sum()} scored epochs")
     tqdm.write(f"  written: {' '.join(map(str, written))}")
 
 

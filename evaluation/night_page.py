@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from scipy.signal import resample_poly
 
-from interpret import registry
+from interpret import feature_contributions, registry
 from interpret.explained_night import ExplainedNight
 from utils import figures
 from utils.files import write_text
+from utils.staged_night import StagedNight
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -64,6 +65,7 @@ def write_page(
         channels=night.channels,
         highest=f"{highest:.0f}",
         has_expert=bool((night.staged.expert >= 0).any()),
+        n_votes=len(night.staged.votes),
         spectrogram=base64.b64encode(picture).decode(),
         rows=sorted(
             (row for row in rows if row["stage"] == "all"),
@@ -98,6 +100,20 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "channels": night.channels,
         "unit": night.unit,
         "unsigned": [method.name for method in registry.METHODS if not method.signed],
+        "votes": _votes(night.staged),
+    }
+
+
+def _votes(staged: StagedNight) -> dict[str, Any] | None:
+    """Each vote's own stages, and how far the votes lie apart, as the page's script reads them."""
+    if not staged.votes:
+        return None
+    own = np.stack([vote.probabilities.argmax(axis=1) for vote in staged.votes]).astype(np.uint8)
+    spread = np.round(255 * staged.spread).astype(np.uint8)
+    return {
+        "names": [vote.name for vote in staged.votes],
+        "stages": base64.b64encode(own.tobytes()).decode(),
+        "spread": base64.b64encode(spread.tobytes()).decode(),
     }
 
 
@@ -110,8 +126,12 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     if ratio < 1:  # never up: slow signals gain nothing
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
     scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
-    maps, shares = {}, {}
+    maps, shares, reasons = {}, {}, None
     for method in entry["methods"]:
+        if method == feature_contributions.METHOD:
+            with np.load(place / f"{method}.npz") as arrays:
+                reasons = feature_contributions.shown(dict(arrays))
+            continue
         registered = registry.method_named(method)
         if registered.control:
             continue  # random maps are for the metrics alone
@@ -126,6 +146,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "scale": scale.round(2).tolist(),
         "maps": maps,
         "shares": shares,
+        "reasons": reasons,
         "explained": entry["explained"],
         "why": entry["why"] or "",
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},

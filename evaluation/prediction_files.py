@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.readers import expert_annotations
-from evaluation.exports import write_edf, write_events, write_predictions
-from evaluation.night_page import write_page
-from evaluation.prediction import StagedFile
+from evaluation.exports import write_edf, write_events, write_predictions, write_votes
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
-from interpret.epochs_of_interest import choose_epochs
-from interpret.explain_nights import explain_epochs, explain_nights
-from interpret.explained_night import ExplainedNight
-from interpret.index import Entry
-from interpret.question import Plan
+from evaluation.staged_file import StagedFile
 from utils import figures, metrics
 from utils.errors import UserError
 from utils.files import (
     check_file,
     check_folder,
+    is_ours,
+    locked,
     read_json,
     refuse_inputs,
     write_json,
@@ -38,7 +34,6 @@ from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 
 MADE_WITH = "made_with.json"
 STAGED = "staged night"  # what files and folders are called where they may be replaced
-_AT_ONCE = 12  # epochs explained together, which bounds the memory
 # suffix -> the file's name in a folder of everything
 FORMATS = {
     ".csv": "{}.csv", ".tsv": "{}_events.tsv", ".edf": "{}-Hypnogram.edf", ".json": "{}.json",
@@ -46,54 +41,38 @@ FORMATS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Explained:
-    """How many epochs are explained, and by which methods; with 0 the page has no explanations."""
-
-    epochs: int
-    methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention")
-
-
 def write_folder(
-    folder: Path,
-    staged: StagedFile,
-    model: Any,
-    headline: str,
-    explained: Explained,
-    made_with: Mapping[str, Any],
+    folder: Path, staged: StagedFile, explained: int, made_with: Mapping[str, Any]
 ) -> None:
-    """Write every format into a folder of the night's own, and what it was made with."""
+    """Write every format into a folder of the night's own, and what it was made with.
+
+    ``explained`` is the number of epochs that the page explains.
+    """
     with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
-            write(temporary, suffix, staged, model, headline, explained)
+            write(temporary, suffix, staged, explained)
+        if staged.votes:
+            write_votes(temporary / "votes.csv", staged)
         flags = [
-            {"epoch": k, "flag": words}
-            for k, words in enumerate(staged.night.quality_flags)
-            if words
+            {"epoch": k, "flag": words} for k, words in enumerate(staged.quality_flags) if words
         ]
         if flags:
             write_table(temporary / "quality_flags.csv", flags)
-        if staged.expert is not None:
-            write_disagreement(temporary, staged, headline)
+        if staged.expert_path is not None:
+            write_disagreement(temporary, staged)
 
 
 def write_files(
-    targets: Sequence[Path],
-    staged: StagedFile,
-    model: Any,
-    headline: str,
-    explained: Explained,
-    *,
-    overwrite: bool,
+    targets: Sequence[Path], staged: StagedFile, explained: int, *, overwrite: bool
 ) -> None:
     """Write the formats that the targets' suffixes name; events bring their json along."""
     # all of them first: if one fails, no target has been replaced
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
-            write(Path(scratch), target.suffix.lower(), staged, model, headline, explained)
+            write(Path(scratch), target.suffix.lower(), staged, explained)
         for target in targets:
-            name = FORMATS[target.suffix.lower()].format(staged.night.recording)
+            name = FORMATS[target.suffix.lower()].format(staged.recording)
             source = Path(scratch) / name
             pairs = [(source, target)]
             if target.suffix.lower() == ".tsv":
@@ -107,6 +86,21 @@ def all_of(targets: Sequence[Path]) -> list[Path]:
     """The targets and the json beside each table of events."""
     events = [target for target in targets if target.suffix.lower() == ".tsv"]
     return [*targets, *(sidecar_of(target, targets) for target in events)]
+
+
+def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -> Path:
+    """Merge these files' rows into the summary, which holds those of earlier runs too."""
+    # locked while it is read and written: other processes may be adding their rows
+    with locked(path):
+        former: list[dict[str, Any]] = []
+        if is_ours(path):
+            with path.open(newline="", encoding="utf-8") as file:
+                former = list(csv.DictReader(file))
+        # a file that was staged again replaces its former row
+        whole = {row["file"]: row for row in [*former, *rows]}
+        columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
+        table = [{key: row.get(key) for key in columns} for row in whole.values()]
+        return write_table(path, table, overwrite=overwrite)
 
 
 def sidecar_of(events: Path, targets: Sequence[Path]) -> Path:
@@ -144,48 +138,47 @@ def check_writable(
         check_file(path, STAGED, overwrite=overwrite)
 
 
-def write(
-    folder: Path, suffix: str, staged: StagedFile, model: Any, headline: str, explained: Explained
-) -> None:
+def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None:
     """Write one format into a folder, under its usual name."""
-    night = staged.night
-    path = folder / FORMATS[suffix].format(night.recording)
+    path = folder / FORMATS[suffix].format(staged.recording)
     # as functions, so that only the one asked for is run
     writers: Mapping[str, Callable[[], Any]] = {
-        ".csv": lambda: write_predictions(path, night, staged.night.quality_flags),
-        ".tsv": lambda: write_events(path, night, headline),
-        ".edf": lambda: write_edf(path, night),
-        ".json": lambda: write_json(path, summary(staged, headline)),
-        ".png": lambda: figures.save(picture(staged, headline), path),
-        ".html": lambda: write_night_page(path, staged, model, headline, explained),
+        ".csv": lambda: write_predictions(path, staged, staged.quality_flags),
+        ".tsv": lambda: write_events(path, staged, staged.headline),
+        ".edf": lambda: write_edf(path, staged),
+        ".json": lambda: write_json(path, summary(staged)),
+        ".png": lambda: figures.save(picture(staged), path),
+        ".html": lambda: staged.write_page(path, folder / "interpretations", explained),
     }
     writers[suffix]()
 
 
-def summary(staged: StagedFile, headline: str) -> dict[str, Any]:
+def summary(staged: StagedFile) -> dict[str, Any]:
     """Summary of a staged night: sleep statistics, channels, agreement with an expert if any."""
-    night = staged.night
-    values = {key: plain(value) for key, value in sleep_statistics(night.stages).items()}
+    values = {key: plain(value) for key, value in sleep_statistics(staged.stages).items()}
     about = {
-        "epochs": len(night.stages),
-        "model": headline,
+        "epochs": len(staged.stages),
+        "model": staged.headline,
         "channels": ", ".join(f"{k}: {v}" for k, v in staged.channels.items()),
-        "absent": staged.absent,
-        "notes": staged.notes,
-        "flagged_epochs": sum(bool(words) for words in staged.night.quality_flags),
+        "absent": list(staged.absent),
+        "notes": list(staged.notes),
+        "flagged_epochs": sum(bool(words) for words in staged.quality_flags),
         **values,
     }
-    if staged.expert is not None:
+    if staged.votes:
+        about["votes"] = [vote.name for vote in staged.votes]
+        about["mean_spread"] = round(float(staged.spread.mean()), 6)
+    if staged.expert_path is not None:
         about |= agreement(staged)
     return about | {"definitions": {key: text for key, (_, _, text) in STATISTICS.items()}}
 
 
 def agreement(staged: StagedFile) -> dict[str, Any]:
     """Agreement with the expert over all scored epochs; stages neither gives count in no mean."""
-    counts, expert = staged.night.counts, staged.night.expert
+    counts, expert = staged.counts, staged.expert
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
-        "expert": staged.expert.name,
+        "expert": staged.expert_path.name,
         "scored": int((expert != UNSCORED).sum()),
         **values,
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
@@ -194,85 +187,33 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
     }
 
 
-def picture(staged: StagedFile, headline: str) -> Any:
+def picture(staged: StagedFile) -> Any:
     """Picture of a night: beside the expert's stages, or alone with the quality flags."""
-    night = staged.night
-    title = f"{night.recording}   {headline}"
-    if staged.expert is not None:
-        return figures.draw_staged_night(night.probabilities, night.expert, title=title)
-    return figures.draw_prediction(night.probabilities, staged.night.quality_flags, title=title)
+    title = f"{staged.recording}   {staged.headline}"
+    if staged.expert_path is not None:
+        return figures.draw_staged_night(staged.probabilities, staged.expert, title=title)
+    return figures.draw_prediction(staged.probabilities, staged.quality_flags, title=title)
 
 
-def write_disagreement(folder: Path, staged: StagedFile, headline: str) -> None:
+def write_disagreement(folder: Path, staged: StagedFile) -> None:
     """Write the confusion matrix, and the epochs that expert and model stage differently."""
-    night = staged.night
-    title = f"{night.recording}   {headline}"
-    figures.save(figures.draw_confusion(night.counts, title=title), folder / "confusion.png")
-    differ = np.flatnonzero((night.expert != UNSCORED) & (night.expert != night.stages))
+    title = f"{staged.recording}   {staged.headline}"
+    figures.save(figures.draw_confusion(staged.counts, title=title), folder / "confusion.png")
+    differ = np.flatnonzero((staged.expert != UNSCORED) & (staged.expert != staged.stages))
     rows = [
         {
             "epoch": k,
             "onset_s": k * EPOCH_SECONDS,
-            "expert": STAGES[night.expert[k]],
-            "model": STAGES[night.stages[k]],
-            "p_model": f"{night.probabilities[k].max():.4f}",
-            "p_expert": f"{night.probabilities[k, night.expert[k]]:.4f}",
-            "quality_flag": staged.night.quality_flags[k],
+            "expert": STAGES[staged.expert[k]],
+            "model": STAGES[staged.stages[k]],
+            "p_model": f"{staged.probabilities[k].max():.4f}",
+            "p_expert": f"{staged.probabilities[k, staged.expert[k]]:.4f}",
+            "quality_flag": staged.quality_flags[k],
         }
         for k in differ.tolist()
     ]
     if rows:  # a table needs a row for its columns
         write_table(folder / "disagreements.csv", rows)
-
-
-def write_night_page(
-    path: Path, staged: StagedFile, model: Any, headline: str, explained: Explained
-) -> None:
-    """Write the interactive page, and beside it ``interpretations``, arrays of explained epochs."""
-    if explained.epochs and not can_be_explained(model, staged):
-        explained = Explained(0)  # the page is written all the same
-        headline += ". Models of whole nights are explained by foundation_evaluate.py"
-    night = ExplainedNight(
-        staged=staged.night,
-        signals=staged.signals,
-        mean=staged.mean,
-        sd=staged.sd,
-        channels=tuple(staged.channels.values()),
-        roles=(),
-        unit=staged.unit,
-        events={},
-    )
-    about = {"headline": headline}
-    arrays = path.parent / "interpretations"
-    entries = explain(arrays, night, model, staged.night.quality_flags, explained, about)
-    write_page(path, night, entries, [], headline, staged.night.quality_flags, arrays=arrays)
-
-
-def can_be_explained(model: Any, staged: StagedFile) -> bool:
-    """Whether epochs can be attributed: not for models that read whole nights of roles."""
-    return model.stages_epochs and not staged.absent
-
-
-def explain(
-    folder: Path,
-    night: ExplainedNight,
-    model: Any,
-    flags: Sequence[str],
-    how: Explained,
-    about: Mapping[str, Any],
-) -> list[Entry]:
-    """Explain the night's epochs of interest into ``folder``; returns their index entries."""
-    why = dict(choose_epochs(night.staged.probabilities, flags, how.epochs))
-    if not why:
-        return []
-    plan = Plan(methods=how.methods, steps=20)
-
-    def explain_one(into: Path, one: ExplainedNight) -> list[Entry]:
-        chosen = np.array(list(why))
-        explained = explain_epochs(model, one, chosen, plan, into, why=why, at_once=_AT_ONCE)
-        return explained.entries if explained else []
-
-    return explain_nights(folder, [night], explain_one, {**about, "interpretation": asdict(plan)})
 
 
 def check_targets(targets: Sequence[str], n_files: int) -> None:

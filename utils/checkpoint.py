@@ -226,3 +226,8 @@ def load_tensors(file: Path | bytes) -> Any:
     # weights_only: a full unpickler would run whatever code the file names
     source = io.BytesIO(file) if isinstance(file, bytes) else file
     return torch.load(source, map_location="cpu", weights_only=True)
+
+
+def load_program(path: Path) -> Any:
+    """Read a pickled module of an installed package, which runs code: never a user's file."""
+    return torch.load(path, map_location="cpu", weights_only=False)

@@ -1,4 +1,4 @@
-"""Networks as stagers: channels and preparation as their checkpoint has them, then probabilities."""
+"""Networks as stagers: channels and preparation as their checkpoints have them."""
 
 from __future__ import annotations
 
@@ -153,9 +153,7 @@ class NetworkStager(Stager):
         self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
     ) -> list[Entry]:
         """Explain epochs by the plan's methods that the model allows, by its first member."""
-        explained = explain_epochs(
-            self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE
-        )
+        explained = explain_epochs(self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE)
         return explained.entries if explained else []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +12,6 @@ from evaluation.staged_file import StagedFile
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
 from interpret.question import Plan
-from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Files of published weights, read without running anything in them, as this project's checkpoints."""
+"""Files of published weights as this project's checkpoints; nothing in them is run."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from evaluation.stagers import yasa_stager
+from evaluation.stagers import gssc_stager, yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager
 from evaluation.stagers.published_files import convert
 from evaluation.stagers.stager import Stager
@@ -25,7 +25,7 @@ BUNDLED = Path(__file__).parents[2] / "results" / "weights" / "one_eeg.pt"
 _TABLE = Path(__file__).with_name("published.json")
 _HOST = "https://raw.githubusercontent.com"
 # stagers whose weights come with an installed package
-_OF_PACKAGES = {"yasa": yasa_stager}
+_OF_PACKAGES = {"yasa": yasa_stager, "gssc": gssc_stager}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PublishedFile:
 
     @property
     def is_here(self) -> bool:
-        """Whether a file of that name and size is here; its checksum is compared when it is read."""
+        """Whether a file of that name and size is here; its checksum is compared when read."""
         return self.path.is_file() and self.path.stat().st_size == self.n_bytes
 
 
@@ -61,6 +61,14 @@ class Listed:
     n_bytes: int
     is_here: bool
     where: str
+
+    def __str__(self) -> str:
+        """Four lines of text."""
+        size = f"{self.n_bytes / 1e6:.1f} MB, {'here' if self.is_here else 'not here'}"
+        return (
+            f"{self.name}\n  {self.origin}; {self.licence}; {size}\n  reads {self.reads}; "
+            f"trained on {self.trained_on}\n  {self.where}"
+        )
 
 
 def weights_folder() -> Path:
@@ -195,9 +203,8 @@ def download(wanted: Sequence[str]) -> None:
 
     for name in wanted:
         if name not in table()["stagers"]:
-            raise UserError(
-                f"--download {name}: no published weights; there are {', '.join(table()['stagers'])}"
-            )
+            known = ", ".join(table()["stagers"])
+            raise UserError(f"--download {name}: no published weights; there are {known}")
     # several stagers may share files
     files = {file.path: file for name in wanted for file in files_of(name)}
     for file in files.values():

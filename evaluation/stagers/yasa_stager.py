@@ -20,6 +20,7 @@ from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.filters import butterworth_sections, filter_sections, resample
 from evaluation.staged_file import StagedFile
+from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import Package
 from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
 from interpret.explained_night import ExplainedNight
@@ -27,7 +28,7 @@ from interpret.feature_contributions import FeatureContributions, write_contribu
 from interpret.index import Entry
 from interpret.question import Plan
 from utils.errors import UserError
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, YASA_STAGES
+from utils.stages import EDF_STAGES, STAGES, YASA_STAGES
 
 _FS = 100.0  # of YASA's features
 _SLOWEST_HZ = 80.0  # below which YASA takes no channel
@@ -47,7 +48,11 @@ def about() -> Package:
         trained_on="about 3,000 nights of NSRR cohorts",
         reads="1 EEG, with or without EOG, EMG, age and sex",
         licence="BSD-3-Clause",
-        n_bytes=sum(file.locate().stat().st_size for file in metadata.files("yasa") if file.suffix == ".joblib"),
+        n_bytes=sum(
+            file.locate().stat().st_size
+            for file in metadata.files("yasa")
+            if file.suffix == ".joblib"
+        ),
         is_here=True,
     )
 
@@ -156,16 +161,6 @@ def plausible(signal: Signal) -> Signal:
     x = signal.read(middle, min(signal.seconds, middle + _SCALE_SECONDS))
     sd = x.std() * TO_MICROVOLT[signal.unit.lower()]
     return signal if PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1] else replace(signal, unit="")
-
-
-def in_microvolt(signal: Signal, fs: float, n_epochs: int) -> np.ndarray:
-    """Samples of whole epochs at ``fs`` Hz, in microvolts where the unit is known."""
-    seconds = n_epochs * EPOCH_SECONDS
-    scale = TO_MICROVOLT.get(signal.unit.lower(), 1.0)
-    samples = resample(signal.read(0, signal.seconds) * scale, signal.fs, fs)
-    n = round(seconds * fs)
-    # a file may end within a sample of its last whole epoch
-    return np.pad(samples[:n], (0, max(0, n - len(samples))), "edge")
 
 
 def scale_of(eeg: np.ndarray, fs: float) -> float:
