@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_HOW_TO_READ = (
+    "sleep statistics per night, model − expert; intervals end at the border where they are wider; "
+    "* bias or spread changes with the expert's value"
+)
 _COLUMNS = 4
 _BIAS, _LIMIT, _NIGHT = "#202020", "#c8322e", "#3f87c4"
 _LINES = {"bias": (_BIAS, "-"), "lower_limit": (_LIMIT, "--"), "upper_limit": (_LIMIT, "--")}
+_POINTS_END, _BAND = 0.88, 0.04  # of a panel's width: right of the points are the intervals
 _FEWEST_FOR_BOX = 5  # quartiles of fewer nights would be drawn from nothing
 
 
@@ -37,7 +42,7 @@ def draw_bland_altman(
         _draw_limits(axes, row, expert, model - expert)
     for axes in grid.flat[len(rows) :]:
         axes.set_axis_off()
-    figure.suptitle(f"{title}\nsleep statistics: model - expert, per night", x=0.01, ha="left")
+    figure.suptitle(f"{title}\n{_HOW_TO_READ}", x=0.01, ha="left", fontsize=11)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4, frameon=False)
     return figure
 
@@ -48,31 +53,35 @@ def _draw_limits(
     unit, lines = row["unit"], [row[name]["value"] for name in _LINES]
     shown = np.array([*difference, 0.0, *(value for value in lines if value is not None)])
     low, high = np.nanmin(shown), np.nanmax(shown)
-    margin = 0.2 * (high - low) or 1.0
+    margin = 0.35 * (high - low) or 1.0
     axes.set_ylim(low - margin, high + margin)
     axes.axhline(0, color="#999999", linewidth=0.8, linestyle=":")
-    for name, (colour, style) in _LINES.items():
+    for place, (name, (colour, style)) in enumerate(_LINES.items()):
         value, *interval = row[name].values()
         if value is not None:
             axes.axhline(value, color=colour, linestyle=style, linewidth=1.2)
-        if None not in interval:
-            axes.axhspan(*interval, color=colour, alpha=0.1, linewidth=0)
+        if None not in interval:  # side by side: those of few nights overlap
+            left = _POINTS_END + place * _BAND
+            axes.axhspan(*interval, left, left + _BAND, color=colour, alpha=0.3, linewidth=0)
     axes.plot(expert, difference, "o", color=_NIGHT, alpha=0.75, markersize=5)
-    axes.set(xlabel=f"expert, {unit}", ylabel=f"model - expert, {unit}")
-    axes.set_title(f"{row['statistic']}   {_nights(row)}\n{_in_words(row)}", loc="left", fontsize=9)
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, left + (right - left) / _POINTS_END)
+    axes.set(xlabel=f"expert, {unit}", ylabel=f"model − expert, {unit}")
+    axes.set_title(f"{_heading(row)}\n{_in_words(row)}", loc="left", fontsize=9)
     axes.locator_params(nbins=5)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _nights(row: Mapping[str, Any]) -> str:
+def _heading(row: Mapping[str, Any]) -> str:
+    changes = "*" if False in (row["constant_bias"], row["constant_spread"]) else ""
     undefined = f", undefined in {row['undefined']}" if row["undefined"] else ""
-    return f"nights {row['nights']}{undefined}"
+    return f"{row['statistic']}{changes}   nights: {row['nights']}{undefined}"
 
 
 def _in_words(row: Mapping[str, Any]) -> str:
     if row["note"]:
         return row["note"]
-    bias, lower, upper = (f"{row[name]['value']:+.1f}" for name in _LINES)
+    bias, lower, upper = (f"{row[name]['value']:+z.1f}" for name in _LINES)
     return f"bias {bias}, limits {lower} to {upper} {row['unit']}"
 
 
@@ -106,8 +115,9 @@ def draw_epoch_agreement(
         values = np.array([value for value in listed if value is not None])
         _draw_spread(axes, place, values, COLOURS.get(name.removeprefix("F1 "), "#606060"))
         middle = f"median {np.median(values):.2f}" if len(values) else "undefined"
-        columns[name] = f"{name}\n{middle}\nnights {len(values)}"
+        columns[name] = f"{name}\n{middle}\nnights: {len(values)}"
     axes.set_xticks(range(len(columns)), columns.values())
+    axes.set_xlim(-0.6, len(columns) - 0.4)
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), 1.03)  # kappa may be below zero
     axes.set_ylabel("agreement with the expert")
     axes.set_title(f"{title}\nepoch by epoch, per night", loc="left", fontsize=10)
