@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.agreement_figures import draw_bland_altman, draw_epoch_agreement
+from evaluation.agreement_report import agreement_report, paired_statistics
 from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.score import score
 from evaluation.sleep_statistics import STATISTICS, compare
@@ -28,13 +30,14 @@ def write_evaluation(
     ``about`` describes the model and the nights; its ``headline`` is repeated on every picture. The
     first ``pictures`` recordings are drawn. Returns what ``metrics.json`` holds.
     """
-    result = {"about": dict(about), **score(nights)}
+    result = {"about": dict(about), **score(nights), "agreement": agreement_report(nights)}
     with written_folder(folder, EVALUATION) as temporary:
         write_json(temporary / "metrics.json", result)
         write_tables(temporary, nights, result)
         for night in nights:
             export(temporary, night, about["headline"])
         draw(temporary, nights[:pictures], result)
+        draw_agreement(temporary, nights, result)
     return result
 
 
@@ -61,6 +64,10 @@ def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[st
         rows = [dict(zip(columns, point, strict=True)) for point in points]
         write_table(folder / "risk_coverage.csv", rows)
     write_table(folder / "sleep_statistics.csv", statistics_rows(nights))
+    agreement = result["agreement"]
+    write_table(folder / "bland_altman.csv", [_flat(row) for row in agreement["bland_altman"]])
+    write_table(folder / "epoch_agreement.csv", agreement["epochs"])
+    write_table(folder / "epoch_agreement_stages.csv", agreement["epochs_by_stage"])
     definitions = {
         name: {"Units": unit, "Description": text} for name, (_, unit, text) in STATISTICS.items()
     }
@@ -120,6 +127,18 @@ def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any])
         title = f"{night.recording}   kappa {_shown(rows[night.recording]['kappa'])}   {headline}"
         picture = figures.draw_staged_night(night.probabilities, night.expert, title=title)
         figures.save(picture, folder / "nights" / f"{night.recording}.png")
+
+
+def draw_agreement(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
+    """Draw limits of agreement of every sleep statistic, and epoch agreement of all nights."""
+    headline, agreement = result["about"]["headline"], result["agreement"]
+    rows = agreement["bland_altman"]
+    picture = draw_bland_altman(rows, paired_statistics(nights), title=headline)
+    figures.save(picture, folder / "bland_altman.png")
+    picture = draw_epoch_agreement(
+        agreement["epochs"], agreement["epochs_by_stage"], title=headline
+    )
+    figures.save(picture, folder / "epoch_agreement.png")
 
 
 def summary_line(pooled: Mapping[str, Mapping[str, float | None]]) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from utils.stages import STAGES, UNSCORED
+
+if TYPE_CHECKING:
+    from yasa import Hypnogram
 
 # name: YASA's name, unit and definition
 STATISTICS = {
@@ -22,7 +27,14 @@ STATISTICS = {
     "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings per hour of TST"),
 }
 # by our codes; -1, unscored, picks the last
-_YASA_STAGES = np.array([*(name.replace("W", "WAKE") for name in STAGES), "UNS"])
+YASA_STAGES = np.array([*(name.replace("W", "WAKE") for name in STAGES), "UNS"])
+
+
+def hypnogram(stages: np.ndarray, scorer: str | None = None) -> Hypnogram:
+    """YASA's hypnogram of codes (n,), -1 where unscored; its comparisons need a ``scorer``."""
+    import yasa
+
+    return yasa.Hypnogram(YASA_STAGES[stages].tolist(), freq="30s", scorer=scorer)
 
 
 def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
@@ -32,9 +44,7 @@ def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
     """
     if not len(stages):
         return dict.fromkeys(STATISTICS, float("nan"))
-    import yasa
-
-    values = yasa.Hypnogram(_YASA_STAGES[stages].tolist(), freq="30s").sleep_statistics()
+    values = hypnogram(stages).sleep_statistics()
     ours = {name: float(values[theirs]) for name, (theirs, *_) in STATISTICS.items()}
     # YASA counts it from the first epoch, the AASM manual from the onset of sleep
     return ours | {"REM_latency": ours["REM_latency"] - ours["SOL"]}

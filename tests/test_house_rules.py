@@ -45,7 +45,10 @@ ONLY_IN = {
         "datasets.synthetic.sleepedf_files",
         "evaluation.exports",
     },
-    "yasa": {"evaluation.sleep_statistics", "interpret.detected"},
+    "yasa": {
+        "evaluation.agreement_report", "evaluation.sleep_statistics", "interpret.detected",
+    },
+    "pandas": {"evaluation.agreement_report"},
     "lightning_fabric": {
         "training.loop", "training.resume", "training.flags", "training.loggers",
     },
@@ -68,6 +71,7 @@ ONLY_IN = {
     },
     "matplotlib": {
         "utils.figures",
+        "evaluation.agreement_figures",
         "interpret.explanation_figures",
         "interpret.role_figures",
         "probing.latent_figures",
@@ -82,6 +86,7 @@ LATE = {
     "captum",
     "h5py",
     "yasa",
+    "pandas",
     "umap",
     "optuna",
     "dask",
