@@ -33,7 +33,7 @@ from evaluation.prediction_files import (
 from evaluation.sleep_statistics import STATISTICS
 from evaluation.stage import pick_device
 from evaluation.staged_file import StagedFile
-from evaluation.stagers import registry
+from evaluation.stagers import catalogue
 from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import stage_file
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
@@ -65,7 +65,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser,
         "--model",
         "--checkpoint",
-        default=[registry.DEFAULT],
+        default=[catalogue.DEFAULT],
         help="stager: a name of --list_models, or best.pt of a run; several are averaged (default: "
         "the bundled model of one EEG, trained on synthetic nights only; its model card is "
         "results/weights/one_eeg.md)",
@@ -134,9 +134,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """List or fetch stagers, or load them once, stage every file, write the summary."""
     args = parse_args(argv)
-    registry.download(args.download)
+    catalogue.download(args.download)
     if args.list_models:
-        print(*registry.listed(), sep="\n")
+        print(*catalogue.listed(), sep="\n")
     if args.edf is not None:
         stage_files(args, files_of(args.edf))
 
@@ -150,7 +150,7 @@ def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
         raise UserError(f"--expert {args.expert}: one expert's file, {len(files)} recordings")
     check_outputs(args, files, targets)
     device = pick_device(args.device)
-    stagers = [registry.load(name, device) for name in dict.fromkeys(args.model)]
+    stagers = [catalogue.load(name, device) for name in dict.fromkeys(args.model)]
     check_demographics(args, stagers, len(files))
     for name, stager in zip(dict.fromkeys(args.model), stagers, strict=True):
         print(f"{name}: {stager.headline}")
@@ -232,7 +232,7 @@ def files_of(spec: str) -> list[Path]:
 
 
 def check_demographics(args: argparse.Namespace, stagers: list[Stager], n_files: int) -> None:
-    """Refuse an age that no stager uses, or that several people cannot all have.
+    """Refuse an age that no stager uses, or that several recordings cannot all have.
 
     Raises:
         UserError: as said.

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.sleep_statistics import STATISTICS, YASA_STAGES, compare, hypnogram
+from evaluation.sleep_statistics import STATISTICS, compare, hypnogram
 from utils.metrics import plain
 from utils.staged_night import StagedNight
-from utils.stages import STAGES, UNSCORED
+from utils.stages import STAGES, UNSCORED, YASA_STAGES
 
 MINIMUM_SUBJECTS = 2  # the spread between subjects and YASA's intervals need two
 _NIGHTS_TO_CHECK = 3  # fewer cannot contradict an assumption

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.stages import STAGES, UNSCORED
+from utils.stages import UNSCORED, YASA_STAGES
 
 if TYPE_CHECKING:
     from yasa import Hypnogram
@@ -26,15 +26,13 @@ STATISTICS = {
     "REM": ("REM", "min", "minutes of REM"),
     "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings per hour of TST"),
 }
-# by our codes; -1, unscored, picks the last
-YASA_STAGES = np.array([*(name.replace("W", "WAKE") for name in STAGES), "UNS"])
 
 
 def hypnogram(stages: np.ndarray, scorer: str | None = None) -> Hypnogram:
     """YASA's hypnogram of codes (n,), -1 where unscored; its comparisons need a ``scorer``."""
     import yasa
 
-    return yasa.Hypnogram(YASA_STAGES[stages].tolist(), freq="30s", scorer=scorer)
+    return yasa.Hypnogram([YASA_STAGES[k] for k in stages], freq="30s", scorer=scorer)
 
 
 def sleep_statistics(stages: np.ndarray) -> dict[str, float]:

@@ -90,7 +90,7 @@ class StagedFile(StagedNight):
         headline, entries = self.headline, []
         chosen = self.epochs_of_interest(epochs)
         if chosen and (reason := self.explainer.why_not(self)):
-            headline, chosen = f"{headline}. Not explained: {reason}", {}
+            headline, chosen = f"{headline}. Not explained. {reason}", {}
         if chosen:
             entries = self.write_reasons(arrays, chosen)
         if entries and self.votes:

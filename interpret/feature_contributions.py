@@ -33,7 +33,7 @@ _OTHERS = {
     "eyes": "eog_", "muscle": "emg_", "time of night": "time_", "age and sex": ("age", "male"),
 }  # fmt: skip
 GROUPS = (*_OF_EEG, *_OTHERS)
-# how far around the epoch a feature looks, by its ending
+# how far around the epoch a feature reaches, by its ending
 SPANS = {"": "this epoch", "_p2min_norm": "last 2 min", "_c7min_norm": "7 min around"}
 _SHOWN = 12  # features named on the page
 
@@ -67,7 +67,7 @@ class FeatureContributions:
 
 
 def place_of(feature: str) -> tuple[str, str]:
-    """Group of a feature of YASA's, and the ending that says how far around an epoch it looks.
+    """Group of a feature of YASA's, and its ending, by which it reaches around the epoch.
 
     Raises:
         ValueError: a feature that no rule places.

@@ -15,8 +15,8 @@ from datasets.store.equalisation import equalise, median_density
 from datasets.store.store import Store
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
-from evaluation.prediction import is_unitless
-from predict import BUNDLED
+from evaluation.stagers.catalogue import BUNDLED
+from evaluation.stagers.network_stager import is_unitless
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.checkpoint import load_checkpoint

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import models
-from convert_checkpoint import read_dreem, read_state
+from evaluation.stagers.published_files import read_dreem, read_state
 from models import published
 from tests import published_layers
 from tests.published_layers import noise, probe

@@ -39,7 +39,13 @@ ALLOWED = {
 STAGES_ONLY = {"models", "objectives"}
 # libraries that one module alone may use, so that their quirks stay in one place
 ONLY_IN = {
-    "mne": {"datasets.readers.sleepedf_download"},
+    "mne": {
+        "datasets.readers.sleepedf_download",
+        "evaluation.stagers.gssc_stager",
+        "evaluation.stagers.yasa_stager",
+        "utils.staged_night",
+    },
+    "gssc": {"evaluation.stagers.gssc_stager"},
     "edfio": {
         "datasets.synthetic.nsrr_files",
         "datasets.synthetic.sleepedf_files",
@@ -47,15 +53,18 @@ ONLY_IN = {
     },
     "yasa": {
         "evaluation.agreement_report", "evaluation.sleep_statistics", "interpret.detected",
+        "evaluation.stagers.yasa_stager", "utils.staged_night",
     },
-    "pandas": {"evaluation.agreement_report"},
+    "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
         "training.loop", "training.resume", "training.flags", "training.loggers",
     },
     "wandb": {"training.loggers"},
     "neptune": {"training.loggers"},
-    "joblib": {"datasets.store.build", "experiments.reproducing"},
-    "sklearn": {"probing.probes", "probing.latent_report"},
+    "joblib": {
+        "datasets.store.build", "experiments.reproducing", "evaluation.stagers.yasa_stager",
+    },
+    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_stager"},
     "optuna": {"experiments.search"},
     "umap": {"probing.latent_report"},
     "filelock": {"utils.locks"},
@@ -83,6 +92,7 @@ ONLY_IN = {
 # heavy or optional: imported inside the function that needs them
 LATE = {
     "mne",
+    "gssc",
     "captum",
     "h5py",
     "yasa",

@@ -14,12 +14,13 @@ import torch
 import bundle_weights
 import predict
 from datasets.readers.edf import EdfFile
-from evaluation.prediction import StagedFile
+from evaluation.staged_file import StagedFile
+from evaluation.stagers import catalogue
+from evaluation.stagers.network_stager import NetworkStager
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
-from utils.staged_night import StagedNight
 
-WEIGHTS = predict.BUNDLED
+WEIGHTS = catalogue.BUNDLED
 
 
 def test_the_bundle_is_synthetic_small_and_named_in_its_card():
@@ -122,10 +123,23 @@ def run(tmp_path):
 
 def test_every_evaluation_is_logged_once(run, tmp_path, monkeypatch):
     expert = np.array([0, 1, 2, 3, 3], np.int8)
-    night = StagedNight("n", "n", np.eye(5)[[0, 1, 2, 2, 3]], expert, quality_flags=[""] * 5)
-    signals, nothing = torch.zeros(5, 1, 3000), np.zeros(1)
-    staged = StagedFile(night, signals, nothing, nothing, "µV", {}, [], [], tmp_path)
-    monkeypatch.setattr(bundle_weights, "predict", lambda *arguments: staged)
+    staged = StagedFile(
+        recording="n",
+        subject="n",
+        probabilities=np.eye(5)[[0, 1, 2, 2, 3]],
+        expert=expert,
+        quality_flags=[""] * 5,
+        signals=torch.zeros(5, 1, 3000),
+        mean=np.zeros(1),
+        sd=np.zeros(1),
+        unit="µV",
+        channels={},
+        headline="",
+        explainer=None,
+        expert_path=tmp_path,
+    )
+    monkeypatch.setattr(bundle_weights, "opened", lambda path: path)
+    monkeypatch.setattr(NetworkStager, "stage", lambda *arguments: staged)
     for recording in bundle_weights.REAL:
         (tmp_path / recording).parent.mkdir()
         (tmp_path / recording).touch()

@@ -17,7 +17,7 @@ from utils.stages import EDF_STAGES, EPOCH_SECONDS, UNSCORED, YASA_STAGES
 
 @dataclass(frozen=True)
 class Vote:
-    """What one of several stagers, or one derivation, says: ``probabilities`` (n, 5).
+    """The answer of one of several stagers, or derivations: ``probabilities`` (n, 5).
 
     ``weight`` is its share in the mean; the weights of a night's votes sum to 1.
     """

@@ -147,7 +147,7 @@ class NetworkStager(Stager):
         """Models that read whole nights of roles are explained by another script."""
         if self.net.stages_epochs and (self.joint or not staged.absent):
             return ""
-        return "models of whole nights are explained by foundation_evaluate.py"
+        return "Models of whole nights are explained by foundation_evaluate.py"
 
     def explain(
         self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping

@@ -61,7 +61,7 @@ _OWN_SCALING = ("simplesleepnet", "robustsleepnet")
 def convert(path: Path, origin: str, model: str | None = None) -> dict[str, Any]:
     """The content of a checkpoint made from a published file; nothing missing, nothing left over.
 
-    ``origin`` is one of :data:`ORIGINS`; ``model`` says which of PhysioEx's it is.
+    ``origin`` is one of :data:`ORIGINS`; ``model`` which of PhysioEx's it is.
 
     Raises:
         UserError: no such file, or not weights of that model.
