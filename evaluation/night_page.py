@@ -127,10 +127,10 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
     scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
     maps, shares, reasons = {}, {}, None
-    for method in entry["methods"]:
+    for method, answer in entry["methods"].items():
         if method == feature_contributions.METHOD:
             with np.load(place / f"{method}.npz") as arrays:
-                reasons = feature_contributions.shown(dict(arrays))
+                reasons = feature_contributions.shown(dict(arrays), answer)
             continue
         registered = registry.method_named(method)
         if registered.control:

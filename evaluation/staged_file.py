@@ -21,13 +21,14 @@ from utils.errors import UserError
 from utils.staged_night import StagedNight
 
 METHODS = ("ig", "specgrad", "gradcam", "attention")
+SLOW = ("specgrad",)  # ten times the work of the others
 _STEPS = 20  # of integrated gradients
 
 
 class Explainer(Protocol):
-    """What explains stages: a stager."""
+    """What explains stages; ``explains`` names it where several models voted."""
 
-    headline: str
+    explains: str
 
     def why_not(self, staged: StagedFile) -> str:
         """Why the stages of this recording cannot be explained, "" if they can."""
@@ -94,7 +95,7 @@ class StagedFile(StagedNight):
         if chosen:
             entries = self.write_reasons(arrays, chosen)
         if entries and self.votes:
-            headline += f". Explained: {self.explainer.headline}"
+            headline += f". Explained: {self.explainer.explains}"
         night, flags = self.explained_night(), self.quality_flags
         return write_page(path, night, entries, [], headline, flags, arrays=arrays)
 

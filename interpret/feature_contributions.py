@@ -115,8 +115,11 @@ def write_contributions(
     return entries
 
 
-def shown(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What the page shows of an epoch: groups by span, and the features that count most."""
+def shown(arrays: Mapping[str, np.ndarray], answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of an epoch: groups by span, and the features that count most.
+
+    ``answer``: of the method in the epoch's index entry.
+    """
     by_group = arrays["contributions"]
     # only those of channels that were read
     kept = np.abs(by_group).sum(axis=1) > 0
@@ -124,6 +127,8 @@ def shown(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     largest = np.argsort(-np.abs(size), kind="stable")[:_SHOWN]
     return {
         "groups": arrays["groups"][kept].tolist(),
+        "margin": round(answer["value"], 2),
+        "expected": round(answer["baseline_value"], 2),
         "spans": arrays["spans"].tolist(),
         "contributions": by_group[kept].round(3).tolist(),
         "features": [

@@ -44,7 +44,6 @@ class RobustSleepNet(StagingModel):
         ValueError: another ``fs``, or an unknown ``standardise_over``.
     """
 
-    separable = False  # the scaling of an epoch depends on the window around it
     any_channels = True
 
     def __init__(
@@ -65,6 +64,9 @@ class RobustSleepNet(StagingModel):
         if standardise_over not in ("window", "night"):
             raise ValueError(f"standardise_over {standardise_over!r}: window or night")
         self.num_seq, self.by_night = num_seq, standardise_over == "night"
+        # else the scaling of an epoch depends on the window around it
+        self.separable = self.by_night
+        self._of_night: tuple[Tensor, Tensor] | None = None
         window = torch.hann_window(_N_FFT, periodic=False)  # as numpy.hanning, which they used
         self.register_buffer("window", window / window.sum(), persistent=False)
         self.filters = nn.Linear(_N_FFT // 2 + 1, _FILTERS)
@@ -87,9 +89,20 @@ class RobustSleepNet(StagingModel):
             return self.classify(windows_of(self.encode(power), self.num_seq, stride))
         return self.classify(self.encode(windows_of(power, self.num_seq, stride)))
 
+    def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
+        """Take the spectra's statistics from the night, if they are standardised over it."""
+        if self.by_night:
+            power = torch.cat([self.log_power(part) for part in x.split(batch_size)])[None]
+            present = self.present(power)
+            self._of_night = _statistics(power.masked_fill(~present[..., None, None], 0.0), present)
+
     def encode_epochs(self, x: Tensor) -> Tensor:
-        """Encode epochs, standardised over all of them as one window: (n, c, t) -> (n, 50)."""
-        return self.encode(self.log_power(x)[None])[0]
+        """Encode epochs: (n, c, t) -> (n, 50).
+
+        Standardised over the night that the model was adapted to, or over all of them as one
+        window.
+        """
+        return self.encode(self.log_power(x)[None], self._of_night)[0]
 
     def log_power(self, x: Tensor) -> Tensor:
         """Log power of epochs: (…, c, t) -> (…, c, frames, 65), NaN where a channel is absent."""
@@ -106,18 +119,16 @@ class RobustSleepNet(StagingModel):
         # zeros around a night are part of published statistics; a channel of nothing else is not
         return ~power[..., 0, 0].isnan() & has_signal.any(dim=1, keepdim=True)
 
-    def encode(self, power: Tensor, batch_size: int | None = None) -> Tensor:
-        """Log power of windows or runs (b, l, c, frames, 65), each standardised -> (b, l, 50).
+    def encode(self, power: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """Log power of windows or runs (b, l, c, frames, 65), standardised -> (b, l, 50).
 
-        Encoded at once, or ``batch_size`` epochs of all runs at a time.
+        Each by its own mean and deviation, unless ``statistics`` of a night are given.
         """
         present = self.present(power)
         # now, as a gradient through NaN is NaN even where it is masked
         power = power.masked_fill(~present[..., None, None], 0.0)
-        mean, sd = _statistics(power, present)
-        size = batch_size or power.shape[1]
-        parts = zip(power.split(size, dim=1), present.split(size, dim=1), strict=True)
-        return torch.cat([self._encode_scaled((p - mean) / sd, seen) for p, seen in parts], dim=1)
+        mean, sd = statistics or _statistics(power, present)
+        return self._encode_scaled((power - mean) / sd, present)
 
     def classify(self, z: Tensor) -> Tensor:
         """Classify encodings in sequence: (b, l, 50) -> logits (b, l, 5)."""
@@ -132,16 +143,12 @@ class RobustSleepNet(StagingModel):
         ``batch_size``, in epochs, bounds memory and does not change the result. A night shorter
         than a window is one shorter window.
         """
-        if not len(x):
-            return x.new_zeros(0, len(STAGES))
+        if not len(x) or self.by_night:
+            return super().stage_night(x, batch_size)
         power = torch.cat([self.log_power(part) for part in x.split(batch_size)])
-        if self.by_night:
-            windows = windows_of(self.encode(power[None], batch_size), self.num_seq)
-            logits = [self.classify(part) for part in windows.split(batch_size)]
-        else:
-            windows = windows_of(power[None], self.num_seq)  # a view of overlapping windows
-            at_once = max(1, batch_size // windows.shape[1])
-            logits = [self.classify(self.encode(part)) for part in windows.split(at_once)]
+        windows = windows_of(power[None], self.num_seq)  # a view of overlapping windows
+        at_once = max(1, batch_size // windows.shape[1])
+        logits = [self.classify(self.encode(part)) for part in windows.split(at_once)]
         return average_windows(torch.cat(logits).softmax(dim=-1))
 
     def _encode_scaled(self, z: Tensor, present: Tensor) -> Tensor:

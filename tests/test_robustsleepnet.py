@@ -171,6 +171,7 @@ def test_size_and_shapes(net):
         assert net.encode_epochs(x[0]).shape == (21, 50)
         assert net(x).shape == (2, 21, 5)
     assert net.any_channels and not net.separable
+    assert models.build("robustsleepnet", standardise_over="night").separable
     assert models.build("robustsleepnet", num_seq=5)(x, stride=2).shape == (2 * 9, 5, 5)
     with pytest.raises(ValueError, match="reads 60 Hz; prepare the store with --resample 60"):
         models.build("robustsleepnet", fs=100.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,9 @@ class RawFile:
         names = [name for name in raw.filenames if name is not None]
         self.path = Path(names[0]) if names else Path("raw")
         start = raw.info["meas_date"]
-        self.start = None if start is None else start.replace(tzinfo=None)
+        if start is not None:  # of the first sample that is left of a cropped one
+            start = start.replace(tzinfo=None) + timedelta(seconds=raw.first_time)
+        self.start = start
         self.seconds = raw.n_times / self._fs
         if not raw.n_times:
             raise UserError(f"{self.path}: has no samples")

@@ -170,8 +170,8 @@ def of_published(name: str, device: torch.device) -> NetworkStager:
         content["source"]["trained_on"] = about["trained_on"]
         checkpoint = checkpoint_from({"format": FORMAT_VERSION, **content}, file.path)
         members.append(Member(file.member or name, checkpoint))
-    authors = table()["sources"][about["source"]]["authors"]
-    headline = f"{name} ({authors}), trained on {about['trained_on']}"
+    # short, since it stands on every picture
+    headline = f"{name}, trained on {about.get('short', about['trained_on'])}"
     return NetworkStager(name, members, device, headline=headline)
 
 

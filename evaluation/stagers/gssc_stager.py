@@ -27,7 +27,7 @@ from evaluation.stagers.package import NotExplained, Package
 from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
 from utils.checkpoint import load_program
 from utils.errors import UserError
-from utils.stages import STAGES
+from utils.stages import EPOCH_SECONDS, STAGES
 
 _ROLES = ("EEG", "EOG")
 _FS = 100.0  # of the traces that are shown
@@ -111,7 +111,7 @@ class GsscStager(Stager):
             sd=np.ones(len(roles)),
             unit="µV" if is_sized else "no unit",
             labels=roles,
-            explainer=NotExplained(self.headline, "this adapter shows no reasons of GSSC"),
+            explainer=NotExplained(self.name, "This adapter shows no reasons of GSSC"),
         )
 
 
@@ -124,8 +124,14 @@ def staged_by_gssc(
     mean is that of their softmax over the ways to choose channels.
     """
     import mne
-    from gssc.infer import EEGInfer
 
+    try:
+        from gssc.infer import EEGInfer
+    except ImportError as error:
+        raise UserError(f"--model gssc: its package cannot be imported ({error})") from error
+    # it drops an epoch that lacks a sample after it
+    n_epochs = round(samples.shape[1] / fs / EPOCH_SECONDS)
+    samples = np.pad(samples, ((0, 0), (0, round(fs))), "edge")
     kinds = [role.lower() for role in roles]
     raw = mne.io.RawArray(samples * 1e-6, mne.create_info(roles, fs, kinds), verbose="error")
     encoder, context = (load_program(net_path(name)) for name in _NETS)
@@ -136,7 +142,7 @@ def staged_by_gssc(
         gssc.mne_infer(raw, **{kind: [role] for kind, role in zip(kinds, roles, strict=True)})
     # one night for each way to choose channels, in the order W, N1, N2, N3, REM
     nights = [logits.reshape(-1, len(STAGES)).softmax(dim=-1) for logits in kept.logits]
-    return torch.stack(nights).mean(dim=0).numpy()
+    return torch.stack(nights).mean(dim=0)[:n_epochs].numpy()
 
 
 class KeptLogits(torch.nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from datasets.store.preparation import (
     preset_named,
 )
 from evaluation.stage import load_model
-from evaluation.staged_file import StagedFile
+from evaluation.staged_file import SLOW, StagedFile
 from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
@@ -73,6 +73,7 @@ class NetworkStager(Stager):
         self.joint = self.net.any_channels
         trained = f"{self.checkpoint.model}, trained on {self.checkpoint.training.cohort}"
         self.headline = headline or trained
+        self.explains = name if len(members) == 1 else f"{name} {members[0].name}"
         self.fingerprint = "-".join(member.checkpoint.fingerprint() for member in members)
 
     @property
@@ -152,7 +153,12 @@ class NetworkStager(Stager):
     def explain(
         self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
     ) -> list[Entry]:
-        """Explain epochs by the plan's methods that the model allows, by its first member."""
+        """Explain epochs by the plan's methods that the model allows, by its first member.
+
+        Where every window is encoded anew, slow methods are left out: they would take minutes.
+        """
+        if not self.net.separable:
+            plan = replace(plan, methods=tuple(name for name in plan.methods if name not in SLOW))
         explained = explain_epochs(self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE)
         return explained.entries if explained else []
 

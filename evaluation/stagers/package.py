@@ -30,7 +30,7 @@ class Package:
 class NotExplained:
     """Stands for an explainer where a stager shows no reasons."""
 
-    headline: str
+    explains: str
     reason: str
 
     def why_not(self, staged: StagedFile) -> str:

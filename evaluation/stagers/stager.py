@@ -177,7 +177,9 @@ def expert_of(
     nobody = np.full(n_epochs, UNSCORED, np.int8)
     if named == "none":
         return None, nobody
-    path = expert_annotations.find(file.path) if named is None else Path(named)
+    path = Path(named) if named else None
+    if named is None and file.path.is_file():  # recordings in memory have nothing beside them
+        path = expert_annotations.find(file.path)
     note = ""
     try:
         if path is None:

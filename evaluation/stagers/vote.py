@@ -90,7 +90,7 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
     """One night of several: (name, weight, night); signals and reasons are those of the first."""
     nights = [night for _, _, night in staged]
     votes = [vote for name, weight, night in staged for vote in votes_of(name, weight, night)]
-    headlines = list(dict.fromkeys(night.headline for night in nights))
+    names = list(dict.fromkeys(name.split()[0] for name, _, _ in staged))
     return replace(
         nights[0],
         probabilities=sum(vote.probabilities * np.float32(vote.weight) for vote in votes),
@@ -100,7 +100,7 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
             for flags in zip(*(night.quality_flags for night in nights), strict=True)
         ],
         notes=list(dict.fromkeys(note for night in nights for note in night.notes)),
-        headline=f"mean of {len(votes)} votes: {'; '.join(headlines)}",
+        headline=f"mean of {len(votes)} votes: {', '.join(names)}",
     )
 
 
