@@ -5,6 +5,7 @@ python reproduce_tables.py --models tinysleepnet,chambon2018 --fold_list all --s
 python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_list all
 python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
+python reproduce_tables.py --stagers yasa physioex-seqsleepnet-eeg   # rows of published stagers
 
 After an interruption the same command resumes where it stopped.
 """
@@ -15,13 +16,15 @@ import platform
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from zlib import crc32
 
 import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
 from evaluation.stage import open_view, pick_device
-from experiments import model_table
+from evaluation.stagers import catalogue
+from experiments import model_table, stager_rows
 from experiments.reproducing import PRETRAINED, Job, Setting, check_same_experiment, run_all
 from training.recipes import RECIPES, recipe_of
 from utils.arguments import (
@@ -58,7 +61,8 @@ class TableFlags:
     """Settings of the tables, one field per flag."""
 
     table: str
-    models: list[str]
+    models: list[str] | None
+    stagers: list[str]
     data_path: Path
     project_path: Path
     folds: str | None
@@ -89,6 +93,13 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         "--models",
         help=f"models of the table: {', '.join(sorted(RECIPES))} and torchvision's image networks; "
         f"for --table ssl: {', '.join(PRETRAINED)}",
+    )
+    add_list(
+        parser,
+        "--stagers",
+        default=[],
+        help="rows of stagers by name or file (predict.py --list_models), which stage the same "
+        "subjects; nothing is trained then unless --models names it",
     )
     parser.add_argument("--data_path", type=Path, default=DEMO_STORE, help="folder of the store")
     parser.add_argument(
@@ -127,7 +138,8 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         help="also replace tables that this script did not write",
     )
     asked = settings_from(parser.parse(argv), TableFlags)
-    asked = replace(asked, models=list(asked.models or TABLES[asked.table]))
+    default = () if asked.stagers else TABLES[asked.table]
+    asked = replace(asked, models=list(asked.models or default))
     for name in asked.models:
         if (name in PRETRAINED) != (asked.table == "ssl"):
             known = ", ".join(PRETRAINED if asked.table == "ssl" else sorted(RECIPES))
@@ -164,16 +176,21 @@ def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting
     """Make the table, in the one process that holds the folder's lock."""
     check_same_experiment(setting, store)
     missing = [job for job in jobs if not job.is_done(asked.project_path)]
-    print(f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {asked.project_path}")
+    if jobs:
+        print(
+            f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {asked.project_path}"
+        )
     run_all(missing, setting, asked.jobs)
     rows = []
     for name in asked.models:
         rows += rows_of(name, asked, store, [job for job in jobs if job.model == name])
+    if asked.stagers:
+        rows += rows_of_stagers(asked, store, setting)
     wanted = [CALLED.get(name, name) for name in asked.models]
     rows += model_table.published_rows(PUBLISHED, store.cohort, wanted)
     if store.cohort not in model_table.PUBLISHED_AS:
         print(f"{store.cohort} has no published numbers: the table holds ours alone")
-    folds = sorted({job.fold for job in jobs})
+    folds = fold_numbers(asked.fold_list, setting.n_folds)
     model_table.write(
         asked.project_path, asked.table, rows, conditions(asked, folds), overwrite=asked.overwrite
     )
@@ -207,14 +224,39 @@ def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list
     return [model_table.own_row(name, runs, view, selected="best")]
 
 
+def rows_of_stagers(asked: TableFlags, store: Store, setting: Setting) -> list[dict[str, object]]:
+    """Rows of stagers by name on the held-out subjects of all folds, and of no model at all."""
+    folds = fold_numbers(asked.fold_list, setting.n_folds)
+    table = splits.find_table(store, setting.folds)
+    subjects = sorted({subject for k in folds for subject in table.folds[k].test})
+    which = f"{setting.folds} fold {', '.join(map(str, folds))}"
+    device = pick_device(asked.device)
+    rows = []
+    for name in asked.stagers:
+        stager = catalogue.load(name, device)
+        print(f"{name}: {stager.headline}")
+        # several runs have a best.pt, and weights of one name may change
+        folder = f"{stager.name}_{crc32(stager.fingerprint.encode()):08x}"
+        run = stager_rows.evaluated(
+            asked.project_path / "stagers" / folder, stager, store, subjects, folds=which
+        )
+        rows.append(stager_rows.row_of(name, run))
+    return [*rows, stager_rows.row_without_model(run)]
+
+
 def conditions(asked: TableFlags, folds: list[int]) -> str:
     """A sentence on the conditions of the figures: recipe, folds, seeds, device and date."""
     # some systems do not name their processor: then the machine's kind stands for it
     device = pick_device(asked.device)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
     changed = f" with {asked.flags}" if asked.flags else ""
+    how = (
+        f"each model by its own recipe{changed}"
+        if asked.models
+        else "stagers by name, as published"
+    )
     return (
-        f"Ours: each model by its own recipe{changed}; held-out fold(s) "
+        f"Ours: {how}; held-out fold(s) "
         f"{', '.join(map(str, folds))}, seed(s) {', '.join(map(str, asked.seeds))}; 95 % "
         f"intervals by subject; {device.type} ({where or platform.machine()}, "
         f"{torch.get_num_threads()} threads), {asked.jobs} training(s) at once, {date.today()}. "
