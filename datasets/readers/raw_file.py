@@ -75,7 +75,12 @@ class RawFile:
 
     def annotations(self) -> list[Annotation]:
         """Its annotations, with onsets from the first sample."""
-        return [Annotation(onset, duration, text) for onset, duration, text in self._timed()]
+        # cropping leaves nothing of an annotation that ends where the crop begins, but its name
+        return [
+            Annotation(onset, length, text)
+            for onset, length, text in self._timed()
+            if length > 0 or 0 < onset < self.seconds
+        ]
 
     def _timed(self) -> list[tuple[float, float, str]]:
         marks = self._raw.annotations
