@@ -13,6 +13,7 @@ import numpy as np
 from datasets.readers.channels import PLAUSIBLE_UV
 from datasets.readers.edf import Annotation, Channel
 from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
 
 # by MNE's type of a channel; nobody knows the unit of misc
 _UNITS = {"eeg": "V", "eog": "V", "emg": "V", "ecg": "V", "misc": "", "bio": ""}
@@ -75,11 +76,12 @@ class RawFile:
 
     def annotations(self) -> list[Annotation]:
         """Its annotations, with onsets from the first sample."""
-        # cropping leaves nothing of an annotation that ends where the crop begins, but its name
+        # cropping leaves splinters of the annotations on its edges, less than an epoch long
+        edge = 1 / self._fs
         return [
             Annotation(onset, length, text)
             for onset, length, text in self._timed()
-            if length > 0 or 0 < onset < self.seconds
+            if length >= EPOCH_SECONDS or edge < onset < self.seconds - length - edge
         ]
 
     def _timed(self) -> list[tuple[float, float, str]]:
