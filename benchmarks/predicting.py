@@ -1,7 +1,7 @@
 """From one EDF to its page: seconds and peak memory of ``predict.py``, as a user runs it.
 
 python -m benchmarks.predicting            # 10 hours of 20 channels at 256 Hz, the bundled model
-python -m benchmarks.predicting --hours 8 --n_channels 7 --checkpoint results/…/best.pt
+python -m benchmarks.predicting --hours 8 --n_channels 7 --model yasa
 
 Every row is a process of its own on two threads; the peak includes Python and torch.
 """
@@ -29,13 +29,13 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024**2)
 
 
 def write_night(path: Path, hours: float, n_channels: int) -> None:
-    """Write a night of one EEG and other channels, all noise: contents do not change the cost."""
+    """Write a night of EEG, EOG, EMG and more, all noise: contents do not change the cost."""
     import edfio  # heavy, and not needed by the process that measures
 
     rng = np.random.default_rng(0)
     digital = rng.integers(-300, 300, round(hours * 3600) * FS).astype(np.int16)
     digital[:2] = -2048, 2047
-    labels = ["EEG C4-M1", *(f"X{k}" for k in range(1, n_channels))]
+    labels = ["EEG C4-M1", "EOG E1-M2", "EMG chin", *(f"X{k}" for k in range(3, n_channels))]
     signals = [
         edfio.EdfSignal.from_digital(
             digital,
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--n_channels", type=int, default=20)
-    parser.add_argument("--checkpoint")
+    parser.add_argument("--model", nargs="*", default=[])
     args = parser.parse_args(argv)
     environment = os.environ | {"OMP_NUM_THREADS": THREADS}
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
                 "--again",
                 "-o",
                 folder,
-                *(["--checkpoint", args.checkpoint] if args.checkpoint else []),
+                *(["--model", *args.model] if args.model else []),
             ]
             started = time.perf_counter()
             # started by a small process: a child's peak begins with its parent's size

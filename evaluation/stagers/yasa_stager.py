@@ -18,9 +18,8 @@ import torch
 from datasets.readers.any_file import AnyFile
 from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
-from datasets.store.filters import butterworth_sections, filter_sections, resample
+from datasets.store.filters import butterworth_sections, filter_sections
 from evaluation.staged_file import StagedFile
-from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import Package
 from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
 from interpret.explained_night import ExplainedNight
@@ -28,7 +27,7 @@ from interpret.feature_contributions import FeatureContributions, write_contribu
 from interpret.index import Entry
 from interpret.question import Plan
 from utils.errors import UserError
-from utils.stages import EDF_STAGES, STAGES, YASA_STAGES
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, YASA_STAGES
 
 _FS = 100.0  # of YASA's features
 _SLOWEST_HZ = 80.0  # below which YASA takes no channel
@@ -100,21 +99,18 @@ class YasaStager(Stager):
         matches: Mapping[str, MatchedChannel],
         asked: Asked,
     ) -> Computed:
-        """Stage a recording in microvolts, all channels at one rate."""
+        """Stage a recording in microvolts, all channels at YASA's rate."""
         signals, notes = usable(recording)
         n_epochs = len(recording.stages)
-        rates = {signal.fs for signal in signals.values()}
-        # YASA resamples by itself, but takes one rate for all channels
-        fs = rates.pop() if len(rates) == 1 else _FS
-        samples = np.stack([in_microvolt(s, fs, n_epochs) for s in signals.values()])
+        samples = np.stack([at_yasas_rate(signal, n_epochs) for signal in signals.values()])
         if not signals["EEG"].unit:
-            samples[0] *= scale_of(samples[0], fs)
+            samples[0] *= scale_of(samples[0])
             notes.append(f"EEG: set to a robust deviation of {_TYPICAL_UV:g} uV")
         if n_epochs < _SHORTEST_EPOCHS:
             notes.append("shorter than five minutes, for which YASA was not made: unreliable")
         roles = list(signals)
-        probabilities, reasons = staged_by_yasa(roles, samples, fs, demographics_of(asked))
-        traces = np.stack([resample(x, fs, _FS) for x in samples]).astype(np.float32)
+        probabilities, reasons = staged_by_yasa(roles, samples, demographics_of(asked))
+        traces = samples.astype(np.float32)
         return Computed(
             probabilities=probabilities,
             # (c, n * t) -> (n, c, t)
@@ -178,9 +174,25 @@ def plausible(signal: Signal) -> Signal:
     return signal if PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1] else replace(signal, unit="")
 
 
-def scale_of(eeg: np.ndarray, fs: float) -> float:
-    """The factor that gives an EEG (t,) of unknown unit the deviation of a usual one."""
-    filtered = filter_sections(eeg, butterworth_sections(*_BAND_HZ, fs))
+def at_yasas_rate(signal: Signal, n_epochs: int) -> np.ndarray:
+    """Samples of whole epochs at 100 Hz, in microvolts where the unit is known.
+
+    Resampled as YASA does it, but channel by channel: it takes one rate for all, and would hold
+    several copies of a night at its own rate.
+    """
+    from mne.filter import resample
+
+    samples = signal.read(0, signal.seconds) * TO_MICROVOLT.get(signal.unit.lower(), 1.0)
+    if signal.fs != _FS:
+        samples = resample(samples, up=_FS, down=signal.fs, npad="auto", verbose="error")
+    n = round(n_epochs * EPOCH_SECONDS * _FS)
+    # a file may end within a sample of its last whole epoch
+    return np.pad(samples[:n], (0, max(0, n - len(samples))), "edge")
+
+
+def scale_of(eeg: np.ndarray) -> float:
+    """The factor that gives an EEG (t,) at 100 Hz, of no known unit, a usual deviation."""
+    filtered = filter_sections(eeg, butterworth_sections(*_BAND_HZ, _FS))
     low, high = np.percentile(filtered, (25, 75))
     deviation = (high - low) / _QUARTILES_PER_SD
     return _TYPICAL_UV / deviation if deviation > 0 else 1.0
@@ -194,14 +206,14 @@ def demographics_of(asked: Asked) -> dict[str, int]:
 
 
 def staged_by_yasa(
-    roles: Sequence[str], samples: np.ndarray, fs: float, demographics: Mapping[str, int]
+    roles: Sequence[str], samples: np.ndarray, demographics: Mapping[str, int]
 ) -> tuple[np.ndarray, YasaReasons]:
-    """Probabilities (n, 5) of samples (c, t) in microvolts, one channel for each role; reasons."""
+    """Probabilities (n, 5) and reasons, of samples (c, t) in microvolts, a channel for each role."""
     import mne
     import yasa
 
     kinds = [role.lower() for role in roles]
-    raw = mne.io.RawArray(samples * 1e-6, mne.create_info(roles, fs, kinds), verbose="error")
+    raw = mne.io.RawArray(samples * 1e-6, mne.create_info(roles, _FS, kinds), verbose="error")
     named = {f"{kind}_name": role for kind, role in zip(kinds, roles, strict=True)}
     staging = yasa.SleepStaging(raw, **named, metadata=dict(demographics))
     classifier = classifier_of(kinds, bool(demographics))
