@@ -29,7 +29,7 @@ def test_it_is_committed_without_outputs_and_every_cell_is_introduced(notebook):
 
 
 @pytest.mark.slow
-def test_it_runs_from_its_folder_and_writes_nothing_there(notebook, tmp_path, monkeypatch):
+def test_it_runs_from_its_folder_and_writes_elsewhere(notebook, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # where the notebook makes its folder
     before = changed()
     place = {"metadata": {"path": str(NOTEBOOK.parent)}}
