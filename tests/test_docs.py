@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from docs import draw_diagrams
+from evaluation.stagers import catalogue
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -116,6 +117,20 @@ def test_symptoms_are_what_the_code_prints():
         for quoted in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
             for part in quoted.split("…"):
                 assert part.strip() in source, f"nothing prints {part.strip()!r}"
+
+
+def test_the_table_of_stagers_is_the_catalogue():
+    text = (ROOT / "docs" / "staging.md").read_text()
+    table = text.partition("| name | reads |")[2].partition("\n\n")[0]
+    licences = {}
+    for row in table.splitlines()[2:]:
+        names, *_, licence = row.strip("| ").split(" | ")
+        first, *others = re.findall(r"`([^`]+)`", names)
+        for name in (first, *others):
+            # "-mros" beside a longer name stands for that name with another ending
+            whole = first.rpartition("-")[0] + name if name.startswith("-") else name
+            licences[whole] = licence.partition(";")[0]
+    assert licences == {one.name: one.licence for one in catalogue.listed()}
 
 
 def test_diagrams_are_drawn_from_the_code_as_it_is():

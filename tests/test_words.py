@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TEXT = {".py", ".md", ".html", ".json", ".csv", ".toml", ".yml", ".cff", ".txt", ".svg", ""}
+TEXT = {
+    ".py", ".md", ".ipynb", ".html", ".json", ".csv", ".toml", ".yml", ".cff", ".txt", ".svg", "",
+}  # fmt: skip
 # parts of names (snake or camel case) -> say instead
 NAMES = {
     "told|says": "printed, reported, listed",
