@@ -124,8 +124,6 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse(argv)
     if args.edf is None and not (args.download or args.list_models):
         raise UserError("--edf is missing: it takes a file, a folder or a pattern")
-    if (args.age is None) != (args.sex is None):
-        raise UserError("--age and --sex are used together: give both or neither")
     if wrong := [word for word in args.channels if "=" not in word]:
         raise UserError(f"--channels {wrong[0]}: give ROLE=label, such as EEG=C4-M1")
     return args
@@ -151,7 +149,8 @@ def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
     check_outputs(args, files, targets)
     device = pick_device(args.device)
     stagers = [catalogue.load(name, device) for name in dict.fromkeys(args.model)]
-    check_demographics(args, stagers, len(files))
+    if args.age is not None and len(files) > 1:
+        raise UserError(f"--age {args.age}: one age for {len(files)} recordings; stage them apart")
     for name, stager in zip(dict.fromkeys(args.model), stagers, strict=True):
         print(f"{name}: {stager.headline}")
     staging = Staging(args, stagers, targets, single=len(files) == 1)
@@ -229,20 +228,6 @@ def files_of(spec: str) -> list[Path]:
     if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
         raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
     return files
-
-
-def check_demographics(args: argparse.Namespace, stagers: list[Stager], n_files: int) -> None:
-    """Refuse an age that no stager uses, or that several recordings cannot all have.
-
-    Raises:
-        UserError: as said.
-    """
-    if args.age is None:
-        return
-    if not any(stager.demographics for stager in stagers):
-        raise UserError(f"--age {args.age}: none of {', '.join(args.model)} uses it; yasa does")
-    if n_files > 1:
-        raise UserError(f"--age {args.age}: one age for {n_files} recordings; stage them apart")
 
 
 class Staging:
@@ -326,13 +311,13 @@ class Staging:
 
 def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
     """Print the channels that were read, epochs with a quality flag, agreement, and paths."""
-    read = ", ".join(f"{label} <- {source}" for label, source in staged.channels.items())
+    read = ", ".join(f"{label} <- {source}" for label, source in staged.reads.items())
     absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
     n = sum(bool(words) for words in staged.quality_flags)
     # print() would cut through the progress bar
     tqdm.write(f"{file.name}: {len(staged.stages)} epochs; {read}{absent}; {n} with a quality flag")
     if staged.votes:
-        names = ", ".join(vote.name for vote in staged.votes)
+        names = ", ".join(f"{vote.name} ({vote.weight:.0%})" for vote in staged.votes)
         tqdm.write(
             f"  mean of {len(staged.votes)} votes, spread {staged.spread.mean():.3f}: {names}"
         )

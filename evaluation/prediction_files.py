@@ -159,14 +159,14 @@ def summary(staged: StagedFile) -> dict[str, Any]:
     about = {
         "epochs": len(staged.stages),
         "model": staged.headline,
-        "channels": ", ".join(f"{k}: {v}" for k, v in staged.channels.items()),
+        "channels": ", ".join(f"{k}: {v}" for k, v in staged.reads.items()),
         "absent": list(staged.absent),
         "notes": list(staged.notes),
         "flagged_epochs": sum(bool(words) for words in staged.quality_flags),
         **values,
     }
     if staged.votes:
-        about["votes"] = [vote.name for vote in staged.votes]
+        about["votes"] = {vote.name: round(vote.weight, 6) for vote in staged.votes}
         about["mean_spread"] = round(float(staged.spread.mean()), 6)
     if staged.expert_path is not None:
         about |= agreement(staged)

@@ -45,8 +45,9 @@ class StagedFile(StagedNight):
 
     ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
     and ``sd`` (c,) bring them back to ``unit``; ``channels`` the file's channel by the model's
-    label, ``expert_path`` the file of the expert's stages. Where the night has votes, signals and
-    explanations are those of the first. ``headline`` names the model.
+    label, ``expert_path`` the file of the expert's stages. Where several models voted, signals,
+    ``channels`` and explanations are those of the first, and ``reads`` are the channels of all.
+    ``headline`` names the model.
     """
 
     signals: torch.Tensor
@@ -54,6 +55,7 @@ class StagedFile(StagedNight):
     sd: np.ndarray
     unit: str
     channels: Mapping[str, str]
+    reads: Mapping[str, str]
     headline: str
     explainer: Explainer
     absent: Sequence[str] = ()
@@ -65,7 +67,8 @@ class StagedFile(StagedNight):
 
         ``epochs``: numbers, or how many epochs of interest to choose: transitions and uncertain
         ones. Methods on signals have ``signed`` (c, t), evidence for the stage above 0, against it
-        below; ``treeshap`` has ``groups`` and their ``contributions``.
+        below; ``treeshap`` has ``groups`` and their ``contributions``. Complete methods lead from
+        ``baseline_value`` to ``value``.
 
         Raises:
             UserError: no such epoch, or a model whose epochs cannot be explained.
@@ -140,6 +143,7 @@ def _arrays(folder: Path, entry: Entry) -> dict[str, Any]:
     """Every method's arrays of an epoch, in memory."""
     reasons: dict[str, Any] = {"stage": entry["explained"], "why": entry["why"]}
     for method, about in entry["methods"].items():
+        values = {name: about[name] for name in ("value", "baseline_value")}
         with np.load(folder / about["file"]) as arrays:
-            reasons[method] = {name: arrays[name] for name in arrays.files}
+            reasons[method] = values | {name: arrays[name] for name in arrays.files}
     return reasons

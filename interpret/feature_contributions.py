@@ -34,7 +34,7 @@ _OTHERS = {
 }  # fmt: skip
 GROUPS = (*_OF_EEG, *_OTHERS)
 # how far around the epoch a feature reaches, by its ending
-SPANS = {"": "this epoch", "_p2min_norm": "last 2 min", "_c7min_norm": "7 min around"}
+SPANS = {"": "this epoch", "_p2min_norm": "last 2 min", "_c7min_norm": "7.5 min around"}
 _SHOWN = 12  # features named on the page
 
 

@@ -181,7 +181,7 @@ def test_a_wrong_file_is_never_kept(host, tmp_path):
     assert not list((tmp_path / "cache").glob("w.ckpt*"))
 
 
-def test_without_a_network_one_line_says_what_to_do(host, tmp_path):
+def test_without_a_network_one_line_tells_what_to_do(host, tmp_path):
     server, _ = host
     server.shutdown()
     server.server_close()
@@ -276,14 +276,14 @@ def test_votes_are_on_the_page_and_in_every_table(night, tmp_path, capsys):
     folder = tmp_path / night.stem
     with (folder / "votes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert set(rows[0]) == {"epoch", "onset_s", "stage", "spread", "yasa", "one_eeg"}
+    assert set(rows[0]) == {"epoch", "onset_s", "stage", "spread", "yasa", "default"}
     with (folder / f"{night.stem}.csv").open() as file:
         assert [row["spread"] for row in csv.DictReader(file)] == [row["spread"] for row in rows]
     with (folder / f"{night.stem}_events.tsv").open() as file:
         assert "spread" in next(csv.reader(file, delimiter="\t"))
     assert "spread" in json.loads((folder / f"{night.stem}_events.json").read_text())
     values = json.loads((folder / f"{night.stem}.json").read_text())
-    assert values["votes"] == ["yasa", "one_eeg"] and 0 < values["mean_spread"] < 1
+    assert values["votes"] == {"yasa": 0.5, "default": 0.5} and 0 < values["mean_spread"] < 1
     page = (folder / f"{night.stem}.html").read_text()
     assert "spread of 2 votes" in page and "Explained: yasa" in page
 
@@ -299,9 +299,10 @@ def test_what_mne_has_opened_is_staged_like_the_file(night, tmp_path):
     assert other.start == one.start and other.expert_path == one.expert_path
     assert raw.annotations == before
     # later, without a file: the stages are those of the annotations
-    raw.load_data().set_annotations(one.annotations())
-    held = mne.io.RawArray(raw.get_data(), raw.info, verbose="error")
-    held.set_annotations(raw.annotations)
+    own = one.annotations()
+    held = mne.io.RawArray(raw.get_data(), raw.info, verbose="error").set_annotations(own)
+    assert stage(held).expert_path is None  # a model's own stages are nobody's opinion
+    held.set_annotations(mne.Annotations(own.onset, own.duration, own.description))
     again = stage(held.crop(600, 1800))
     assert again.expert_path == Path("raw") and again.recording == "raw"
     np.testing.assert_array_equal(again.expert, one.stages[20:60])
@@ -329,6 +330,28 @@ def _three_channels(folder: Path) -> Path:
     }  # fmt: skip
     torch.save(content, folder / "three.pt")
     return folder / "three.pt"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"age": 30}, "age 30, sex None: give both"),
+        ({"age": 30, "sex": "woman", "model": "yasa"}, "sex woman: give both"),
+        ({"age": 30, "sex": "male"}, "age 30: none of default uses it"),
+        ({"model": []}, "no model is named"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_from_python_too(night, words, message):
+    with pytest.raises(UserError, match=message):
+        stage(night, **words)
+
+
+def test_a_lazily_opened_file_of_several_rates_has_no_edges(night):
+    raw = mne.io.read_raw_edf(night, verbose="error")
+    whole = mne.io.read_raw_edf(night, preload=True, verbose="error")
+    names = {"EEG": "EEG Fpz-Cz"}
+    one, other = stage(raw, channels=names), stage(whole, channels=names)
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
 def test_a_staged_night_as_annotations_and_hypnogram():

@@ -134,6 +134,7 @@ def test_every_evaluation_is_logged_once(run, tmp_path, monkeypatch):
         sd=np.zeros(1),
         unit="µV",
         channels={},
+        reads={},
         headline="",
         explainer=None,
         expert_path=tmp_path,

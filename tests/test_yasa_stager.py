@@ -123,7 +123,7 @@ def test_age_and_sex_choose_another_classifier(night, staged, tmp_path):
     reasons = given.explainer.contributions(np.arange(3), given.stages[:3])
     assert {"age", "male"} <= set(reasons.names)
     for words, message in (
-        (["--age", "70"], "give both or neither"),
+        (["--age", "70"], "age 70, sex None: give both"),
         (["--age", "70", "--sex", "male"], "none of default uses it"),
     ):
         with pytest.raises(UserError, match=message):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from utils.metrics import confusion
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, UNSCORED, YASA_STAGES
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, MADE_BY_A_MODEL, UNSCORED, YASA_STAGES
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,15 @@ class StagedNight:
     def annotations(self) -> Any:
         """The stages as ``mne.Annotations``, one per epoch, ``Sleep stage W`` to ``R``.
 
-        Onsets count from the first sample of the source, so that they fit the ``Raw`` it was.
+        Onsets count from the first sample of the source, so that they fit the ``Raw`` it was. Their
+        ``extras`` name a model as the origin: they are never taken for an expert's.
         """
         import mne
 
         names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.stages]
         onsets = EPOCH_SECONDS * (self.first_epoch + np.arange(len(names)))
-        return mne.Annotations(onsets, float(EPOCH_SECONDS), names)
+        origin = [{"origin": MADE_BY_A_MODEL} for _ in names]
+        return mne.Annotations(onsets, float(EPOCH_SECONDS), names, extras=origin)
 
     def hypnogram(self) -> Any:
         """The night as a ``yasa.Hypnogram``, with the probabilities in its ``proba``."""

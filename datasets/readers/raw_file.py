@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
@@ -13,11 +14,12 @@ import numpy as np
 from datasets.readers.channels import PLAUSIBLE_UV
 from datasets.readers.edf import Annotation, Channel
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL
 
 # by MNE's type of a channel; nobody knows the unit of misc
 _UNITS = {"eeg": "V", "eog": "V", "emg": "V", "ecg": "V", "misc": "", "bio": ""}
 _SCALE_SECONDS = 600.0  # of the middle of the night, by which a unit is believed
+_OF_PIECES = "Loading an EDF with mixed sampling frequencies"  # MNE's, of what is read whole here
 _GAP = "BAD_ACQ_SKIP"  # as MNE annotates what was not recorded
 
 
@@ -52,6 +54,7 @@ class RawFile:
             for name, kind in about
         )
         self._checked: dict[str, Channel] = {}
+        self._held: dict[str, np.ndarray] = {}
         timed = self._timed()
         self.gaps = np.array([(t, t + d) for t, d, text in timed if text == _GAP]).reshape(-1, 2)
 
@@ -67,15 +70,20 @@ class RawFile:
         return self._checked[label]
 
     def hold(self, labels: Iterable[str]) -> None:
-        """Do nothing: MNE decides what lies in memory."""
+        """Do nothing: whatever is read is kept."""
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in its unit."""
-        first, last = round(start * self._fs), min(round(stop * self._fs), self._raw.n_times)
-        return self._raw.get_data(picks=[label], start=first, stop=last)[0].astype(float)
+        if label not in self._held:
+            # the whole of it: MNE resamples a lazily read file of several rates piece by piece,
+            # which would leave edges
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=_OF_PIECES, category=RuntimeWarning)
+                self._held[label] = self._raw.get_data(picks=[label])[0].astype(float, copy=False)
+        return self._held[label][round(start * self._fs) : round(stop * self._fs)]
 
     def annotations(self) -> list[Annotation]:
-        """Its annotations, with onsets from the first sample."""
+        """Its annotations, with onsets from the first sample, but for the stages of a model."""
         # cropping leaves splinters of the annotations on its edges, less than an epoch long
         edge = 1 / self._fs
         return [
@@ -88,8 +96,12 @@ class RawFile:
         marks = self._raw.annotations
         # once a Raw has a date, onsets count from it and not from the first sample kept
         offset = self._raw.first_time if marks.orig_time is not None else 0.0
-        rows = zip(marks.onset, marks.duration, marks.description, strict=True)
-        return [(float(onset - offset), float(length), str(text)) for onset, length, text in rows]
+        rows = zip(marks.onset, marks.duration, marks.description, marks.extras, strict=True)
+        return [
+            (float(onset - offset), float(length), str(text))
+            for onset, length, text, extras in rows
+            if (extras or {}).get("origin") != MADE_BY_A_MODEL
+        ]
 
     def _with_believed_unit(self, channel: Channel) -> Channel:
         if channel.unit != "V":

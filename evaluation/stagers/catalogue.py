@@ -64,7 +64,8 @@ class Listed:
 
     def __str__(self) -> str:
         """Four lines of text."""
-        size = f"{self.n_bytes / 1e6:.1f} MB, {'here' if self.is_here else 'not here'}"
+        size = f"{self.n_bytes / 1e6:.1f} MB, " if self.n_bytes else ""
+        size += "here" if self.is_here else "not here"
         return (
             f"{self.name}\n  {self.origin}; {self.licence}; {size}\n  reads {self.reads}; "
             f"trained on {self.trained_on}\n  {self.where}"
@@ -131,7 +132,7 @@ def listed() -> list[Listed]:
                 source["licence"],
                 sum(file.n_bytes for file in files),
                 here,
-                str(files[0].path.parent if here else files[0].address),
+                str(files[0].path.parent) if here else "\n  ".join(f.address for f in files),
             )
         )
     return rows
@@ -145,7 +146,7 @@ def load(name: str, device: torch.device) -> Stager:
             its package is not installed.
     """
     if name == DEFAULT:
-        return of_checkpoint(BUNDLED, device)
+        return of_checkpoint(BUNDLED, device, DEFAULT)
     if name in _OF_PACKAGES:
         return _OF_PACKAGES[name].open_stager(device)
     if name in table()["stagers"]:
@@ -155,9 +156,10 @@ def load(name: str, device: torch.device) -> Stager:
     raise UserError(f"--model {name}: no such stager or file; there are {', '.join(names())}")
 
 
-def of_checkpoint(path: Path, device: torch.device) -> NetworkStager:
-    """The stager of a checkpoint in this project's format."""
-    return NetworkStager(path.stem, [Member(path.stem, load_checkpoint(path))], device)
+def of_checkpoint(path: Path, device: torch.device, name: str = "") -> NetworkStager:
+    """The stager of a checkpoint in this project's format, named after its file or as given."""
+    name = name or path.stem
+    return NetworkStager(name, [Member(name, load_checkpoint(path))], device)
 
 
 def of_published(name: str, device: torch.device) -> NetworkStager:
@@ -183,8 +185,8 @@ def checked(file: PublishedFile, name: str) -> None:
     """
     if not file.path.is_file():
         raise UserError(
-            f"{name}: its weights are not here; fetch them with "
-            f"`predict.py --download {name}`, or put {file.address} at {file.path}"
+            f"{name}: its weights are not here; fetch them with `predict.py --download {name}`, or "
+            f"put what `--list_models` names at its place, such as {file.path}"
         )
     if (digest := sha256(file.path)) != file.sha256:
         raise UserError(
@@ -202,6 +204,8 @@ def download(wanted: Sequence[str]) -> None:
     from datasets.readers.remote_file import fetch_checked
 
     for name in wanted:
+        if name in (DEFAULT, *_OF_PACKAGES):
+            raise UserError(f"--download {name}: comes with an installed package, not by download")
         if name not in table()["stagers"]:
             known = ", ".join(table()["stagers"])
             raise UserError(f"--download {name}: no published weights; there are {known}")

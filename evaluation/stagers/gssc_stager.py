@@ -40,7 +40,7 @@ def about() -> Package:
     is_here = find_spec("gssc") is not None
     return Package(
         origin="Hanna and Floel, GSSC, Frontiers in Neuroinformatics 2023",
-        trained_on="not stated in the package",
+        trained_on="nights that its package does not name",
         reads="EEG, EOG, or both",
         licence=_LICENCE,
         n_bytes=sum(net_path(name).stat().st_size for name in _NETS) if is_here else 0,

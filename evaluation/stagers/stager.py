@@ -107,7 +107,7 @@ class Stager(ABC):
             present = ", ".join(channel.label for channel in file.channels)
             raise UserError(
                 f"{file.path}: no channel for {lacking}, which the model needs; it has {present}; "
-                "name one with --channels"
+                "name those that stand for them with --channels, or choose another --model"
             )
         # preparation and quality flags both read the samples: once from the file is enough
         file.hold(part for one in matches.values() for part in one.parts)
@@ -115,6 +115,7 @@ class Stager(ABC):
         computed = self.compute(recording, wanted, matches, asked)
         n_epochs = len(computed.probabilities)
         notes = [*([recording.note] if recording.note else []), *computed.notes]
+        channels = {label: recording.derivations[label] for label in computed.labels}
         path, expert = expert_of(file, asked.expert, n_epochs, notes)
         return StagedFile(
             recording=recording.id,
@@ -128,7 +129,8 @@ class Stager(ABC):
             mean=computed.mean,
             sd=computed.sd,
             unit=computed.unit,
-            channels={label: recording.derivations[label] for label in computed.labels},
+            channels=channels,
+            reads=channels,
             headline=self.headline,
             explainer=computed.explainer,
             absent=absent,

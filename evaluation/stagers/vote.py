@@ -27,7 +27,10 @@ def stage_file(file: AnyFile, stagers: Sequence[Stager], asked: Asked) -> Staged
         UserError: a channel is asked for that no stager reads, or as
             :meth:`evaluation.stagers.stager.Stager.stage`.
     """
+    if not stagers:
+        raise UserError("no model is named; `predict.py --list_models` lists them")
     check_keys(stagers, asked.channels)
+    check_demographics(stagers, asked)
     staged = []
     for stager in stagers:
         choices = choices_of(file, stager, asked.channels)
@@ -50,6 +53,23 @@ def check_keys(stagers: Sequence[Stager], channels: Mapping[str, Sequence[str]])
             f"--channels {unknown[0]}=…: the model reads no {unknown[0]}; it reads "
             f"{', '.join(known)}"
         )
+
+
+def check_demographics(stagers: Sequence[Stager], asked: Asked) -> None:
+    """Refuse an age and sex that are not both given, make no sense, or that no stager uses.
+
+    Raises:
+        UserError: as said.
+    """
+    if asked.age is None and asked.sex is None:
+        return
+    if asked.age is None or asked.sex not in ("female", "male") or not 0 < asked.age < 120:
+        raise UserError(
+            f"age {asked.age}, sex {asked.sex}: give both, years from 1 to 119 and female or male"
+        )
+    if not any(stager.demographics for stager in stagers):
+        names = ", ".join(stager.name for stager in stagers)
+        raise UserError(f"age {asked.age}: none of {names} uses it; yasa does")
 
 
 def choices_of(
@@ -100,6 +120,11 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
             for flags in zip(*(night.quality_flags for night in nights), strict=True)
         ],
         notes=list(dict.fromkeys(note for night in nights for note in night.notes)),
+        reads={
+            f"{name}: {label}": source
+            for name, _, night in staged
+            for label, source in night.reads.items()
+        },
         headline=f"mean of {len(votes)} votes: {', '.join(names)}",
     )
 

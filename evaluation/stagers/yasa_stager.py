@@ -208,7 +208,7 @@ def demographics_of(asked: Asked) -> dict[str, int]:
 def staged_by_yasa(
     roles: Sequence[str], samples: np.ndarray, demographics: Mapping[str, int]
 ) -> tuple[np.ndarray, YasaReasons]:
-    """Probabilities (n, 5) and reasons, of samples (c, t) in microvolts, a channel for each role."""
+    """Probabilities (n, 5) and reasons, of samples (c, t) in microvolts, one channel per role."""
     import mne
     import yasa
 
