@@ -20,24 +20,26 @@ from utils.stages import STAGES
 _FS, _N_FFT, _HOP, _CLIP = 60.0, 128, 60, 20.0
 _FILTERS, _VIRTUAL, _CHANNEL_CONTEXT = 32, 4, 30
 _HIDDEN, _REDUCED, _CONTEXT, _CELLS = 64, 50, 25, 50
-_SILENCE = -19.9  # log power that only samples of exact zeros do not exceed
+# log power from 4 Hz on, of signals of a hundredth of the usual size: no brain, eye or muscle is as
+# quiet, but gaps are, and below 4 Hz the traces that filters leave in them are not
+_SILENCE, _FROM_BIN = -8.5, 9
 _LEAST_SD = 1e-4  # far below that of any signal; keeps rounding errors of constants from growing
 
 
 class RobustSleepNet(StagingModel):
     """Stages every epoch of a window of ``num_seq``; no parameter depends on the channels.
 
-    Signals are scaled robustly before (``datasets.store.robust_scaling``). An epoch and channel
-    that is NaN throughout is absent: no statistic and no attention sees it.
+    Signals are scaled robustly before (``datasets.store.robust_scaling``). Seconds without signal,
+    NaN or as quiet as a gap, are absent: no statistic and no attention sees them. (The published
+    program fills gaps and the ends of a night with zeros, which distort the statistics.)
 
     Args:
         n_channels, n_samples: of an epoch; any will do.
         fs: of an epoch; the spectrogram is made for 60 Hz.
         num_seq: epochs of a window.
         standardise_over: what the spectra are standardised over. "window" is published: every
-            window by its own statistics, so an epoch is encoded anew for every window; zeros
-            count as signal, unless a channel is zero for the whole window. "night" (ours): once,
-            by statistics of the run or night given; epochs of zeros are absent as well.
+            window by its own statistics, so an epoch is encoded anew for every window. "night"
+            (ours): once, by statistics of the run or night given.
         dropout: after the channels are mixed and after every recurrent layer.
 
     Raises:
@@ -93,8 +95,7 @@ class RobustSleepNet(StagingModel):
         """Take the spectra's statistics from the night, if they are standardised over it."""
         if self.by_night:
             power = torch.cat([self.log_power(part) for part in x.split(batch_size)])[None]
-            present = self.present(power)
-            self._of_night = _statistics(power.masked_fill(~present[..., None, None], 0.0), present)
+            self._of_night = _statistics(*_heard(power))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, 50).
@@ -111,24 +112,19 @@ class RobustSleepNet(StagingModel):
         power = log_power(x.masked_fill(is_lost, 0.0), self.window, _HOP, _CLIP)
         return power.masked_fill(is_lost.all(dim=-1)[..., None, None], float("nan"))
 
-    def present(self, power: Tensor) -> Tensor:
-        """Whether each epoch has each channel: log power (b, l, c, frames, 65) -> (b, l, c)."""
-        has_signal = (power > _SILENCE).flatten(-2).any(dim=-1)  # never so for NaN
-        if self.by_night:
-            return has_signal
-        # zeros around a night are part of published statistics; a channel of nothing else is not
-        return ~power[..., 0, 0].isnan() & has_signal.any(dim=1, keepdim=True)
-
     def encode(self, power: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Log power of windows or runs (b, l, c, frames, 65), standardised -> (b, l, 50).
 
         Each by its own mean and deviation, unless ``statistics`` of a night are given.
         """
-        present = self.present(power)
-        # now, as a gradient through NaN is NaN even where it is masked
-        power = power.masked_fill(~present[..., None, None], 0.0)
-        mean, sd = statistics or _statistics(power, present)
-        return self._encode_scaled((power - mean) / sd, present)
+        power, heard = _heard(power)
+        mean, sd = statistics or _statistics(power, heard)
+        z = ((power - mean) / sd).masked_fill(~heard[..., None], 0.0)
+        reduced = self.filters(z.flatten(0, 1)).transpose(1, 2)  # b * l, frames, c, 32
+        present = heard.flatten(0, 1).transpose(1, 2)  # b * l, frames, c
+        mixed = torch.cat([attend(reduced, present)[0] for attend in self.virtual], dim=-1)
+        frames = self.dropout(self.epoch_rnn(self.dropout(mixed))[0])
+        return self.pool(self.reduction(frames))[0].unflatten(0, z.shape[:2])
 
     def classify(self, z: Tensor) -> Tensor:
         """Classify encodings in sequence: (b, l, 50) -> logits (b, l, 5)."""
@@ -151,22 +147,22 @@ class RobustSleepNet(StagingModel):
         logits = [self.classify(self.encode(part)) for part in windows.split(at_once)]
         return average_windows(torch.cat(logits).softmax(dim=-1))
 
-    def _encode_scaled(self, z: Tensor, present: Tensor) -> Tensor:
-        """Standardised log power (b, l, c, frames, 65), what is present (b, l, c) -> (b, l, 50)."""
-        reduced = self.filters(z.flatten(0, 1)).transpose(1, 2)  # b * l, frames, c, 32
-        seen = present.flatten(0, 1)[:, None]  # the same in every frame
-        mixed = torch.cat([attend(reduced, seen)[0] for attend in self.virtual], dim=-1)
-        frames = self.dropout(self.epoch_rnn(self.dropout(mixed))[0])
-        return self.pool(self.reduction(frames))[0].unflatten(0, z.shape[:2])
+
+def _heard(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Log power (b, l, c, frames, bins), 0 for NaN, and which frames hold a signal (…, frames)."""
+    heard = power[..., _FROM_BIN:].amax(dim=-1) > _SILENCE  # never so for NaN
+    # 0 now, as a gradient through NaN is NaN even where it is masked
+    return power.masked_fill(~heard[..., None], 0.0), heard
 
 
-def _statistics(power: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
+def _statistics(power: Tensor, heard: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and unbiased deviation over the epochs and frames of each run, by channel and bin.
 
-    ``power`` (b, l, c, frames, bins), 0 where not ``present`` (b, l, c) -> two (b, 1, c, 1, bins).
+    ``power`` (b, l, c, frames, bins), 0 where not ``heard`` (b, l, c, frames) -> two
+    (b, 1, c, 1, bins).
     """
-    counted = present[..., None, None]
-    count = counted.sum(dim=1, keepdim=True) * power.shape[3]
+    counted = heard[..., None]
+    count = counted.sum(dim=(1, 3), keepdim=True)
     mean = power.sum(dim=(1, 3), keepdim=True) / count.clamp_min(1)
     squares = ((power - mean) * counted).square().sum(dim=(1, 3), keepdim=True)
     variance = squares / (count - 1).clamp_min(1)

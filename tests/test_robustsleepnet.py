@@ -157,7 +157,6 @@ def test_it_computes_what_its_equations_say(net, channels):
     x = noise(channels)
     x[0, 3, 0, 700:720] = 90  # beyond the clip
     x[0, :, 0] += 10 * np.sin(0.7 * np.arange(1800))  # a tone, whose log power hardly varies
-    x[1, :4] = 0  # zeros around a night are part of the published statistics
     expected = reference(random_state(), x)
     assert np.abs(logits(net, x) - expected).max() < TOLERANCE
 
