@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,7 @@ def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
         print(f"{name}: {stager.headline}")
     staging = Staging(args, stagers, targets, single=len(files) == 1)
     # None: a bar in terminals only
-    bar = tqdm(files, desc="staging", unit="night", disable=len(files) == 1 or None)
+    bar = staging.bar = tqdm(files, desc="nights", unit="night", disable=None)
     # left by processes that were killed; targets have their folders elsewhere
     if not targets:
         sweep(Path(args.output[0]))
@@ -237,6 +238,7 @@ class Staging:
         self, args: argparse.Namespace, stagers: list[Stager], targets: list[str], *, single: bool
     ) -> None:
         self.stagers, self.targets = stagers, targets
+        self.bar: tqdm | None = None
         wanted = single if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
         self.explained = args.explain if wanted else 0
@@ -289,12 +291,18 @@ class Staging:
 
     def stage(self, file: Path, folder: Path, files: list[Path]) -> None:
         """Stage one file, write the chosen formats, print a report."""
-        staged = stage_file(opened(file), self.stagers, self.asked)
+        progress = partial(self.show, file)
+        staged = stage_file(opened(file), self.stagers, self.asked, progress)
         if files:
-            write_files(files, staged, self.explained, overwrite=self.overwrite)
+            write_files(files, staged, self.explained, progress, overwrite=self.overwrite)
         else:
-            write_folder(folder, staged, self.explained, self.made_with)
+            write_folder(folder, staged, self.explained, self.made_with, progress)
         report(file, staged, files or [folder])
+
+    def show(self, file: Path, step: str) -> None:
+        """Show on the bar what is being done with a file."""
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"{file.name}: {step}")
 
     def is_done(self, folder: Path, files: list[Path]) -> bool:
         """Whether the file was staged before, by the same weights and in the same way.

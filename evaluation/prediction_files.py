@@ -42,15 +42,21 @@ FORMATS = {
 
 
 def write_folder(
-    folder: Path, staged: StagedFile, explained: int, made_with: Mapping[str, Any]
+    folder: Path,
+    staged: StagedFile,
+    explained: int,
+    made_with: Mapping[str, Any],
+    progress: Callable[[str], None] = lambda step: None,
 ) -> None:
     """Write every format into a folder of the night's own, and what it was made with.
 
-    ``explained`` is the number of epochs that the page explains.
+    ``explained`` is the number of epochs that the page explains; ``progress`` is called with each
+    step before it begins.
     """
     with written_folder(folder, STAGED) as temporary:
         write_json(temporary / MADE_WITH, dict(made_with))
         for suffix in FORMATS:
+            progress(step_of(suffix, explained))
             write(temporary, suffix, staged, explained)
         if staged.votes:
             write_votes(temporary / "votes.csv", staged)
@@ -64,12 +70,18 @@ def write_folder(
 
 
 def write_files(
-    targets: Sequence[Path], staged: StagedFile, explained: int, *, overwrite: bool
+    targets: Sequence[Path],
+    staged: StagedFile,
+    explained: int,
+    progress: Callable[[str], None] = lambda step: None,
+    *,
+    overwrite: bool,
 ) -> None:
     """Write the formats that the targets' suffixes name; events bring their json along."""
     # all of them first: if one fails, no target has been replaced
     with tempfile.TemporaryDirectory() as scratch:
         for target in targets:
+            progress(step_of(target.suffix.lower(), explained))
             write(Path(scratch), target.suffix.lower(), staged, explained)
         for target in targets:
             name = FORMATS[target.suffix.lower()].format(staged.recording)
@@ -80,6 +92,13 @@ def write_files(
             for made, place in pairs:
                 with written_whole(place, what=STAGED, overwrite=overwrite) as temporary:
                     shutil.copyfile(made, temporary)
+
+
+def step_of(suffix: str, explained: int) -> str:
+    """What is done for a format, in words."""
+    if suffix == ".html" and explained:
+        return f"explaining {explained} epochs on the page"
+    return f"writing {suffix}"
 
 
 def all_of(targets: Sequence[Path]) -> list[Path]:

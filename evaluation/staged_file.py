@@ -20,8 +20,6 @@ from interpret.question import Plan
 from utils.errors import UserError
 from utils.staged_night import StagedNight
 
-METHODS = ("ig", "specgrad", "gradcam", "attention")
-SLOW = ("specgrad",)  # ten times the work of the others
 _STEPS = 20  # of integrated gradients
 
 
@@ -115,9 +113,17 @@ class StagedFile(StagedNight):
             raise UserError(f"{self.recording}: no epoch {wrong[0]}; it has 0 to {last}")
         return dict.fromkeys(sorted(set(epochs)), "")
 
-    def write_reasons(self, folder: Path, chosen: Mapping[int, str]) -> list[Entry]:
-        """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch."""
-        plan = Plan(methods=METHODS, steps=_STEPS)
+    def write_reasons(
+        self,
+        folder: Path,
+        chosen: Mapping[int, str],
+        methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention"),
+    ) -> list[Entry]:
+        """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch.
+
+        ``methods`` that a model does not allow are left out; stagers of others have their own.
+        """
+        plan = Plan(methods=methods, steps=_STEPS)
         about = {"headline": self.headline, "interpretation": asdict(plan)}
 
         def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:

@@ -366,16 +366,24 @@ def test_a_staged_night_as_annotations_and_hypnogram():
 
 
 def test_reasons_and_pages_from_python(night, tmp_path):
-    staged = stage(night)
+    staged = untrained("chambon2018", ["EEG"], n_channels=1).stage(opened(night), Asked())
     reasons = staged.explain([3, 40])
     assert sorted(reasons) == [3, 40] and reasons[3]["stage"] in STAGES
     assert reasons[3]["ig"]["signed"].shape == (1, 3000)
+    assert {"value", "baseline_value"} <= reasons[3]["ig"].keys()
     with pytest.raises(UserError, match="no epoch 9999; it has 0 to"):
         staged.explain([9999])
     page = staged.page(tmp_path / "n.html", [3])
-    assert page.is_file() and [path.name for path in tmp_path.iterdir() if path != page] in (
-        [], [".sleep-staging.json"],
-    )  # fmt: skip
+    others = [path.name for path in tmp_path.iterdir() if path != page]
+    assert page.is_file() and others in ([], [".sleep-staging.json"])
+
+
+def test_slow_methods_are_left_out_where_every_window_is_encoded_anew(night):
+    settings = {"n_channels": 1, "fs": 60.0, "n_samples": 1800, "num_seq": 3}
+    for way, has_bands in (("window", False), ("night", True)):
+        stager = untrained("robustsleepnet", ["EEG"], standardise_over=way, **settings)
+        staged = stager.stage(opened(night), Asked({"EEG": ("EEG Fpz-Cz",)}))
+        assert ("specgrad" in staged.explain([3])[3]) == has_bands
 
 
 # ---------------------------------------------------------------- stores

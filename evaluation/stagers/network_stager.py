@@ -25,8 +25,9 @@ from datasets.store.preparation import (
     preset_named,
 )
 from evaluation.stage import load_model
-from evaluation.staged_file import SLOW, StagedFile
+from evaluation.staged_file import StagedFile
 from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
@@ -158,7 +159,8 @@ class NetworkStager(Stager):
         Where every window is encoded anew, slow methods are left out: they would take minutes.
         """
         if not self.net.separable:
-            plan = replace(plan, methods=tuple(name for name in plan.methods if name not in SLOW))
+            quick = [name for name in plan.methods if registry.method_named(name).by_layer]
+            plan = replace(plan, methods=tuple(quick))
         explained = explain_epochs(self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE)
         return explained.entries if explained else []
 

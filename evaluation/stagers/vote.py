@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +18,16 @@ from utils.staged_night import Vote
 ALL = "all"
 
 
-def stage_file(file: AnyFile, stagers: Sequence[Stager], asked: Asked) -> StagedFile:
+def stage_file(
+    file: AnyFile,
+    stagers: Sequence[Stager],
+    asked: Asked,
+    progress: Callable[[str], None] = lambda step: None,
+) -> StagedFile:
     """Stage a file by every stager and every choice of channels; the mean of all, with the votes.
 
     Every stager has the same weight, whatever the number of its derivations or members.
+    ``progress`` is called with each step before it begins.
 
     Raises:
         UserError: a channel is asked for that no stager reads, or as
@@ -35,8 +41,9 @@ def stage_file(file: AnyFile, stagers: Sequence[Stager], asked: Asked) -> Staged
     for stager in stagers:
         choices = choices_of(file, stager, asked.channels)
         for choice in choices:
-            one = stager.stage(file, replace(asked, channels=choice))
             name = stager.name if len(choices) == 1 else f"{stager.name} {named(choice)}"
+            progress(f"staging by {name}")
+            one = stager.stage(file, replace(asked, channels=choice))
             staged.append((name, 1 / len(choices) / len(stagers), one))
     return staged[0][2] if len(staged) == 1 else combined(staged)
 
