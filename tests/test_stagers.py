@@ -319,6 +319,14 @@ def test_a_raw_without_a_unit_and_with_a_gap(tmp_path):
         stage(raw, channels={}, model=str(_three_channels(tmp_path)))
 
 
+def test_samples_that_are_no_numbers_are_refused():
+    samples = np.full((1, 30_000), 1e-5)
+    samples[0, 7] = np.nan
+    raw = mne.io.RawArray(samples, mne.create_info(["EEG"], 100.0, "eeg"), verbose="error")
+    with pytest.raises(UserError, match="channel 'EEG' has samples that are no numbers"):
+        stage(raw)
+
+
 def _three_channels(folder: Path) -> Path:
     net = models.build("chambon2018", n_channels=3)
     content = {

@@ -17,6 +17,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 import predict
 from datasets.readers.any_file import opened
 from datasets.readers.recording import Signal
+from evaluation.stagers.interface import stage
 from evaluation.stagers.stager import Asked
 from evaluation.stagers.yasa_stager import YasaStager, is_envelope
 from interpret.feature_contributions import GROUPS, SPANS, place_of
@@ -104,6 +105,18 @@ def test_slow_channels_are_left_out_or_refused(night, tmp_path):
     assert "EOG (EOG horizontal) has 50 Hz, YASA needs more than 80 Hz: left out" in one.notes
     with pytest.raises(UserError, match="has 50 Hz, YASA needs more than 80 Hz"):
         YasaStager().stage(opened(file), Asked({"EEG": ("EOG horizontal",)}))
+
+
+def test_flat_epochs_and_short_files_are_staged_with_a_note():
+    rng = np.random.default_rng(0)
+    samples = 2e-5 * rng.standard_normal((1, 30 * 3000))
+    samples[:, 30_000:45_000] = 0
+    raw = mne.io.RawArray(samples, mne.create_info(["EEG"], 100.0, "eeg"), verbose="error")
+    flat = stage(raw, "yasa")  # without a warning, which would be an error here
+    assert np.isfinite(flat.probabilities).all()
+    assert [k for k, flag in enumerate(flat.quality_flags) if flag] == list(range(10, 15))
+    short = stage(raw.crop(0, 60, include_tmax=False), "yasa")
+    assert len(short.stages) == 2 and "shorter than five minutes" in short.notes[0]
 
 
 def test_an_envelope_is_no_muscle():

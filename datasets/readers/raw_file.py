@@ -30,7 +30,7 @@ class RawFile:
     would be larger or smaller than any, its unit counts as unknown.
 
     Raises:
-        UserError: it has no samples.
+        UserError: it has no samples; when a channel is read, it holds NaN.
     """
 
     stages = None
@@ -79,7 +79,13 @@ class RawFile:
             # which would leave edges
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=_OF_PIECES, category=RuntimeWarning)
-                self._held[label] = self._raw.get_data(picks=[label])[0].astype(float, copy=False)
+                samples = self._raw.get_data(picks=[label])[0].astype(float, copy=False)
+            if not np.isfinite(samples).all():
+                raise UserError(
+                    f"{self.path}: channel {label!r} has samples that are no numbers; fill them, "
+                    "or crop the recording"
+                )
+            self._held[label] = samples
         return self._held[label][round(start * self._fs) : round(stop * self._fs)]
 
     def annotations(self) -> list[Annotation]:

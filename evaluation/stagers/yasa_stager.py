@@ -39,6 +39,8 @@ _BAND_HZ = (0.4, 30.0)  # that YASA filters to, in which the deviation is taken
 _QUARTILES_PER_SD = 1.349  # of a normal distribution
 _ENVELOPE_HZ, _ENVELOPE_SHARE = 10.0, 0.01  # a muscle's own activity is faster
 _SCALE_SECONDS = 1800.0  # of the middle of the night, by which a named unit is believed
+# features of flat epochs are NaN, which YASA's trees know what to do with
+_OF_FLAT_EPOCHS = ("invalid value encountered in", "All-NaN slice encountered")
 _SHORTEST_EPOCHS = 10  # five minutes, below which YASA warns
 
 
@@ -219,6 +221,8 @@ def staged_by_yasa(
     classifier = classifier_of(kinds, bool(demographics))
     with warnings.catch_warnings():
         _ignore_version()
+        for message in _OF_FLAT_EPOCHS:
+            warnings.filterwarnings("ignore", message=message, category=RuntimeWarning)
         hypnogram = staging.predict(path_to_model=str(classifier))
     ours = list(YASA_STAGES[: len(STAGES)])
     probabilities = hypnogram.proba[ours].to_numpy(np.float32)
