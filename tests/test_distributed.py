@@ -86,7 +86,7 @@ def metrics(project: Path) -> list[dict]:
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
 
 
-@pytest.mark.parametrize("model_type", ["Seq", "Epoch"])
+@pytest.mark.parametrize("model_type", ["Seq", pytest.param("Epoch", marks=pytest.mark.slow)])
 def test_the_script_on_two_processes_trains_as_on_one(store, tmp_path, model_type):
     words = [
         "--model_type",

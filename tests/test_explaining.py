@@ -163,10 +163,18 @@ def test_scores_of_every_method_and_the_control(explained):
     assert ("attention", "completeness_error") not in measured
 
 
-@pytest.mark.parametrize("spelling", [["--is_interpret"], ["--is_interpret", "True"]])
-def test_no_figure_stays_open_and_spellings_agree(raw, store, explained, spelling):
-    words = [*spelling, "--interpret_select", "5", "--n_random", "1", "--pictures", "0"]
-    evaluate(store, explained.parents[1], raw, *words)
+def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):
+    words = [
+        "--is_interpret",
+        "True",
+        "--interpret_select",
+        "5",
+        "--n_random",
+        "1",
+        "--pictures",
+        "0",
+    ]
+    evaluate(store, explained.parents[1], raw, *words, "--pictures", "0")
     assert plt.get_fignums() == []
     index = json.loads((explained / "index.json").read_text())
     assert [entry["epoch"] for entry in index["explanations"]] == [5]
