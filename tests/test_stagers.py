@@ -214,6 +214,20 @@ def test_every_derivation_of_a_role_is_taken_once(tmp_path):
     assert {one.derivation for one in every_derivation(file, "EOG")} >= {"E1-M2", "E2-M2"}
 
 
+def test_a_channel_too_slow_for_the_models_band_is_brought_to_its_rate(tmp_path):
+    """Was: the 50 Hz EOG of SHHS was refused for the band of 0.3 to 35 Hz."""
+    write_psg(tmp_path / "n.edf", 6, {"EEG": 100, "EOG": 50})
+    stager = untrained("chambon2018", ["EEG", "EOG"], n_channels=2)
+    file = opened(tmp_path / "n.edf")
+    staged = stager.stage(file, Asked())
+    eog = staged.signals[:, 1].numpy() * staged.sd[1] + staged.mean[1]
+    own = file.read("EOG", 0, 180).reshape(6, -1)
+    # white noise of 25 Hz keeps its power: 0.3 Hz of it are cut, nothing is added
+    assert eog[1:-1].var() == pytest.approx(own[1:-1].var(), rel=0.06)
+    above = np.abs(np.fft.rfft(eog.reshape(-1))) ** 2
+    assert above[(26 * 180) :].sum() < 0.02 * above.sum()
+
+
 def test_a_model_of_any_channels_reads_all_of_them(night):
     stager = untrained("robustsleepnet", ["EEG"], n_channels=1, fs=60.0, n_samples=1800)
     staged = stager.stage(opened(night), Asked())

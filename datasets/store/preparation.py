@@ -33,7 +33,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 EQUALISED, ROBUST = "equalised", "robust"
 UNITLESS = (EQUALISED, ROBUST)  # presets that set the scale of a signal themselves
 _OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
-_SLOWEST_WAVEFORM_HZ = 10.0  # below, voltages are sensors and envelopes (Sleep-EDF: EMG at 1 Hz)
+SLOWEST_WAVEFORM_HZ = 10.0  # below, voltages are sensors and envelopes (Sleep-EDF: EMG at 1 Hz)
 
 
 def preset_named(name: str | None) -> str | None:
@@ -192,7 +192,7 @@ def _describe(label: str, role: str, recording: Recording, settings: Settings) -
 
 def _is_filtered(signal: Signal, settings: Settings) -> bool:
     is_voltage = signal.unit.lower() in TO_MICROVOLT
-    return settings.bandpass is not None and is_voltage and signal.fs >= _SLOWEST_WAVEFORM_HZ
+    return settings.bandpass is not None and is_voltage and signal.fs >= SLOWEST_WAVEFORM_HZ
 
 
 def _continuous(

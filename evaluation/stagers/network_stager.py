@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.channels import MatchedChannel, parts_of
 from datasets.readers.derivations import every_derivation
 from datasets.readers.recording import Recording
+from datasets.store.filters import resample
 from datasets.store.preparation import (
     EQUALISED,
     ROBUST,
+    SLOWEST_WAVEFORM_HZ,
     UNITLESS,
     RolePreprocessing,
     Settings,
@@ -104,10 +107,15 @@ class NetworkStager(Stager):
         return not self.joint and self.checkpoint.standardise != "present"
 
     def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:
-        """Without units that were assumed, where the preparation sets the scale itself."""
-        if not is_unitless(self.checkpoint):
-            return matches
-        return {label: without_assumed_unit(one) for label, one in matches.items()}
+        """Channels that the preparation can take.
+
+        Without units that were assumed, where it sets the scale itself; at the model's rate, where
+        theirs does not hold its band.
+        """
+        if is_unitless(self.checkpoint):
+            return {label: without_assumed_unit(one) for label, one in matches.items()}
+        _, high = self.checkpoint.training.preparation.get("bandpass") or (None, 0.0)
+        return {label: at_rate(one, self.checkpoint.fs, high) for label, one in matches.items()}
 
     def compute(
         self,
@@ -182,6 +190,26 @@ def opened_net(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
         )
     return net
+
+
+def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
+    """The channel, resampled to ``fs`` if its own rate holds nothing as fast as ``high`` Hz.
+
+    The band's filter can be applied then, and finds nothing more than the recorder left. Rates
+    below 10 Hz are those of envelopes, which are not filtered.
+    """
+    signal = channel.signal
+    if not SLOWEST_WAVEFORM_HZ <= signal.fs <= 2 * high:
+        return channel
+
+    @cache
+    def whole() -> np.ndarray:
+        return resample(signal.read(0, signal.seconds), signal.fs, fs)
+
+    def read(start: float, stop: float) -> np.ndarray:
+        return whole()[round(start * fs) : round(stop * fs)]
+
+    return replace(channel, signal=replace(signal, fs=fs, read=read))
 
 
 def preset_of(checkpoint: Checkpoint) -> str | None:
