@@ -274,6 +274,25 @@ def test_derivations_and_models_are_averaged(night, tmp_path):
         stage_file(opened(night), stagers, Asked({"EGG": ("EEG Fpz-Cz",)}))
 
 
+def test_the_same_weights_by_other_settings_are_another_stager(night):
+    """Was: a night staged by ``robustsleepnet`` passed for one by ``robustsleepnet-night``."""
+    settings = {"n_channels": 1, "fs": 60.0, "n_samples": 1800, "num_seq": 3}
+    ways = [
+        untrained("robustsleepnet", ["EEG"], standardise_over=way, **settings).fingerprint
+        for way in ("window", "night")
+    ]
+    assert ways[0] != ways[1] and ways[0].split()[0] == ways[1].split()[0]
+
+
+def test_votes_of_one_name_have_names_of_their_own(night):
+    stagers = [untrained("chambon2018", ["EEG"], seed=seed, n_channels=1) for seed in (0, 1)]
+    for stager in stagers:
+        stager.name = "best"
+    staged = stage_file(opened(night), stagers, Asked({"EEG": ("EEG Fpz-Cz",)}))
+    assert [vote.name for vote in staged.votes] == ["best (1)", "best (2)"]
+    assert list(staged.reads) == ["best (1): EEG", "best (2): EEG"]
+
+
 def test_each_model_has_one_share_whatever_its_derivations(night):
     eeg = untrained("chambon2018", ["EEG"], n_channels=1)
     eog = untrained("chambon2018", ["EOG"], seed=1, n_channels=1)

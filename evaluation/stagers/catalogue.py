@@ -157,9 +157,11 @@ def load(name: str, device: torch.device) -> Stager:
 
 
 def of_checkpoint(path: Path, device: torch.device, name: str = "") -> NetworkStager:
-    """The stager of a checkpoint in this project's format, named after its file or as given."""
-    name = name or path.stem
-    return NetworkStager(name, [Member(name, load_checkpoint(path))], device)
+    """The stager of a checkpoint in this project's format, named as given or after its run."""
+    checkpoint = load_checkpoint(path)
+    # every run has a best.pt
+    name = name or (checkpoint.run.name if checkpoint.is_in_run else path.stem)
+    return NetworkStager(name, [Member(name, checkpoint)], device)
 
 
 def of_published(name: str, device: torch.device) -> NetworkStager:
@@ -204,8 +206,10 @@ def download(wanted: Sequence[str]) -> None:
     from datasets.readers.remote_file import fetch_checked
 
     for name in wanted:
-        if name in (DEFAULT, *_OF_PACKAGES):
-            raise UserError(f"--download {name}: comes with an installed package, not by download")
+        if name == DEFAULT:
+            raise UserError(f"--download {name}: comes with this project and is here")
+        if name in _OF_PACKAGES:
+            raise UserError(f"--download {name}: comes with its package, by pip install {name}")
         if name not in table()["stagers"]:
             known = ", ".join(table()["stagers"])
             raise UserError(f"--download {name}: no published weights; there are {known}")

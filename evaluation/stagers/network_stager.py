@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -78,7 +79,10 @@ class NetworkStager(Stager):
         trained = f"{self.checkpoint.model}, trained on {self.checkpoint.training.cohort}"
         self.headline = headline or trained
         self.explains = name if len(members) == 1 else f"{name} {members[0].name}"
-        self.fingerprint = "-".join(member.checkpoint.fingerprint() for member in members)
+        # the same weights answer otherwise by other settings, such as what spectra are scaled over
+        about = json.dumps(dict(self.checkpoint.settings), sort_keys=True, default=str)
+        weights = [member.checkpoint.fingerprint() for member in members]
+        self.fingerprint = f"{'-'.join(weights)} {about}"
 
     @property
     def roles(self) -> Sequence[str]:

@@ -45,7 +45,17 @@ def stage_file(
             progress(f"staging by {name}")
             one = stager.stage(file, replace(asked, channels=choice))
             staged.append((name, 1 / len(choices) / len(stagers), one))
-    return staged[0][2] if len(staged) == 1 else combined(staged)
+    if len(staged) == 1:
+        return staged[0][2]
+    # files of one name in other folders: tables have a column for each
+    names = [name for name, _, _ in staged]
+    numbered = [f"{name} ({k})" for k, name in enumerate(names, start=1)]
+    return combined(
+        [
+            (number if names.count(name) > 1 else name, weight, night)
+            for number, (name, weight, night) in zip(numbered, staged, strict=True)
+        ]
+    )
 
 
 def check_keys(stagers: Sequence[Stager], channels: Mapping[str, Sequence[str]]) -> None:
