@@ -14,6 +14,7 @@ import torch
 
 from evaluation.stagers import gssc_stager, yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager
+from evaluation.stagers.package import Package
 from evaluation.stagers.published_files import convert
 from evaluation.stagers.stager import Stager
 from utils.checkpoint import FORMAT_VERSION, checkpoint_from, load_checkpoint
@@ -49,17 +50,11 @@ class PublishedFile:
         return self.path.is_file() and self.path.stat().st_size == self.n_bytes
 
 
-@dataclass(frozen=True)
-class Listed:
+@dataclass(frozen=True, kw_only=True)
+class Listed(Package):
     """A stager as ``--list_models`` describes it; ``where`` it is, or would come from."""
 
     name: str
-    origin: str
-    trained_on: str
-    reads: str
-    licence: str
-    n_bytes: int
-    is_here: bool
     where: str
 
     def __str__(self) -> str:
@@ -106,14 +101,14 @@ def listed() -> list[Listed]:
     """Every stager, with where it comes from."""
     rows = [
         Listed(
-            DEFAULT,
-            "this project (results/weights/one_eeg.md)",
-            "simulated nights only",
-            "1 EEG",
-            "as this project",
-            BUNDLED.stat().st_size,
-            True,
-            "results/weights/one_eeg.pt",
+            name=DEFAULT,
+            origin="this project (results/weights/one_eeg.md)",
+            trained_on="simulated nights only",
+            reads="1 EEG",
+            licence="as this project",
+            n_bytes=BUNDLED.stat().st_size,
+            is_here=True,
+            where="results/weights/one_eeg.pt",
         )
     ]
     for name, module in _OF_PACKAGES.items():
@@ -125,14 +120,14 @@ def listed() -> list[Listed]:
         here = all(file.is_here for file in files)
         rows.append(
             Listed(
-                name,
-                f"{source['authors']} ({source['repository']})",
-                about["trained_on"],
-                about["reads"],
-                source["licence"],
-                sum(file.n_bytes for file in files),
-                here,
-                str(files[0].path.parent) if here else "\n  ".join(f.address for f in files),
+                name=name,
+                origin=f"{source['authors']} ({source['repository']})",
+                trained_on=about["trained_on"],
+                reads=about["reads"],
+                licence=source["licence"],
+                n_bytes=sum(file.n_bytes for file in files),
+                is_here=here,
+                where=str(files[0].path.parent) if here else "\n  ".join(f.address for f in files),
             )
         )
     return rows
