@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from datasets.synthetic import dreem_files, nsrr_files, sleepedf_files
 from datasets.synthetic.night import OMITTABLE, Night, draw_night
-from datasets.synthetic.recorders import vary
+from datasets.synthetic.recorders import odd_night, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
@@ -98,7 +98,8 @@ def parse_args(argv: list[str] | None) -> DemoFlags:
     add_flag(
         parser,
         "--varied",
-        help="another recorder, montage, rate and worse sleep for every subject (sleepedf)",
+        help="another recorder, montage, rate and worse sleep for every subject, odd nights of some "
+        "(sleepedf)",
     )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")
@@ -220,7 +221,11 @@ def name_of(stem: str) -> str:
 def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
     """Draw and write one night; its row of the manifest, with how certain its labels are."""
     person = draw_subject(subject_seed(flags), subject, Difficulty(flags.difficulty))
-    person = vary(person) if flags.varied else person
+    if flags.varied:
+        person = vary(person)
+        if flags.special is None:
+            special, hours = odd_night(person, flags.hours)
+            flags = replace(flags, special=special, hours=hours)
     night = draw_night(
         person,
         number,

@@ -1,42 +1,49 @@
-"""Figures of synthetic nights, computed as those of the real nights in the tables were.
+"""Figures of synthetic nights, computed as those of the real nights are.
 
-Shared by the calibration script, the acceptance report and the tests.
+Shared by the calibration script, the acceptance report and the tests. Functions that take nights
+take synthetic and real ones alike: anything with ``subject``, ``stages`` (n,), -1 where unscored,
+and ``decibels`` (n, 3, 5) of Fpz-Cz, Pz-Oz and EOG.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import joblib
 import numpy as np
-from scipy import stats
+from scipy import signal, stats
 
 from datasets.synthetic import corrections
-from datasets.synthetic.night import Night, draw_night
+from datasets.synthetic.night import Night, draw_night, levels_of_night
 from datasets.synthetic.subject import Difficulty, draw_subject
-from utils.signals import band_powers
 
 FS = 100.0
 DERIVATIONS = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")
+LIMITS_UV = (192, 197, 1009)  # of the recorder, as sleepedf_files writes them
 MARGIN = 60  # epochs of Wake on either side of sleep, as kept of the real nights
+BANDS = ((0.5, 4), (4, 8), (8, 12), (12, 16), (16, 30))  # of the table of real nights
+# the table's nights were cleaned of eye movements before their band powers were taken
+OF_THE_EYES = frozenset(("blink", "rem", "sem"))
+FEWEST = 8  # epochs of a stage, below which a night says nothing about it
 
 
 @dataclass(frozen=True)
 class MeasuredNight:
-    """Features of the scored epochs of one night, Wake trimmed to 60 epochs around sleep.
+    """Features of one night, Wake trimmed to 60 epochs around sleep.
 
-    ``labels`` (n,), ``log_power`` (n, 2, 5) of the EEGs, ``time_domain`` (n, 3, 5): SD, IQR, zero
-    crossings, mobility, excess kurtosis; ``kept``: labels with -1 in place; ``onset`` of sleep in
-    ``kept``.
+    ``stages`` (n,) with -1 where unscored, ``decibels`` (n, 3, 5), ``time_domain`` (n, 3, 5): SD,
+    IQR, zero crossings, mobility, excess kurtosis; ``target_db`` (5, 2, 5): levels of the stages
+    that the law drew for this night.
     """
 
     subject: int
-    labels: np.ndarray
-    log_power: np.ndarray
+    stages: np.ndarray
+    decibels: np.ndarray
     time_domain: np.ndarray
-    kept: np.ndarray
-    onset: int
+    target_db: np.ndarray
     latent_agreement: float
 
 
@@ -50,11 +57,7 @@ def measure_cohort(
     jobs: int = -1,
     background: dict[str, np.ndarray] | None = None,
 ) -> list[MeasuredNight]:
-    """Draw, render and measure a cohort.
-
-    With ``background``, constants of ``corrections`` are replaced and all subjects have the
-    population's median spectrum: for fitting those constants.
-    """
+    """Draw, render and measure a cohort; ``background`` replaces constants of ``corrections``."""
     tasks = [(number, night) for number in range(subjects) for night in range(1, nights + 1)]
     return joblib.Parallel(n_jobs=jobs)(
         joblib.delayed(_measure)(seed, level, number, night, hours, background)
@@ -70,45 +73,53 @@ def _measure(
     hours: float | None,
     background: dict[str, np.ndarray] | None,
 ) -> MeasuredNight:
-    subject = draw_subject(seed, number, Difficulty(level))
-    if background is not None:
-        for name, values in background.items():
-            # in this worker's own copy of the module
-            getattr(corrections, name)[:] = values
-        subject = replace(subject, band_shift=np.zeros_like(subject.band_shift))
-    return measure_night(draw_night(subject, night, hours=hours))
+    for name, values in (background or {}).items():
+        # in this worker's own copy of the module
+        getattr(corrections, name)[:] = values
+    return measure_night(
+        draw_night(draw_subject(seed, number, Difficulty(level)), night, hours=hours)
+    )
 
 
 def measure_night(night: Night) -> MeasuredNight:
     """Figures of one night, clipped to the range of the file it would be written to."""
     labels = night.timeline.labels
     asleep = np.flatnonzero(night.timeline.stages > 0)
-    start, stop = max(0, asleep[0] - MARGIN), min(len(labels), asleep[-1] + MARGIN + 1)
-    # (n, 3, 3000); limits in uV are the recorder's, as sleepedf_files writes them
-    epochs = np.stack(
+    kept = slice(max(0, asleep[0] - MARGIN), min(len(labels), asleep[-1] + MARGIN + 1))
+    scored = labels[kept] >= 0
+    # weights are per slot of a few seconds; the stage of an epoch is the one of largest mean weight
+    weights = night.timeline.stage_weights().reshape(len(labels), -1, 5).mean(axis=1)
+    latent = np.argmax(weights, axis=1)[kept]
+    cleaned = replace(night, omit=night.omit | OF_THE_EYES)
+    eeg = epochs_of(cleaned, kept)[:, :2]
+    with_eyes = epochs_of(night, kept)
+    return MeasuredNight(
+        subject=night.subject.number,
+        stages=labels[kept].astype(int),
+        decibels=decibels(np.concatenate((eeg, with_eyes[:, 2:]), axis=1)),
+        time_domain=time_domain(with_eyes),
+        target_db=levels_of_night(night.subject, night.number).reshape(5, 2, 5),
+        latent_agreement=float((latent[scored] == labels[kept][scored]).mean()),
+    )
+
+
+def epochs_of(night: Night, kept: slice) -> np.ndarray:
+    """Samples (n, 3, 3000) of the three derivations in uV."""
+    return np.stack(
         [
-            np.clip(night.render(name, FS), -limit, limit).reshape(-1, 3000)[start:stop]
-            for name, limit in zip(DERIVATIONS, (192, 197, 1009), strict=True)
+            np.clip(night.render(name, FS), -limit, limit).reshape(-1, 3000)[kept]
+            for name, limit in zip(DERIVATIONS, LIMITS_UV, strict=True)
         ],
         axis=1,
     )
-    kept = labels[start:stop]
-    scored = kept >= 0
-    epochs = epochs[scored]
-    # weights are per slot of a few seconds; the stage of an epoch is the one of largest mean weight
-    latent = np.argmax(
-        night.timeline.stage_weights().reshape(len(labels), -1, 5).mean(axis=1), axis=1
-    )
-    return MeasuredNight(
-        subject=night.subject.number,
-        labels=kept[scored],
-        # the floor keeps the logarithm of a flat epoch finite
-        log_power=np.log10(np.maximum(band_powers(epochs[:, :2], FS), 1e-4)),
-        time_domain=time_domain(epochs),
-        kept=kept,
-        onset=int(asleep[0] - start),
-        latent_agreement=float((latent[start:stop][scored] == kept[scored]).mean()),
-    )
+
+
+def decibels(epochs: np.ndarray) -> np.ndarray:
+    """Mean power density of epochs (n, c, t) in the table's bands: (n, c, 5), dB of uV**2/Hz."""
+    hertz, density = signal.welch(epochs, FS, nperseg=400)
+    bands = [(hertz >= low) & (hertz < high) for low, high in BANDS]
+    power = np.stack([density[..., band].mean(axis=-1) for band in bands], axis=-1)
+    return 10 * np.log10(np.maximum(power, 1e-4))  # the floor is for flat epochs
 
 
 def time_domain(epochs: np.ndarray) -> np.ndarray:
@@ -127,82 +138,126 @@ def time_domain(epochs: np.ndarray) -> np.ndarray:
     return np.stack((sd, quartiles[1] - quartiles[0], crossings, mobility, kurtosis), axis=-1)
 
 
-def pooled_medians(nights: list[MeasuredNight]) -> np.ndarray:
-    """(5 stages, 2 derivations, 5 bands): medians over all epochs of a stage."""
-    labels = np.concatenate([n.labels for n in nights])
-    power = np.concatenate([n.log_power for n in nights])
-    return np.stack([np.median(power[labels == stage], axis=0) for stage in range(5)])
-
-
-def spreads(nights: list[MeasuredNight]) -> tuple[np.ndarray, np.ndarray]:
-    """SD between nights of the night's median, and mean SD within a night: (5, 2, 5) each."""
-    between, within = [], []
-    for stage in range(5):
-        of_stage = [n.log_power[n.labels == stage] for n in nights]
-        # a spread of fewer epochs is mostly chance
-        of_stage = [values for values in of_stage if len(values) > 4]
-        between.append(np.std([np.median(v, axis=0) for v in of_stage], axis=0, ddof=1))
-        within.append(np.mean([v.std(axis=0, ddof=1) for v in of_stage], axis=0))
-    return np.stack(between), np.stack(within)
-
-
-def time_domain_medians(nights: list[MeasuredNight]) -> np.ndarray:
+def time_domain_medians(nights: Sequence[MeasuredNight]) -> np.ndarray:
     """(5 stages, 3 derivations, 5 figures): medians over all epochs of a stage."""
-    labels = np.concatenate([n.labels for n in nights])
+    labels = np.concatenate([n.stages for n in nights])
     figures = np.concatenate([n.time_domain for n in nights])
     return np.stack([np.nanmedian(figures[labels == stage], axis=0) for stage in range(5)])
 
 
+def levels(nights: Sequence[Any]) -> np.ndarray:
+    """Mean decibels (nights, 5, 2, 5) of each stage, EEG alone; NaN where a night has few epochs."""
+    return np.stack([_by_stage(night, np.mean) for night in nights])
+
+
+def spreads(nights: Sequence[Any]) -> np.ndarray:
+    """Deviation in decibels within a night and stage (5, 2, 5), mean over nights."""
+    return np.nanmean([_by_stage(night, lambda x, axis: x.std(axis=axis)) for night in nights], 0)
+
+
+def _by_stage(night: Any, figure: Any) -> np.ndarray:
+    out = np.full((5, 2, 5), np.nan)
+    for stage in range(5):
+        of_stage = night.decibels[night.stages == stage, :2]
+        if len(of_stage) >= FEWEST:
+            out[stage] = figure(of_stage, axis=0)
+    return out
+
+
+def relative_to_n2(of_nights: np.ndarray) -> np.ndarray:
+    """Levels (nights, 5, 2, 5) less those of N2 of the same night."""
+    return of_nights - of_nights[:, 2:3]
+
+
+def contrasts(nights: Sequence[Any]) -> np.ndarray:
+    """Decibels by which delta of N3 exceeds that of N2 at Fpz-Cz, of nights that have N3."""
+    values = relative_to_n2(levels(nights))[:, 3, 0, 0]
+    return values[np.isfinite(values)]
+
+
+def persistence(nights: Sequence[Any], lag: int) -> np.ndarray:
+    """Correlation (5, 2, 5) of an epoch's decibels with those ``lag`` epochs later, same stage.
+
+    About the night's mean of the stage: high at a lag of some minutes means that levels drift.
+    """
+    each = []
+    for night in nights:
+        out, of_night = np.full((5, 2, 5), np.nan), night.decibels[:, :2]
+        for stage in range(5):
+            own = night.stages == stage
+            both = own[:-lag] & own[lag:]
+            if both.sum() >= 2 * FEWEST:
+                x = of_night - of_night[own].mean(axis=0)
+                out[stage] = (x[:-lag][both] * x[lag:][both]).mean(axis=0) / x[own].var(axis=0)
+        each.append(out)
+    return np.nanmean(each, axis=0)
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """Hypnogram figures: shares (5,), transitions (5, 5), bouts, shares by hour (8, 5)."""
+    """Hypnogram figures of sleep periods: shares (5,), transitions (5, 5), bouts, hours (8, 5).
+
+    ``n3_shares`` (nights,) of N3 in sleep.
+    """
 
     shares: np.ndarray
     transitions: np.ndarray
     bout_median: np.ndarray
     bout_mean: np.ndarray
     hourly: np.ndarray
+    n3_shares: np.ndarray
 
 
-def architecture(nights: list[MeasuredNight]) -> Architecture:
-    """Figures of the scored hypnograms; an unscored epoch ends a bout and is no transition."""
+def architecture(nights: Sequence[Any]) -> Architecture:
+    """Figures from the first to the last epoch of sleep; an unscored epoch is no transition."""
     counts, hourly = np.zeros((5, 5)), np.zeros((8, 5))
     bouts: list[list[int]] = [[] for _ in range(5)]
-    for night in nights:
-        kept = night.kept.astype(int)
-        pairs = (kept[:-1] >= 0) & (kept[1:] >= 0)
-        np.add.at(counts, (kept[:-1][pairs], kept[1:][pairs]), 1)
-        borders = np.r_[0, np.flatnonzero(np.diff(kept)) + 1, len(kept)]
-        for first, last in pairwise(borders):
-            if kept[first] >= 0:
-                bouts[kept[first]].append(last - first)
+    n3 = []
+    sleeps = [sleep_of(night.stages) for night in nights]
+    for sleep in sleeps:
+        pairs = (sleep[:-1] >= 0) & (sleep[1:] >= 0)
+        np.add.at(counts, (sleep[:-1][pairs], sleep[1:][pairs]), 1)
+        for first, last in pairwise(np.r_[0, np.flatnonzero(np.diff(sleep)) + 1, len(sleep)]):
+            if sleep[first] >= 0:
+                bouts[sleep[first]].append(last - first)
         for hour in range(8):  # of 120 epochs
-            part = kept[night.onset + 120 * hour : night.onset + 120 * (hour + 1)]
+            part = sleep[120 * hour : 120 * (hour + 1)]
             hourly[hour] += np.bincount(part[part >= 0], minlength=5)
-    labels = np.concatenate([n.labels for n in nights])
+        n3.append((sleep == 3).sum() / (sleep > 0).sum())
+    every = np.concatenate(sleeps)
     return Architecture(
-        shares=np.bincount(labels, minlength=5) / len(labels),
+        shares=np.bincount(every[every >= 0], minlength=5) / (every >= 0).sum(),
         transitions=counts / counts.sum(axis=1, keepdims=True),
         bout_median=np.array([np.median(b) for b in bouts]),
         bout_mean=np.array([np.mean(b) for b in bouts]),
         hourly=hourly / hourly.sum(axis=1, keepdims=True),
+        n3_shares=np.array(n3),
     )
 
 
-def difficulty(nights: list[MeasuredNight]) -> dict[str, tuple[float, float, np.ndarray]]:
+def sleep_of(stages: np.ndarray) -> np.ndarray:
+    """Stages from the first to the last epoch of sleep."""
+    asleep = np.flatnonzero(stages > 0)
+    return stages[asleep[0] : asleep[-1] + 1]
+
+
+def difficulty(nights: Sequence[Any]) -> dict[str, tuple[float, float, np.ndarray]]:
     """Accuracy, macro-F1 and F1 per stage of a linear discriminant, leaving one subject out.
 
-    Three feature sets: the ten log band powers as they are, z-scored per night, and z-scored with
+    Three feature sets: the ten EEG band powers as they are, z-scored per night, and z-scored with
     five epochs of context on either side.
     """
-    labels = np.concatenate([n.labels for n in nights])
-    subjects = np.concatenate([[n.subject] * len(n.labels) for n in nights])
-    plain = [n.log_power.reshape(len(n.labels), -1) for n in nights]
-    scored = [(x - x.mean(axis=0)) / x.std(axis=0) for x in plain]
-    context = [_with_context(x, 5) for x in scored]
+    scored = [night.stages >= 0 for night in nights]
+    labels = np.concatenate([n.stages[s] for n, s in zip(nights, scored, strict=True)])
+    subjects = np.concatenate(
+        [[n.subject] * int(s.sum()) for n, s in zip(nights, scored, strict=True)]
+    )
+    plain = [n.decibels[s, :2].reshape(-1, 10) for n, s in zip(nights, scored, strict=True)]
+    standard = [(x - x.mean(axis=0)) / x.std(axis=0) for x in plain]
+    context = [_with_context(x, 5) for x in standard]
     return {
         name: _leave_one_out(np.concatenate(x), labels, subjects)
-        for name, x in (("as they are", plain), ("z-scored", scored), ("context", context))
+        for name, x in (("as they are", plain), ("z-scored", standard), ("context", context))
     }
 
 

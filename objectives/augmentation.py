@@ -18,6 +18,8 @@ from objectives.objective import Objective
 from utils.stages import EPOCH_SECONDS
 
 _RESPONSE_HZ = (0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0)
+_CONTRAST_HZ = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 13.0, 18.0, 26.0, 40.0)
+_MOST_DB = 15.0  # that contrast changes any frequency by
 
 
 class OnSome(v2.Transform):
@@ -160,19 +162,57 @@ class Response(OnSome):
         self.db = db
 
     def draw(self, x: Tensor) -> Tensor:
-        knots = torch.tensor(_RESPONSE_HZ, device=x.device).log2()
-        hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
-        # constant beyond both ends; just below the last knot, so that one is left on its right
-        place = hertz.clamp(_RESPONSE_HZ[0], _RESPONSE_HZ[-1] - 1e-3).log2()
-        right = torch.searchsorted(knots, place, right=True)
-        share = (place - knots[right - 1]) / (knots[right] - knots[right - 1])
         shape = (*_of_channels(x)[:-1], len(_RESPONSE_HZ))
-        gains = self.db * torch.randn(shape, device=x.device)
-        return gains[..., right - 1] * (1 - share) + gains[..., right] * share
+        return self.db * torch.randn(shape, device=x.device) @ _between(_RESPONSE_HZ, x)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         # n: an inverse transform would otherwise make odd lengths even
         return torch.fft.irfft(torch.fft.rfft(x) * 10 ** (how / 20), n=x.shape[-1])
+
+
+class Contrast(OnSome):
+    """Makes the epochs of a run more alike, or less, in what they differ from the median epoch.
+
+    Decibels about the median epoch of the batch are multiplied by a factor between ``least`` and
+    ``most`` at ten frequencies, between them by linear interpolation over log frequency. Meant for
+    nights that were spectrally equalised: the median epoch of the batch is that of each night.
+    """
+
+    def __init__(self, p: float = 0.5, least: float = 0.5, most: float = 1.05) -> None:
+        super().__init__(p)
+        self.least, self.most = least, most
+
+    def draw(self, x: Tensor) -> Tensor:
+        return self.least + (self.most - self.least) * torch.rand(_of_channels(x), device=x.device)
+
+    def change(self, x: Tensor, how: Tensor) -> Tensor:
+        knots = _between(_CONTRAST_HZ, x)
+        spectrum = torch.fft.rfft(x)
+        power = spectrum.real.square() + spectrum.imag.square()
+        # below the first knot lies what filters leave of 0 Hz
+        inside = (
+            torch.arange(x.shape[-1] // 2 + 1, device=x.device) >= _CONTRAST_HZ[0] * EPOCH_SECONDS
+        )
+        level = (power * inside) @ knots.T / (knots * inside).sum(dim=1)
+        decibels = 10 * level.clamp_min(1e-12).log10()
+        median = decibels.flatten(0, -3).median(dim=0).values
+        gain = ((how - 1) * (decibels - median)).clamp(-_MOST_DB, _MOST_DB) @ knots
+        return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=x.shape[-1])
+
+
+def _between(knots: Sequence[float], x: Tensor) -> Tensor:
+    """Weights (k, bins) of values at ``knots`` Hz at each bin of the spectrum of x (…, t).
+
+    Linear over log frequency between two knots, constant beyond both ends.
+    """
+    at = torch.tensor(knots, device=x.device).log2()
+    hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
+    # just below the last knot, so that one is left on its right
+    place = hertz.clamp(knots[0], knots[-1] - 1e-3).log2()
+    right = torch.searchsorted(at, place, right=True)
+    share = (place - at[right - 1]) / (at[right] - at[right - 1])
+    unit = torch.eye(len(knots), device=x.device)
+    return unit[:, right - 1] * (1 - share) + unit[:, right] * share
 
 
 AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
@@ -183,6 +223,7 @@ AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
     "noise": Noise,
     "channels": Channels,
     "response": Response,
+    "contrast": Contrast,
 }
 
 

@@ -93,7 +93,7 @@ def test_the_hypnogram_does_not_dream_early():
         sleep = draw_sleep(stream(1, number), draw_subject(1, number, Difficulty(1)).traits)
         assert sleep[0] == 1
         assert sleep[-1] != 0
-        assert np.flatnonzero(sleep == 4)[0] >= 80
+        assert np.flatnonzero(sleep == 4)[0] >= 70
 
 
 def test_specials():
@@ -107,19 +107,20 @@ def test_specials():
 
 
 def test_background_has_the_power_it_was_given():
-    wanted = np.array([1.5, 0.6, 0.1, -0.4, -1.2])
+    wanted = np.array([1.5, 0.6, 0.1, -0.1, -0.6, -1.2])
     noise = coloured_noise(stream(0, "x"), np.tile(wanted, (6000, 1)), 100)
     assert noise.dtype == np.float32
     measured = np.log10(band_powers(noise.reshape(-1, 3000), 100).mean(axis=0))
-    # the small constant rest is what the fitted corrections take care of
-    np.testing.assert_allclose(measured, wanted, atol=0.3)
+    # beta of 13 to 30 Hz lies on sigma and beta of the background; the small constant rest is what
+    # the fitted corrections take care of
+    np.testing.assert_allclose(measured, [*wanted[:3], -0.4, wanted[5]], atol=0.3)
     other = coloured_noise(stream(0, "x"), np.tile(wanted, (6000, 1)), 250)
     again = np.log10(band_powers(other.reshape(-1, 7500), 250).mean(axis=0))
     np.testing.assert_allclose(again, measured, atol=0.1)
 
 
 def test_background_power_follows_changes_without_a_step():
-    power = np.zeros((200, 5))
+    power = np.zeros((200, 6))
     power[100:] = 2.0
     noise = np.stack([coloured_noise(stream(k, "x"), power, 100) for k in range(30)])
     sd = noise.reshape(30, -1, 25).std(axis=(0, 2))

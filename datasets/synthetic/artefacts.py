@@ -54,8 +54,8 @@ def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str
 def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefacts:
     """Often and violent in Wake, rare and small in sleep, always in an epoch scored as movement."""
     asleep = timeline.stages > 0
-    # per epoch: one in an hour of sleep, two in ten minutes of Wake
-    rates = np.where(asleep, 1.0 / 120, 2.0 / 20)
+    # per epoch: one in an hour of sleep, one in ten minutes of Wake
+    rates = np.where(asleep, 1.0 / 120, 1.0 / 20)
     epochs = np.arange(timeline.n_epochs).repeat(rng.poisson(rates))
     # R&K score movement time where movement hides more than half of an epoch: these last 16 to 20 s
     scored = np.flatnonzero(timeline.rk == MOVEMENT)

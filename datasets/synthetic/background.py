@@ -1,4 +1,4 @@
-"""Coloured noise through five band powers that change from slot to slot.
+"""Coloured noise through six band powers that change from slot to slot.
 
 Every 4 s block gets its own spectrum, a piecewise linear log density over log frequency, and random
 phases; square-root Hann windows with half overlap add up to constant power without steps.
@@ -12,14 +12,16 @@ from scipy import fft
 from datasets.synthetic.timeline import SLOT_SECONDS
 
 BLOCK_SECONDS = 2 * SLOT_SECONDS
-BAND_CENTRES = np.array([1.5, 5.7, 10.2, 19.7, 38.7])  # Hz, geometric means; delta's is weighted
+# Hz, of delta, theta, alpha, sigma, beta and gamma: geometric means; delta's is weighted
+BAND_CENTRES = np.array([1.5, 5.7, 9.8, 13.9, 21.9, 38.7])
+N_BANDS = len(BAND_CENTRES)
 _HIGH_PASS_HZ = 0.5
 _ROLL_OFF = -2.0  # density exponent above the highest centre
 _BLOCKS_AT_ONCE = 4096  # keeps a 22 h tape below 100 MB of scratch
 
 
 def coloured_noise(rng: np.random.Generator, log_power: np.ndarray, fs: float) -> np.ndarray:
-    """Noise (n_slots * 2 * fs,) float32 whose band densities follow ``log_power`` (n_slots, 5).
+    """Noise (n_slots * 2 * fs,) float32 whose band densities follow ``log_power`` (n_slots, 6).
 
     ``log_power`` is log10 of uV**2/Hz at ``BAND_CENTRES`` for each 2 s slot.
     """
@@ -47,11 +49,11 @@ def coloured_noise(rng: np.random.Generator, log_power: np.ndarray, fs: float) -
 
 
 def _spectral_basis(n: int, fs: float) -> np.ndarray:
-    """(6, n//2 + 1): log10 density = band values @ basis[:5] + basis[5], scaled for ``irfft``."""
+    """(7, n//2 + 1): log10 density = band values @ basis[:6] + basis[6], scaled for ``irfft``."""
     frequencies = np.fft.rfftfreq(n, 1 / fs)
     log_f = np.log(np.maximum(frequencies, 1e-3))
     centres = np.log(BAND_CENTRES)
-    basis = np.stack([np.interp(log_f, centres, row) for row in np.eye(5)])
+    basis = np.stack([np.interp(log_f, centres, row) for row in np.eye(N_BANDS)])
     fixed = np.where(frequencies > BAND_CENTRES[-1], _ROLL_OFF * (log_f - centres[-1]), 0)
     fixed = fixed / np.log(10)
     fixed -= np.log10(1 + (_HIGH_PASS_HZ / np.maximum(frequencies, 1e-2)) ** 8)

@@ -48,7 +48,7 @@ def _gains(fpz: float, pz: float, eog: float, emg: float = 0.0) -> dict[str, flo
 # waves lead into, slow waves of N3 in trains; hz (0, 0): no rhythm, or the subject's own spindles
 KINDS: dict[str, Kind] = {
     "alpha": Kind(
-        waveforms.alpha, (0, 8, 1.1, 0, 0, 0.15), (26, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
+        waveforms.alpha, (0, 8, 1.1, 0, 0.4, 0.15), (20, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
         _gains(0.25, 1, 0.05), "W",
     ),
     "vertex_wave": Kind(
@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
         (0, 0), _gains(1, 0.3, 0.15), "N1",
     ),
     "spindle": Kind(
-        waveforms.spindle, (0, 0, 0, 2.2, 0.6, 0), (28, 0.25, 15, 50), (0.95, 0.3, 0.5, 2), (0, 0),
+        waveforms.spindle, (0, 0, 0, 2.2, 0.9, 0), (28, 0.25, 15, 50), (0.95, 0.3, 0.5, 2), (0, 0),
         _gains(1, 0.5, 0.1), "N2",
     ),
     "k_complex": Kind(
@@ -64,8 +64,8 @@ KINDS: dict[str, Kind] = {
         (0, 0), _gains(1, 0.35, 0.4), "N2",
     ),
     "slow_wave": Kind(
-        waveforms.slow_wave, (0, 0, 0, 0.3, 0, 0), (92, 0.2, 75, 220), (1, 0.2, 0.5, 2), (0, 0),
-        _gains(1, 0.5, 0.5), "N3",
+        waveforms.slow_wave, (0, 0, 0, 0.3, 0, 0), (82, 0.15, 75, 220), (0.85, 0.4, 0.5, 2),
+        (0, 0), _gains(1, 0.5, 0.5), "N3",
     ),
     "theta_run": Kind(
         waveforms.theta_run, (0, 0, 1.6, 0.2, 0, 0.6), (16, 0.25, 10, 30), (2, 0.35, 1, 4),
@@ -88,14 +88,17 @@ KINDS: dict[str, Kind] = {
         _gains(1, 0.02, 0.9), "W",
     ),
     "arousal": Kind(
-        waveforms.arousal, (0, 0, 0, 0.06, 0.02, 0.05), (30, 0.25, 20, 80), (5, 0.4, 3, 15),
-        (10, 1), _gains(1, 0.8, 0.4, 0.03), "n/a",
+        waveforms.arousal, (0, 0, 0, 0.06, 0.02, 0.05), (22, 0.25, 15, 80), (5, 0.4, 3, 15),
+        (10, 1), _gains(1, 0.5, 0.4, 0.03), "n/a",
     ),
     "twitch": Kind(
         waveforms.twitch, (0, 0, 0, 0, 0, 0.8), (30, 0.3, 15, 80), (0.12, 0.3, 0.05, 0.25), (40, 5),
         _gains(0, 0, 0, 1), "REM",
     ),
 }  # fmt: skip
+# size of the alpha that is left, beside that of Wake: W open, W closed, N1, N2, N3, REM
+_ALPHA_OF_STATE = np.array([1, 1, 0.7, 0.5, 0.35, 0.6], dtype=np.float32)
+_SLOW_SPINDLES = 0.4  # share of slow ones among spindles of N2
 _K_WITH_SPINDLE = 0.4  # share of K-complexes that a spindle follows
 _TOUCHING = 1e-6  # seconds: waves of a train follow each other without a gap
 _DROWSY_SEM_RATE = 1.8
@@ -228,11 +231,15 @@ def _events(
     factor = subject.amplitude.get(kind, 1.0)
     # the table's least amplitude would undo the small alpha that some subjects have
     law = spec.amplitude if kind != "alpha" else (*spec.amplitude[:2], 1.0, spec.amplitude[3])
+    amplitude = _clipped_log_normal(rng, law, n, factor)
+    if kind == "alpha":
+        slot = (onset // SLOT_SECONDS).astype(int)
+        amplitude *= timeline.state[slot] @ _ALPHA_OF_STATE
     events = Events(
         kind,
         onset,
         duration,
-        _clipped_log_normal(rng, law, n, factor),
+        amplitude,
         _frequencies(kind, rng, onset, subject, timeline),
         rng.random(n),
     )
@@ -252,7 +259,10 @@ def _frequencies(
         return subject.alpha_hz + sd * spread - slower
     if kind == "spindle":
         slow, fast = subject.spindle_hz
-        return np.clip(np.where(rng.random(len(onset)) < 0.4, slow, fast) + 0.3 * spread, 11, 16)
+        # N3 has mostly slow ones
+        deep = timeline.state[(onset // SLOT_SECONDS).astype(int), 1 + N3]
+        is_slow = rng.random(len(onset)) < _SLOW_SPINDLES + 0.35 * deep
+        return np.clip(np.where(is_slow, slow, fast) + 0.3 * spread, 11, 16)
     return np.maximum(mean + sd * spread, 0.2)
 
 
@@ -306,9 +316,10 @@ def _before_bursts(
 
 
 def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) -> Events:
-    """Trains of 2-7 waves that cover the epoch's depth in N3, and a few shorter ones in N2."""
-    wave_seconds = KINDS["slow_wave"].seconds[0]
-    train_seconds = 4.5 * wave_seconds  # the mean of 2 to 7 waves
+    """Trains of 2-4 waves that cover the epoch's depth in N3, and a few shorter ones in N2."""
+    median, log_sd, *_ = KINDS["slow_wave"].seconds
+    wave_seconds = median * np.exp(log_sd**2 / 2)  # the mean of the log-normal law
+    train_seconds = 3 * wave_seconds  # the mean of 2 to 4 waves
     depth = np.minimum(timeline.depth * np.sqrt(subject.rate["slow_wave"]), 0.9).repeat(SLOTS)
     busy = timeline.state[:, 1 + N3] * depth
     # a train that begins within another is dropped: to cover the share ``busy`` of the time,
@@ -317,7 +328,7 @@ def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) 
     rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS
     trains = _poisson_onsets(rng, rates)
     deep = timeline.state[(trains // SLOT_SECONDS).astype(int), 1 + N3] > 0.3
-    sizes = np.where(deep, rng.integers(2, 8, len(trains)), rng.integers(1, 4, len(trains)))
+    sizes = np.where(deep, rng.integers(2, 5, len(trains)), rng.integers(1, 3, len(trains)))
     n_waves = np.maximum(sizes, 1)
     duration = _clipped_log_normal(rng, KINDS["slow_wave"].seconds, int(n_waves.sum()))
     starts = np.cumsum(n_waves) - n_waves

@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import signal as filters
 
 from datasets.synthetic import artefacts as of_artefacts
 from datasets.synthetic import corrections, tables
 from datasets.synthetic.artefacts import DERIVATIONS, Artefacts, add_artefacts, draw_artefacts
 from datasets.synthetic.background import coloured_noise
 from datasets.synthetic.events import KINDS, Events, coverage, draw_events
+from datasets.synthetic.hypnogram import N2
+from datasets.synthetic.law import context_of, law
 from datasets.synthetic.streams import stream
-from datasets.synthetic.subject import (
-    N_BANDS,
-    N_CALIBRATED,
-    OF_NIGHT,
-    OF_STAGE,
-    SHARED,
-    Subject,
-    correlated,
-)
+from datasets.synthetic.subject import Subject, levels_db
 from datasets.synthetic.timeline import (
     SLOT_SECONDS,
     SLOTS,
@@ -30,12 +25,12 @@ from datasets.synthetic.timeline import (
 )
 from utils.errors import UserError
 
-_EPOCH_CORRELATION = 0.5  # lag 1 of the residuals, in epochs
-_ACROSS_VALUES = 0.35
-_TAIL_DF = 12
-_SHIFT_SCALE = 1.2  # events do not shift with the background, so it must shift more
+_N_EEG = 2  # derivations that the law of real nights has: Fpz-Cz and Pz-Oz
+_OF_LAW = 5  # bands of the law: gamma, which it lacks, goes with beta
+_TAIL_DF = 8  # of Student's t: an unusual moment is unusual in all bands
+_FAST_SLOTS = 5  # 10 s, after which a fast deviation is another one
 _EEG_LEAK_INTO_EOG = 0.3
-_EOG_RESIDUAL_SD = 0.15
+_EOG_SHARE = 0.7  # of the EEGs' deviations
 _EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])  # W, N1, N2, N3, REM
 _EMG_WAKE_UV = 3.4
 OMITTABLE = (*KINDS, *of_artefacts.KINDS, *(f"background:{name}" for name in DERIVATIONS))
@@ -152,59 +147,66 @@ def draw_night(
 def _log_power(
     subject: Subject, number: int, timeline: Timeline, one_background: bool
 ) -> np.ndarray:
-    """Band targets (n_slots, 3 derivations, 5 bands): stage medians, random effects, residuals."""
+    """Band targets (n_slots, 3 derivations, 6 bands), log10 of uV**2/Hz, by the law of real nights."""
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
     weights = timeline.stage_weights()
     if one_background:
         weights = np.full_like(weights, 1 / weights.shape[1])
-    of_night = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
-    # ``between`` in the tables is an SD over nights, so the three parts share a variance of 1
-    total = np.sqrt(SHARED**2 + OF_STAGE**2 + OF_NIGHT**2)
-    shift = _SHIFT_SCALE / total * (subject.band_shift + OF_NIGHT * of_night)
-    gains = rng.normal(0, 0.04, N_CALIBRATED)[:, None]  # of all bands of a derivation, log10
-    residual = _residuals(rng, timeline.n_epochs)
-    spread = subject.difficulty.spread
-    out = np.empty((len(weights), len(DERIVATIONS), N_BANDS), dtype=np.float32)
-    calibrated = (
-        (
-            tables.FPZ_MEDIAN + corrections.FPZ,
-            tables.FPZ_BETWEEN,
-            tables.FPZ_WITHIN * corrections.FPZ_RESIDUAL,
-        ),
-        (
-            tables.PZ_MEDIAN + corrections.PZ,
-            tables.PZ_BETWEEN,
-            tables.PZ_WITHIN * corrections.PZ_RESIDUAL,
-        ),
-    )
-    for derivation, (median, between, within) in enumerate(calibrated):
-        by_stage = median + spread * between * shift[:, derivation] + spread * gains[derivation]
-        sd = spread * (weights @ within)
-        out[:, derivation] = weights @ by_stage + sd * residual[:, derivation]
-    # the tables have no bands of the EOG: its residual follows the mean of both EEGs
-    own = spread * _EOG_RESIDUAL_SD * residual.mean(axis=1)
-    out[:, N_CALIBRATED] = weights @ corrections.EOG + own
-    return out
+    levels = levels_of_night(subject, number)
+    deviations = subject.difficulty.spread * _deviations(rng, timeline.n_epochs, weights)
+    if not one_background:
+        deviations += _moved_by_context(timeline.stages)
+    # (n_slots, 2, 5), relative to N2 of the population, whose level is known
+    values = (weights @ levels + deviations).reshape(len(weights), _N_EEG, _OF_LAW)
+    values = (values - law().mean_db[N2].reshape(_N_EEG, _OF_LAW)) / 10
+    fitted = np.stack((corrections.FPZ, corrections.PZ), axis=1)
+    values += np.tensordot(weights, fitted, axes=1)
+    values = np.concatenate((values, values[..., -1:]), axis=-1) + tables.N2_LEVEL
+    # the law has no EOG whose eye movements were left in: its deviations are the mean of the EEGs'
+    own = deviations.reshape(values.shape[0], -1).mean(axis=1, keepdims=True)
+    eog = weights @ corrections.EOG + _EOG_SHARE / 10 * own
+    return np.concatenate((values, eog[:, None]), axis=1).astype(np.float32)
 
 
-def _residuals(rng: np.random.Generator, n_epochs: int) -> np.ndarray:
-    """Unit-variance deviations (n_slots, 2, 5): heavy-tailed, correlated across values and epochs.
+def levels_of_night(subject: Subject, number: int) -> np.ndarray:
+    """Decibels (5, 10) of each stage and value: the subject's, but for what nights differ by."""
+    rng = stream(subject.seed, "subject", subject.number, "night", number, "levels")
+    factors = np.sqrt(law().repeat) * subject.factors
+    factors = factors + np.sqrt(1 - law().repeat) * rng.standard_normal(factors.shape)
+    return law().mean_db + subject.difficulty.spread * levels_db(factors, subject.own)
 
-    One value per epoch and one before and after the night, interpolated between epoch centres.
+
+def _moved_by_context(stages: np.ndarray) -> np.ndarray:
+    """Decibels (n_slots, 10) by which the stages around an epoch move it from its stage's mean."""
+    unusual = context_of(stages) - law().usual_context[stages]
+    moved = np.einsum("ni,nij->nj", unusual, law().context_db[stages])
+    return moved.repeat(SLOTS, axis=0)
+
+
+def _deviations(rng: np.random.Generator, n_epochs: int, weights: np.ndarray) -> np.ndarray:
+    """Slow and fast deviations (n_slots, 10) from the stages' levels, dB.
+
+    Slow ones drift over minutes; fast ones wax and wane within an epoch, and are as heavy-tailed
+    as real ones.
     """
-    n_values = n_epochs + 2
-    series = correlated(rng, (n_values, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
-    keep = np.sqrt(1 - _EPOCH_CORRELATION**2)
-    for value in range(1, n_values):
-        series[value] = _EPOCH_CORRELATION * series[value - 1] + keep * series[value]
-    # Student's t of unit variance; one draw for all bands: an outlier is a whole epoch
-    tails = np.sqrt(rng.chisquare(_TAIL_DF, (n_values, 1, 1)) / _TAIL_DF)
-    series /= tails * np.sqrt(_TAIL_DF / (_TAIL_DF - 2))
-    # in values, of which the first lies before the night: epoch 0 has its centre at 1
-    position = (np.arange(n_epochs * SLOTS) + 0.5) / SLOTS + 0.5
-    before = position.astype(int)
-    fraction = (position - before)[:, None, None]
-    mixed = (1 - fraction) * series[before] + fraction * series[before + 1]
-    # between two epoch centres the mixture of both would vary less than either
-    between = 1 - 2 * fraction * (1 - fraction) * (1 - _EPOCH_CORRELATION)
-    return (mixed / np.sqrt(between)).astype(np.float32)
+    n_values = law().mean_db.shape[1]
+    keep = np.exp(-1 / law().slow_epochs)
+    # one value before the night and one after it, interpolated between the middles of epochs
+    slow = rng.standard_normal((n_epochs + 2, n_values))
+    slow[1:] *= np.sqrt(1 - keep**2)
+    slow = filters.lfilter([1.0], [1.0, -keep], slow, axis=0)
+    middles = np.arange(n_epochs + 2) - 0.5
+    at = (np.arange(n_epochs * SLOTS) + 0.5) / SLOTS
+    slow = np.stack([np.interp(at, middles, column) for column in slow.T], axis=1)
+    n_fast = n_epochs * SLOTS // _FAST_SLOTS
+    fast = rng.standard_normal((n_fast, n_values))
+    tails = np.sqrt(rng.chisquare(_TAIL_DF, (n_fast, 1)) / _TAIL_DF)
+    fast /= tails * np.sqrt(_TAIL_DF / (_TAIL_DF - 2))
+    # the mean over an epoch's three values varies by the third of their variance
+    fast = np.sqrt(SLOTS / _FAST_SLOTS) * fast.repeat(_FAST_SLOTS, axis=0)
+    out = np.zeros_like(slow)
+    share = np.concatenate((corrections.FPZ_FAST, corrections.PZ_FAST), axis=1)
+    for stage, of_stage in enumerate(weights.T):
+        own = slow @ law().slow_db[stage] + share[stage] * (fast @ law().fast_db[stage])
+        out += of_stage[:, None] * own
+    return out

@@ -19,6 +19,9 @@ RATES = (100, 128, 200, 256)
 _KNOT_HZ = np.array([0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0])
 _KNOT_DB = 2.5  # deviation of the response at each knot
 _TAPS_SECONDS = 4
+# nights of odd composition and how many subjects have one
+ODD_NIGHTS = {"insomnia": 0.07, "no_n3": 0.05, "no_rem": 0.05, "nap": 0.04, "all_wake": 0.03}
+_NAP_HOURS, _WAKE_HOURS = (1.0, 2.0), 10.0
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,13 @@ def vary(subject: Subject) -> Subject:
         },
         ecg_leak_uv=float(rng.uniform(2, 20)) if rng.random() < 0.5 else 0.0,
     )
+
+
+def odd_night(subject: Subject, hours: float | None) -> tuple[str | None, float | None]:
+    """What is odd about a subject's nights, of ``ODD_NIGHTS`` or nothing, and their hours."""
+    rng = stream(subject.seed, "subject", subject.number, "odd")
+    shares = list(ODD_NIGHTS.values())
+    kind = rng.choice([*ODD_NIGHTS, ""], p=[*shares, 1 - sum(shares)])
+    if kind == "nap":
+        return "nap", float(rng.uniform(*_NAP_HOURS))
+    return str(kind) or None, _WAKE_HOURS if kind == "all_wake" else hours

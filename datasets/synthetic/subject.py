@@ -6,15 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.synthetic.hypnogram import SleepTraits
+from datasets.synthetic.hypnogram import N1, N2, N3, SleepTraits, W, draw_traits
+from datasets.synthetic.law import law
 from datasets.synthetic.streams import stream
 
-N_BANDS = 5
-N_CALIBRATED = 2  # derivations with band tables: Fpz-Cz and Pz-Oz
-_ACROSS_VALUES = 0.2  # correlation of a subject's shifts over bands and derivations
-SHARED, OF_STAGE, OF_NIGHT = 0.75, 0.6, 0.3  # weights of a subject's and a night's band shifts
 _RATE_SD = 0.35
 _VARIED = ("spindle", "k_complex", "rem", "blink", "vertex_wave", "alpha", "sem", "slow_wave")
+_OF_DECIBELS = np.log(10) / 20  # an amplitude's logarithm per decibel
+# events whose size goes with the level of a band in a stage: stage, value of Fpz-Cz or Pz-Oz
+_DELTA, _THETA, _SIGMA, _PZ_ALPHA = 0, 1, 3, 7
+_FOLLOWS = {
+    "slow_wave": (N3, _DELTA),
+    "k_complex": (N2, _DELTA),
+    "spindle": (N2, _SIGMA),
+    "theta_run": (N1, _THETA),
+    "alpha": (W, _PZ_ALPHA),
+}
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,17 @@ class Difficulty:
 class Subject:
     """Sleep and physiology of one subject.
 
-    ``band_shift`` (5 stages, 2 derivations, 5 bands) is in units of the between-night SD; rates and
-    amplitudes multiply the population's.
+    ``factors`` (k,) and ``own`` (5, 10) are unit normals of :class:`datasets.synthetic.law.Law`,
+    from which the levels of the bands in each stage follow; rates and amplitudes multiply the
+    population's.
     """
 
     number: int
     seed: int
     difficulty: Difficulty
     traits: SleepTraits
-    band_shift: np.ndarray
+    factors: np.ndarray
+    own: np.ndarray
     rate: dict[str, float]
     amplitude: dict[str, float]
     alpha_hz: float
@@ -58,38 +67,38 @@ class Subject:
     ecg_leak_uv: float
 
 
-def correlated(rng: np.random.Generator, shape: tuple[int, ...], correlation: float) -> np.ndarray:
-    """Unit normals (..., derivations, bands), equally correlated over the last two axes."""
-    common = rng.standard_normal((*shape[:-2], 1, 1))
-    own = rng.standard_normal(shape)
-    return np.sqrt(correlation) * common + np.sqrt(1 - correlation) * own
+def levels_db(factors: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Decibels (5, 10) above the population's mean, of each stage and value."""
+    return law().loadings_db @ factors + law().own_db * own
 
 
 def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
     """Draw subject ``number`` of the cohort ``seed``, the same whatever else is drawn."""
     rng = stream(seed, "subject", number)
-    shared = correlated(rng, (1, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
-    own = correlated(rng, (5, N_CALIBRATED, N_BANDS), _ACROSS_VALUES)
+    factors = rng.standard_normal(law().loadings_db.shape[-1])
+    own = rng.standard_normal(law().own_db.shape)
     spread = difficulty.spread
+    # large waves in a subject with much of their band: both follow the same level
+    follows = {k: spread * levels_db(factors, own)[where] for k, where in _FOLLOWS.items()}
 
     def log_normal(sd: float) -> float:
         return float(np.exp(spread * sd * np.clip(rng.standard_normal(), -2.5, 2.5)))
 
+    # of adults some 10 to 20 % have little or no alpha with closed eyes (AASM manual)
+    no_alpha = rng.random() < 0.15
     return Subject(
         number=number,
         seed=seed,
         difficulty=difficulty,
-        traits=SleepTraits(
-            deep=float(np.clip(np.exp(rng.normal(-0.05, 0.3)), 0.45, 1.7)),
-            wakeful=float(np.clip(np.exp(rng.normal(0.0, 0.3)), 0.5, 2.0)),
-            period=int(np.clip(rng.normal(900, 70), 700, 1060)),
-        ),
-        band_shift=SHARED * shared + OF_STAGE * own,
+        traits=draw_traits(rng),
+        factors=factors,
+        own=own,
         rate={kind: log_normal(_RATE_SD) for kind in _VARIED},
         amplitude={
-            # of adults some 10 to 20 % have little or no alpha with closed eyes (AASM manual)
-            "alpha": 0.12 if rng.random() < 0.15 else log_normal(_RATE_SD),
-            **{kind: log_normal(0.25) for kind in _VARIED if kind != "alpha"},
+            kind: log_normal(0.1 if kind in follows else 0.25)
+            * float(np.exp(_OF_DECIBELS * follows.get(kind, 0.0)))
+            * (0.2 if kind == "alpha" and no_alpha else 1.0)
+            for kind in (*_VARIED, "theta_run")
         },
         alpha_hz=float(np.clip(rng.normal(10, 0.9), 8, 12.5)),
         spindle_hz=(  # of slow and of fast spindles

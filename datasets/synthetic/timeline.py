@@ -18,11 +18,11 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 SLOT_SECONDS = 2
 SLOTS = EPOCH_SECONDS // SLOT_SECONDS
 MOVEMENT, UNKNOWN = 6, 9  # codes of the EDF+ specification beside 0-5
-SPECIALS = ("no_rem", "no_n3", "all_wake", "sleep_wake", "edge_bouts")
-_BORDER_MIX = 0.5
-_LARGEST_MIX = 0.8
+SPECIALS = ("no_rem", "no_n3", "all_wake", "sleep_wake", "edge_bouts", "insomnia", "nap")
+_BORDER_MIX = 0.25
+_LARGEST_MIX = 0.4
 # probability per epoch of W, N1, N2, N3 and REM that a run which resembles another stage begins
-_ATYPICAL_START = np.array([0.008, 0.04, 0.018, 0.025, 0.018])
+_ATYPICAL_START = np.array([0.004, 0.02, 0.006, 0.004, 0.008])
 _ATYPICAL_WEIGHT = (0.4, 0.9)
 _ATYPICAL_STOP = 0.25  # per epoch: a run lasts four on average
 # [stage, stage it is mistaken for]
@@ -35,6 +35,8 @@ _CONFUSABLE = np.array(
         [0.10, 0.55, 0.35, 0.00, 0.00],
     ]
 )
+_INSOMNIA = 5.0  # times as likely to wake
+_HALF_OF_HALF = 0.25  # of an epoch
 _DROWSY_EPOCHS = 40  # 20 min before sleep onset
 
 
@@ -107,9 +109,12 @@ def draw_timeline(
 
 
 def with_deep_codes(timeline: Timeline, coverage: np.ndarray) -> Timeline:
-    """Stage 3 becomes 4 where slow waves cover more than half of the epoch (R&K)."""
+    """Stage 3 becomes 4 where slow waves cover more than half of the epoch (R&K).
+
+    The background of N3 holds about as many as are planted.
+    """
     rk = timeline.rk.copy()
-    rk[(rk == 3) & (coverage > 0.5)] = 4
+    rk[(rk == 3) & (coverage > _HALF_OF_HALF)] = 4
     return replace(timeline, rk=rk)
 
 
@@ -128,14 +133,18 @@ def _draw_stages(
     traits = subject.traits
     if night == 1:  # first-night effect
         traits = replace(traits, wakeful=1.15 * traits.wakeful)
+    if special == "insomnia":
+        traits = replace(traits, wakeful=_INSOMNIA * traits.wakeful, deep=0.5 * traits.deep)
     traits = replace(traits, period=period)
-    needed = {N1, N2} if n_epochs < 40 else {N1, N2, N3, REM}
+    # a nap is the beginning of a night, any other short recording a night in time lapse
+    is_nap = special == "nap"
+    needed = {N1, N2} if is_nap or n_epochs < 40 else {N1, N2, N3, REM}
     # drawn again where a stage is missing by chance: ordinary nights hold all that fit into them
-    sleep = draw_sleep(rng, traits)
+    sleep = draw_sleep(rng, traits, in_time_lapse=not is_nap)
     for _ in range(200):
         if needed <= set(sleep.tolist()):
             break
-        sleep = draw_sleep(rng, traits)
+        sleep = draw_sleep(rng, traits, in_time_lapse=not is_nap)
     stages = np.zeros(n_epochs, dtype=np.int8)
     stages[onset : onset + len(sleep)] = sleep
     end = onset + len(sleep)
@@ -156,8 +165,8 @@ def _latent_weights(
     onehot = np.eye(5, dtype=np.float32)
     weights = onehot[stages].repeat(SLOTS, axis=0)
     changes = np.flatnonzero(np.diff(stages)) + 1
-    # at most 7 of an epoch's 15 slots, so that the borders of a bout of one epoch never cross
-    shifts = np.rint(rng.uniform(-7, 7, len(changes)) * min(uncertainty, 1)).astype(int)
+    # at most 4 of an epoch's 15 slots: the borders of a bout of one epoch never cross
+    shifts = np.rint(rng.uniform(-4, 4, len(changes)) * min(uncertainty, 1)).astype(int)
     for change, shift in zip(changes, shifts, strict=True):
         border = change * SLOTS
         if shift > 0:
@@ -226,11 +235,11 @@ def _rk_codes(labels: np.ndarray, lead_off: list[tuple[int, int]]) -> np.ndarray
 
 
 def _depths(rng: np.random.Generator, stages: np.ndarray) -> np.ndarray:
-    """Share of each epoch that slow waves cover if it is N3: constant by bout, with jitter."""
+    """Share of each epoch that planted slow waves cover if it is N3: by bout, with jitter."""
     changes = np.r_[0, np.flatnonzero(np.diff(stages)) + 1, len(stages)]
-    by_bout = rng.uniform(0.42, 0.68, len(changes) - 1)
-    depth = by_bout.repeat(np.diff(changes)) + rng.normal(0, 0.06, len(stages))
-    return np.clip(depth, 0.25, 0.9)
+    by_bout = rng.uniform(0.2, 0.3, len(changes) - 1)
+    depth = by_bout.repeat(np.diff(changes)) + rng.normal(0, 0.02, len(stages))
+    return np.clip(depth, 0.2, 0.9)
 
 
 def _evidence(rng: np.random.Generator, n_epochs: int, uncertainty: float) -> np.ndarray:

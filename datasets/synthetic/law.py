@@ -1,0 +1,78 @@
+"""The law of real nights that synthetic ones follow: band powers by stage, and sequences of stages.
+
+Fitted by ``benchmarks/fit_real_nights.py`` to cassette nights of Sleep-EDF; the numbers lie in
+``real_nights.json``. Decibels are of ten values: five bands of Fpz-Cz, then of Pz-Oz. Their absolute
+level is arbitrary: ``tables.N2_LEVEL`` sets it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from utils.stages import STAGES
+
+PATH = Path(__file__).with_name("real_nights.json")
+CONTEXT_EPOCHS = (4, 16)  # reach of the two windows around an epoch
+
+
+@dataclass(frozen=True)
+class Law:
+    """Constants of the law.
+
+    ``mean_db`` (5, 10) of each stage; subjects differ by ``loadings_db`` (5, 10, k) times k unit
+    normals, which two nights of a subject share with correlation ``repeat``, and by ``own_db``
+    (5, 10). Within a night an epoch is moved by the stages around it: ``context_db`` (5, 10, 10)
+    times its :func:`context_of` less ``usual_context`` (5, 10); and by slow and fast deviations,
+    whose covariances have the square roots ``slow_db`` and ``fast_db`` (5, 10, 10). Slow ones last
+    ``slow_epochs``. ``spread_db`` (5, 10) is the deviation within a night and stage that all of it
+    together has. ``jumps`` (5, 5) from stage to stage; ``bout_epochs`` (5, q): lengths that the
+    shares ``bout_shares`` (q,) of bouts do not exceed; ``hourly`` (8, 5): shares of each hour.
+    """
+
+    mean_db: np.ndarray
+    loadings_db: np.ndarray
+    own_db: np.ndarray
+    repeat: float
+    usual_context: np.ndarray
+    context_db: np.ndarray
+    slow_db: np.ndarray
+    fast_db: np.ndarray
+    slow_epochs: float
+    spread_db: np.ndarray
+    jumps: np.ndarray
+    bout_shares: np.ndarray
+    bout_epochs: np.ndarray
+    hourly: np.ndarray
+
+
+@cache
+def law() -> Law:
+    """The fitted law."""
+    values = json.loads(PATH.read_text(encoding="utf-8"))
+    return Law(
+        **{
+            name: values[name] if kind == "float" else np.array(values[name])
+            for name, kind in Law.__annotations__.items()
+        }
+    )
+
+
+def context_of(stages: np.ndarray) -> np.ndarray:
+    """Shares of the five stages among the epochs around each of ``stages`` (n,): (n, 10).
+
+    Within 4, then within 16 epochs, the epoch itself and unscored ones not counted.
+    """
+    onehot = (stages[:, None] == np.arange(len(STAGES))).astype(float)
+    parts = []
+    for reach in CONTEXT_EPOCHS:
+        window = np.ones(2 * reach + 1)
+        window[reach] = 0
+        # "full", then cut: "same" would be as long as the window where the night is shorter
+        around = np.apply_along_axis(np.convolve, 0, onehot, window)[reach : reach + len(stages)]
+        parts.append(around / np.maximum(around.sum(axis=1, keepdims=True), 1))
+    return np.concatenate(parts, axis=1)
