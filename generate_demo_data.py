@@ -98,8 +98,8 @@ def parse_args(argv: list[str] | None) -> DemoFlags:
     add_flag(
         parser,
         "--varied",
-        help="another recorder, montage, rate and worse sleep for every subject, odd nights of some "
-        "(sleepedf)",
+        help="another recorder, montage, rate and worse sleep for every subject, and odd nights "
+        "for some of them (sleepedf)",
     )
     parser.add_argument("--special", choices=SPECIALS, help="a night with a peculiarity")
     parser.add_argument("--jobs", type=int, default=-1, help="nights at once; -1: one per core")

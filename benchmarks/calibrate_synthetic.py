@@ -1,8 +1,8 @@
 """Fit the background of synthetic nights so that with their events they follow the law.
 
-Renders a cohort, compares the levels of its stages with those that the law drew for each night, the
-spreads within nights with the law's and the EOG with ``datasets/synthetic/tables.py``, and moves the
-constants of ``datasets/synthetic/corrections.py``, printing them after every round.
+Renders a cohort, compares the levels of its stages with those that the law drew for each night,
+the spreads within nights with the law's and the EOG with ``datasets/synthetic/tables.py``, and
+moves the constants of ``datasets/synthetic/corrections.py``, printing them after every round.
 
     python -m benchmarks.calibrate_synthetic --rounds 6
 """

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +156,7 @@ def architecture(nights: Sequence[RealNight]) -> dict:
         if len(sleep) > LONGEST:
             continue
         borders = np.r_[0, np.flatnonzero(np.diff(sleep)) + 1, len(sleep)]
-        for first, last in zip(borders[:-1], borders[1:], strict=True):
+        for first, last in pairwise(borders):
             if sleep[first] >= 0:
                 bouts[sleep[first]].append(last - first)
                 if last < len(sleep) and sleep[last] >= 0:

@@ -1,4 +1,4 @@
-"""The table of band powers of 153 real nights, as scripts that fit or check the simulator read it."""
+"""The table of band powers of 153 real nights, for scripts that fit or check the simulator."""
 
 from __future__ import annotations
 

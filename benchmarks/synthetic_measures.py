@@ -146,7 +146,7 @@ def time_domain_medians(nights: Sequence[MeasuredNight]) -> np.ndarray:
 
 
 def levels(nights: Sequence[Any]) -> np.ndarray:
-    """Mean decibels (nights, 5, 2, 5) of each stage, EEG alone; NaN where a night has few epochs."""
+    """Mean decibels (nights, 5, 2, 5) of each stage of the EEGs; NaN where it has few epochs."""
     return np.stack([_by_stage(night, np.mean) for night in nights])
 
 

@@ -194,7 +194,7 @@ def rate(nights, kind, stage) -> float:
         ("spindle", 3, 0.2, 2),
         ("spindle", 0, 0, 0.02),
         ("spindle", 4, 0, 0.02),
-        ("alpha", 3, 0, 0.02),
+        ("alpha", 3, 0.1, 0.8),
         ("k_complex", 2, 0.3, 2),
         ("k_complex", 0, 0, 0.02),
         ("vertex_wave", 1, 0.3, 3),
@@ -228,8 +228,9 @@ def test_event_shapes_stay_in_their_definitions(full_night):
     assert np.median(covered[whole[:, 3] == 1]) > 0.2
     assert np.median(covered[whole[:, 2] == 1]) < 0.2
     fourth = night.timeline.rk == 4
-    assert (covered[fourth] > 0.5).all()
-    assert (covered[night.timeline.rk == 3] <= 0.5).all()
+    assert fourth.any()
+    assert (covered[fourth] > 0.25).all()
+    assert (covered[night.timeline.rk == 3] <= 0.25).all()
 
 
 def test_emg_falls_from_wake_to_rem(full_night):

@@ -1,8 +1,8 @@
 """The law of real nights that synthetic ones follow: band powers by stage, and sequences of stages.
 
 Fitted by ``benchmarks/fit_real_nights.py`` to cassette nights of Sleep-EDF; the numbers lie in
-``real_nights.json``. Decibels are of ten values: five bands of Fpz-Cz, then of Pz-Oz. Their absolute
-level is arbitrary: ``tables.N2_LEVEL`` sets it.
+``real_nights.json``. Decibels are of ten values: five bands of Fpz-Cz, then of Pz-Oz. Their
+absolute level is arbitrary: ``tables.N2_LEVEL`` sets it.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def draw_night(
 def _log_power(
     subject: Subject, number: int, timeline: Timeline, one_background: bool
 ) -> np.ndarray:
-    """Band targets (n_slots, 3 derivations, 6 bands), log10 of uV**2/Hz, by the law of real nights."""
+    """Targets (n_slots, 3 derivations, 6 bands), log10 of uV**2/Hz, by the law of real nights."""
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
     weights = timeline.stage_weights()
     if one_background:
