@@ -75,7 +75,6 @@ def balanced_batches(
     for k in range(steps):
         of_sources = [order[k * share : (k + 1) * share] for order in orders]
         groups.append(tuple((s, n) for s, part in enumerate(of_sources) for n in part))
-    # kept below 2 ** 31, so that a process of another rank can add to it
     seeds = rng.integers(2**31, size=steps).tolist()
     return BandBatches(tuple(sources), tuple(groups), tuple(seeds), device)
 
@@ -85,9 +84,7 @@ def _order(rng: np.random.Generator, n: int, most: int) -> list[int]:
     return np.concatenate([rng.permutation(n) for _ in range(-(-most // n))])[:most].tolist()
 
 
-def padded(
-    nights: Sequence[tuple[BandSource, int]], seed: int, device: torch.device
-) -> BandBatch:
+def padded(nights: Sequence[tuple[BandSource, int]], seed: int, device: torch.device) -> BandBatch:
     """The batch of these nights, by source and number."""
     chosen = [source.nights[number] for source, number in nights]
     lengths = [len(night.stages) for night in chosen]
@@ -98,6 +95,7 @@ def padded(
     is_eog = np.zeros((len(chosen), most), bool)
     for k, (night, (source, _)) in enumerate(zip(chosen, nights, strict=True)):
         n, d, _ = night.decibels.shape
-        decibels[k, :n, :d], stages[k, :n], is_eog[k, :d] = night.decibels, night.stages, source.is_eog
-    tensors = (torch.from_numpy(a).to(device) for a in (decibels, stages, np.array(lengths), is_eog))
-    return BandBatch(*tensors, seed)
+        decibels[k, :n, :d], stages[k, :n] = night.decibels, night.stages
+        is_eog[k, :d] = source.is_eog
+    arrays = (decibels, stages, np.array(lengths), is_eog)
+    return BandBatch(*(torch.from_numpy(array).to(device) for array in arrays), seed)

@@ -109,7 +109,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise UserError(f"{path}: no such table of band powers; name an .npz file")
     try:
-        with np.load(path, allow_pickle=False) as file:  # pickles would run code
+        # opened here, as numpy leaves damaged files open; pickles would run code
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     # what numpy raises for other files, cut ones, pickles, and single arrays instead of several
     except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
