@@ -236,12 +236,11 @@ def with_stage_means(table: BandTable, others: BandTable, subjects: Sequence[str
     """Nights whose stage means are moved to those of ``subjects`` of another table.
 
     Every epoch is shifted by its stage's difference, the same in all nights, so nights differ from
-    each other as before. A derivation that the other table lacks is moved to its first one.
-    Unscored epochs, and stages that either table lacks, stay.
+    each other as before. A derivation that the other table lacks is moved to its first of the same
+    kind. Unscored epochs, and stages that either table lacks, stay.
     """
     wanted = stage_means(others.of_subjects(subjects))
-    known = dict(zip(others.derivations, range(len(others.derivations)), strict=True))
-    to = wanted[:, [known.get(label, 0) for label in table.derivations]]
+    to = wanted[:, [_like(label, others.derivations) for label in table.derivations]]
     shift = np.nan_to_num(to - stage_means(table.nights)).astype(np.float32)
     shift = np.concatenate([shift, np.zeros_like(shift[:1])])  # of code -1, the last row
     nights = tuple(
@@ -249,3 +248,10 @@ def with_stage_means(table: BandTable, others: BandTable, subjects: Sequence[str
         for n in table.nights
     )
     return BandTable(table.path, table.cohort, table.derivations, nights)
+
+
+def _like(label: str, derivations: Sequence[str]) -> int:
+    """Number of the derivation of this label, else of the first of its kind, else 0."""
+    if label in derivations:
+        return derivations.index(label)
+    return next((k for k, other in enumerate(derivations) if other[:3] == label[:3]), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,15 @@ def test_stage_means_move_to_the_other_table(tmp_path):
     n2, unscored = ours.nights[0].stages == 2, ours.nights[0].stages == -1
     for kept in (n2, unscored):
         assert (moved.nights[0].decibels[kept] == ours.nights[0].decibels[kept]).all()
+
+
+def test_derivations_of_other_names_move_to_the_first_of_their_kind(tmp_path):
+    ours = made_up_table(tmp_path / "a.npz")
+    other = made_up_table(tmp_path / "b.npz", shift=7.0)
+    renamed = replace(ours, derivations=("EEG C4-M1", "EEG Pz-Oz", "EOG left"))
+    moved, again = (with_stage_means(t, other, other.subjects) for t in (ours, renamed))
+    for night, same in zip(moved.nights, again.nights, strict=True):
+        assert (night.decibels == same.decibels).all()
 
 
 def test_batches_hold_as_many_nights_of_each_source(tmp_path):
