@@ -17,7 +17,8 @@ import numpy as np
 from scipy import signal, stats
 
 from datasets.synthetic import corrections
-from datasets.synthetic.night import Night, draw_night, levels_of_night
+from datasets.synthetic.levels import levels_of_night
+from datasets.synthetic.night import Night, draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 
 FS = 100.0

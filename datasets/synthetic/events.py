@@ -44,11 +44,11 @@ def _gains(fpz: float, pz: float, eog: float, emg: float = 0.0) -> dict[str, flo
     return {"EEG Fpz-Cz": fpz, "EEG Pz-Oz": pz, "EOG horizontal": eog, "EMG submental": emg}
 
 
-# no rates for what is not a Poisson process of its own: saccades come in bursts, which sawtooth
+# no rates for what does not occur by a rate of its own: saccades come in bursts, which sawtooth
 # waves lead into, slow waves of N3 in trains; hz (0, 0): no rhythm, or the subject's own spindles
 KINDS: dict[str, Kind] = {
     "alpha": Kind(
-        waveforms.alpha, (0, 8, 1.1, 0, 0.4, 0.15), (20, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
+        waveforms.alpha, (0, 8, 1.1, 0, 0.4, 0.15), (18, 0.3, 12, 60), (4, 0.6, 1, 15), (0, 0.3),
         _gains(0.25, 1, 0.05), "W",
     ),
     "vertex_wave": Kind(
@@ -56,19 +56,19 @@ KINDS: dict[str, Kind] = {
         (0, 0), _gains(1, 0.3, 0.15), "N1",
     ),
     "spindle": Kind(
-        waveforms.spindle, (0, 0, 0, 2.2, 0.9, 0), (28, 0.25, 15, 50), (0.95, 0.3, 0.5, 2), (0, 0),
+        waveforms.spindle, (0, 0, 0, 2.2, 0.9, 0), (25, 0.25, 15, 50), (0.95, 0.3, 0.5, 2), (0, 0),
         _gains(1, 0.5, 0.1), "N2",
     ),
     "k_complex": Kind(
-        waveforms.k_complex, (0, 0, 0, 0.7, 0.15, 0), (125, 0.2, 100, 250), (0.9, 0.2, 0.5, 1.5),
+        waveforms.k_complex, (0, 0, 0, 0.5, 0.15, 0), (112, 0.12, 100, 250), (0.9, 0.2, 0.5, 1.5),
         (0, 0), _gains(1, 0.35, 0.4), "N2",
     ),
     "slow_wave": Kind(
-        waveforms.slow_wave, (0, 0, 0, 0.3, 0, 0), (82, 0.15, 75, 220), (0.85, 0.4, 0.5, 2),
+        waveforms.slow_wave, (0, 0, 0, 0.12, 0, 0), (82, 0.15, 75, 220), (0.85, 0.4, 0.5, 2),
         (0, 0), _gains(1, 0.5, 0.5), "N3",
     ),
     "theta_run": Kind(
-        waveforms.theta_run, (0, 0, 1.6, 0.2, 0, 0.6), (16, 0.25, 10, 30), (2, 0.35, 1, 4),
+        waveforms.theta_run, (0, 0, 1.6, 0.2, 0, 0.6), (13, 0.25, 10, 30), (2, 0.35, 1, 4),
         (5.5, 0.7), _gains(1, 0.6, 0.1), "N1 REM",
     ),
     "sawtooth": Kind(
@@ -97,7 +97,10 @@ KINDS: dict[str, Kind] = {
     ),
 }  # fmt: skip
 # size of the alpha that is left, beside that of Wake: W open, W closed, N1, N2, N3, REM
-_ALPHA_OF_STATE = np.array([1, 1, 0.7, 0.5, 0.35, 0.6], dtype=np.float32)
+_ALPHA_OF_STATE = np.array([1, 1, 0.6, 0.5, 0.35, 0.6], dtype=np.float32)
+# value of the law, a band of Fpz-Cz or Pz-Oz, whose drift makes events more or less frequent
+_DRIFTS_WITH = {"slow_wave": 0, "k_complex": 0, "theta_run": 1, "spindle": 3, "alpha": 7}
+_MOST_DRIFT_DB = 6.0
 _SLOW_SPINDLES = 0.4  # share of slow ones among spindles of N2
 _K_WITH_SPINDLE = 0.4  # share of K-complexes that a spindle follows
 _TOUCHING = 1e-6  # seconds: waves of a train follow each other without a gap
@@ -159,14 +162,14 @@ def draw_events(subject: Subject, night: int, timeline: Timeline) -> dict[str, E
         for kind in KINDS
     }
     onsets = {
-        kind: _poisson_onsets(streams[kind], _slot_rates(kind, subject, timeline))
+        kind: _onsets(streams[kind], _slot_rates(kind, subject, timeline))
         for kind in KINDS
         if kind not in ("rem", "slow_wave", "sawtooth")
     }
     events = {
         kind: _events(kind, streams[kind], onsets[kind], subject, timeline) for kind in onsets
     }
-    bursts = _poisson_onsets(streams["rem"], _slot_rates("rem", subject, timeline))
+    bursts = _onsets(streams["rem"], _slot_rates("rem", subject, timeline))
     events["rem"] = _saccades(streams["rem"], bursts, subject, timeline)
     events["sawtooth"] = _before_bursts(streams["sawtooth"], bursts, subject, timeline)
     events["slow_wave"] = _slow_waves(streams["slow_wave"], subject, timeline)
@@ -200,13 +203,31 @@ def _slot_rates(kind: str, subject: Subject, timeline: Timeline) -> np.ndarray:
         denser = 0.75 + 0.5 * hours / max(hours[-1], 1e-9)
         rates = state[:, 1 + REM] * marked[:, 1] * _BURSTS["rem"] * denser
         rates = rates + state[:, W_OPEN] * _BURSTS["wake"]
-    return rates * subject.rate.get(kind, 1.0) / SLOTS
+    # of alpha the size drifts
+    rise = 1.0 if kind == "alpha" else _rise(kind, timeline)
+    return rates * rise * subject.rate.get(kind, 1.0) / SLOTS
 
 
-def _poisson_onsets(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
-    counts = rng.poisson(np.maximum(rates, 0))
-    slots = np.arange(len(rates)).repeat(counts)
-    return np.sort((slots + rng.random(len(slots))) * SLOT_SECONDS)
+def _rise(kind: str, timeline: Timeline) -> np.ndarray | float:
+    """Factor (n_slots,) by which the power of the events' band is above its stage's level."""
+    if kind not in _DRIFTS_WITH or np.isscalar(timeline.drift):
+        return 1.0
+    drift = timeline.drift[:, _DRIFTS_WITH[kind]]
+    return 10 ** (np.clip(drift, -_MOST_DRIFT_DB, _MOST_DRIFT_DB) / 10)
+
+
+def _onsets(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
+    """Onsets in seconds of events as frequent as ``rates`` per slot, more even than by chance.
+
+    One event, anywhere, for each time that the expected number grows by one. Waves keep a distance
+    from each other: numbers by chance alone would make epochs of a stage vary more than real ones.
+    """
+    expected = np.concatenate(([0.0], np.cumsum(np.maximum(rates, 0), dtype=float)))
+    # a first one that may lie before the night: whole numbers would always begin at its start
+    wanted = np.arange(np.ceil(expected[-1]) + 1) - rng.random()
+    wanted += rng.random(len(wanted))
+    wanted = wanted[(wanted >= 0) & (wanted < expected[-1])]
+    return np.interp(wanted, expected, np.arange(len(expected))) * SLOT_SECONDS
 
 
 def _clipped_log_normal(
@@ -235,6 +256,9 @@ def _events(
     if kind == "alpha":
         slot = (onset // SLOT_SECONDS).astype(int)
         amplitude *= timeline.state[slot] @ _ALPHA_OF_STATE
+        # runs of alpha fill most of Wake: their size changes, not their number
+        rise = _rise(kind, timeline)
+        amplitude *= np.sqrt(rise if np.isscalar(rise) else rise[slot])
     events = Events(
         kind,
         onset,
@@ -320,13 +344,14 @@ def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) 
     median, log_sd, *_ = KINDS["slow_wave"].seconds
     wave_seconds = median * np.exp(log_sd**2 / 2)  # the mean of the log-normal law
     train_seconds = 3 * wave_seconds  # the mean of 2 to 4 waves
-    depth = np.minimum(timeline.depth * np.sqrt(subject.rate["slow_wave"]), 0.9).repeat(SLOTS)
-    busy = timeline.state[:, 1 + N3] * depth
+    depth = (timeline.depth * np.sqrt(subject.rate["slow_wave"])).repeat(SLOTS)
+    rise = _rise("slow_wave", timeline)
+    busy = timeline.state[:, 1 + N3] * np.minimum(depth * rise, 0.9)
     # a train that begins within another is dropped: to cover the share ``busy`` of the time,
     # busy / (1 - busy) trains must begin per train's length (hence the 0.9 above)
     rates = busy / (1 - busy) * SLOT_SECONDS / train_seconds
-    rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS
-    trains = _poisson_onsets(rng, rates)
+    rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS * rise
+    trains = _onsets(rng, rates)
     deep = timeline.state[(trains // SLOT_SECONDS).astype(int), 1 + N3] > 0.3
     sizes = np.where(deep, rng.integers(2, 5, len(trains)), rng.integers(1, 3, len(trains)))
     n_waves = np.maximum(sizes, 1)

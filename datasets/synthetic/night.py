@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import signal as filters
 
 from datasets.synthetic import artefacts as of_artefacts
-from datasets.synthetic import corrections, tables
 from datasets.synthetic.artefacts import DERIVATIONS, Artefacts, add_artefacts, draw_artefacts
 from datasets.synthetic.background import coloured_noise
 from datasets.synthetic.events import KINDS, Events, coverage, draw_events
-from datasets.synthetic.hypnogram import N2
-from datasets.synthetic.law import context_of, law
+from datasets.synthetic.levels import draw_levels
 from datasets.synthetic.streams import stream
-from datasets.synthetic.subject import Subject, levels_db
+from datasets.synthetic.subject import Subject
 from datasets.synthetic.timeline import (
     SLOT_SECONDS,
     SLOTS,
@@ -25,12 +22,7 @@ from datasets.synthetic.timeline import (
 )
 from utils.errors import UserError
 
-_N_EEG = 2  # derivations that the law of real nights has: Fpz-Cz and Pz-Oz
-_OF_LAW = 5  # bands of the law: gamma, which it lacks, goes with beta
-_TAIL_DF = 8  # of Student's t: an unusual moment is unusual in all bands
-_FAST_SLOTS = 5  # 10 s, after which a fast deviation is another one
 _EEG_LEAK_INTO_EOG = 0.3
-_EOG_SHARE = 0.7  # of the EEGs' deviations
 _EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])  # W, N1, N2, N3, REM
 _EMG_WAKE_UV = 3.4
 OMITTABLE = (*KINDS, *of_artefacts.KINDS, *(f"background:{name}" for name in DERIVATIONS))
@@ -130,6 +122,9 @@ def draw_night(
     if unknown := sorted(set(omit) - set(OMITTABLE)):
         raise UserError(f"--omit {', '.join(unknown)}: unknown; there are {', '.join(OMITTABLE)}")
     timeline = draw_timeline(subject, number, hours, special)
+    levels = draw_levels(subject, number, timeline, one_background=one_background)
+    # waves come and go with the levels of their bands
+    timeline = replace(timeline, drift=levels.drift)
     events = draw_events(subject, number, timeline)
     # stages 3 and 4 of R&K differ by the slow waves of an epoch, which are known only now
     timeline = with_deep_codes(timeline, coverage(events["slow_wave"], timeline.n_epochs))
@@ -139,74 +134,6 @@ def draw_night(
         timeline=timeline,
         events=events,
         artefacts=draw_artefacts(subject, number, timeline),
-        log_power=_log_power(subject, number, timeline, one_background),
+        log_power=levels.log_power,
         omit=frozenset(omit),
     )
-
-
-def _log_power(
-    subject: Subject, number: int, timeline: Timeline, one_background: bool
-) -> np.ndarray:
-    """Targets (n_slots, 3 derivations, 6 bands), log10 of uV**2/Hz, by the law of real nights."""
-    rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
-    weights = timeline.stage_weights()
-    if one_background:
-        weights = np.full_like(weights, 1 / weights.shape[1])
-    levels = levels_of_night(subject, number)
-    deviations = subject.difficulty.spread * _deviations(rng, timeline.n_epochs, weights)
-    if not one_background:
-        deviations += _moved_by_context(timeline.stages)
-    # (n_slots, 2, 5), relative to N2 of the population, whose level is known
-    values = (weights @ levels + deviations).reshape(len(weights), _N_EEG, _OF_LAW)
-    values = (values - law().mean_db[N2].reshape(_N_EEG, _OF_LAW)) / 10
-    fitted = np.stack((corrections.FPZ, corrections.PZ), axis=1)
-    values += np.tensordot(weights, fitted, axes=1)
-    values = np.concatenate((values, values[..., -1:]), axis=-1) + tables.N2_LEVEL
-    # the law has no EOG whose eye movements were left in: its deviations are the mean of the EEGs'
-    own = deviations.reshape(values.shape[0], -1).mean(axis=1, keepdims=True)
-    eog = weights @ corrections.EOG + _EOG_SHARE / 10 * own
-    return np.concatenate((values, eog[:, None]), axis=1).astype(np.float32)
-
-
-def levels_of_night(subject: Subject, number: int) -> np.ndarray:
-    """Decibels (5, 10) of each stage and value: the subject's, but for what nights differ by."""
-    rng = stream(subject.seed, "subject", subject.number, "night", number, "levels")
-    factors = np.sqrt(law().repeat) * subject.factors
-    factors = factors + np.sqrt(1 - law().repeat) * rng.standard_normal(factors.shape)
-    return law().mean_db + subject.difficulty.spread * levels_db(factors, subject.own)
-
-
-def _moved_by_context(stages: np.ndarray) -> np.ndarray:
-    """Decibels (n_slots, 10) by which the stages around an epoch move it from its stage's mean."""
-    unusual = context_of(stages) - law().usual_context[stages]
-    moved = np.einsum("ni,nij->nj", unusual, law().context_db[stages])
-    return moved.repeat(SLOTS, axis=0)
-
-
-def _deviations(rng: np.random.Generator, n_epochs: int, weights: np.ndarray) -> np.ndarray:
-    """Slow and fast deviations (n_slots, 10) from the stages' levels, dB.
-
-    Slow ones drift over minutes; fast ones wax and wane within an epoch, and are as heavy-tailed
-    as real ones.
-    """
-    n_values = law().mean_db.shape[1]
-    keep = np.exp(-1 / law().slow_epochs)
-    # one value before the night and one after it, interpolated between the middles of epochs
-    slow = rng.standard_normal((n_epochs + 2, n_values))
-    slow[1:] *= np.sqrt(1 - keep**2)
-    slow = filters.lfilter([1.0], [1.0, -keep], slow, axis=0)
-    middles = np.arange(n_epochs + 2) - 0.5
-    at = (np.arange(n_epochs * SLOTS) + 0.5) / SLOTS
-    slow = np.stack([np.interp(at, middles, column) for column in slow.T], axis=1)
-    n_fast = n_epochs * SLOTS // _FAST_SLOTS
-    fast = rng.standard_normal((n_fast, n_values))
-    tails = np.sqrt(rng.chisquare(_TAIL_DF, (n_fast, 1)) / _TAIL_DF)
-    fast /= tails * np.sqrt(_TAIL_DF / (_TAIL_DF - 2))
-    # the mean over an epoch's three values varies by the third of their variance
-    fast = np.sqrt(SLOTS / _FAST_SLOTS) * fast.repeat(_FAST_SLOTS, axis=0)
-    out = np.zeros_like(slow)
-    share = np.concatenate((corrections.FPZ_FAST, corrections.PZ_FAST), axis=1)
-    for stage, of_stage in enumerate(weights.T):
-        own = slow @ law().slow_db[stage] + share[stage] * (fast @ law().fast_db[stage])
-        out += of_stage[:, None] * own
-    return out

@@ -50,7 +50,8 @@ class Timeline:
     ``drowsy`` bool (n,): Wake on its way to sleep. ``depth`` (n,): share of slow waves if N3.
     ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``atypical`` bool (n,): the
     signal resembles another stage. ``lead_off``: runs ``[a, b)`` scored ``?``. ``beyond``: epochs
-    of ``?`` after the signal's end.
+    of ``?`` after the signal's end. ``drift`` (15 n, 10): decibels by which the bands of both EEGs
+    lie above their stage's level, once it is drawn; 0 before.
     """
 
     labels: np.ndarray
@@ -63,6 +64,7 @@ class Timeline:
     atypical: np.ndarray
     lead_off: list[tuple[int, int]]
     beyond: int
+    drift: np.ndarray | float = 0.0
 
     @property
     def n_epochs(self) -> int:
@@ -201,7 +203,9 @@ def _eyes_closed(
     """Share of eyes-closed Wake per slot (15 n, 1): rare by day, usual in bed."""
     share = np.where(rng.random(n_epochs) < 0.08, 0.8, 0.0)
     in_bed = slice(max(0, onset - _DROWSY_EPOCHS), end)
-    share[in_bed] = rng.beta(2.5, 1.2, in_bed.stop - in_bed.start)
+    # eyes stay open or closed for minutes: a new share after ten epochs on average
+    runs = np.cumsum(rng.random(in_bed.stop - in_bed.start) < 0.1)
+    share[in_bed] = rng.beta(2.5, 1.2, runs[-1] + 1 if len(runs) else 0)[runs]
     share[drowsy] = np.maximum(share[drowsy], 0.6)
     return share.repeat(SLOTS)[:, None]
 
