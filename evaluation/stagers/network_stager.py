@@ -30,7 +30,7 @@ from datasets.store.preparation import (
 )
 from evaluation.stage import load_model
 from evaluation.staged_file import StagedFile
-from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
@@ -56,7 +56,7 @@ class Member:
     checkpoint: Checkpoint
 
 
-class NetworkStager(Stager):
+class NetworkStager(ChannelStager):
     """Checkpoints of one preparation; where they are several, the mean of their probabilities.
 
     Raises:
