@@ -15,6 +15,7 @@ from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
 from models.epoch_encoders import EpochStager, build_encoder
 from models.foundation import Foundation, FoundationPretraining
+from models.night_bands import NightBands
 from models.pretraining import Pretraining, ZooEncoder
 from models.robustsleepnet import RobustSleepNet
 from models.seqsleepnet import SeqSleepNet
@@ -39,8 +40,12 @@ _BUILDERS = {
 }
 
 
-# of whole nights and any channels; they have scripts of their own
-_OF_NIGHTS = {"foundation": Foundation, "foundation_pretraining": FoundationPretraining}
+# of whole nights; they have scripts of their own
+_OF_NIGHTS = {
+    "foundation": Foundation,
+    "foundation_pretraining": FoundationPretraining,
+    "night_bands": NightBands,
+}
 
 
 def names() -> list[str]:
