@@ -48,6 +48,7 @@ class NightBands(SleepModel):
     """
 
     stages_nights = True
+    reads_bands = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,8 @@ from datasets.store.preparation import (
     preset_named,
 )
 from evaluation.stage import load_model
-from evaluation.staged_file import StagedFile
+from evaluation.staged_file import Explainer, StagedFile
+from evaluation.stagers.band_reasons import BandReasons
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
 from interpret.explain_nights import explain_epochs
@@ -46,6 +47,7 @@ _UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 _AT_ONCE = 12  # epochs explained together, which bounds the memory
 _JOINT = ("EEG", "EOG", "EMG")  # what a model of any channels reads of a file
+Prepare = Callable[[Recording, Checkpoint, Sequence[tuple[str, str]]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,13 @@ class Member:
 class NetworkStager(ChannelStager):
     """Checkpoints of one preparation; where they are several, the mean of their probabilities.
 
+    ``prepare`` stands for :func:`prepared` where several stagers share what it makes.
+
     Raises:
         UserError: a checkpoint that stages nothing, or lacks the preparation of its nights.
     """
+
+    maps_signals = True
 
     def __init__(
         self,
@@ -70,8 +76,10 @@ class NetworkStager(ChannelStager):
         device: torch.device,
         *,
         headline: str | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
         self.name, self.device = name, device
+        self.prepare = prepare or prepared
         self.checkpoint = members[0].checkpoint
         self.nets = {member.name: opened_net(member.checkpoint) for member in members}
         self.net = next(iter(self.nets.values()))
@@ -131,7 +139,7 @@ class NetworkStager(ChannelStager):
         """Stage a recording, prepared as the checkpoint's own nights were."""
         if self.joint:
             wanted = [pair for pair in wanted if pair[0] in matches]
-        signals = prepared(recording, self.checkpoint, wanted)
+        signals = self.prepare(recording, self.checkpoint, wanted)
         scaled, mean, sd = standardised(signals, self.checkpoint.standardise)
         x = torch.from_numpy(scaled).to(self.device)
         probabilities = {
@@ -152,10 +160,16 @@ class NetworkStager(ChannelStager):
             sd=sd[recorded],
             unit=unit,
             labels=[wanted[k][0] for k in recorded],
-            explainer=self,
+            explainer=self.explainer_of(x),
             votes=votes if len(votes) > 1 else (),
             notes=notes,
         )
+
+    def explainer_of(self, x: torch.Tensor) -> Explainer:
+        """Who explains the stages of the signals ``x`` (n, c, t): networks of band powers apart."""
+        if self.net.reads_bands:
+            return BandReasons(list(self.nets.values()), x, self.name)
+        return self
 
     def why_not(self, staged: StagedFile) -> str:
         """Models that read whole nights of roles are explained by another script."""
@@ -227,9 +241,46 @@ def is_unitless(checkpoint: Checkpoint) -> bool:
 
 
 def prepared(
-    recording: Any, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
+    recording: Recording, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
 ) -> np.ndarray:
     """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
+    settings = settings_of(checkpoint, wanted)
+    roles = {role: [label for label, own in wanted if own == role] for _, role in wanted}
+    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
+
+
+class PreparedOnce:
+    """As :func:`prepared`, but once for all checkpoints of one preparation, until :meth:`forget`.
+
+    For one recording at a time: signals are known by their channels alone.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Any, np.ndarray] = {}
+
+    def __call__(
+        self, recording: Recording, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
+    ) -> np.ndarray:
+        """Epochs (n, c, t), which nobody may change."""
+        # labels are the checkpoint's own names, and no part of what is computed
+        settings = replace(settings_of(checkpoint, wanted), channels=())
+        present = [
+            (role, recording.derivations[label], signal.unit, signal.fs)
+            for label, role in wanted
+            if (signal := recording.signals.get(label)) is not None
+        ]
+        key = json.dumps([settings.as_json(), present, len(wanted)])
+        if key not in self._made:
+            self._made[key] = prepared(recording, checkpoint, wanted)
+        return self._made[key]
+
+    def forget(self) -> None:
+        """Before the next recording."""
+        self._made.clear()
+
+
+def settings_of(checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]) -> Settings:
+    """How the checkpoint's nights were prepared, for the labels and roles ``wanted`` of a file."""
     made = checkpoint.training.preparation
     kept = None
     # not required: a role that this file lacks is absent, where a store would refuse the night
@@ -239,7 +290,7 @@ def prepared(
             for label, role in wanted
         }
     band = made.get("bandpass")
-    settings = Settings(
+    return Settings(
         cohort="predict",
         protocol="keep_all",  # every epoch of the file is staged, whatever training kept
         channels=tuple(label for label, _ in wanted),
@@ -248,8 +299,6 @@ def prepared(
         preset=preset_of(checkpoint),
         kept=kept,
     )
-    roles = {role: [label for label, own in wanted if own == role] for _, role in wanted}
-    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
 
 
 def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

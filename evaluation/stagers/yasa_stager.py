@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.filters import butterworth_sections, filter_sections
+from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import Package
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, Stager, without_assumed_unit
 from evaluation.stagers.yasa_trees import FS, staged_by_yasa, typical_deviation, warm_up
@@ -50,10 +52,10 @@ def about() -> Package:
     )
 
 
-def open_stager(device: torch.device) -> Stager:
-    """The stager; YASA computes on the CPU whatever the device."""
+def open_stager(device: torch.device, **settings: Any) -> Stager:
+    """The stager, by its own settings; YASA computes on the CPU whatever the device."""
     warm_up()
-    return YasaStager()
+    return YasaStager(**settings)
 
 
 class YasaStager(ChannelStager):
@@ -110,10 +112,13 @@ class YasaStager(ChannelStager):
         """Stage a recording in microvolts, all channels at YASA's rate."""
         signals, notes = usable(recording, is_sized=not self.deviations)
         n_epochs = len(recording.stages)
-        samples = np.stack([at_yasas_rate(signal, n_epochs) for signal in signals.values()])
         if self.deviations:
+            # in far less memory than YASA's own resampling needs
+            samples = np.stack([in_microvolt(one, FS, n_epochs) for one in signals.values()])
             samples[0] *= np.median(self.deviations) / typical_deviation(by_epoch(samples[0]))
-        elif not signals["EEG"].unit:
+        else:
+            samples = np.stack([at_yasas_rate(one, n_epochs) for one in signals.values()])
+        if not (self.deviations or signals["EEG"].unit):
             samples[0] *= scale_of(samples[0])
             notes.append(f"EEG: set to a robust deviation of {_TYPICAL_UV:g} uV")
         if n_epochs < _SHORTEST_EPOCHS:
