@@ -19,8 +19,21 @@ from utils import files
 from utils.metrics import plain
 
 METHOD = "treeshap"
-# methods that explain by features instead of signals, and what each is on the page
-METHODS = {"treeshap": "features of YASA's trees", "bands": "power of five bands"}
+# methods that explain by features instead of signals: each one's title and sentence on the page
+METHODS = {
+    "treeshap": (
+        "Features of YASA's trees",
+        "Every bar is what a group of features adds to the score of {stage}, red for it, blue "
+        "against it: together they lead from {expected:.2f}, expected of any epoch, to "
+        "{margin:.2f}. The stage of the highest score wins.",
+    ),
+    "bands": (
+        "Power of this epoch in five bands, in dB about the night's median",
+        "Every bar is what the power in a band adds to the lead of {stage} over {against}, red for "
+        "it, blue against it; the last one is what all other epochs add. Together they lead from "
+        "{expected:.2f}, in a night that stays at its median, to {margin:.2f}.",
+    ),
+}
 # a derived feature belongs to what it is derived from, so endings are not looked at
 _OF_EEG = {
     "slow waves": ("sdelta", "fdelta", "dt", "ds", "db"),
@@ -128,20 +141,27 @@ def write_contributions(
     return entries
 
 
-def shown(arrays: Mapping[str, np.ndarray], answer: Mapping[str, Any]) -> dict[str, Any]:
+def shown(arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any], method: str) -> dict:
     """What the page shows of an epoch: groups by span, and the features that count most.
 
-    ``answer``: of the method in the epoch's index entry.
+    ``entry``: of the epoch in the index, ``arrays`` those of its ``method``.
     """
+    answer = entry["methods"][method]
+    title, sentence = METHODS[method]
     by_group = arrays["contributions"]
     # only those of channels that were read
     kept = np.abs(by_group).sum(axis=1) > 0
     size = arrays["feature_contributions"]
     largest = np.argsort(-np.abs(size), kind="stable")[:_SHOWN]
     return {
+        "title": title,
+        "note": sentence.format(
+            stage=entry["explained"],
+            against=answer["settings"].get("against"),
+            expected=answer["baseline_value"],
+            margin=answer["value"],
+        ),
         "groups": arrays["groups"][kept].tolist(),
-        "margin": round(answer["value"], 2),
-        "expected": round(answer["baseline_value"], 2),
         "spans": arrays["spans"].tolist(),
         "contributions": by_group[kept].round(3).tolist(),
         "features": [
