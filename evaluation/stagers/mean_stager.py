@@ -118,5 +118,8 @@ def reads_of(staged: Sequence[tuple[Part, StagedFile]]) -> dict[str, str]:
 
 def headline_of(parts: Sequence[Part]) -> str:
     """The parts and what each was trained on: it stands on every picture."""
-    about = ", ".join(f"{part.stager.name} ({part.trained_on})" for part in parts)
+    by_nights: dict[str, list[str]] = {}
+    for part in parts:
+        by_nights.setdefault(part.trained_on, []).append(part.stager.name)
+    about = "; ".join(f"{', '.join(names)} ({nights})" for nights, names in by_nights.items())
     return f"mean of {about}" if len(parts) > 1 else about
