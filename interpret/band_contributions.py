@@ -1,5 +1,7 @@
 """What the band powers of an epoch add to its stage: integrated gradients on a night's decibels.
 
+The path leads from a night that stays at its median in every band to the night as it was.
+
 Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
 """
 
@@ -33,9 +35,9 @@ def band_contributions(
 ) -> FeatureContributions:
     """Contributions of ``bands`` to the margin of ``stages`` over ``against`` at ``epochs``, (b,).
 
-    ``nets`` turn decibels (n, 5) of a night, NaN in gaps, to logits; their mean is explained. What
-    is known of nothing is a night that stays at its own median in every band. The five bands are
-    those of the epoch itself; all that other epochs add is one contribution, ``REST``.
+    ``nets`` are networks as ``models.night_bands``, ``db`` (n, 5) decibels of a night, NaN in gaps;
+    the mean of the networks is explained. The five bands are those of the epoch itself; all that
+    other epochs add is one contribution, ``REST``.
     """
     middle = db.nanmedian(dim=0, keepdim=True).values.nan_to_num()
     baseline = torch.where(db.isnan(), db, middle)
@@ -74,33 +76,31 @@ def _of_net(
     )
     # cuDNN refuses to differentiate a recurrent layer in evaluation mode
     with torch.backends.cudnn.flags(enabled=False):
-        parts = [_integrated(net, db, baseline, *group) for group in groups]
+        parts = [_integrated(net, db, *group) for group in groups]
     return torch.cat(parts), expected, margin
 
 
-def _integrated(
-    net: Any, db: Tensor, baseline: Tensor, epochs: Tensor, stages: Tensor, against: Tensor
-) -> Tensor:
+def _integrated(net: Any, db: Tensor, epochs: Tensor, stages: Tensor, against: Tensor) -> Tensor:
     """Integrated gradients of the margins, those of all other epochs in one: (b, 6)."""
     points, weights = np.polynomial.legendre.leggauss(STEPS)
     shares = torch.from_numpy((points + 1) / 2).to(db)[None, :, None, None]
     weights = torch.from_numpy(weights / 2).to(db)[None, :, None, None]
-    # (b, steps, n, 5): every epoch's margin has gradients of its own
-    x = (baseline + shares * (db - baseline)).expand(len(epochs), -1, -1, -1)
-    x = x.detach().clone().requires_grad_()
     length = min(2 * _REACH + 1, len(db))
     starts = (epochs - _REACH).clamp(0, len(db) - length)
-    # the median and spread are those of the whole night, the network reads a part of it
-    features = net.relative(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    windows = torch.stack(
-        [one[:, start : start + length] for one, start in zip(features, starts, strict=True)]
-    )
-    logits = net(windows.flatten(0, 1)).unflatten(0, x.shape[:2])
+    members = starts[:, None] + torch.arange(length)
+    # decibels about the night's median, which is 0: the path is straight in them, and what they
+    # are relative to stays that of the night itself
+    features = net.relative(db).detach()[members][:, None]  # (b, 1, w, 11)
+    about, gaps = features[..., :-1], features[..., -1:]
+    # (b, steps, w, 10): every epoch's margin has gradients of its own
+    x = (shares * about).requires_grad_()
+    read = torch.cat([x, gaps.expand(-1, STEPS, -1, -1)], dim=-1)
+    logits = net(read.flatten(0, 1)).unflatten(0, x.shape[:2])
     rows = torch.arange(len(epochs))
     own = logits[rows, :, epochs - starts]  # (b, steps, 5)
     margins = own[rows, :, stages] - own[rows, :, against]
     (gradients,) = torch.autograd.grad(margins.sum(), x)
-    # in gaps decibels are NaN at both ends, and add nothing
-    parts = ((gradients * weights).sum(dim=1) * (db - baseline)).nan_to_num()  # (b, n, 5)
-    here = parts[rows, epochs]
+    parts = (gradients * weights).sum(dim=1) * about[:, 0]
+    parts = parts.unflatten(2, (2, -1)).sum(dim=2)  # two features of each band: (b, w, 5)
+    here = parts[rows, epochs - starts]
     return torch.cat([here, (parts.sum(dim=(1, 2)) - here.sum(dim=1))[:, None]], dim=1)

@@ -17,11 +17,12 @@ class Linear(nn.Module):
     """Stands for a network: W is the epoch's own delta, N2 the sigma of the epoch before it."""
 
     def relative(self, db: Tensor) -> Tensor:
-        return (db - db.nanmedian(dim=-2, keepdim=True).values).nan_to_num()
+        about = (db - db.nanmedian(dim=-2, keepdim=True).values).nan_to_num()
+        return torch.cat([about, about, torch.zeros_like(about[..., :1])], dim=-1)
 
     def forward(self, features: Tensor) -> Tensor:
         logits = torch.zeros(*features.shape[:2], 5)
-        logits[..., 0] = 2 * features[..., 0]
+        logits[..., 0] = features[..., 0] + features[..., 5]
         logits[:, 1:, 2] = 3 * features[:, :-1, 3]
         return logits
 
@@ -62,5 +63,5 @@ def test_a_network_is_explained_completely(n):
     logits = np.mean([net.logits_of(db).detach().numpy() for net in nets], axis=0)
     np.testing.assert_allclose(reasons.margin, logits[epochs, 2] - logits[epochs, 1], atol=1e-5)
     change = np.abs(reasons.margin - reasons.expected)
-    assert (reasons.error <= 0.05 * change.max()).all()
+    assert (reasons.error <= 0.02 * change.max()).all()
     assert (reasons.contributions[1, :5] == 0).all() and np.isnan(reasons.values[1]).all()
