@@ -73,7 +73,8 @@ def part_of(
         return open_stager(device, name=name, **about["settings"])
     members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about)]
     headline = f"{members[0].checkpoint.model}, trained on {about['trained_on']}"
-    return NetworkStager(name, members, device, headline=headline, prepare=prepare)
+    settings = about.get("settings", {})
+    return NetworkStager(name, members, device, headline=headline, prepare=prepare, **settings)
 
 
 def weights_of(about: Mapping[str, Any]) -> list[Path]:

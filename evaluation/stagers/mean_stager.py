@@ -9,12 +9,10 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.recording import whole_epochs
 from evaluation.staged_file import StagedFile
 from evaluation.stagers.mean_reasons import MeanReasons
-from evaluation.stagers.network_stager import PreparedOnce
+from evaluation.stagers.network_stager import HOUR_EPOCHS, PreparedOnce
 from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import combined
 from utils.errors import UserError
-
-SHORTEST_NIGHT = 120  # epochs, an hour: fewer are too few to compare an epoch with
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class MeanStager(Stager):
 
     def fitting(self, file: AnyFile) -> tuple[list[Part], list[str]]:
         """Parts that a file is long enough for (all, if it is for none), and a note on others."""
-        if whole_epochs(file.seconds) >= SHORTEST_NIGHT:
+        if whole_epochs(file.seconds) >= HOUR_EPOCHS:
             return list(self.parts), []
         used = [part for part in self.parts if not part.is_night_relative]
         others = [part.stager.name for part in self.parts if part.is_night_relative]

@@ -44,6 +44,7 @@ from utils.stages import EPOCH_SECONDS
 
 _FLAT = 1e-6  # standard deviation up to which a channel is flat
 _UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
+HOUR_EPOCHS = 120  # of a recording that is long enough to know the rest of its night
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 _AT_ONCE = 12  # epochs explained together, which bounds the memory
 _JOINT = ("EEG", "EOG", "EMG")  # what a model of any channels reads of a file
@@ -62,6 +63,8 @@ class NetworkStager(ChannelStager):
     """Checkpoints of one preparation; where they are several, the mean of their probabilities.
 
     ``prepare`` stands for :func:`prepared` where several stagers share what it makes.
+    ``ignores_units``: recordings of an hour or more are prepared as if they named none, so that a
+    unit that is wrong, or a gain that nobody corrected, has no effect.
 
     Raises:
         UserError: a checkpoint that stages nothing, or lacks the preparation of its nights.
@@ -77,8 +80,10 @@ class NetworkStager(ChannelStager):
         *,
         headline: str | None = None,
         prepare: Prepare | None = None,
+        ignores_units: bool = False,
     ) -> None:
         self.name, self.device = name, device
+        self.ignores_units = ignores_units
         self.prepare = prepare or prepared
         self.checkpoint = members[0].checkpoint
         self.nets = {member.name: opened_net(member.checkpoint) for member in members}
@@ -90,7 +95,7 @@ class NetworkStager(ChannelStager):
         # the same weights answer otherwise by other settings, such as what spectra are scaled over
         about = json.dumps(dict(self.checkpoint.settings), sort_keys=True, default=str)
         weights = [member.checkpoint.fingerprint() for member in members]
-        self.fingerprint = f"{'-'.join(weights)} {about}"
+        self.fingerprint = f"{'-'.join(weights)} {about}{' without units' * ignores_units}"
 
     @property
     def roles(self) -> Sequence[str]:
@@ -139,6 +144,8 @@ class NetworkStager(ChannelStager):
         """Stage a recording, prepared as the checkpoint's own nights were."""
         if self.joint:
             wanted = [pair for pair in wanted if pair[0] in matches]
+        if self.ignores_units and len(recording.stages) >= HOUR_EPOCHS:
+            recording = without_units(recording)
         signals = self.prepare(recording, self.checkpoint, wanted)
         scaled, mean, sd = standardised(signals, self.checkpoint.standardise)
         x = torch.from_numpy(scaled).to(self.device)
@@ -228,6 +235,12 @@ def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
         return whole()[round(start * fs) : round(stop * fs)]
 
     return replace(channel, signal=replace(signal, fs=fs, read=read))
+
+
+def without_units(recording: Recording) -> Recording:
+    """The recording with signals that name no unit."""
+    signals = {label: replace(one, unit="") for label, one in recording.signals.items()}
+    return replace(recording, signals=signals)
 
 
 def preset_of(checkpoint: Checkpoint) -> str | None:
