@@ -18,6 +18,7 @@ from datasets.readers.any_file import opened
 from evaluation.stagers import bundled, catalogue, network_stager
 from evaluation.stagers.stager import Asked
 from evaluation.stagers.vote import stage_file
+from tests import browser
 from tests.index_schema import check_index
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
@@ -247,6 +248,25 @@ def test_reasons_of_every_part_are_in_one_entry_and_on_the_page(night, tmp_path,
     assert sum(values["decided_by"].values()) == values["epochs"] == len(rows)
     marked = [int(row["epoch"]) for row in rows if row["to_review"] == "1"]
     assert marked == values["to_review"] and len(marked) == np.ceil(len(rows) / 10)
+
+
+def test_the_page_is_drawn(staged, tmp_path):
+    if not (browser.BINARY and browser.DRIVER):
+        pytest.skip("no chromium and chromedriver")
+    page = staged.page(tmp_path / "night.html", [50])
+    with browser.Browser(tmp_path / "profile") as window:
+        window.open(page)
+        count = "return document.querySelectorAll('{}').length"
+        assert window.run(count.format("#reasons table")) == 2
+        assert window.run(count.format("#traces canvas")) == 1
+        assert window.run(count.format("#methods button")) >= 1
+        text = window.run("return document.getElementById('votes').textContent")
+        decided = staged.votes[staged.decided_by[50]].name
+        assert text.endswith(f"Decided by {decided}.")
+        window.run(f"show({int(np.flatnonzero(staged.to_review)[0])})")
+        caption = window.run("return document.getElementById('caption').textContent")
+        assert "to review" in caption
+        assert [line for line in window.log("browser") if line["level"] == "SEVERE"] == []
 
 
 def test_reasons_from_python(staged):

@@ -120,7 +120,7 @@ def test_every_published_stager_opens(weights, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("yassa", "no such stager or file; there are default, yasa"),
+        ("yassa", "no such stager or file; there are default, default-"),
         ("physioex-chambon-eeg", "not here; fetch them with `predict.py --download physioex-ch"),
         ("missing/best.pt", "no such checkpoint"),
     ],
@@ -393,7 +393,7 @@ def _three_channels(folder: Path) -> Path:
     [
         ({"age": 30}, "age 30, sex None: give both"),
         ({"age": 30, "sex": "woman", "model": "yasa"}, "sex woman: give both"),
-        ({"age": 30, "sex": "male", "model": "default-bands"}, "none of default-bands uses it"),
+        ({"age": 30, "sex": "male", "model": "default-spectra"}, "none of default-spectra uses it"),
         ({"model": []}, "no model is named"),
     ],
 )
