@@ -38,6 +38,7 @@ SHORTER = {
     "generate_demo_data.py": "--subjects 5 --nights 1 --hours 0.7",
     "reproduce_tables.py": "--flags '--n_epochs 1 --logger csv'",
     "tune.py": "--n_trials 1",
+    "bands_training.py": TRAINING,
 }
 
 

@@ -263,10 +263,11 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 
 SHARED_FLAGS = (
-    "evaluation.evaluate_run", "evaluation.foundation_evaluation", "interpret.explained_run",
-    "interpret.explanation_flags",
-    "evaluation.probe_pretrained", "training.foundation_family", "training.foundation_flags",
-    "training.frozen_encoder", "training.ssl_family", "training.staging_family", "training.train",
+    "evaluation.band_evaluation", "evaluation.evaluate_run", "evaluation.foundation_evaluation",
+    "interpret.explained_run", "interpret.explanation_flags",
+    "evaluation.probe_pretrained", "training.bands_family", "training.foundation_family",
+    "training.foundation_flags", "training.frozen_encoder", "training.ssl_family",
+    "training.staging_family", "training.train",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 

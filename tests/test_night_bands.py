@@ -130,5 +130,5 @@ def test_registry_and_size():
 
 @pytest.mark.parametrize("wrong", [{"n_channels": 2}, {"fs": 50.0}, {"n_samples": 1500}])
 def test_settings_it_cannot_have(wrong):
-    with pytest.raises(ValueError, match="night_bands|need more|have 3000"):
+    with pytest.raises(ValueError, match=r"night_bands|need more|have 3000"):
         models.build("night_bands", **wrong)

@@ -282,6 +282,8 @@ def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> d
 
 def plain(value: object) -> object:
     """A value as JSON can hold it."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 
