@@ -72,7 +72,8 @@ class MeanStager(Stager):
         others = [part.stager.name for part in self.parts if part.is_night_relative]
         if not used or not others:
             return list(self.parts), []
-        return used, [f"shorter than an hour: {', '.join(others)} left out, which need a night"]
+        note = f"shorter than an hour, in which {', '.join(others)} has no night to compare with"
+        return used, [f"{note}: left out"]
 
 
 def of_part(asked: Asked, stager: Stager) -> Asked:
