@@ -162,6 +162,16 @@ def test_it_is_one_vote_beside_others(night, stand_in):
     assert [vote.weight for vote in two.votes] == pytest.approx([1 / 6] * 3 + [1 / 2])
 
 
+def test_age_and_sex_reach_the_part_that_uses_them(night, staged, stand_in):
+    stager = bundled.load("default", CPU)
+    older = stage_file(opened(night), [stager], Asked(age=70, sex="male"))
+    changed = [
+        not np.array_equal(one.probabilities, other.probabilities)
+        for one, other in zip(staged.votes, older.votes, strict=True)
+    ]
+    assert changed == [False, False, True]
+
+
 def test_parts_prepare_a_recording_once(night, stand_in, monkeypatch):
     made, original = [], network_stager.prepare
     monkeypatch.setattr(
