@@ -94,8 +94,8 @@ def add_model(group: argparse._ArgumentGroup) -> None:
 def add_steps(group: argparse._ArgumentGroup) -> None:
     """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
     group.add_argument("--n_epochs", type=count, default=50, help="passes over the largest source")
-    group.add_argument("--batch_size", type=positive, default=8, help="nights per batch")
-    group.add_argument("--lr", type=not_negative, default=3e-3, help="highest learning rate")
+    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
+    group.add_argument("--lr", type=not_negative, default=1e-2, help="highest learning rate")
     group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
     group.add_argument(
         "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
