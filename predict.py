@@ -1,6 +1,6 @@
 """Stage EDF, BDF and Dreem files: csv, BIDS events, EDF+ annotations, statistics, picture, page.
 
-python predict.py --edf night.edf                                  # the bundled model: one EEG
+python predict.py --edf night.edf                                  # the default: one EEG
 python predict.py --edf night.edf -o night.csv night.html          # just these formats
 python predict.py --list_models                                    # stagers by name
 python predict.py --edf night.edf --model yasa                     # one of them
@@ -35,6 +35,7 @@ from evaluation.sleep_statistics import STATISTICS
 from evaluation.stage import pick_device
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import catalogue
+from evaluation.stagers.bundled import DEFAULT
 from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import stage_file
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
@@ -66,10 +67,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser,
         "--model",
         "--checkpoint",
-        default=[catalogue.DEFAULT],
+        default=[DEFAULT],
         help="stager: a name of --list_models, or best.pt of a run; several are averaged (default: "
-        "the bundled model of one EEG, trained on synthetic nights only; its model card is "
-        "results/weights/one_eeg.md)",
+        "the mean of unlike stagers of one EEG, whose parts --list_models lists and "
+        "docs/staging.md describes)",
     )
     add_flag(parser, "--list_models", help="print all stagers by name, and where they come from")
     add_list(

@@ -1,9 +1,10 @@
 """From one EDF to its page: seconds and peak memory of ``predict.py``, as a user runs it.
 
-python -m benchmarks.predicting            # 10 hours of 20 channels at 256 Hz, the bundled model
+python -m benchmarks.predicting            # 10 hours of 20 channels at 256 Hz, the default
 python -m benchmarks.predicting --hours 8 --n_channels 7 --model yasa
 
-Every row is a process of its own on two threads; the peak includes Python and torch.
+Every row is a process of its own on two threads; the peak includes Python and torch. Where the
+default's time goes is printed below: its parts one after the other, each with 12 epochs explained.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,33 @@ def write_night(path: Path, hours: float, n_channels: int) -> None:
         for label in labels
     ]
     edfio.Edf(signals, data_record_duration=1).write(path)
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print how long what follows takes."""
+    started = time.perf_counter()
+    yield
+    print(f"    {name}: {time.perf_counter() - started:.1f} s", flush=True)
+
+
+def print_steps(path: str) -> None:
+    """Print where the time goes while the default stages a night and explains it."""
+    with step("importing predict.py"):
+        import torch
+
+        import predict
+        from evaluation.stagers import bundled
+    with step("opening the weights"):
+        stager = bundled.load(bundled.DEFAULT, torch.device("cpu"))
+    file, nights = predict.opened(Path(path)), {}
+    for part in stager.parts:
+        with step(f"staging by {part.stager.name}"):
+            nights[part.stager.name] = part.stager.stage(file, predict.Asked())
+    with tempfile.TemporaryDirectory() as folder:
+        for name, night in nights.items():
+            with step(f"12 epochs explained by {name}"):
+                night.write_reasons(Path(folder) / name, night.epochs_of_interest(12))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,6 +116,10 @@ def main(argv: list[str] | None = None) -> None:
             )
             seconds = time.perf_counter() - started
             print(f"  {name}: {seconds:.1f} s, at most {float(done.stdout):.2f} GiB")
+        if not args.model:
+            print("  the default's steps:", flush=True)
+            steps = f"from benchmarks.predicting import print_steps; print_steps({str(night)!r})"
+            subprocess.run([sys.executable, "-c", steps], check=True, env=environment)
 
 
 if __name__ == "__main__":

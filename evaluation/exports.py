@@ -26,9 +26,18 @@ _COLUMNS = {
         },
     },
     "probability": {"Description": "the model's probability of that stage, 0 to 1"},
+    "uncertainty": {"Description": "1 minus that probability, 0 to 0.8"},
+    "to_review": {
+        "Description": "whether a scorer should look at the epoch",
+        "Levels": {"0": "no", "1": "it is in the most uncertain tenth of the night"},
+    },
     "spread": {
         "Description": "part of the probability that the votes, on average, give to other stages "
         "than their mean does, 0 to 1"
+    },
+    "decided_by": {
+        "Description": "vote with the largest share of the margin: its weight times its own "
+        "probability of the stage, less that of the second most probable stage"
     },
     "expert": {"Description": "stage the expert gave, n/a where unscored"},
 }  # fmt: skip
@@ -41,18 +50,30 @@ def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
         yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
 
 
+def _marks(night: StagedNight, *, digits: int) -> list[dict[str, str | int]]:
+    """What every format has of each epoch (n,): uncertainty, review, and of votes two columns."""
+    rows = [
+        {"uncertainty": f"{value:.{digits}f}", "to_review": int(marked)}
+        for value, marked in zip(night.uncertainty, night.to_review, strict=True)
+    ]
+    if night.votes:
+        for row, apart, vote in zip(rows, night.spread, night.decided_by, strict=True):
+            row |= {"spread": f"{apart:.{digits}f}", "decided_by": night.votes[vote].name}
+    return rows
+
+
 def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | None = None) -> Path:
     """Write a csv of one row per epoch: ``epoch, onset_s, stage, expert, p_W … p_REM, confidence``.
 
-    ``spread`` follows where the night has votes, then ``flags``: what is wrong with each epoch's
-    signal.
+    ``uncertainty, to_review`` follow, ``spread, decided_by`` where the night has votes, then
+    ``flags``: what is wrong with each epoch's signal.
     """
-    sure, spread = confidence(night.probabilities), night.spread
+    sure, marks = confidence(night.probabilities), _marks(night, digits=6)
     rows = [
         {"epoch": k, "onset_s": onset, "stage": stage, "expert": expert}
         | {f"p_{n}": f"{p:.6f}" for n, p in zip(STAGES, night.probabilities[k], strict=True)}
         | {"confidence": f"{sure[k]:.6f}"}
-        | ({} if spread is None else {"spread": f"{spread[k]:.6f}"})
+        | marks[k]
         | ({} if flags is None else {"quality_flag": flags[k]})
         for k, onset, stage, expert in _epochs(night)
     ]
@@ -73,14 +94,14 @@ def write_votes(path: Path, night: StagedNight) -> Path:
 
 def write_events(path: Path, night: StagedNight, source: str) -> Path:
     """Write BIDS ``events.tsv``, one row per epoch, and the json that describes its columns."""
-    spread = night.spread
+    marks = _marks(night, digits=4)
     rows = [
         {
             "onset": onset,
             "duration": EPOCH_SECONDS,
             "trial_type": stage,
             "probability": f"{night.probabilities[k].max():.4f}",
-            **({} if spread is None else {"spread": f"{spread[k]:.4f}"}),
+            **marks[k],
             "expert": expert or "n/a",  # BIDS allows no empty cell
         }
         for k, onset, stage, expert in _epochs(night)

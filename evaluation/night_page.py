@@ -89,31 +89,32 @@ def _for_script(data: Mapping[str, Any]) -> Any:
 def night_data(night: ExplainedNight) -> dict[str, Any]:
     """Stages and probabilities of the whole night, for the page's script."""
     # (n, 5) as bytes, which keeps the page small
-    probabilities = np.round(255 * night.staged.probabilities).astype(np.uint8)
+    probabilities = _codes(np.round(255 * night.staged.probabilities))
     return {
         "stages": STAGES,
         "order": PLOT_ORDER,
         "colours": COLOURS,
         "expert": night.staged.expert.tolist(),
         "model": night.staged.stages.tolist(),
-        "probabilities": base64.b64encode(probabilities.tobytes()).decode(),
+        "probabilities": probabilities,
         "channels": night.channels,
         "unit": night.unit,
         "unsigned": [method.name for method in registry.METHODS if not method.signed],
+        "review": _codes(night.staged.to_review),
         "votes": _votes(night.staged),
     }
 
 
 def _votes(staged: StagedNight) -> dict[str, Any] | None:
-    """Each vote's own stages, and how far the votes lie apart, as the page's script reads them."""
+    """Each vote's own stages, how far they lie apart, and the one that decided each epoch."""
     if not staged.votes:
         return None
-    own = np.stack([vote.probabilities.argmax(axis=1) for vote in staged.votes]).astype(np.uint8)
-    spread = np.round(255 * staged.spread).astype(np.uint8)
+    own = np.stack([vote.probabilities.argmax(axis=1) for vote in staged.votes])
     return {
         "names": [vote.name for vote in staged.votes],
-        "stages": base64.b64encode(own.tobytes()).decode(),
-        "spread": base64.b64encode(spread.tobytes()).decode(),
+        "stages": _codes(own),
+        "spread": _codes(np.round(255 * staged.spread)),
+        "decided": _codes(staged.decided_by),
     }
 
 
@@ -126,11 +127,11 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     if ratio < 1:  # never up: slow signals gain nothing
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
     scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
-    maps, shares, reasons = {}, {}, None
-    for method, answer in entry["methods"].items():
-        if method == feature_contributions.METHOD:
+    maps, shares, reasons = {}, {}, []
+    for method in entry["methods"]:
+        if method in feature_contributions.METHODS:
             with np.load(place / f"{method}.npz") as arrays:
-                reasons = feature_contributions.shown(dict(arrays), answer)
+                reasons.append(feature_contributions.shown(dict(arrays), entry, method))
             continue
         registered = registry.method_named(method)
         if registered.control:
@@ -160,6 +161,11 @@ def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:
     means = maps.reshape(len(maps), pieces, -1).mean(axis=2)
     limit = max(float(np.percentile(np.abs(means), _LIMIT)), 1e-12)
     return (means / limit).clip(-1, 1)
+
+
+def _codes(values: np.ndarray) -> str:
+    """0 to 255 as bytes, base64."""
+    return base64.b64encode(values.astype(np.uint8).tobytes()).decode()
 
 
 def _bytes(values: np.ndarray) -> str:

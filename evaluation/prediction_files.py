@@ -182,9 +182,13 @@ def summary(staged: StagedFile) -> dict[str, Any]:
         "absent": list(staged.absent),
         "notes": list(staged.notes),
         "flagged_epochs": sum(bool(words) for words in staged.quality_flags),
+        "mean_uncertainty": round(float(staged.uncertainty.mean()), 6),
+        "to_review": np.flatnonzero(staged.to_review).tolist(),
         **values,
     }
     if staged.votes:
+        decided = np.bincount(staged.decided_by, minlength=len(staged.votes)).tolist()
+        about["decided_by"] = {v.name: n for v, n in zip(staged.votes, decided, strict=True)}
         about["votes"] = {vote.name: round(vote.weight, 6) for vote in staged.votes}
         about["mean_spread"] = round(float(staged.spread.mean()), 6)
     if staged.expert_path is not None:

@@ -24,9 +24,13 @@ _STEPS = 20  # of integrated gradients
 
 
 class Explainer(Protocol):
-    """What explains stages; ``explains`` names it where several models voted."""
+    """What explains stages; ``explains`` names it where several models voted.
+
+    ``maps_signals``: its reasons are maps of the signals that it staged, not of named features.
+    """
 
     explains: str
+    maps_signals: bool
 
     def why_not(self, staged: StagedFile) -> str:
         """Why the stages of this recording cannot be explained, "" if they can."""

@@ -1,4 +1,4 @@
-"""What named features add to a stage: exact contributions, in groups that clinicians read.
+"""What named features add to a stage: contributions, in groups that clinicians read.
 
 Lundberg et al., From local explanations to global understanding with explainable AI for trees,
 Nature Machine Intelligence 2020.
@@ -6,8 +6,8 @@ Nature Machine Intelligence 2020.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,21 @@ from utils import files
 from utils.metrics import plain
 
 METHOD = "treeshap"
+# methods that explain by features instead of signals: each one's title and sentence on the page
+METHODS = {
+    "treeshap": (
+        "Features of YASA's trees",
+        "Every bar is what a group of features adds to the score of {stage}, red for it, blue "
+        "against it: together they lead from {expected:.2f}, expected of any epoch, to "
+        "{margin:.2f}. The stage of the highest score wins.",
+    ),
+    "bands": (
+        "Power of this epoch in five bands, in dB about the night's median",
+        "Every bar is what the power in a band adds to the lead of {stage} over {against}, red for "
+        "it, blue against it; the last one is what all other epochs add. Together they lead from "
+        "{expected:.2f}, in a night that stays at its median, to {margin:.2f}.",
+    ),
+}
 # a derived feature belongs to what it is derived from, so endings are not looked at
 _OF_EEG = {
     "slow waves": ("sdelta", "fdelta", "dt", "ds", "db"),
@@ -38,34 +53,6 @@ SPANS = {"": "this epoch", "_p2min_norm": "last 2 min", "_c7min_norm": "7.5 min 
 _SHOWN = 12  # features named on the page
 
 
-@dataclass(frozen=True)
-class FeatureContributions:
-    """Contributions (b, f) of ``names`` (f,) to the margin of a stage at b epochs.
-
-    ``values`` (b, f) are the features themselves; ``expected`` (b,) is the margin where nothing
-    is known, ``margin`` (b,) that of the epoch: expected plus all contributions.
-    """
-
-    names: Sequence[str]
-    values: np.ndarray
-    contributions: np.ndarray
-    expected: np.ndarray
-    margin: np.ndarray
-
-    @property
-    def error(self) -> np.ndarray:
-        """What the contributions miss of the margin (b,)."""
-        return np.abs(self.margin - self.expected - self.contributions.sum(axis=1))
-
-    def grouped(self) -> np.ndarray:
-        """Sums of contributions by group and span: (b, groups, spans)."""
-        sums = np.zeros((len(self.contributions), len(GROUPS), len(SPANS)))
-        for k, name in enumerate(self.names):
-            group, span = place_of(name)
-            sums[:, GROUPS.index(group), list(SPANS).index(span)] += self.contributions[:, k]
-        return sums
-
-
 def place_of(feature: str) -> tuple[str, str]:
     """Group of a feature of YASA's, and its ending, by which it reaches around the epoch.
 
@@ -83,14 +70,52 @@ def place_of(feature: str) -> tuple[str, str]:
     raise ValueError(f"feature {feature!r} belongs to no group")
 
 
+@dataclass(frozen=True)
+class FeatureContributions:
+    """Contributions (b, f) of ``names`` (f,) to the margin of a stage at b epochs.
+
+    ``values`` (b, f) are the features themselves; ``expected`` (b,) is the margin where nothing
+    is known, ``margin`` (b,) that of the epoch: expected plus all contributions. ``place`` is the
+    group and the span of a feature.
+    """
+
+    names: Sequence[str]
+    values: np.ndarray
+    contributions: np.ndarray
+    expected: np.ndarray
+    margin: np.ndarray
+    groups: Sequence[str] = GROUPS
+    spans: Mapping[str, str] = field(default_factory=lambda: SPANS)
+    place: Callable[[str], tuple[str, str]] = place_of
+
+    @property
+    def error(self) -> np.ndarray:
+        """What the contributions miss of the margin (b,)."""
+        return np.abs(self.margin - self.expected - self.contributions.sum(axis=1))
+
+    def grouped(self) -> np.ndarray:
+        """Sums of contributions by group and span: (b, groups, spans)."""
+        groups, spans = list(self.groups), list(self.spans)
+        sums = np.zeros((len(self.contributions), len(groups), len(spans)))
+        for k, name in enumerate(self.names):
+            group, span = self.place(name)
+            sums[:, groups.index(group), spans.index(span)] += self.contributions[:, k]
+        return sums
+
+
 def write_contributions(
     folder: Path,
     night: ExplainedNight,
     chosen: np.ndarray,
     reasons: FeatureContributions,
     why: Mapping[int, str],
+    method: str = METHOD,
+    settings: Sequence[Mapping[str, Any]] = (),
 ) -> list[Entry]:
-    """Write the arrays of the epochs ``chosen`` (b,), a folder each; returns their entries."""
+    """Write the arrays of the epochs ``chosen`` (b,), a folder each; returns their entries.
+
+    ``settings`` of ``method`` at each epoch stand in the entries, if there are any.
+    """
     sums, entries = reasons.grouped(), []
     for row, epoch in enumerate(chosen.tolist()):
         place = f"{night.staged.recording}_e{epoch:04d}"
@@ -98,37 +123,45 @@ def write_contributions(
         time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
         files.write_arrays(folder / place / "input.npz", {"signals": signals, "time_s": time})
         arrays = {
-            "groups": np.array(GROUPS),
-            "spans": np.array(list(SPANS.values())),
+            "groups": np.array(reasons.groups),
+            "spans": np.array(list(reasons.spans.values())),
             "contributions": sums[row],
             "features": np.array(reasons.names),
             "feature_values": reasons.values[row],
             "feature_contributions": reasons.contributions[row],
         }
-        files.write_arrays(folder / place / f"{METHOD}.npz", arrays)
+        files.write_arrays(folder / place / f"{method}.npz", arrays)
         values = {
             "value": reasons.margin[row],
             "baseline_value": reasons.expected[row],
             "completeness_error": reasons.error[row],
         }
-        entries.append(feature_entry(night, epoch, place, METHOD, values, why.get(epoch)))
+        about = settings[row] if settings else {}
+        entries.append(feature_entry(night, epoch, place, method, values, about, why.get(epoch)))
     return entries
 
 
-def shown(arrays: Mapping[str, np.ndarray], answer: Mapping[str, Any]) -> dict[str, Any]:
+def shown(arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any], method: str) -> dict:
     """What the page shows of an epoch: groups by span, and the features that count most.
 
-    ``answer``: of the method in the epoch's index entry.
+    ``entry``: of the epoch in the index, ``arrays`` those of its ``method``.
     """
+    answer = entry["methods"][method]
+    title, sentence = METHODS[method]
     by_group = arrays["contributions"]
     # only those of channels that were read
     kept = np.abs(by_group).sum(axis=1) > 0
     size = arrays["feature_contributions"]
     largest = np.argsort(-np.abs(size), kind="stable")[:_SHOWN]
     return {
+        "title": title,
+        "note": sentence.format(
+            stage=entry["explained"],
+            against=answer["settings"].get("against"),
+            expected=answer["baseline_value"],
+            margin=answer["value"],
+        ),
         "groups": arrays["groups"][kept].tolist(),
-        "margin": round(answer["value"], 2),
-        "expected": round(answer["baseline_value"], 2),
         "spans": arrays["spans"].tolist(),
         "contributions": by_group[kept].round(3).tolist(),
         "features": [

@@ -54,17 +54,15 @@ def feature_entry(
     folder: str,
     method: str,
     values: Mapping[str, float],
+    settings: Mapping[str, Any],
     why: str | None = None,
 ) -> Entry:
     """Entry of an epoch whose stage is explained by named features instead of its signals.
 
     ``values``: ``value``, ``baseline_value`` and ``completeness_error`` of the method.
     """
-    methods = {
-        method: _answer(
-            f"{folder}/{method}.npz", {}, **{name: plain(value) for name, value in values.items()}
-        )
-    }
+    answers = {name: plain(value) for name, value in values.items()}
+    methods = {method: _answer(f"{folder}/{method}.npz", settings, **answers)}
     return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
 
 
@@ -84,6 +82,7 @@ def _of_epoch(
         "expert": STAGES[staged.expert[epoch]] if staged.expert[epoch] >= 0 else None,
         "model": STAGES[staged.stages[epoch]],
         "probabilities": [round(float(p), 6) for p in staged.probabilities[epoch]],
+        "decided_by": staged.votes[staged.decided_by[epoch]].name if staged.votes else None,
         "explained": STAGES[explained],
         "evidence": night.evidence,
         "why": why,
@@ -100,7 +99,7 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
     return {
         "recording": staged.recording,
         "subject": staged.subject,
-        **dict.fromkeys(("epoch", "expert", "model", "probabilities", "explained")),
+        **dict.fromkeys(("epoch", "expert", "model", "probabilities", "decided_by", "explained")),
         "evidence": "none",
         "why": None,
         "folder": ".",  # relative to the index, like that of an epoch

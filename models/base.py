@@ -37,7 +37,8 @@ class SleepModel(nn.Module):
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
     take the number of each run's first epoch. ``stateful``: a recurrent state is carried from epoch
     to epoch of a night, and training has to carry it between chunks. ``any_channels``: it reads
-    signals of any number and kind, in any order. ``spectrogram``: what it reads, scaled by
+    signals of any number and kind, in any order. ``reads_bands``: it reads the power of one EEG in
+    bands alone, as ``decibels``. ``spectrogram``: what it reads, scaled by
     statistics of the training nights, or ``None`` for models of signals.
     """
 
@@ -48,6 +49,7 @@ class SleepModel(nn.Module):
     placed: bool = False
     stateful: bool = False
     any_channels: bool = False
+    reads_bands: bool = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -49,6 +49,7 @@ class NightBands(SleepModel):
     """
 
     stages_nights = True
+    reads_bands = True
 
     def __init__(
         self,

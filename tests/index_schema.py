@@ -12,7 +12,7 @@ NONE, NUMBER = type(None), (float, int, type(None))
 ENTRY = {
     "recording": str, "subject": str, "epoch": (int, NONE), "expert": (str, NONE),
     "model": (str, NONE), "probabilities": (list, NONE), "explained": (str, NONE),
-    "evidence": str, "why": (str, NONE), "folder": str, "methods": dict,
+    "decided_by": (str, NONE), "evidence": str, "why": (str, NONE), "folder": str, "methods": dict,
 }  # fmt: skip
 OF_METHOD = {
     "file": str, "value": NUMBER, "baseline_value": NUMBER, "completeness_error": NUMBER,
@@ -47,7 +47,7 @@ def check_entry(entry: dict[str, Any]) -> None:
     for about in entry["methods"].values():
         has_kinds(about, OF_METHOD)
     if entry["epoch"] is None:
-        assert all(entry[name] is None for name in (*OF_EPOCHS, "expert", "why"))
+        assert all(entry[name] is None for name in (*OF_EPOCHS, "expert", "why", "decided_by"))
         return
     assert all(entry[name] is not None for name in OF_EPOCHS)
     assert {entry["explained"], entry["model"]} <= set(STAGES)

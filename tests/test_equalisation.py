@@ -15,7 +15,7 @@ from datasets.store.equalisation import equalise, median_density
 from datasets.store.store import Store
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
-from evaluation.stagers.catalogue import BUNDLED
+from evaluation.stagers import bundled
 from evaluation.stagers.network_stager import is_unitless
 from tests.conftest import prepare
 from tests.edf_files import write_pair
@@ -156,5 +156,6 @@ def test_the_old_name_of_the_preset_is_known(tmp_path):
     facts["settings"]["preset"] = "levelled"
     path.write_text(json.dumps(facts))
     prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")  # the same settings
-    assert load_checkpoint(BUNDLED).training.preparation["preset"] == "levelled"
-    assert is_unitless(load_checkpoint(BUNDLED))
+    weights = bundled.weights_of(bundled.parts()["default-spectra"])[0]
+    assert load_checkpoint(weights).training.preparation["preset"] == "levelled"
+    assert is_unitless(load_checkpoint(weights))

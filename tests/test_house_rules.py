@@ -43,6 +43,7 @@ ONLY_IN = {
         "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",
+        "evaluation.stagers.yasa_trees",
         "utils.staged_night",
     },
     "gssc": {"evaluation.stagers.gssc_stager"},
@@ -53,7 +54,7 @@ ONLY_IN = {
     },
     "yasa": {
         "evaluation.agreement_report", "evaluation.sleep_statistics", "interpret.detected",
-        "evaluation.stagers.yasa_stager", "utils.staged_night",
+        "evaluation.stagers.yasa_trees", "utils.staged_night",
     },
     "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
@@ -62,9 +63,9 @@ ONLY_IN = {
     "wandb": {"training.loggers"},
     "neptune": {"training.loggers"},
     "joblib": {
-        "datasets.store.build", "experiments.reproducing", "evaluation.stagers.yasa_stager",
+        "datasets.store.build", "experiments.reproducing", "evaluation.stagers.yasa_trees",
     },
-    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_stager"},
+    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees"},
     "optuna": {"experiments.search"},
     "umap": {"probing.latent_report"},
     "filelock": {"utils.locks"},

@@ -120,7 +120,7 @@ def test_every_published_stager_opens(weights, name):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("yassa", "no such stager or file; there are default, yasa"),
+        ("yassa", "no such stager or file; there are default, default-"),
         ("physioex-chambon-eeg", "not here; fetch them with `predict.py --download physioex-ch"),
         ("missing/best.pt", "no such checkpoint"),
     ],
@@ -254,6 +254,21 @@ def test_spread_by_hand():
     assert replace(night, votes=()).spread is None
 
 
+def test_who_decided_and_what_to_review_by_hand():
+    first = np.array([[0.6, 0.4, 0, 0, 0], [0.5, 0.5, 0, 0, 0], [0.1, 0.9, 0, 0, 0]])
+    other = np.array([[0.7, 0.3, 0, 0, 0], [0.9, 0.1, 0, 0, 0], [0.4, 0.6, 0, 0, 0]])
+    votes = [Vote("a", first, 0.75), Vote("b", other, 0.25)]
+    night = StagedNight("n", "n", 0.75 * first + 0.25 * other, np.full(3, -1), votes=votes)
+    # shares of the margin: .15 and .1; 0 and .2; .6 and .05
+    assert night.decided_by.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(night.uncertainty, [0.375, 0.4, 0.175])
+    assert night.to_review.tolist() == [False, True, False]  # one of ten, and one at least
+    assert replace(night, votes=()).decided_by is None
+    long = np.repeat(night.probabilities, 10, axis=0)
+    marked = StagedNight("n", "n", long, np.full(30, -1)).to_review
+    assert np.flatnonzero(marked).tolist() == [10, 11, 12]
+
+
 def test_derivations_and_models_are_averaged(night, tmp_path):
     stagers = [untrained("chambon2018", ["EEG"], seed=seed, n_channels=1) for seed in (0, 1)]
     labels = ("EEG Fpz-Cz", "EEG Pz-Oz")
@@ -302,20 +317,21 @@ def test_each_model_has_one_share_whatever_its_derivations(night):
 
 
 def test_votes_are_on_the_page_and_in_every_table(night, tmp_path, capsys):
-    words = ["--model", "yasa", "default", "-o", str(tmp_path), "--explain", "2"]
+    words = ["--model", "yasa", "default-spectra", "-o", str(tmp_path), "--explain", "2"]
     predict.main(["--edf", str(night), *words])
     assert "mean of 2 votes, spread" in capsys.readouterr().out
     folder = tmp_path / night.stem
     with (folder / "votes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert set(rows[0]) == {"epoch", "onset_s", "stage", "spread", "yasa", "default"}
+    names = {"yasa", "default-spectra"}
+    assert set(rows[0]) == {"epoch", "onset_s", "stage", "spread", *names}
     with (folder / f"{night.stem}.csv").open() as file:
         assert [row["spread"] for row in csv.DictReader(file)] == [row["spread"] for row in rows]
     with (folder / f"{night.stem}_events.tsv").open() as file:
         assert "spread" in next(csv.reader(file, delimiter="\t"))
     assert "spread" in json.loads((folder / f"{night.stem}_events.json").read_text())
     values = json.loads((folder / f"{night.stem}.json").read_text())
-    assert values["votes"] == {"yasa": 0.5, "default": 0.5} and 0 < values["mean_spread"] < 1
+    assert values["votes"] == dict.fromkeys(names, 0.5) and 0 < values["mean_spread"] < 1
     page = (folder / f"{night.stem}.html").read_text()
     assert "spread of 2 votes" in page and "Explained: yasa" in page
 
@@ -377,7 +393,7 @@ def _three_channels(folder: Path) -> Path:
     [
         ({"age": 30}, "age 30, sex None: give both"),
         ({"age": 30, "sex": "woman", "model": "yasa"}, "sex woman: give both"),
-        ({"age": 30, "sex": "male"}, "age 30: none of default uses it"),
+        ({"age": 30, "sex": "male", "model": "default-spectra"}, "none of default-spectra uses it"),
         ({"model": []}, "no model is named"),
     ],
 )

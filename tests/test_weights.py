@@ -15,12 +15,12 @@ import bundle_weights
 import predict
 from datasets.readers.edf import EdfFile
 from evaluation.staged_file import StagedFile
-from evaluation.stagers import catalogue
+from evaluation.stagers import bundled
 from evaluation.stagers.network_stager import NetworkStager
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 
-WEIGHTS = catalogue.BUNDLED
+WEIGHTS = bundled.weights_of(bundled.parts()["default-spectra"])[0]
 
 
 def test_the_bundle_is_synthetic_small_and_named_in_its_card():

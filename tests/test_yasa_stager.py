@@ -20,6 +20,7 @@ from datasets.readers.recording import Signal
 from evaluation.stagers.interface import stage
 from evaluation.stagers.stager import Asked
 from evaluation.stagers.yasa_stager import YasaStager, is_envelope
+from evaluation.stagers.yasa_trees import rescaled
 from interpret.feature_contributions import GROUPS, SPANS, place_of
 from tests.index_schema import check_index
 from utils.errors import UserError
@@ -137,9 +138,10 @@ def test_age_and_sex_choose_another_classifier(night, staged, tmp_path):
     assert {"age", "male"} <= set(reasons.names)
     for words, message in (
         (["--age", "70"], "age 70, sex None: give both"),
-        (["--age", "70", "--sex", "male"], "none of default uses it"),
+        (["--age", "70", "--sex", "male"], "none of default-spectra uses it"),
     ):
         with pytest.raises(UserError, match=message):
+            words = ["--model", "default-spectra", *words]
             predict.main(["--edf", str(night), "-o", str(tmp_path), *words])
     several = ["--edf", str(night.parent), "--model", "yasa", "--age", "70", "--sex", "male"]
     with pytest.raises(UserError, match="one age for 5 recordings"):
@@ -162,6 +164,63 @@ def test_contributions_add_up_to_the_margin_of_every_epoch(staged):
     np.testing.assert_allclose(
         powers / powers.sum(axis=1, keepdims=True), staged.probabilities, atol=1e-5
     )
+
+
+# ---------------------------------------------------------------- whatever the unit
+
+
+DEVIATIONS = (12.0, 18.0, 27.0)
+
+
+@pytest.fixture(scope="module")
+def averaged(night):
+    return YasaStager("mean", roles=("EEG",), deviations=DEVIATIONS).stage(opened(night), Asked())
+
+
+def own_staging(samples: np.ndarray, factor: float) -> yasa.SleepStaging:
+    """YASA's own interface on one EEG in microvolts, times ``factor``."""
+    info = mne.create_info(["EEG"], 100.0, "eeg")
+    return yasa.SleepStaging(mne.io.RawArray(samples * factor * 1e-6, info, verbose="error"), "EEG")
+
+
+def test_features_that_grow_with_the_signal_are_rescaled_and_no_others_do(averaged):
+    samples = averaged.signals.permute(1, 0, 2).reshape(1, -1).double().numpy()
+    features, factor = own_staging(samples, 1.0).get_features(), 1.7
+    expected = own_staging(samples, factor).get_features()
+    for name, column in rescaled(features, factor).items():
+        # counts of zero crossings and order patterns turn on the last digit of a sample
+        np.testing.assert_allclose(column, expected[name], rtol=2e-3, atol=2e-3, err_msg=name)
+    grown = {"eeg_std", "eeg_iqr", "eeg_abspow"}
+    assert grown == {k for k in features if not np.allclose(features[k], expected[k], rtol=0.1)}
+
+
+def test_the_mean_of_three_sizes_is_yasas_own_answer_at_each(averaged):
+    samples = averaged.signals.permute(1, 0, 2).reshape(1, -1).double().numpy()
+    typical = own_staging(samples, 1.0).get_features()["eeg_std"].median()
+    answers = []
+    for deviation in DEVIATIONS:
+        staging = own_staging(samples, deviation / typical)
+        assert staging.get_features()["eeg_std"].median() == pytest.approx(deviation, rel=1e-4)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", InconsistentVersionWarning)
+            proba = staging.predict().proba
+        answers.append(proba[["WAKE", "N1", "N2", "N3", "REM"]].to_numpy())
+    np.testing.assert_allclose(averaged.probabilities, np.mean(answers, axis=0), atol=1e-3)
+    assert averaged.unit == "µV by robust scale" and list(averaged.channels) == ["EEG"]
+
+
+def test_a_named_unit_is_ignored_where_all_sizes_are_tried(night, averaged, tmp_path):
+    for number, (unit, gain) in enumerate((("", 0.5), ("uV", 2.0), ("mV", 1e-3))):
+        file = copy_of(night, tmp_path / f"{number}.edf", unit=unit, gain=gain)
+        stager = YasaStager("mean", roles=("EEG",), deviations=DEVIATIONS)
+        again = stager.stage(opened(file), Asked())
+        assert (again.stages == averaged.stages).mean() > 0.97
+
+
+def test_contributions_at_several_sizes_add_up(averaged):
+    every = np.arange(len(averaged.stages))
+    reasons = averaged.explainer.contributions(every, averaged.stages)
+    assert reasons.error.max() < 1e-6 and len(averaged.explainer.factors) == 3
 
 
 def test_one_feature_alone_would_be_seen_missing(staged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch import Tensor
 
 from utils.metrics import confusion
 from utils.stages import EDF_STAGES, EPOCH_SECONDS, MADE_BY_A_MODEL, UNSCORED, YASA_STAGES
+
+REVIEWED_SHARE = 0.1  # of a night's epochs, the most uncertain ones
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,37 @@ class StagedNight:
             return None
         apart = (np.abs(v.probabilities - self.probabilities).sum(axis=1) for v in self.votes)
         return sum(v.weight * d / 2 for v, d in zip(self.votes, apart, strict=True))
+
+    @property
+    def decided_by(self) -> np.ndarray | None:
+        """Number of the vote that decided each epoch (n,); ``None`` without votes.
+
+        The vote with the largest share of the margin: its weight times the probability that it
+        gives to the night's stage, less that for the runner-up of the mean.
+        """
+        if not self.votes:
+            return None
+        rows = np.arange(len(self.probabilities))
+        # stable and descending: where two are as likely, the first of them is the stage
+        first, second = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2].T
+        shares = [
+            v.weight * (v.probabilities[rows, first] - v.probabilities[rows, second])
+            for v in self.votes
+        ]
+        return np.argmax(shares, axis=0)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """How little each epoch's stage is certain (n,): 1 minus its probability, 0 to 0.8."""
+        return 1 - self.probabilities.max(axis=1)
+
+    @property
+    def to_review(self) -> np.ndarray:
+        """Whether each epoch (n,) belongs to the most uncertain tenth, which a scorer reviews."""
+        n = len(self.probabilities)
+        marked = np.zeros(n, bool)
+        marked[np.argsort(-self.uncertainty, kind="stable")[: math.ceil(n * REVIEWED_SHARE)]] = True
+        return marked
 
     def annotations(self) -> Any:
         """The stages as ``mne.Annotations``, one per epoch, ``Sleep stage W`` to ``R``.

@@ -1,4 +1,4 @@
-"""Stagers by name: the bundled model, published weights, stagers of others, checkpoint files."""
+"""Stagers by name: the default and its parts, published weights, stagers of others, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from typing import Any
 
 import torch
 
-from evaluation.stagers import gssc_stager, yasa_stager
+from evaluation.stagers import bundled, gssc_stager, yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager
-from evaluation.stagers.package import Package
+from evaluation.stagers.package import Listed
 from evaluation.stagers.published_files import convert
 from evaluation.stagers.stager import Stager
 from utils.checkpoint import FORMAT_VERSION, checkpoint_from, load_checkpoint
 from utils.errors import UserError
 from utils.files import sha256
 
-DEFAULT = "default"
-BUNDLED = Path(__file__).parents[2] / "results" / "weights" / "one_eeg.pt"
 _TABLE = Path(__file__).with_name("published.json")
 _HOST = "https://raw.githubusercontent.com"
 # stagers whose weights come with an installed package
@@ -48,23 +46,6 @@ class PublishedFile:
     def is_here(self) -> bool:
         """Whether a file of that name and size is here; its checksum is compared when read."""
         return self.path.is_file() and self.path.stat().st_size == self.n_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Listed(Package):
-    """A stager as ``--list_models`` describes it; ``where`` it is, or would come from."""
-
-    name: str
-    where: str
-
-    def __str__(self) -> str:
-        """Four lines of text."""
-        size = f"{self.n_bytes / 1e6:.1f} MB, " if self.n_bytes else ""
-        size += "here" if self.is_here else "not here"
-        return (
-            f"{self.name}\n  {self.origin}; {self.licence}; {size}\n  reads {self.reads}; "
-            f"trained on {self.trained_on}\n  {self.where}"
-        )
 
 
 def weights_folder() -> Path:
@@ -94,23 +75,12 @@ def files_of(name: str) -> list[PublishedFile]:
 
 def names() -> list[str]:
     """Names of all stagers."""
-    return [DEFAULT, *_OF_PACKAGES, *table()["stagers"]]
+    return [*bundled.names(), *_OF_PACKAGES, *table()["stagers"]]
 
 
 def listed() -> list[Listed]:
     """Every stager, with where it comes from."""
-    rows = [
-        Listed(
-            name=DEFAULT,
-            origin="this project (results/weights/one_eeg.md)",
-            trained_on="simulated nights only",
-            reads="1 EEG",
-            licence="as this project",
-            n_bytes=BUNDLED.stat().st_size,
-            is_here=True,
-            where="results/weights/one_eeg.pt",
-        )
-    ]
+    rows = bundled.listed()
     for name, module in _OF_PACKAGES.items():
         about = module.about()
         where = f"package {name}" if about.is_here else f"pip install {name}"
@@ -140,8 +110,8 @@ def load(name: str, device: torch.device) -> Stager:
         UserError: no such stager or file, its weights are not here or not the published ones, or
             its package is not installed.
     """
-    if name == DEFAULT:
-        return of_checkpoint(BUNDLED, device, DEFAULT)
+    if name in bundled.names():
+        return bundled.load(name, device)
     if name in _OF_PACKAGES:
         return _OF_PACKAGES[name].open_stager(device)
     if name in table()["stagers"]:
@@ -151,11 +121,11 @@ def load(name: str, device: torch.device) -> Stager:
     raise UserError(f"--model {name}: no such stager or file; there are {', '.join(names())}")
 
 
-def of_checkpoint(path: Path, device: torch.device, name: str = "") -> NetworkStager:
-    """The stager of a checkpoint in this project's format, named as given or after its run."""
+def of_checkpoint(path: Path, device: torch.device) -> NetworkStager:
+    """The stager of a checkpoint in this project's format, named after its run."""
     checkpoint = load_checkpoint(path)
     # every run has a best.pt
-    name = name or (checkpoint.run.name if checkpoint.is_in_run else path.stem)
+    name = checkpoint.run.name if checkpoint.is_in_run else path.stem
     return NetworkStager(name, [Member(name, checkpoint)], device)
 
 
@@ -201,7 +171,7 @@ def download(wanted: Sequence[str]) -> None:
     from datasets.readers.remote_file import fetch_checked
 
     for name in wanted:
-        if name == DEFAULT:
+        if name in bundled.names():
             raise UserError(f"--download {name}: comes with this project and is here")
         if name in _OF_PACKAGES:
             raise UserError(f"--download {name}: comes with its package, by pip install {name}")

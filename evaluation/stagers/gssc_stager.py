@@ -24,7 +24,7 @@ from datasets.readers.recording import Recording
 from datasets.store.filters import resample
 from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import NotExplained, Package
-from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from evaluation.stagers.stager import Asked, ChannelStager, Computed, Stager, without_assumed_unit
 from utils.checkpoint import load_program
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -62,7 +62,7 @@ def open_stager(device: torch.device) -> Stager:
     return GsscStager(device)
 
 
-class GsscStager(Stager):
+class GsscStager(ChannelStager):
     """An EEG and an EOG, each alone and both together, averaged."""
 
     name = "gssc"

@@ -11,13 +11,14 @@ from datasets.readers.raw_file import RawFile
 from evaluation.stage import pick_device
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import catalogue
+from evaluation.stagers.bundled import DEFAULT
 from evaluation.stagers.stager import Asked
 from evaluation.stagers.vote import stage_file
 
 
 def stage(
     recording: Path | str | Any,
-    model: str | Sequence[str] = catalogue.DEFAULT,
+    model: str | Sequence[str] = DEFAULT,
     *,
     channels: Mapping[str, str | Sequence[str]] | None = None,
     expert: str | None = None,

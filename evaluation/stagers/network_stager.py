@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -29,8 +29,9 @@ from datasets.store.preparation import (
     preset_named,
 )
 from evaluation.stage import load_model
-from evaluation.staged_file import StagedFile
-from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
+from evaluation.staged_file import Explainer, StagedFile
+from evaluation.stagers.band_reasons import BandReasons
+from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
@@ -43,9 +44,11 @@ from utils.stages import EPOCH_SECONDS
 
 _FLAT = 1e-6  # standard deviation up to which a channel is flat
 _UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
+HOUR_EPOCHS = 120  # of a recording that is long enough to know the rest of its night
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
 _AT_ONCE = 12  # epochs explained together, which bounds the memory
 _JOINT = ("EEG", "EOG", "EMG")  # what a model of any channels reads of a file
+Prepare = Callable[[Recording, Checkpoint, Sequence[tuple[str, str]]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,18 @@ class Member:
     checkpoint: Checkpoint
 
 
-class NetworkStager(Stager):
+class NetworkStager(ChannelStager):
     """Checkpoints of one preparation; where they are several, the mean of their probabilities.
+
+    ``prepare`` stands for :func:`prepared` where several stagers share what it makes.
+    ``ignores_units``: recordings of an hour or more are prepared as if they named none, so that a
+    unit that is wrong, or a gain that nobody corrected, has no effect.
 
     Raises:
         UserError: a checkpoint that stages nothing, or lacks the preparation of its nights.
     """
+
+    maps_signals = True
 
     def __init__(
         self,
@@ -70,8 +79,12 @@ class NetworkStager(Stager):
         device: torch.device,
         *,
         headline: str | None = None,
+        prepare: Prepare | None = None,
+        ignores_units: bool = False,
     ) -> None:
         self.name, self.device = name, device
+        self.ignores_units = ignores_units
+        self.prepare = prepare or prepared
         self.checkpoint = members[0].checkpoint
         self.nets = {member.name: opened_net(member.checkpoint) for member in members}
         self.net = next(iter(self.nets.values()))
@@ -82,7 +95,7 @@ class NetworkStager(Stager):
         # the same weights answer otherwise by other settings, such as what spectra are scaled over
         about = json.dumps(dict(self.checkpoint.settings), sort_keys=True, default=str)
         weights = [member.checkpoint.fingerprint() for member in members]
-        self.fingerprint = f"{'-'.join(weights)} {about}"
+        self.fingerprint = f"{'-'.join(weights)} {about}{' without units' * ignores_units}"
 
     @property
     def roles(self) -> Sequence[str]:
@@ -131,7 +144,9 @@ class NetworkStager(Stager):
         """Stage a recording, prepared as the checkpoint's own nights were."""
         if self.joint:
             wanted = [pair for pair in wanted if pair[0] in matches]
-        signals = prepared(recording, self.checkpoint, wanted)
+        if self.ignores_units and len(recording.stages) >= HOUR_EPOCHS:
+            recording = without_units(recording)
+        signals = self.prepare(recording, self.checkpoint, wanted)
         scaled, mean, sd = standardised(signals, self.checkpoint.standardise)
         x = torch.from_numpy(scaled).to(self.device)
         probabilities = {
@@ -152,10 +167,16 @@ class NetworkStager(Stager):
             sd=sd[recorded],
             unit=unit,
             labels=[wanted[k][0] for k in recorded],
-            explainer=self,
+            explainer=self.explainer_of(x),
             votes=votes if len(votes) > 1 else (),
             notes=notes,
         )
+
+    def explainer_of(self, x: torch.Tensor) -> Explainer:
+        """Who explains the stages of the signals ``x`` (n, c, t): networks of band powers apart."""
+        if self.net.reads_bands:
+            return BandReasons(list(self.nets.values()), x, self.name)
+        return self
 
     def why_not(self, staged: StagedFile) -> str:
         """Models that read whole nights of roles are explained by another script."""
@@ -216,6 +237,12 @@ def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
     return replace(channel, signal=replace(signal, fs=fs, read=read))
 
 
+def without_units(recording: Recording) -> Recording:
+    """The recording with signals that name no unit."""
+    signals = {label: replace(one, unit="") for label, one in recording.signals.items()}
+    return replace(recording, signals=signals)
+
+
 def preset_of(checkpoint: Checkpoint) -> str | None:
     """The preset by which the checkpoint's nights were prepared, and files are too."""
     return preset_named(checkpoint.training.preparation.get("preset"))
@@ -227,9 +254,46 @@ def is_unitless(checkpoint: Checkpoint) -> bool:
 
 
 def prepared(
-    recording: Any, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
+    recording: Recording, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
 ) -> np.ndarray:
     """Epochs (n, c, t) in the checkpoint's channels and rate, filtered as its store was."""
+    settings = settings_of(checkpoint, wanted)
+    roles = {role: [label for label, own in wanted if own == role] for _, role in wanted}
+    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
+
+
+class PreparedOnce:
+    """As :func:`prepared`, but once for all checkpoints of one preparation, until :meth:`forget`.
+
+    For one recording at a time: signals are known by their channels alone.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Any, np.ndarray] = {}
+
+    def __call__(
+        self, recording: Recording, checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]
+    ) -> np.ndarray:
+        """Epochs (n, c, t), which nobody may change."""
+        # labels are the checkpoint's own names, and no part of what is computed
+        settings = replace(settings_of(checkpoint, wanted), channels=())
+        present = [
+            (role, recording.derivations[label], signal.unit, signal.fs)
+            for label, role in wanted
+            if (signal := recording.signals.get(label)) is not None
+        ]
+        key = json.dumps([settings.as_json(), present, len(wanted)])
+        if key not in self._made:
+            self._made[key] = prepared(recording, checkpoint, wanted)
+        return self._made[key]
+
+    def forget(self) -> None:
+        """Before the next recording."""
+        self._made.clear()
+
+
+def settings_of(checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]) -> Settings:
+    """How the checkpoint's nights were prepared, for the labels and roles ``wanted`` of a file."""
     made = checkpoint.training.preparation
     kept = None
     # not required: a role that this file lacks is absent, where a store would refuse the night
@@ -239,7 +303,7 @@ def prepared(
             for label, role in wanted
         }
     band = made.get("bandpass")
-    settings = Settings(
+    return Settings(
         cohort="predict",
         protocol="keep_all",  # every epoch of the file is staged, whatever training kept
         channels=tuple(label for label, _ in wanted),
@@ -248,8 +312,6 @@ def prepared(
         preset=preset_of(checkpoint),
         kept=kept,
     )
-    roles = {role: [label for label, own in wanted if own == role] for _, role in wanted}
-    return prepare(recording, settings, roles).signals[float(checkpoint.fs)]
 
 
 def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What is known of a stager that comes as an installed package."""
+"""What is known of a stager, for the list of models, and what stands for reasons it lacks."""
 
 from __future__ import annotations
 
@@ -26,12 +26,30 @@ class Package:
     is_here: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed(Package):
+    """A stager as ``--list_models`` describes it; ``where`` it is, or would come from."""
+
+    name: str
+    where: str
+
+    def __str__(self) -> str:
+        """Four lines of text."""
+        size = f"{self.n_bytes / 1e6:.1f} MB, " if self.n_bytes else ""
+        size += "here" if self.is_here else "not here"
+        return (
+            f"{self.name}\n  {self.origin}; {self.licence}; {size}\n  reads {self.reads}; "
+            f"trained on {self.trained_on}\n  {self.where}"
+        )
+
+
 @dataclass(frozen=True)
 class NotExplained:
     """Stands for an explainer where a stager shows no reasons."""
 
     explains: str
     reason: str
+    maps_signals = False
 
     def why_not(self, staged: StagedFile) -> str:
         """The reason, whatever was staged."""

@@ -75,6 +75,18 @@ class Stager(ABC):
         """Labels and roles of the channels that it reads."""
 
     @abstractmethod
+    def stage(self, file: AnyFile, asked: Asked) -> StagedFile:
+        """Stage one file by one channel for each key of ``asked`` (all, if ``joint``).
+
+        Raises:
+            UserError: a file that cannot be read, or lacks a channel that the stager needs.
+        """
+
+
+class ChannelStager(Stager):
+    """Stages files by channels of its own choice: all stagers but those that are made of others."""
+
+    @abstractmethod
     def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
         """Labels and roles of the channels that it would read of a file."""
 
@@ -93,11 +105,7 @@ class Stager(ABC):
         """Stage a recording by its matched channels, of the labels and roles ``wanted``."""
 
     def stage(self, file: AnyFile, asked: Asked) -> StagedFile:
-        """Stage one file by one channel for each key of ``asked`` (all, if ``joint``).
-
-        Raises:
-            UserError: a file that cannot be read, or lacks a channel that the stager needs.
-        """
+        """Stage one file by the channels that match; see :meth:`Stager.stage`."""
         wanted = self.wanted(file, asked)
         chosen = {key: names[0] for key, names in asked.channels.items()}
         matches = self.refined(match(file, wanted, {} if self.joint else chosen))

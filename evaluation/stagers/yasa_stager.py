@@ -5,11 +5,9 @@ Vallat and Walker, An open-source, high-performance tool for automated sleep sta
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,17 +17,13 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.filters import butterworth_sections, filter_sections
-from evaluation.staged_file import StagedFile
+from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import Package
-from evaluation.stagers.stager import Asked, Computed, Stager, without_assumed_unit
-from interpret.explained_night import ExplainedNight
-from interpret.feature_contributions import FeatureContributions, write_contributions
-from interpret.index import Entry
-from interpret.question import Plan
+from evaluation.stagers.stager import Asked, ChannelStager, Computed, Stager, without_assumed_unit
+from evaluation.stagers.yasa_trees import FS, staged_by_yasa, typical_deviation, warm_up
 from utils.errors import UserError
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, YASA_STAGES
+from utils.stages import EPOCH_SECONDS
 
-_FS = 100.0  # of YASA's features
 _SLOWEST_HZ = 80.0  # below which YASA takes no channel
 _ROLES = ("EEG", "EOG", "EMG")
 # the robust deviation that an EEG of unknown unit is given: of 10 to 40 tried on simulated nights,
@@ -39,8 +33,6 @@ _BAND_HZ = (0.4, 30.0)  # that YASA filters to, in which the deviation is taken
 _QUARTILES_PER_SD = 1.349  # of a normal distribution
 _ENVELOPE_HZ, _ENVELOPE_SHARE = 10.0, 0.01  # a muscle's own activity is faster
 _SCALE_SECONDS = 1800.0  # of the middle of the night, by which a named unit is believed
-# features of flat epochs are NaN, which YASA's trees know what to do with
-_OF_FLAT_EPOCHS = ("invalid value encountered in", "All-NaN slice encountered")
 _SHORTEST_EPOCHS = 10  # five minutes, below which YASA warns
 
 
@@ -60,30 +52,46 @@ def about() -> Package:
     )
 
 
-def open_stager(device: torch.device) -> Stager:
-    """The stager; YASA computes on the CPU whatever the device."""
-    return YasaStager()
+def open_stager(device: torch.device, **settings: Any) -> Stager:
+    """The stager, by its own settings; YASA computes on the CPU whatever the device."""
+    warm_up()
+    return YasaStager(**settings)
 
 
-class YasaStager(Stager):
-    """An EEG, with EOG and EMG where the file has them and names their unit."""
+class YasaStager(ChannelStager):
+    """An EEG, with EOG and EMG where the file has them and names their unit.
 
-    name = "yasa"
+    With ``deviations`` the unit of the EEG does not matter: the answers where its median epoch has
+    each of these standard deviations (uV, between 0.4 and 30 Hz) are averaged.
+    """
+
     demographics = True
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        name: str = "yasa",
+        *,
+        roles: Sequence[str] = _ROLES,
+        deviations: Sequence[float] = (),
+    ) -> None:
         version = metadata.version("yasa")
+        self.name, self.deviations = name, deviations
+        self._roles = roles
         self.headline = f"YASA {version} (Vallat and Walker 2021), trained on NSRR cohorts"
         self.fingerprint = f"yasa {version}"
+        if deviations:
+            sizes = ", ".join(f"{deviation:g}" for deviation in deviations)
+            self.headline += f", mean of {sizes} uV"
+            self.fingerprint += f" {'+'.join(roles)} at {sizes}"
 
     @property
     def roles(self) -> Sequence[str]:
-        """EEG, EOG and EMG."""
-        return _ROLES
+        """EEG, EOG and EMG, or some of them."""
+        return self._roles
 
     def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
         """One channel of each role; where some are named, only those and the EEG."""
-        roles = [r for r in _ROLES if not asked.channels or r in asked.channels or r == "EEG"]
+        roles = [r for r in self.roles if not asked.channels or r in asked.channels or r == "EEG"]
         return [(role, role) for role in roles]
 
     def needs(self, label: str) -> bool:
@@ -102,16 +110,23 @@ class YasaStager(Stager):
         asked: Asked,
     ) -> Computed:
         """Stage a recording in microvolts, all channels at YASA's rate."""
-        signals, notes = usable(recording)
+        signals, notes = usable(recording, is_sized=not self.deviations)
         n_epochs = len(recording.stages)
-        samples = np.stack([at_yasas_rate(signal, n_epochs) for signal in signals.values()])
-        if not signals["EEG"].unit:
+        if self.deviations:
+            # in far less memory than YASA's own resampling needs
+            samples = np.stack([in_microvolt(one, FS, n_epochs) for one in signals.values()])
+            samples[0] *= np.median(self.deviations) / typical_deviation(by_epoch(samples[0]))
+        else:
+            samples = np.stack([at_yasas_rate(one, n_epochs) for one in signals.values()])
+        if not (self.deviations or signals["EEG"].unit):
             samples[0] *= scale_of(samples[0])
             notes.append(f"EEG: set to a robust deviation of {_TYPICAL_UV:g} uV")
         if n_epochs < _SHORTEST_EPOCHS:
             notes.append("shorter than five minutes, for which YASA was not made: unreliable")
         roles = list(signals)
-        probabilities, reasons = staged_by_yasa(roles, samples, demographics_of(asked))
+        probabilities, reasons = staged_by_yasa(
+            roles, samples, demographics_of(asked), self.name, self.deviations
+        )
         traces = samples.astype(np.float32)
         return Computed(
             probabilities=probabilities,
@@ -126,10 +141,10 @@ class YasaStager(Stager):
         )
 
 
-def usable(recording: Recording) -> tuple[dict[str, Signal], list[str]]:
+def usable(recording: Recording, *, is_sized: bool) -> tuple[dict[str, Signal], list[str]]:
     """Signals by role that YASA can take, and why others were left out.
 
-    An EEG of implausible size counts as one without a unit.
+    An EEG of implausible size counts as one without a unit, as does any unless it ``is_sized``.
 
     Raises:
         UserError: the EEG is sampled too slowly.
@@ -143,8 +158,8 @@ def usable(recording: Recording) -> tuple[dict[str, Signal], list[str]]:
                 raise UserError(f"{recording.id}: {reason}")
             notes.append(f"{reason}: left out")
         elif role == "EEG":
-            signals[role] = plausible(signal)
-            if signal.unit and not signals[role].unit:
+            signals[role] = plausible(signal) if is_sized else replace(signal, unit="")
+            if is_sized and signal.unit and not signals[role].unit:
                 notes.append(f"{named} is no EEG in {signal.unit} by its size")
         elif not signal.unit:
             notes.append(f"{named} has no unit, and so no size that YASA knows: left out")
@@ -185,16 +200,21 @@ def at_yasas_rate(signal: Signal, n_epochs: int) -> np.ndarray:
     from mne.filter import resample
 
     samples = signal.read(0, signal.seconds) * TO_MICROVOLT.get(signal.unit.lower(), 1.0)
-    if signal.fs != _FS:
-        samples = resample(samples, up=_FS, down=signal.fs, npad="auto", verbose="error")
-    n = round(n_epochs * EPOCH_SECONDS * _FS)
+    if signal.fs != FS:
+        samples = resample(samples, up=FS, down=signal.fs, npad="auto", verbose="error")
+    n = round(n_epochs * EPOCH_SECONDS * FS)
     # a file may end within a sample of its last whole epoch
     return np.pad(samples[:n], (0, max(0, n - len(samples))), "edge")
 
 
+def by_epoch(eeg: np.ndarray) -> np.ndarray:
+    """Standard deviation of each epoch (n,) of an EEG (t,) at 100 Hz."""
+    return eeg.reshape(-1, round(EPOCH_SECONDS * FS)).std(axis=1)
+
+
 def scale_of(eeg: np.ndarray) -> float:
     """The factor that gives an EEG (t,) at 100 Hz, of no known unit, a usual deviation."""
-    filtered = filter_sections(eeg, butterworth_sections(*_BAND_HZ, _FS))
+    filtered = filter_sections(eeg, butterworth_sections(*_BAND_HZ, FS))
     low, high = np.percentile(filtered, (25, 75))
     deviation = (high - low) / _QUARTILES_PER_SD
     return _TYPICAL_UV / deviation if deviation > 0 else 1.0
@@ -205,85 +225,3 @@ def demographics_of(asked: Asked) -> dict[str, int]:
     if asked.age is None or asked.sex is None:
         return {}
     return {"age": asked.age, "male": int(asked.sex == "male")}
-
-
-def staged_by_yasa(
-    roles: Sequence[str], samples: np.ndarray, demographics: Mapping[str, int]
-) -> tuple[np.ndarray, YasaReasons]:
-    """Probabilities (n, 5) and reasons, of samples (c, t) in microvolts, one channel per role."""
-    import mne
-    import yasa
-
-    kinds = [role.lower() for role in roles]
-    raw = mne.io.RawArray(samples * 1e-6, mne.create_info(roles, _FS, kinds), verbose="error")
-    named = {f"{kind}_name": role for kind, role in zip(kinds, roles, strict=True)}
-    staging = yasa.SleepStaging(raw, **named, metadata=dict(demographics))
-    classifier = classifier_of(kinds, bool(demographics))
-    with warnings.catch_warnings():
-        _ignore_version()
-        for message in _OF_FLAT_EPOCHS:
-            warnings.filterwarnings("ignore", message=message, category=RuntimeWarning)
-        hypnogram = staging.predict(path_to_model=str(classifier))
-    ours = list(YASA_STAGES[: len(STAGES)])
-    probabilities = hypnogram.proba[ours].to_numpy(np.float32)
-    return probabilities, YasaReasons(staging.get_features(), classifier)
-
-
-def classifier_of(kinds: Sequence[str], has_demographics: bool) -> Path:
-    """The newest classifier in YASA's package for these kinds of channels."""
-    import yasa
-
-    name = "+".join(["clf_eeg", *kinds[1:], *(["demo"] if has_demographics else [])])
-    files = (Path(yasa.__file__).parent / "classifiers").glob(f"{name}_lgb_*.joblib")
-    return max(files, key=lambda path: [int(k) for k in path.stem.split("_")[-1].split(".")])
-
-
-def _ignore_version() -> None:
-    """Expect that YASA's classifiers are older than this scikit-learn, which reads them as well."""
-    from sklearn.exceptions import InconsistentVersionWarning
-
-    warnings.simplefilter("ignore", InconsistentVersionWarning)
-
-
-@dataclass(frozen=True)
-class YasaReasons:
-    """Exact TreeSHAP contributions of the features (n, f) to the margin of each epoch's stage."""
-
-    features: Any
-    classifier: Path
-    explains: str = YasaStager.name
-
-    def why_not(self, staged: StagedFile) -> str:
-        """Nothing keeps epochs from being explained."""
-        return ""
-
-    def explain(
-        self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
-    ) -> list[Entry]:
-        """Write the contributions to the stage of each epoch in ``chosen`` (b,)."""
-        reasons = self.contributions(chosen, night.staged.stages[chosen])
-        return write_contributions(folder, night, chosen, reasons, why)
-
-    def contributions(self, epochs: np.ndarray, stages: np.ndarray) -> FeatureContributions:
-        """Contributions to the margins of ``stages`` (b,), our codes, at ``epochs`` (b,)."""
-        import joblib
-
-        with warnings.catch_warnings():
-            _ignore_version()
-            # a file of the installed package, which runs anyway
-            trees = joblib.load(self.classifier)
-        table = self.features[trees.feature_name_].iloc[epochs]
-        margins = trees.predict(table, raw_score=True)
-        # (b, stages, features and, last, what is expected of none)
-        parts = trees.predict(table, pred_contrib=True).reshape(len(table), len(STAGES), -1)
-        order = [EDF_STAGES.index(name) for name in trees.classes_]
-        column = np.argsort(order)[stages]  # of each epoch's stage among the classifier's
-        rows = np.arange(len(table))
-        own = parts[rows, column]
-        return FeatureContributions(
-            names=list(trees.feature_name_),
-            values=table.to_numpy(float),
-            contributions=own[:, :-1],
-            expected=own[:, -1],
-            margin=margins[rows, column],
-        )

@@ -1,0 +1,125 @@
+"""The stagers that come with this project: the default and its parts, declared beside the weights.
+
+``results/weights/default.json`` lists the parts: checkpoints that lie beside it, or a stager of an
+installed package with its settings; what each was trained on, and whether it compares epochs with
+the rest of their night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evaluation.stagers import yasa_stager
+from evaluation.stagers.mean_stager import MeanStager, Part
+from evaluation.stagers.network_stager import Member, NetworkStager, Prepare, PreparedOnce
+from evaluation.stagers.package import Listed
+from evaluation.stagers.stager import Stager
+from utils.checkpoint import load_checkpoint
+from utils.errors import UserError
+from utils.files import read_json
+
+DEFAULT = "default"
+_ROOT = Path(__file__).parents[2]
+BUNDLE = _ROOT / "results" / "weights" / "default.json"
+# stagers of packages that may be parts: who describes them, and who opens them by settings
+_PACKAGES = {"yasa": (yasa_stager.about, yasa_stager.open_stager)}
+
+
+def parts() -> dict[str, Mapping[str, Any]]:
+    """What is declared of each part of the default, by name.
+
+    Raises:
+        UserError: the declaration is missing or broken.
+    """
+    try:
+        return {part["name"]: part for part in read_json(BUNDLE)["parts"]}
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{BUNDLE}: lists no parts; restore it from this project") from error
+
+
+def names() -> list[str]:
+    """Names of the default and of its parts."""
+    return [DEFAULT, *parts()]
+
+
+def load(name: str, device: torch.device) -> Stager:
+    """The default, or one of its parts.
+
+    Raises:
+        UserError: a checkpoint is missing or damaged.
+    """
+    if name != DEFAULT:
+        return part_of(parts()[name], device)
+    # of the parts that prepare a recording alike, the first does it for all
+    shared = PreparedOnce()
+    opened = [
+        Part(part_of(about, device, shared), about["trained_on"], about["night_relative"])
+        for about in parts().values()
+    ]
+    return MeanStager(DEFAULT, opened, shared)
+
+
+def part_of(
+    about: Mapping[str, Any], device: torch.device, prepare: Prepare | None = None
+) -> Stager:
+    """The stager of one part as it is declared."""
+    name = about["name"]
+    if "package" in about:
+        _, open_stager = _PACKAGES[about["package"]]
+        return open_stager(device, name=name, **about["settings"])
+    members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about)]
+    headline = f"{members[0].checkpoint.model}, trained on {about['trained_on']}"
+    settings = about.get("settings", {})
+    return NetworkStager(name, members, device, headline=headline, prepare=prepare, **settings)
+
+
+def weights_of(about: Mapping[str, Any]) -> list[Path]:
+    """Checkpoints of a part; those of a package's have none here."""
+    return [BUNDLE.parent / file for file in about.get("checkpoints", ())]
+
+
+def listed() -> list[Listed]:
+    """The default and its parts, for the list of models."""
+    rows = [_row(about) for about in parts().values()]
+    trained = "; ".join(f"{row.name}: {row.trained_on}" for row in rows)
+    mean = Listed(
+        name=DEFAULT,
+        origin=f"this project, the mean of {', '.join(row.name for row in rows)}",
+        trained_on=trained,
+        reads="1 EEG",
+        licence=", and ".join(dict.fromkeys(row.licence for row in rows)),
+        n_bytes=sum(row.n_bytes for row in rows),
+        is_here=all(row.is_here for row in rows),
+        where=_place(BUNDLE),
+    )
+    return [mean, *rows]
+
+
+def _row(about: Mapping[str, Any]) -> Listed:
+    """One part, for the list of models."""
+    paths = weights_of(about)
+    origin, where = "this project", ", ".join(map(_place, paths))
+    n_bytes = sum(path.stat().st_size for path in paths if path.is_file())
+    if "package" in about:
+        package = _PACKAGES[about["package"]][0]()
+        origin, where = package.origin, f"package {about['package']}"
+        n_bytes = package.n_bytes
+    return Listed(
+        name=about["name"],
+        origin=origin,
+        trained_on=about["trained_on"],
+        reads=about["reads"],
+        licence=about["licence"],
+        n_bytes=n_bytes,
+        is_here=all(path.is_file() for path in paths),
+        where=where,
+    )
+
+
+def _place(path: Path) -> str:
+    """A path within this project, as one would type it there."""
+    return str(path.relative_to(_ROOT) if path.is_relative_to(_ROOT) else path)

@@ -1,0 +1,67 @@
+"""Contributions of band powers: known answers, completeness, gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models
+from interpret.band_contributions import REST, band_contributions
+
+BANDS = ["delta", "theta", "alpha", "sigma", "beta"]
+
+
+class Linear(nn.Module):
+    """Stands for a network: W is the epoch's own delta, N2 the sigma of the epoch before it."""
+
+    def relative(self, db: Tensor) -> Tensor:
+        about = (db - db.nanmedian(dim=-2, keepdim=True).values).nan_to_num()
+        return torch.cat([about, about, torch.zeros_like(about[..., :1])], dim=-1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits = torch.zeros(*features.shape[:2], 5)
+        logits[..., 0] = features[..., 0] + features[..., 5]
+        logits[:, 1:, 2] = 3 * features[:, :-1, 3]
+        return logits
+
+    def logits_of(self, db: Tensor) -> Tensor:
+        return self(self.relative(db)[None])[0]
+
+
+def a_night(n: int = 201) -> Tensor:
+    return 6 * torch.from_numpy(np.random.default_rng(0).normal(size=(n, 5))).float()
+
+
+def test_a_linear_answer_is_split_into_its_terms():
+    db = a_night()
+    epochs, stages = np.array([0, 70, 200]), np.array([0, 0, 0])
+    reasons = band_contributions([Linear()], db, epochs, stages, np.full(3, 2), BANDS)
+    about = db - db.median(dim=0).values
+    expected = np.zeros((3, 6))
+    expected[:, 0] = 2 * about[epochs, 0]
+    expected[1:, 5] = -3 * about[epochs[1:] - 1, 3]
+    np.testing.assert_allclose(reasons.contributions, expected, atol=1e-4)
+    np.testing.assert_allclose(reasons.expected, 0, atol=1e-5)
+    assert reasons.names == [*BANDS, REST] and reasons.error.max() < 1e-4
+    np.testing.assert_allclose(reasons.values[:, :5], about[epochs], atol=1e-5)
+    np.testing.assert_allclose(reasons.grouped()[..., 0], reasons.contributions)
+
+
+@pytest.mark.parametrize("n", [30, 300])
+def test_a_network_is_explained_completely(n):
+    nets = []
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        nets.append(models.build("night_bands", hidden=16).eval())
+        nets[-1].head.weight.data *= 20
+    db = a_night(n)
+    db[7] = float("nan")
+    epochs = np.array([0, 7, 12, n - 1])
+    reasons = band_contributions(nets, db, epochs, np.full(4, 2), np.full(4, 1), BANDS)
+    logits = np.mean([net.logits_of(db).detach().numpy() for net in nets], axis=0)
+    np.testing.assert_allclose(reasons.margin, logits[epochs, 2] - logits[epochs, 1], atol=1e-5)
+    change = np.abs(reasons.margin - reasons.expected)
+    assert (reasons.error <= 0.02 * change.max()).all()
+    assert (reasons.contributions[1, :5] == 0).all() and np.isnan(reasons.values[1]).all()
