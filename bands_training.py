@@ -32,7 +32,8 @@ def parse_args(argv: list[str] | None) -> tuple[BandSettings, bool]:
     """Parse the command line; the settings, and whether only tables are made."""
     parser = ScriptParser(
         "Train a network that reads one EEG's band powers relative to the whole night.",
-        "Subjects are split by --seed, in each table and store alike. Next: bands_evaluate.py.",
+        "Subjects are split by --split_seed (default: --seed), in each table and store alike. "
+        "Next: bands_evaluate.py.",
     )
     add_data(parser.add_argument_group("data"))
     add_model(parser.add_argument_group("model and objective"))
@@ -71,6 +72,9 @@ def add_data(group: argparse._ArgumentGroup) -> None:
         type=positive,
         default=1,
         help="subjects of each table or store on whom the best checkpoint is selected",
+    )
+    group.add_argument(
+        "--split_seed", type=count, help="seed of the split, for other --seed on the same subjects"
     )
     add_flag(group, "--tables_only", help="measure the band powers of the stores and stop")
 
@@ -139,7 +143,7 @@ def resolve_defaults(settings: BandSettings) -> BandSettings:
 def main(argv: list[str] | None = None) -> None:
     """Measure or read the band powers, split the subjects, train."""
     settings, tables_only = parse_args(argv)
-    sources = bands_family.open_sources(settings.data, settings.run.seed)
+    sources = bands_family.open_sources(settings.data, bands_family.split_seed(settings))
     if tables_only:
         for source in sources:
             print(f"{source.table.path}: {len(source.table.nights)} nights")

@@ -36,6 +36,7 @@ def calibrate(rounds: int, subjects: int, seed: int) -> None:
         nights = measure_cohort(
             seed,
             subjects=subjects,
+            nights=1,
             hours=9.0,
             # handed over: worker processes import the constants as they are on disk
             background={name: getattr(corrections, name) for name in FITTED},
@@ -84,7 +85,7 @@ def main() -> None:
     """Parse the flags and fit."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--subjects", type=int, default=15)
+    parser.add_argument("--subjects", type=int, default=40)
     parser.add_argument("--seed", type=int, default=1000)
     args = parser.parse_args()
     calibrate(args.rounds, args.subjects, args.seed)

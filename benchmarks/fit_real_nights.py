@@ -26,8 +26,9 @@ FACTORS = 10
 FEWEST = 8  # epochs of a stage, below which a night says nothing about it
 ROUNDS = 60  # of filling in stages that a night lacks
 RIDGE = 30.0
+SHRINK = 0.9  # of correlations: ten of 121 nights are some .09 each by chance
 LAGS = (2, 3, 4, 6, 8)  # epochs, at which what is left of a deviation is slow
-SLOW_EPOCHS = 20.0  # time constant of slow deviations: N2's correlation falls from 0.56 to 0.33
+SLOW_EPOCHS = 28.0  # time constant of slow deviations: N2 falls from 0.57 at 1 epoch to 0.33 at 16
 LONGEST = 1300  # epochs of one sleep period; longer ones are several sleeps of a day and a night
 QUANTILES = (*np.arange(0, 1, 0.05), 0.98, 1.0)
 
@@ -36,7 +37,7 @@ def fit(nights: Sequence[RealNight]) -> dict:
     """Every constant of the law, as plain lists."""
     means = np.stack([stage_figures(night, np.mean) for night in nights])
     filled = with_missing_stages(means.reshape(len(nights), -1)).reshape(means.shape)
-    mean, loadings, own, repeat = factors(filled, [night.subject for night in nights])
+    mean, loadings, own, repeat, scores = factors(filled, [night.subject for night in nights])
     usual, effects = context_effects(nights, means)
     slow, fast = deviations(nights, filled, usual, effects)
     signals = {
@@ -44,6 +45,7 @@ def fit(nights: Sequence[RealNight]) -> dict:
         "loadings_db": loadings,
         "own_db": own,
         "repeat": repeat,
+        "trait_loadings": trait_loadings(nights, scores),
         "usual_context": usual,
         "context_db": effects,
         "slow_db": slow,
@@ -79,7 +81,7 @@ def with_missing_stages(rows: np.ndarray) -> np.ndarray:
 
 
 def factors(filled: np.ndarray, subjects: Sequence[str]) -> tuple[np.ndarray, ...]:
-    """Mean (5, 10), loadings (5, 10, k), own deviation (5, 10), correlation of two nights."""
+    """Mean (5, 10), loadings (5, 10, k), own deviation (5, 10), two nights' correlation, scores."""
     shape = filled.shape[1:]
     rows = filled.reshape(len(filled), -1)
     centre = rows.mean(axis=0)
@@ -90,16 +92,28 @@ def factors(filled: np.ndarray, subjects: Sequence[str]) -> tuple[np.ndarray, ..
     first = [(i, k) for i, who in enumerate(subjects) for k in range(i) if subjects[k] == who]
     pairs = scores[[i for i, _ in first]], scores[[k for _, k in first]]
     repeat = np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(*(p.T for p in pairs), strict=True)])
-    return centre.reshape(shape), loadings.reshape(*shape, FACTORS), own.reshape(shape), repeat
+    loadings = loadings.reshape(*shape, FACTORS)
+    return centre.reshape(shape), loadings, own.reshape(shape), repeat, scores
+
+
+def trait_loadings(nights: Sequence[RealNight], scores: np.ndarray) -> np.ndarray:
+    """How shares of N3, Wake and N1 go with the factors: correlations (3, k), shrunk for chance."""
+    traits = []
+    for night in nights:
+        counts = 3 + np.bincount(night.sleep[night.sleep >= 0], minlength=N_STAGES)  # 3: none is 0
+        deep, light = np.log(counts[3] / counts[2]), np.log(counts[1] / counts[2])
+        traits.append((deep, np.log(counts[0] / counts[1:].sum()), light))
+    standard = (np.array(traits) - np.mean(traits, axis=0)) / np.std(traits, axis=0)
+    return SHRINK * standard.T @ scores / len(nights)
 
 
 def context_effects(nights: Sequence[RealNight], means: np.ndarray) -> tuple[np.ndarray, ...]:
-    """How the stages around an epoch move its decibels: usual context (5, 10), effects (5, 10, 10).
+    """How the stages around an epoch move its decibels: usual context (5, 20), effects (5, 20, 10).
 
     N2 beside N3 is deeper than N2 beside Wake: by ridge regression within each stage.
     """
-    usual = np.zeros((N_STAGES, 2 * N_STAGES))
-    effects = np.zeros((N_STAGES, 2 * N_STAGES, N_VALUES))
+    width = context_of(nights[0].stages).shape[1]
+    usual, effects = np.zeros((N_STAGES, width)), np.zeros((N_STAGES, width, N_VALUES))
     for stage in range(N_STAGES):
         context, rest = [], []
         for night, of_night in zip(nights, means, strict=True):

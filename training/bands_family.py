@@ -65,6 +65,7 @@ class BandDataFlags:
     stage_means: Path | None
     n_test: int
     n_val: int
+    split_seed: int | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,12 @@ class SplitTable:
         """Nights of some of its subjects, for batches."""
         nights = tuple(self.table.of_subjects(subjects))
         return BandSource(nights, tuple(self.table.is_eog))
+
+
+def split_seed(settings: BandSettings) -> int:
+    """The seed that subjects are split by: the run's, unless one is given."""
+    given = settings.data.split_seed
+    return settings.run.seed if given is None else given
 
 
 def open_sources(data: BandDataFlags, seed: int) -> list[SplitTable]:
@@ -174,7 +181,8 @@ def facts_of(settings: BandSettings, sources: Sequence[SplitTable]) -> dict[str,
     seen = [(s.table.cohort, s.split, s.checksums) for s in sources]
     if data.stage_means is not None:
         table = read_table(data.stage_means)
-        train, _, held_out = split_of(table.subjects, data.n_test, data.n_val, settings.run.seed)
+        split = split_of(table.subjects, data.n_test, data.n_val, split_seed(settings))
+        train, _, held_out = split
         checksums = [sha256(data.stage_means)]
         seen.append((table.cohort, Split(train, [], held_out), checksums))
     for cohort, split, checksums in reversed(seen):
@@ -198,7 +206,7 @@ def of_one(
         "folds": None,
         "train_folds": [],
         "held_out_folds": [],
-        "split": {"n_test": data.n_test, "n_val": data.n_val, "seed": settings.run.seed},
+        "split": {"n_test": data.n_test, "n_val": data.n_val, "seed": split_seed(settings)},
         "subjects": {
             "train": split.train,
             "validation": split.validation,
@@ -253,7 +261,7 @@ def train_bands(settings: BandSettings, sources: Sequence[SplitTable]) -> Run:
     with locked(run.path):
         net = build(settings.run, spec)
         outputs = begin(settings, spec, run, facts_of(settings, sources))
-        announce(sources, net, run, seed)
+        announce(sources, net, run, split_seed(settings))
         optimizer, schedule = spec.optimiser(settings.optimiser, net)
         model, optimizer = fabric.setup(net, optimizer)
         learner = Learner(net, model, optimizer, schedule, spec.objective)

@@ -16,7 +16,7 @@ DERIVATIONS = ("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")
 ALL = -1  # channel number of an artefact on every derivation
 KINDS = ("movement", "pop", "flat", "sweat", "ecg_leak")
 _QRS_SECONDS = 0.09  # a normal QRS complex lasts 0.06 to 0.10 s
-_SIZE_IN_SLEEP = 0.25  # of the size of movements in Wake
+_SIZE_IN_SLEEP, _SIZE_IN_WAKE = 0.2, 0.6  # of the size of movements that hide an epoch
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,8 @@ def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str
 def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefacts:
     """Often and violent in Wake, rare and small in sleep, always in an epoch scored as movement."""
     asleep = timeline.stages > 0
-    # per epoch: one in an hour of sleep, one in ten minutes of Wake
-    rates = np.where(asleep, 1.0 / 120, 1.0 / 20)
+    # per epoch: one in an hour of sleep, one in 15 minutes of Wake
+    rates = np.where(asleep, 1.0 / 120, 1.0 / 30)
     epochs = np.arange(timeline.n_epochs).repeat(rng.poisson(rates))
     # R&K score movement time where movement hides more than half of an epoch: these last 16 to 20 s
     scored = np.flatnonzero(timeline.rk == MOVEMENT)
@@ -73,7 +73,7 @@ def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Ar
     )
     sizes = rng.uniform(300, 900, len(starts))
     # movement that was scored keeps its full size, asleep or not: it must hide the epoch
-    sizes[: len(epochs)] *= np.where(asleep[epochs], _SIZE_IN_SLEEP, 1)
+    sizes[: len(epochs)] *= np.where(asleep[epochs], _SIZE_IN_SLEEP, _SIZE_IN_WAKE)
     order = np.argsort(starts, kind="stable")
     starts, durations, sizes = starts[order], durations[order], sizes[order]
     inside = starts + durations < seconds

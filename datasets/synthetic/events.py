@@ -60,7 +60,7 @@ KINDS: dict[str, Kind] = {
         _gains(1, 0.5, 0.1), "N2",
     ),
     "k_complex": Kind(
-        waveforms.k_complex, (0, 0, 0, 0.5, 0.15, 0), (112, 0.12, 100, 250), (0.9, 0.2, 0.5, 1.5),
+        waveforms.k_complex, (0, 0, 0, 0.38, 0.1, 0), (108, 0.1, 100, 250), (0.9, 0.2, 0.5, 1.5),
         (0, 0), _gains(1, 0.35, 0.4), "N2",
     ),
     "slow_wave": Kind(

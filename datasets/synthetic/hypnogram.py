@@ -31,17 +31,19 @@ class SleepTraits:
     period: int = 920
 
 
-def draw_traits(rng: np.random.Generator) -> SleepTraits:
-    """Draw how a subject sleeps: with age less N3, more N1 and more Wake, and much that is not age.
+def draw_traits(rng: np.random.Generator, factors: np.ndarray) -> SleepTraits:
+    """Draw how a subject sleeps, which goes with the levels of its bands by their ``factors`` (k,).
 
     Spreads were tuned until shares of N1, N3 and Wake over subjects matched those of real nights.
     """
-    age, deep, wakeful, light, period = rng.standard_normal(5)
+    known = law().trait_loadings
+    own = np.sqrt(1 - (known**2).sum(axis=1))
+    deep, wakeful, light = known @ factors + own * rng.standard_normal(3)
     return SleepTraits(
-        deep=float(np.exp(1.1 * (0.8 * deep - 0.6 * age) - 0.2)),
-        wakeful=float(np.exp(0.6 * (0.98 * wakeful + 0.15 * age) - 0.2)),
-        light=float(np.exp(0.4 * (0.9 * light + 0.4 * age) - 0.2)),
-        period=int(np.clip(935 + 130 * period, 560, 1240)),
+        deep=float(np.exp(1.1 * deep - 0.2)),
+        wakeful=float(np.exp(0.6 * wakeful - 0.2)),
+        light=float(np.exp(0.4 * light - 0.2)),
+        period=int(np.clip(rng.normal(935, 130), 560, 1240)),
     )
 
 

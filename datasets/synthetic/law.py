@@ -17,7 +17,7 @@ import numpy as np
 from utils.stages import STAGES
 
 PATH = Path(__file__).with_name("real_nights.json")
-CONTEXT_EPOCHS = (4, 16)  # reach of the two windows around an epoch
+CONTEXT_EPOCHS = (4, 16)  # reach of the windows before and after an epoch
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,11 @@ class Law:
 
     ``mean_db`` (5, 10) of each stage; subjects differ by ``loadings_db`` (5, 10, k) times k unit
     normals, which two nights of a subject share with correlation ``repeat``, and by ``own_db``
-    (5, 10). Within a night an epoch is moved by the stages around it: ``context_db`` (5, 10, 10)
-    times its :func:`context_of` less ``usual_context`` (5, 10); and by slow and fast deviations,
-    whose covariances have the square roots ``slow_db`` and ``fast_db`` (5, 10, 10). Slow ones last
+    (5, 10). How they sleep goes with the same normals: ``trait_loadings`` (3, k) of the shares of
+    N3, Wake and N1. Within a night an epoch is moved by the stages around it: ``context_db``
+    (5, 20, 10) times its :func:`context_of` less ``usual_context`` (5, 20); and by slow and fast
+    deviations, whose covariances have the square roots ``slow_db`` and ``fast_db`` (5, 10, 10).
+    Slow ones last
     ``slow_epochs``. ``spread_db`` (5, 10) is the deviation within a night and stage that all of it
     together has. ``jumps`` (5, 5) from stage to stage; ``bout_epochs`` (5, q): lengths that the
     shares ``bout_shares`` (q,) of bouts do not exceed; ``hourly`` (8, 5): shares of each hour.
@@ -38,6 +40,7 @@ class Law:
     loadings_db: np.ndarray
     own_db: np.ndarray
     repeat: float
+    trait_loadings: np.ndarray
     usual_context: np.ndarray
     context_db: np.ndarray
     slow_db: np.ndarray
@@ -63,16 +66,16 @@ def law() -> Law:
 
 
 def context_of(stages: np.ndarray) -> np.ndarray:
-    """Shares of the five stages among the epochs around each of ``stages`` (n,): (n, 10).
+    """Shares of the five stages among the epochs before and after each of ``stages`` (n,): (n, 20).
 
-    Within 4, then within 16 epochs, the epoch itself and unscored ones not counted.
+    4 epochs before, 4 after, 16 before, 16 after; unscored ones are not counted.
     """
     onehot = (stages[:, None] == np.arange(len(STAGES))).astype(float)
+    counted = np.concatenate((np.zeros((1, len(STAGES))), np.cumsum(onehot, axis=0)))
+    here, last = np.arange(len(stages)), len(stages)
     parts = []
     for reach in CONTEXT_EPOCHS:
-        window = np.ones(2 * reach + 1)
-        window[reach] = 0
-        # "full", then cut: "same" would be as long as the window where the night is shorter
-        around = np.apply_along_axis(np.convolve, 0, onehot, window)[reach : reach + len(stages)]
-        parts.append(around / np.maximum(around.sum(axis=1, keepdims=True), 1))
+        for first, stop in ((here - reach, here), (here + 1, here + 1 + reach)):
+            around = counted[np.clip(stop, 0, last)] - counted[np.clip(first, 0, last)]
+            parts.append(around / np.maximum(around.sum(axis=1, keepdims=True), 1))
     return np.concatenate(parts, axis=1)

@@ -90,7 +90,7 @@ def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
         number=number,
         seed=seed,
         difficulty=difficulty,
-        traits=draw_traits(rng),
+        traits=draw_traits(rng, factors),
         factors=factors,
         own=own,
         rate={kind: log_normal(_RATE_SD) for kind in _VARIED},
