@@ -1,233 +1,173 @@
-"""Put a run's best checkpoint into results/weights, with a card that reports how good it is.
+"""Bundle the parts of the default stager into results/weights, with a card of how good it is.
 
-python bundle_weights.py --run data/weights/seqsleepnet_fold9
-python bundle_weights.py --run data/weights/seqsleepnet_fold9 --real $SLEEP_REAL_DATA
+python bundle_weights.py --parts spectra,bands-both,yasa
+python bundle_weights.py --parts spectra,bands-both,yasa --table sc153.npz --real $SLEEP_REAL_DATA
 
-``make weights`` does all of it from nothing.
+``make weights`` trains the parts and calls this.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import models
+from datasets.band_tables import read_table
 from datasets.readers.any_file import opened
 from evaluation.prediction_files import agreement
-from evaluation.stagers.network_stager import Member, NetworkStager
-from evaluation.stagers.stager import Asked
-from utils.arguments import ScriptParser, add_flag
-from utils.checkpoint import Checkpoint, load_checkpoint, load_tensors
+from evaluation.stagers import bundled
+from evaluation.stagers.stager import Asked, Stager
+from experiments import default_figures
+from experiments.bundle_card import card_of, declaration_of, read_log
+from experiments.candidates import BANDS, PARTS, runs_of
+from utils.arguments import ScriptParser, add_flag, add_list
+from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError, run_script
-from utils.files import check_file, read_json, write_table, write_text, written_whole
-from utils.stages import STAGES
+from utils.files import check_file, read_json, write_json, write_table, write_text, written_whole
 
 HERE = Path(__file__).parent
-# the whole night that models are measured on, and five minutes of Wake
+# the whole night that releases are measured on, once each
 NIGHT = Path("ucddb") / "ucddb018.edf"
-REAL = (NIGHT, Path("sleep_edf") / "SC4001E0-PSG.edf")
-LOG_COLUMNS = ("date", "weights", "night", "epochs", "accuracy", "kappa", "what")
-FIGURES = ("accuracy", "macro_f1", "kappa")
+PARTIAL, TABLE = Path("ucddb_partial"), Path("sleep_edf_bandpowers") / "sc153.npz"
+SPLIT = {"n_test": 16, "n_val": 12, "seed": 20}  # of the table, as make weights trains
+DERIVATIONS = ("Fpz-Cz", "Pz-Oz")
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
-        "Bundle a model of one EEG, trained on synthetic nights, and write its card.",
-        "--real measures it on one real night and five real minutes and logs each evaluation, once "
-        "for the same weights: choose nothing by them.",
+        "Bundle the default stager and write its card.",
+        f"--real measures it on {PARTIAL}, on held-out subjects of {TABLE} and, once for the same "
+        f"weights, on {NIGHT}; each evaluation is logged: choose nothing by the last.",
     )
-    parser.add_argument("--run", type=Path, help="a run that was trained and evaluated")
+    add_list(
+        parser, "--parts", default=[], help=f"kinds of parts, of {', '.join(PARTS)}; each is a vote"
+    )
     parser.add_argument(
-        "--real", type=Path, help=f"folder with {' and '.join(map(str, REAL))} and their stages"
+        "--weights", type=Path, default=Path("data/weights"), help="folder of make weights"
     )
+    parser.add_argument(
+        "--simulated",
+        type=Path,
+        default=Path("data/weights/raw_compared"),
+        help="folder of simulated recordings that trained nothing, to measure the default on",
+    )
+    parser.add_argument("--real", type=Path, help="folder of real data, laid out as described")
     parser.add_argument(
         "--output", type=Path, default=HERE / "results" / "weights", help="folder of the bundle"
     )
     add_flag(parser, "--overwrite", help="replace files in --output that this script did not write")
     args = parser.parse(argv)
-    if args.run is None:
-        raise UserError("--run names the folder of a run; make weights trains one")
+    if not args.parts:
+        raise UserError("--parts names the kinds of parts to bundle; make weights trains them")
+    if unknown := [kind for kind in args.parts if kind not in PARTS]:
+        raise UserError(f"--parts {unknown[0]}: no such kind; there are {', '.join(PARTS)}")
     return args
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Write the bundled checkpoint, the log of evaluations on real recordings, and the card."""
+    """Copy the weights, declare the parts, measure the default, write log and card."""
     args = parse_args(argv)
-    checkpoint = load_checkpoint(args.run / "checkpoints" / "best.pt")
-    if not checkpoint.training.cohort.startswith("synthetic-"):
-        raise UserError(
-            f"{args.run}: trained on real subjects, whose data sets decide who may share"
-        )
-    measured = read_json(args.run / "evaluation" / "metrics.json")
-    weights, log = args.output / "one_eeg.pt", args.output / "evaluation_log.csv"
-    # all three before the first is written: a refusal leaves the bundle as it was
-    for path in (weights, log, weights.with_suffix(".md")):
+    declared = declaration_of({kind: runs_of(args.weights, kind) for kind in args.parts})
+    bundle, card = args.output / "default.json", args.output / "default.md"
+    log, figures = args.output / "evaluation_log.csv", args.output / "figures.json"
+    # all before the first is written: a refusal leaves the bundle as it was
+    for path in (bundle, card, log, figures, *(args.output / name for name in declared.files)):
         check_file(path, overwrite=args.overwrite)
+    for name, source in declared.files.items():
+        copy_weights(source, args.output / name, overwrite=args.overwrite)
+    write_json(bundle, {"parts": declared.parts}, overwrite=args.overwrite)
+    stager = bundled.load(bundled.DEFAULT, torch.device("cpu"), bundle)
+    known = sha256(stager.fingerprint.encode()).hexdigest()[:12]
+    measured = read_json(figures) if figures.exists() else {}
+    if measured.get("weights") != known:
+        measured = {"weights": known}
+    measured |= measure(stager, args)
+    write_json(figures, measured, overwrite=args.overwrite)
+    rows = logged(log, measured, stager, args)
+    write_table(log, rows, overwrite=args.overwrite)
+    chosen = HERE / "results" / "weights" / "candidates.csv"
+    text = card_of(declared, args.output, measured, rows, chosen)
+    write_text(card, text, overwrite=args.overwrite)
+    print(text)
+    print(
+        f"written: {bundle}, its weights, and beside them {card.name}, {figures.name}, {log.name}"
+    )
+
+
+def copy_weights(source: Path, target: Path, *, overwrite: bool) -> None:
+    """Copy a checkpoint's tensors; the same weights give the same bytes."""
     # an open file: given a path, torch would write its name into the bytes
-    with (
-        written_whole(weights, overwrite=args.overwrite) as temporary,
-        temporary.open("wb") as file,
-    ):
-        torch.save(load_tensors(checkpoint.path), file)
-    evaluations = read_evaluation_log(log)
-    known = checkpoint.fingerprint()
-    # weights meet a real recording once: figures that can be had again are figures to choose by
-    seen = {(row["weights"], row["night"]) for row in evaluations}
-    for night in REAL if args.real else ():
-        if (known, night.stem) not in seen:
-            evaluations.append(evaluate(args.real / night, weights, checkpoint, known))
-            # at once: this evaluation is logged even if the next one fails
-            write_table(log, evaluations, overwrite=args.overwrite)
-    card = card_of(checkpoint, known, measured, evaluations)
-    write_text(weights.with_suffix(".md"), card, overwrite=args.overwrite)
-    print(card)
-    print(f"written: {weights}, its card one_eeg.md and the log evaluation_log.csv beside it")
+    with written_whole(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
+        torch.save(load_tensors(source), file)
 
 
-def read_evaluation_log(path: Path) -> list[dict[str, Any]]:
-    """Rows of the log, one per time that a model was measured on a real recording."""
+def measure(stager: Stager, args: argparse.Namespace) -> dict[str, Any]:
+    """Figures on simulated nights, partial nights and the table, of those that are here."""
+    measured: dict[str, Any] = {}
+    if simulated := sorted(args.simulated.glob("*-PSG.edf")):
+        nights = default_figures.of_files(stager, simulated)
+        parts = default_figures.by_part(nights)
+        measured["simulated"] = default_figures.summary(nights) | {"parts": parts}
+    if args.real is None:
+        return measured
+    if partial := sorted((args.real / PARTIAL).glob("*.npz")):
+        nights = default_figures.of_partial(stager, partial)
+        parts = default_figures.by_part(nights)
+        measured["partial"] = default_figures.summary(nights) | {"parts": parts}
+    if (args.real / TABLE).is_file():
+        measured["table"] = on_table(args)
+    return measured
+
+
+def on_table(args: argparse.Namespace) -> dict[str, Any]:
+    """Figures of every kind of network on band powers, on held-out subjects of the table."""
+    table = read_table(args.real / TABLE)
+    rows: dict[str, Any] = {}
+    for kind in BANDS:
+        checkpoints = [load_checkpoint(path) for path in runs_of(args.weights, kind).values()]
+        if not checkpoints:
+            continue
+        for name in DERIVATIONS:
+            nights = default_figures.of_table(checkpoints, table, name, SPLIT)
+            each = [default_figures.of_table([one], table, name, SPLIT) for one in checkpoints]
+            seeds = [default_figures.summary(staged)["kappa"] for staged in each]
+            rows[f"{kind} {name}"] = default_figures.summary(nights) | {"seeds": seeds}
+    return rows
+
+
+def logged(
+    log: Path, measured: dict[str, Any], stager: Stager, args: argparse.Namespace
+) -> list[dict[str, str]]:
+    """The log with this bundle's evaluations on real recordings, each once for the same weights."""
+    rows = read_log(log)
+    seen = {(row["weights"], row["night"]) for row in rows}
+    known = measured["weights"]
+    if args.real is None or (known, NIGHT.stem) in seen:
+        return rows
+    # weights meet this night once: figures that can be had again are figures to choose by
+    path = args.real / NIGHT
     if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def evaluate(night: Path, weights: Path, checkpoint: Checkpoint, known: str) -> dict[str, Any]:
-    """Stage a real recording and compare with its expert; the row of the log."""
-    if not night.exists():
-        raise UserError(
-            f"{night}: not there; --real names the folder with {' and '.join(map(str, REAL))}"
-        )
-    stager = NetworkStager(known, [Member(known, checkpoint)], torch.device("cpu"))
-    staged = stager.stage(opened(night), Asked())
+        raise UserError(f"{path}: not there; --real names the folder of the real data")
+    staged = stager.stage(opened(path), Asked())
     if staged.expert_path is None:
-        raise UserError(f"{night}: no expert's stages beside it; {'; '.join(staged.notes)}")
+        raise UserError(f"{path}: no expert's stages beside it; {'; '.join(staged.notes)}")
     values = agreement(staged)
-    # kappa is undefined where expert and model have one stage alone, as in five minutes of Wake
-    shown = {n: "" if values[n] is None else f"{values[n]:.4f}" for n in FIGURES}
-    # strings throughout, like the rows that are read back from the log
-    return {
+    shown = {name: f"{values[name]:.4f}" for name in ("accuracy", "macro_f1", "kappa")}
+    row = {
         "date": datetime.now(UTC).date().isoformat(),
         "weights": known,
-        "night": night.stem,
+        "night": NIGHT.stem,
         "epochs": str(values["scored"]),
         **shown,
         "confusion": " / ".join(" ".join(map(str, row)) for row in values["confusion"]),
-        "what": "first evaluation of this model",
+        "what": f"the default, {' + '.join(args.parts)}: first evaluation of this release",
     }
-
-
-def card_of(
-    checkpoint: Checkpoint, known: str, measured: dict[str, Any], evaluations: list[dict[str, Any]]
-) -> str:
-    """Markdown of the card: what the model is, how it was made, how good it is, what it is not."""
-    trained = checkpoint.training
-    n_subjects = {name: len(ids) for name, ids in trained.subjects.items()}
-    n = sum(p.numel() for p in models.build_from(checkpoint).parameters())
-    pooled = measured["pooled"]
-    lines = [
-        "# one_eeg.pt: the model that `predict.py` uses by default",
-        "",
-        f"`{checkpoint.model}` on one EEG channel ({checkpoint.fs:g} Hz after resampling, "
-        f"any derivation), {n:,} parameters, weights `{known}`.",
-        "",
-        "**Trained on synthetic nights only**, and its pass chosen on such: "
-        f"{n_subjects['train']} simulated subjects trained it, {n_subjects['validation']} chose "
-        f"the pass, {n_subjects['held_out']} were held out. Each had a recorder, derivation, "
-        "sampling rate, filter, noise, arousals and artefacts of its own "
-        "(`generate_demo_data.py --varied`), and the spectrum of every recording is equalised "
-        "first (`--preset equalised`), so that the unit and the amplifier matter little.",
-        "",
-        "Made again, bit for bit on one processor thread, by `make weights`:",
-        "",
-        f"    {trained.command}",
-        "",
-        "## On held-out simulated subjects",
-        "",
-        f"{measured['epochs']:,} epochs of {measured['subjects']} subjects; 95 % by subject. "
-        "These figures say nothing of real nights.",
-        "",
-        "| figure | value |",
-        "|---|---|",
-        *(
-            f"| {name.replace('_', '-')} | {pooled[name]['value']:.3f} [{pooled[name]['low']:.3f}, "
-            f"{pooled[name]['high']:.3f}] |"
-            for name in FIGURES
-        ),
-        *(
-            f"| F1 of {stage} | {row['f1']['value']:.3f} |"
-            for stage, row in measured["per_stage"].items()
-        ),
-        "",
-        *real_part(evaluations, known),
-        "## What it is not",
-        "",
-        *limits(evaluations, known),
-        "Not a medical device, not validated on any cohort, and no substitute for a model trained "
-        "on data like yours. It was never shown an electrode of a real patient. Recordings "
-        "shorter than half an hour say little of their own spectrum and are staged less reliably.",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def limits(evaluations: list[dict[str, Any]], known: str) -> list[str]:
-    """Stages of the real night of which the model recognises less than half, in words."""
-    evaluation = evaluation_of(evaluations, known)
-    if evaluation is None:
-        return []
-    rows = [list(map(int, row.split())) for row in evaluation["confusion"].split(" / ")]
-    missed = []
-    for k, (stage, row) in enumerate(zip(STAGES, rows, strict=True)):
-        if sum(row) and 2 * row[k] < sum(row):
-            instead = STAGES[max((j for j in range(len(row)) if j != k), key=row.__getitem__)]
-            missed.append(
-                f"of {sum(row)} {stage} epochs it recognises {row[k]} (mostly {instead} instead)"
-            )
-    words = f"On the real night, {'; '.join(missed)}. Why was not investigated."
-    return [words, ""] if missed else []
-
-
-def evaluation_of(evaluations: list[dict[str, Any]], known: str) -> dict[str, Any] | None:
-    """The row of these weights on the real night; ``None`` where they were not measured on it."""
-    return next((k for k in evaluations if (k["weights"], k["night"]) == (known, NIGHT.stem)), None)
-
-
-def real_part(evaluations: list[dict[str, Any]], known: str) -> list[str]:
-    """The card's lines on the real night, and on every evaluation that was logged."""
-    evaluation = evaluation_of(evaluations, known)
-    if evaluation is None:
-        return ["## On a real night", "", "Not measured (`--real`).", ""]
-    rows = [row.split() for row in evaluation["confusion"].split(" / ")]
-    table = [
-        f"| **{stage}** | " + " | ".join(row) + " |"
-        for stage, row in zip(STAGES, rows, strict=True)
-    ]
-    return [
-        "## On one real night",
-        "",
-        f"`{evaluation['night']}` (St. Vincent's / UCD, an apnea patient, one EEG channel of "
-        f"unknown gain, R&K), {evaluation['epochs']} epochs, one subject, so no interval: kappa "
-        f"**{float(evaluation['kappa']):.3f}**, accuracy {float(evaluation['accuracy']):.3f}, "
-        f"macro-F1 {float(evaluation['macro_f1']):.3f}. Rows: expert, columns: model.",
-        "",
-        "| | " + " | ".join(STAGES) + " |",
-        "|---" * (1 + len(STAGES)) + "|",
-        *table,
-        "",
-        "Every evaluation on a real recording (`evaluation_log.csv`):",
-        "",
-        "| date | weights | recording | epochs | accuracy | kappa | what |",
-        "|---" * 7 + "|",
-        *("| " + " | ".join(one[key] or "–" for key in LOG_COLUMNS) + " |" for one in evaluations),
-        "",
-    ]
+    return [*rows, row]
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +21,16 @@ from datasets.readers.any_file import opened
 from evaluation.stagers import yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager, PreparedOnce
 from evaluation.stagers.stager import Asked, Stager
+from experiments.bundle_card import YASA_DEVIATIONS
 from experiments.candidates import (
-    BANDS,
+    PARTS,
     Candidate,
     ExpertNight,
     choose,
     measured,
-    read_partial,
+    partial_night,
     rows_of,
+    runs_of,
 )
 from utils.arguments import ScriptParser
 from utils.checkpoint import load_checkpoint
@@ -36,8 +38,6 @@ from utils.errors import UserError, run_script
 from utils.files import write_table, written_whole
 
 HERE = Path(__file__).parent
-KINDS = ("spectra", *BANDS, "robust")
-YASA_DEVIATIONS = (12.0, 18.0, 27.0)  # uV; fixed before anything was compared
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -94,27 +94,15 @@ def main(argv: list[str] | None = None) -> None:
 
 def parts_of(folder: Path, shared: PreparedOnce) -> Iterator[tuple[tuple[str, int], Stager]]:
     """Every part and seed: runs in ``parts/<kind>/seed<k>``, and YASA."""
-    for kind in KINDS:
-        for path in sorted((folder / "parts" / kind).glob("seed*/*/checkpoints/best.pt")):
-            seed = path.parents[2].name
+    cpu = torch.device("cpu")
+    for kind in PARTS:
+        for seed, path in runs_of(folder, kind).items():
             name = f"{kind}-{seed}"
-            members = [Member(name, load_checkpoint(path))]
-            yield (
-                (kind, int(seed.removeprefix("seed"))),
-                NetworkStager(
-                    name,
-                    members,
-                    torch.device("cpu"),
-                    prepare=shared,
-                    ignores_units=kind != "robust",
-                ),
-            )
-    yield (
-        ("yasa", 0),
-        yasa_stager.open_stager(
-            torch.device("cpu"), name="yasa", roles=["EEG"], deviations=YASA_DEVIATIONS
-        ),
-    )
+            members, sized = [Member(name, load_checkpoint(path))], kind == "robust"
+            stager = NetworkStager(name, members, cpu, prepare=shared, ignores_units=not sized)
+            yield (kind, seed), stager
+    yasa = yasa_stager.open_stager(cpu, name="yasa", roles=["EEG"], deviations=YASA_DEVIATIONS)
+    yield ("yasa", 0), yasa
 
 
 def stagings(
@@ -138,22 +126,8 @@ def stagings(
     return night, out
 
 
-def partial_night(path: Path) -> tuple[Any, ExpertNight]:
-    """A partly recorded night as a file of one EEG that names no unit."""
-    import mne
-
-    from datasets.readers.raw_file import RawFile
-
-    samples, fs, night = read_partial(path)
-    about = mne.create_info(["EEG C4-A1"], fs, "misc")
-    raw = mne.io.RawArray(samples[None], about, verbose="error")
-    return RawFile(raw), night
-
-
 def abbreviated(fingerprint: str) -> str:
     """A fingerprint short enough for the name of a file."""
-    from hashlib import sha256
-
     return sha256(fingerprint.encode()).hexdigest()[:12]
 
 

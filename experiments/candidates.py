@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.readers.raw_file import RawFile
 from utils.metrics import confusion, kappa
 from utils.stages import STAGES, UNSCORED
 
@@ -19,6 +20,7 @@ W, N3 = STAGES.index("W"), STAGES.index("N3")
 MOST_FALSE_N3, LEAST_W_F1, LEAST_N3_RECALL = 0.03, 0.9, 0.5
 NEAR_RECALL, NEAR_SCORE = 0.05, 0.01
 BANDS = ("bands-simulated", "bands-moved", "bands-table", "bands-both")
+PARTS = ("spectra", *BANDS, "robust", "yasa")
 # kinds of parts of a mean; "bands" stands for each of BANDS
 MEANS = (
     ("spectra", "yasa"),
@@ -66,6 +68,12 @@ class Candidate:
 def score_of(row: Mapping[str, float]) -> float:
     """Mean of the kappas on simulated and on partial nights."""
     return (row["kappa_simulated"] + row["kappa_partial"]) / 2
+
+
+def runs_of(folder: Path, kind: str) -> dict[int, Path]:
+    """Best checkpoints by seed of one kind of part, trained into ``parts/<kind>/seed<k>``."""
+    paths = sorted((folder / "parts" / kind).glob("seed*/*/checkpoints/best.pt"))
+    return {int(path.parents[2].name.removeprefix("seed")): path for path in paths}
 
 
 def combinations(kinds: Sequence[str]) -> Iterator[tuple[str, ...]]:
@@ -164,3 +172,13 @@ def read_partial(path: Path) -> tuple[np.ndarray, float, ExpertNight]:
         expert = np.full(len(x), UNSCORED, np.int8)
         expert[recorded] = arrays["stage"][recorded]
     return x.reshape(-1), fs, ExpertNight(path.stem, expert, is_real=True)
+
+
+def partial_night(path: Path) -> tuple[Any, ExpertNight]:
+    """A partly recorded night as a file of one EEG that names no unit."""
+    import mne
+
+    samples, fs, night = read_partial(path)
+    about = mne.create_info(["EEG C4-A1"], fs, "misc")
+    raw = mne.io.RawArray(samples[None], about, verbose="error")
+    return RawFile(raw), night

@@ -29,16 +29,16 @@ BUNDLE = _ROOT / "results" / "weights" / "default.json"
 _PACKAGES = {"yasa": (yasa_stager.about, yasa_stager.open_stager)}
 
 
-def parts() -> dict[str, Mapping[str, Any]]:
+def parts(bundle: Path = BUNDLE) -> dict[str, Mapping[str, Any]]:
     """What is declared of each part of the default, by name.
 
     Raises:
         UserError: the declaration is missing or broken.
     """
     try:
-        return {part["name"]: part for part in read_json(BUNDLE)["parts"]}
+        return {part["name"]: part for part in read_json(bundle)["parts"]}
     except (KeyError, TypeError) as error:
-        raise UserError(f"{BUNDLE}: lists no parts; restore it from this project") from error
+        raise UserError(f"{bundle}: lists no parts; restore it from this project") from error
 
 
 def names() -> list[str]:
@@ -46,40 +46,43 @@ def names() -> list[str]:
     return [DEFAULT, *parts()]
 
 
-def load(name: str, device: torch.device) -> Stager:
-    """The default, or one of its parts.
+def load(name: str, device: torch.device, bundle: Path = BUNDLE) -> Stager:
+    """The default, or one of its parts, as ``bundle`` declares them.
 
     Raises:
         UserError: a checkpoint is missing or damaged.
     """
     if name != DEFAULT:
-        return part_of(parts()[name], device)
+        return part_of(parts(bundle)[name], device, bundle=bundle)
     # of the parts that prepare a recording alike, the first does it for all
     shared = PreparedOnce()
     opened = [
-        Part(part_of(about, device, shared), about["trained_on"], about["night_relative"])
-        for about in parts().values()
+        Part(part_of(about, device, shared, bundle), about["trained_on"], about["night_relative"])
+        for about in parts(bundle).values()
     ]
     return MeanStager(DEFAULT, opened, shared)
 
 
 def part_of(
-    about: Mapping[str, Any], device: torch.device, prepare: Prepare | None = None
+    about: Mapping[str, Any],
+    device: torch.device,
+    prepare: Prepare | None = None,
+    bundle: Path = BUNDLE,
 ) -> Stager:
     """The stager of one part as it is declared."""
     name = about["name"]
     if "package" in about:
         _, open_stager = _PACKAGES[about["package"]]
         return open_stager(device, name=name, **about["settings"])
-    members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about)]
+    members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about, bundle)]
     headline = f"{members[0].checkpoint.model}, trained on {about['trained_on']}"
     settings = about.get("settings", {})
     return NetworkStager(name, members, device, headline=headline, prepare=prepare, **settings)
 
 
-def weights_of(about: Mapping[str, Any]) -> list[Path]:
+def weights_of(about: Mapping[str, Any], bundle: Path = BUNDLE) -> list[Path]:
     """Checkpoints of a part; those of a package's have none here."""
-    return [BUNDLE.parent / file for file in about.get("checkpoints", ())]
+    return [bundle.parent / file for file in about.get("checkpoints", ())]
 
 
 def listed() -> list[Listed]:
