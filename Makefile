@@ -31,19 +31,62 @@ ssl: setup
 	$(BIN)/python ssl_evaluate.py --runs all --tuned False
 	$(BIN)/python latent_space_evaluator.py
 
-# make the bundled model of predict.py again (a quarter of an hour; REAL=folder adds the agreement
-# with the one real night, and logs that this night was evaluated)
+# make the default of predict.py again, bit for bit: two hours on two cores
+#   make weights TABLE=sc153.npz        a table of band powers of real nights; docs/tables.md says where it can be had
+#   make weights TABLE=… REAL=folder    adds the agreement with real nights, and logs that one whole night was evaluated
+#   make weights TABLE=… SLEEP_EDF=dir  trains the raw networks on the real Sleep-EDF recordings in that folder
+#   make candidates TABLE=… REAL=folder trains and compares all candidates, of which results/weights/rule.md chooses
 WEIGHTS := data/weights
-weights: setup
-	$(BIN)/python generate_demo_data.py --varied --subjects 100 --nights 1 --hours 7 --seed 902 --output $(WEIGHTS)/raw
-	$(BIN)/python preprocess_sleepedf.py --raw_path $(WEIGHTS)/raw --save_path $(WEIGHTS)/store \
-	  --keep_all --channels EEG --resample 100 --preset equalised --folds kfold:10:0
-	OMP_NUM_THREADS=1 $(BIN)/python staging_training.py -e seqsleepnet --data_path $(WEIGHTS)/store \
-	  --project_path $(WEIGHTS) --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 30 \
-	  --val_check_interval 0 --train_stride 5 --augment response,amplitude --augment_p 0.3 --step_size 8 \
-	  --gamma 0.5 --patience 10 --logger csv
-	$(BIN)/python staging_evaluate.py -e seqsleepnet --data_path $(WEIGHTS)/store --project_path $(WEIGHTS)
-	$(BIN)/python bundle_weights.py --run $(WEIGHTS)/seqsleepnet_fold9 $(if $(REAL),--real $(REAL))
+CHOSEN := spectra,bands-both,yasa
+SEEDS := 0 1 2
+ONE_THREAD := OMP_NUM_THREADS=1 $(BIN)/python
+GENERATE := $(BIN)/python generate_demo_data.py --nights 1
+PREPARE := $(BIN)/python preprocess_sleepedf.py --keep_all --folds kfold:10:0
+RAW_STORE := $(WEIGHTS)/$(if $(SLEEP_EDF),sleep_edf,store)
+BANDS := --n_test 16 --n_val 12 --split_seed 20 --logger csv
+
+$(WEIGHTS)/alike: $(SET_UP)
+	$(GENERATE) --subjects 100 --hours 9 --seed 903 --omit blink,rem,sem --output $(WEIGHTS)/raw_alike
+	$(PREPARE) --raw_path $(WEIGHTS)/raw_alike --save_path $@ --channels EEG,EEG2 --resample 100
+$(WEIGHTS)/raw: $(SET_UP)
+	$(GENERATE) --varied --subjects 100 --hours 7 --seed 902 --output $@
+$(WEIGHTS)/raw_compared: $(SET_UP)
+	$(GENERATE) --varied --subjects 20 --hours 7 --seed 905 --output $@
+$(WEIGHTS)/store: $(WEIGHTS)/raw
+	$(PREPARE) --raw_path $< --save_path $@ --channels EEG --resample 100 --preset equalised
+$(WEIGHTS)/robust: $(WEIGHTS)/raw
+	$(PREPARE) --raw_path $< --save_path $@ --channels EEG --preset robust
+$(WEIGHTS)/sleep_edf: $(SET_UP)
+	$(PREPARE) --raw_path $(SLEEP_EDF) --save_path $@ --channels EEG --resample 100 --preset equalised
+
+.PHONY: spectra bands-simulated bands-moved bands-table bands-both robust candidates
+spectra: $(RAW_STORE)
+	for k in $(SEEDS); do $(ONE_THREAD) staging_training.py -e seqsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
+	  --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 20 --val_check_interval 0 --train_stride 5 \
+	  --augment response,amplitude,contrast --augment_p 0.5 --step_size 7 --gamma 0.5 --patience 8 --seed $$k --logger csv || exit; done
+robust: $(WEIGHTS)/robust
+	for k in 0 1; do $(ONE_THREAD) staging_training.py -e robustsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
+	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast \
+	  --seed $$k --logger csv || exit; done
+bands-table: setup
+	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing: docs/tables.md says where it can be had"; exit 2; }
+	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --table $(TABLE) $(BANDS) --seed $$k --n_epochs 60 \
+	  --augment derivation,composition,noise --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
+bands-simulated: $(WEIGHTS)/alike $(WEIGHTS)/store
+	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ $(BANDS) --seed $$k --n_epochs 30 \
+	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
+bands-both: $(WEIGHTS)/alike $(WEIGHTS)/store
+	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing: docs/tables.md says where it can be had"; exit 2; }
+	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ --table $(TABLE) $(BANDS) --seed $$k --n_epochs 30 \
+	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
+bands-moved: $(WEIGHTS)/alike $(WEIGHTS)/store
+	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ --stage_means $(TABLE) $(BANDS) --seed $$k --n_epochs 30 \
+	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
+
+candidates: spectra bands-simulated bands-moved bands-table bands-both robust $(WEIGHTS)/raw_compared
+	$(BIN)/python compare_candidates.py --partial $(REAL)/ucddb_partial
+weights: spectra bands-both $(WEIGHTS)/raw_compared
+	$(BIN)/python bundle_weights.py --parts $(CHOSEN) $(if $(REAL),--real $(REAL))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -87,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
         for (kind, seed), probabilities in of_parts.items():
             staged.setdefault(kind, {}).setdefault(seed, {})[night.name] = probabilities
     candidates = measured(staged, nights)
+    write_table(args.output, rows_of(candidates, []))  # measured, whatever the rule makes of it
     chosen, eligible = choose(candidates)
     write_table(args.output, rows_of(candidates, eligible))
     report(chosen, eligible)

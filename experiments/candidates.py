@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from datasets.readers.raw_file import RawFile
-from utils.metrics import confusion, kappa
+from utils.errors import UserError
+from utils.metrics import confusion, f1, kappa, recall
 from utils.stages import STAGES, UNSCORED
 
 W, N3 = STAGES.index("W"), STAGES.index("N3")
@@ -120,14 +121,18 @@ def figures(
     return {
         "kappa_simulated": float(kappa(simulated)),
         "false_n3": float(simulated[others, N3].sum() / simulated[others].sum()),
-        "n3_recall": float(partial[N3, N3] / partial[N3].sum()),
-        "w_f1": float(2 * partial[W, W] / (partial[W].sum() + partial[:, W].sum())),
+        "n3_recall": float(recall(partial)[N3]),
+        "w_f1": float(f1(partial)[W]),
         "kappa_partial": float(kappa(partial)),
     }
 
 
 def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]:
-    """The chosen candidate, and those that were eligible."""
+    """The chosen candidate, and those that were eligible.
+
+    Raises:
+        UserError: there is no mean that keeps to the rule's limits.
+    """
     means = [
         one
         for one in candidates
@@ -135,6 +140,8 @@ def choose(candidates: Sequence[Candidate]) -> tuple[Candidate, list[Candidate]]
         and one.worst("false_n3") <= MOST_FALSE_N3
         and one.worst("w_f1") >= LEAST_W_F1
     ]
+    if not means:
+        raise UserError("no mean of two parts keeps to the limits of results/weights/rule.md")
     eligible = [one for one in means if one.worst("n3_recall") >= LEAST_N3_RECALL]
     if not eligible:
         best = max(one.worst("n3_recall") for one in means)

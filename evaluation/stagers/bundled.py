@@ -29,12 +29,13 @@ BUNDLE = _ROOT / "results" / "weights" / "default.json"
 _PACKAGES = {"yasa": (yasa_stager.about, yasa_stager.open_stager)}
 
 
-def parts(bundle: Path = BUNDLE) -> dict[str, Mapping[str, Any]]:
+def parts(bundle: Path | None = None) -> dict[str, Mapping[str, Any]]:
     """What is declared of each part of the default, by name.
 
     Raises:
         UserError: the declaration is missing or broken.
     """
+    bundle = bundle or BUNDLE
     try:
         return {part["name"]: part for part in read_json(bundle)["parts"]}
     except (KeyError, TypeError) as error:
@@ -46,8 +47,8 @@ def names() -> list[str]:
     return [DEFAULT, *parts()]
 
 
-def load(name: str, device: torch.device, bundle: Path = BUNDLE) -> Stager:
-    """The default, or one of its parts, as ``bundle`` declares them.
+def load(name: str, device: torch.device, bundle: Path | None = None) -> Stager:
+    """The default, or one of its parts, as ``bundle`` (the one of this project) declares it.
 
     Raises:
         UserError: a checkpoint is missing or damaged.
@@ -67,7 +68,7 @@ def part_of(
     about: Mapping[str, Any],
     device: torch.device,
     prepare: Prepare | None = None,
-    bundle: Path = BUNDLE,
+    bundle: Path | None = None,
 ) -> Stager:
     """The stager of one part as it is declared."""
     name = about["name"]
@@ -80,9 +81,9 @@ def part_of(
     return NetworkStager(name, members, device, headline=headline, prepare=prepare, **settings)
 
 
-def weights_of(about: Mapping[str, Any], bundle: Path = BUNDLE) -> list[Path]:
+def weights_of(about: Mapping[str, Any], bundle: Path | None = None) -> list[Path]:
     """Checkpoints of a part; those of a package's have none here."""
-    return [bundle.parent / file for file in about.get("checkpoints", ())]
+    return [(bundle or BUNDLE).parent / file for file in about.get("checkpoints", ())]
 
 
 def listed() -> list[Listed]:

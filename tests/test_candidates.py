@@ -1,0 +1,116 @@
+"""Candidates for the default: their means, their figures by hand, and the rule that chooses."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+
+import compare_candidates
+from experiments.candidates import (
+    Candidate,
+    ExpertNight,
+    choose,
+    combinations,
+    figures,
+    measured,
+    partial_night,
+)
+from utils.errors import UserError
+
+SIMULATED = ExpertNight("s", np.array([0, 1, 2, 3, 4]), is_real=False)
+PARTIAL = ExpertNight("p", np.array([0, 0, 3, 3, -1]), is_real=True)
+
+
+def certain(stages):
+    return np.eye(5)[stages]
+
+
+def test_figures_by_hand():
+    made = {"s": certain([0, 3, 2, 3, 4]), "p": certain([0, 2, 3, 2, 3])}
+    row = figures(made, [SIMULATED, PARTIAL])
+    assert row["false_n3"] == pytest.approx(1 / 3)  # one of W, N1 and REM
+    assert row["n3_recall"] == 0.5  # the unscored epoch counts for nothing
+    assert row["w_f1"] == pytest.approx(2 / 3)
+    assert row["kappa_simulated"] == pytest.approx(0.75)
+
+
+def test_every_mean_has_one_kind_of_bands():
+    made = list(combinations(["spectra", "bands-table", "bands-both", "yasa"]))
+    assert made[:4] == [("spectra",), ("bands-table",), ("bands-both",), ("yasa",)]
+    assert ("spectra", "bands-both", "yasa") in made and ("spectra", "yasa") in made
+    assert all(sum("bands" in part for part in parts) <= 1 for parts in made)
+    assert not any("robust" in parts for parts in made)
+
+
+def test_seeds_of_a_mean_are_those_of_its_parts():
+    nights = [SIMULATED, PARTIAL]
+    good = {"s": certain([0, 1, 2, 3, 4]), "p": certain([0, 0, 3, 3, 0])}
+    poor = {"s": certain([0, 0, 0, 0, 0]), "p": certain([0, 0, 0, 0, 0])}
+    staged = {"spectra": {0: good, 1: poor}, "yasa": {0: good}}
+    by_parts = {one.parts: one for one in measured(staged, nights)}
+    assert [row["seed"] for row in by_parts["spectra", "yasa"].rows] == [0, 1]
+    assert by_parts["spectra",].score == 0.0 and by_parts["spectra",].spread == 1.0
+    assert by_parts["yasa",].score == 1.0
+
+
+def row(simulated=0.8, partial=0.8, false=0.01, recall=0.6, w_f1=0.95):
+    return {
+        "seed": 0,
+        "kappa_simulated": simulated,
+        "kappa_partial": partial,
+        "false_n3": false,
+        "n3_recall": recall,
+        "w_f1": w_f1,
+    }
+
+
+def test_the_rule():
+    alone = Candidate(("spectra",), [row(0.99, 0.99)])
+    best = Candidate(("spectra", "yasa"), [row(0.90, 0.80)])
+    near = Candidate(("spectra", "bands-both", "yasa"), [row(0.89, 0.80)])
+    swings = Candidate(("bands-both", "yasa"), [row(0.95, 0.95), row(0.5, 0.5)])
+    false = Candidate(("spectra", "bands-both"), [row(0.95, 0.95, false=0.031)])
+    chosen, eligible = choose([alone, best, near, swings, false])
+    assert chosen is near, "within .01 of the best, the one of most parts"
+    assert alone not in eligible and false not in eligible and swings in eligible
+    # where none finds half of N3: those within .05 of the best recall
+    shy = Candidate(("spectra", "yasa"), [row(0.7, 0.7, recall=0.45)])
+    shier = Candidate(("spectra", "bands-both", "yasa"), [row(0.99, 0.99, recall=0.39)])
+    assert choose([alone, shy, shier]) == (shy, [shy])
+
+
+def test_candidates_are_compared_by_yasa_alone_where_nothing_was_trained(raw, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "partial").mkdir()
+    np.savez(
+        tmp_path / "partial" / "night.npz",
+        x=rng.normal(0, 1000, (12, 3840)).astype(np.int16),
+        scale=0.02,
+        epoch=np.r_[0:6, 10:16],
+        n_epochs=20,
+        stage=np.repeat([0, 3], 10).astype(np.int8),
+        fs=128,
+    )
+    _, night = partial_night(tmp_path / "partial" / "night.npz")
+    assert (night.expert[6:10] == -1).all() and (night.expert[16:] == -1).all()
+    assert (night.expert >= 0).sum() == 12
+    (tmp_path / "simulated").mkdir()
+    for path in sorted(raw.glob("SC4001*")):
+        (tmp_path / "simulated" / path.name).write_bytes(path.read_bytes())
+    words = [
+        f"--{name}={tmp_path / folder}"
+        for name, folder in (("weights", "w"), ("simulated", "simulated"), ("partial", "partial"))
+    ]
+    with pytest.raises(UserError, match="no mean of two parts"):
+        compare_candidates.main([*words, "--output", str(tmp_path / "table.csv")])
+    with (tmp_path / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [line["candidate"] for line in rows] == ["yasa"]
+    assert len(list((tmp_path / "w" / "stagings").glob("*.npz"))) == 2
+
+
+def test_the_partial_nights_must_be_named():
+    with pytest.raises(UserError, match="--partial names the folder"):
+        compare_candidates.main([])
