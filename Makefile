@@ -32,7 +32,7 @@ ssl: setup
 	$(BIN)/python latent_space_evaluator.py
 
 # make the default of predict.py again, bit for bit: two hours on two cores
-#   make weights TABLE=sc153.npz        a table of band powers of real nights; docs/tables.md says where it can be had
+#   make weights TABLE=sc153.npz        a table of band powers of real nights (docs/tables.md: where to get it)
 #   make weights TABLE=… REAL=folder    adds the agreement with real nights, and logs that one whole night was evaluated
 #   make weights TABLE=… SLEEP_EDF=dir  trains the raw networks on the real Sleep-EDF recordings in that folder
 #   make candidates TABLE=… REAL=folder trains and compares all candidates, of which results/weights/rule.md chooses
@@ -69,14 +69,14 @@ robust: $(WEIGHTS)/robust
 	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast \
 	  --seed $$k --logger csv || exit; done
 bands-table: setup
-	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing: docs/tables.md says where it can be had"; exit 2; }
+	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing; where to get it: docs/tables.md"; exit 2; }
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --table $(TABLE) $(BANDS) --seed $$k --n_epochs 60 \
 	  --augment derivation,composition,noise --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 bands-simulated: $(WEIGHTS)/alike $(WEIGHTS)/store
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ $(BANDS) --seed $$k --n_epochs 30 \
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 bands-both: $(WEIGHTS)/alike $(WEIGHTS)/store
-	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing: docs/tables.md says where it can be had"; exit 2; }
+	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing; where to get it: docs/tables.md"; exit 2; }
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ --table $(TABLE) $(BANDS) --seed $$k --n_epochs 30 \
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 bands-moved: $(WEIGHTS)/alike $(WEIGHTS)/store

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from datasets.readers import partial_night
 from datasets.readers.any_file import opened
 from evaluation.stagers import yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager, PreparedOnce
@@ -28,7 +29,6 @@ from experiments.candidates import (
     ExpertNight,
     choose,
     measured,
-    partial_night,
     rows_of,
     runs_of,
 )
@@ -111,7 +111,8 @@ def stagings(
 ) -> tuple[ExpertNight, dict[tuple[str, int], np.ndarray]]:
     """A night's expert, and every part's probabilities (n, 5), from ``kept`` where they are."""
     if path.suffix == ".npz":
-        file, night = partial_night(path)
+        file, expert = partial_night.read(path)
+        night = ExpertNight(path.stem, expert, is_real=True)
     else:
         file, night = opened(path), None
     out = {}

@@ -23,7 +23,7 @@ from utils.files import write_json
 
 N_STAGES, N_VALUES = 5, 10  # 10: bands of Fpz-Cz, then of Pz-Oz
 FACTORS = 10
-FEWEST = 8  # epochs of a stage, below which a night says nothing about it
+FEWEST = 8  # epochs of a stage, below which a night is no measure of it
 ROUNDS = 60  # of filling in stages that a night lacks
 RIDGE = 30.0
 SHRINK = 0.9  # of correlations: ten of 121 nights are some .09 each by chance

@@ -28,7 +28,7 @@ MARGIN = 60  # epochs of Wake on either side of sleep, as kept of the real night
 BANDS = ((0.5, 4), (4, 8), (8, 12), (12, 16), (16, 30))  # of the table of real nights
 # the table's nights were cleaned of eye movements before their band powers were taken
 OF_THE_EYES = frozenset(("blink", "rem", "sem"))
-FEWEST = 8  # epochs of a stage, below which a night says nothing about it
+FEWEST = 8  # epochs of a stage, below which a night is no measure of it
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,8 @@ def architecture(nights: Sequence[Any]) -> Architecture:
         transitions=counts / counts.sum(axis=1, keepdims=True),
         bout_median=np.array([np.median(b) for b in bouts]),
         bout_mean=np.array([np.mean(b) for b in bouts]),
-        hourly=hourly / hourly.sum(axis=1, keepdims=True),
+        # short nights leave the last hours empty
+        hourly=hourly / np.maximum(hourly.sum(axis=1, keepdims=True), 1),
         n3_shares=np.array(n3),
     )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import Checkpoint, load_checkpoint
+from utils.errors import UserError
 from utils.stages import STAGES
 
 YASA_DEVIATIONS = [12, 18, 27]  # uV; written down before anything was compared
@@ -41,7 +42,11 @@ class Declaration:
 
 
 def declaration_of(runs: Mapping[str, Mapping[int, Path]]) -> Declaration:
-    """Declare parts by kind, from the checkpoints of their seeds."""
+    """Declare parts by kind, from the checkpoints of their seeds.
+
+    Raises:
+        UserError: nothing of a kind was trained.
+    """
     parts, files = [], {}
     for kind, seeds in runs.items():
         short = kind.split("-")[0]
@@ -55,14 +60,21 @@ def declaration_of(runs: Mapping[str, Mapping[int, Path]]) -> Declaration:
             }
         else:
             own = {f"{short}_{seed}.pt": path for seed, path in seeds.items()}
+            if not own:
+                raise UserError(f"--parts {kind}: nothing is trained; `make {kind}` does it")
             files |= own
-            about |= {
-                "checkpoints": list(own),
-                "settings": {"ignores_units": kind != "robust"},
-                "licence": "as this project",
-            }
+            about |= {"checkpoints": list(own), "settings": {"ignores_units": kind != "robust"}}
+            about |= origin_of(load_checkpoint(next(iter(own.values()))), about["trained_on"])
         parts.append(about | {"night_relative": short == "bands"})
     return Declaration(parts, files)
+
+
+def origin_of(checkpoint: Checkpoint, trained_on: str) -> dict[str, str]:
+    """What weights were trained on, and their licence, which data of others are part of."""
+    if not checkpoint.training.cohort.startswith("synthetic-") and "Sleep-EDF" not in trained_on:
+        trained_on = "Sleep-EDF nights"
+    shared = ", data of Sleep-EDF (ODC-By 1.0)" if "Sleep-EDF" in trained_on else ""
+    return {"trained_on": trained_on, "licence": f"as this project{shared}"}
 
 
 def read_log(path: Path) -> list[dict[str, str]]:

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.raw_file import RawFile
 from utils.errors import UserError
 from utils.metrics import confusion, f1, kappa, recall
-from utils.stages import STAGES, UNSCORED
+from utils.stages import STAGES
 
 W, N3 = STAGES.index("W"), STAGES.index("N3")
 MOST_FALSE_N3, LEAST_W_F1, LEAST_N3_RECALL = 0.03, 0.9, 0.5
@@ -164,28 +163,3 @@ def rows_of(candidates: Sequence[Candidate], eligible: Sequence[Candidate]) -> l
         for one in candidates
         for row in one.rows
     ]
-
-
-def read_partial(path: Path) -> tuple[np.ndarray, float, ExpertNight]:
-    """Samples (n * t,), rate and expert of a partly recorded night; 0 and -1 where it is not.
-
-    ``x`` (k, t) int16 are the epochs that are there, ``epoch`` (k,) their numbers, ``stage`` the
-    whole night's stages, of which only those of recorded epochs are used.
-    """
-    with np.load(path) as arrays:
-        recorded, fs = arrays["epoch"], float(arrays["fs"])
-        x = np.zeros((int(arrays["n_epochs"]), arrays["x"].shape[1]))
-        x[recorded] = arrays["x"] * float(arrays["scale"])
-        expert = np.full(len(x), UNSCORED, np.int8)
-        expert[recorded] = arrays["stage"][recorded]
-    return x.reshape(-1), fs, ExpertNight(path.stem, expert, is_real=True)
-
-
-def partial_night(path: Path) -> tuple[Any, ExpertNight]:
-    """A partly recorded night as a file of one EEG that names no unit."""
-    import mne
-
-    samples, fs, night = read_partial(path)
-    about = mne.create_info(["EEG C4-A1"], fs, "misc")
-    raw = mne.io.RawArray(samples[None], about, verbose="error")
-    return RawFile(raw), night

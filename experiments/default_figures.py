@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from datasets.band_tables import BandTable, split_of
+from datasets.readers import partial_night
 from datasets.readers.any_file import opened
 from evaluation.stage import load_model
 from evaluation.stagers.stager import Asked, Stager
-from experiments.candidates import partial_night
 from training.bands_family import probabilities_of
 from utils import metrics
 from utils.checkpoint import Checkpoint
@@ -35,13 +35,10 @@ def of_partial(stager: Stager, files: Sequence[Path]) -> list[StagedNight]:
     """Partly recorded real nights, staged; epochs without a signal are unscored."""
     nights = []
     for path in files:
-        file, night = partial_night(path)
+        file, expert = partial_night.read(path)
         staged = stager.stage(file, Asked(expert="none"))
-        nights.append(
-            StagedNight(
-                night.name, night.name, staged.probabilities, night.expert, votes=staged.votes
-            )
-        )
+        name = path.stem
+        nights.append(StagedNight(name, name, staged.probabilities, expert, votes=staged.votes))
     return nights
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import compare_candidates
+from datasets.readers import partial_night
 from experiments.candidates import (
     Candidate,
     ExpertNight,
@@ -15,7 +16,6 @@ from experiments.candidates import (
     combinations,
     figures,
     measured,
-    partial_night,
 )
 from utils.errors import UserError
 
@@ -93,9 +93,11 @@ def test_candidates_are_compared_by_yasa_alone_where_nothing_was_trained(raw, tm
         stage=np.repeat([0, 3], 10).astype(np.int8),
         fs=128,
     )
-    _, night = partial_night(tmp_path / "partial" / "night.npz")
-    assert (night.expert[6:10] == -1).all() and (night.expert[16:] == -1).all()
-    assert (night.expert >= 0).sum() == 12
+    file, expert = partial_night.read(tmp_path / "partial" / "night.npz")
+    assert (expert[6:10] == -1).all() and (expert[16:] == -1).all()
+    assert (expert >= 0).sum() == 12
+    samples = file.read("EEG C4-A1", 0, 600).reshape(20, -1)
+    assert (samples[expert < 0] == 0).all() and samples[expert >= 0].std() > 1
     (tmp_path / "simulated").mkdir()
     for path in sorted(raw.glob("SC4001*")):
         (tmp_path / "simulated" / path.name).write_bytes(path.read_bytes())

@@ -40,6 +40,7 @@ STAGES_ONLY = {"models", "objectives"}
 # libraries that one module alone may use, so that their quirks stay in one place
 ONLY_IN = {
     "mne": {
+        "datasets.readers.partial_night",
         "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",

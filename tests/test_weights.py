@@ -1,10 +1,9 @@
-"""The bundled model: what it is, what it stages, a card with every evaluation on real data."""
+"""The bundled default: what it is, what it stages, a card with every evaluation on real data."""
 
 from __future__ import annotations
 
 import csv
 import json
-import shutil
 
 import edfio
 import numpy as np
@@ -16,25 +15,49 @@ import predict
 from datasets.readers.edf import EdfFile
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
-from evaluation.stagers.network_stager import NetworkStager
+from evaluation.stagers.mean_stager import MeanStager
+from experiments.bundle_card import declaration_of, read_log
 from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
+from utils.files import read_json
 
+FOLDER = bundled.BUNDLE.parent
 WEIGHTS = bundled.weights_of(bundled.parts()["default-spectra"])[0]
 
 
-def test_the_bundle_is_synthetic_small_and_named_in_its_card():
-    checkpoint = load_checkpoint(WEIGHTS)
-    assert WEIGHTS.stat().st_size < 1_000_000
-    assert checkpoint.training.cohort.startswith("synthetic-")
-    card = WEIGHTS.with_suffix(".md").read_text()
-    assert f"weights `{checkpoint.fingerprint()}`" in card
-    assert checkpoint.training.command in card
-    entries = bundle_weights.read_evaluation_log(WEIGHTS.with_name("evaluation_log.csv"))
+def test_the_bundle_is_small_and_its_card_lists_everything():
+    card = (FOLDER / "default.md").read_text()
+    measured = read_json(FOLDER / "figures.json")
+    assert measured["weights"] in card
+    for about in bundled.parts().values():
+        assert f"| `{about['name']}` |" in card and about["trained_on"] in card
+        for path in bundled.weights_of(about):
+            checkpoint = load_checkpoint(path)
+            assert path.stat().st_size < 1_000_000
+            assert f"{path.name} {checkpoint.fingerprint()}: {checkpoint.training.command}" in card
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 6_000_000
+    entries = read_log(FOLDER / "evaluation_log.csv")
     for entry in entries:
         assert f"| {entry['weights']} | {entry['night']} | {entry['epochs']} |" in card
         assert entry["what"] in card
-    assert bundle_weights.evaluation_of(entries, checkpoint.fingerprint()) is not None
+    # one evaluation on the whole real night for these weights
+    assert [e["night"] for e in entries if e["weights"] == measured["weights"]] == ["ucddb018"]
+    with (FOLDER / "candidates.csv").open() as file:
+        for row in csv.DictReader(file):
+            assert "| " + " | ".join(row.values()) + " |" in card
+
+
+def test_networks_of_the_bundle_have_not_seen_the_held_out_subjects():
+    """Neither as training, nor by the law of the simulator, whose list is written beside it."""
+    law = json.loads((bundle_weights.HERE / "datasets/synthetic/real_nights.json").read_text())
+    held_out = {f"SC4{who}" for who in law["held_out_subjects"]}
+    assert len(held_out) == 16
+    for path in bundled.weights_of(bundled.parts()["default-bands"]):
+        facts = load_checkpoint(path).training.facts
+        while facts:
+            seen = {*facts["subjects"]["train"], *facts["subjects"]["validation"]}
+            assert facts["cohort"].startswith("synthetic-") or not seen & held_out
+            facts = facts.get("pretraining")
 
 
 def test_it_stages_without_any_flags(raw, tmp_path, capsys):
@@ -103,31 +126,20 @@ def test_real_edge_cases_are_one_line(real_data, tmp_path, name, message):
 
 
 @pytest.fixture
-def run(tmp_path):
-    """A run with the bundled checkpoint and figures of one evaluation."""
-    folder = tmp_path / "run"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "evaluation").mkdir()
-    shutil.copy(WEIGHTS, folder / "checkpoints" / "best.pt")
-    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
-    stages = ("W", "N1", "N2", "N3", "REM")
-    measured = {
-        "epochs": 10,
-        "subjects": 2,
-        "pooled": dict.fromkeys(bundle_weights.FIGURES, figure),
-        "per_stage": {stage: {"f1": figure} for stage in stages},
-    }
-    (folder / "evaluation" / "metrics.json").write_text(json.dumps(measured))
-    return folder
+def trained(tmp_path):
+    """A folder of ``make weights`` with one seed of the network of spectra."""
+    path = tmp_path / "weights" / "parts" / "spectra" / "seed3" / "run" / "checkpoints"
+    path.mkdir(parents=True)
+    (path / "best.pt").write_bytes(WEIGHTS.read_bytes())
+    return tmp_path / "weights"
 
 
-def test_every_evaluation_is_logged_once(run, tmp_path, monkeypatch):
-    expert = np.array([0, 1, 2, 3, 3], np.int8)
-    staged = StagedFile(
+def staged(expert_path):
+    return StagedFile(
         recording="n",
         subject="n",
         probabilities=np.eye(5)[[0, 1, 2, 2, 3]],
-        expert=expert,
+        expert=np.array([0, 1, 2, 3, 3], np.int8),
         quality_flags=[""] * 5,
         signals=torch.zeros(5, 1, 3000),
         mean=np.zeros(1),
@@ -137,32 +149,48 @@ def test_every_evaluation_is_logged_once(run, tmp_path, monkeypatch):
         reads={},
         headline="",
         explainer=None,
-        expert_path=tmp_path,
+        expert_path=expert_path,
     )
+
+
+def test_the_real_night_is_evaluated_once_for_the_same_weights(trained, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle_weights, "opened", lambda path: path)
-    monkeypatch.setattr(NetworkStager, "stage", lambda *arguments: staged)
-    for recording in bundle_weights.REAL:
-        (tmp_path / recording).parent.mkdir()
-        (tmp_path / recording).touch()
-    words = ["--run", str(run), "--output", str(tmp_path / "out")]
+    monkeypatch.setattr(MeanStager, "stage", lambda *arguments: staged(tmp_path))
+    (tmp_path / "ucddb").mkdir()
+    (tmp_path / bundle_weights.NIGHT).touch()
+    out = tmp_path / "out"
+    words = ["--parts", "spectra,yasa", "--weights", str(trained), "--output", str(out)]
+    words += ["--simulated", str(tmp_path / "none")]
     bundle_weights.main(words)
-    assert "Not measured" in (tmp_path / "out" / "one_eeg.md").read_text()
-    assert (tmp_path / "out" / "one_eeg.pt").read_bytes() == WEIGHTS.read_bytes()
+    assert "Not measured" in (out / "default.md").read_text()
+    assert (out / "spectra_3.pt").read_bytes() == WEIGHTS.read_bytes()
+    assert list(bundled.parts(out / "default.json")) == ["default-spectra", "default-yasa"]
     for _ in range(2):
         bundle_weights.main([*words, "--real", str(tmp_path)])
-    entries = bundle_weights.read_evaluation_log(tmp_path / "out" / "evaluation_log.csv")
-    assert [entry["night"] for entry in entries] == [path.stem for path in bundle_weights.REAL]
-    assert float(entries[0]["accuracy"]) == 0.8
-    card = (tmp_path / "out" / "one_eeg.md").read_text()
+    (entry,) = read_log(out / "evaluation_log.csv")
+    assert entry["night"] == "ucddb018" and float(entry["accuracy"]) == 0.8
+    card = (out / "default.md").read_text()
     assert "| **N3** | 0 | 0 | 1 | 1 | 0 |" in card and "kappa **0.737**" in card
 
 
-def test_weights_of_real_subjects_are_not_bundled(run):
-    path = run / "checkpoints" / "best.pt"
+def test_a_bundle_declares_what_its_weights_were_trained_on(trained, tmp_path):
+    path = next(trained.rglob("best.pt"))
     checkpoint = load_tensors(path)
     checkpoint["trained"]["cohort"] = "sleepedf-2018"
     torch.save(checkpoint, path)
-    with pytest.raises(UserError, match="trained on real subjects"):
-        bundle_weights.main(["--run", str(run)])
-    with pytest.raises(UserError, match="--run names the folder"):
-        bundle_weights.main([])
+    (part,) = declaration_of({"spectra": {3: path}}).parts
+    assert part["trained_on"] == "Sleep-EDF nights" and "ODC-By" in part["licence"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--parts names the kinds"),
+        (["--parts", "spectra,magic"], "no such kind"),
+        (["--parts", "robust"], "nothing is trained"),
+    ],
+)
+def test_what_cannot_be_bundled_is_one_line(trained, tmp_path, words, message):
+    with pytest.raises(UserError, match=message):
+        bundle_weights.main([*words, "--weights", str(trained), "--output", str(tmp_path / "o")])
+    assert not (tmp_path / "o").exists()

@@ -27,7 +27,7 @@ class Law:
     ``mean_db`` (5, 10) of each stage; subjects differ by ``loadings_db`` (5, 10, k) times k unit
     normals, which two nights of a subject share with correlation ``repeat``, and by ``own_db``
     (5, 10). How they sleep goes with the same normals: ``trait_loadings`` (3, k) of the shares of
-    N3, Wake and N1. Within a night an epoch is moved by the stages around it: ``context_db``
+    N3, Wake and N1. Within nights each epoch is moved by the stages around it: ``context_db``
     (5, 20, 10) times its :func:`context_of` less ``usual_context`` (5, 20); and by slow and fast
     deviations, whose covariances have the square roots ``slow_db`` and ``fast_db`` (5, 10, 10).
     Slow ones last
