@@ -22,7 +22,7 @@ from datasets.readers.any_file import opened
 from evaluation.stagers import yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager, PreparedOnce
 from evaluation.stagers.stager import Asked, Stager
-from experiments.bundle_card import YASA_DEVIATIONS
+from experiments.bundle_card import NETWORK_SETTINGS, YASA_SETTINGS
 from experiments.candidates import (
     PARTS,
     Candidate,
@@ -99,11 +99,11 @@ def parts_of(folder: Path, shared: PreparedOnce) -> Iterator[tuple[tuple[str, in
     for kind in PARTS:
         for seed, path in runs_of(folder, kind).items():
             name = f"{kind}-{seed}"
-            members, sized = [Member(name, load_checkpoint(path))], kind == "robust"
-            stager = NetworkStager(name, members, cpu, prepare=shared, ignores_units=not sized)
+            members = [Member(name, load_checkpoint(path))]
+            settings = NETWORK_SETTINGS if kind != "robust" else {}
+            stager = NetworkStager(name, members, cpu, prepare=shared, **settings)
             yield (kind, seed), stager
-    yasa = yasa_stager.open_stager(cpu, name="yasa", roles=["EEG"], deviations=YASA_DEVIATIONS)
-    yield ("yasa", 0), yasa
+    yield ("yasa", 0), yasa_stager.open_stager(cpu, name="yasa", **YASA_SETTINGS)
 
 
 def stagings(

@@ -12,7 +12,10 @@ from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError
 from utils.stages import STAGES
 
-YASA_DEVIATIONS = [12, 18, 27]  # uV; written down before anything was compared
+# as candidates are compared, and as what is bundled stages; RobustSleepNet knows gaps itself
+NETWORK_SETTINGS = {"ignores_units": True, "bridges_gaps": True}
+# deviations in uV, written down before anything was compared
+YASA_SETTINGS = {"roles": ["EEG"], "deviations": [12, 18, 27], "bridges_gaps": True}
 TRIAL = (
     "The kind of mean, its rule and YASA's three scales were suggested by an earlier trial that "
     "had seen this night: its figure is not held out."
@@ -54,7 +57,7 @@ def declaration_of(runs: Mapping[str, Mapping[int, Path]]) -> Declaration:
         if kind == "yasa":
             about |= {
                 "package": "yasa",
-                "settings": {"roles": ["EEG"], "deviations": YASA_DEVIATIONS},
+                "settings": YASA_SETTINGS,
                 "reads": "1 EEG; age and sex where they are given",
                 "licence": "BSD-3-Clause",
             }
@@ -63,7 +66,8 @@ def declaration_of(runs: Mapping[str, Mapping[int, Path]]) -> Declaration:
             if not own:
                 raise UserError(f"--parts {kind}: nothing is trained; `make {kind}` does it")
             files |= own
-            about |= {"checkpoints": list(own), "settings": {"ignores_units": kind != "robust"}}
+            settings = NETWORK_SETTINGS if kind != "robust" else {}
+            about |= {"checkpoints": list(own), "settings": settings}
             about |= origin_of(load_checkpoint(next(iter(own.values()))), about["trained_on"])
         parts.append(about | {"night_relative": short == "bands"})
     return Declaration(parts, files)

@@ -157,8 +157,21 @@ def noise(nights: Nights, draws: Draws) -> Nights:
     return replace(nights, decibels=changed.masked_fill(lost[..., None], float("nan")))
 
 
+def stages(nights: Nights, draws: Draws) -> Nights:
+    """One to three of the stages left out of a third of the nights: nights of odd composition."""
+    keep = nights.stages != UNSCORED
+    for k, length in enumerate(nights.lengths.tolist()):
+        kept = torch.ones(length, dtype=torch.bool, device=keep.device)
+        if draws.number() < 1 / 3:
+            drawn = draws.uniform(5).argsort()[: 1 + int(draws.number(0, 3))]
+            kept &= ~torch.isin(nights.stages[k, :length], drawn)
+        keep[k, :length] = kept if kept.sum() >= min(length, _LEAST_EPOCHS) else True
+    return kept_epochs(nights, keep)
+
+
 # in the order in which they are applied, after the derivation
 _CHANGES: dict[str, Callable[[Nights, Draws], Nights]] = {
+    "stages": stages,
     "composition": composition,
     "contrast": contrast,
     "noise": noise,

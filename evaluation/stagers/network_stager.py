@@ -81,9 +81,10 @@ class NetworkStager(ChannelStager):
         headline: str | None = None,
         prepare: Prepare | None = None,
         ignores_units: bool = False,
+        bridges_gaps: bool = False,
     ) -> None:
         self.name, self.device = name, device
-        self.ignores_units = ignores_units
+        self.ignores_units, self.bridges_gaps = ignores_units, bridges_gaps
         self.prepare = prepare or prepared
         self.checkpoint = members[0].checkpoint
         self.nets = {member.name: opened_net(member.checkpoint) for member in members}
@@ -95,7 +96,8 @@ class NetworkStager(ChannelStager):
         # the same weights answer otherwise by other settings, such as what spectra are scaled over
         about = json.dumps(dict(self.checkpoint.settings), sort_keys=True, default=str)
         weights = [member.checkpoint.fingerprint() for member in members]
-        self.fingerprint = f"{'-'.join(weights)} {about}{' without units' * ignores_units}"
+        how = " without units" * ignores_units + " without gaps" * bridges_gaps
+        self.fingerprint = f"{'-'.join(weights)} {about}{how}"
 
     @property
     def roles(self) -> Sequence[str]:

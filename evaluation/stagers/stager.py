@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from datasets.gaps import bridged
 from datasets.quality import quality_flags
 from datasets.readers import expert_annotations
 from datasets.readers.any_file import AnyFile, recording_of
@@ -84,7 +85,12 @@ class Stager(ABC):
 
 
 class ChannelStager(Stager):
-    """Stages files by channels of its own choice: all stagers but those that are made of others."""
+    """Stages files by channels of its own choice: all stagers but those that are made of others.
+
+    ``bridges_gaps``: epochs without a signal get that of the nearest recorded one.
+    """
+
+    bridges_gaps: bool = False
 
     @abstractmethod
     def wanted(self, file: AnyFile, asked: Asked) -> list[tuple[str, str]]:
@@ -119,10 +125,14 @@ class ChannelStager(Stager):
             )
         # preparation and quality flags both read the samples: once from the file is enough
         file.hold(part for one in matches.values() for part in one.parts)
-        recording = recording_of(file, matches)
+        recording, notes = recording_of(file, matches), []
+        if self.bridges_gaps:
+            recording, n_bridged = bridged(recording)
+            notes = [f"{n_bridged} epochs have no signal: staged as the nearest that has"]
+            notes = notes if n_bridged else []
         computed = self.compute(recording, wanted, matches, asked)
         n_epochs = len(computed.probabilities)
-        notes = [*([recording.note] if recording.note else []), *computed.notes]
+        notes = [*([recording.note] if recording.note else []), *notes, *computed.notes]
         channels = {label: recording.derivations[label] for label in computed.labels}
         path, expert = expert_of(file, asked.expert, n_epochs, notes)
         return StagedFile(

@@ -73,16 +73,18 @@ class YasaStager(ChannelStager):
         *,
         roles: Sequence[str] = _ROLES,
         deviations: Sequence[float] = (),
+        bridges_gaps: bool = False,
     ) -> None:
         version = metadata.version("yasa")
         self.name, self.deviations = name, deviations
-        self._roles = roles
+        self._roles, self.bridges_gaps = roles, bridges_gaps
         self.headline = f"YASA {version} (Vallat and Walker 2021), trained on NSRR cohorts"
         self.fingerprint = f"yasa {version}"
         if deviations:
             sizes = ", ".join(f"{deviation:g}" for deviation in deviations)
             self.headline += f", mean of {sizes} uV"
             self.fingerprint += f" {'+'.join(roles)} at {sizes}"
+        self.fingerprint += " without gaps" * bridges_gaps
 
     @property
     def roles(self) -> Sequence[str]:
