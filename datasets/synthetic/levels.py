@@ -37,7 +37,7 @@ def draw_levels(
 ) -> Levels:
     """Draw the levels of one night by the law of real nights."""
     rng = stream(subject.seed, "subject", subject.number, "night", number, "effects")
-    weights = timeline.stage_weights()
+    weights = timeline.background
     if one_background:
         weights = np.full_like(weights, 1 / weights.shape[1])
     slow, fast = _deviations(rng, timeline.n_epochs, weights)
@@ -51,9 +51,11 @@ def draw_levels(
     values = values.reshape(len(weights), _N_EEG, _OF_LAW) / 10
     values += np.tensordot(weights, np.stack((corrections.FPZ, corrections.PZ), axis=1), axes=1)
     values = np.concatenate((values, values[..., -1:]), axis=-1) + tables.N2_LEVEL
-    # the law has no EOG with eye movements left in: its deviations are the mean of the EEGs'
-    own = _EOG_SHARE / 10 * deviations.mean(axis=1, keepdims=True)
-    eog = weights @ corrections.EOG + own
+    # the law has no EOG with eye movements left in: it goes with Fpz-Cz, where the eyes are near
+    frontal = (levels_of_night(subject, number) - law().mean_db)[:, :_OF_LAW]
+    own = weights @ np.concatenate((frontal, frontal[:, -1:]), axis=1)
+    own += deviations.mean(axis=1, keepdims=True)
+    eog = weights @ corrections.EOG + _EOG_SHARE / 10 * own
     log_power = np.concatenate((values, eog[:, None]), axis=1).astype(np.float32)
     return Levels(log_power, drift.astype(np.float32))
 
@@ -63,7 +65,8 @@ def levels_of_night(subject: Subject, number: int) -> np.ndarray:
     rng = stream(subject.seed, "subject", subject.number, "night", number, "levels")
     factors = np.sqrt(law().repeat) * subject.factors
     factors = factors + np.sqrt(1 - law().repeat) * rng.standard_normal(factors.shape)
-    return law().mean_db + subject.difficulty.spread * levels_db(factors, subject.own)
+    own = subject.difficulty.spread * levels_db(factors, subject.own)
+    return law().mean_db + own + subject.beyond_db
 
 
 def _moved_by_context(stages: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ _KNOT_DB = 2.5  # deviation of the response at each knot
 _TAPS_SECONDS = 4
 # nights of odd composition and how many subjects have one
 ODD_NIGHTS = {"insomnia": 0.07, "no_n3": 0.05, "no_rem": 0.05, "nap": 0.04, "all_wake": 0.03}
+_BEYOND_DB = 1.0
 _NAP_HOURS, _WAKE_HOURS = (1.0, 2.0), 10.0
 
 
@@ -95,6 +96,7 @@ def vary(subject: Subject) -> Subject:
     arousals = float(np.exp(rng.uniform(np.log(0.5), np.log(12))))
     return replace(
         subject,
+        beyond_db=_beyond(rng),
         traits=replace(
             subject.traits,
             deep=subject.traits.deep * float(np.exp(rng.uniform(-0.7, 0.4))),
@@ -107,6 +109,18 @@ def vary(subject: Subject) -> Subject:
         },
         ecg_leak_uv=float(rng.uniform(2, 20)) if rng.random() < 0.5 else 0.0,
     )
+
+
+def _beyond(rng: np.random.Generator) -> np.ndarray:
+    """Decibels (5, 10) by which a patient's bands differ from the law's healthy subjects at home.
+
+    Wake most: in a laboratory, eyes closed, it has less beta and often more alpha.
+    """
+    beyond = _BEYOND_DB * rng.standard_normal((5, 10))
+    wake = np.array([2.5, 1.5, 2.0, 1.0, 1.0]) * rng.standard_normal(5)
+    wake -= rng.uniform(0, 1) * np.array([0, 0, -2.0, 3.0, 7.0])
+    beyond[0] += np.tile(wake, 2)
+    return beyond
 
 
 def odd_night(subject: Subject, hours: float | None) -> tuple[str | None, float | None]:

@@ -46,8 +46,8 @@ class Subject:
     """Sleep and physiology of one subject.
 
     ``factors`` (k,) and ``own`` (5, 10) are unit normals of :class:`datasets.synthetic.law.Law`,
-    from which the levels of the bands in each stage follow; rates and amplitudes multiply the
-    population's.
+    from which the levels of the bands in each stage follow; ``beyond_db`` (5, 10) is added to them
+    in cohorts that differ more than the law's. Rates and amplitudes multiply the population's.
     """
 
     number: int
@@ -56,6 +56,7 @@ class Subject:
     traits: SleepTraits
     factors: np.ndarray
     own: np.ndarray
+    beyond_db: np.ndarray
     rate: dict[str, float]
     amplitude: dict[str, float]
     alpha_hz: float
@@ -93,6 +94,7 @@ def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
         traits=draw_traits(rng, factors),
         factors=factors,
         own=own,
+        beyond_db=np.zeros_like(own),
         rate={kind: log_normal(_RATE_SD) for kind in _VARIED},
         amplitude={
             kind: log_normal(0.1 if kind in follows else 0.25)

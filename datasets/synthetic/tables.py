@@ -12,7 +12,7 @@ import numpy as np
 # beta as the bands of 153 nights suggest
 N2_LEVEL = np.array(
     [
-        [1.57, 0.66, 0.20, 0.05, -0.55, -1.22],
+        [1.57, 0.66, 0.20, 0.02, -0.65, -1.32],
         [1.29, 0.54, 0.05, -0.20, -0.85, -1.62],
     ]
 )

@@ -22,7 +22,7 @@ SPECIALS = ("no_rem", "no_n3", "all_wake", "sleep_wake", "edge_bouts", "insomnia
 _BORDER_MIX = 0.25
 _LARGEST_MIX = 0.4
 # probability per epoch of W, N1, N2, N3 and REM that a run which resembles another stage begins
-_ATYPICAL_START = np.array([0.004, 0.02, 0.006, 0.004, 0.008])
+_ATYPICAL_START = np.array([0.008, 0.04, 0.018, 0.02, 0.018])
 _ATYPICAL_WEIGHT = (0.4, 0.9)
 _ATYPICAL_STOP = 0.25  # per epoch: a run lasts four on average
 # [stage, stage it is mistaken for]
@@ -46,7 +46,9 @@ class Timeline:
 
     ``labels`` int8 (n,): what the scorer writes, -1 included. ``stages`` int8 (n,): the stage
     behind it, -1 nowhere. ``rk`` uint8 (n,): 0-5 with stages 3 and 4 apart, 6 movement, 9 unknown.
-    ``state`` float32 (15 n, 6): weights of W eyes open, W eyes closed, N1, N2, N3, REM per slot.
+    ``state`` float32 (15 n, 6): weights of W eyes open, W eyes closed, N1, N2, N3, REM per slot,
+    which events follow; ``background`` (15 n, 5): weights of the stages that the background
+    follows, whose deviations within a stage are known and hold what is atypical.
     ``drowsy`` bool (n,): Wake on its way to sleep. ``depth`` (n,): share of slow waves if N3.
     ``evidence`` (n, 3): whether N2, REM and N1 epochs hold their marks. ``atypical`` bool (n,): the
     signal resembles another stage. ``lead_off``: runs ``[a, b)`` scored ``?``. ``beyond``: epochs
@@ -58,6 +60,7 @@ class Timeline:
     stages: np.ndarray
     rk: np.ndarray
     state: np.ndarray
+    background: np.ndarray
     drowsy: np.ndarray
     depth: np.ndarray
     evidence: np.ndarray
@@ -86,7 +89,7 @@ def draw_timeline(
     rng = stream(subject.seed, *path, "hypnogram")
     stages, onset, end = _draw_stages(rng, subject, night, hours, special)
     latent = stream(subject.seed, *path, "latent")
-    weights, atypical = _latent_weights(latent, stages, subject.difficulty.uncertainty)
+    weights, background, atypical = _latent_weights(latent, stages, subject.difficulty.uncertainty)
     drowsy = np.zeros(len(stages), dtype=bool)
     drowsy[max(0, onset - _DROWSY_EPOCHS) : onset] = True
     closed = _eyes_closed(stream(subject.seed, *path, "eyes"), len(stages), onset, end, drowsy)
@@ -101,6 +104,7 @@ def draw_timeline(
         stages=stages,
         rk=_rk_codes(labels, lead_off),
         state=state.astype(np.float32),
+        background=background,
         drowsy=drowsy,
         depth=_depths(stream(subject.seed, *path, "depth"), stages),
         evidence=_evidence(latent, len(stages), subject.difficulty.uncertainty),
@@ -161,8 +165,8 @@ def _draw_stages(
 
 def _latent_weights(
     rng: np.random.Generator, stages: np.ndarray, uncertainty: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Slot weights (15 n, 5) of the body's stage, and which epochs look like another stage."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slot weights (15 n, 5) of the body's stage, without what is atypical, and where that is."""
     n_epochs = len(stages)
     onehot = np.eye(5, dtype=np.float32)
     weights = onehot[stages].repeat(SLOTS, axis=0)
@@ -184,6 +188,7 @@ def _latent_weights(
                 own, other = pair[side], pair[1 - side]
                 blend = (1 - mix[row, side]) * own + mix[row, side] * other
                 weights[epoch * SLOTS : (epoch + 1) * SLOTS] = blend
+    background = weights.copy()
     atypical = np.zeros(n_epochs, dtype=bool)
     for start in np.flatnonzero(rng.random(n_epochs) < _ATYPICAL_START[stages] * uncertainty):
         run = slice(start, min(n_epochs, start + rng.geometric(_ATYPICAL_STOP)))
@@ -194,7 +199,7 @@ def _latent_weights(
         slots = slice(run.start * SLOTS, run.stop * SLOTS)
         weights[slots] = (1 - weight) * weights[slots] + weight * onehot[other]
         atypical[run] = True
-    return weights, atypical
+    return weights, background, atypical
 
 
 def _eyes_closed(
@@ -248,5 +253,5 @@ def _depths(rng: np.random.Generator, stages: np.ndarray) -> np.ndarray:
 
 def _evidence(rng: np.random.Generator, n_epochs: int, uncertainty: float) -> np.ndarray:
     """Whether epochs hold spindles and K-complexes if N2, REMs if REM, SEMs if N1: bool (n, 3)."""
-    absent = np.array([0.125, 0.30, 0.20]) * min(uncertainty, 1.5)
+    absent = np.array([0.25, 0.45, 0.40]) * min(uncertainty, 1.5)
     return rng.random((n_epochs, 3)) >= absent
