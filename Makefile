@@ -63,15 +63,15 @@ $(WEIGHTS)/sleep_edf: $(SET_UP)
 spectra: $(RAW_STORE)
 	for k in $(SEEDS); do $(ONE_THREAD) staging_training.py -e seqsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
 	  --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 20 --val_check_interval 0 --train_stride 5 \
-	  --augment response,amplitude,contrast --augment_p 0.5 --step_size 7 --gamma 0.5 --patience 8 --seed $$k --logger csv || exit; done
+	  --augment response,amplitude,contrast,median --augment_p 0.5 --step_size 7 --gamma 0.5 --patience 8 --seed $$k --logger csv || exit; done
 robust: $(WEIGHTS)/robust
 	for k in 0 1; do $(ONE_THREAD) staging_training.py -e robustsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
-	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast \
+	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast,median \
 	  --seed $$k --logger csv || exit; done
 bands-table: setup
 	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing; where to get it: docs/tables.md"; exit 2; }
-	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --table $(TABLE) $(BANDS) --seed $$k --n_epochs 60 \
-	  --augment derivation,composition,noise --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
+	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --table $(TABLE) $(BANDS) --seed $$k --n_epochs 50 \
+	  --augment derivation,stages,composition,noise --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 bands-simulated: $(WEIGHTS)/alike $(WEIGHTS)/store
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ $(BANDS) --seed $$k --n_epochs 30 \
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done

@@ -17,6 +17,7 @@ from objectives.band_augmentation import (
     mixture,
     noise,
     one_derivation,
+    stages,
 )
 from objectives.band_staging import BandStaging
 from tests.band_nights import made_up_night
@@ -120,3 +121,17 @@ def test_noise_is_of_about_a_decibel_and_loses_few_epochs():
 def test_an_unknown_change_is_refused():
     with pytest.raises(ValueError, match="no gain; there are derivation"):
         BandStaging(["gain", "noise"])
+
+
+def test_whole_stages_are_left_out_of_a_third_of_the_nights():
+    given = changed_nights(batch(0, [600] * 60), ())
+    changed = stages(given, Draws(5, CPU))
+    n_odd = 0
+    for k, length in enumerate(changed.lengths.tolist()):
+        kept, before = changed.stages[k, :length].tolist(), given.stages[k].tolist()
+        # what is left of a stage is all of it
+        for stage in set(kept):
+            assert kept.count(stage) == before.count(stage)
+        n_odd += len(set(kept)) < len(set(before))
+        assert length >= 120
+    assert 8 <= n_odd <= 32

@@ -18,7 +18,10 @@ from datasets.synthetic.artefacts import DERIVATIONS
 from datasets.synthetic.background import coloured_noise
 from datasets.synthetic.events import KINDS, coverage
 from datasets.synthetic.hypnogram import draw_sleep
+from datasets.synthetic.law import context_of, law
+from datasets.synthetic.levels import levels_of_night
 from datasets.synthetic.night import OMITTABLE, draw_night
+from datasets.synthetic.recorders import ODD_NIGHTS, odd_night
 from datasets.synthetic.streams import stream
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SLOTS, SPECIALS
@@ -373,3 +376,37 @@ def test_the_generator_refuses_folders_of_others(tmp_path):
     (tmp_path / "SC4991E0-PSG.edf").touch()
     with pytest.raises(UserError, match="SC4991E0"):
         generate_demo_data.main(["--output", str(tmp_path), "--profile", "tiny"])
+
+
+def test_the_context_of_an_epoch_is_what_lies_before_and_after_it():
+    stages = np.array([0, 0, 2, 2, 2, -1, 3, 3])
+    context = context_of(stages)
+    assert context.shape == (8, 20)
+    before, after = context[3, :5], context[3, 5:10]  # of four epochs: W W N2, and N2 ? N3 N3
+    np.testing.assert_allclose(before, [2 / 3, 0, 1 / 3, 0, 0])
+    np.testing.assert_allclose(after, [0, 0, 1 / 3, 2 / 3, 0])
+    assert (context[0, :5] == 0).all() and (context[-1, 5:10] == 0).all()
+
+
+def test_deep_sleepers_and_levels_follow_the_same_factors():
+    subjects = [draw_subject(3, k, Difficulty(1)) for k in range(300)]
+    factors = np.stack([s.factors for s in subjects])
+    deep = np.log([s.traits.deep for s in subjects])
+    for loading, own in zip(law().trait_loadings[0], factors.T, strict=True):
+        assert np.corrcoef(own, deep)[0, 1] == pytest.approx(loading, abs=0.16)
+    levels = np.stack([levels_of_night(s, 1) for s in subjects])
+    spread = np.sqrt((law().loadings_db ** 2).sum(axis=-1) + law().own_db ** 2)
+    np.testing.assert_allclose(levels.mean(axis=0), law().mean_db, atol=0.6)
+    np.testing.assert_allclose(levels.std(axis=0) / spread, 1, atol=0.2)
+
+
+def test_odd_nights_are_as_frequent_as_declared():
+    kinds = [odd_night(draw_subject(4, k, Difficulty(1)), 7.0) for k in range(400)]
+    assert 0.18 < np.mean([kind is not None for kind, _ in kinds]) < 0.30
+    hours = dict(kinds)
+    assert set(hours) == {None, *ODD_NIGHTS}
+    assert hours["all_wake"] == 10 and 1 <= hours["nap"] <= 2 and hours[None] == 7
+    nap = make(special="nap", hours=1.5).timeline.stages
+    assert (nap == 2).any() and (nap == 4).mean() < 0.2
+    awake = make(special="insomnia", hours=7).timeline.stages
+    assert (awake == 0).mean() > (make(hours=7).timeline.stages == 0).mean()

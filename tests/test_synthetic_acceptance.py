@@ -52,8 +52,7 @@ def check_time_domain(nights, slack: float) -> None:
     medians = time_domain_medians(nights)
     for channel, name in enumerate(("EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal")):
         ratio = medians[1:, channel, :4] / tables.TIME_DOMAIN[name][:, :4]
-        # the law has more beta in REM than these figures of other nights would let it have
-        limits = slack * np.array([0.35, 0.35, 0.35, 0.35])
+        limits = slack * np.array([0.35, 0.35, 0.30, 0.30])
         assert (np.abs(ratio - 1) <= limits).all(), (name, ratio.round(2))
     kurtosis = medians[1:, 2, 4]
     assert kurtosis.argmax() == 3

@@ -40,8 +40,9 @@ def test_the_bundle_is_small_and_its_card_lists_everything():
     for entry in entries:
         assert f"| {entry['weights']} | {entry['night']} | {entry['epochs']} |" in card
         assert entry["what"] in card
-    # one evaluation on the whole real night for these weights
-    assert [e["night"] for e in entries if e["weights"] == measured["weights"]] == ["ucddb018"]
+    # never more than one evaluation on the whole real night for the same weights
+    nights = [(e["weights"], e["night"]) for e in entries if e["weights"] != "(not bundled)"]
+    assert len(nights) == len(set(nights))
     with (FOLDER / "candidates.csv").open() as file:
         for row in csv.DictReader(file):
             assert "| " + " | ".join(row.values()) + " |" in card
