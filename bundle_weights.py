@@ -9,6 +9,7 @@ python bundle_weights.py --parts spectra,bands-both,yasa --table sc153.npz --rea
 from __future__ import annotations
 
 import argparse
+import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +35,7 @@ HERE = Path(__file__).parent
 NIGHT = Path("ucddb") / "ucddb018.edf"
 PARTIAL, TABLE = Path("ucddb_partial"), Path("sleep_edf_bandpowers") / "sc153.npz"
 SPLIT = {"n_test": 16, "n_val": 12, "seed": 20}  # of the table, as make weights trains
+_ABSOLUTE = re.compile(r"(?<![^\s=])/\S*/(\S+)")  # in a command line: /a/b/c -> c
 DERIVATIONS = ("Fpz-Cz", "Pz-Oz")
 
 
@@ -100,10 +102,21 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def copy_weights(source: Path, target: Path, *, overwrite: bool) -> None:
-    """Copy a checkpoint's tensors; the same weights give the same bytes."""
+    """Copy a checkpoint without paths of this machine; the same weights give the same bytes."""
+    content = without_paths(load_tensors(source))
     # an open file: given a path, torch would write its name into the bytes
     with written_whole(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        torch.save(load_tensors(source), file)
+        torch.save(content, file)
+
+
+def without_paths(content: Any) -> Any:
+    """A checkpoint whose commands have the names of absolute paths alone."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: _ABSOLUTE.sub(r"\1", value) if key == "command" else without_paths(value)
+        for key, value in content.items()
+    }
 
 
 def measure(stager: Stager, args: argparse.Namespace) -> dict[str, Any]:

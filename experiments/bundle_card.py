@@ -20,6 +20,11 @@ TRIAL = (
     "The kind of mean, its rule and YASA's three scales were suggested by an earlier trial that "
     "had seen this night: its figure is not held out."
 )
+_NONE = (
+    "**No candidate kept to the limits of the rule** (F1 of W and recall of N3 on the partial "
+    "nights). "
+    "Until one does, the mean that an earlier trial suggested is bundled."
+)
 _SLEEP_EDF = (
     "Sleep-EDF Expanded (Kemp et al. 2000, PhysioNet, ODC-By 1.0): band powers of 153 cassette "
     "nights, from signals filtered at 0.5 to 30 Hz and cleaned of eye movements, made by others "
@@ -263,6 +268,7 @@ def _candidates(path: Path) -> list[str]:
         "|---" * len(rows[0]) + "|",
         *("| " + " | ".join(row.values()) + " |" for row in rows),
         "",
+        *([] if any(row["eligible"] for row in rows) else [_NONE, ""]),
     ]
 
 

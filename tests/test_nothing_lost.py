@@ -588,21 +588,20 @@ def test_a_search_touches_nothing_of_others(tmp_path):
     tune.main([*map(str, words), str(tmp_path / "space.json"), "--n_trials", "2"])
 
 
-def test_a_bundle_replaces_nothing_of_others(trained, tmp_path):
+def test_a_bundle_replaces_nothing_of_others(tmp_path):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "one_eeg.md").write_text("mine")
-    run = tmp_path / trained.name
-    shutil.copytree(trained, run)
-    (run / "evaluation").mkdir()
-    (run / "evaluation" / "metrics.json").write_text("{}")
-    words = ["--run", run, "--output", tmp_path / "out"]
-    refused(bundle_weights.main, *words, match="one_eeg.md.*add --overwrite", keeps=tmp_path)
+    (tmp_path / "out" / "default.md").write_text("mine")
+    words = ["--parts", "yasa", "--weights", tmp_path / "w", "--output", tmp_path / "out"]
+    refused(bundle_weights.main, *words, match="default.md.*add --overwrite", keeps=tmp_path)
 
 
 def test_the_bundle_that_is_committed_is_known(tmp_path):
     """``make weights`` replaces the bundled files; the list of them is committed as well."""
-    for name in ("one_eeg.pt", "one_eeg.md", "evaluation_log.csv"):
-        assert is_ours(ROOT / "results" / "weights" / name), name
+    folder = ROOT / "results" / "weights"
+    names = ["default.json", "default.md", "figures.json", "evaluation_log.csv", "candidates.csv"]
+    names += [path.name for path in folder.glob("*.pt")]
+    for name in names:
+        assert is_ours(folder / name), name
 
 
 def test_a_record_of_results_replaces_nothing_of_others(tmp_path):

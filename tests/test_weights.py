@@ -183,6 +183,15 @@ def test_a_bundle_declares_what_its_weights_were_trained_on(trained, tmp_path):
     assert part["trained_on"] == "Sleep-EDF nights" and "ODC-By" in part["licence"]
 
 
+def test_a_bundle_holds_no_path_of_this_machine():
+    given = {"trained": {"command": "x.py --table /a/b/c.npz --out=/d/e f/g", "within": {"n": 1}}}
+    assert bundle_weights.without_paths(given) == {
+        "trained": {"command": "x.py --table c.npz --out=e f/g", "within": {"n": 1}}
+    }
+    for path in FOLDER.glob("*.pt"):
+        assert b"/work/" not in path.read_bytes() and b"/home/" not in path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
