@@ -91,7 +91,8 @@ def main(argv: list[str] | None = None) -> None:
     measured |= measure(stager, args)
     write_json(figures, measured, overwrite=args.overwrite)
     rows = logged(log, measured, stager, args)
-    write_table(log, rows, overwrite=args.overwrite)
+    if rows:
+        write_table(log, rows, overwrite=args.overwrite)
     chosen = HERE / "results" / "weights" / "candidates.csv"
     text = card_of(declared, args.output, measured, rows, chosen)
     write_text(card, text, overwrite=args.overwrite)

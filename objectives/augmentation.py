@@ -193,7 +193,7 @@ class Median(OnSome):
     """Equalises a run by another epoch than the median one, as in a night of odd composition.
 
     Nights are spectrally equalised by their median epoch, mostly N2. Where most of a night is Wake,
-    Wake looks like the median. Here any epoch of the run takes that place, to a share by chance.
+    Wake has that spectrum. Here any epoch of the run takes its place, to a share by chance.
     """
 
     def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -317,13 +317,14 @@ def test_each_model_has_one_share_whatever_its_derivations(night):
 
 
 def test_votes_are_on_the_page_and_in_every_table(night, tmp_path, capsys):
-    words = ["--model", "yasa", "default-spectra", "-o", str(tmp_path), "--explain", "2"]
+    weights = bundled.weights_of(bundled.parts()["default-spectra"])[0]
+    words = ["--model", "yasa", str(weights), "-o", str(tmp_path), "--explain", "2"]
     predict.main(["--edf", str(night), *words])
     assert "mean of 2 votes, spread" in capsys.readouterr().out
     folder = tmp_path / night.stem
     with (folder / "votes.csv").open() as file:
         rows = list(csv.DictReader(file))
-    names = {"yasa", "default-spectra"}
+    names = {"yasa", weights.stem}
     assert set(rows[0]) == {"epoch", "onset_s", "stage", "spread", *names}
     with (folder / f"{night.stem}.csv").open() as file:
         assert [row["spread"] for row in csv.DictReader(file)] == [row["spread"] for row in rows]

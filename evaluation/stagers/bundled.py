@@ -95,7 +95,7 @@ def listed() -> list[Listed]:
         origin=f"this project, the mean of {', '.join(row.name for row in rows)}",
         trained_on=trained,
         reads="1 EEG",
-        licence=", and ".join(dict.fromkeys(row.licence for row in rows)),
+        licence=", ".join(dict.fromkeys(one for row in rows for one in row.licence.split(", "))),
         n_bytes=sum(row.n_bytes for row in rows),
         is_here=all(row.is_here for row in rows),
         where=_place(BUNDLE),
