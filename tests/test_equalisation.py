@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy import signal
 
 import generate_demo_data
@@ -19,7 +20,7 @@ from evaluation.stagers import bundled
 from evaluation.stagers.network_stager import is_unitless
 from tests.conftest import prepare
 from tests.edf_files import write_pair
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, load_tensors
 from utils.errors import UserError
 
 FS = 100.0
@@ -157,5 +158,8 @@ def test_the_old_name_of_the_preset_is_known(tmp_path):
     path.write_text(json.dumps(facts))
     prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")  # the same settings
     weights = bundled.weights_of(bundled.parts()["default-spectra"])[0]
-    assert load_checkpoint(weights).training.preparation["preset"] == "levelled"
-    assert is_unitless(load_checkpoint(weights))
+    content = load_tensors(weights)
+    content["trained"]["preparation"]["preset"] = "levelled"  # as checkpoints from before name it
+    torch.save(content, tmp_path / "old.pt")
+    assert load_checkpoint(tmp_path / "old.pt").training.preparation["preset"] == "levelled"
+    assert is_unitless(load_checkpoint(tmp_path / "old.pt"))

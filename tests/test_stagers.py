@@ -24,7 +24,7 @@ import predict
 from datasets.readers.any_file import opened
 from datasets.readers.derivations import every_derivation
 from datasets.store.stored_file import StoredFile
-from evaluation.stagers import catalogue, gssc_stager
+from evaluation.stagers import bundled, catalogue, gssc_stager
 from evaluation.stagers.interface import stage
 from evaluation.stagers.network_stager import Member, NetworkStager
 from evaluation.stagers.stager import Asked
