@@ -16,7 +16,8 @@ import generate_demo_data
 from datasets.readers.sleepedf import find_pairs, read
 from datasets.synthetic.artefacts import DERIVATIONS
 from datasets.synthetic.background import coloured_noise
-from datasets.synthetic.events import KINDS, coverage
+from datasets.synthetic.events import coverage
+from datasets.synthetic.graphoelements import KINDS
 from datasets.synthetic.hypnogram import draw_sleep
 from datasets.synthetic.law import context_of, law
 from datasets.synthetic.levels import levels_of_night

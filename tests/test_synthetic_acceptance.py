@@ -159,3 +159,28 @@ def test_acceptance_against_held_out_real_nights(cohorts):
     nights = read_nights(TABLE)
     out = held_out(nights)
     check_against([night for night in nights if night.subject in out], cohorts[1], 1)
+
+
+def scores(nights) -> dict[str, np.ndarray]:
+    """Accuracy and macro-F1 of the linear discriminant by features, within each cohort of ten."""
+    cohorts = [nights[k : k + 20] for k in range(0, len(nights), 20)]
+    each = [difficulty(cohort) for cohort in cohorts]
+    return {name: np.mean([d[name][:2] for d in each], axis=0) for name in each[0]}
+
+
+@pytest.mark.slow
+def test_acceptance_of_difficulty(cohorts):
+    reached = {level: scores(nights) for level, nights in cohorts.items()}
+    demanded = {
+        "as they are": ((0.75, 0.06), (0.67, 0.07)),
+        "z-scored": ((0.79, 0.05), (0.71, 0.06)),
+        "context": ((0.83, 0.05), (0.78, 0.06)),
+    }
+    for name, limits in demanded.items():
+        for value, (centre, width) in zip(reached[1][name], limits, strict=True):
+            assert abs(value - centre) <= width, (name, reached[1][name])
+    assert reached[0]["as they are"][0] >= 0.90
+    assert reached[0]["context"][0] >= 0.94
+    assert reached[2]["context"][0] <= reached[1]["context"][0] - 0.04
+    agreement = np.mean([night.latent_agreement for night in cohorts[1]])
+    assert 0.90 <= agreement <= 0.96

@@ -47,12 +47,13 @@ def draw_levels(
         drift = drift + _moved_by_context(timeline.stages)
     deviations = drift + spread * fast
     # (n_slots, 2, 5), relative to N2 of the population, whose level is known
-    values = weights @ levels_of_night(subject, number) + deviations - law().mean_db[N2]
+    levels = levels_of_night(subject, number)
+    values = weights @ levels + deviations - law().mean_db[N2]
     values = values.reshape(len(weights), _N_EEG, _OF_LAW) / 10
     values += np.tensordot(weights, np.stack((corrections.FPZ, corrections.PZ), axis=1), axes=1)
     values = np.concatenate((values, values[..., -1:]), axis=-1) + tables.N2_LEVEL
     # the law has no EOG with eye movements left in: it goes with Fpz-Cz, where the eyes are near
-    frontal = (levels_of_night(subject, number) - law().mean_db)[:, :_OF_LAW]
+    frontal = (levels - law().mean_db)[:, :_OF_LAW]
     own = weights @ np.concatenate((frontal, frontal[:, -1:]), axis=1)
     own += deviations.mean(axis=1, keepdims=True)
     eog = weights @ corrections.EOG + _EOG_SHARE / 10 * own

@@ -9,7 +9,8 @@ import numpy as np
 from datasets.synthetic import artefacts as of_artefacts
 from datasets.synthetic.artefacts import DERIVATIONS, Artefacts, add_artefacts, draw_artefacts
 from datasets.synthetic.background import coloured_noise
-from datasets.synthetic.events import KINDS, Events, coverage, draw_events
+from datasets.synthetic.events import Events, coverage, draw_events
+from datasets.synthetic.graphoelements import KINDS
 from datasets.synthetic.levels import draw_levels
 from datasets.synthetic.streams import stream
 from datasets.synthetic.subject import Subject

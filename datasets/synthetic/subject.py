@@ -13,9 +13,10 @@ from datasets.synthetic.streams import stream
 _RATE_SD = 0.35
 _VARIED = ("spindle", "k_complex", "rem", "blink", "vertex_wave", "alpha", "sem", "slow_wave")
 _OF_DECIBELS = np.log(10) / 20  # an amplitude's logarithm per decibel
-# events whose size goes with the level of a band in a stage: stage, value of Fpz-Cz or Pz-Oz
+# events that go with the level of a band: the stage by whose level a subject's are large or small,
+# and the value of the law, a band of Fpz-Cz or Pz-Oz, with whose drift they come and go
 _DELTA, _THETA, _SIGMA, _PZ_ALPHA = 0, 1, 3, 7
-_FOLLOWS = {
+FOLLOWED = {
     "slow_wave": (N3, _DELTA),
     "k_complex": (N2, _DELTA),
     "spindle": (N2, _SIGMA),
@@ -80,7 +81,7 @@ def draw_subject(seed: int, number: int, difficulty: Difficulty) -> Subject:
     own = rng.standard_normal(law().own_db.shape)
     spread = difficulty.spread
     # large waves in a subject with much of their band: both follow the same level
-    follows = {k: spread * levels_db(factors, own)[where] for k, where in _FOLLOWS.items()}
+    follows = {k: spread * levels_db(factors, own)[where] for k, where in FOLLOWED.items()}
 
     def log_normal(sd: float) -> float:
         return float(np.exp(spread * sd * np.clip(rng.standard_normal(), -2.5, 2.5)))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from datasets.synthetic.hypnogram import N1, N2, N3, REM, W, draw_sleep
+from datasets.synthetic.law import law
 from datasets.synthetic.streams import stream
 from datasets.synthetic.subject import Subject
 from utils.stages import EPOCH_SECONDS, UNSCORED
@@ -36,7 +37,8 @@ _CONFUSABLE = np.array(
     ]
 )
 _INSOMNIA = 5.0  # times as likely to wake
-_HALF_OF_HALF = 0.25  # of an epoch
+# planted share of an epoch from which half of it is taken to be slow waves
+_DEEP = 0.25
 _DROWSY_EPOCHS = 40  # 20 min before sleep onset
 
 
@@ -67,7 +69,7 @@ class Timeline:
     atypical: np.ndarray
     lead_off: list[tuple[int, int]]
     beyond: int
-    drift: np.ndarray | float = 0.0
+    drift: np.ndarray
 
     @property
     def n_epochs(self) -> int:
@@ -111,16 +113,17 @@ def draw_timeline(
         atypical=atypical,
         lead_off=lead_off,
         beyond=int(marks.integers(20, 241)) if hours is None else int(marks.integers(1, 11)),
+        drift=np.zeros((len(state), law().mean_db.shape[1]), np.float32),
     )
 
 
 def with_deep_codes(timeline: Timeline, coverage: np.ndarray) -> Timeline:
     """Stage 3 becomes 4 where slow waves cover more than half of the epoch (R&K).
 
-    The background of N3 holds about as many as are planted.
+    Planted ones are taken for half of them: the background of N3 is large and slow as well.
     """
     rk = timeline.rk.copy()
-    rk[(rk == 3) & (coverage > _HALF_OF_HALF)] = 4
+    rk[(rk == 3) & (coverage > _DEEP)] = 4
     return replace(timeline, rk=rk)
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.synthetic.artefacts import ALL, DERIVATIONS, Artefacts
-from datasets.synthetic.events import KINDS, Events, samples_within
+from datasets.synthetic.events import Events, samples_within
+from datasets.synthetic.graphoelements import KINDS
 from datasets.synthetic.night import Night
 from utils.files import write_json, write_text
 from utils.stages import EPOCH_SECONDS, STAGES
