@@ -33,9 +33,10 @@ ssl: setup
 
 # make the default of predict.py again, bit for bit: two hours on two cores
 #   make weights TABLE=sc153.npz        a table of band powers of real nights (docs/tables.md: where to get it)
-#   make weights TABLE=… REAL=folder    adds the agreement with real nights, and logs that one whole night was evaluated
+#   make weights TABLE=… PARTIAL=folder adds the agreement with parts of real nights; HELD_OUT=yes with held-out subjects of the
+#                                       table, REAL=folder with one whole night, which is logged: both at the very end
 #   make weights TABLE=… SLEEP_EDF=dir  trains the raw networks on the real Sleep-EDF recordings in that folder
-#   make candidates TABLE=… REAL=folder trains and compares all candidates, of which results/weights/rule.md chooses
+#   make candidates TABLE=… PARTIAL=dir trains and compares all candidates, of which results/weights/rule.md chooses
 WEIGHTS := data/weights
 CHOSEN := spectra,bands-both,yasa
 SEEDS := 0 1 2
@@ -84,9 +85,10 @@ bands-moved: $(WEIGHTS)/alike $(WEIGHTS)/store
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 
 candidates: spectra bands-simulated bands-moved bands-table bands-both robust $(WEIGHTS)/raw_compared
-	$(BIN)/python compare_candidates.py --partial $(REAL)/ucddb_partial
+	$(BIN)/python compare_candidates.py --partial $(PARTIAL)
 weights: spectra bands-both $(WEIGHTS)/raw_compared
-	$(BIN)/python bundle_weights.py --parts $(CHOSEN) $(if $(REAL),--real $(REAL))
+	$(BIN)/python bundle_weights.py --parts $(CHOSEN) $(if $(PARTIAL),--partial $(PARTIAL)) \
+	  $(if $(HELD_OUT),--table $(TABLE)) $(if $(REAL),--real $(REAL))
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Bundle the parts of the default stager into results/weights, with a card of how good it is.
 
 python bundle_weights.py --parts spectra,bands-both,yasa
-python bundle_weights.py --parts spectra,bands-both,yasa --table sc153.npz --real $SLEEP_REAL_DATA
+python bundle_weights.py --parts spectra,bands-both,yasa --partial $SLEEP_REAL_DATA/ucddb_partial
 
 ``make weights`` trains the parts and calls this.
 """
@@ -33,7 +33,6 @@ from utils.files import check_file, read_json, write_json, write_table, write_te
 HERE = Path(__file__).parent
 # the whole night that releases are measured on, once each
 NIGHT = Path("ucddb") / "ucddb018.edf"
-PARTIAL, TABLE = Path("ucddb_partial"), Path("sleep_edf_bandpowers") / "sc153.npz"
 SPLIT = {"n_test": 16, "n_val": 12, "seed": 20}  # of the table, as make weights trains
 _ABSOLUTE = re.compile(r"(?<![^\s=])/\S*/(\S+)")  # in a command line: /a/b/c -> c
 DERIVATIONS = ("Fpz-Cz", "Pz-Oz")
@@ -43,8 +42,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Command line; ``--help`` is its documentation."""
     parser = ScriptParser(
         "Bundle the default stager and write its card.",
-        f"--real measures it on {PARTIAL}, on held-out subjects of {TABLE} and, once for the same "
-        f"weights, on {NIGHT}; each evaluation is logged: choose nothing by the last.",
+        "What --table and --real measure are held-out subjects and a night: they come last, and "
+        "nothing is chosen by them.",
     )
     add_list(
         parser, "--parts", default=[], help=f"kinds of parts, of {', '.join(PARTS)}; each is a vote"
@@ -58,7 +57,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=Path("data/weights/raw_compared"),
         help="folder of simulated recordings that trained nothing, to measure the default on",
     )
-    parser.add_argument("--real", type=Path, help="folder of real data, laid out as described")
+    parser.add_argument(
+        "--partial", type=Path, help="folder of partly recorded real nights, .npz files"
+    )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        help="table of band powers, whose held-out subjects are staged by every network on them",
+    )
+    parser.add_argument(
+        "--real",
+        type=Path,
+        help=f"folder with {NIGHT} and its stages, evaluated once for the same weights and logged",
+    )
     parser.add_argument(
         "--output", type=Path, default=HERE / "results" / "weights", help="folder of the bundle"
     )
@@ -127,20 +138,21 @@ def measure(stager: Stager, args: argparse.Namespace) -> dict[str, Any]:
         nights = default_figures.of_files(stager, simulated)
         parts = default_figures.by_part(nights)
         measured["simulated"] = default_figures.summary(nights) | {"parts": parts}
-    if args.real is None:
-        return measured
-    if partial := sorted((args.real / PARTIAL).glob("*.npz")):
+    if args.partial is not None:
+        partial = sorted(args.partial.glob("*.npz"))
+        if not partial:
+            raise UserError(f"--partial {args.partial}: no .npz files there")
         nights = default_figures.of_partial(stager, partial)
         parts = default_figures.by_part(nights)
         measured["partial"] = default_figures.summary(nights) | {"parts": parts}
-    if (args.real / TABLE).is_file():
+    if args.table is not None:
         measured["table"] = on_table(args)
     return measured
 
 
 def on_table(args: argparse.Namespace) -> dict[str, Any]:
     """Figures of every kind of network on band powers, on held-out subjects of the table."""
-    table = read_table(args.real / TABLE)
+    table = read_table(args.table)
     rows: dict[str, Any] = {}
     for kind in BANDS:
         checkpoints = [load_checkpoint(path) for path in runs_of(args.weights, kind).values()]

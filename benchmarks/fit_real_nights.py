@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.real_table import RealNight, held_out, read_nights
+from benchmarks.synthetic_measures import sleep_of
+from datasets.band_tables import BandNight, read_table, split_of
 from datasets.synthetic.law import PATH, context_of
 from utils.files import write_json
 
@@ -30,10 +31,11 @@ SHRINK = 0.9  # of correlations: ten of 121 nights are some .09 each by chance
 LAGS = (2, 3, 4, 6, 8)  # epochs, at which what is left of a deviation is slow
 SLOW_EPOCHS = 28.0  # time constant of slow deviations: N2 falls from 0.57 at 1 epoch to 0.33 at 16
 LONGEST = 1300  # epochs of one sleep period; longer ones are several sleeps of a day and a night
+SPLIT = {"n_test": 16, "n_val": 12, "seed": 20}  # as make weights splits the table
 QUANTILES = (*np.arange(0, 1, 0.05), 0.98, 1.0)
 
 
-def fit(nights: Sequence[RealNight]) -> dict:
+def fit(nights: Sequence[BandNight]) -> dict:
     """Every constant of the law, as plain lists."""
     means = np.stack([stage_figures(night, np.mean) for night in nights])
     filled = with_missing_stages(means.reshape(len(nights), -1)).reshape(means.shape)
@@ -56,14 +58,19 @@ def fit(nights: Sequence[RealNight]) -> dict:
     return {**{k: np.round(v, 3).tolist() for k, v in signals.items()}, **architecture(nights)}
 
 
-def stage_figures(night: RealNight, figure: Callable) -> np.ndarray:
+def stage_figures(night: BandNight, figure: Callable) -> np.ndarray:
     """A figure of the decibels (5, 10) of each stage; NaN for a stage of few epochs."""
     figures = np.full((N_STAGES, N_VALUES), np.nan)
     for stage in range(N_STAGES):
-        of_stage = night.eeg[night.stages == stage]
+        of_stage = eeg_of(night)[night.stages == stage]
         if len(of_stage) >= FEWEST:
             figures[stage] = figure(of_stage, axis=0)
     return figures
+
+
+def eeg_of(night: BandNight) -> np.ndarray:
+    """Both EEGs' bands side by side (n, 10), in double precision: many squares are summed."""
+    return night.decibels[:, :2].reshape(len(night.stages), -1).astype(float)
 
 
 def with_missing_stages(rows: np.ndarray) -> np.ndarray:
@@ -96,18 +103,19 @@ def factors(filled: np.ndarray, subjects: Sequence[str]) -> tuple[np.ndarray, ..
     return centre.reshape(shape), loadings, own.reshape(shape), repeat, scores
 
 
-def trait_loadings(nights: Sequence[RealNight], scores: np.ndarray) -> np.ndarray:
+def trait_loadings(nights: Sequence[BandNight], scores: np.ndarray) -> np.ndarray:
     """How shares of N3, Wake and N1 go with the factors: correlations (3, k), shrunk for chance."""
     traits = []
     for night in nights:
-        counts = 3 + np.bincount(night.sleep[night.sleep >= 0], minlength=N_STAGES)  # 3: none is 0
+        sleep = sleep_of(night.stages)
+        counts = 3 + np.bincount(sleep[sleep >= 0], minlength=N_STAGES)  # 3: none is 0
         deep, light = np.log(counts[3] / counts[2]), np.log(counts[1] / counts[2])
         traits.append((deep, np.log(counts[0] / counts[1:].sum()), light))
     standard = (np.array(traits) - np.mean(traits, axis=0)) / np.std(traits, axis=0)
     return SHRINK * standard.T @ scores / len(nights)
 
 
-def context_effects(nights: Sequence[RealNight], means: np.ndarray) -> tuple[np.ndarray, ...]:
+def context_effects(nights: Sequence[BandNight], means: np.ndarray) -> tuple[np.ndarray, ...]:
     """How the stages around an epoch move its decibels: usual context (5, 20), effects (5, 20, 10).
 
     N2 beside N3 is deeper than N2 beside Wake: by ridge regression within each stage.
@@ -120,7 +128,7 @@ def context_effects(nights: Sequence[RealNight], means: np.ndarray) -> tuple[np.
             chosen = night.stages == stage
             if chosen.sum() >= FEWEST:
                 context.append(context_of(night.stages)[chosen])
-                rest.append(night.eeg[chosen] - of_night[stage])
+                rest.append(eeg_of(night)[chosen] - of_night[stage])
         x, y = np.concatenate(context), np.concatenate(rest)
         usual[stage] = x.mean(axis=0)
         x = x - usual[stage]
@@ -129,7 +137,7 @@ def context_effects(nights: Sequence[RealNight], means: np.ndarray) -> tuple[np.
 
 
 def deviations(
-    nights: Sequence[RealNight], means: np.ndarray, usual: np.ndarray, effects: np.ndarray
+    nights: Sequence[BandNight], means: np.ndarray, usual: np.ndarray, effects: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Square roots (5, 10, 10) of the covariances of slow and of fast deviations in each stage.
 
@@ -140,7 +148,7 @@ def deviations(
     for night, of_night in zip(nights, means, strict=True):
         stage = np.maximum(night.stages, 0)
         moved = np.einsum("ni,nij->nj", context_of(night.stages) - usual[stage], effects[stage])
-        rest = night.eeg - of_night[stage] - moved
+        rest = eeg_of(night) - of_night[stage] - moved
         for k in range(N_STAGES):
             own = rest[night.stages == k]
             whole[k] += own.T @ own
@@ -162,11 +170,11 @@ def root(covariance: np.ndarray) -> np.ndarray:
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
-def architecture(nights: Sequence[RealNight]) -> dict:
+def architecture(nights: Sequence[BandNight]) -> dict:
     """Jumps between stages, lengths of bouts, shares by hour: of nights with one sleep period."""
     jumps, hourly = np.zeros((N_STAGES, N_STAGES)), np.zeros((8, N_STAGES))
     bouts: list[list[int]] = [[] for _ in range(N_STAGES)]
-    for sleep in (night.sleep for night in nights):
+    for sleep in (sleep_of(night.stages) for night in nights):
         if len(sleep) > LONGEST:
             continue
         borders = np.r_[0, np.flatnonzero(np.diff(sleep)) + 1, len(sleep)]
@@ -192,13 +200,13 @@ def main() -> None:
     parser.add_argument("--table", type=Path, required=True, help="sc153.npz")
     parser.add_argument("--output", type=Path, default=PATH)
     args = parser.parse_args()
-    nights = read_nights(args.table)
-    out = held_out(nights)
-    fitted = [night for night in nights if night.subject not in out]
+    table = read_table(args.table)
+    train, val, out = split_of(table.subjects, **SPLIT)
+    fitted = table.of_subjects([*train, *val])
     about = {
         "source": "band powers of Sleep-EDF Expanded cassette nights (PhysioNet, ODC-By 1.0)",
         "nights": len(fitted),
-        "held_out_subjects": sorted(out),
+        "held_out_subjects": out,
     }
     write_json(args.output, about | fit(fitted), overwrite=True)
     print(f"{len(fitted)} nights fitted, {len(out)} subjects held out: {args.output}")

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.readers import npz_file
 from datasets.store.store import Store
 from utils.errors import UserError
 from utils.files import write_arrays
@@ -91,7 +91,7 @@ def read_table(path: Path) -> BandTable:
     Raises:
         UserError: no such file, a damaged one, or one that is no such table.
     """
-    arrays = _arrays(path)
+    arrays = npz_file.read(path, "table of band powers")
     derivations = tuple(map(str, arrays.pop("derivations", np.array(_DERIVATIONS)).ravel()))
     cohort = str(arrays.pop("cohort", np.array(_COHORT)))
     nights: dict[str, dict[str, np.ndarray]] = {}
@@ -103,18 +103,6 @@ def read_table(path: Path) -> BandTable:
         raise UserError(f"{path}: a table without nights; make it again")
     read = [_night(path, name, nights[name], len(derivations)) for name in sorted(nights)]
     return BandTable(path, cohort, derivations, tuple(read))
-
-
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise UserError(f"{path}: no such table of band powers; name an .npz file")
-    try:
-        # opened here, as numpy leaves damaged files open; pickles would run code
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    # what numpy raises for other files, cut ones, pickles, and single arrays instead of several
-    except (OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: no table of band powers, or damaged; make it again") from error
 
 
 def _night(path: Path, recording: str, parts: Mapping[str, np.ndarray], n: int) -> BandNight:

@@ -21,9 +21,8 @@ TRIAL = (
     "had seen this night: its figure is not held out."
 )
 _NONE = (
-    "**No candidate kept to the limits of the rule** (F1 of W and recall of N3 on the partial "
-    "nights). "
-    "Until one does, the mean that an earlier trial suggested is bundled."
+    "**No candidate kept to the limits of the rule** (F1 of W, recall of N3, both on the partial "
+    "nights). Until one does, the mean that an earlier trial suggested is bundled."
 )
 _SLEEP_EDF = (
     "Sleep-EDF Expanded (Kemp et al. 2000, PhysioNet, ODC-By 1.0): band powers of 153 cassette "
@@ -118,10 +117,9 @@ def card_of(
         "## What it is not",
         "",
         "Not a medical device, not validated on any cohort, and no substitute for a model trained "
-        "on data "
-        "like yours. Of one whole real night nothing follows about others. Recordings under an "
-        "hour are "
-        "staged without the parts that compare an epoch with its night, and less reliably.",
+        "on data like yours. Of one whole real night nothing follows about others. Recordings "
+        "under an hour are staged without the parts that compare an epoch with its night, and "
+        "less reliably.",
         "",
     ]
     return "\n".join(lines)
@@ -147,8 +145,8 @@ def _parts(declared: Declaration, folder: Path) -> list[str]:
         ]
     lines += [
         "Simulated nights: `generate_demo_data.py`, whose law was fitted to the same table without "
-        "its 16 "
-        "held-out subjects. Made again, bit for bit on one processor thread, by `make weights`:",
+        "its 16 held-out subjects. Made again, bit for bit on one processor thread, by `make "
+        "weights`:",
         "",
     ]
     for name in declared.files:
@@ -170,10 +168,9 @@ def _real_night(measured: Mapping[str, Any], log: Sequence[Mapping[str, str]]) -
         "",
         f"`ucddb018` (St. Vincent's / UCD, an apnea patient, one EEG of unknown gain, R&K), "
         f"{row['epochs']} epochs, one subject, so no interval: kappa "
-        f"**{float(row['kappa']):.3f}**, "
-        f"accuracy {float(row['accuracy']):.3f}, macro-F1 {float(row['macro_f1']):.3f}, F1 of N3 "
-        f"{n3:.2f}; N3 in {model} epochs, the expert in {expert}. {TRIAL} Rows: expert, columns: "
-        "default.",
+        f"**{float(row['kappa']):.3f}** (W throughout: 0), accuracy {float(row['accuracy']):.3f}, "
+        f"macro-F1 {float(row['macro_f1']):.3f}, F1 of N3 {n3:.2f}; N3 in {model} epochs, the "
+        f"expert in {expert}. {TRIAL} Rows: expert, columns: default.",
         "",
         "| | " + " | ".join(STAGES) + " |",
         "|---" * 6 + "|",
@@ -191,16 +188,20 @@ def _partial(measured: Mapping[str, Any]) -> list[str]:
     one = measured["partial"]
     parts = ", ".join(f"{name} {value:.2f}" for name, value in one["parts"].items())
     return [
-        "## On parts of 12 real nights",
+        f"## On parts of {one['nights']} real nights",
         "",
         f"Wake and N3 alone ({one['epochs']:,} epochs; nights of odd composition on purpose, used "
-        "for "
-        f"choosing): recall of N3 {one['recall'][3]:.2f}, F1 of W {one['f1'][0]:.2f}, kappa "
-        f"{one['kappa']:.2f} [{one['kappa_low']:.2f}, {one['kappa_high']:.2f}] by subject; each "
-        "part's "
-        f"kappa: {parts}.",
+        f"for choosing): recall of N3 {one['recall'][3]:.2f}, F1 of W {one['f1'][0]:.2f} (W "
+        f"throughout: {one['w_throughout']['f1']:.2f}), kappa {_interval(one, 2)} by subject; "
+        f"each part's kappa: {parts}.",
         "",
     ]
+
+
+def _interval(one: Mapping[str, Any], digits: int) -> str:
+    """Kappa with its interval."""
+    kappa, low, high = (f"{one[k]:.{digits}f}" for k in ("kappa", "kappa_low", "kappa_high"))
+    return f"{kappa} [{low}, {high}]"
 
 
 def _table(measured: Mapping[str, Any]) -> list[str]:
@@ -210,18 +211,15 @@ def _table(measured: Mapping[str, Any]) -> list[str]:
         "## Networks on band powers, on 16 held-out subjects of the table",
         "",
         "Split by subject with seed 20; the mean of all seeds, and each seed alone; 95 % by "
-        "subject. "
-        "`bands-simulated` has seen no real epoch, only the simulator's law. ECE: expected "
-        "calibration "
-        "error.",
+        "subject. `bands-simulated` has seen no real epoch, only the simulator's law. ECE: "
+        "expected calibration error. W throughout has kappa 0.",
         "",
         "| trained on | derivation | kappa | seeds | macro-F1 | N3, expert / model | ECE |",
         "|---" * 7 + "|",
         *(
-            f"| {name.split()[0]} | {name.split()[1]} | {row['kappa']:.3f} "
-            f"[{row['kappa_low']:.3f}, "
-            f"{row['kappa_high']:.3f}] | {', '.join(f'{k:.3f}' for k in row['seeds'])} "
-            f"| {row['macro_f1']:.3f} | {row['n3_share_expert']:.3f} / {row['n3_share']:.3f} "
+            f"| {name.replace(' ', ' | ')} | {_interval(row, 3)} "
+            f"| {', '.join(f'{k:.3f}' for k in row['seeds'])} | {row['macro_f1']:.3f} "
+            f"| {row['n3_share_expert']:.3f} / {row['n3_share']:.3f} "
             f"| {row['calibration_error']:.3f} |"
             for name, row in measured["table"].items()
         ),
@@ -238,17 +236,15 @@ def _simulated(measured: Mapping[str, Any]) -> list[str]:
         "## On simulated nights that trained nothing",
         "",
         f"{one['nights']} nights, {one['epochs']:,} epochs (`--varied --seed 905`), used for "
-        "choosing: kappa "
-        f"{one['kappa']:.3f} [{one['kappa_low']:.3f}, {one['kappa_high']:.3f}], accuracy "
-        f"{one['accuracy']:.3f}; each part's kappa: {parts}. {one['false_n3']:.1%} of W, N1 and "
-        "REM are "
-        "called N3. These figures say nothing of real nights.",
+        f"choosing: kappa {_interval(one, 3)}, accuracy {one['accuracy']:.3f} (W throughout: "
+        f"{one['w_throughout']['accuracy']:.3f}, kappa 0); each part's kappa: {parts}. "
+        f"{one['false_n3']:.1%} of W, N1 and REM are called N3. These figures say nothing of real "
+        "nights.",
         "",
         f"Calibration error {one['calibration_error']:.3f}. Of the tenth of each night that is "
-        "marked for "
-        f"review {one['errors_to_review']:.0%} are wrong, of the rest "
-        f"{one['errors_elsewhere']:.0%}. "
-        "Reliability of the default here, and of the networks above, by bin: `figures.json`.",
+        f"marked for review {one['errors_to_review']:.0%} are wrong, of the rest "
+        f"{one['errors_elsewhere']:.0%}. Reliability of the default here, and of the networks "
+        "above, by bin: `figures.json`.",
         "",
     ]
 
@@ -261,8 +257,8 @@ def _candidates(path: Path) -> list[str]:
     return [
         "## Candidates",
         "",
-        "Chosen by [the rule](rule.md), which was written before any was trained; every candidate "
-        "and seed:",
+        "Compared by [the rule](rule.md), which was written before any of them met a real "
+        "recording; every candidate and seed:",
         "",
         "| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |",
         "|---" * len(rows[0]) + "|",
@@ -278,8 +274,7 @@ def _log(log: Sequence[Mapping[str, str]]) -> list[str]:
         "## Every evaluation on a whole real recording",
         "",
         "As in `evaluation_log.csv`. Besides, choices were made on the partial nights and on the "
-        "table "
-        "without its held-out subjects, as said above.",
+        "table without its held-out subjects, as said above.",
         "",
         "| " + " | ".join(columns) + " |",
         "|---" * len(columns) + "|",

@@ -20,6 +20,7 @@ W, N3 = STAGES.index("W"), STAGES.index("N3")
 MOST_FALSE_N3, LEAST_W_F1, LEAST_N3_RECALL = 0.03, 0.9, 0.5
 NEAR_RECALL, NEAR_SCORE = 0.05, 0.01
 BANDS = ("bands-simulated", "bands-moved", "bands-table", "bands-both")
+CONTROL = "no model, W throughout"
 PARTS = ("spectra", *BANDS, "robust", "yasa")
 # kinds of parts of a mean; "bands" stands for each of BANDS
 MEANS = (
@@ -95,7 +96,7 @@ def measured(
     ``probabilities`` by kind, seed and night's name, (n, 5). Seed k of a mean has seed k of each
     part; a part without seeds, which was trained by others, serves all.
     """
-    candidates = []
+    candidates = [Candidate((CONTROL,), [{"seed": 0, **figures(all_wake(nights), nights)}])]
     for parts in combinations(list(probabilities)):
         seeds = [set(probabilities[kind]) for kind in parts if len(probabilities[kind]) > 1]
         rows = []
@@ -105,6 +106,11 @@ def measured(
             rows.append({"seed": seed, **figures(mean, nights)})
         candidates.append(Candidate(parts, rows))
     return candidates
+
+
+def all_wake(nights: Sequence[ExpertNight]) -> dict[str, np.ndarray]:
+    """The control that needs no model: Wake, the commonest stage, throughout."""
+    return {night.name: np.eye(len(STAGES))[np.full(len(night.expert), W)] for night in nights}
 
 
 def figures(

@@ -88,7 +88,18 @@ def summary(nights: Sequence[StagedNight]) -> dict[str, Any]:
         "calibration_error": _rounded(error),
         "calibration_bins": [[_rounded(value) for value in row] for row in bins],
         "confusion": pooled.tolist(),
+        "w_throughout": control_of(pooled),
         **review_of(nights),
+    }
+
+
+def control_of(pooled: np.ndarray) -> dict[str, float | None]:
+    """Accuracy and F1 of Wake of an answer that needs no model, Wake throughout: kappa is 0."""
+    counts = np.zeros_like(pooled)
+    counts[:, STAGES.index("W")] = pooled.sum(axis=1)
+    return {
+        "accuracy": _rounded(metrics.accuracy(counts)),
+        "f1": _rounded(metrics.f1(counts)[STAGES.index("W")]),
     }
 
 

@@ -109,8 +109,29 @@ def test_candidates_are_compared_by_yasa_alone_where_nothing_was_trained(raw, tm
         compare_candidates.main([*words, "--output", str(tmp_path / "table.csv")])
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [line["candidate"] for line in rows] == ["yasa"]
+    assert [line["candidate"] for line in rows] == ["no model, W throughout", "yasa"]
+    assert rows[0]["kappa_partial"] == "0.000" and rows[0]["w_f1"] == "0.667"  # 6 of 12 are W
     assert len(list((tmp_path / "w" / "stagings").glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (None, "no partly recorded night, or damaged"),
+        ({"scale": None}, "holds no scale"),
+        ({"n_epochs": 5}, "do not belong to 5 epochs"),
+    ],
+)
+def test_a_broken_partial_night_is_one_line(tmp_path, change, message):
+    path = tmp_path / "night.npz"
+    path.write_bytes(b"PK\x03\x04 cut")
+    if change is not None:
+        x = np.ones((2, 30), np.int16)
+        arrays = {"x": x, "scale": 1.0, "epoch": [0, 9], "n_epochs": 10, "stage": [0] * 10, "fs": 1}
+        np.savez(path, **{k: v for k, v in (arrays | change).items() if v is not None})
+    with pytest.raises(UserError, match=message) as error:
+        partial_night.read(path)
+    assert "\n" not in str(error.value)
 
 
 def test_the_partial_nights_must_be_named():

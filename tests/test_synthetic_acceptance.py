@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from benchmarks.real_table import held_out, read_nights
 from benchmarks.synthetic_measures import (
     architecture,
     contrasts,
@@ -22,6 +21,7 @@ from benchmarks.synthetic_measures import (
     spreads,
     time_domain_medians,
 )
+from datasets.band_tables import read_table
 from datasets.synthetic import tables
 from datasets.synthetic.law import law
 from datasets.synthetic.night import draw_night
@@ -99,9 +99,7 @@ def check_against(real, made, slack: float) -> None:
 
 @needs_table
 def test_a_small_cohort_resembles_held_out_real_nights(small):
-    nights = read_nights(TABLE)
-    out = held_out(nights)
-    check_against([night for night in nights if night.subject in out], small, 2)
+    check_against(read_table(TABLE).of_subjects(law().held_out_subjects), small, 2)
 
 
 def spindle_intervals(samples: np.ndarray, asleep: np.ndarray) -> np.ndarray:
@@ -156,9 +154,7 @@ def test_acceptance_of_levels_and_waves(cohorts):
 @pytest.mark.slow
 @needs_table
 def test_acceptance_against_held_out_real_nights(cohorts):
-    nights = read_nights(TABLE)
-    out = held_out(nights)
-    check_against([night for night in nights if night.subject in out], cohorts[1], 1)
+    check_against(read_table(TABLE).of_subjects(law().held_out_subjects), cohorts[1], 1)
 
 
 def scores(nights) -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ import torch
 import bundle_weights
 import predict
 from datasets.readers.edf import EdfFile
+from datasets.synthetic.law import law
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
 from evaluation.stagers.mean_stager import MeanStager
@@ -50,8 +51,7 @@ def test_the_bundle_is_small_and_its_card_lists_everything():
 
 def test_networks_of_the_bundle_have_not_seen_the_held_out_subjects():
     """Neither as training, nor by the law of the simulator, whose list is written beside it."""
-    law = json.loads((bundle_weights.HERE / "datasets/synthetic/real_nights.json").read_text())
-    held_out = {f"SC4{who}" for who in law["held_out_subjects"]}
+    held_out = set(law().held_out_subjects.tolist())
     assert len(held_out) == 16
     for path in bundled.weights_of(bundled.parts()["default-bands"]):
         facts = load_checkpoint(path).training.facts

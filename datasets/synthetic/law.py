@@ -34,6 +34,7 @@ class Law:
     ``slow_epochs``. ``spread_db`` (5, 10) is the deviation within a night and stage that all of it
     together has. ``jumps`` (5, 5) from stage to stage; ``bout_epochs`` (5, q): lengths that the
     shares ``bout_shares`` (q,) of bouts do not exceed; ``hourly`` (8, 5): shares of each hour.
+    Nothing was fitted to the ``held_out_subjects``.
     """
 
     mean_db: np.ndarray
@@ -51,6 +52,7 @@ class Law:
     bout_shares: np.ndarray
     bout_epochs: np.ndarray
     hourly: np.ndarray
+    held_out_subjects: np.ndarray
 
 
 @cache

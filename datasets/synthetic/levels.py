@@ -42,9 +42,8 @@ def draw_levels(
         weights = np.full_like(weights, 1 / weights.shape[1])
     slow, fast = _deviations(rng, timeline.n_epochs, weights)
     spread = subject.difficulty.spread
-    drift = spread * slow
-    if not one_background:
-        drift = drift + _moved_by_context(timeline.stages)
+    moved = 0.0 if one_background else _moved_by_context(timeline.stages)
+    drift = spread * (slow + moved)
     deviations = drift + spread * fast
     # (n_slots, 2, 5), relative to N2 of the population, whose level is known
     levels = levels_of_night(subject, number)

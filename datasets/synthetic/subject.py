@@ -34,7 +34,7 @@ class Difficulty:
     @property
     def spread(self) -> float:
         """Multiplier of random effects and residuals."""
-        return (0.5, 1.0, 1.3)[self.level]
+        return (0.4, 1.0, 1.3)[self.level]
 
     @property
     def uncertainty(self) -> float:
