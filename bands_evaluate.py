@@ -1,16 +1,18 @@
 """Evaluate night_bands on the held-out subjects of a table of band powers, or of a store.
 
+python bands_evaluate.py                                              # the demo store
 python bands_evaluate.py --table sc153.npz --n_test 16 --n_val 10     # as in training
 python bands_evaluate.py --table sc153.npz --n_test 0 --derivation Pz-Oz --model_path best.pt
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from evaluation.band_evaluation import BandEvaluationFlags, evaluate
 from evaluation.evaluate_run import report
-from utils.arguments import ScriptParser, count, settings_from
+from utils.arguments import DEMO_STORE, ScriptParser, count, settings_from
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.runs import newest_run
@@ -27,7 +29,9 @@ def parse_args(argv: list[str] | None) -> BandEvaluationFlags:
         "--project_path", type=Path, default=Path("results"), help="where training wrote its runs"
     )
     parser.add_argument("--table", type=Path, help="table of band powers, an .npz file")
-    parser.add_argument("--data_path", type=Path, help="a store, instead of a table")
+    parser.add_argument(
+        "--data_path", type=Path, help="a store, instead of a table (default: the demo store)"
+    )
     parser.add_argument(
         "--derivation", help="such as Fpz-Cz or Pz-Oz (default: the first of the table)"
     )
@@ -35,7 +39,10 @@ def parse_args(argv: list[str] | None) -> BandEvaluationFlags:
     parser.add_argument("--n_val", type=count, default=1, help="subjects who selected in training")
     parser.add_argument("--seed", type=count, default=0, help="seed of the split")
     parser.add_argument("--pictures", type=count, default=0, help="recordings to draw")
-    return settings_from(parser.parse(argv), BandEvaluationFlags)
+    flags = settings_from(parser.parse(argv), BandEvaluationFlags)
+    if flags.table is None and flags.data_path is None:
+        return replace(flags, data_path=DEMO_STORE)
+    return flags
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -80,7 +80,7 @@ def evaluate(flags: BandEvaluationFlags, checkpoint: Checkpoint) -> dict[str, An
 def open_table(flags: BandEvaluationFlags) -> tuple[BandTable, list[str]]:
     """The table, read or measured of a store, and the checksums it is known by."""
     if (flags.table is None) == (flags.data_path is None):
-        raise UserError("--table, --data_path: name one of them, and not both")
+        raise UserError("--table and --data_path: one of them, not both")
     if flags.table is not None:
         return read_table(flags.table), [sha256(flags.table)]
     table = stored_table(flags.data_path, flags.project_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,15 +213,20 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
 
 def picture(staged: StagedFile) -> Any:
     """Picture of a night: beside the expert's stages, or alone with the quality flags."""
-    title = f"{staged.recording}   {staged.headline}"
+    title = title_of(staged, 110)
     if staged.expert_path is not None:
         return figures.draw_staged_night(staged.probabilities, staged.expert, title=title)
     return figures.draw_prediction(staged.probabilities, staged.quality_flags, title=title)
 
 
+def title_of(staged: StagedFile, width: int) -> str:
+    """Recording and model as the title of a picture that is ``width`` characters wide."""
+    return textwrap.fill(f"{staged.recording}   {staged.headline}", width)
+
+
 def write_disagreement(folder: Path, staged: StagedFile) -> None:
     """Write the confusion matrix, and the epochs that expert and model stage differently."""
-    title = f"{staged.recording}   {staged.headline}"
+    title = title_of(staged, 60)
     figures.save(figures.draw_confusion(staged.counts, title=title), folder / "confusion.png")
     differ = np.flatnonzero((staged.expert != UNSCORED) & (staged.expert != staged.stages))
     rows = [

@@ -89,7 +89,10 @@ def test_the_held_out_are_evaluated_and_the_seen_refused(trained, capsys):
     assert sum(result["about"]["shares"]["expert"].values()) == pytest.approx(1)
     line = error_of(bands_evaluate.main, [*words, *SPLIT, "--seed", "1"], capsys)
     assert "training has seen" in line and "'seed': 0" in line
-    assert "name one of them" in error_of(bands_evaluate.main, words[:2], capsys)
+    both = [*words, "--data_path", "nowhere"]
+    assert "one of them, not both" in error_of(bands_evaluate.main, both, capsys)
+    # without either it is the demo store, which is not made here
+    assert "data/demo/store" in error_of(bands_evaluate.main, words[:2], capsys)
 
 
 def test_stores_and_tables_train_together(trained, store, tmp_path, capsys):
