@@ -4,7 +4,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 # what make demo generates and how long it trains, such as: make demo DEMO="--subjects 5 --hours 1"
 DEMO ?= --subjects 10
-TRAIN ?= --n_epochs 5
+TRAIN ?= --train_stride 15 --n_epochs 10 --step_size 4
 
 .PHONY: setup demo ssl weights test test-slow lint format bench clean
 
@@ -38,7 +38,7 @@ ssl: setup
 #   make weights TABLE=… SLEEP_EDF=dir  trains the raw networks on the real Sleep-EDF recordings in that folder
 #   make candidates TABLE=… PARTIAL=dir trains and compares all candidates, of which results/weights/rule.md chooses
 WEIGHTS := data/weights
-CHOSEN := spectra,bands-both,yasa
+CHOSEN := spectra,bands-moved,yasa
 SEEDS := 0 1 2
 ONE_THREAD := OMP_NUM_THREADS=1 $(BIN)/python
 GENERATE := $(BIN)/python generate_demo_data.py --nights 1
@@ -64,10 +64,10 @@ $(WEIGHTS)/sleep_edf: $(SET_UP)
 spectra: $(RAW_STORE)
 	for k in $(SEEDS); do $(ONE_THREAD) staging_training.py -e seqsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
 	  --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --lr 1e-3 --n_epochs 20 --val_check_interval 0 --train_stride 5 \
-	  --augment response,amplitude,contrast,median --augment_p 0.5 --step_size 7 --gamma 0.5 --patience 8 --seed $$k --logger csv || exit; done
+	  --augment response,amplitude,contrast --augment_p 0.5 --step_size 7 --gamma 0.5 --patience 8 --seed $$k --logger csv || exit; done
 robust: $(WEIGHTS)/robust
 	for k in 0 1; do $(ONE_THREAD) staging_training.py -e robustsleepnet --data_path $< --project_path $(WEIGHTS)/parts/$@/seed$$k \
-	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast,median \
+	  --channels EEG --train_data_list 0,1,2,3,4,5,6,7,8 --val_data_list 9 --n_epochs 6 --train_stride 21 --augment response,contrast \
 	  --seed $$k --logger csv || exit; done
 bands-table: setup
 	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing; where to get it: docs/tables.md"; exit 2; }
@@ -81,12 +81,13 @@ bands-both: $(WEIGHTS)/alike $(WEIGHTS)/store
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ --table $(TABLE) $(BANDS) --seed $$k --n_epochs 30 \
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 bands-moved: $(WEIGHTS)/alike $(WEIGHTS)/store
+	@test -f "$(TABLE)" || { echo "TABLE=sc153.npz is missing; where to get it: docs/tables.md"; exit 2; }
 	for k in $(SEEDS); do $(ONE_THREAD) bands_training.py --data_path $^ --stage_means $(TABLE) $(BANDS) --seed $$k --n_epochs 30 \
 	  --project_path $(WEIGHTS)/parts/$@/seed$$k || exit; done
 
 candidates: spectra bands-simulated bands-moved bands-table bands-both robust $(WEIGHTS)/raw_compared
 	$(BIN)/python compare_candidates.py --partial $(PARTIAL)
-weights: spectra bands-both $(WEIGHTS)/raw_compared
+weights: spectra bands-moved $(WEIGHTS)/raw_compared
 	$(BIN)/python bundle_weights.py --parts $(CHOSEN) $(if $(PARTIAL),--partial $(PARTIAL)) \
 	  $(if $(HELD_OUT),--table $(TABLE)) $(if $(REAL),--real $(REAL))
 

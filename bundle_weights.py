@@ -1,7 +1,7 @@
 """Bundle the parts of the default stager into results/weights, with a card of how good it is.
 
-python bundle_weights.py --parts spectra,bands-both,yasa
-python bundle_weights.py --parts spectra,bands-both,yasa --partial $SLEEP_REAL_DATA/ucddb_partial
+python bundle_weights.py --parts spectra,bands-moved,yasa
+python bundle_weights.py --parts spectra,bands-moved,yasa --partial $SLEEP_REAL_DATA/ucddb_partial
 
 ``make weights`` trains the parts and calls this.
 """

@@ -100,8 +100,7 @@ def parts_of(folder: Path, shared: PreparedOnce) -> Iterator[tuple[tuple[str, in
         for seed, path in runs_of(folder, kind).items():
             name = f"{kind}-{seed}"
             members = [Member(name, load_checkpoint(path))]
-            settings = NETWORK_SETTINGS if kind != "robust" else {}
-            stager = NetworkStager(name, members, cpu, prepare=shared, **settings)
+            stager = NetworkStager(name, members, cpu, prepare=shared, **NETWORK_SETTINGS)
             yield (kind, seed), stager
     yield ("yasa", 0), yasa_stager.open_stager(cpu, name="yasa", **YASA_SETTINGS)
 

@@ -10,7 +10,7 @@ from torch import nn
 from tqdm import tqdm
 
 import models
-from datasets.store.preparation import UNITLESS, preset_named
+from datasets.store.preparation import UNITLESS, formerly_equalised, preset_named
 from datasets.store.store import Store
 from datasets.store.views import View
 from utils.checkpoint import Checkpoint
@@ -87,7 +87,8 @@ def check_preset(checkpoint: Checkpoint, store: Store) -> None:
     """Refuse nights whose scale was not set as the checkpoint's were: it would stage them wrongly.
 
     Raises:
-        UserError: one of both has a preset that sets the scale of signals, the other has not.
+        UserError: one of both has a preset that sets the scale of signals, the other has not, or
+            an earlier version of it.
     """
     preparation = checkpoint.training.preparation if checkpoint.training else {}
     wanted, has = (preset_named(made.get("preset")) for made in (preparation, store.settings))
@@ -96,6 +97,15 @@ def check_preset(checkpoint: Checkpoint, store: Store) -> None:
         raise UserError(
             f"{store.path}: prepared with preset {has}, the checkpoint's nights with {wanted}; "
             f"prepare the store {remedy}"
+        )
+    if formerly_equalised(preparation) and not formerly_equalised(store.settings):
+        raise UserError(
+            f"{checkpoint.path}: trained on nights that an earlier version equalised about their "
+            f"median; {store.path} is equalised about the middle of their range: train again on it"
+        )
+    if formerly_equalised(store.settings) and not formerly_equalised(preparation):
+        raise UserError(
+            f"{store.path}: equalised by an earlier version; prepare it again in another folder"
         )
 
 

@@ -12,7 +12,7 @@ from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError
 from utils.stages import STAGES
 
-# as candidates are compared, and as what is bundled stages; RobustSleepNet knows gaps itself
+# as candidates are compared, and as what is bundled stages
 NETWORK_SETTINGS = {"ignores_units": True, "bridges_gaps": True}
 # deviations in uV, written down before anything was compared
 YASA_SETTINGS = {"roles": ["EEG"], "deviations": [12, 18, 27], "bridges_gaps": True}
@@ -70,8 +70,7 @@ def declaration_of(runs: Mapping[str, Mapping[int, Path]]) -> Declaration:
             if not own:
                 raise UserError(f"--parts {kind}: nothing is trained; `make {kind}` does it")
             files |= own
-            settings = NETWORK_SETTINGS if kind != "robust" else {}
-            about |= {"checkpoints": list(own), "settings": settings}
+            about |= {"checkpoints": list(own), "settings": NETWORK_SETTINGS}
             about |= origin_of(load_checkpoint(next(iter(own.values()))), about["trained_on"])
         parts.append(about | {"night_relative": short == "bands"})
     return Declaration(parts, files)
@@ -191,9 +190,9 @@ def _partial(measured: Mapping[str, Any]) -> list[str]:
         f"## On parts of {one['nights']} real nights",
         "",
         f"Wake and N3 alone ({one['epochs']:,} epochs; nights of odd composition on purpose, used "
-        f"for choosing): recall of N3 {one['recall'][3]:.2f}, F1 of W {one['f1'][0]:.2f} (W "
-        f"throughout: {one['w_throughout']['f1']:.2f}), kappa {_interval(one, 2)} by subject; "
-        f"each part's kappa: {parts}.",
+        f"for building and choosing): recall of N3 {one['recall'][3]:.2f}, F1 of W "
+        f"{one['f1'][0]:.2f} (W throughout: {one['w_throughout']['f1']:.2f}), "
+        f"kappa {_interval(one, 2)} by subject; each part's kappa: {parts}.",
         "",
     ]
 
@@ -257,8 +256,8 @@ def _candidates(path: Path) -> list[str]:
     return [
         "## Candidates",
         "",
-        "Compared by [the rule](rule.md), which was written before any of them met a real "
-        "recording; every candidate and seed:",
+        "Compared by [the rule](rule.md), which was written before the first of them met a real "
+        "recording; what was changed after it stands there. Every candidate and seed:",
         "",
         "| " + " | ".join(name.replace("_", " ") for name in rows[0]) + " |",
         "|---" * len(rows[0]) + "|",
@@ -273,8 +272,8 @@ def _log(log: Sequence[Mapping[str, str]]) -> list[str]:
     return [
         "## Every evaluation on a whole real recording",
         "",
-        "As in `evaluation_log.csv`. Besides, choices were made on the partial nights and on the "
-        "table without its held-out subjects, as said above.",
+        "As in `evaluation_log.csv`. Besides, the partial nights and the table without its "
+        "held-out subjects were used for building and choosing, as said above.",
         "",
         "| " + " | ".join(columns) + " |",
         "|---" * len(columns) + "|",

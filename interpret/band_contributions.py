@@ -1,6 +1,6 @@
 """What the band powers of an epoch add to its stage: integrated gradients on a night's decibels.
 
-The path leads from a night that stays at its median in every band to the night as it was.
+The path leads from a night that stays at the middle of its range to the night as it was.
 
 Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
 """
@@ -39,7 +39,7 @@ def band_contributions(
     the mean of the networks is explained. The five bands are those of the epoch itself; all that
     other epochs add is one contribution, ``REST``.
     """
-    middle = db.nanmedian(dim=0, keepdim=True).values.nan_to_num()
+    middle = nets[0].middle(db)  # the same for all networks of a kind
     baseline = torch.where(db.isnan(), db, middle)
     codes = tuple(torch.from_numpy(k.astype(np.int64)) for k in (epochs, stages, against))
     of_nets = [_of_net(net, db, baseline, *codes) for net in nets]
@@ -88,7 +88,7 @@ def _integrated(net: Any, db: Tensor, epochs: Tensor, stages: Tensor, against: T
     length = min(2 * _REACH + 1, len(db))
     starts = (epochs - _REACH).clamp(0, len(db) - length)
     members = starts[:, None] + torch.arange(length)
-    # decibels about the night's median, which is 0: the path is straight in them, and what they
+    # decibels about the night's middle, which is 0: the path is straight in them, and what they
     # are relative to stays that of the night itself
     features = net.relative(db).detach()[members][:, None]  # (b, 1, w, 11)
     about, gaps = features[..., :-1], features[..., -1:]

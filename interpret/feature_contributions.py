@@ -28,10 +28,10 @@ METHODS = {
         "{margin:.2f}. The stage of the highest score wins.",
     ),
     "bands": (
-        "Power of this epoch in five bands, in dB about the night's median",
+        "Power of this epoch in five bands, in dB about the middle of the night's range",
         "Every bar is what the power in a band adds to the lead of {stage} over {against}, red for "
         "it, blue against it; the last one is what all other epochs add. Together they lead from "
-        "{expected:.2f}, in a night that stays at its median, to {margin:.2f}.",
+        "{expected:.2f}, in a night that stays at that middle, to {margin:.2f}.",
     ),
 }
 # a derived feature belongs to what it is derived from, so endings are not looked at

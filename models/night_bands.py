@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import SleepModel
-from utils.stages import EPOCH_SECONDS, STAGES
+from utils.stages import EPOCH_SECONDS, NIGHT_RANGE, STAGES
 
 # name -> from, to in Hz; powers of published tables are of the same five bands
 BANDS = {
@@ -24,9 +24,9 @@ N_FEATURES = 2 * len(BANDS) + 1
 _WINDOW_SECONDS = 4
 _SILENCE = 1e-4  # of the night's median deviation: 80 dB below it there is no signal, but a gap
 _TENS = 10.0  # decibels per unit of the first five features
-_IQR = 1.349  # quartile range of a normal distribution with deviation 1
+_DEVIATIONS = 3.29  # a night's range, of a normal distribution with deviation 1
 _LEAST_SPREAD = 1.0  # decibels; less is noise of the estimate, as in a night of one stage
-_FURTHEST = 6.0  # units; artefacts lie further from the median than any stage
+_FURTHEST = 6.0  # units; artefacts lie further from the middle than any stage
 
 
 class NightBands(SleepModel):
@@ -108,16 +108,23 @@ class NightBands(SleepModel):
     def relative(self, db: Tensor) -> Tensor:
         """Decibels (n, 5) of a night, or (b, n, 5) of several, to features (…, n, 11).
 
-        They are dB about the night's median of each band, in tens; the same over the night's
-        robust spread; and 1 in gaps, NaN in any band, where the others are 0. Padding is NaN, too.
+        They are dB about the middle of the night's range in each band, in tens; the same over the
+        night's spread, by that range; and 1 in gaps, NaN in any band, where the others are 0.
+        Padding is NaN, too.
         """
         gap = db.isnan().any(dim=-1, keepdim=True)
-        low, middle, high = night_quartiles(db, ~gap)
-        spread = ((high - low) / _IQR).clamp_min(_LEAST_SPREAD)
+        low, high = night_range(db, ~gap)
+        middle = (low + high) / 2
+        spread = ((high - low) / _DEVIATIONS).clamp_min(_LEAST_SPREAD)
         # masked before anything is computed: the gradient of NaN times 0 is NaN
         about = torch.where(gap, middle, db) - middle
         features = torch.cat([about / _TENS, about / spread], dim=-1)
         return torch.cat([features.clamp(-_FURTHEST, _FURTHEST), gap.to(db)], dim=-1)
+
+    def middle(self, db: Tensor) -> Tensor:
+        """What the decibels (n, 5) of a night are read relative to: (1, 5)."""
+        low, high = night_range(db, ~db.isnan().any(dim=-1, keepdim=True))
+        return (low + high) / 2
 
     def logits_of(self, db: Tensor) -> Tensor:
         """Decibels (n, 5) of one night to logits (n, 5), with gradients if ``db`` asks for them."""
@@ -159,22 +166,23 @@ def band_decibels(x: Tensor, fs: float) -> tuple[Tensor, Tensor]:
     return 10 * torch.stack(powers, dim=-1).log10(), x.std(dim=-1)
 
 
-def night_quartiles(db: Tensor, recorded: Tensor) -> Tensor:
-    """Quartiles of each band over the ``recorded`` (…, n, 1) epochs: (…, n, 5) -> (3, …, 1, 5).
+def night_range(db: Tensor, recorded: Tensor) -> Tensor:
+    """From the 5th to the 95th percentile of each band over the ``recorded`` (…, n, 1) epochs.
 
-    Between two epochs by linear interpolation; a night without any has zeros.
+    (…, n, 5) -> (2, …, 1, 5). Between two epochs by linear interpolation; a night without any has
+    zeros.
     """
     # not nanquantile, whose gradient is NaN wherever there is one
     ordered = db.masked_fill(~recorded, float("inf")).sort(dim=-2).values
     last = (recorded.sum(dim=-2, keepdim=True) - 1).clamp_min(0)
-    quartiles = []
-    for share in (0.25, 0.5, 0.75):
+    ends = []
+    for share in NIGHT_RANGE:
         place = (share * last).expand(*db.shape[:-2], 1, db.shape[-1])
         left = place.long()
         right = torch.minimum(left + 1, last)
         low, high = ordered.gather(-2, left), ordered.gather(-2, right)
-        quartiles.append(low + (high - low) * (place - left))
-    values = torch.stack(quartiles)
+        ends.append(low + (high - low) * (place - left))
+    values = torch.stack(ends)
     return torch.where(recorded.any(dim=-2, keepdim=True), values, 0.0)
 
 

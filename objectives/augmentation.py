@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from objectives.objective import Objective
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, NIGHT_RANGE
 
 _RESPONSE_HZ = (0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0)
 _CONTRAST_HZ = (0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 13.0, 18.0, 26.0, 40.0)
@@ -171,11 +171,11 @@ class Response(OnSome):
 
 
 class Contrast(OnSome):
-    """Makes the epochs of a run more alike, or less, in what they differ from the median epoch.
+    """Makes the epochs of a run more alike, or less, in what they differ from a middle epoch.
 
-    Decibels about the median epoch of the batch are multiplied by a factor between ``least`` and
+    Decibels about the middle of the batch's range are multiplied by a factor between ``least`` and
     ``most`` at ten frequencies, between them by linear interpolation over log frequency. Meant for
-    nights that were spectrally equalised: the median epoch of the batch is that of each night.
+    nights that were spectrally equalised, all of which have that middle.
     """
 
     def __init__(self, p: float = 0.5, least: float = 0.5, most: float = 1.05) -> None:
@@ -186,48 +186,18 @@ class Contrast(OnSome):
         return self.least + (self.most - self.least) * torch.rand(_of_channels(x), device=x.device)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
-        return _with_gains(x, lambda about: (how - 1) * about)
-
-
-class Median(OnSome):
-    """Equalises a run by another epoch than the median one, as in a night of odd composition.
-
-    Nights are spectrally equalised by their median epoch, mostly N2. Where most of a night is Wake,
-    Wake has that spectrum. Here any epoch of the run takes its place, to a share by chance.
-    """
-
-    def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        share = torch.rand(_of_runs(x), device=x.device)
-        return share, torch.rand(len(x), device=x.device)
-
-    def change(self, x: Tensor, how: tuple[Tensor, Tensor]) -> Tensor:
-        share, place = how
-
-        def gains(about: Tensor) -> Tensor:
-            # (b, epochs, c, knots), one epoch where runs are single epochs
-            epochs = about.reshape(len(x), -1, *about.shape[-2:])
-            chosen = epochs[torch.arange(len(x)), (place * epochs.shape[1]).long()]
-            return -share * chosen.view(len(x), *[1] * (x.dim() - 3), *chosen.shape[1:])
-
-        return _with_gains(x, gains)
-
-
-def _with_gains(x: Tensor, gains: Callable[[Tensor], Tensor]) -> Tensor:
-    """Filter signals (b, …, c, t) by gains in dB at ten frequencies, (b, …, c, 10).
-
-    ``gains`` makes them of the decibels of every epoch about the median epoch of the batch.
-    """
-    knots = _between(_CONTRAST_HZ, x)
-    spectrum = torch.fft.rfft(x)
-    power = spectrum.real.square() + spectrum.imag.square()
-    # below the first knot lies what filters leave of 0 Hz
-    lowest = round(_CONTRAST_HZ[0] * EPOCH_SECONDS)
-    inside = torch.arange(x.shape[-1] // 2 + 1, device=x.device) >= lowest
-    level = (power * inside) @ knots.T / (knots * inside).sum(dim=1)
-    decibels = 10 * level.clamp_min(1e-12).log10()
-    median = decibels.flatten(0, -3).median(dim=0).values
-    gain = gains(decibels - median).clamp(-_MOST_DB, _MOST_DB) @ knots
-    return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=x.shape[-1])
+        knots = _between(_CONTRAST_HZ, x)
+        spectrum = torch.fft.rfft(x)
+        power = spectrum.real.square() + spectrum.imag.square()
+        # below the first knot lies what filters leave of 0 Hz
+        lowest = round(_CONTRAST_HZ[0] * EPOCH_SECONDS)
+        inside = torch.arange(x.shape[-1] // 2 + 1, device=x.device) >= lowest
+        level = (power * inside) @ knots.T / (knots * inside).sum(dim=1)
+        decibels = 10 * level.clamp_min(1e-12).log10()
+        ends = decibels.new_tensor(NIGHT_RANGE)
+        middle = decibels.flatten(0, -3).quantile(ends, dim=0).mean(dim=0)
+        gain = ((how - 1) * (decibels - middle)).clamp(-_MOST_DB, _MOST_DB) @ knots
+        return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=x.shape[-1])
 
 
 def _between(knots: Sequence[float], x: Tensor) -> Tensor:
@@ -254,7 +224,6 @@ AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
     "channels": Channels,
     "response": Response,
     "contrast": Contrast,
-    "median": Median,
 }
 
 

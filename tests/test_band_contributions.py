@@ -16,8 +16,11 @@ BANDS = ["delta", "theta", "alpha", "sigma", "beta"]
 class Linear(nn.Module):
     """Stands for a network: W is the epoch's own delta, N2 the sigma of the epoch before it."""
 
+    def middle(self, db: Tensor) -> Tensor:
+        return db.nanmedian(dim=-2, keepdim=True).values
+
     def relative(self, db: Tensor) -> Tensor:
-        about = (db - db.nanmedian(dim=-2, keepdim=True).values).nan_to_num()
+        about = (db - self.middle(db)).nan_to_num()
         return torch.cat([about, about, torch.zeros_like(about[..., :1])], dim=-1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,13 @@ from scipy import signal
 import generate_demo_data
 import preprocess_sleepedf
 from datasets.readers.edf import EdfFile
-from datasets.store.equalisation import equalise, median_density
+from datasets.store.equalisation import _HERTZ, _LOG_DENSITY, equalise, middle_density
 from datasets.store.store import Store
+from datasets.synthetic.night import draw_night
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from evaluation.stagers import bundled
-from evaluation.stagers.network_stager import is_unitless
+from evaluation.stagers.network_stager import is_unitless, opened_net
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.checkpoint import load_checkpoint, load_tensors
@@ -44,7 +46,7 @@ def other_recorder(samples: np.ndarray) -> np.ndarray:
 
 
 def decibels(samples: np.ndarray, hertz: np.ndarray = HERTZ) -> np.ndarray:
-    grid, density, _ = median_density(samples, FS)
+    grid, density, _ = middle_density(samples, FS)
     return 10 * np.interp(hertz, grid, density)
 
 
@@ -99,6 +101,20 @@ def test_drift_is_taken_out_and_silence_stays_silence(night):
     )
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_the_shares_of_stages_do_not_matter(share):
+    """Deep sleep is brought to the same spectrum whether it is a fifth of the night or most."""
+    rng = np.random.default_rng(0)
+    slow = signal.lfilter([1], [1, -0.99], rng.standard_normal((600, 3000)))
+    fast = rng.standard_normal((600, 3000))
+    is_deep = (np.arange(600) < 600 * share)[:, None]
+    night = equalise(np.where(is_deep, 3 * slow, 8 * fast).ravel(), FS, unit_known=True)
+    deep, wake = (decibels(part) for part in np.split(night, [round(1_800_000 * share)]))
+    # each as far from the common spectrum as the other, which is therefore in the middle
+    common = 10 * np.interp(np.log(HERTZ), np.log(_HERTZ), _LOG_DENSITY)
+    np.testing.assert_allclose((deep + wake) / 2, common, atol=2.5)
+
+
 def test_every_person_of_a_varied_cohort_has_a_recorder():
     subjects = [draw_subject(0, k, Difficulty(1)) for k in range(40)]
     recorders = [draw_recorder(person) for person in subjects]
@@ -109,6 +125,27 @@ def test_every_person_of_a_varied_cohort_has_a_recorder():
     varied = [vary(person) for person in subjects]
     assert np.ptp([p.traits.wakeful for p in varied]) > np.ptp([p.traits.wakeful for p in subjects])
     assert all(p.rate["arousal"] > 0 for p in varied)
+
+
+def test_muscle_tells_wake_and_central_electrodes_see_no_blinks():
+    """What lies between two tapes of a night that differ by muscle alone, or by eyes alone."""
+    subject = vary(draw_subject(0, 3, Difficulty(1)))
+    night = draw_night(subject, 1, hours=2.0)
+    plain = replace(draw_recorder(subject), fs=100, noise_uv=0.0, hum_uv=0.0, low_pass=90.0)
+    without = replace(plain, muscle_db=-200.0, eyes=0.0)
+    silent = without.tape(night, 0)
+    muscle, eyes = (
+        replace(without, **change).tape(night, 0) - silent
+        for change in ({"muscle_db": 0.0}, {"eyes": 0.5})
+    )
+    weights = night.timeline.stage_weights().argmax(axis=1).repeat(200)
+    rms = [np.sqrt(np.mean(muscle[weights == stage] ** 2)) for stage in range(5)]
+    assert rms[0] > 2 * max(rms[1:])
+    hertz, density = signal.welch(muscle[weights == 0], 100, nperseg=400)
+    assert density[hertz > 30].mean() > 20 * density[(hertz > 4) & (hertz < 12)].mean()
+    halved = replace(without, eyes=0.25).tape(night, 0) - silent
+    np.testing.assert_allclose(2 * halved, eyes, atol=1e-2)
+    assert np.abs(eyes).max() > 20
 
 
 def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
@@ -147,19 +184,25 @@ def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
 
 
 def test_the_old_name_of_the_preset_is_known(tmp_path):
-    """Stores, checkpoints and commands from before call it "levelled"."""
+    """Commands from before call it "levelled"; what was prepared before is told apart."""
     write_pair(tmp_path / "raw", [("W", 30), ("2", 30)], 60)
     words = ["--channels", "EEG", "--keep_all", "--preset"]
     prepare(tmp_path / "raw", tmp_path / "s", *words, "levelled")
     path = tmp_path / "s" / "nights" / "SC4001E0" / "night.json"
     facts = json.loads(path.read_text())
     assert facts["settings"]["preset"] == "equalised"
-    facts["settings"]["preset"] = "levelled"
+    assert facts["settings"].pop("equalised_about") == "midrange"
     path.write_text(json.dumps(facts))
-    prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")  # the same settings
-    weights = bundled.weights_of(bundled.parts()["default-spectra"])[0]
-    content = load_tensors(weights)
-    content["trained"]["preparation"]["preset"] = "levelled"  # as checkpoints from before name it
+    with pytest.raises(UserError, match=r"other settings \(equalised_about\)"):
+        prepare(tmp_path / "raw", tmp_path / "s", *words, "equalised")
+
+
+def test_weights_of_an_earlier_equalisation_are_refused(tmp_path):
+    """They would be given signals of another spectrum than they learned from."""
+    content = load_tensors(bundled.weights_of(bundled.parts()["default-spectra"])[0])
+    assert is_unitless(load_checkpoint(bundled.weights_of(bundled.parts()["default-spectra"])[0]))
+    content["trained"]["preparation"].pop("equalised_about")
+    content["trained"]["preparation"]["preset"] = "levelled"
     torch.save(content, tmp_path / "old.pt")
-    assert load_checkpoint(tmp_path / "old.pt").training.preparation["preset"] == "levelled"
-    assert is_unitless(load_checkpoint(tmp_path / "old.pt"))
+    with pytest.raises(UserError, match=r"an earlier version equalised .* train again"):
+        opened_net(load_checkpoint(tmp_path / "old.pt"))

@@ -62,9 +62,21 @@ def test_what_is_relative_is_known():
     features = small().relative(db)
     assert features.shape == (9, 11)
     assert features[:, 0].tolist() == pytest.approx([(k - 4) / 10 for k in range(9)])
-    # quartiles 2 and 6 of the first band
-    assert features[8, 5].item() == pytest.approx(4 / (4 / 1.349))
+    # the first band ranges from 0.4 to 7.6 between its 5th and 95th percentile
+    assert features[8, 5].item() == pytest.approx(4 / (7.2 / 3.29))
     assert not features[:, [4, 9, 10]].any()  # a band that never changes, and no gap
+
+
+def test_what_is_relative_does_not_depend_on_the_shares_of_stages():
+    """A night half or a tenth of which is deep sleep: its epochs read the same."""
+    torch.manual_seed(0)
+    kinds = torch.tensor([[0.0, 2, 4, 4, 8], [10.0, 6, 2, 4, 0]])
+    for share in (0.1, 0.3, 0.5, 0.9):
+        is_deep = torch.arange(400) < 400 * share
+        db = kinds[is_deep.long()] + 0.1 * torch.randn(400, 5)
+        features = small().relative(db)
+        about = features[:, :5] * 10 - (kinds - kinds.mean(dim=0))[is_deep.long()]
+        assert about.abs().max() < 0.6
 
 
 def test_gaps_are_flagged_and_leave_the_rest_alone():

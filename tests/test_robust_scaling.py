@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,3 +92,20 @@ def test_a_store_of_another_scale_is_refused(store):
         check_preset(robust, store)
     facts = facts | {"preparation": {"bandpass": [0.3, 40.0]}}
     check_preset(replace(robust, training=Training(facts)), store)  # a filter may differ
+
+
+def test_an_earlier_equalisation_is_told_apart(store):
+    """Both were called equalised: about the night's median, and about the middle of its range."""
+    before, now = {"preset": "levelled"}, {"preset": "equalised", "equalised_about": "midrange"}
+    facts = {"cohort": "x", "command": "", "subjects": {}}
+    for made, has, fault in (
+        (before, now, "an earlier version equalised about their median"),
+        (now, before, "prepare it again in another folder"),
+        (now, now, None),
+        (before, before, None),
+    ):
+        training = Training(facts | {"preparation": made})
+        one = Checkpoint(Path("e.pt"), "seqsleepnet", {}, (), 100.0, "none", {}, training)
+        other = SimpleNamespace(path="s", settings=has)
+        with pytest.raises(UserError, match=fault) if fault else nullcontext():
+            check_preset(one, other)

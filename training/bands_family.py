@@ -50,6 +50,7 @@ PREPARATION = {
     "fs": 100.0,
     "dtype": "float32",
     "preset": "equalised",
+    "equalised_about": "midrange",
     "pad_epochs": 0,
 }
 _CHANNELS = [["EEG Fpz-Cz", "EEG"]]  # the label is preferred, any EEG will do

@@ -1,7 +1,8 @@
 """Spectral equalisation: a common average spectrum, whatever the recorder and derivation.
 
 What differs between amplifiers, electrodes and subjects is mostly one smooth frequency response for
-the whole night; it is estimated from the night's own median epoch and taken out.
+the whole night; it is estimated from the night's own epochs and taken out. At each frequency that
+is the middle of their range in dB: a median would be Wake's where most of a night is Wake.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ import numpy as np
 from scipy import signal
 
 from datasets.store.filters import filter_zero_phase
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, NIGHT_RANGE
 
-# about N2 at frontal leads (log10 of uV**2/Hz): where the median epoch of any night is brought
+# about N2 at frontal leads (log10 of uV**2/Hz): where the middle of any night is brought
 _HERTZ = np.array([0.5, 1.5, 5.7, 10.2, 19.7, 38.7, 50.0])
 _LOG_DENSITY = np.array([1.6, 1.5, 0.6, 0.1, -0.5, -1.2, -1.4])
 _LOWEST_HZ, _HIGHEST_HZ = 0.5, 45.0  # where the night's own spectrum is used
@@ -26,12 +27,12 @@ _WELCH_SECONDS = 4
 
 
 def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
-    """Filter ``samples`` (n,) with zero phase so that the median epoch has the common spectrum.
+    """Filter ``samples`` (n,) with zero phase so that its middle has the common spectrum.
 
     With few epochs the filter shrinks to none (a short file shows little of its recorder), but the
     level of a channel in no known unit is always set. Nothing below 0.3 Hz is kept.
     """
-    density = median_density(samples, fs)
+    density = middle_density(samples, fs)
     if density is None:
         return np.asarray(samples, dtype=float)
     hertz, night, n_epochs = density
@@ -44,8 +45,8 @@ def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
     return filter_zero_phase(np.asarray(samples, dtype=float), taps)
 
 
-def median_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Hz, log10 of the median density over epochs that are not flat, and how many those are.
+def middle_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Hz, log10 of the middle density of epochs that are not flat, and how many those are.
 
     Half an epoch at the end is left out; ``None`` where there is none left.
     """
@@ -55,8 +56,9 @@ def median_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarr
     if not len(epochs):
         return None
     hertz, density = signal.welch(epochs, fs, nperseg=round(_WELCH_SECONDS * fs))
-    # movements would dominate a mean; 1e-12 is for bins without any power, which have no logarithm
-    return hertz, np.log10(np.median(density, axis=0) + 1e-12), len(epochs)
+    # 1e-12 is for bins without any power, which have no logarithm
+    ends = np.quantile(np.log10(density + 1e-12), NIGHT_RANGE, axis=0)
+    return hertz, ends.mean(axis=0), len(epochs)
 
 
 def _response(

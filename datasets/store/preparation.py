@@ -33,12 +33,20 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 EQUALISED, ROBUST = "equalised", "robust"
 UNITLESS = (EQUALISED, ROBUST)  # presets that set the scale of a signal themselves
 _OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
+# what equalisation brings to the common spectrum; until 2026-11-29 it was a night's median epoch
+_ABOUT = "midrange"
 SLOWEST_WAVEFORM_HZ = 10.0  # below, voltages are sensors and envelopes (Sleep-EDF: EMG at 1 Hz)
 
 
 def preset_named(name: str | None) -> str | None:
     """The current name of a preset; stores and checkpoints may hold a former one."""
     return _OLD_PRESETS.get(name, name)
+
+
+def formerly_equalised(preparation: Mapping[str, Any]) -> bool:
+    """Whether signals were equalised by an earlier version, as no file is any more."""
+    is_equalised = preset_named(preparation.get("preset")) == EQUALISED
+    return is_equalised and preparation.get("equalised_about") != _ABOUT
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class Settings:
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         if self.preset is None:
             del values["preset"], values["pad_epochs"]
+        if self.preset == EQUALISED:
+            values["equalised_about"] = _ABOUT
         if self.kept is None:
             del values["kept"]
         return values

@@ -42,8 +42,9 @@ def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str
     path = ("subject", subject.number, "night", night)
     seconds = timeline.n_epochs * EPOCH_SECONDS
     rngs = {kind: stream(subject.seed, *path, kind) for kind in KINDS}
+    often = subject.rate.get("movement", 1.0)
     return {
-        "movement": _movements(rngs["movement"], timeline, seconds),
+        "movement": _movements(rngs["movement"], timeline, seconds, often),
         "pop": _pops(rngs["pop"], seconds),
         "flat": _flats(rngs["flat"], timeline, seconds),
         "sweat": _sweat(rngs["sweat"], seconds),
@@ -51,11 +52,13 @@ def draw_artefacts(subject: Subject, night: int, timeline: Timeline) -> dict[str
     }
 
 
-def _movements(rng: np.random.Generator, timeline: Timeline, seconds: int) -> Artefacts:
+def _movements(
+    rng: np.random.Generator, timeline: Timeline, seconds: int, often: float
+) -> Artefacts:
     """Often and violent in Wake, rare and small in sleep, always in an epoch scored as movement."""
     asleep = timeline.stages > 0
     # per epoch: one in an hour of sleep, one in 15 minutes of Wake
-    rates = np.where(asleep, 1.0 / 120, 1.0 / 30)
+    rates = np.where(asleep, 1.0 / 120, often / 30)
     epochs = np.arange(timeline.n_epochs).repeat(rng.poisson(rates))
     # R&K score movement time where movement hides more than half of an epoch: these last 16 to 20 s
     scored = np.flatnonzero(timeline.rk == MOVEMENT)

@@ -26,6 +26,7 @@ from utils.errors import UserError
 _EEG_LEAK_INTO_EOG = 0.3
 _EMG_BY_STAGE = np.array([1.0, 0.75, 0.6, 0.5, 0.3])  # W, N1, N2, N3, REM
 _EMG_WAKE_UV = 3.4
+EYE_MOVEMENTS = ("blink", "rem", "sem")
 OMITTABLE = (*KINDS, *of_artefacts.KINDS, *(f"background:{name}" for name in DERIVATIONS))
 
 
@@ -34,7 +35,8 @@ class Night:
     """One synthetic night; ``render`` is pure, so two calls give the same samples.
 
     ``omit`` names kinds of events or artefacts (or ``background:<derivation>``) left out of the
-    signals; everything else stays bit for bit what it would be.
+    signals; everything else stays bit for bit what it would be. ``eyes`` is the share of eye
+    movements that electrodes pick up, 1 as at Fpz, Pz and beside the eyes.
     """
 
     subject: Subject
@@ -44,6 +46,7 @@ class Night:
     artefacts: dict[str, Artefacts]
     log_power: np.ndarray = field(repr=False)
     omit: frozenset[str] = frozenset()
+    eyes: float = 1.0
 
     @property
     def seconds(self) -> int:
@@ -74,7 +77,8 @@ class Night:
             signal += np.float32(_EEG_LEAK_INTO_EOG) * self.background("EEG Fpz-Cz", fs)
         for kind, events in self.events.items():
             if kind not in self.omit:
-                events.add_to(signal, fs, derivation, gain)
+                seen = self.eyes if kind in EYE_MOVEMENTS else 1.0
+                events.add_to(signal, fs, derivation, seen * gain)
         # artefacts after events: a lost lead shows nothing of the brain
         for kind, artefacts in self.artefacts.items():
             if kind not in self.omit:

@@ -25,6 +25,7 @@ from datasets.store.preparation import (
     RolePreprocessing,
     Settings,
     channel_moments,
+    formerly_equalised,
     prepare,
     preset_named,
 )
@@ -204,12 +205,18 @@ def opened_net(checkpoint: Checkpoint) -> Any:
     """The checkpoint's model, if it stages.
 
     Raises:
-        UserError: it stages nothing, or its checkpoint lacks the preparation of its nights.
+        UserError: it stages nothing, or its checkpoint lacks the preparation of its nights, or has
+            that of an earlier version.
     """
     if checkpoint.training is None or not checkpoint.training.preparation:
         raise UserError(
             f"{checkpoint.path}: how its nights were prepared is not known; convert the weights "
             "again, or train with them here"
+        )
+    if formerly_equalised(checkpoint.training.preparation):
+        raise UserError(
+            f"{checkpoint.path}: trained on nights that an earlier version equalised about their "
+            "median, as no file is any more; prepare them again and train again"
         )
     net = load_model(checkpoint)
     if not net.stages_nights:
