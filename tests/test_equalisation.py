@@ -184,7 +184,7 @@ def test_a_varied_cohort_from_files_to_a_equalised_store(tmp_path):
 
 
 def test_the_old_name_of_the_preset_is_known(tmp_path):
-    """Commands from before call it "levelled"; what was prepared before is told apart."""
+    """Commands from before call it "levelled"; what was prepared before is refused."""
     write_pair(tmp_path / "raw", [("W", 30), ("2", 30)], 60)
     words = ["--channels", "EEG", "--keep_all", "--preset"]
     prepare(tmp_path / "raw", tmp_path / "s", *words, "levelled")

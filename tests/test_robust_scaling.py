@@ -94,9 +94,9 @@ def test_a_store_of_another_scale_is_refused(store):
     check_preset(replace(robust, training=Training(facts)), store)  # a filter may differ
 
 
-def test_an_earlier_equalisation_is_told_apart(store):
+def test_an_earlier_equalisation_is_refused(store):
     """Both were called equalised: about the night's median, and about the middle of its range."""
-    before, now = {"preset": "levelled"}, {"preset": "equalised", "equalised_about": "midrange"}
+    before, now = {"preset": "equalised"}, {"preset": "equalised", "equalised_about": "midrange"}
     facts = {"cohort": "x", "command": "", "subjects": {}}
     for made, has, fault in (
         (before, now, "an earlier version equalised about their median"),
