@@ -21,6 +21,8 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES, opened
+from datasets.readers.scorings.scoring import Wishes
+from datasets.readers.scorings.vocabulary import CHOICES, VOCABULARIES
 from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
@@ -100,7 +102,19 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--expert",
         help="file with an expert's stages, for a single recording, or 'none' (default: the file "
-        "beside each recording, if there is one)",
+        "beside each recording, if there is one); the exports of some 30 programs are recognised "
+        "by content, docs/staging.md lists them",
+    )
+    parser.add_argument(
+        "--vocabulary",
+        choices=tuple(VOCABULARIES),
+        help="what bare numbers in the expert's file stand for, where that is ambiguous: "
+        f"{CHOICES}",
+    )
+    parser.add_argument(
+        "--expert_table",
+        help="columns of the expert's file, by number from 1 or by name, for layouts that are not "
+        "recognised: 'time=2,stage=5,sep=tab', also duration=, end=, skip= (lines before it)",
     )
     parser.add_argument("--age", type=positive, help="years, for stagers that use it (yasa)")
     parser.add_argument("--sex", choices=("female", "male"), help="as --age; give both")
@@ -246,14 +260,15 @@ class Staging:
         channels: dict[str, tuple[str, ...]] = {}
         for key, name in (word.split("=", 1) for word in args.channels):
             channels[key] = (*channels.get(key, ()), name)
-        self.asked = Asked(channels, args.expert, args.age, args.sex)
+        scoring = Wishes(args.vocabulary, args.expert_table)
+        self.asked = Asked(channels, args.expert, args.age, args.sex, scoring)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         # a file is skipped if its folder was made with these same values
         self.made_with = {
             "weights": [stager.fingerprint for stager in stagers],
             "channels": sorted(args.channels),
-            "expert": args.expert,
+            "expert": [args.expert, args.vocabulary, args.expert_table],
             "explained": self.explained,
             "demographics": [args.age, args.sex],
         }

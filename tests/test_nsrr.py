@@ -10,7 +10,8 @@ import pytest
 
 import generate_demo_data
 import preprocess_nsrr
-from datasets.readers import nsrr, nsrr_annotations
+from datasets.readers import nsrr
+from datasets.readers.scorings import nsrr_annotations
 from datasets.readers.channels import alternatives
 from datasets.store.filters import butterworth_sections, filter_sections
 from datasets.store.store import Store

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.readers.any_file import opened
 from datasets.readers.raw_file import RawFile
+from datasets.readers.scorings.scoring import Wishes
 from evaluation.stage import pick_device
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import catalogue
@@ -22,6 +23,8 @@ def stage(
     *,
     channels: Mapping[str, str | Sequence[str]] | None = None,
     expert: str | None = None,
+    vocabulary: str | None = None,
+    expert_table: str | None = None,
     age: int | None = None,
     sex: str | None = None,
     device: str = "auto",
@@ -35,6 +38,8 @@ def stage(
         channels: the recording's channel, or several, for each role: ``{"EEG": "C4-M1"}``; "all"
             for every one of the role. Chosen by name if left out.
         expert: file of an expert's stages, "none" for none; ``None`` takes one beside the file.
+        vocabulary: what numbers in the expert's file stand for, such as "rk" or "yasa".
+        expert_table: columns of the expert's file, such as "time=2,stage=5,sep=tab".
         age: years, for stagers that use it.
         sex: female or male, with ``age``.
         device: auto, cpu, cuda or cuda:1.
@@ -51,4 +56,5 @@ def stage(
     file = opened(Path(recording)) if isinstance(recording, (str, Path)) else RawFile(recording)
     named = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in (channels or {}).items()}
     stagers = [catalogue.load(str(name), pick_device(device)) for name in names]
-    return stage_file(file, stagers, Asked(named, expert, age, sex))
+    asked = Asked(named, expert, age, sex, Wishes(vocabulary, expert_table))
+    return stage_file(file, stagers, asked)

@@ -1,0 +1,126 @@
+"""Columns of times in a table of stages as seconds: clock times, seconds, samples, ends of epochs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+from datasets.readers.scorings.clocks import Timeline, clock_of
+from datasets.readers.scorings.scoring import Recorded, Text
+from utils.stages import EPOCH_SECONDS
+
+_NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})([eE][+-]?\d{1,2})?", re.ASCII)
+Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
+
+
+class TimeColumns(Protocol):
+    """Which columns of a table have times, by number, or ``None``."""
+
+    onset: int | None
+    end: int | None
+    duration: int | None
+
+
+def number_of(cell: str, *, comma: bool = False) -> float | None:
+    """The number in a cell, with a decimal comma if ``comma``; ``None`` if it is none."""
+    cell = cell.strip().replace(",", ".") if comma else cell.strip()
+    return float(cell) if _NUMBER.fullmatch(cell) else None
+
+
+def of_columns(
+    text: Text,
+    table: Sequence[Sequence[str]],
+    columns: TimeColumns,
+    recorded: Recorded,
+    *,
+    comma: bool,
+    notes: list[str],
+) -> Timed:
+    """Row, onset and length in s of every row with a readable time; what was assumed in ``notes``.
+
+    Raises:
+        UserError: no row has a readable time.
+    """
+    line = Timeline(recorded)
+
+    def seconds(cell: str) -> float | None:
+        value = number_of(cell, comma=comma)
+        if value is None and (clock := clock_of(cell)) is not None:
+            value = line.seconds(clock)
+        return value
+
+    def length(row: Sequence[str], onset: float | None) -> float | None:
+        if columns.duration is not None:
+            value, clock = number_of(row[columns.duration], comma=comma), None
+            if value is None:
+                clock = clock_of(row[columns.duration])  # 00:00:30
+            return clock.seconds if clock is not None else value
+        if columns.end is not None and columns.onset is not None and onset is not None:
+            end = seconds(row[columns.end])
+            return None if end is None else end - onset
+        return None
+
+    timed: Timed = []
+    unreadable: list[Sequence[str]] = []
+    previous_end = 0.0
+    for k, row in enumerate(table):
+        onset = None if columns.onset is None else seconds(row[columns.onset])
+        if columns.onset is None:  # ends alone: each stage begins where the one before it ended
+            end = seconds(row[columns.end])
+            onset, previous_end = (None, previous_end) if end is None else (previous_end, end)
+            lasts = None if end is None else end - onset
+        else:
+            lasts = length(row, onset)
+        if onset is None:
+            unreadable.append(row)
+        else:
+            timed.append((k, onset, lasts if lasts and lasts > 0 else None))
+    if unreadable:
+        what = f"no time in the row {', '.join(unreadable[0])[:80]}"
+        if not timed:
+            raise text.wrong(f"{what}; correct the file, or name the columns: --expert_table")
+        notes.append(f"{len(unreadable)} rows are left out: {what}")
+    return _in_samples(_from_ends(timed, columns, recorded, notes), recorded, notes)
+
+
+def _from_ends(
+    timed: Timed, columns: TimeColumns, recorded: Recorded, notes: list[str]
+) -> Timed:
+    """Onsets of a table whose only time is the end of its epoch, as it can be seen from its rows."""
+    onsets = [onset for _, onset, _ in timed]
+    lengths_known = columns.end is not None or any(length for _, _, length in timed)
+    steps = {round(b - a, 3) for a, b in pairwise(onsets)}
+    step = min(steps, default=0.0)
+    if lengths_known or len(steps) != 1 or step <= 0:
+        return timed
+    last_starts_outside = onsets[-1] >= recorded.seconds - recorded.seconds % step - 1e-3
+    if abs(onsets[0] - step) < 1e-3 and last_starts_outside:
+        notes.append("its times are the ends of epochs: the last one is that of the recording")
+        return [(k, onset - step, length) for k, onset, length in timed]
+    return timed
+
+
+def _in_samples(timed: Timed, recorded: Recorded, notes: list[str]) -> Timed:
+    """Times in seconds, where they were samples and one rate of the recording fits exactly."""
+    last = max(onset for _, onset, _ in timed)
+    if last <= 2 * recorded.seconds:
+        return timed
+    rates = [rate for rate in dict.fromkeys(recorded.rates) if fits_rate(timed, rate, recorded)]
+    if len(rates) != 1:
+        return timed
+    notes.append(f"its times are samples at {rates[0]:g} Hz")
+    in_samples = any(length and length > 600 for _, _, length in timed)
+    factor = 1 / rates[0] if in_samples else 1.0
+    return [(k, onset / rates[0], length and length * factor) for k, onset, length in timed]
+
+
+def fits_rate(timed: Timed, rate: float, recorded: Recorded) -> bool:
+    """Whether onsets in samples of that rate fill the recording in whole epochs."""
+    seconds = [onset / rate for _, onset, _ in timed]
+    whole = all(
+        abs((one - seconds[0]) / EPOCH_SECONDS - round((one - seconds[0]) / EPOCH_SECONDS)) < 1e-3
+        for one in seconds
+    )
+    return whole and recorded.seconds / 2 < max(seconds) < recorded.seconds
