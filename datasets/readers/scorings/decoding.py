@@ -10,7 +10,7 @@ from pathlib import Path
 from datasets.readers.scorings.scoring import Text
 from utils.errors import UserError
 
-_LARGEST_BYTES = 64_000_000  # a value per sample of a long night; no scoring is larger
+_LARGEST_BYTES = 16_000_000  # a value per sample of a long night; no scoring is larger
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")
 )  # fmt: skip
@@ -41,7 +41,7 @@ def text_of(path: Path) -> Text:
         if raw.startswith(first):
             raise UserError(f"{path}: not a scoring as text but {what}")
     whole = _decoded(raw)
-    if "\x00" in whole:
+    if "\x00" in whole and "\x14" not in whole:  # SAF has them after each label
         raise UserError(f"{path}: not a scoring as text: it holds bytes of 0; export it again")
     # not splitlines(), which in Latin-1 also cuts at bytes such as 0x85; three forms of line ends
     lines = re.sub(r"\r\n?", "\n", whole).split("\n")

@@ -16,9 +16,8 @@ _MARKER = re.compile(r"Mk\d+=([^,]*),([^,]*),(\d{1,12}),(\d{0,9})", re.ASCII)
 
 def is_domino(text: Text) -> bool:
     """Whether rows are a clock time and a word: ``23:57:00,000; Wake``."""
-    lines = [line for line in text.lines if line.strip()]
-    rows = [line for line in lines if _DOMINO.fullmatch(line)]
-    return len(rows) > 1 and len(rows) >= len(lines) - 40
+    rows = sum(_DOMINO.fullmatch(line) is not None for line in text.first)
+    return rows > 1 and rows >= len(text.first) - 40
 
 
 def read_domino(text: Text, recorded: Recorded) -> Scoring:
@@ -52,14 +51,10 @@ def read_saf(text: Text, recorded: Recorded) -> Scoring:
 
 def is_annot(text: Text) -> bool:
     """Whether it has Luna's columns: class, instance, channel, start, stop."""
-    for line in text.lines[:200]:
-        cells = line.lower().split("\t")
-        if cells[:2] == ["class", "instance"]:
-            return True
-    rows = [line.split("\t") for line in text.lines if line.strip() and not line.startswith("#")]
-    return bool(rows) and all(
-        len(row) >= 5 and _seconds(row[3], None) is not None for row in rows[:50]
-    )
+    rows = [line.lower().split("\t") for line in text.first if not line.startswith("#")]
+    if any(row[:2] == ["class", "instance"] for row in rows):
+        return True
+    return bool(rows) and all(len(row) >= 5 and _seconds(row[3], None) is not None for row in rows)
 
 
 def read_annot(text: Text, recorded: Recorded) -> Scoring:

@@ -41,7 +41,7 @@ def read_rml(text: Text, root: ElementTree.Element, recorded: Recorded) -> Scori
         UserError: it holds a program's stages alone.
     """
     stagings = (one for name in _STAGINGS for one in _named(root, name))
-    staging = next((one for one in stagings if any(_named(one, "Stage"))), None)
+    staging = next((one for one in stagings if list(_named(one, "Stage"))), None)
     if staging is None:
         raise text.wrong("holds no sleep stages")
     if tag_of(staging) == "MachineStaging":

@@ -27,9 +27,9 @@ LAYOUTS: Sequence[tuple[Callable[[Text], object], Callable[[Text, Recorded], Sco
     (lab_texts.is_annot, lab_texts.read_annot),
     (tables.header_of, tables.read),
     (lab_texts.is_domino, lab_texts.read_domino),
-    (lists.is_prana, lists.read_prana),
     (lists.is_numbered, lists.read_numbered),
     (lists.columns_of, lists.read_columns),
+    (lists.is_prana, lists.read_prana),
     (lambda text: True, lists.read),
 )
 

@@ -39,7 +39,9 @@ def read(text: Text, recorded: Recorded) -> Scoring:
     stated = dict(re.findall(r"(?m)^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", "\n".join(lines[:first])))
     stated = {key.upper(): value for key, value in stated.items()}
     epoch = number_of(stated.get("EPOCH", ""))
-    rows = [Row(line.strip()) for line in lines[first:]]
+    # one object per word: a list may have a value per sample
+    known = {word: Row(word) for word in {line.strip() for line in lines[first:]}}
+    rows = [known[line.strip()] for line in lines[first:]]
     # Luna skips blank lines
     if text.path.suffix.lower() == ".eannot":
         rows = [row for row in rows if row.word]
@@ -64,7 +66,8 @@ def _start(stated: str, recorded: Recorded) -> float:
 def _first(lines: Sequence[str]) -> int:
     """Number of the first line of the list itself: those before it are no stages, none of them."""
     for number, line in enumerate(lines[:_LONGEST_PREAMBLE]):
-        if line.strip() and is_stage(line):
+        word = vocabulary.word_of(line)
+        if line.strip() and (word.code is not None or word.number is not None):
             return number if number and any(one.strip() for one in lines[:number]) else 0
     return 0
 
@@ -76,8 +79,7 @@ def is_dreams(text: Text) -> bool:
 
 def read_dreams(text: Text, recorded: Recorded) -> Scoring:
     """Read a DREAMS list: a number per 5 s, 5 is Wake, 0 is S4."""
-    lines = [line.strip() for line in text.whole.split("\n")[1:]]
-    rows = [Row(line) for line in lines if line]
+    rows = [Row(line.strip()) for line in text.lines if line.strip()][1:]
     return Scoring(rows, epoch=_DREAMS_SECONDS, vocabulary="dreams")
 
 
@@ -113,10 +115,10 @@ def read_visbrain(text: Text, recorded: Recorded) -> Scoring:
 
 def is_numbered(text: Text) -> bool:
     """Whether every line has two numbers: epoch and code (STA), or length and code (Deltamed)."""
-    lines = [line for line in text.lines if line.strip()]
-    if len(lines) < 2 or not all(_TWO_NUMBERS.fullmatch(line) for line in lines):
+    pairs = [_TWO_NUMBERS.fullmatch(line) for line in text.first]
+    if len(pairs) < 2 or None in pairs:
         return False
-    numbers = [int(_TWO_NUMBERS.fullmatch(line)[1]) for line in lines]
+    numbers = [int(pair[1]) for pair in pairs]
     return len(set(numbers)) == 1 or _is_counted(numbers)
 
 
@@ -126,7 +128,11 @@ def _is_counted(numbers: Sequence[int]) -> bool:
 
 def read_numbered(text: Text, recorded: Recorded) -> Scoring:
     """Read lines of two numbers; Deltamed has 1 W and 2 REM, STA R&K's numbers."""
-    pairs = [m for line in text.lines if (m := _TWO_NUMBERS.fullmatch(line))]
+    lines = [line for line in text.lines if line.strip()]
+    pairs = [m for line in lines if (m := _TWO_NUMBERS.fullmatch(line))]
+    if len(pairs) < len(lines):
+        bad = next(line for line in lines if not _TWO_NUMBERS.fullmatch(line))
+        raise text.wrong(f"{bad[:60]!r} is no epoch and code; correct the line")
     rows, first = [Row(pair[2]) for pair in pairs], {int(pair[1]) for pair in pairs}
     if len(first) == 1:
         return Scoring(rows, epoch=float(first.pop()), vocabulary="deltamed")
@@ -136,8 +142,8 @@ def read_numbered(text: Text, recorded: Recorded) -> Scoring:
 
 def is_prana(text: Text) -> bool:
     """Whether lines begin with the day and a clock time: ``18 22:31:00``."""
-    lines = [line for line in text.lines if line.strip()]
-    return len(lines) > 1 and sum(bool(_PRANA.fullmatch(line)) for line in lines) > len(lines) / 2
+    rows = sum(_PRANA.fullmatch(line) is not None for line in text.first)
+    return rows > 1 and rows > len(text.first) / 2
 
 
 def read_prana(text: Text, recorded: Recorded) -> Scoring:
@@ -151,6 +157,8 @@ def read_prana(text: Text, recorded: Recorded) -> Scoring:
 
 def columns_of(text: Text) -> tuple[list[list[str]], Columns] | None:
     """Columns of a table without a header, by what they hold: stages, times, lengths."""
+    if all(not re.search(r"[\t;, ]", line.strip()) for line in text.first):
+        return None
     lines = [line for line in text.lines if line.strip() and not line.startswith("#")]
     for separator in ("\t", ";", ",", " "):
         table = [

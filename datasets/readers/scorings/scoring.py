@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 from datasets.readers.scorings import vocabulary
 from utils.errors import UserError
+
+_FIRST = 400
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,11 @@ class Text:
     path: Path
     whole: str
     lines: Sequence[str] = field(repr=False)
+
+    @property
+    def first(self) -> list[str]:
+        """The first lines that are not blank, enough to recognise a layout by."""
+        return list(islice((line for line in self.lines if line.strip()), _FIRST))
 
     def wrong(self, what: str) -> UserError:
         """The error of a fault in this file."""
