@@ -21,8 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES, opened
-from datasets.readers.scorings.scoring import Wishes
-from datasets.readers.scorings.vocabulary import CHOICES, VOCABULARIES
+from datasets.readers.scorings.scoring import TABLE_HELP, VOCABULARY_HELP, Wishes
 from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
@@ -102,20 +101,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--expert",
         help="file with an expert's stages, for a single recording, or 'none' (default: the file "
-        "beside each recording, if there is one); the exports of some 30 programs are recognised "
-        "by content, docs/staging.md lists them",
+        "beside each recording, if there is one); docs/staging.md lists what is read",
     )
-    parser.add_argument(
-        "--vocabulary",
-        choices=tuple(VOCABULARIES),
-        help="what bare numbers in the expert's file stand for, where that is ambiguous: "
-        f"{CHOICES}",
-    )
-    parser.add_argument(
-        "--expert_table",
-        help="columns of the expert's file, by number from 1 or by name, for layouts that are not "
-        "recognised: 'time=2,stage=5,sep=tab', also duration=, end=, skip= (lines before it)",
-    )
+    parser.add_argument("--vocabulary", help=VOCABULARY_HELP)
+    parser.add_argument("--expert_table", help=TABLE_HELP)
     parser.add_argument("--age", type=positive, help="years, for stagers that use it (yasa)")
     parser.add_argument("--sex", choices=("female", "male"), help="as --age; give both")
     add_flag(

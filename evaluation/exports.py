@@ -43,8 +43,8 @@ _COLUMNS = {
     },
     "expert": {"Description": "stage the expert gave, n/a where unscored"},
     "stages_hash": {
-        "Description": "hash of the stages as exported, and of the expert's: where somebody changed "
-        "a stage it no longer fits, and the file is read as that person's scoring"
+        "Description": "hash of the stages as exported, and of the expert's: where somebody "
+        "changed a stage it no longer fits, and the file is read as that person's scoring"
     },
 }  # fmt: skip
 

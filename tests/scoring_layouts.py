@@ -1,7 +1,7 @@
 """Scorings as laboratories' software writes them: one slow writer per layout, for planted stages.
 
-Written from the layouts' descriptions alone, without the project's code. ``NIGHT`` has R&K's letters
-of 40 epochs; every writer returns the text of a file that scores them.
+Written from the layouts' descriptions alone, without the project's code. ``NIGHT`` has R&K's
+letters of 40 epochs; every writer returns the text of a file that scores them.
 """
 
 from __future__ import annotations
@@ -87,9 +87,7 @@ def profusion(seconds: int = 30, night: str = NIGHT) -> str:
 def rml(*, machine: bool = True) -> str:
     names = {"W": "Wake", "1": "NonREM1", "2": "NonREM2", "3": "NonREM3", "4": "NonREM3"}
     names |= {"R": "REM", "?": "NotScored"}
-    stages = "".join(
-        f'<Stage Type="{names[x]}" Start="{30 * first}" />' for first, _, x in bouts()
-    )
+    stages = "".join(f'<Stage Type="{names[x]}" Start="{30 * first}" />' for first, _, x in bouts())
     other = (
         "<MachineStaging><NeuroAdultAASMStaging><Stage Type='Wake' Start='0'/>"
         "</NeuroAdultAASMStaging></MachineStaging>"
@@ -272,7 +270,8 @@ LAYOUTS: dict[str, tuple[str, str | Callable[[], str]]] = {
         for k, w in enumerate(words(SLEEP))
     ])),
     "mne txt": ("a.txt", table(
-        "# MNE-Annotations\n# orig_time : 2021-03-04 23:50:00+00:00\n# onset, duration, description",
+        "# MNE-Annotations\n# orig_time : 2021-03-04 23:50:00+00:00\n"
+                "# onset, duration, description",
         [[f"{30.0 * k}", "30.0", w] for k, w in enumerate(words(SLEEP))],
     )),
     "vmrk": ("a.vmrk", markers()),

@@ -93,7 +93,14 @@ def test_stages_among_other_annotations(tmp_path):
     late = edfio.EdfAnnotation(35, 30, "Sleep stage N2")
     edfio.Edf([signal], annotations=[late]).write(tmp_path / "b.edf")
     assumed: list[str] = []
-    assert of_annotations(EdfFile(tmp_path / "b.edf"), 6, assumed).tolist() == [-1, 2, -1, -1, -1, -1]
+    assert of_annotations(EdfFile(tmp_path / "b.edf"), 6, assumed).tolist() == [
+        -1,
+        2,
+        -1,
+        -1,
+        -1,
+        -1,
+    ]
     assert "1 of 1 stages do not fill whole 30 s epochs (first at 35 s)" in assumed[0]
     edfio.Edf([signal], annotations=[notes[0], notes[0]]).write(tmp_path / "c.edf")
     with pytest.raises(UserError, match="two stages at 0 s"):
@@ -140,7 +147,9 @@ def test_a_hypnogram_of_another_hour_is_refused(recording, tmp_path):
 
     write_hypnogram(tmp_path / "x.edf", [("W", 2)])
     write_psg(tmp_path / "late.edf", 2, {"EEG": 10}, start=(date(1989, 4, 24), time(23, 0)))
-    with pytest.raises(UserError, match="scores no epoch of late.edf: its stages lie from -24420 to"):
+    with pytest.raises(
+        UserError, match=r"scores no epoch of late.edf: its stages lie from -24420 to"
+    ):
         read(tmp_path / "x.edf", EdfFile(tmp_path / "late.edf"), 2)
 
 

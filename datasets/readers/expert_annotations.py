@@ -16,7 +16,7 @@ import numpy as np
 
 from datasets.readers.dreem_file import DreemFile
 from datasets.readers.edf import Annotation, EdfFile
-from datasets.readers.scorings import layouts, own_exports, tables, vocabulary
+from datasets.readers.scorings import layouts, own_exports, stage_tables, vocabulary
 from datasets.readers.scorings.clocks import DAY, is_real
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Wishes
@@ -92,10 +92,10 @@ def is_export(path: Path) -> bool:
         head = file.read(4096)
     # a table whose columns only programs write, whatever its encoding
     names = head.replace(b"\x00", b"").decode("latin-1").casefold()
-    if not re.search(r"prob|conf|certainty|p_w|stages_hash", names):
+    if not re.search(r"prob|conf|certainty|\bp[_ .-]|stages_hash", names):
         return False
     try:
-        return tables.is_export(text_of(path))
+        return stage_tables.is_export(text_of(path))
     except UserError:
         return False
 
@@ -163,7 +163,7 @@ def _of_annotations(
 
 
 def _stage_rows(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """The annotations that are stages: those that say so, or else words that can be nothing else."""
+    """The annotations that are stages: those called so, or else words that can be nothing else."""
     words = {text: vocabulary.word_of(text) for text in {a.text for a in annotations}}
     if any(word.prefixed and word.code is not None for word in words.values()):
         kept = {

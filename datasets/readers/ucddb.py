@@ -28,6 +28,7 @@ from utils.stages import UNSCORED
 ROLES = alternatives("ucddb")
 _LARGEST_DIFFERENCE = 10  # epochs, between a list and its signal
 
+
 @dataclass(frozen=True)
 class Pair:
     """One night's signals and its list of stages."""

@@ -14,7 +14,7 @@ _LARGEST_BYTES = 16_000_000  # a value per sample of a long night; no scoring is
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")
 )  # fmt: skip
-# first bytes of what only looks like text to who names it
+# first bytes of what is often named where text is wanted
 _BINARY = {
     b"PK\x03\x04": "an Excel workbook or another zip; save its sheet as csv",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save its sheet as csv",

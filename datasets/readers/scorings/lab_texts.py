@@ -98,7 +98,7 @@ def is_markers(text: Text) -> bool:
 
 
 def read_markers(text: Text, recorded: Recorded) -> Scoring:
-    """Read BrainVision markers: by their samples, where a rate of the recording fits, else in order.
+    """Read BrainVision markers by their samples, or in order where no rate of the recording fits.
 
     A marker is a stage by its description, or by its type where that is the stage.
     """

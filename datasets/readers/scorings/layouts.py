@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.scorings import lab_texts, lab_xml, lists, placement, tables, vocabulary
+from datasets.readers.scorings import lab_texts, lab_xml, lists, placement, stage_tables, vocabulary
 from datasets.readers.scorings.decoding import text_of, xml_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text, Wishes
 from utils.errors import UserError
@@ -15,8 +15,8 @@ from utils.stages import UNSCORED
 
 READ = (
     "lists of stages (YASA, Compumedics, Luna eannot, U-Sleep hyp, DREAMS, STA, Deltamed, Prana, "
-    "Visbrain), tables (RemLogic, Alice, Nox, Sandman, BIDS, EDFbrowser, MNE, Snooz, NIDRA), DOMINO "
-    "profiles, SAF, Luna annot, vmrk, XML (Profusion, NSRR, RML, Wonambi, EDFbrowser), EDF+"
+    "Visbrain), tables (RemLogic, Alice, Nox, Sandman, BIDS, EDFbrowser, MNE, Snooz, NIDRA), "
+    "DOMINO profiles, SAF, Luna annot, vmrk, XML (Profusion, NSRR, RML, Wonambi, EDFbrowser), EDF+"
 )
 # the first that fits; each knows what marks its own layout
 LAYOUTS: Sequence[tuple[Callable[[Text], object], Callable[[Text, Recorded], Scoring]]] = (
@@ -25,7 +25,7 @@ LAYOUTS: Sequence[tuple[Callable[[Text], object], Callable[[Text, Recorded], Sco
     (lists.is_dreams, lists.read_dreams),
     (lists.is_visbrain, lists.read_visbrain),
     (lab_texts.is_annot, lab_texts.read_annot),
-    (tables.header_of, tables.read),
+    (stage_tables.header_of, stage_tables.read),
     (lab_texts.is_domino, lab_texts.read_domino),
     (lists.is_numbered, lists.read_numbered),
     (lists.columns_of, lists.read_columns),
@@ -50,7 +50,7 @@ def read(path: Path, recorded: Recorded, wishes: Wishes) -> tuple[np.ndarray, li
 def _scoring(text: Text, recorded: Recorded, wishes: Wishes) -> Scoring:
     try:
         if wishes.table is not None:
-            return tables.read_declared(text, wishes.table, recorded)
+            return stage_tables.read_declared(text, wishes.table, recorded)
         if text.whole.lstrip("\ufeff \r\n\t").startswith("<"):
             root = xml_of(text)
             reader = lab_xml.READERS.get(lab_xml.tag_of(root))
@@ -108,7 +108,7 @@ def _without_space(scoring: Scoring, recorded: Recorded) -> list[Row]:
     words = [row.word for row in rows]
     first = next((k for k, word in enumerate(words) if word), 0)
     last = len(words) - next((k for k, word in enumerate(reversed(words)) if word), 0)
-    choices = [rows[first:last], rows[:last], rows[first:-1], rows[:-1], rows]
+    choices = [rows[first:last], rows[:last], rows[first:], rows]
     if not any(words[first + 1 : last : 2]):
         choices.append(rows[first:last:2])  # every second line is blank: double line ends
     length = scoring.epoch or placement.EPOCH_SECONDS
@@ -116,9 +116,7 @@ def _without_space(scoring: Scoring, recorded: Recorded) -> list[Row]:
     return next(fitting, rows[first:last])
 
 
-def _unknown(
-    rows: Sequence[Row], codes: Sequence[int | None], stages: np.ndarray
-) -> list[str]:
+def _unknown(rows: Sequence[Row], codes: Sequence[int | None], stages: np.ndarray) -> list[str]:
     """Words of other languages that may be stages: they fill whole epochs that have none."""
     named: dict[str, int] = {}
     for row, code in zip(rows, codes, strict=True):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from datasets.readers.scorings import vocabulary
 from datasets.readers.scorings.clocks import Timeline, clock_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text
-from datasets.readers.scorings.tables import Columns, cells_of, rows_of
+from datasets.readers.scorings.stage_tables import Columns, cells_of, rows_of
 from datasets.readers.scorings.times import number_of
 
 _DREAMS_SECONDS = 5
@@ -35,6 +35,8 @@ def read(text: Text, recorded: Recorded) -> Scoring:
     U-Sleep's ``EPOCH=`` and ``START=`` before the list are its length of an epoch and its start.
     """
     lines = [line for line in text.lines if not line.startswith("#")]
+    # what follows the last line end is no line
+    lines = lines[:-1] if lines and not lines[-1] else lines
     first = _first(lines)
     stated = dict(re.findall(r"(?m)^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", "\n".join(lines[:first])))
     stated = {key.upper(): value for key, value in stated.items()}

@@ -11,6 +11,14 @@ from pathlib import Path
 from datasets.readers.scorings import vocabulary
 from utils.errors import UserError
 
+VOCABULARY_HELP = (
+    "what bare numbers in the expert's file stand for, where they could be several things: "
+    f"{vocabulary.CHOICES}"
+)
+TABLE_HELP = (
+    "columns of the expert's file, by number from 1 or by name, where its layout is not "
+    "recognised: 'time=2,stage=5,sep=tab'; also duration=, end=, skip= (lines before the table)"
+)
 _FIRST = 400
 
 

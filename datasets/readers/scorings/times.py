@@ -1,9 +1,10 @@
-"""Columns of times in a table of stages as seconds: clock times, seconds, samples, ends of epochs."""
+"""Times in a table of stages as seconds: clock times, seconds, samples, ends of epochs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from datasets.readers.scorings.scoring import Recorded, Text
 from utils.stages import EPOCH_SECONDS
 
 _NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})([eE][+-]?\d{1,2})?", re.ASCII)
+_LARGEST = 1e12  # samples or seconds; no recording is longer
 Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
 
 
@@ -26,7 +28,8 @@ class TimeColumns(Protocol):
 def number_of(cell: str, *, comma: bool = False) -> float | None:
     """The number in a cell, with a decimal comma if ``comma``; ``None`` if it is none."""
     cell = cell.strip().replace(",", ".") if comma else cell.strip()
-    return float(cell) if _NUMBER.fullmatch(cell) else None
+    number = float(cell) if _NUMBER.fullmatch(cell) else _LARGEST
+    return number if abs(number) < _LARGEST else None
 
 
 def of_columns(
@@ -43,36 +46,18 @@ def of_columns(
     Raises:
         UserError: no row has a readable time.
     """
-    line = Timeline(recorded)
-
-    def seconds(cell: str) -> float | None:
-        value = number_of(cell, comma=comma)
-        if value is None and (clock := clock_of(cell)) is not None:
-            value = line.seconds(clock)
-        return value
-
-    def length(row: Sequence[str], onset: float | None) -> float | None:
-        if columns.duration is not None:
-            value, clock = number_of(row[columns.duration], comma=comma), None
-            if value is None:
-                clock = clock_of(row[columns.duration])  # 00:00:30
-            return clock.seconds if clock is not None else value
-        if columns.end is not None and columns.onset is not None and onset is not None:
-            end = seconds(row[columns.end])
-            return None if end is None else end - onset
-        return None
-
+    read = _Cells(Timeline(recorded), comma)
     timed: Timed = []
     unreadable: list[Sequence[str]] = []
     previous_end = 0.0
     for k, row in enumerate(table):
-        onset = None if columns.onset is None else seconds(row[columns.onset])
-        if columns.onset is None:  # ends alone: each stage begins where the one before it ended
-            end = seconds(row[columns.end])
-            onset, previous_end = (None, previous_end) if end is None else (previous_end, end)
-            lasts = None if end is None else end - onset
-        else:
-            lasts = length(row, onset)
+        if columns.onset is not None:
+            onset = read.seconds(row[columns.onset])
+            lasts = None if onset is None else read.length(row, columns, onset)
+        else:  # ends alone: each stage begins where the one before it ended
+            end = read.seconds(row[columns.end])
+            onset, lasts = (None, None) if end is None else (previous_end, end - previous_end)
+            previous_end = previous_end if end is None else end
         if onset is None:
             unreadable.append(row)
         else:
@@ -85,10 +70,30 @@ def of_columns(
     return _in_samples(_from_ends(timed, columns, recorded, notes), recorded, notes)
 
 
-def _from_ends(
-    timed: Timed, columns: TimeColumns, recorded: Recorded, notes: list[str]
-) -> Timed:
-    """Onsets of a table whose only time is the end of its epoch, as it can be seen from its rows."""
+@dataclass(frozen=True)
+class _Cells:
+    """Reads cells with times, in the order of their rows."""
+
+    timeline: Timeline
+    comma: bool
+
+    def seconds(self, cell: str) -> float | None:
+        """Seconds from the recording's start, of a number or a clock time."""
+        value, clock = number_of(cell, comma=self.comma), clock_of(cell)
+        return self.timeline.seconds(clock) if value is None and clock is not None else value
+
+    def length(self, row: Sequence[str], columns: TimeColumns, onset: float) -> float | None:
+        """Length of a row in s, from its length or its end, where it has one."""
+        if columns.duration is not None:
+            value = number_of(row[columns.duration], comma=self.comma)
+            clock = clock_of(row[columns.duration])  # 00:00:30
+            return clock.seconds if value is None and clock is not None else value
+        end = None if columns.end is None else self.seconds(row[columns.end])
+        return None if end is None else end - onset
+
+
+def _from_ends(timed: Timed, columns: TimeColumns, recorded: Recorded, notes: list[str]) -> Timed:
+    """Onsets of a table whose only time is the end of an epoch, as its rows show."""
     onsets = [onset for _, onset, _ in timed]
     lengths_known = columns.end is not None or any(length for _, _, length in timed)
     steps = {round(b - a, 3) for a, b in pairwise(onsets)}

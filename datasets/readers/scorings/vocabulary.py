@@ -33,10 +33,12 @@ _UNSCORED = (
 )
 # nobody's stage in a column of stages; elsewhere these may be events within one
 _VAGUE = (
-    "a m l x n nrem t transitional art artifact artefact artefakt mvt mov move movement bewegung "
+    "a m l art artifact artefact artefakt mvt mov move movement bewegung "
     "lights lightson lightsoff unknown undefined indeterminate disconnected noise nan na n/a none "
     "null - ns nd"
 )
+# sleep of a depth that nobody wrote: unscored, and named
+_DEPTHLESS = {"n", "nrem", "nonrem", "t", "transitional", "nremsleep", "sleep"}
 _SPELT = {word: code for code, words in _STAGES.items() for word in words.split()}
 _NOBODYS = dict.fromkeys(_UNSCORED.split(), UNSCORED)
 _EMPTY = dict.fromkeys([*_VAGUE.split(), ""], UNSCORED)
@@ -101,6 +103,8 @@ def word_of(text: str) -> Word:
         return Word(_RK.get(int(float(bare))), prefixed=True)
     if bare in _EMPTY and (bare or not prefix):
         return Word(UNSCORED, prefixed=bool(prefix), vague=not prefix)
+    if bare in _DEPTHLESS and (prefix or len(bare) > 1):
+        return Word(None, prefixed=True)
     # "Sleep stage X" is a stage that is unknown here, "sleep-talking" is not
     calls = "st" in prefix and not prefix[-1].isalpha()
     return Word(None, prefixed=calls and len(bare) <= 12)
@@ -159,7 +163,9 @@ def _numbering(
     if vocabulary is not None:
         known = VOCABULARIES[vocabulary]
         if strange := [n for n in present if n not in known]:
-            raise UserError(f"{path}: {strange[0]} is not in the vocabulary {described(vocabulary)}")
+            raise UserError(
+                f"{path}: {strange[0]} is not in the vocabulary {described(vocabulary)}"
+            )
         return known, [f"numbers are {described(vocabulary)}"]
     fitting = [name for name in ("yasa", "rk", "alice") if _fits(name, numbers, spelt)]
     meanings = {tuple(VOCABULARIES[name][n] for n in present) for name in fitting}

@@ -26,8 +26,9 @@ _EVENTS = (
 )  # fmt: skip
 # in the order in which one is preferred to others in the same table
 _ONSETS = (
-    "onset", "onsets", "recordingonset", "start", "starts", "startsec", "startseconds", "epochstart",
-    "begin", "starttime", "time", "timestamp", "datetime", "clockstarttime", "clocktime", "debut",
+    "onset", "onsets", "recordingonset", "start", "starts", "startsec", "startseconds",
+    "epochstart", "begin", "starttime", "time", "timestamp", "datetime", "clockstarttime",
+    "clocktime", "debut",
     "heure", "heuredebut", "startzeit", "beginn", "zeit", "uhrzeit", "hora", "inicio", "inizio",
 )  # fmt: skip
 _ENDS = ("end", "ends", "endsec", "stop", "stopsec", "endtime", "epochend", "fin", "ende", "fine")
@@ -74,14 +75,15 @@ def header_of(text: Text) -> tuple[int, str] | None:
     """Line of a table's header and its separator, if there is one."""
     for number, line in enumerate(text.lines[:_PREAMBLE]):
         bare = line.lstrip("# ").strip()
+        begins = not any(text.lines[:number])
         for separator in _SEPARATORS:
             names = [name_of(cell) for cell in bare.split(separator)]
             known = sum(name in _NAMES for name in names)
-            labels = any(name in (*_STAGES, *_EVENTS, "expert") for name in names)
-            if labels and known >= 2:
+            labels = any(name in _STAGES or name in _EVENTS or name == "expert" for name in names)
+            if labels and (known >= 2 or (begins and len(names) > 1)):
                 return number, separator
         # one column alone is a header only where the file begins
-        if bare and not any(text.lines[:number]) and name_of(bare) in (*_STAGES, "stagecode"):
+        if bare and begins and name_of(bare) in (*_STAGES, "stagecode"):
             return number, "\x00"
     return None
 
@@ -137,7 +139,9 @@ def _moved(text: Text, scoring: Scoring, recorded: Recorded) -> Scoring:
     if clock is None or recorded.start is None or not clock.dates:
         return scoring
     later = Timeline(recorded).seconds(clock)
-    rows = [replace(row, onset=None if row.onset is None else row.onset + later) for row in scoring.rows]
+    rows = [
+        replace(row, onset=None if row.onset is None else row.onset + later) for row in scoring.rows
+    ]
     return replace(scoring, rows=rows)
 
 
