@@ -103,12 +103,19 @@ def read_markers(text: Text, recorded: Recorded) -> Scoring:
     A marker is a stage by its description, or by its type where that is the stage.
     """
     marks = [m for line in text.lines if (m := _MARKER.match(line.strip()))]
-    rows = [Row(m[2] or m[1]) for m in marks if m[1].strip().lower() != "new segment"]
-    samples = [int(m[3]) - 1 for m in marks if m[1].strip().lower() != "new segment"]
-    timed = [(k, float(sample), None) for k, sample in enumerate(samples)]
-    rates = [r for r in dict.fromkeys(recorded.rates) if times.fits_rate(timed, r, recorded)]
+    # S  1 and R  1 of a stimulus are triggers, no stages
+    marks = [
+        m
+        for m in marks
+        if m[1].strip().lower() not in ("new segment", "stimulus", "response")
+        or not re.fullmatch(r"[SR ]?\s*\d*", m[2])
+    ]
+    rows = [Row(m[2] or m[1]) for m in marks]
+    samples = [int(m[3]) - 1 for m in marks]
     if not rows:
         raise text.wrong("holds no sleep stages")
+    timed = [(k, float(sample), None) for k, sample in enumerate(samples)]
+    rates = [r for r in dict.fromkeys(recorded.rates) if times.fits_rate(timed, r, recorded)]
     if len(rates) == 1:
         rows = [
             Row(row.word, sample / rates[0]) for row, sample in zip(rows, samples, strict=True)

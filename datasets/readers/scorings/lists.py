@@ -14,7 +14,7 @@ from itertools import pairwise
 from datasets.readers.scorings import vocabulary
 from datasets.readers.scorings.clocks import Timeline, clock_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text
-from datasets.readers.scorings.stage_tables import Columns, cells_of, rows_of
+from datasets.readers.scorings.stage_tables import SPACES, Columns, cells_of, rows_of
 from datasets.readers.scorings.times import number_of
 
 _DREAMS_SECONDS = 5
@@ -116,8 +116,10 @@ def read_visbrain(text: Text, recorded: Recorded) -> Scoring:
 
 
 def is_numbered(text: Text) -> bool:
-    """Whether every line has two numbers: epoch and code (STA), or length and code (Deltamed)."""
+    """Whether lines have two numbers: epoch and code (STA), or length and code (Deltamed)."""
     pairs = [_TWO_NUMBERS.fullmatch(line) for line in text.first]
+    begin = next((k for k, pair in enumerate(pairs[:_LONGEST_PREAMBLE]) if pair), 0)
+    pairs = pairs[begin:]
     if len(pairs) < 2 or None in pairs:
         return False
     numbers = [int(pair[1]) for pair in pairs]
@@ -129,17 +131,18 @@ def _is_counted(numbers: Sequence[int]) -> bool:
 
 
 def read_numbered(text: Text, recorded: Recorded) -> Scoring:
-    """Read lines of two numbers; Deltamed has 1 W and 2 REM, STA R&K's numbers."""
+    """Read lines of two numbers; Deltamed has 1 W and 2 REM, STA and Prana R&K's numbers."""
     lines = [line for line in text.lines if line.strip()]
-    pairs = [m for line in lines if (m := _TWO_NUMBERS.fullmatch(line))]
-    if len(pairs) < len(lines):
-        bad = next(line for line in lines if not _TWO_NUMBERS.fullmatch(line))
-        raise text.wrong(f"{bad[:60]!r} is no epoch and code; correct the line")
+    begin = next(k for k, line in enumerate(lines) if _TWO_NUMBERS.fullmatch(line))
+    pairs = [_TWO_NUMBERS.fullmatch(line) for line in lines[begin:]]
+    if None in pairs:
+        line = lines[begin + pairs.index(None)]
+        raise text.wrong(f"{line[:60]!r} is no epoch and code; correct the line")
     rows, first = [Row(pair[2]) for pair in pairs], {int(pair[1]) for pair in pairs}
     if len(first) == 1:
         return Scoring(rows, epoch=float(first.pop()), vocabulary="deltamed")
-    of_stanford = text.path.suffix.lower() == ".sta"
-    return Scoring(rows, vocabulary="rk" if of_stanford else None)
+    is_rk = text.path.suffix.lower() == ".sta" or "prana" in " ".join(lines[:begin]).lower()
+    return Scoring(rows, vocabulary="rk" if is_rk else None)
 
 
 def is_prana(text: Text) -> bool:
@@ -162,10 +165,8 @@ def columns_of(text: Text) -> tuple[list[list[str]], Columns] | None:
     if all(not re.search(r"[\t;, ]", line.strip()) for line in text.first):
         return None
     lines = [line for line in text.lines if line.strip() and not line.startswith("#")]
-    for separator in ("\t", ";", ",", " "):
-        table = [
-            line.split() if separator == " " else cells_of(line, separator) for line in lines
-        ]  # fmt: skip
+    for separator in ("\t", ";", ",", SPACES, " "):
+        table = [cells_of(line, separator) for line in lines]
         width = max(map(len, table), default=0)
         table = [row for row in table if len(row) == width]
         if not 2 <= width <= 12 or len(table) < 0.8 * len(lines):

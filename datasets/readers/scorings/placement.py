@@ -160,6 +160,8 @@ def of_order(
             "or give it a column of onsets"
         )
     notes = [] if length == EPOCH_SECONDS else [f"{n} stages of {length:g} s each"]
+    if n * length > seconds + TOLERANCE:
+        notes.append(f"{n} stages for {seconds / length:.2f} epochs: the last is cut short")
     rows, at = [], 0
     for code, run in groupby(codes):
         size = len(list(run))

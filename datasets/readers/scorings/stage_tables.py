@@ -28,10 +28,22 @@ _EVENTS = (
 _ONSETS = (
     "onset", "onsets", "recordingonset", "start", "starts", "startsec", "startseconds",
     "epochstart", "begin", "starttime", "time", "timestamp", "datetime", "clockstarttime",
-    "clocktime", "debut",
+    "clocktime", "debut", "heurededebut", "startuhrzeit",
     "heure", "heuredebut", "startzeit", "beginn", "zeit", "uhrzeit", "hora", "inicio", "inizio",
 )  # fmt: skip
-_ENDS = ("end", "ends", "endsec", "stop", "stopsec", "endtime", "epochend", "fin", "ende", "fine")
+_ENDS = (
+    "end",
+    "ends",
+    "endsec",
+    "stop",
+    "stopsec",
+    "endtime",
+    "epochend",
+    "fin",
+    "heuredefin",
+    "ende",
+    "fine",
+)
 _DURATIONS = (
     "duration", "durations", "durationsec", "durationseconds", "length", "lengthsec", "duree",
     "dauer", "duracion", "durata",
@@ -39,7 +51,8 @@ _DURATIONS = (
 _EPOCHS = ("epoch", "epochs", "epochnumber", "epochno", "epochnr", "epoche")
 _NAMES = {*_STAGES, *_EVENTS, *_ONSETS, *_ENDS, *_DURATIONS, *_EPOCHS, "expert"}
 _PREAMBLE = 200  # lines in which a header is looked for
-_SEPARATORS = ("\t", ";", ",")
+SPACES = "  "  # two or more, between columns that are aligned
+_SEPARATORS = ("\t", ";", ",", SPACES)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,12 @@ def name_of(cell: str) -> str:
 
 def cells_of(line: str, separator: str) -> list[str]:
     """Cells of one line; a lone quotation mark is a character like any other."""
+    if separator == SPACES:
+        # a clock time's half of the day is no column of its own
+        joined = re.sub(r"(?<=\d)\s+(?=[apAP]\.?[mM]\b)", "", line)
+        return re.split(r"\s{2,}|\t", joined.strip())
+    if separator == " ":
+        return re.sub(r"(?<=\d)\s+(?=[apAP]\.?[mM]\b)", "", line).split()
     if line.count('"') % 2 == 0 and '"' in line:
         try:
             return [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
@@ -77,7 +96,7 @@ def header_of(text: Text) -> tuple[int, str] | None:
         bare = line.lstrip("# ").strip()
         begins = not any(text.lines[:number])
         for separator in _SEPARATORS:
-            names = [name_of(cell) for cell in bare.split(separator)]
+            names = [name_of(cell) for cell in cells_of(bare, separator)]
             known = sum(name in _NAMES for name in names)
             labels = any(name in _STAGES or name in _EVENTS or name == "expert" for name in names)
             if labels and (known >= 2 or (begins and len(names) > 1)):
@@ -99,7 +118,9 @@ def read(text: Text, recorded: Recorded) -> Scoring:
     # Snooz: events of all kinds by group
     groups = names.index("group") if "group" in names else None
     of_stages = [
-        row for row in table if groups is not None and "stage" in "".join(row[groups : groups + 1])
+        row
+        for row in table
+        if groups is not None and "stage" in "".join(row[groups : groups + 1]).casefold()
     ]
     columns = _columns(text, header, of_stages or table, separator)
     vocabulary_of = {"stagehum": "yasa"}.get(names[columns.stage], "rk" if of_stages else None)
@@ -282,9 +303,7 @@ def read_declared(text: Text, spec: str, recorded: Recorded) -> Scoring:
     lines = [line for line in text.lines[int(skip) :] if line.strip()]
     separator = wishes.get("sep", "")
     separator = _NAMED_SEPARATORS.get(separator, separator) or _likely(lines)
-    table = [
-        line.split() if separator == " " else cells_of(line, separator) for line in lines
-    ]  # fmt: skip
+    table = [cells_of(line, separator) for line in lines]
     places = {key: _place(text, table, wishes[key]) for key in wishes if key not in ("sep", "skip")}
     columns = Columns(
         places["stage"], places.get("time"), places.get("end"), places.get("duration"),
