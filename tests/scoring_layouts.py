@@ -249,6 +249,9 @@ LAYOUTS: dict[str, tuple[str, str | Callable[[], str]]] = {
            for k, w in enumerate(words(SLEEP)))],
     )),
     "visbrain": ("a.txt", visbrain()),
+    "visbrain without its header": ("a.txt", lines(visbrain().splitlines()[2:])),
+    "ends of stages": ("a.csv", table("time,stage", [
+        [30 * (first + n), name] for first, n, name in bouts(words(AASM))])),
     "visbrain per second": ("a.hyp", lines(
         ["*Duration_sec 1200", *(w for w in words({**YASA, "?": -1}) for _ in range(30))]
     )),

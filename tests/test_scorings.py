@@ -209,6 +209,9 @@ WRONG = {
         "\t").encode()),
     "stage 3 is 'sleepy'": ("a.txt", b"W\nN2\nsleepy\n" + b"W\n" * 37),
     "read are lists of stages": ("a.txt", b"Dear colleague,\nthe night was quiet.\n"),
+    "its times may be starts or ends of stages; say which": (
+        "a.txt", b"W\t30\nN1\t90\nN2\t300\n"),
+    "elements nested deeper than 100": ("a.xml", b"<PatientStudy>" + b"<a>" * 3000),
     "two stages at 30 s": ("a.csv", b"onset,stage\n30,W\n30,N2\n"),
 }  # fmt: skip
 
@@ -261,6 +264,14 @@ def test_a_declared_table(tmp_path, spec):
 def test_a_table_that_is_declared_wrongly(tmp_path, spec, message):
     with pytest.raises(UserError, match=message):
         staged(tmp_path / "a.txt", TABLE, table=spec)
+
+
+@pytest.mark.parametrize("seconds", [1200.0, 1215.0, 1290.0])
+def test_named_starts_are_never_taken_for_ends(tmp_path, seconds):
+    rows = [[30 * k + 30, w] for k, w in enumerate(words(lab.AASM))]
+    text, recorded = lab.table("onset,stage", rows), Recorded("n.edf", lab.START, seconds)
+    n = int(-(-seconds // 30))
+    assert staged(tmp_path / "a.csv", text, recorded) == [-1, *TRUTH, -1, -1][:n]
 
 
 def test_the_first_row_that_is_broken_costs_itself(tmp_path):

@@ -216,4 +216,16 @@ def _with_times(
 def read_columns(text: Text, recorded: Recorded) -> Scoring:
     """Read a table without a header."""
     table, columns = columns_of(text)
-    return rows_of(text, table, columns, recorded)
+    scoring = rows_of(text, table, columns, recorded)
+    open_ended = columns.end is None and columns.duration is None
+    if open_ended and scoring.rows[0].onset > 1e-3 and _mostly_numbers(table, columns.onset):
+        stage, time = columns.stage + 1, columns.onset + 1
+        raise text.wrong(
+            f"its times may be starts or ends of stages; say which: --expert_table "
+            f"'stage={stage},time={time}' or 'stage={stage},end={time}'"
+        )
+    return scoring
+
+
+def _mostly_numbers(table: Sequence[Sequence[str]], column: int) -> bool:
+    return _mostly([row[column] for row in table], lambda cell: number_of(cell) is not None)

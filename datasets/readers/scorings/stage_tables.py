@@ -31,6 +31,7 @@ _ONSETS = (
     "clocktime", "debut", "heurededebut", "startuhrzeit",
     "heure", "heuredebut", "startzeit", "beginn", "zeit", "uhrzeit", "hora", "inicio", "inizio",
 )  # fmt: skip
+_MAY_BE_ENDS = {"time", "timestamp", "datetime", "clocktime", "heure", "zeit", "uhrzeit", "hora"}
 _ENDS = (
     "end",
     "ends",
@@ -57,7 +58,10 @@ _SEPARATORS = ("\t", ";", ",", SPACES)
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a table has what: column numbers from 0, or ``None``; and its separator."""
+    """Where a table has what: column numbers from 0, or ``None``; and its separator.
+
+    ``starts``: ``onset`` is said to be a start; ``time`` may be an end.
+    """
 
     stage: int
     onset: int | None = None
@@ -66,6 +70,7 @@ class Columns:
     epoch: int | None = None
     separator: str = ","
     only_stages: bool = True
+    starts: bool = False
 
 
 def name_of(cell: str) -> str:
@@ -184,7 +189,7 @@ def _columns(
     stage = _persons_column(text, header, names, table, stage)
     return Columns(
         stage, onset, first(_ENDS), first(_DURATIONS), first(_EPOCHS), separator,
-        only_stages or onset is None,
+        only_stages or onset is None, onset is not None and names[onset] not in _MAY_BE_ENDS,
     )  # fmt: skip
 
 
@@ -307,7 +312,7 @@ def read_declared(text: Text, spec: str, recorded: Recorded) -> Scoring:
     places = {key: _place(text, table, wishes[key]) for key in wishes if key not in ("sep", "skip")}
     columns = Columns(
         places["stage"], places.get("time"), places.get("end"), places.get("duration"),
-        separator=separator, only_stages=False,
+        separator=separator, only_stages=False, starts=True,
     )  # fmt: skip
     width = max(places.values()) + 1
     table = [row for row in table if len(row) >= width and _is_stage(row[columns.stage])]

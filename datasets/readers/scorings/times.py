@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,11 +19,12 @@ Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
 
 
 class TimeColumns(Protocol):
-    """Which columns of a table have times, by number, or ``None``."""
+    """Which columns of a table have times, by number, or ``None``; ``starts``: it says so."""
 
     onset: int | None
     end: int | None
     duration: int | None
+    starts: bool
 
 
 def number_of(cell: str, *, comma: bool = False) -> float | None:
@@ -93,18 +95,27 @@ class _Cells:
 
 
 def _from_ends(timed: Timed, columns: TimeColumns, recorded: Recorded, notes: list[str]) -> Timed:
-    """Onsets of a table whose only time is the end of an epoch, as its rows show."""
+    """Onsets of a table whose only time is the end of an epoch or stage, as its rows show.
+
+    The last row then has the recording's end, and nothing begins at its start.
+    """
     onsets = [onset for _, onset, _ in timed]
     lengths_known = columns.end is not None or any(length for _, _, length in timed)
-    steps = {round(b - a, 3) for a, b in pairwise(onsets)}
-    step = min(steps, default=0.0)
-    if lengths_known or len(steps) != 1 or step <= 0:
+    steps = Counter(round(b - a, 3) for a, b in pairwise(onsets))
+    if columns.starts or lengths_known or not steps or min(steps) <= 0 or onsets[0] < 1:
         return timed
-    last_starts_outside = onsets[-1] >= recorded.seconds - recorded.seconds % step - 1e-3
-    if abs(onsets[0] - step) < 1e-3 and last_starts_outside:
-        notes.append("its times are the ends of epochs: the last one is that of the recording")
-        return [(k, onset - step, length) for k, onset, length in timed]
-    return timed
+    step, times = steps.most_common(1)[0]
+    last_epoch = recorded.seconds - recorded.seconds % EPOCH_SECONDS
+    if not last_epoch - 1e-3 <= onsets[-1] < recorded.seconds + EPOCH_SECONDS:
+        return timed
+    per_epoch = 2 * times > len(onsets) - 1
+    if per_epoch and abs(onsets[0] - step) > 1e-3:
+        return timed
+    notes.append("its times are ends: the last one is that of the recording")
+    if per_epoch:
+        return [(k, onset - step, step) for k, onset, _ in timed]
+    starts = [0.0, *onsets[:-1]]
+    return [(k, a, b - a) for (k, b, _), a in zip(timed, starts, strict=True)]
 
 
 def _in_samples(timed: Timed, recorded: Recorded, notes: list[str]) -> Timed:
