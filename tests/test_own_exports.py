@@ -18,7 +18,9 @@ from datasets.readers.expert_annotations import (
     of_annotations,
     read,
 )
+from datasets.readers.scorings.scoring import Wishes
 from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.stagers.interface import stage
 from evaluation.stagers.stager import Asked, expert_of
 from tests.edf_files import START, write_hypnogram, write_psg
 from utils.errors import UserError
@@ -109,7 +111,7 @@ def test_a_column_expert_filled_in_by_hand_is_read(recording, tmp_path, name, ex
     assert read(tmp_path / name, recording, 10)[0].tolist() == wanted.tolist()
 
 
-def test_exports_from_before_there_was_a_hash(recording, tmp_path):
+def test_exports_of_former_versions_have_no_hash(recording, tmp_path):
     table = "epoch,onset_s,stage,expert,p_W\n"
     rows = [f"{k},{30 * k},W,{{}},0.9" for k in range(10)]
     (tmp_path / "night.csv").write_text(table + "\n".join(rows).replace("{}", ""))
@@ -212,3 +214,37 @@ def test_a_broken_annotation_costs_itself(recording, tmp_path, raw):
     assert ("broken annotation left out" in note) == (b"beep" in raw)
     with pytest.raises(UserError, match="broken EDF"):  # a store is stricter
         EdfFile(tmp_path / "h.edf").annotations()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["night.eannot", "night.hyp", "night.TXT", "night.csv", "night.tsv", "night_sleepscoring.txt",
+     "night_stage.txt", "night.STA"],
+)  # fmt: skip
+def test_scorings_of_the_recordings_name_are_taken(recording, tmp_path, name):
+    words = [f"{k} {code}" for k, code in enumerate("0012345530")]
+    words = words if name.endswith("STA") else ["W", "N1"] * 5
+    (tmp_path / name).write_text("\n".join(words))
+    path, stages = expert_of(opened(recording.path), Asked(), 10, [])
+    assert path == tmp_path / name
+    assert stages.tolist() == [0, 0, 1, 2, 3, 3, 4, 4, 3, 0] if "STA" in name else [0, 1] * 5
+
+
+def test_numbers_are_asked_about_and_a_vocabulary_answers(recording, tmp_path):
+    (tmp_path / "night.txt").write_text("\n".join("0012344420"))
+    notes: list[str] = []
+    path, _ = expert_of(opened(recording.path), Asked(), 10, notes)
+    assert path is None and "could be several vocabularies; name one with --voc" in notes[0]
+    for vocabulary, code in (("yasa", 4), ("rk", 3)):
+        asked = Asked(scoring=Wishes(vocabulary))
+        path, stages = expert_of(opened(recording.path), asked, 10, [])
+        assert stages.tolist() == [0, 0, 1, 2, 3, code, code, code, 2, 0]
+
+
+def test_what_is_wrong_with_an_expert_is_one_line(recording, tmp_path):
+    with pytest.raises(UserError, match=r"absent.txt: no such file; name one with --expert"):
+        expert_of(opened(recording.path), Asked(expert=str(tmp_path / "absent.txt")), 10, [])
+    with pytest.raises(UserError, match="expert: no 'words'; it takes file, vocabulary, table"):
+        stage(recording.path, [], expert={"words": "rk"})
+    with pytest.raises(UserError, match="--vocabulary r: choose from yasa"):
+        stage(recording.path, [], expert={"file": "a.txt", "vocabulary": "r"})

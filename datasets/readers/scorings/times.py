@@ -19,7 +19,7 @@ Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
 
 
 class TimeColumns(Protocol):
-    """Which columns of a table have times, by number, or ``None``; ``starts``: it says so."""
+    """Which columns of a table have times, by number, or ``None``; ``starts``: by its name."""
 
     onset: int | None
     end: int | None

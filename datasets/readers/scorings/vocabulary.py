@@ -46,6 +46,7 @@ _PREFIX = re.compile(
     r"(?:s[dr]o:)?(?:(?:sleep|schlaf)?[\s_-]*(?:stage|stadium|stade|stadio|fase|phase)[\s_:-]*"
     r"|sleep[_-])?"
 )
+_LONGEST = 200  # characters; a stage has fewer, even with a channel behind it
 _NUMBER = re.compile(r"[+-]?\d{1,4}(\.0{0,9})?", re.ASCII)
 _RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, 10: UNSCORED}
 _NEGATIVE = dict.fromkeys((-1, -2, -3, -9), UNSCORED)
@@ -91,6 +92,8 @@ def plain(text: str) -> str:
 
 def word_of(text: str) -> Word:
     """What a word is, whatever is written around it."""
+    if len(text) > _LONGEST:
+        return Word(None)
     name = re.sub(r",\s*manual$", "", plain(text.split("@@")[0].split("|")[0]))
     if _NUMBER.fullmatch(name):
         return Word(None, number=int(float(name)))
@@ -138,7 +141,8 @@ def codes_of(
         if code is None and word.number is None and word.prefixed:
             named[text], code = words.count(text), UNSCORED
         elif code is None and only_stages:
-            raise UserError(f"{path}: stage {words.index(text) + 1} is {text!r}, no sleep stage")
+            shown = repr(text[:60])
+            raise UserError(f"{path}: stage {words.index(text) + 1} is {shown}, no sleep stage")
         codes[text] = None if word.vague and not only_stages else code
     if all(code is None or (named and code == UNSCORED) for code in codes.values()):
         raise UserError(f"{path}: holds no sleep stages{_list(named)}")
