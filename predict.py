@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES, opened
+from datasets.readers.scorings.scoring import TABLE_HELP, VOCABULARY_HELP, Wishes
 from evaluation.prediction_files import (
     MADE_WITH,
     STAGED,
@@ -100,8 +101,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--expert",
         help="file with an expert's stages, for a single recording, or 'none' (default: the file "
-        "beside each recording, if there is one)",
+        "beside each recording, if there is one); docs/staging.md lists what is read",
     )
+    parser.add_argument("--vocabulary", help=VOCABULARY_HELP)
+    parser.add_argument("--expert_table", help=TABLE_HELP)
     parser.add_argument("--age", type=positive, help="years, for stagers that use it (yasa)")
     parser.add_argument("--sex", choices=("female", "male"), help="as --age; give both")
     add_flag(
@@ -246,14 +249,15 @@ class Staging:
         channels: dict[str, tuple[str, ...]] = {}
         for key, name in (word.split("=", 1) for word in args.channels):
             channels[key] = (*channels.get(key, ()), name)
-        self.asked = Asked(channels, args.expert, args.age, args.sex)
+        scoring = Wishes(args.vocabulary, args.expert_table)
+        self.asked = Asked(channels, args.expert, args.age, args.sex, scoring)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder = Path(args.output[0])
         # a file is skipped if its folder was made with these same values
         self.made_with = {
             "weights": [stager.fingerprint for stager in stagers],
             "channels": sorted(args.channels),
-            "expert": args.expert,
+            "expert": [args.expert, args.vocabulary, args.expert_table],
             "explained": self.explained,
             "demographics": [args.age, args.sex],
         }

@@ -35,7 +35,7 @@ def measure(folder: Path, nights: int) -> list[dict]:
     for path in sorted(folder.glob("*-PSG.edf"))[:nights]:
         raw = mne.io.read_raw_edf(path, include=["EEG Fpz-Cz"], preload=True, verbose="error")
         n = int(raw.times[-1] / 30)
-        _, expert = expert_of(opened(path), None, n, [])
+        _, expert = expert_of(opened(path), Asked(), n, [])
         for minutes in MINUTES:
             for first in (n // 4, n // 2):
                 chosen = slice(first, min(first + 2 * minutes, n))

@@ -7,10 +7,12 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
+from datasets.readers.scorings import own_exports
+from datasets.readers.scorings.vocabulary import stage_of
 from utils.files import write_json, write_table, written_whole
 from utils.metrics import confidence
 from utils.staged_night import StagedNight
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES
+from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, UNSCORED
 
 # what BIDS asks for beside a table of events
 _COLUMNS = {
@@ -40,6 +42,10 @@ _COLUMNS = {
         "probability of the stage, less that of the second most probable stage"
     },
     "expert": {"Description": "stage the expert gave, n/a where unscored"},
+    "stages_hash": {
+        "Description": "hash of the stages as exported, and of the expert's: where somebody "
+        "changed a stage it no longer fits, and the file is read as that person's scoring"
+    },
 }  # fmt: skip
 
 
@@ -62,11 +68,22 @@ def _marks(night: StagedNight, *, digits: int) -> list[dict[str, str | int]]:
     return rows
 
 
+def _hashed(rows: list[dict], column: str) -> list[dict]:
+    """Rows with a hash of their stages, in ``column``, and of the expert's."""
+
+    def codes(key: str) -> list[int]:
+        stages = (stage_of(row[key] or "") for row in rows)
+        return [UNSCORED if code is None else code for code in stages]
+
+    value = "-".join(own_exports.stages_hash(codes(key)) for key in (column, "expert"))
+    return [row | {own_exports.HASH_COLUMN: value} for row in rows]
+
+
 def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | None = None) -> Path:
     """Write a csv of one row per epoch: ``epoch, onset_s, stage, expert, p_W … p_REM, confidence``.
 
     ``uncertainty, to_review`` follow, ``spread, decided_by`` where the night has votes, then
-    ``flags``: what is wrong with each epoch's signal.
+    ``flags``: what is wrong with each epoch's signal, and ``stages_hash``.
     """
     sure, marks = confidence(night.probabilities), _marks(night, digits=6)
     rows = [
@@ -77,7 +94,7 @@ def write_predictions(path: Path, night: StagedNight, flags: Sequence[str] | Non
         | ({} if flags is None else {"quality_flag": flags[k]})
         for k, onset, stage, expert in _epochs(night)
     ]
-    return write_table(path, rows)
+    return write_table(path, _hashed(rows, "stage"))
 
 
 def write_votes(path: Path, night: StagedNight) -> Path:
@@ -106,6 +123,7 @@ def write_events(path: Path, night: StagedNight, source: str) -> Path:
         }
         for k, onset, stage, expert in _epochs(night)
     ]
+    rows = _hashed(rows, "trial_type")
     columns = {k: text for k, text in _COLUMNS.items() if k in rows[0]}
     write_json(path.with_suffix(".json"), {**columns, "GeneratedBy": source})
     return write_table(path, rows, delimiter="\t")
@@ -115,8 +133,8 @@ def write_edf(path: Path, night: StagedNight) -> Path:
     """Write EDF+ annotations, one per bout of a stage, on the clock of the source recording."""
     import edfio
 
-    annotations, epoch = [], night.first_epoch
-    for stage, bout in groupby(night.stages.tolist()):
+    annotations, epoch, codes = [], night.first_epoch, night.stages.tolist()
+    for stage, bout in groupby(codes):
         length = len(list(bout))
         annotations.append(
             edfio.EdfAnnotation(
@@ -125,9 +143,10 @@ def write_edf(path: Path, night: StagedNight) -> Path:
         )
         epoch += length
     start = datetime.fromisoformat(night.start) if night.start else None
-    # by this mark the file is never taken for an expert's hypnogram
+    # by these marks the file is never taken for an expert's hypnogram, unless it was edited
+    equipment, additional = own_exports.edf_fields(codes)
     about = edfio.Recording(
-        startdate=start.date() if start else None, equipment_code=MADE_BY_A_MODEL
+        startdate=start.date() if start else None, equipment_code=equipment, additional=additional
     )
     edf = edfio.Edf(
         [],  # annotations alone, without a signal

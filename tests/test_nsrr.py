@@ -10,8 +10,9 @@ import pytest
 
 import generate_demo_data
 import preprocess_nsrr
-from datasets.readers import nsrr, nsrr_annotations
+from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
+from datasets.readers.scorings import nsrr_annotations
 from datasets.store.filters import butterworth_sections, filter_sections
 from datasets.store.store import Store
 from datasets.synthetic import nsrr_files, nsrr_scoring

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import nsrr_annotations as nsrr
+from datasets.readers.scorings import nsrr_annotations as nsrr
 from utils.errors import UserError
 
 PLANTED = [0, 0, 1, 2, 2, 3, 3, -1, 4, -1]  # the second 3 was a stage 4

@@ -80,3 +80,14 @@ def test_the_real_night(real_data):
     counts = np.bincount(recording.stages, minlength=5)
     assert counts.tolist() == [328, 58, 280, 137, 19]
     assert recording.signals["EEG"].fs == 128
+
+
+@pytest.mark.parametrize(("lines", "is_read"), [(8, True), (19, True), (20, False), (200, False)])
+def test_a_list_of_another_length_is_noted_or_refused(night, lines, is_read):
+    (night / "ucddb002_stage.txt").write_bytes(("0\r\n" * lines).encode("utf-16"))
+    pair = ucddb.find_pairs(night)[0]
+    if is_read:
+        assert ucddb.read(pair).note == f"{lines} stages for 9 epochs"
+    else:
+        with pytest.raises(UserError, match=f"{lines} stages for the 9 epochs of ucddb002.rec"):
+            ucddb.read(pair)

@@ -34,8 +34,8 @@ class AnyFile(SignalFile, Protocol):
     def hold(self, labels: Iterable[str]) -> None:
         """Keep these channels' samples in memory, if reading them again would be slow."""
 
-    def annotations(self) -> Sequence[Annotation]:
-        """All annotations, of a file that :attr:`is_plus`."""
+    def annotations(self, broken: list[str] | None = None) -> Sequence[Annotation]:
+        """All annotations, of a file that :attr:`is_plus`; broken ones in words in ``broken``."""
 
 
 def opened(path: Path) -> AnyFile:

@@ -178,17 +178,19 @@ class EdfFile:
         samples[index[inside]] = values[inside]
         return samples
 
-    def annotations(self) -> list[Annotation]:
+    def annotations(self, broken: list[str] | None = None) -> list[Annotation]:
         """All annotations in file order, without the records' time stamps.
 
+        With ``broken``, malformed ones are left out and added to it in words.
+
         Raises:
-            UserError: on any byte that is not part of a well-formed annotation; edfio would skip
-                the broken entry, and an epoch would lose its stage in silence.
+            UserError: unless ``broken``, on any byte that is not part of a well-formed annotation;
+                edfio would skip the broken entry, and an epoch would lose its stage in silence.
         """
         annotations: list[Annotation] = []
         for signal in self._annotation_signals():
             for record in signal:
-                annotations.extend(self._parse(record))
+                annotations.extend(self._parse(record, broken))
         return annotations
 
     def _annotation_signals(self) -> Iterator[np.ndarray]:
@@ -197,16 +199,25 @@ class EdfFile:
             if fields["label"] in ANNOTATION_LABELS:
                 yield from self._raw(slice(None), [fields["columns"]])
 
-    def _parse(self, record: np.ndarray) -> Iterator[Annotation]:
-        try:
-            text = record.tobytes().decode("utf-8").rstrip("\x00")
-        except UnicodeDecodeError as error:
-            raise self._broken_annotation(f"byte {error.start} is not UTF-8") from error
+    def _parse(self, record: np.ndarray, broken: list[str] | None) -> Iterator[Annotation]:
         # entries end with a zero, and zeros fill the record
-        for entry in text.split("\x00") if text else []:
+        for raw in record.tobytes().rstrip(b"\x00").split(b"\x00"):
+            try:
+                entry = raw.decode("utf-8")
+            except UnicodeDecodeError as error:
+                if broken is None:
+                    raise self._broken_annotation(f"byte {error.start} is not UTF-8") from error
+                # a technician's note may be in Latin-1, a stage has no such letters
+                entry = raw.decode("latin-1")
+                if "stage" in entry.casefold():
+                    broken.append(f"annotation that is not UTF-8: {entry[:60]!r}")
             match = _ENTRY.fullmatch(entry)
             if match is None:
-                raise self._broken_annotation(repr(entry[:60]))
+                if entry and broken is None:
+                    raise self._broken_annotation(repr(entry[:60]))
+                if entry:
+                    broken.append(f"broken annotation left out: {entry[:60]!r}")
+                continue
             onset, duration, texts = match.groups()
             for words in texts.split("\x14")[:-1]:
                 if words:  # a record's time stamp is an annotation without text

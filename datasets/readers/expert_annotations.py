@@ -1,49 +1,48 @@
-"""An expert's stages beside a recording: Sleep-EDF hypnograms, NSRR XML, BIDS events, lists.
+"""An expert's stages of a recording: a file beside it, one that is named, or its own annotations.
 
-A list has one stage per epoch, as YASA and many labs write it; a table has a column of stages and,
-if it has one of onsets, rows anywhere on the 30 s grid. Stages that a model wrote are refused.
+What a file is, its content decides (``datasets/readers/scorings``). Stages that a program wrote are
+no expert's, unless a person changed them.
 """
 
 from __future__ import annotations
 
-import csv
 import glob
 import re
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-from datasets.readers import nsrr_annotations, ucddb
 from datasets.readers.dreem_file import DreemFile
-from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Bout, stages_from_bouts
-from datasets.readers.sleepedf import STAGE_OF_TEXT
+from datasets.readers.edf import Annotation, EdfFile
+from datasets.readers.scorings import layouts, own_exports, stage_tables, vocabulary
+from datasets.readers.scorings.clocks import DAY, is_real
+from datasets.readers.scorings.decoding import text_of
+from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Wishes
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL, STAGES, UNSCORED
+from utils.stages import EPOCH_SECONDS, UNSCORED
 
-_MODEL_COLUMNS = {"p_W", "probability"}  # of exports as csv and events
-_WORDS = {
-    **{name.lower(): code for code, name in enumerate(STAGES)},
-    "wake": 0, "s1": 1, "s2": 2, "s3": 3, "s4": 3, "n4": 3, "r": 4, "art": UNSCORED,
-    "uns": UNSCORED, "?": UNSCORED, "n/a": UNSCORED, "mt": UNSCORED, "movement": UNSCORED,
-    "unscored": UNSCORED, "unknown": UNSCORED, "": UNSCORED,
-}  # fmt: skip
-# R&K names as in Sleep-EDF, and those of the AASM
-_EDF_TEXTS = {text.casefold(): code for text, code in STAGE_OF_TEXT.items()} | {
-    f"sleep stage {name}".casefold(): code for code, name in enumerate(STAGES)
-}
-# numbers are YASA's, 4 is REM, unless there is a 5: then they are R&K's, 4 is deep sleep;
-# below 0 YASA has artefacts and unscored epochs, from 6 on R&K lists have movement and unscored
-_YASA = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, -1: UNSCORED, -2: UNSCORED}
-_RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, -1: UNSCORED}
-_STAGE_COLUMNS = ("stage", "sleep_stage", "trial_type", "hypnogram", "hypno", "expert", "value")
-_ONSET_COLUMNS = ("onset", "onset_s", "start", "time")
-_DURATION_COLUMNS = ("duration", "duration_s")
+# of scorings beside a recording with its name, in the order in which one is preferred
+SUFFIXES = (".txt", ".csv", ".rml", ".eannot", ".annot", ".hyp", ".sta", ".vmrk", ".tsv")
+_OF_UCDDB = re.compile(r"ucddb\d{3}_stage\.txt", re.IGNORECASE)
 
 
 def find(edf: Path) -> Path | None:
-    """The expert's file beside a recording, by the names that data sets give it."""
+    """The expert's file beside a recording, by the names that data sets give it.
+
+    What a program exported is passed over, unless somebody changed it: see :func:`exports_beside`.
+    """
+    return next((path for path in _beside(edf) if not is_export(path)), None)
+
+
+def exports_beside(edf: Path) -> list[Path]:
+    """Files beside a recording whose stages a program wrote, and which are no expert's."""
+    return [path for path in _beside(edf) if is_export(path)]
+
+
+def _beside(edf: Path) -> Iterator[Path]:
+    """Files of stages that may belong to a recording."""
     # file names may hold brackets, which are patterns to glob
     stem = glob.escape(edf.stem)
     if re.fullmatch(r"(SC4|ST7)\d{3}[A-Z]0-PSG", stem, re.IGNORECASE):
@@ -64,6 +63,7 @@ def find(edf: Path) -> Path | None:
         f"{stem}-profusion.xml",
         f"{stem}-nsrr.xml",
         f"{stem}.xml",
+        f"{stem}.XML",
         f"{stem}.edf.XML",
         f"{stem}_stage.txt",
         f"{bare}_events.tsv",
@@ -71,174 +71,170 @@ def find(edf: Path) -> Path | None:
         f"{stem}_hypno.csv",
         f"{stem}_hypnogram.txt",
         f"{stem}_hypnogram.csv",
-        f"{stem}.txt",
-        f"{stem}.csv",
+        f"{stem}_sleepscoring.txt",
+        *(f"{stem}{suffix}" for suffix in SUFFIXES),
+        *(f"{stem}{suffix.upper()}" for suffix in SUFFIXES),
     )
     beside = [path for name in names for path in sorted(edf.parent.glob(name))]
-    for path in (*beside, *tree):
-        if path.exists() and path != edf and not _is_export(path):
-            return path
-    return None
+    for path in dict.fromkeys((*beside, *tree)):
+        if path.is_file() and path != edf:
+            yield path
 
 
-def _is_export(path: Path) -> bool:
-    """Whether a file holds stages that this program exported from a model."""
-    # enough for the fixed header of an EDF and for the column names of a table
-    with path.open("rb") as file:
-        head = file.read(256)
+def is_export(path: Path) -> bool:
+    """Whether a file holds stages that a program wrote, unchanged by anybody."""
     if path.suffix.lower() in (".edf", ".bdf"):
-        return MADE_BY_A_MODEL.encode() in head
-    return bool(_MODEL_COLUMNS & set(re.split(r"[,\t\r\n]", head.decode("utf-8", "replace"))))
+        try:
+            return _is_unchanged_edf(path)
+        except UserError:
+            return False  # broken: said when it is read
+    with path.open("rb") as file:
+        head = file.read(4096)
+    # a table whose columns only programs write, whatever its encoding
+    names = head.replace(b"\x00", b"").decode("latin-1").casefold()
+    if not re.search(r"prob|conf|certainty|\bp[_ .-]|stages_hash", names):
+        return False
+    try:
+        return stage_tables.is_export(text_of(path))
+    except UserError:
+        return False
 
 
-def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.ndarray, str]:
+def read(
+    path: Path, recording: EdfFile | DreemFile, n_epochs: int, wishes: Wishes | None = None
+) -> tuple[np.ndarray, str]:
     """Stages of a recording, (``n_epochs``,) int8, -1 where nobody scored, and what was assumed.
 
     Raises:
-        UserError: the file is broken, of another recording, or scores no epoch of this one.
+        UserError: the file is broken, ambiguous, of another recording or length, a program's, or
+            scores no epoch of this one.
     """
-    note, suffix = "", path.suffix.lower()
-    if suffix in (".edf", ".bdf"):
-        scored = EdfFile(path, undated=True)
-        # the time of day alone: de-identified files have other dates, or none
-        if recording.start and recording.start.time() != scored.start.time():
-            raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
-        stages = of_annotations(scored, n_epochs)
-        if stages is None:
-            raise UserError(f"{path}: holds no sleep stages; is it a hypnogram?")
-    elif suffix == ".xml":
-        stages = _of_xml(path, recording.seconds)
-    elif path.name.endswith("_stage.txt"):
-        stages = ucddb.read_codes(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; name one with --expert, or none")
+    wishes, notes = wishes or Wishes(), []
+    recorded = recorded_of(recording)
+    if path.suffix.lower() in (".edf", ".bdf") or path.read_bytes()[:8] == b"0       ":
+        stages = _of_edf(path, recorded, notes)
     else:
-        stages, note = _of_text(path, n_epochs)
-    stages = stages_from_bouts((), n_epochs) if not len(stages) else _fitted(stages, n_epochs)
+        if wishes.vocabulary is None and _OF_UCDDB.fullmatch(path.name):
+            wishes = Wishes("ucddb", wishes.table)
+        stages, notes = layouts.read(path, recorded, wishes)
+    stages = _fitted(stages, n_epochs)
     if (stages == UNSCORED).all():
-        raise UserError(f"{path}: scores no epoch of {recording.path.name}")
-    return stages, note
+        raise UserError(f"{path}: scores no epoch of {recorded.name}; is it of another recording?")
+    return stages, "; ".join(dict.fromkeys(notes))
 
 
-def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray | None:
+def recorded_of(recording: EdfFile | DreemFile) -> Recorded:
+    """What a scoring is placed against: the recording's name, start, length and rates."""
+    rates = tuple(dict.fromkeys(channel.fs for channel in recording.channels))
+    return Recorded(Path(recording.path).name, recording.start, recording.seconds, rates)
+
+
+def of_annotations(
+    file: EdfFile, n_epochs: int, notes: list[str] | None = None
+) -> np.ndarray | None:
     """Stages (``n_epochs``,) among a file's EDF+ annotations, ``None`` if it has events alone.
 
-    One without a duration lasts until the next stage, the last such one epoch.
+    One without a duration lasts until the next stage, or an epoch where each has its own. What was
+    assumed, and broken annotations, which are left out, are added to ``notes``.
 
     Raises:
-        UserError: stages off the 30 s grid, or two for one epoch.
+        UserError: two stages for one epoch.
     """
-    scored = sorted(
-        (a.onset, a.duration, _EDF_TEXTS[a.text.casefold()])
-        for a in file.annotations()
-        if a.text.casefold() in _EDF_TEXTS
-    )
-    if not scored:
+    notes = [] if notes is None else notes
+    stages = _of_annotations(file, recorded_of(file), 0.0, notes)
+    return None if stages is None else _fitted(stages, n_epochs)
+
+
+def _of_annotations(
+    file: EdfFile, recorded: Recorded, late: float, notes: list[str]
+) -> np.ndarray | None:
+    """Stages of a file's annotations on the epochs of a recording that began ``late`` s earlier."""
+    broken: list[str] = []
+    rows = _stage_rows(file.annotations(broken))
+    notes += [f"{broken[0]} ({len(broken)} in all)"] if broken else []
+    if not rows:
         return None
-    ends = [onset for onset, _, _ in scored[1:]] + [scored[-1][0] + EPOCH_SECONDS]
-    timed = [(t, length or end - t, c) for (t, length, c), end in zip(scored, ends, strict=True)]
-    return _placed(file.path, timed, n_epochs)
+    rows = [Row(a.text, a.onset + late, a.duration) for a in rows]
+    stages, assumed = layouts.stages_of(Scoring(rows, only_stages=False), recorded, file.path, None)
+    notes += assumed
+    return stages
 
 
-def _placed(path: Path, timed: Sequence[tuple[float, float, int]], n_epochs: int) -> np.ndarray:
-    """Stages (``n_epochs``,) of (onset, duration in s, code) in any order, which do not overlap."""
-    bouts, scored_until = [], 0
-    for onset, seconds, code in sorted(timed):
-        first, epochs = onset / EPOCH_SECONDS, seconds / EPOCH_SECONDS
-        if first < 0 or epochs < 1 or first % 1 or epochs % 1:
-            raise UserError(
-                f"{path}: {onset:g} s for {seconds:g} s does not fill whole 30 s epochs"
-            )
-        if first < scored_until:
-            raise UserError(f"{path}: two stages at {onset:g} s; correct the file")
-        scored_until = int(first + epochs)
-        bouts.append(Bout(int(first), int(epochs), code))
-    return stages_from_bouts(tuple(bouts), n_epochs)
+def _stage_rows(annotations: Sequence[Annotation]) -> list[Annotation]:
+    """The annotations that are stages: those called so, or else words that can be nothing else."""
+    words = {text: vocabulary.word_of(text) for text in {a.text for a in annotations}}
+    if any(word.prefixed and word.code is not None for word in words.values()):
+        kept = {
+            text for text, word in words.items()
+            if word.prefixed or (word.code == UNSCORED and not word.vague)
+        }  # fmt: skip
+    else:
+        # "Awake" alone may be a technician's note; a letter, or a number, a trigger
+        kept = {
+            text for text, word in words.items()
+            if word.code is not None and not word.vague and len(text.strip()) > 1
+        } - {"Awake", "awake"}  # fmt: skip
+        if len({words[text].code for text in kept}) < 2:
+            return []
+    return [a for a in annotations if a.text in kept]
+
+
+def _of_edf(path: Path, recorded: Recorded, notes: list[str]) -> np.ndarray:
+    """Stages of an EDF+ hypnogram, placed by its start where that differs from the recording's."""
+    if _is_unchanged_edf(path):
+        raise UserError(
+            f"{path}: stages that this program exported, unchanged: no expert's; correct them in "
+            "it, or name an expert's file"
+        )
+    scored = EdfFile(path, undated=True)
+    late = _late(scored, recorded)
+    if late:
+        notes.append(f"starts {late:+g} s from the recording, and is placed there")
+    stages = _of_annotations(scored, recorded, late, notes)
+    if stages is None:
+        raise UserError(f"{path}: holds no sleep stages; is it a hypnogram?")
+    return stages
+
+
+def _late(scored: EdfFile, recorded: Recorded) -> float:
+    """Seconds from the recording's start to that of its hypnogram.
+
+    Raises:
+        UserError: they share no time.
+    """
+    if recorded.start is None or scored.start is None:
+        return 0.0
+    late = (scored.start - recorded.start) / timedelta(seconds=1)
+    if not (is_real(scored.start.date()) and is_real(recorded.start.date())):
+        if any(not is_real(s.date()) and s.hour == s.minute == 0
+               for s in (scored.start, recorded.start)):  # fmt: skip
+            return 0.0  # date and clock were both removed
+        late %= DAY
+        late -= DAY if late >= recorded.seconds else 0
+    if not -DAY < late < recorded.seconds:
+        raise UserError(
+            f"{scored.path}: starts {scored.start}, the recording {recorded.start}: they share no "
+            "time; if a date was changed to hide the person, change the other as well"
+        )
+    return late
+
+
+def _is_unchanged_edf(path: Path) -> bool:
+    """Whether EDF+ annotations are this program's, and no stage was changed."""
+    stated = own_exports.edf_hash(path)
+    if not stated:
+        return stated is not None
+    codes: list[int] = []
+    for a in sorted(EdfFile(path, undated=True).annotations([]), key=lambda a: a.onset):
+        code = vocabulary.stage_of(a.text)
+        if code is not None:
+            codes += [code] * round(a.duration / EPOCH_SECONDS)
+    return own_exports.stages_hash(codes) == stated
 
 
 def _fitted(stages: np.ndarray, n_epochs: int) -> np.ndarray:
-    """Stages cut to the recording, unscored where they end before it."""
+    """Stages cut to the epochs that were staged, unscored where they end before them."""
     missing = max(0, n_epochs - len(stages))
     return np.pad(stages[:n_epochs], (0, missing), constant_values=UNSCORED).astype(np.int8)
-
-
-def _of_xml(path: Path, seconds: float) -> np.ndarray:
-    with path.open("rb") as file:
-        is_profusion = b"CMPStudyConfig" in file.read(2048)
-    if is_profusion:
-        return nsrr_annotations.read_profusion(path)
-    return nsrr_annotations.read_nsrr(path, seconds)
-
-
-def _of_text(path: Path, n_epochs: int) -> tuple[np.ndarray, str]:
-    """Stages of a list or a table, and what was assumed."""
-    try:
-        # utf-8-sig: spreadsheets begin their exports with a byte order mark
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a list of stages ({error})") from error
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    kept = [line for line in lines if line.strip() and not line.startswith("#")]
-    table = list(csv.reader(kept, delimiter=delimiter))
-    if not table:
-        raise UserError(f"{path}: holds no sleep stages")
-    header = [name.strip().lower() for name in table[0]]
-    column = next((header.index(name) for name in _STAGE_COLUMNS if name in header), None)
-    if column is None and len(header) > 1:
-        wanted = ", ".join(_STAGE_COLUMNS)
-        raise UserError(f"{path}: none of its columns is called {wanted}: {', '.join(header)}")
-    rows = table if column is None else table[1:]
-    if any(len(row) < len(header) for row in rows):
-        raise UserError(f"{path}: its rows have different numbers of columns")
-    words = [row[column or 0].strip() for row in rows]
-    placed = next((header.index(name) for name in _ONSET_COLUMNS if name in header), None)
-    codes, note = _codes(words, path, others_allowed=placed is not None)
-    if placed is None:
-        if column is not None and "epoch" in header:
-            _check_numbers(path, [row[header.index("epoch")].strip() for row in rows])
-        return np.array(codes, np.int8), note
-    length = next((header.index(name) for name in _DURATION_COLUMNS if name in header), None)
-    return _placed(path, list(_timed(path, rows, codes, placed, length)), n_epochs), note
-
-
-def _check_numbers(path: Path, epochs: Sequence[str]) -> None:
-    """Refuse a table that numbers its epochs but lacks some, or has them out of order."""
-    if not any(epochs == [str(k) for k in range(s, s + len(epochs))] for s in (0, 1)):
-        raise UserError(f"{path}: its epochs are not 0, 1, 2 … or 1, 2, 3 …, so none is placed")
-
-
-def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[list, str]:
-    """Stage codes; ``None`` for what is no stage, where other events may be listed."""
-    # 2.0 is how pandas writes a 2 if the column has missing values
-    numbers = {int(float(word)) for word in words if re.fullmatch(r"[+-]?\d+(\.0*)?", word)}
-    known = _RK if 5 in numbers else _YASA
-    codes: list[int | None] = []
-    for number, word in enumerate(words, 1):
-        name = word.lower().removeprefix("sleep stage ").removeprefix("stage ").strip()
-        code = _WORDS.get(name)
-        if code is None and re.fullmatch(r"[+-]?\d+(\.0*)?", name):
-            code = known.get(int(float(name)))
-        if code is None and not others_allowed:
-            raise UserError(f"{path}: stage {number} is {word!r}, which is no sleep stage")
-        codes.append(code)
-    if all(code is None for code in codes):
-        raise UserError(f"{path}: holds no sleep stages")
-    note = "" if not numbers else f"stages as numbers, 4 is {'N3' if known is _RK else 'REM'}"
-    return codes, note
-
-
-def _timed(
-    path: Path,
-    rows: Sequence[Sequence[str]],
-    codes: Sequence[int | None],
-    placed: int,
-    length: int | None,
-) -> Iterator[tuple[float, float, int]]:
-    """Onset and duration in s and code of every row that is a stage."""
-    for row, code in zip(rows, codes, strict=True):
-        if code is None:
-            continue
-        try:
-            onset = float(row[placed])
-            seconds = float(row[length]) if length is not None else float(EPOCH_SECONDS)
-        except ValueError as error:
-            raise UserError(f"{path}: {error} in the row {', '.join(row)}") from error
-        yield onset, seconds, code

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers import nsrr_annotations as annotations
 from datasets.readers.channels import find_role
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
+from datasets.readers.scorings import nsrr_annotations as annotations
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 

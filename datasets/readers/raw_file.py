@@ -88,8 +88,11 @@ class RawFile:
             self._held[label] = samples
         return self._held[label][round(start * self._fs) : round(stop * self._fs)]
 
-    def annotations(self) -> list[Annotation]:
-        """Its annotations, with onsets from the first sample, but for the stages of a model."""
+    def annotations(self, broken: list[str] | None = None) -> list[Annotation]:
+        """Its annotations, with onsets from the first sample, but for a model's stages.
+
+        ``broken`` stays as it is: MNE has read them.
+        """
         # cropping leaves splinters of the annotations on its edges, less than an epoch long
         edge = 1 / self._fs
         return [

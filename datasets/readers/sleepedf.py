@@ -19,19 +19,13 @@ from datasets.readers.recording import (
     stages_from_bouts,
     whole_epochs,
 )
+from datasets.readers.scorings import vocabulary
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-# R&K scoring: stages 3 and 4 are N3
 STAGE_OF_TEXT = {
-    "Sleep stage W": 0,
-    "Sleep stage 1": 1,
-    "Sleep stage 2": 2,
-    "Sleep stage 3": 3,
-    "Sleep stage 4": 3,
-    "Sleep stage R": 4,
-    "Sleep stage ?": UNSCORED,
-    "Movement time": UNSCORED,
+    text: vocabulary.stage_of(text)
+    for text in (*(f"Sleep stage {name}" for name in "W1234R?"), "Movement time")
 }
 ROLES = alternatives("sleepedf")
 STUDIES = {"cassette": ("SC4",), "telemetry": ("ST7",), "both": ("SC4", "ST7")}

@@ -20,14 +20,13 @@ from datasets.readers.recording import (
     stages_from_bouts,
     whole_epochs,
 )
+from datasets.readers.scorings import decoding
+from datasets.readers.scorings.vocabulary import VOCABULARIES
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
 ROLES = alternatives("ucddb")
-# wake, REM, stages 1 to 4; artefact and indeterminate
-_STAGE_OF_CODE = {
-    "0": 0, "1": 4, "2": 1, "3": 2, "4": 3, "5": 3, "6": UNSCORED, "7": UNSCORED, "8": UNSCORED,
-}  # fmt: skip
+_LARGEST_DIFFERENCE = 10  # epochs, between a list and its signal
 
 
 @dataclass(frozen=True)
@@ -66,17 +65,25 @@ def find_pairs(raw_path: Path) -> list[Pair]:
 
 
 def read(pair: Pair) -> Recording:
-    """One night; stages beyond the signal's end are cut, missing ones at its end unscored.
+    """One night; a few stages beyond the signal's end are cut, missing ones unscored, with a note.
 
     Raises:
-        UserError: either file is broken, or a line is not a code from 0 to 8.
+        UserError: either file is broken, a line is not a code from 0 to 8, or the list is of
+            another length than the signal.
     """
     psg = EdfFile(pair.psg)
-    bouts = bouts_of(read_codes(pair.scoring))
-    stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
+    codes, n = read_codes(pair.scoring), whole_epochs(psg.seconds)
+    if abs(len(codes) - n) > _LARGEST_DIFFERENCE:
+        raise UserError(
+            f"{pair.scoring}: {len(codes)} stages for the {n} epochs of {pair.psg.name}; they are "
+            "not one night, or of other epochs than 30 s"
+        )
+    bouts = bouts_of(codes)
+    stages = stages_from_bouts(bouts, n)
     if (stages == UNSCORED).all():
         raise UserError(f"{pair.scoring}: scores no epoch of {pair.psg.name}")
-    return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start)
+    note = None if len(codes) == n else f"{len(codes)} stages for {n} epochs"
+    return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start, note)
 
 
 def read_codes(path: Path) -> np.ndarray:
@@ -85,11 +92,11 @@ def read_codes(path: Path) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, or a line is not a known code.
     """
-    try:
-        lines = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a list of stage codes ({error})") from error
+    # UTF-16 and byte order marks, too
+    text = decoding.text_of(path)
+    lines = [line.strip() for line in text.whole.strip().split("\n")]
+    known = {str(number): code for number, code in VOCABULARIES["ucddb"].items()} | {"": UNSCORED}
     for number, line in enumerate(lines, 1):
-        if line not in _STAGE_OF_CODE:
-            raise UserError(f"{path}: line {number} is {line!r}, not a stage code from 0 to 8")
-    return np.array([_STAGE_OF_CODE[line] for line in lines], np.int8)
+        if line not in known:
+            raise UserError(f"{path}: line {number} is {line[:40]!r}, not a stage code from 0 to 8")
+    return np.array([known[line] for line in lines], np.int8)

@@ -16,6 +16,7 @@ from datasets.readers import expert_annotations
 from datasets.readers.any_file import AnyFile, recording_of
 from datasets.readers.channels import MatchedChannel, match
 from datasets.readers.recording import Recording
+from datasets.readers.scorings.scoring import Wishes
 from evaluation.staged_file import Explainer, StagedFile
 from utils.errors import UserError
 from utils.staged_night import Vote
@@ -28,13 +29,15 @@ class Asked:
 
     Several channels of a role are staged each and averaged; ``all`` stands for every one of the
     role. ``expert`` None takes a file of stages beside the recording if there is one, "none" takes
-    none. ``age`` in years and ``sex``, male or female, are used by stagers that know them.
+    none; ``scoring`` is what the user decides about it. ``age`` in years and ``sex``, male or
+    female, are used by stagers that know them.
     """
 
     channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     expert: str | None = None
     age: int | None = None
     sex: str | None = None
+    scoring: Wishes = field(default_factory=Wishes)
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class ChannelStager(Stager):
         n_epochs = len(computed.probabilities)
         notes = [*([recording.note] if recording.note else []), *notes, *computed.notes]
         channels = {label: recording.derivations[label] for label in computed.labels}
-        path, expert = expert_of(file, asked.expert, n_epochs, notes)
+        path, expert = expert_of(file, asked, n_epochs, notes)
         return StagedFile(
             recording=recording.id,
             subject=recording.id,
@@ -187,7 +190,7 @@ def flags_of(
 
 
 def expert_of(
-    file: AnyFile, named: str | None, n_epochs: int, notes: list[str]
+    file: AnyFile, asked: Asked, n_epochs: int, notes: list[str]
 ) -> tuple[Path | None, np.ndarray]:
     """The expert's file and stages; one that was not asked for and is broken becomes a note.
 
@@ -195,32 +198,37 @@ def expert_of(
         UserError: the file that was named cannot be read, or scores nothing of this recording.
     """
     nobody = np.full(n_epochs, UNSCORED, np.int8)
-    if named == "none":
+    if asked.expert == "none":
         return None, nobody
-    path = Path(named) if named else None
-    if named is None and file.path.is_file():  # recordings in memory have nothing beside them
+    path = Path(asked.expert) if asked.expert else None
+    if path is None and file.path.is_file():  # recordings in memory have nothing beside them
         path = expert_annotations.find(file.path)
-    note = ""
+        passed_over = expert_annotations.exports_beside(file.path)
+        notes += [f"{one.name}: stages of a program, not taken for an expert's"
+                  for one in passed_over]  # fmt: skip
+    assumed: list[str] = []
     try:
         if path is None:
-            path, stages = file.path, within(file, n_epochs)
+            path, stages = file.path, within(file, n_epochs, assumed)
         else:
-            stages, note = expert_annotations.read(path, file, n_epochs)
+            stages, note = expert_annotations.read(path, file, n_epochs, asked.scoring)
+            assumed += [note] if note else []
     except UserError as error:
-        if named is not None:
+        if asked.expert is not None:
             raise
         # a file beside the recording that nobody named must not keep it from being staged
         notes.append(f"no agreement: {error}")
         return None, nobody
+    notes += [f"{path.name}: {note}" for note in assumed]
     if stages is None or (stages == UNSCORED).all():
         return None, nobody
-    if note:
-        notes.append(f"{path.name}: {note}")
     return path, stages
 
 
-def within(file: AnyFile, n_epochs: int) -> np.ndarray | None:
+def within(file: AnyFile, n_epochs: int, notes: list[str]) -> np.ndarray | None:
     """Stages in the recording's own file, if any: a Dreem hypnogram, or EDF+ annotations."""
     if file.stages is not None:
         return file.stages[:n_epochs]
-    return expert_annotations.of_annotations(file, n_epochs) if file.is_plus else None
+    if not file.is_plus:
+        return None
+    return expert_annotations.of_annotations(file, n_epochs, notes)

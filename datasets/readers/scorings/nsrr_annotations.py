@@ -6,6 +6,7 @@ header line, no forward-filled clock and no order of elements may shift it.
 
 from __future__ import annotations
 
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
@@ -15,21 +16,15 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.readers.scorings import decoding
+from datasets.readers.scorings.vocabulary import VOCABULARIES, stage_of, word_of
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # 3 and 4 are N3; movement, "no stage", unscored and artefact are nobody's stage
-_OF_CODE = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4}
-_OF_CONCEPT = {
-    "wake": 0, "wakestate": 0,
-    "nonrapideyemovementsleep-n1": 1, "stage1sleep": 1,
-    "nonrapideyemovementsleep-n2": 2, "stage2sleep": 2,
-    "nonrapideyemovementsleep-n3": 3, "stage3sleep": 3,
-    "nonrapideyemovementsleep-n4": 3, "stage4sleep": 3,
-    "rapideyemovementsleep": 4, "rapideyemovement": 4,
-    "movement": UNSCORED, "unscored": UNSCORED, "artifact": UNSCORED,
-}  # fmt: skip
-_OF_WORD = {"W": 0, "N1": 1, "N2": 2, "N3": 3, "N4": 3, "R": 4}
+_OF_CODE = VOCABULARIES["rk"]
+_WORDS = ("W", "N1", "N2", "N3", "N4", "R")  # as text files of the cohorts spell stages
+_LONGEST_SECONDS = 1e7  # no start or duration is longer
 _DAY = 24 * 3600
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 Run = tuple[float, float, int]  # start and end in s, code
@@ -44,7 +39,16 @@ def read_nsrr(path: Path, seconds: float | None = None) -> np.ndarray:
     Raises:
         UserError: not that XML, no stages, or starts and durations that cannot both be right.
     """
-    root = _root(path, "PSGAnnotation")
+    runs = nsrr_runs(_root(path, "PSGAnnotation"), path, seconds)
+    return _epochs(runs, runs[-1][1])
+
+
+def nsrr_runs(root: ElementTree.Element, path: Path, seconds: float | None) -> list[Run]:
+    """Start and end in s and code of every stage of an NSRR XML, in order; see :func:`read_nsrr`.
+
+    Raises:
+        UserError: no stages, or starts and durations that cannot both be right.
+    """
     runs, nameless, stated = [], [], None
     for event in root.iter("ScoredEvent"):
         concept, start, duration = (
@@ -63,8 +67,7 @@ def read_nsrr(path: Path, seconds: float | None = None) -> np.ndarray:
     # a code the translator did not know has no name: a stage, where it fills a gap between stages
     begins, ends = {start for start, _, _ in runs}, {end for _, end, _ in runs}
     runs += [run for run in nameless if run[0] in ends and run[1] in begins]
-    runs = _contiguous(runs, path, stated if seconds is None else seconds)
-    return _epochs(runs, runs[-1][1])
+    return _contiguous(runs, path, stated if seconds is None else seconds)
 
 
 def read_profusion(path: Path) -> np.ndarray:
@@ -73,16 +76,25 @@ def read_profusion(path: Path) -> np.ndarray:
     Raises:
         UserError: not that XML, epochs that are not of 30 s, or no stages.
     """
-    root = _root(path, "CMPStudyConfig")
-    length = _number((root.findtext("EpochLength") or "30").strip(), path, "EpochLength")
+    codes, length = profusion_codes(_root(path, "CMPStudyConfig"), path)
     if length != EPOCH_SECONDS:
         raise UserError(f"{path}: epochs of {length:g} s; 30 s are read here")
+    return np.array([_OF_CODE.get(int(code), UNSCORED) for code in codes], np.int8)
+
+
+def profusion_codes(root: ElementTree.Element, path: Path) -> tuple[list[str], float]:
+    """The numbers of a Profusion XML, one per epoch, and the length of an epoch in s.
+
+    Raises:
+        UserError: a length that is no number, stages that are none, or no stages.
+    """
+    length = _number((root.findtext("EpochLength") or "30").strip(), path, "EpochLength")
     codes = [(stage.text or "").strip() for stage in root.iterfind("SleepStages/SleepStage")]
     if not codes:
         raise UserError(f"{path}: holds no sleep stages")
-    if strange := sorted({code for code in codes if not code.isdigit()}):
-        raise UserError(f"{path}: stages {', '.join(strange)!r}; codes are numbers")
-    return np.array([_OF_CODE.get(int(code), UNSCORED) for code in codes], np.int8)
+    if strange := sorted({code for code in codes if not re.fullmatch(r"\d{1,3}", code, re.ASCII)}):
+        raise UserError(f"{path}: stages {', '.join(strange)[:80]!r}; codes are numbers")
+    return codes, length
 
 
 def early_translation(profusion: np.ndarray) -> np.ndarray:
@@ -166,7 +178,7 @@ def read_wsc_twin(path: Path, n_epochs: int, start: datetime | None = None) -> n
     for clock, text in events[starts[-1] :]:
         at = (clock - begin) % _DAY + late  # the clock passes midnight
         if text.startswith("STAGE - "):
-            changes.append((at, _OF_WORD.get(text.removeprefix("STAGE - ").strip(), UNSCORED)))
+            changes.append((at, _code(text.removeprefix("STAGE - "))))
         elif text.startswith("LIGHTS ON"):
             changes.append((at, UNSCORED))
     if not any(code >= 0 for _, code in changes):
@@ -211,7 +223,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
     for number, line in enumerate(_lines(path), 1):
         cells = [cell.strip() for cell in line.split("\t")]
         # ? is unscored and L lights on; other classes are events
-        if line.startswith("#") or cells[0] == "class" or cells[0] not in (*_OF_WORD, "?", "L"):
+        if line.startswith("#") or cells[0] == "class" or cells[0] not in (*_WORDS, "?", "L"):
             continue
         try:
             begin = _elapsed(cells[3], start)
@@ -219,7 +231,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
             end = begin + EPOCH_SECONDS if cells[4] == "..." else _end(cells[4], begin, start)
         except (ValueError, IndexError):
             raise UserError(f"{path}: line {number}: {line!r} has no start and stop") from None
-        runs.append((begin, end, _OF_WORD.get(cells[0], UNSCORED)))
+        runs.append((begin, end, _code(cells[0])))
     if not runs:
         raise UserError(f"{path}: holds no sleep stages")
     if runs[0][0] >= n_epochs * EPOCH_SECONDS:
@@ -228,35 +240,39 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
 
 
 def _root(path: Path, name: str) -> ElementTree.Element:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: not readable as XML ({error}); fetch it again") from error
+    root = decoding.xml_of(decoding.text_of(path))
     if root.tag != name:
         raise UserError(f"{path}: a {root.tag} file, not {name}")
     return root
+
+
+def _code(word: str) -> int:
+    code = stage_of(word)
+    return UNSCORED if code is None else code
 
 
 def _code_of(concept: str, kind: str) -> int | None:
     """Stage of an event; ``None`` for events that are not stages."""
     words, _, code = concept.partition("|")
     # newer files have types, and the code behind a bar: Stage 2 sleep|2
-    if kind.startswith("Stages") and code.strip().isdigit():
-        return _OF_CODE.get(int(code), UNSCORED)
-    if kind and not kind.startswith("Stages"):
-        return None
+    if kind.startswith("Stages"):
+        if re.fullmatch(r"\s*\d{1,3}\s*", code, re.ASCII):
+            return _OF_CODE.get(int(code), UNSCORED)
+        return _code(words)
     # older ones have neither, but the prefix of an ontology: SDO:WakeState
-    bare = re.sub(r"^s[dr]o:", "", words.strip().lower()).replace(" ", "")
-    if bare in _OF_CONCEPT:
-        return _OF_CONCEPT[bare]
-    return UNSCORED if kind.startswith("Stages") else None
+    word = word_of(words)
+    return None if kind or word.vague else word.code
 
 
 def _number(text: str, path: Path, what: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise UserError(f"{path}: {what} is {text!r}, not a number") from None
+        number = math.nan
+    # nan compares as neither
+    if not abs(number) < _LONGEST_SECONDS:
+        raise UserError(f"{path}: {what} is {text[:40]!r}, not a number of seconds")
+    return number
 
 
 def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]:

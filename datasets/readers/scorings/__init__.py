@@ -1,0 +1,1 @@
+"""Scorings as sleep laboratories export them, recognised by content and placed on 30 s epochs."""

@@ -1,0 +1,56 @@
+"""Stages that a program wrote: what marks them, and how a person's corrections show.
+
+What this program exports carries a hash of its stages. Where somebody changed a stage by hand, or
+filled in the column ``expert``, stages and hash disagree, and the file is that person's scoring.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from utils.stages import MADE_BY_A_MODEL
+
+HASH_COLUMN = "stages_hash"
+_IN_HEADER = re.compile(rb"stages_([0-9a-f]{16})")
+_OF_PROGRAMS = re.compile(
+    r"(p|prob|proba|probs|probability|confidence|conf|certainty|uncertainty)([ _.-].*)?"
+    r"|.+[ _.-](prob|proba|probs|probability|confidence)"
+)
+_EVERY_STAGE = ({"w", "wake"}, {"n1"}, {"n2"}, {"n3"}, {"r", "rem"})
+
+
+def stages_hash(codes: Iterable[int]) -> str:
+    """Sixteen digits that stand for a sequence of stage codes."""
+    return hashlib.sha256(",".join(str(int(code)) for code in codes).encode()).hexdigest()[:16]
+
+
+def program_columns(header: Sequence[str]) -> list[str]:
+    """The columns of a table that only a program writes: probabilities and confidences."""
+    names = [name.strip().casefold() for name in header]
+    if all(stage & set(names) for stage in _EVERY_STAGE):
+        return [name for name, low in zip(header, names, strict=True) if low in ("n1", "n2", "n3")]
+    return [
+        name for name, low in zip(header, names, strict=True)
+        if _OF_PROGRAMS.fullmatch(low) or low == HASH_COLUMN
+    ]  # fmt: skip
+
+
+def edf_hash(path: Path) -> str | None:
+    """Hash in the header of EDF+ annotations that this program exported.
+
+    ``""`` stands for an export from before there were hashes, ``None`` for anybody else's file.
+    """
+    with path.open("rb") as file:
+        recording = file.read(168)[88:]  # the header's field on the recording
+    if MADE_BY_A_MODEL.encode() not in recording:
+        return None
+    match = _IN_HEADER.search(recording)
+    return match[1].decode() if match else ""
+
+
+def edf_fields(codes: Iterable[int]) -> tuple[str, tuple[str, ...]]:
+    """Equipment and additional fields of an EDF+ header that mark stages as a model's."""
+    return MADE_BY_A_MODEL, (f"stages_{stages_hash(codes)}",)

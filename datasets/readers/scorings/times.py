@@ -1,0 +1,142 @@
+"""Times in a table of stages as seconds: clock times, seconds, samples, ends of epochs."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
+
+from datasets.readers.scorings.clocks import Timeline, clock_of
+from datasets.readers.scorings.scoring import Recorded, Text
+from utils.stages import EPOCH_SECONDS
+
+_NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})([eE][+-]?\d{1,2})?", re.ASCII)
+_LARGEST = 1e12  # samples or seconds; no recording is longer
+Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
+
+
+class TimeColumns(Protocol):
+    """Which columns of a table have times, by number, or ``None``; ``starts``: by its name."""
+
+    onset: int | None
+    end: int | None
+    duration: int | None
+    starts: bool
+
+
+def number_of(cell: str, *, comma: bool = False) -> float | None:
+    """The number in a cell, with a decimal comma if ``comma``; ``None`` if it is none."""
+    cell = cell.strip().replace(",", ".") if comma else cell.strip()
+    number = float(cell) if _NUMBER.fullmatch(cell) else _LARGEST
+    return number if abs(number) < _LARGEST else None
+
+
+def of_columns(
+    text: Text,
+    table: Sequence[Sequence[str]],
+    columns: TimeColumns,
+    recorded: Recorded,
+    *,
+    comma: bool,
+    notes: list[str],
+) -> Timed:
+    """Row, onset and length in s of every row with a readable time; what was assumed in ``notes``.
+
+    Raises:
+        UserError: no row has a readable time.
+    """
+    read = _Cells(Timeline(recorded), comma)
+    timed: Timed = []
+    unreadable: list[Sequence[str]] = []
+    previous_end = 0.0
+    for k, row in enumerate(table):
+        if columns.onset is not None:
+            onset = read.seconds(row[columns.onset])
+            lasts = None if onset is None else read.length(row, columns, onset)
+        else:  # ends alone: each stage begins where the one before it ended
+            end = read.seconds(row[columns.end])
+            onset, lasts = (None, None) if end is None else (previous_end, end - previous_end)
+            previous_end = previous_end if end is None else end
+        if onset is None:
+            unreadable.append(row)
+        else:
+            timed.append((k, onset, lasts if lasts and lasts > 0 else None))
+    if unreadable:
+        what = f"no time in the row {', '.join(unreadable[0])[:80]}"
+        if not timed:
+            raise text.wrong(f"{what}; correct the file, or name the columns: --expert_table")
+        notes.append(f"{len(unreadable)} rows are left out: {what}")
+    return _in_samples(_from_ends(timed, columns, recorded, notes), recorded, notes)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Reads cells with times, in the order of their rows."""
+
+    timeline: Timeline
+    comma: bool
+
+    def seconds(self, cell: str) -> float | None:
+        """Seconds from the recording's start, of a number or a clock time."""
+        value, clock = number_of(cell, comma=self.comma), clock_of(cell)
+        return self.timeline.seconds(clock) if value is None and clock is not None else value
+
+    def length(self, row: Sequence[str], columns: TimeColumns, onset: float) -> float | None:
+        """Length of a row in s, from its length or its end, where it has one."""
+        if columns.duration is not None:
+            value = number_of(row[columns.duration], comma=self.comma)
+            clock = clock_of(row[columns.duration])  # 00:00:30
+            return clock.seconds if value is None and clock is not None else value
+        end = None if columns.end is None else self.seconds(row[columns.end])
+        return None if end is None else end - onset
+
+
+def _from_ends(timed: Timed, columns: TimeColumns, recorded: Recorded, notes: list[str]) -> Timed:
+    """Onsets of a table whose only time is the end of an epoch or stage, as its rows show.
+
+    The last row then has the recording's end, and nothing begins at its start.
+    """
+    onsets = [onset for _, onset, _ in timed]
+    lengths_known = columns.end is not None or any(length for _, _, length in timed)
+    steps = Counter(round(b - a, 3) for a, b in pairwise(onsets))
+    if columns.starts or lengths_known or not steps or min(steps) <= 0 or onsets[0] < 1:
+        return timed
+    step, times = steps.most_common(1)[0]
+    last_epoch = recorded.seconds - recorded.seconds % EPOCH_SECONDS
+    if not last_epoch - 1e-3 <= onsets[-1] < recorded.seconds + EPOCH_SECONDS:
+        return timed
+    per_epoch = 2 * times > len(onsets) - 1
+    if per_epoch and abs(onsets[0] - step) > 1e-3:
+        return timed
+    notes.append("its times are ends: the last one is that of the recording")
+    if per_epoch:
+        return [(k, onset - step, step) for k, onset, _ in timed]
+    starts = [0.0, *onsets[:-1]]
+    return [(k, a, b - a) for (k, b, _), a in zip(timed, starts, strict=True)]
+
+
+def _in_samples(timed: Timed, recorded: Recorded, notes: list[str]) -> Timed:
+    """Times in seconds, where they were samples and one rate of the recording fits exactly."""
+    last = max(onset for _, onset, _ in timed)
+    if last <= 2 * recorded.seconds:
+        return timed
+    rates = [rate for rate in dict.fromkeys(recorded.rates) if fits_rate(timed, rate, recorded)]
+    if len(rates) != 1:
+        return timed
+    notes.append(f"its times are samples at {rates[0]:g} Hz")
+    in_samples = any(length and length > 600 for _, _, length in timed)
+    factor = 1 / rates[0] if in_samples else 1.0
+    return [(k, onset / rates[0], length and length * factor) for k, onset, length in timed]
+
+
+def fits_rate(timed: Timed, rate: float, recorded: Recorded) -> bool:
+    """Whether onsets in samples of that rate fill the recording in whole epochs."""
+    seconds = [onset / rate for _, onset, _ in timed]
+    whole = all(
+        abs((one - seconds[0]) / EPOCH_SECONDS - round((one - seconds[0]) / EPOCH_SECONDS)) < 1e-3
+        for one in seconds
+    )
+    return whole and recorded.seconds / 2 < max(seconds) < recorded.seconds
