@@ -731,7 +731,7 @@ def test_torch_loads_in_one_place():
             and node.attr == "load"
             and getattr(node.value, "id", "") == "torch"
         ]
-        assert bool(loads) == (module_name(path) == "utils.checkpoint"), module_name(path)
+        assert bool(loads) == (module_name(path) == "utils.torch_files"), module_name(path)
 
 
 # why something is asked for by name: modules of torch's own, which declare nothing

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -13,10 +12,10 @@ import torch
 
 import models
 from models import published
-from utils.checkpoint import load_tensors
 from utils.errors import UserError
 from utils.files import sha256
 from utils.runs import command
+from utils.torch_files import NotTensorsError, check_weights, load_tensors
 
 _COMMON = ("F3-F4", "F3-M2", "F4-O2", "F3-O1")  # to both montages of Dreem's
 _REST = ("EMG", "ECG", "EOG1", "EOG2")
@@ -47,12 +46,6 @@ ORIGINS = {
     },
 }  # fmt: skip
 _LARGEST_BYTES = 1 << 28  # of a member, read whole into memory; published weights are far smaller
-# a whole module is a program; its authors' code is needed to take the weights out of it
-_AS_STATE = (
-    ", but a pickled program, which is never run here; if you rely on its authors, run two lines "
-    "beside their code: `import torch; net = torch.load(FILE, map_location='cpu', "
-    "weights_only=False)` and `torch.save(net.state_dict(), 'state.pt')`, and convert state.pt"
-)
 _WEIGHTS, _STATISTICS = "state.torch", "normalization_parameters.json"  # in Dreem's tars
 # what they read is standardised in the network, or scaled before it by a preparation of its own
 _OWN_SCALING = ("simplesleepnet", "robustsleepnet")
@@ -138,17 +131,17 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
     """
     try:
         loaded = load_tensors(raw)
-    except pickle.UnpicklingError as error:
-        # torch's own message is many lines; "Weights only" is what it begins with for a program
-        pickled = _AS_STATE if "weights only" in str(error).lower() else ""
-        raise published.NotThese(f"no file of plain tensors{pickled}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise published.NotThese(f"no file of plain tensors ({type(error).__name__})") from error
+    except NotTensorsError as error:
+        raise published.NotThese(str(error)) from error
     # Lightning keeps the weights among other things, a plain file has nothing else
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
     if not state or not tensors:
         raise published.NotThese("it holds no state dictionary")
+    try:
+        check_weights(state)
+    except NotTensorsError as error:
+        raise published.NotThese(str(error)) from error
     return state
 
 
