@@ -24,6 +24,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import check_file, claim, write_json, write_table
+from utils.json_values import parsed, value_in
 from utils.locks import alive, locked
 from utils.processes import started
 
@@ -59,7 +60,7 @@ def read_space(path: Path) -> dict[str, Any]:
         UserError: no JSON, or an entry that is neither a range nor a list of choices.
     """
     try:
-        space = json.loads(path.read_text(encoding="utf-8"))
+        space = value_in(path)
         entries = dict(space).items()
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: not a search space ({error})") from error
@@ -267,7 +268,7 @@ def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
     for path in folder.glob("*/metrics.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                row = json.loads(line)
+                row = parsed(line)
             except ValueError:
                 continue  # the line being written
             if metric in row:

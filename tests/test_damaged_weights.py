@@ -17,6 +17,7 @@ from torch import nn
 from evaluation.stagers import bundled
 from evaluation.stagers.published_files import read_state
 from models.published import NotThese
+from tests.refused import refused_line
 from tests.test_checkpoint import FACTS
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -48,11 +49,8 @@ def saved(path: Path, **changed) -> Path:
 
 
 def line(path: Path) -> str:
-    """What is said of a file; it must be refused, in one line that names it."""
-    with pytest.raises(UserError) as error:
-        load_checkpoint(path)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
-    return str(error.value)
+    """What is said of a checkpoint that must be refused."""
+    return refused_line(lambda: load_checkpoint(path), path)
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):

@@ -87,7 +87,7 @@ ONLY_IN = {
         "interpret.role_figures",
         "probing.latent_figures",
     },
-    "h5py": {"datasets.readers.dreem", "datasets.synthetic.dreem_files"},
+    "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},
     "jinja2": {"evaluation.night_page", "probing.latent_page"},
     "markupsafe": {"evaluation.night_page"},
 }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from objectives.masked import MaskedPrediction
 from training.flags import OptimiserFlags, TrainingSettings
 from utils.arguments import by_flag, changed
 from utils.errors import UserError
+from utils.json_values import value_in
 
 CLIP = 20.0  # standard deviations
 OBJECTIVES = ("masked", "contrastive", "hybrid")
@@ -127,7 +127,7 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: no JSON, a key that is not read, or a value that is not available here.
     """
     try:
-        sections = json.loads(path.read_text(encoding="utf-8"))
+        sections = value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
     if not isinstance(sections, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from utils.errors import UserError
+from utils.json_values import value_in
 
 ROOT = Path(__file__).parents[1]
 DEMO_STORE = Path("data/demo/store")
@@ -108,7 +108,7 @@ def _shown(value: Any) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
 

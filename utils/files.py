@@ -21,6 +21,7 @@ import numpy as np
 
 from utils import manifest
 from utils.errors import UserError
+from utils.json_values import value_in
 from utils.locks import SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
 
@@ -338,7 +339,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing or is none.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(value, dict):

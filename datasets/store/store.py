@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -36,6 +35,7 @@ from datasets.store.preparation import (
 )
 from utils.errors import UserError
 from utils.files import safe_name, sha256, write_array, write_json, write_text, written_folder
+from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 
 FORMAT_VERSION = 1
@@ -128,7 +128,7 @@ class Store:
             state = "its preparation did not finish" if self.path.is_dir() else "there is no store"
             raise UserError(f"{self.path}: {state}; run the preprocess script with this path")
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
+            description = value_in(path)
             version = description["format"]
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a description of a store ({error})") from error
@@ -169,7 +169,7 @@ def read_night(folder: Path) -> Night:
         UserError: the folder is missing or its ``night.json`` cannot be read.
     """
     try:
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        facts = value_in(folder / "night.json")
         channels = [dict(channel) for channel in facts["channels"]]
         # absent channels: JSON has null, as it has no NaN
         mean, sd = (
@@ -274,7 +274,7 @@ def is_current(folder: Path, sources: Iterable[Path]) -> bool:
 def _facts(folder: Path) -> dict[str, Any]:
     """Contents of a night's ``night.json``; empty if it is missing or damaged."""
     try:
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        facts = value_in(folder / "night.json")
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
@@ -288,7 +288,7 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
     """
     rows, channels = [], None
     for folder in sorted((path / "nights").glob("[!.]*")):
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        facts = value_in(folder / "night.json")
         these = [{k: v for k, v in c.items() if k not in _OF_ONE_NIGHT} for c in facts["channels"]]
         if channels is not None and these != channels:
             raise UserError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ import models
 from models import published
 from utils.errors import UserError
 from utils.files import sha256
+from utils.json_values import parsed
 from utils.runs import command
 from utils.torch_files import NotTensorsError, check_weights, load_tensors
 
@@ -152,7 +152,7 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
         NotThese: as :func:`read_tar`, or there are no statistics.
     """
     members = read_tar(path, (_STATISTICS, _WEIGHTS))
-    mean, sd = statistics_in(json.loads(members[_STATISTICS]))
+    mean, sd = statistics_in(parsed(members[_STATISTICS]))
     return read_state(members[_WEIGHTS]), mean, sd
 
 
