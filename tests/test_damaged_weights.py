@@ -62,12 +62,12 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(tmp_path):
         data[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
         path.write_bytes(data)
         try:
-            found = load_checkpoint(path)
+            loaded = load_checkpoint(path)
         except UserError as error:
             n_refused += 1
             assert str(path) in str(error) and "\n" not in str(error)
         else:
-            assert found.fingerprint() == truth.fingerprint() and found.settings == truth.settings
+            assert loaded.fingerprint() == truth.fingerprint() and loaded.settings == truth.settings
     assert n_refused > 130
 
 
@@ -198,7 +198,7 @@ class _Net(nn.Module):
 
 
 def programs(folder: Path) -> dict[str, Path]:
-    """Whole models, as people save them."""
+    """Whole models, as they are often saved."""
     torch.save(_Net(), folder / "whole.pt")
     torch.save(_Net(), folder / "old.pt", _use_new_zipfile_serialization=False)
     torch.save({"state_dict": {}, "hyper_parameters": _Net()}, folder / "within.ckpt")
@@ -209,7 +209,7 @@ def programs(folder: Path) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize("name", ["whole.pt", "old.pt", "within.ckpt", "script.pt"])
-def test_a_pickled_model_is_a_program_and_the_line_says_how_to_save_its_state(tmp_path, name):
+def test_a_pickled_model_is_a_program_and_the_line_is_how_to_save_its_state(tmp_path, name):
     path = programs(tmp_path)[name]
     said = line(path)
     with pytest.raises(NotThese) as error:
@@ -247,8 +247,8 @@ def test_weights_that_are_sound_are_read_as_before(tmp_path):
         "empty": torch.ones(0),
         "b": torch.ones(2, 2).T,
     }
-    found = load_checkpoint(saved(tmp_path / "a.pt", state=state, fs=128, trained=...)).state
+    loaded = load_checkpoint(saved(tmp_path / "a.pt", state=state, fs=128, trained=...)).state
     for name, tensor in state.items():
-        assert torch.equal(found[name], tensor)
+        assert torch.equal(loaded[name], tensor)
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert torch.equal(load_tensors(tmp_path / "old.pt")["b"], state["b"])

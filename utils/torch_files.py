@@ -106,7 +106,7 @@ def check_weights(state: Mapping[str, Tensor]) -> None:
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise NotTensorsError(f"{name} is no plain tensor")
-        # a tensor may repeat one stored number as often as its shape says
+        # a tensor may repeat one stored number as often as its shape asks for
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise NotTensorsError(f"{name} claims more numbers than the file holds")
         if not torch.isfinite(tensor).all():

@@ -203,7 +203,7 @@ def read_scorers(record: Record) -> np.ndarray:
 
 
 def _start(file: Any) -> tuple[datetime | None, str]:
-    """When it began, without a zone, as in EDF, and a note where the file says it unreadably.
+    """When it began, without a zone, as in EDF, and a note where the file has it unreadably.
 
     Nothing is lost without it, so that it is no reason to refuse a night.
     """
@@ -223,13 +223,14 @@ def _description(file: Any, path: Path) -> list[dict[str, Any]]:
     if "description" not in file.attrs:
         raise UserError(f"{path}: no 'description' of its signals; is it a Dreem record?")
     try:
-        entries = parsed(attribute(file, "description"))
+        text = attribute(file, "description")
+        entries = parsed(text) if isinstance(text, str) else None
         if not isinstance(entries, list) or len(entries) > _MOST_SIGNALS:
             raise ValueError("no list of signals")
         for entry in entries:
             entry["fs"], entry["unit"] = float(entry["fs"]), str(entry["unit"])
             entry["name"], entry["path"] = str(entry["name"]), str(entry["path"]).strip("/")
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: broken 'description' of its signals ({error})") from error
     if not entries:
         raise UserError(f"{path}: describes no signals")

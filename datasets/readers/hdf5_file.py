@@ -63,22 +63,22 @@ def numbers_at(file: Any, path: Path, where: str) -> Any:
     """
     from h5py import Dataset
 
-    found = file[_place(file, path, where)]
-    if not isinstance(found, Dataset):
+    numbers = file[_place(file, path, where)]
+    if not isinstance(numbers, Dataset):
         raise UserError(f"{path}: /{where} is a group, not a list of numbers")
-    if found.external or found.is_virtual:
+    if numbers.external or numbers.is_virtual:
         raise UserError(f"{path}: /{where} lies in another file, which is not opened")
-    if found.shape is None or found.ndim != 1 or found.dtype.kind not in "iuf":
-        shape = "nothing" if found.shape is None else f"{found.dtype} {found.shape}"
+    if numbers.shape is None or numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
+        shape = "nothing" if numbers.shape is None else f"{numbers.dtype} {numbers.shape}"
         raise UserError(f"{path}: /{where} is not a list of numbers but {shape}")
     # a block is unpacked as a whole, and may claim more than the list
-    n_numbers, actual = max((found.size, *(found.chunks or ()))), path.stat().st_size
-    if n_numbers * found.dtype.itemsize > max(_ALWAYS_FINE, _MOST_UNFOLDED * actual):
+    n_numbers, actual = max((numbers.size, *(numbers.chunks or ()))), path.stat().st_size
+    if n_numbers * numbers.dtype.itemsize > max(_ALWAYS_FINE, _MOST_UNFOLDED * actual):
         raise UserError(
             f"{path}: /{where} claims {n_numbers:,} numbers in a file of {actual:,} bytes; "
             "damaged, fetch it again"
         )
-    return found
+    return numbers
 
 
 def _place(file: Any, path: Path, where: str) -> str:
@@ -87,7 +87,7 @@ def _place(file: Any, path: Path, where: str) -> str:
     Raises:
         UserError: nothing is there, links lead in a circle, or out of the file.
     """
-    from h5py import ExternalLink, SoftLink
+    from h5py import ExternalLink, Group, SoftLink
 
     waiting, done, n_links = where.split("/"), "/", 0
     while waiting:
@@ -103,7 +103,7 @@ def _place(file: Any, path: Path, where: str) -> str:
             done = "/" if link.path.startswith("/") else done
         elif link is not None:
             done = f"{done.rstrip('/')}/{part}"
-        is_lost = link is None or (not hasattr(file[done], "keys") and any(waiting))
+        is_lost = link is None or (any(waiting) and not isinstance(file[done], Group))
         if is_lost or n_links > _MOST_LINKS:
             present = ", ".join(sorted(file)[:_SHOWN]) or "nothing"
             raise UserError(f"{path}: no signal /{where}; the file holds {present}")
