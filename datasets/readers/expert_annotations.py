@@ -37,6 +37,7 @@ _EDF_TEXTS = {text.casefold(): code for text, code in STAGE_OF_TEXT.items()} | {
 # below 0 YASA has artefacts and unscored epochs, from 6 on R&K lists have movement and unscored
 _YASA = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, -1: UNSCORED, -2: UNSCORED}
 _RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, -1: UNSCORED}
+_NUMBER = re.compile(r"[+-]?\d{1,3}(\.0*)?", re.ASCII)
 _STAGE_COLUMNS = ("stage", "sleep_stage", "trial_type", "hypnogram", "hypno", "expert", "value")
 _ONSET_COLUMNS = ("onset", "onset_s", "start", "time")
 _DURATION_COLUMNS = ("duration", "duration_s")
@@ -177,7 +178,10 @@ def _of_text(path: Path, n_epochs: int) -> tuple[np.ndarray, str]:
         raise UserError(f"{path}: not a list of stages ({error})") from error
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     kept = [line for line in lines if line.strip() and not line.startswith("#")]
-    table = list(csv.reader(kept, delimiter=delimiter))
+    try:
+        table = list(csv.reader(kept, delimiter=delimiter))
+    except csv.Error as error:
+        raise UserError(f"{path}: not a table of stages ({error})") from error
     if not table:
         raise UserError(f"{path}: holds no sleep stages")
     header = [name.strip().lower() for name in table[0]]
@@ -208,16 +212,16 @@ def _check_numbers(path: Path, epochs: Sequence[str]) -> None:
 def _codes(words: Sequence[str], path: Path, *, others_allowed: bool) -> tuple[list, str]:
     """Stage codes; ``None`` for what is no stage, where other events may be listed."""
     # 2.0 is how pandas writes a 2 if the column has missing values
-    numbers = {int(float(word)) for word in words if re.fullmatch(r"[+-]?\d+(\.0*)?", word)}
+    numbers = {int(float(word)) for word in words if _NUMBER.fullmatch(word)}
     known = _RK if 5 in numbers else _YASA
     codes: list[int | None] = []
     for number, word in enumerate(words, 1):
         name = word.lower().removeprefix("sleep stage ").removeprefix("stage ").strip()
         code = _WORDS.get(name)
-        if code is None and re.fullmatch(r"[+-]?\d+(\.0*)?", name):
+        if code is None and _NUMBER.fullmatch(name):
             code = known.get(int(float(name)))
         if code is None and not others_allowed:
-            raise UserError(f"{path}: stage {number} is {word!r}, which is no sleep stage")
+            raise UserError(f"{path}: stage {number} is {word[:40]!r}, which is no sleep stage")
         codes.append(code)
     if all(code is None for code in codes):
         raise UserError(f"{path}: holds no sleep stages")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.readers.edf_header import LONGEST_SECONDS
+from datasets.readers.xml_file import root_of
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
@@ -31,6 +33,7 @@ _OF_CONCEPT = {
 }  # fmt: skip
 _OF_WORD = {"W": 0, "N1": 1, "N2": 2, "N3": 3, "N4": 3, "R": 4}
 _DAY = 24 * 3600
+_CODE = re.compile(r"\d{1,3}", re.ASCII)  # str.isdigit() would take a superscript, too
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 Run = tuple[float, float, int]  # start and end in s, code
 
@@ -80,7 +83,7 @@ def read_profusion(path: Path) -> np.ndarray:
     codes = [(stage.text or "").strip() for stage in root.iterfind("SleepStages/SleepStage")]
     if not codes:
         raise UserError(f"{path}: holds no sleep stages")
-    if strange := sorted({code for code in codes if not code.isdigit()}):
+    if strange := sorted({code[:20] for code in codes if not _CODE.fullmatch(code)}):
         raise UserError(f"{path}: stages {', '.join(strange)!r}; codes are numbers")
     return np.array([_OF_CODE.get(int(code), UNSCORED) for code in codes], np.int8)
 
@@ -130,7 +133,7 @@ def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
         try:
             epoch, code = int(cells[0]), int(cells[1])
         except (ValueError, IndexError):
-            raise UserError(f"{path}: line {number}: {line!r} is no epoch and stage") from None
+            raise UserError(f"{path}: line {number}: {line[:60]!r} is no epoch and stage") from None
         if epoch != count + 1:
             raise UserError(f"{path}: line {number}: epoch {epoch} follows {count}")
         if epoch > n_epochs:
@@ -218,7 +221,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
             # "...": until the next line, which is an epoch in a list of stages
             end = begin + EPOCH_SECONDS if cells[4] == "..." else _end(cells[4], begin, start)
         except (ValueError, IndexError):
-            raise UserError(f"{path}: line {number}: {line!r} has no start and stop") from None
+            raise UserError(f"{path}: line {number}: {line[:60]!r} has no start and stop") from None
         runs.append((begin, end, _OF_WORD.get(cells[0], UNSCORED)))
     if not runs:
         raise UserError(f"{path}: holds no sleep stages")
@@ -228,10 +231,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
 
 
 def _root(path: Path, name: str) -> ElementTree.Element:
-    try:
-        root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
-        raise UserError(f"{path}: not readable as XML ({error}); fetch it again") from error
+    root = root_of(path)
     if root.tag != name:
         raise UserError(f"{path}: a {root.tag} file, not {name}")
     return root
@@ -241,7 +241,7 @@ def _code_of(concept: str, kind: str) -> int | None:
     """Stage of an event; ``None`` for events that are not stages."""
     words, _, code = concept.partition("|")
     # newer files have types, and the code behind a bar: Stage 2 sleep|2
-    if kind.startswith("Stages") and code.strip().isdigit():
+    if kind.startswith("Stages") and _CODE.fullmatch(code.strip()):
         return _OF_CODE.get(int(code), UNSCORED)
     if kind and not kind.startswith("Stages"):
         return None
@@ -254,9 +254,17 @@ def _code_of(concept: str, kind: str) -> int | None:
 
 def _number(text: str, path: Path, what: str) -> float:
     try:
-        return float(text)
+        return _instant(text)
     except ValueError:
-        raise UserError(f"{path}: {what} is {text!r}, not a number") from None
+        raise UserError(f"{path}: {what} is {text[:40]!r}, not a number of seconds") from None
+
+
+def _instant(text: str) -> float:
+    """Seconds within what a recording may last; ``ValueError`` for other numbers, such as nan."""
+    seconds = float(text)
+    if not abs(seconds) <= LONGEST_SECONDS:
+        raise ValueError(text)
+    return seconds
 
 
 def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]:
@@ -314,11 +322,11 @@ def _elapsed(text: str, start: datetime) -> float:
     if match := _CLOCK.fullmatch(text):
         midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
         return (_seconds(match) - (start - midnight) / timedelta(seconds=1)) % _DAY
-    return float(text)
+    return _instant(text)
 
 
 def _end(text: str, begin: float, start: datetime) -> float:
     if text.startswith("+"):
-        return begin + float(text[1:])
+        return begin + _instant(text[1:])
     end = _elapsed(text, start)
     return end if end > begin else end + _DAY

@@ -91,5 +91,5 @@ def read_codes(path: Path) -> np.ndarray:
         raise UserError(f"{path}: not a list of stage codes ({error})") from error
     for number, line in enumerate(lines, 1):
         if line not in _STAGE_OF_CODE:
-            raise UserError(f"{path}: line {number} is {line!r}, not a stage code from 0 to 8")
+            raise UserError(f"{path}: line {number} is {line[:40]!r}, not a stage code from 0 to 8")
     return np.array([_STAGE_OF_CODE[line] for line in lines], np.int8)
