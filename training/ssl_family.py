@@ -193,6 +193,20 @@ def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
     return built
 
 
+def check_patches(settings: PretrainingSettings, n_samples: int) -> None:
+    """Refuse patches that do not fill an epoch of ``n_samples``.
+
+    Raises:
+        UserError: naming both.
+    """
+    patch = settings.masked.patch_samples
+    if patch is not None and n_samples % patch:
+        raise UserError(
+            f"--patch_samples {patch}: epochs of {n_samples} samples do not divide into such "
+            "patches; choose a divisor"
+        )
+
+
 def objective_of(settings: PretrainingSettings) -> Any:
     """Build the objective; standardised signals are clipped before it reads them.
 
