@@ -74,10 +74,10 @@ def written_folder(target: Path, what: str) -> Iterator[Path]:
     On any failure it is removed and ``target`` stays as it was.
 
     Raises:
-        UserError: ``target`` exists and is not wholly ours.
+        UserError: ``target`` exists and is not wholly ours, or is a link that leads elsewhere.
     """
-    target = target.resolve() if target.is_symlink() else target
     check_folder(target, what)
+    target = target.resolve() if target.is_symlink() else target
     with locked(target):
         _heal(target)
         temporary = _beside(target, UNFINISHED)
@@ -125,6 +125,8 @@ def check_folder(target: Path, what: str) -> None:
     """
     if not os.path.lexists(target):
         return
+    if target.is_symlink() and not target.resolve().is_relative_to(target.parent.resolve()):
+        raise UserError(f"{target}: a link out of its folder; name {target.resolve()} instead")
     if not target.is_dir():
         raise UserError(f"{target}: a file is there, so no folder of that name can be written")
     foreign = next(manifest.strangers(target), None)

@@ -278,7 +278,11 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _names_of(facts: dict[str, Any]) -> re.Pattern[str]:
     """Files of a synthetic cohort's recordings, in any folder of it."""
-    stems = [row["recording"] for row in facts["recordings"]]
+    rows = facts["recordings"] if isinstance(facts["recordings"], list) else []
+    stems = [row["recording"] for row in rows if isinstance(row, dict) and "recording" in row]
+    stems = [stem for stem in stems if isinstance(stem, str) and stem]
+    if not stems:  # another program's manifest: nothing follows from it
+        return re.compile("manifest.json")
     # a Sleep-EDF recording and its hypnogram share seven characters: SC4001E0, SC4001EC
     stems = {stem[:7] if stem.startswith("SC4") else stem for stem in stems}
     return re.compile(rf"manifest\.json|(.*/)?({'|'.join(map(re.escape, stems))})[^/]*")

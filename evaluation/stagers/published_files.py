@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import lzma
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -172,7 +174,7 @@ def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
                 wanted = inside.name in names and member.size < _LARGEST_BYTES
                 if wanted and member.isfile():
                     members[inside.name] = archive.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise published.NotThese(f"no tar of Dreem's ({error})") from error
     if missing := [name for name in names if name not in members]:
         raise published.NotThese(f"the tar has no {', '.join(missing)}")
@@ -188,8 +190,14 @@ def statistics_in(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:
     statistics = _holding_mu(parameters)
     if statistics is None:
         raise published.NotThese("normalization_parameters.json has no mu and sigma")
-    # channels, frequencies from 0 to 50 Hz, and one value for all times
-    return tuple(torch.tensor(statistics[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
+    try:
+        # channels, frequencies from 0 to 50 Hz, and one value for all times
+        mean, sd = (torch.tensor(statistics[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise published.NotThese(f"{_STATISTICS}: mu and sigma are no tables ({error})") from error
+    if not (torch.isfinite(mean).all() and torch.isfinite(sd).all()):
+        raise published.NotThese(f"{_STATISTICS}: mu and sigma are not finite")
+    return mean, sd
 
 
 def _holding_mu(value: Any) -> dict[str, Any] | None:
