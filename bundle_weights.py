@@ -93,7 +93,8 @@ def main(argv: list[str] | None = None) -> None:
         check_file(path, overwrite=args.overwrite)
     for name, source in declared.files.items():
         copy_weights(source, args.output / name, overwrite=args.overwrite)
-    write_json(bundle, {"parts": declared.parts}, overwrite=args.overwrite)
+    parts = bundled.with_checksums(declared.parts, args.output)
+    write_json(bundle, {"parts": parts}, overwrite=args.overwrite)
     stager = bundled.load(bundled.DEFAULT, torch.device("cpu"), bundle)
     known = sha256(stager.fingerprint.encode()).hexdigest()[:12]
     measured = read_json(figures) if figures.exists() else {}

@@ -88,13 +88,14 @@ def main(argv: list[str] | None = None) -> None:
             f"{flags.project_path}: no embeddings in {flags.runs}; run ssl_evaluate.py first"
         )
     refuse_inputs([flags.output], [folder / "embeddings" for folder in folders])
-    check_folder(flags.output, REPORT)  # before the long work, not after it
+    output = flags.output.resolve()  # a link, where a user chose one
+    check_folder(output, REPORT)  # before the long work, not after it
     spaces = spaces_of(folders)
     rows = []
     for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
         rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
     probe = probes_of(folders)
-    with written_folder(flags.output, REPORT) as folder:
+    with written_folder(output, REPORT) as folder:
         write_table(folder / "metrics.csv", filled(rows))
         correlated = correlations(rows, probe)
         write_table(folder / "correlations.csv", correlated)

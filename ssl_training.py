@@ -142,7 +142,7 @@ def add_contrastive(group: argparse._ArgumentGroup) -> None:
     add_list(
         group,
         "--projection_hidden",
-        item=int,
+        item=positive,
         help="widths of the projection's hidden layers, [] for none (default: {})",
     )
     group.add_argument(
@@ -182,6 +182,7 @@ def spec_of(
         view,
         processes,
     )
+    ssl_family.check_patches(settings, view.n_samples)
     objective = ssl_family.objective_of(settings)
     return TrainingSpec(
         model="pretraining",
@@ -208,7 +209,7 @@ def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSet
         fold = str(numbers[-1])
     if fold is not None:
         try:
-            held_out = [numbers[int(fold)]]  # a range resolves -1 and refuses what it lacks
+            held_out = [numbers[count(fold)]]
         except (ValueError, IndexError):
             raise UserError(f"--fold takes 0 to {numbers[-1]} or 'all'") from None
     training = settings.data.train_data_list

@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments import search
+from experiments import search, search_space
 from experiments.search import Search
 from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
 from utils.errors import UserError, run_script
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
     wanted = Search(
         script=flags.script,
         fixed=tuple(shlex.split(flags.fixed)),
-        space=search.read_space(flags.space),
+        space=search_space.read_space(flags.space),
         metric=flags.metric,
         maximise=flags.direction == "maximize",
         output=flags.output,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -22,6 +21,7 @@ from utils import metrics
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json, write_table, write_text
+from utils.json_values import parsed
 from utils.metrics import plain
 from utils.staged_night import stage_signals
 from utils.stages import STAGES, UNSCORED
@@ -160,7 +160,7 @@ def check_cohort(runs: Sequence[Path], cohort: str) -> None:
 
 def rows_of(run: Path) -> list[dict[str, Any]]:
     """Rows of a run's ``metrics.jsonl``, one per pass of training."""
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [parsed(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
 def seconds_per_night(net: torch.nn.Module, view: View) -> float:

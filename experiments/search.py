@@ -22,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
+from experiments.search_space import suggest
 from utils.errors import UserError
 from utils.files import check_file, claim, write_json, write_table
+from utils.json_values import parsed
 from utils.locks import alive, locked
 from utils.processes import started
 
 _POLL_SECONDS = 0.1
 _DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
 _STUDY = "search"
-_KINDS = ({"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"})
 
 
 @dataclass(frozen=True)
@@ -50,45 +51,6 @@ class Search:
 
 class TrialFailedError(Exception):
     """A training that ended with an error; the study continues without it."""
-
-
-def read_space(path: Path) -> dict[str, Any]:
-    """Read a space: ``{"lr": {"low": 1e-4, "high": 1e-2, "log": true}, "d_model": [64, 128], …}``.
-
-    Raises:
-        UserError: no JSON, or an entry that is neither a range nor a list of choices.
-    """
-    try:
-        space = json.loads(path.read_text(encoding="utf-8"))
-        entries = dict(space).items()
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path}: not a search space ({error})") from error
-    for name, entry in entries:
-        is_range = isinstance(entry, dict) and set(entry) in _KINDS
-        if is_range and not entry["low"] < entry["high"]:
-            raise UserError(f"{path}: {name}: low must be below high")
-        if not is_range and not (isinstance(entry, list) and entry):
-            raise UserError(
-                f'{path}: {name} is {entry!r}; give {{"low": …, "high": …}} with "log" or "step", '
-                "or a list of choices"
-            )
-    if not space:
-        raise UserError(f"{path}: an empty search space")
-    return space
-
-
-def suggest(trial: Any, space: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw one setting of the space."""
-    setting = {}
-    for name, entry in space.items():
-        if isinstance(entry, list):
-            setting[name] = trial.suggest_categorical(name, entry)
-        # a range between whole numbers is one of whole numbers
-        elif all(isinstance(entry[end], int) for end in ("low", "high")):
-            setting[name] = trial.suggest_int(name, **entry)
-        else:
-            setting[name] = trial.suggest_float(name, **entry)
-    return setting
 
 
 def run(search: Search) -> Any:
@@ -267,7 +229,7 @@ def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
     for path in folder.glob("*/metrics.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                row = json.loads(line)
+                row = parsed(line)
             except ValueError:
                 continue  # the line being written
             if metric in row:

@@ -18,7 +18,8 @@ torch.set_num_threads(1)  # tiny models: threads would only wait, the more so on
 
 
 def pytest_addoption(parser):
-    parser.addoption("--fuzz-cases", type=int, default=2000, help="mutated file pairs to try")
+    cases = int(os.environ.get("FUZZ_CASES", "2000"))
+    parser.addoption("--fuzz-cases", type=int, default=cases, help="damaged files to try")
 
 
 @pytest.fixture(scope="session")

@@ -119,7 +119,23 @@ def test_candidates_are_compared_by_yasa_alone_where_nothing_was_trained(raw, tm
     [
         (None, "no partly recorded night, or damaged"),
         ({"scale": None}, "holds no scale"),
-        ({"n_epochs": 5}, "do not belong to 5 epochs"),
+        ({"n_epochs": 5}, "do not belong together"),
+        ({"n_epochs": 10**12}, "do not belong together"),
+        ({"n_epochs": float("nan")}, "do not belong together"),
+        ({"n_epochs": [10]}, "do not belong together"),
+        ({"n_epochs": "10"}, "do not belong together"),
+        ({"scale": float("inf")}, "do not belong together"),
+        ({"fs": 100}, "do not belong together"),
+        ({"fs": float("nan")}, "do not belong together"),
+        ({"epoch": [0, 0]}, "do not belong together"),
+        ({"epoch": [0, -1]}, "do not belong together"),
+        ({"epoch": [0.0, 9.0]}, "do not belong together"),
+        ({"epoch": [0]}, "do not belong together"),
+        ({"stage": [0] * 9 + [7]}, "do not belong together"),
+        ({"stage": ["W"] * 10}, "do not belong together"),
+        ({"x": np.full((2, 30), np.nan)}, "do not belong together"),
+        ({"x": np.ones(60)}, "do not belong together"),
+        ({"x": np.zeros((17_000, 3000), np.int8)}, "or damaged"),
     ],
 )
 def test_a_broken_partial_night_is_one_line(tmp_path, change, message):
@@ -128,7 +144,7 @@ def test_a_broken_partial_night_is_one_line(tmp_path, change, message):
     if change is not None:
         x = np.ones((2, 30), np.int16)
         arrays = {"x": x, "scale": 1.0, "epoch": [0, 9], "n_epochs": 10, "stage": [0] * 10, "fs": 1}
-        np.savez(path, **{k: v for k, v in (arrays | change).items() if v is not None})
+        np.savez_compressed(path, **{k: v for k, v in (arrays | change).items() if v is not None})
     with pytest.raises(UserError, match=message) as error:
         partial_night.read(path)
     assert "\n" not in str(error.value)

@@ -13,6 +13,8 @@ from utils.errors import UserError
 FACTS = {
     "command": "x_training.py", "cohort": "sleepedf-2018",
     "subjects": {"train": ["SC400", "SC401"], "validation": ["SC402"], "held_out": ["SC403"]},
+    "store": ["a", "b"], "folds": "kfold:3:0", "train_folds": [0], "held_out_folds": [1],
+    "select_on": "validation",
 }  # fmt: skip
 
 

@@ -251,7 +251,7 @@ def test_tensorboard_holds_the_curve(store, tmp_path):
         (["--train_data_list", "0,1", "--val_data_list", "1"], "both trained on and held out"),
         (["--train_data_list", "0,7"], "no fold 7 for the training list; there are 0 to 2"),
         (["--train_data_list", "0,0"], "repeats a fold"),
-        (["--train_data_list", "0,x"], "is not a list of int"),
+        (["--train_data_list", "0,x"], "is not a list of whole numbers"),
         (["--folds", "cmt5"], "no folds 'cmt5'; there are kfold-3-0"),
         (["--channels", "ECG"], "no channel 'ECG'; it has EEG Fpz-Cz (EEG)"),
         (["--channels", "EEG", "EMG"], "cannot share a batch"),

@@ -167,6 +167,30 @@ def test_links_are_not_ours_and_what_they_lead_to_is_left(tmp_path):
     assert (tmp_path / "a" / "x.csv").read_text() == "ours" and link.read_text() == "new"
 
 
+def test_a_folder_is_not_written_through_a_link_out_of_its_own(tmp_path):
+    for name in ("elsewhere", "out", "out/inside"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / "night").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "out" / "gone").symlink_to(tmp_path / "nowhere")
+    for name in ("night", "gone"):
+        with (
+            pytest.raises(UserError, match=f"{name}: a link out of its folder"),
+            written_folder(tmp_path / "out" / name, "night"),
+        ):
+            raise AssertionError("not refused")
+    assert below(tmp_path / "elsewhere") == [] and not (tmp_path / "nowhere").exists()
+    # one that stays within is a user's own order
+    (tmp_path / "out" / "link").symlink_to(tmp_path / "out" / "inside")
+    with written_folder(tmp_path / "out" / "link", "night") as folder:
+        (folder / "a.txt").write_text("ours")
+    assert (tmp_path / "out" / "inside" / "a.txt").read_text() == "ours"
+    # and the folder that a user names may be a link itself
+    (tmp_path / "mine").symlink_to(tmp_path / "elsewhere")
+    with written_folder(tmp_path / "mine" / "night", "night") as folder:
+        (folder / "a.txt").write_text("ours")
+    assert (tmp_path / "elsewhere" / "night" / "a.txt").read_text() == "ours"
+
+
 def test_a_list_of_somebody_else_is_never_written_over(tmp_path):
     (tmp_path / manifest.NAME).write_text('{"made_by": "another"}')
     with pytest.raises(UserError, match="not a list of this program's files"):

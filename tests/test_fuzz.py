@@ -1,7 +1,9 @@
 """Flipped, cut and inserted bytes: never a traceback, never a hang, never a wrong store.
 
 An accepted pair must be stored exactly as an independent decoder reads the damaged bytes: a flipped
-sample is still that sample, but a label, a rate or a stage must never be guessed.
+sample is still that sample, but a label, a rate or a stage must never be guessed. Every other kind
+of file is damaged by ``tests.fuzzing``; ``pytest -m slow tests/test_fuzz.py --fuzz-cases 20000``
+tries so many cases in all.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ import numpy as np
 import pytest
 
 from datasets.store.store import Store
+from tests import fuzzing
 from tests.conftest import prepare
 from tests.edf_files import TEXTS, decode, write_pair
+from tests.fuzz_targets import TARGETS
 from utils.errors import UserError
 
 CODES = dict(zip(TEXTS.values(), (0, 1, 2, 3, 3, 4, -1, -1), strict=True))
@@ -101,3 +105,43 @@ def test_damaged_files_are_refused_in_one_line_or_stored_as_they_are(valid, tmp_
             raise AssertionError(f"case {case} ({target}): {type(error).__name__}") from error
         assert time.monotonic() - started < SECONDS_A_CASE, f"case {case} hangs"
     assert 0.05 * cases < accepted < 0.9 * cases
+
+
+def faults_of(name, folder, cases) -> list[str]:
+    sound = fuzzing.prepared(TARGETS[name], folder / "sound")
+    return [f"case {k}: {fault}" for k in cases if (fault := fuzzing.tried(sound, k))]
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_files_of_every_kind(name, tmp_path):
+    """Refused in one line or read as an independent reader does, in flat memory; a few of each."""
+    assert not faults_of(name, tmp_path, range(4))
+
+
+def test_a_reader_that_guesses_or_breaks_is_noticed(tmp_path):
+    """The harness itself: what it must not let pass."""
+    sound = TARGETS["list.txt"]
+
+    def with_reader(read, check=None):
+        return fuzzing.Sound(fuzzing.Target(sound.write, read, check), tmp_path / "s", files, None)
+
+    (tmp_path / "s").mkdir()
+    files = [path.relative_to(tmp_path / "s") for path in sound.write(tmp_path / "s")]
+
+    def wrong(folder, value, before):
+        assert value == before, "not the same"
+
+    assert "ZeroDivisionError" in fuzzing.tried(with_reader(lambda folder: 1 / 0), 0)
+    assert "read wrongly: not the same" in fuzzing.tried(with_reader(lambda folder: 3, wrong), 0)
+    assert "bytes for a file" in fuzzing.tried(with_reader(lambda folder: b"x" * 2 * 10**8), 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzzing, "SECONDS", 0.0)
+        assert "took" in fuzzing.tried(with_reader(lambda folder: sum(range(10**5))), 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TARGETS)
+def test_damaged_files_of_every_kind_in_processes_of_their_own(name, request):
+    cases = -(-request.config.getoption("--fuzz-cases") // len(TARGETS))
+    faults = fuzzing.watched(name, cases)
+    assert not faults, "\n".join(faults)

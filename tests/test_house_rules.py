@@ -87,7 +87,7 @@ ONLY_IN = {
         "interpret.role_figures",
         "probing.latent_figures",
     },
-    "h5py": {"datasets.readers.dreem", "datasets.synthetic.dreem_files"},
+    "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},
     "jinja2": {"evaluation.night_page", "probing.latent_page"},
     "markupsafe": {"evaluation.night_page"},
 }  # fmt: skip
@@ -731,7 +731,27 @@ def test_torch_loads_in_one_place():
             and node.attr == "load"
             and getattr(node.value, "id", "") == "torch"
         ]
-        assert bool(loads) == (module_name(path) == "utils.checkpoint"), module_name(path)
+        assert bool(loads) == (module_name(path) == "utils.torch_files"), module_name(path)
+
+
+# what files of anybody's are parsed by, each in one place that knows all its errors
+PARSERS = {
+    ("json", "loads"): "utils.json_values",
+    ("json", "load"): "utils.json_values",
+    ("ElementTree", "XMLParser"): "datasets.readers.scorings.xml_file",
+    ("ElementTree", "parse"): "datasets.readers.scorings.xml_file",
+    ("ElementTree", "fromstring"): "datasets.readers.scorings.xml_file",
+    ("h5py", "File"): "datasets.readers.hdf5_file",
+}
+WRITES_HDF5 = "datasets.synthetic.dreem_files"
+
+
+@pytest.mark.parametrize("path", [*room_files(), *ROOT.glob("*.py")], ids=module_name)
+def test_what_comes_from_elsewhere_is_parsed_in_one_place(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            place = PARSERS.get((node.value.id, node.attr), module_name(path))
+            assert module_name(path) in (place, WRITES_HDF5), f"line {node.lineno}"
 
 
 # why something is asked for by name: modules of torch's own, which declare nothing

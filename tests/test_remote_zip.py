@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import resource
 import threading
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import preprocess_dreem
-from datasets.readers import dreem_download
+from datasets.readers import dreem_download, remote_zip
 from datasets.readers.dreem_download import download
 from datasets.readers.remote_file import RemoteFile
-from datasets.readers.remote_zip import fetch, members
+from datasets.readers.remote_zip import _unpack, fetch, members
 from datasets.store.store import Store
 from tests.listing import names
 from tests.test_dreem import write_record
@@ -208,3 +211,38 @@ def test_broken_zips_are_one_line(folder, tmp_path):
         preprocess_dreem.main(["--raw_path", str(tmp_path / "b.zip")])
     with pytest.raises(UserError, match="names a zip"):
         preprocess_dreem.parse_args(["--raw_path", "dodh.zip", "--download"])
+
+
+@pytest.mark.parametrize("promised", [0, 1000, 10**6])
+def test_a_member_that_unfolds_to_more_than_promised_fills_neither_memory_nor_disk(
+    tmp_path, promised
+):
+    """Thirty megabytes of zeros in thirty kilobytes."""
+    opener = zlib.compressobj(9, zlib.DEFLATED, -15)
+    (tmp_path / "part").write_bytes(
+        b"".join(opener.compress(bytes(10**6)) for _ in range(30)) + opener.flush()
+    )
+    member = zipfile.ZipInfo("a.h5")
+    member.compress_type, member.file_size, member.CRC = zipfile.ZIP_DEFLATED, promised, 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match="unfolds to more"):
+        _unpack(member, tmp_path / "part", tmp_path / "a.h5")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+    assert (tmp_path / "a.h5").stat().st_size <= promised + 2**20
+
+
+@pytest.mark.parametrize("name", ["../../evil.h5", "/tmp/evil.h5", "a/../../evil.h5", "a/evil.h5"])
+def test_members_are_written_by_their_last_name_alone(tmp_path, name, monkeypatch):
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    monkeypatch.setattr(remote_zip, "_gather", lambda remote, member, part: part.touch())
+    monkeypatch.setattr(remote_zip, "_unpack", lambda member, part, target: target.touch())
+    member = zipfile.ZipInfo("x.h5")
+    member.filename, member.file_size = name, 1
+    remote = SimpleNamespace(url="http://x")
+    assert fetch(remote, member, raw) == raw / "evil.h5"
+    for bad in ("..", "a/..", "x/\x1b[2J.h5", "a\\b.h5"):
+        member.filename = bad
+        with pytest.raises(UserError, match="cannot be the name"):
+            fetch(remote, member, raw)
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]

@@ -406,5 +406,20 @@ def test_a_pretraining_resumes_bit_for_bit(store, tmp_path):
 def test_all_folds_and_wrong_ones(store, tmp_path):
     pretrain(store, tmp_path, "--encoder", "tinysleepnet", "--fold", "all")
     assert len(list(tmp_path.glob("ssl_contrastive_tinysleepnet_fold*"))) == 3
-    with pytest.raises(UserError, match="--fold takes 0 to 2 or 'all'"):
-        pretrain(store, tmp_path, "--fold", "3")
+    for fold in ("3", "-1", "-3", "1.0", "first", "", "²"):
+        with pytest.raises(UserError, match="--fold takes 0 to 2 or 'all'"):
+            pretrain(store, tmp_path, f"--fold={fold}")
+
+
+@pytest.mark.parametrize("width", ["-1", "0", "512,0", "512,-128", "a"])
+def test_widths_of_a_projection_are_above_0(store, tmp_path, width):
+    with pytest.raises(UserError, match=r"--projection_hidden: .* whole numbers from 1 on"):
+        pretrain(store, tmp_path, f"--projection_hidden={width}")
+
+
+@pytest.mark.parametrize("n", [7, 11, 64, 2999, 3001, 10**9])
+def test_patches_fill_an_epoch(store, tmp_path, n):
+    words = ["--objective", "masked", "--encoder", "cnn", "--patch_samples", str(n)]
+    with pytest.raises(UserError, match=f"--patch_samples {n}: epochs of 3000 samples"):
+        pretrain(store, tmp_path, *words)
+    assert not list(tmp_path.rglob("*.pt"))

@@ -76,6 +76,53 @@ def test_a_bad_config_is_one_line(tmp_path, content):
         make_parser().parse(["--config", str(config)])
 
 
+TYPES = {
+    "rate": ["fast", [1], [1, 2], {}, {"a": 1}, True, [[1]], "nan", "inf", "", "1 2", "--names"],
+    "folds": ["a", [0, "a"], {"a": 1}, [[0]], [True], True, [1.5], [None], "9" * 5000],
+    "names": [{}, [["a"]], True, [{"a": 1}]],
+    "is_interpret": [[True], {}, "perhaps", 2],
+    "help": [True, False, None],
+    "config": ["other.json"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [(flag, value) for flag, values in TYPES.items() for value in values],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_value_of_the_wrong_kind_in_a_config_is_one_line(tmp_path, flag, value):
+    (tmp_path / "c.json").write_text(json.dumps({flag: value}))
+    with pytest.raises(UserError, match=flag) as error:
+        make_parser().parse(["--config", str(tmp_path / "c.json")])
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize("text", ['{"rate": NaN}', '{"rate": Infinity}', '{"rate": 1e999}'])
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"rate":' * 500 + "1" + "}" * 500])
+def test_numbers_and_nesting_without_end(tmp_path, text, deep):
+    for content in (text, deep):
+        (tmp_path / "c.json").write_text(content)
+        with pytest.raises(UserError):
+            make_parser().parse(["--config", str(tmp_path / "c.json")])
+
+
+def test_values_that_begin_with_a_dash_are_values(tmp_path):
+    (tmp_path / "c.json").write_text('{"rate": -3, "names": ["-a", "b"], "folds": "-1,2"}')
+    args = make_parser().parse(["--config", str(tmp_path / "c.json")])
+    assert (args.rate, args.names, args.folds) == (-3.0, ["-a", "b"], [-1, 2])
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "NaN", "infinity"])
+def test_flags_take_finite_numbers_alone(text):
+    with pytest.raises(UserError, match="--rate"):
+        make_parser().parse([f"--rate={text}"])
+    parser = make_parser()
+    add_list(parser, "--widths", item=float, help="a list")
+    with pytest.raises(UserError, match="--widths"):
+        parser.parse([f"--widths=1,{text}"])
+
+
 @pytest.mark.parametrize(
     "words", [["--nothing"], ["--folds", "a"], ["--rate", "x"], ["--fold", "1"]]
 )

@@ -231,7 +231,7 @@ class Recorder:
         description = {
             "model": "sequence_cmt",
             "settings": {},
-            "channels": [],
+            "channels": [["EEG Fpz-Cz", "EEG"]],
             "fs": 10.0,
             "standardise": "none",
         }

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tune
-from experiments import search
+from experiments import search_space
 from utils.arguments import by_flag
 from utils.errors import UserError
 
@@ -120,6 +120,28 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
     [
         ("{", "not a search space"),
         ("{}", "empty search space"),
+        ('{"x": {"low": "0.001", "high": "0.01"}}', "which are numbers"),
+        ('{"x": {"low": 0.001, "high": "0.01"}}', "which are numbers"),
+        ('{"x": {"low": null, "high": 1}}', "which are numbers"),
+        ('{"x": {"low": [1], "high": [2]}}', "which are numbers"),
+        ('{"x": {"low": true, "high": 2}}', "which are numbers"),
+        ('{"x": {"low": NaN, "high": 2}}', "which are numbers"),
+        ('{"x": {"low": 1, "high": Infinity}}', "which are numbers"),
+        ('{"x": {"low": 0, "high": 2.5, "log": true}}', "above 0"),
+        ('{"x": {"low": 1, "high": 2, "log": "yes"}}', "above 0"),
+        ('{"x": {"low": 1, "high": 2, "step": 0}}', "above 0"),
+        ('{"x": {"low": 1, "high": 8, "step": 0.5}}', "above 0"),
+        ('{"x": {"low": 1, "high": 2, "step": "1"}}', "above 0"),
+        ('{"x": {"low": 1}}', "give"),
+        ('{"x": []}', "give"),
+        ('{"x": [[1, 2]]}', "give"),
+        ('{"x": [{"a": 1}]}', "give"),
+        ('{"x": "low"}', "give"),
+        ("[]", "empty search space"),
+        ("3", "not a search space"),
+        ("null", "not a search space"),
+        ("[" * 100_000, "nested without end"),
+        ('{"x": ' * 300 + "3" + "}" * 300, "nested without end"),
         ('{"x": 3}', "x is 3; give"),
         ('{"x": {"low": 2, "high": 1}}', "low must be below"),
     ],
@@ -127,7 +149,7 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
 def test_spaces_that_are_none(tmp_path, space, message):
     (tmp_path / "space.json").write_text(space)
     with pytest.raises(UserError, match=message):
-        search.read_space(tmp_path / "space.json")
+        search_space.read_space(tmp_path / "space.json")
 
 
 def test_the_spaces_shipped_name_flags_that_exist():
@@ -137,4 +159,4 @@ def test_the_spaces_shipped_name_flags_that_exist():
     scripts = {"cmt": cmt_training, "foundation": foundation_training}
     for path in (ROOT / "configs" / "tune").glob("*.json"):
         known = by_flag(scripts[path.stem].parse_args([]))
-        assert set(search.read_space(path)) <= set(known)
+        assert set(search_space.read_space(path)) <= set(known)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +21,7 @@ from objectives.masked import MaskedPrediction
 from training.flags import OptimiserFlags, TrainingSettings
 from utils.arguments import by_flag, changed
 from utils.errors import UserError
+from utils.json_values import value_in
 
 CLIP = 20.0  # standard deviations
 OBJECTIVES = ("masked", "contrastive", "hybrid")
@@ -127,7 +127,7 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: no JSON, a key that is not read, or a value that is not available here.
     """
     try:
-        sections = json.loads(path.read_text(encoding="utf-8"))
+        sections = value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
     if not isinstance(sections, dict):
@@ -137,7 +137,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
     for key, allowed in FIXED.items():
         if key in entries and entries[key] not in allowed:
-            raise UserError(f"{path}: {key} is {entries[key]!r}; built here: {allowed[0]!r}")
+            given = str(entries[key])[:60]
+            raise UserError(f"{path}: {key} is {given!r}; built here: {allowed[0]!r}")
     # str() because a list cannot be looked up
     flags = {KEYS[key]: NAMES.get(str(v), v) for key, v in entries.items() if key in KEYS}
     if flags.get("val_check_interval") == "1 epoch":  # their epoch is a pass
@@ -191,6 +192,20 @@ def settings_of(settings: PretrainingSettings, view: View) -> dict[str, Any]:
     if what.encoder == "transformer":
         built |= {"n_patches": what.num_patches, "use_cls": what.use_cls}
     return built
+
+
+def check_patches(settings: PretrainingSettings, n_samples: int) -> None:
+    """Refuse patches that do not fill an epoch of ``n_samples``.
+
+    Raises:
+        UserError: naming both.
+    """
+    patch = settings.masked.patch_samples
+    if patch is not None and n_samples % patch:
+        raise UserError(
+            f"--patch_samples {patch}: epochs of {n_samples} samples do not divide into such "
+            "patches; choose a divisor"
+        )
 
 
 def objective_of(settings: PretrainingSettings) -> Any:

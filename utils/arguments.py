@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 from utils.errors import UserError
+from utils.json_values import value_in
 
 ROOT = Path(__file__).parents[1]
 DEMO_STORE = Path("data/demo/store")
@@ -52,6 +53,8 @@ class ScriptParser(argparse.ArgumentParser):
             # a flag added later must not change what an abbreviation in somebody's script means
             allow_abbrev=False,
         )
+        # "nan" and "inf" are numbers to Python, but no setting of anything here
+        self.register("type", float, finite)
         self.config_reader: Callable[[Path], Any] = _read_json
         self.add_argument(
             "--config", type=Path, help="JSON file of settings; flags given beside it win"
@@ -82,6 +85,7 @@ class ScriptParser(argparse.ArgumentParser):
         settings = self.config_reader(path)
         # the first action of a name takes values; a later one is the --no- form of a boolean
         known = {action.dest: action for action in reversed(self._actions)}
+        del known["help"], known["config"]
         if not isinstance(settings, dict):
             raise UserError(f"{path}: a --config file holds one JSON object of settings")
         if unknown := sorted(set(settings) - set(known)):
@@ -92,9 +96,18 @@ class ScriptParser(argparse.ArgumentParser):
         """The value a flag would have given, checked the same way."""
         if value is None:
             return value
-        tokens = [str(item) for item in value] if isinstance(value, list) else [str(value)]
-        tokens = tokens or ["[]"]  # nargs "+" needs a token; ListAction reads this one as empty
-        return getattr(self.parse_known_args([action.option_strings[0], *tokens])[0], action.dest)
+        items = value if isinstance(value, list) else [value]
+        is_list = isinstance(action, ListAction)
+        is_wrong = isinstance(value, list) and not is_list
+        # True as text would be a number's, a path's or a name's value
+        is_wrong |= any(isinstance(item, bool) for item in items) and action.type is not boolean
+        if is_wrong or any(isinstance(item, (list, dict)) for item in items):
+            kind = "a list of values" if is_list else "one value"
+            self.error(f"{action.dest} in --config takes {kind}, not {str(value)[:60]}")
+        tokens = [str(item) for item in items] or ["[]"]  # which ListAction reads as empty
+        # one word, so that a value that begins with a dash is no flag
+        word = f"{action.option_strings[0]}={','.join(tokens)}"
+        return getattr(self.parse_known_args([word])[0], action.dest)
 
     def error(self, message: str) -> None:  # type: ignore[override]
         """Refuse in one line; argparse would print the whole usage before it."""
@@ -108,7 +121,7 @@ def _shown(value: Any) -> str:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot read this --config file: {error}") from error
 
@@ -123,10 +136,12 @@ class ListAction(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
         text = ",".join(values).replace("[", "").replace("]", "")
         tokens = [token.strip().strip("'\"") for token in text.split(",")]
+        convert = finite if self.item is float else self.item
         try:
-            setattr(namespace, self.dest, [self.item(token) for token in tokens if token])
+            setattr(namespace, self.dest, [convert(token) for token in tokens if token])
         except ValueError:
-            parser.error(f"argument {option}: {text!r} is not a list of {self.item.__name__}")
+            kind = _NUMBERS.get(self.item, self.item.__name__)
+            parser.error(f"argument {option}: {text[:60]!r} is not a list of {kind}")
 
 
 def boolean(text: str) -> bool:
@@ -163,6 +178,14 @@ def add_list(group: Any, *names: str, item: type = str, help: str, **options: An
     group.add_argument(*names, action=ListAction, item=item, help=help, **options)
 
 
+def finite(text: str) -> float:
+    """Parse a number that is neither infinite nor NaN."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     value = int(text)
@@ -185,6 +208,10 @@ def count(text: str) -> int:
     if value < 0:
         raise ValueError(text)
     return value
+
+
+# how lists of numbers are named where something else is given
+_NUMBERS = {int: "whole numbers", float: "numbers", positive: "whole numbers from 1 on"}
 
 
 def settings_from(args: argparse.Namespace, kind: type[_Settings]) -> _Settings:

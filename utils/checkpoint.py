@@ -6,10 +6,8 @@ The file is one dict of tensors and plain values; loading it never runs code tha
 from __future__ import annotations
 
 import hashlib
-import io
-import pickle
-import zipfile
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +17,23 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.torch_files import NotTensorsError, check_weights, load_tensors
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
 _PROGRESS = ("optimizer", "schedule", "rng", "position", "objective")
 _SYNTHETIC = "synthetic-"
+_SCALINGS = ("recording", "present", "train", "none")
+_RATES = (1.0, 2000.0)  # Hz; beyond any recording, a night would fill the memory
+_LARGEST_SETTING = 1e5  # sizes of layers and windows are far smaller
+_DEEPEST = 20  # pretrainings within pretrainings
+# what is read of each training, and what it is
+_FACTS = {
+    "command": str, "cohort": str, "subjects": dict, "select_on": str, "train_folds": list,
+    "held_out_folds": list, "preparation": (dict, type(None)), "folds": (str, type(None)),
+    "store": (list, type(None)), "pretraining": (dict, type(None)),
+}  # fmt: skip
+_MAY_LACK = {"preparation", "pretraining"}
 
 
 @dataclass(frozen=True)
@@ -147,8 +157,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU without running any code it may hold.
 
     Raises:
-        UserError: no such file, a damaged one, one that is no checkpoint of this project, or one
-            whose loading would execute code.
+        UserError: no such file, a damaged one, one whose loading would execute code, or as
+            :func:`checkpoint_from`.
     """
     return checkpoint_from(_read(path), path)
 
@@ -157,21 +167,35 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
     """The checkpoint of a file's ``content``, or of content made in memory from that file.
 
     Raises:
-        UserError: it is no checkpoint of this project.
+        UserError: it is no checkpoint of this project, a field is not what it should be, or its
+            weights are not finite.
     """
     if not isinstance(content, dict) or not set(KEYS) <= content.keys():
-        raise UserError(f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)})")
-    if content.get("format") != FORMAT_VERSION:
         raise UserError(
-            f"{path}: checkpoint format {content.get('format')}, this code reads "
-            f"{FORMAT_VERSION}; train again"
+            f"{path}: not a checkpoint of this project (needs {', '.join(KEYS)}); published "
+            "weights are read after convert_checkpoint.py"
         )
+    version = content.get("format")
+    if type(version) is not int or version != FORMAT_VERSION:
+        shown = version if type(version) is int else "unknown"
+        raise UserError(
+            f"{path}: checkpoint format {shown}, this code reads {FORMAT_VERSION}; train again"
+        )
+    if wrong := [name for name, is_right in _fields(content) if not is_right]:
+        raise UserError(
+            f"{path}: its {', '.join(wrong)} cannot be those of a checkpoint; train again, or "
+            "fetch it again"
+        )
+    try:
+        check_weights(content["state"])
+    except NotTensorsError as error:
+        raise UserError(f"{path}: {error}") from error
     return Checkpoint(
         path=path,
         model=content["model"],
         settings=content["settings"],
         channels=tuple((label, role) for label, role in content["channels"]),
-        fs=content["fs"],
+        fs=float(content["fs"]),
         standardise=content["standardise"],
         state=content["state"],
         training=_training(content.get("trained") or _elsewhere(content.get("source"))),
@@ -179,6 +203,85 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
         passes=content.get("pass"),
         progress={name: content[name] for name in _PROGRESS if name in content},
     )
+
+
+def _fields(content: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Every field by name, and whether it is what it should be."""
+    channels, state, passes = content["channels"], content["state"], content.get("pass")
+    yield "model", isinstance(content["model"], str)
+    yield (
+        "settings",
+        isinstance(content["settings"], dict)
+        and all(
+            isinstance(name, str) and _is_setting(value)
+            for name, value in content["settings"].items()
+        ),
+    )
+    yield (
+        "channels",
+        isinstance(channels, (list, tuple))
+        and len(channels) > 0
+        and all(
+            isinstance(one, (list, tuple))
+            and len(one) == 2
+            and all(isinstance(s, str) for s in one)
+            for one in channels
+        ),
+    )
+    yield "fs", _is_number(content["fs"]) and _RATES[0] <= content["fs"] <= _RATES[1]
+    yield "standardise", content["standardise"] in _SCALINGS
+    yield (
+        "state",
+        isinstance(state, dict)
+        and all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in state.items()
+        ),
+    )
+    yield "pass", passes is None or type(passes) is int
+    yield "trained", _are_facts(content.get("trained"))
+    yield "source", _is_source(content.get("source"))
+
+
+def _is_list_of(kind: type, values: Any) -> bool:
+    return isinstance(values, (list, tuple)) and all(isinstance(value, kind) for value in values)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a model may have such a setting; a number without measure would fill the memory."""
+    if isinstance(value, (list, tuple)):  # of no lists: few bytes may hold a list a million times
+        return not any(isinstance(one, (list, tuple)) or not _is_setting(one) for one in value)
+    if type(value) in (int, float):
+        return math.isfinite(value) and abs(value) <= _LARGEST_SETTING
+    return value is None or isinstance(value, (str, bool))
+
+
+def _are_facts(facts: Any, depth: int = 0) -> bool:
+    """Whether a training is described as it should be, and those before it."""
+    if facts is None:
+        return True
+    if not isinstance(facts, dict) or depth > _DEEPEST:
+        return False
+    if not all(
+        isinstance(facts[name], kind) if name in facts else name in _MAY_LACK
+        for name, kind in _FACTS.items()
+    ):
+        return False
+    subjects = [facts["subjects"].get(part) for part in ("train", "validation")]
+    are_ids = all(_is_list_of(str, ids) for ids in subjects)
+    band = (facts.get("preparation") or {}).get("bandpass")
+    is_pair = isinstance(band, (list, tuple)) and len(band) == 2
+    is_band = band is None or (is_pair and all(map(_is_number, band)))
+    return are_ids and is_band and _are_facts(facts.get("pretraining"), depth + 1)
+
+
+def _is_source(source: Any) -> bool:
+    if not isinstance(source, dict):
+        return source is None
+    return all(isinstance(source.get(name), str) for name in ("command", "origin", "file"))
 
 
 def _elsewhere(source: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -208,26 +311,7 @@ def _training(facts: Mapping[str, Any] | None) -> Training | None:
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; train first, or name another")
-    if not zipfile.is_zipfile(path):  # older pickles and cut files never reach the unpickler
-        raise UserError(f"{path}: damaged, or no checkpoint of this project")
     try:
         return load_tensors(path)
-    except pickle.UnpicklingError as error:
-        raise UserError(
-            f"{path}: refused: it is not a file of plain tensors, and loading it could run code; "
-            "only checkpoints written by this project are read"
-        ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
-        raise UserError(f"{path}: damaged, or no checkpoint ({type(error).__name__})") from error
-
-
-def load_tensors(file: Path | bytes) -> Any:
-    """Read what torch saved in a file, or in its bytes, if it is tensors and plain values alone."""
-    # weights_only: a full unpickler would run whatever code the file names
-    source = io.BytesIO(file) if isinstance(file, bytes) else file
-    return torch.load(source, map_location="cpu", weights_only=True)
-
-
-def load_program(path: Path) -> Any:
-    """Read a pickled module of an installed package, which runs code: never a user's file."""
-    return torch.load(path, map_location="cpu", weights_only=False)
+    except NotTensorsError as error:
+        raise UserError(f"{path}: {error}") from error

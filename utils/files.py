@@ -21,6 +21,7 @@ import numpy as np
 
 from utils import manifest
 from utils.errors import UserError
+from utils.json_values import value_in
 from utils.locks import SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
 
@@ -73,10 +74,10 @@ def written_folder(target: Path, what: str) -> Iterator[Path]:
     On any failure it is removed and ``target`` stays as it was.
 
     Raises:
-        UserError: ``target`` exists and is not wholly ours.
+        UserError: ``target`` exists and is not wholly ours, or is a link that leads elsewhere.
     """
-    target = target.resolve() if target.is_symlink() else target
     check_folder(target, what)
+    target = target.resolve() if target.is_symlink() else target
     with locked(target):
         _heal(target)
         temporary = _beside(target, UNFINISHED)
@@ -124,6 +125,8 @@ def check_folder(target: Path, what: str) -> None:
     """
     if not os.path.lexists(target):
         return
+    if target.is_symlink() and not target.resolve().is_relative_to(target.parent.resolve()):
+        raise UserError(f"{target}: a link out of its folder; name {target.resolve()} instead")
     if not target.is_dir():
         raise UserError(f"{target}: a file is there, so no folder of that name can be written")
     foreign = next(manifest.strangers(target), None)
@@ -338,7 +341,7 @@ def read_json(path: Path) -> dict[str, Any]:
         UserError: the file is missing or is none.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = value_in(path)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from error
     if not isinstance(value, dict):

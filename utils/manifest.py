@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
+from utils.json_values import value_in
 from utils.locks import SUFFIX, locked
 
 NAME = ".sleep-staging.json"
@@ -88,7 +89,7 @@ def read(folder: Path) -> Manifest:
     if not path.is_file():
         return _from_before(folder)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = value_in(path)
         if raw["made_by"] != _PROGRAM:
             raise ValueError("another program's")
         files = {name: _entry(fields) for name, fields in dict(raw["files"]).items()}
@@ -269,7 +270,7 @@ def _whole(where: str) -> str:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        facts = value_in(path) if path.is_file() else {}
     except (OSError, ValueError):
         return {}
     return facts if isinstance(facts, dict) else {}
@@ -277,7 +278,11 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _names_of(facts: dict[str, Any]) -> re.Pattern[str]:
     """Files of a synthetic cohort's recordings, in any folder of it."""
-    stems = [row["recording"] for row in facts["recordings"]]
+    rows = facts["recordings"] if isinstance(facts["recordings"], list) else []
+    stems = [row["recording"] for row in rows if isinstance(row, dict) and "recording" in row]
+    stems = [stem for stem in stems if isinstance(stem, str) and stem]
+    if not stems:  # another program's manifest: nothing follows from it
+        return re.compile("manifest.json")
     # a Sleep-EDF recording and its hypnogram share seven characters: SC4001E0, SC4001EC
     stems = {stem[:7] if stem.startswith("SC4") else stem for stem in stems}
     return re.compile(rf"manifest\.json|(.*/)?({'|'.join(map(re.escape, stems))})[^/]*")

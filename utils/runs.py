@@ -25,6 +25,7 @@ from utils.files import (
     write_json,
     write_text,
 )
+from utils.json_values import parsed
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
 _OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a user's copies
@@ -106,7 +107,7 @@ class Run:
         rows = []
         for line in self.metrics.read_text(encoding="utf-8").splitlines():
             try:
-                rows.append(json.loads(line))
+                rows.append(parsed(line))
             except ValueError:
                 break
         return rows

@@ -10,6 +10,7 @@ YASA_STAGES = ("WAKE", "N1", "N2", "N3", "REM", "UNS")  # UNSCORED picks the las
 UNSCORED = -1  # movement, "?", lights on: kept on disk, ignored by losses and metrics
 PLOT_ORDER = ("W", "REM", "N1", "N2", "N3")  # top to bottom of a hypnogram
 EPOCH_SECONDS = 30
+LONGEST_SECONDS = 10 * 86_400  # no recording is longer; a file that claims so is damaged
 # quantiles between which a night's epochs range, in any band; the middle of that range hardly moves
 # where one stage takes most of the night, as a median does, and artefacts lie beyond it
 NIGHT_RANGE = (0.05, 0.95)

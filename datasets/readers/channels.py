@@ -9,7 +9,6 @@ of one rate and unit.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ import numpy as np
 
 from datasets.readers.recording import FileSignals, Signal, SignalFile
 from utils.errors import UserError
+from utils.json_values import value_in
 
 ALL = "all"
 COHORTS = Path(__file__).parents[1] / "cohorts"
@@ -200,7 +200,7 @@ def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str,
     if extra is None:
         return own
     try:
-        given = json.loads(extra.read_text(encoding="utf-8"))
+        given = value_in(extra)
     except (OSError, ValueError) as error:
         raise UserError(f"{extra}: not a channel map ({error})") from error
     if not _is_channel_map(given):
@@ -238,8 +238,7 @@ def _tables() -> dict[str, dict[str, tuple[str, ...]]]:
     """Labels and differences by cohort and role, from every file of them."""
     tables = {}
     for name in _TABLES:
-        text = (COHORTS / f"{name}_channels.json").read_text(encoding="utf-8")
-        for cohort, roles in json.loads(text).items():
+        for cohort, roles in value_in(COHORTS / f"{name}_channels.json").items():
             tables[cohort] = {role: tuple(labels) for role, labels in roles.items()}
     return tables
 

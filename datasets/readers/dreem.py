@@ -6,9 +6,10 @@ Guillot et al., IEEE TNSRE 2020; files from Zenodo, DOI 10.5281/zenodo.15900394 
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ import numpy as np
 
 from datasets.readers.channels import alternatives
 from datasets.readers.consensus import aligned, all_of, scored_window
+from datasets.readers.hdf5_file import attribute, numbers_at, opened
 from datasets.readers.recording import (
     Recording,
     Signal,
@@ -29,10 +31,16 @@ from datasets.readers.recording import (
     whole_epochs,
 )
 from utils.errors import UserError
-from utils.stages import STAGES, UNSCORED
+from utils.json_values import parsed, value_in
+from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS, STAGES, UNSCORED
 
 ROLES = alternatives("dreem")
 N_SCORERS = 5
+_FASTEST_HZ = 1e5
+_MOST_SIGNALS = 1000
+_MOST_EPOCHS = LONGEST_SECONDS // EPOCH_SECONDS
+# what zipfile raises for damaged members, locked ones, and ways of packing that it does not know
+_OF_ZIP = (OSError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class Record:
             try:
                 with zipfile.ZipFile(self.path) as archive, unpacked.open("wb") as file:
                     shutil.copyfileobj(archive.open(self.member), file)
-            except (OSError, zipfile.BadZipFile, EOFError) as error:
+            except _OF_ZIP as error:
                 raise UserError(
                     f"{self.path}: cannot unpack {self.member} ({error}); fetch it again"
                 ) from error
@@ -118,15 +126,15 @@ def _all_records(raw_path: Path) -> list[Record]:
     try:
         with zipfile.ZipFile(raw_path) as archive:
             names = [name for name in archive.namelist() if name.endswith(".h5")]
-    except (OSError, zipfile.BadZipFile) as error:
+    except _OF_ZIP as error:
         raise UserError(f"{raw_path}: not a readable zip ({error}); fetch it again") from error
     return sorted((Record(raw_path, member=name) for name in names), key=lambda r: r.id)
 
 
 def is_synthetic(record: Record) -> bool:
     """Whether a generator wrote the file."""
-    with record.at_hand() as local, _opened(local.path) as file:
-        return _text(file.attrs.get("generator", "")) == "synthetic"
+    with record.at_hand() as local, opened(local.path) as file:
+        return attribute(file, "generator") == "synthetic"
 
 
 def read(record: Record) -> Recording:
@@ -136,11 +144,11 @@ def read(record: Record) -> Recording:
         UserError: no HDF5, no description, signals it does not hold or that end apart, no
             hypnogram, or one whose length differs by more than an epoch.
     """
-    with _opened(record.path) as file:
+    with opened(record.path) as file:
         described = _description(file, record.path)
         signals = {entry["name"]: _signal(file, entry, record.path) for entry in described}
         hypnogram = _hypnogram(file, record)
-        start = file.attrs.get("start_time")
+        began, odd_start = _start(file)
     lengths = {signal.seconds for signal in signals.values()}
     # rates differ, so the ends may, too, by less than a second
     if max(lengths) - min(lengths) >= 1:
@@ -157,8 +165,8 @@ def read(record: Record) -> Recording:
         )
     bouts = bouts_of(hypnogram)
     stages = stages_from_bouts(bouts, n_epochs)
-    began = None if start is None else datetime.fromtimestamp(float(start), UTC)
-    note = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" if difference else None
+    lengths_differ = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" * bool(difference)
+    note = "; ".join(filter(None, (lengths_differ, odd_start))) or None
     return Recording(
         record.id,
         record.id,
@@ -166,7 +174,7 @@ def read(record: Record) -> Recording:
         signals,
         bouts,
         stages,
-        None if began is None else began.replace(tzinfo=None),  # without a zone, as in EDF
+        began,
         note,
     )
 
@@ -180,7 +188,7 @@ def read_scorers(record: Record) -> np.ndarray:
     lists = []
     for path in record.scorers:
         try:
-            codes = np.array(json.loads(path.read_text(encoding="utf-8")))
+            codes = np.array(value_in(path))
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: not a list of stages ({error})") from error
         # a list with a null or a fraction becomes an array of objects or floats
@@ -193,18 +201,20 @@ def read_scorers(record: Record) -> np.ndarray:
     return np.stack(lists).astype(np.int8)
 
 
-def _opened(path: Path) -> Any:
-    import h5py  # here, as it loads slowly and only Dreem records need it
+def _start(file: Any) -> tuple[datetime | None, str]:
+    """When it began, without a zone, as in EDF, and a note where the file has it unreadably.
 
+    Nothing is lost without it, so that it is no reason to refuse a night.
+    """
     try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise UserError(f"{path}: not a readable HDF5 file; fetch it again ({error})") from error
-
-
-def _text(value: Any) -> str:
-    # attributes are str or bytes, depending on how they were written
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+        value = attribute(file, "start_time")
+        if value is None:
+            return None, ""
+        if isinstance(value, str) and not value.strip().replace(".", "", 1).isdecimal():
+            return datetime.fromisoformat(value.strip()).replace(tzinfo=None), ""
+        return datetime.fromtimestamp(float(value), UTC).replace(tzinfo=None), ""
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None, "its start_time is unreadable, so its clock is unknown"
 
 
 def _description(file: Any, path: Path) -> list[dict[str, Any]]:
@@ -212,33 +222,37 @@ def _description(file: Any, path: Path) -> list[dict[str, Any]]:
     if "description" not in file.attrs:
         raise UserError(f"{path}: no 'description' of its signals; is it a Dreem record?")
     try:
-        entries = json.loads(_text(file.attrs["description"]))
+        text = attribute(file, "description")
+        entries = parsed(text) if isinstance(text, str) else None
+        if not isinstance(entries, list) or len(entries) > _MOST_SIGNALS:
+            raise ValueError("no list of signals")
         for entry in entries:
             entry["fs"], entry["unit"] = float(entry["fs"]), str(entry["unit"])
             entry["name"], entry["path"] = str(entry["name"]), str(entry["path"]).strip("/")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: broken 'description' of its signals ({error})") from error
     if not entries:
         raise UserError(f"{path}: describes no signals")
+    names = [entry["name"] for entry in entries]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise UserError(f"{path}: describes {', '.join(twice)} twice; correct the description")
     return entries
 
 
 def _signal(file: Any, entry: dict[str, Any], path: Path) -> Signal:
     """One channel, read when asked for."""
-    from h5py import Dataset
-
-    where = entry["path"]
-    if where not in file or not isinstance(file[where], Dataset):
-        present = ", ".join(sorted(file)) or "nothing"
-        raise UserError(f"{path}: no signal /{where}; the file holds {present}")
-    if entry["fs"] <= 0:
-        raise UserError(f"{path}: /{where} has a rate of {entry['fs']:g} Hz")
-    fs, n_samples = entry["fs"], file[where].shape[0]
+    where, fs = entry["path"], entry["fs"]
+    if not (math.isfinite(fs) and 0 < fs <= _FASTEST_HZ):
+        raise UserError(f"{path}: /{where} has a rate of {fs:g} Hz")
+    samples = numbers_at(file, path, where)
+    n_samples, place = samples.size, samples.name
+    if n_samples / fs > LONGEST_SECONDS:
+        raise UserError(f"{path}: /{where} claims to last {n_samples / fs:g} s")
 
     # opened again for every piece: the file is closed once its description has been read
     def piece(start: float, stop: float) -> np.ndarray:
-        with _opened(path) as again:
-            return np.asarray(again[where][round(start * fs) : round(stop * fs)], np.float64)
+        with opened(path) as again:
+            return np.asarray(again[place][round(start * fs) : round(stop * fs)], np.float64)
 
     return Signal(fs, entry["unit"], n_samples / fs, piece)
 
@@ -247,8 +261,13 @@ def _hypnogram(file: Any, record: Record) -> np.ndarray:
     """The file's own stages, or the scorers' consensus brought to their place."""
     if "hypnogram" not in file:
         raise UserError(f"{record.path}: has no /hypnogram, so nothing can be learned from it")
-    own = np.asarray(file["hypnogram"])
-    if own.ndim != 1 or not _are_codes(own):
+    listed = numbers_at(file, record.path, "hypnogram")
+    if listed.size > _MOST_EPOCHS:
+        raise UserError(
+            f"{record.path}: /hypnogram claims {listed.size:,} epochs; damaged, fetch it again"
+        )
+    own = np.asarray(listed)
+    if not _are_codes(own):
         raise UserError(f"{record.path}: /hypnogram is not a list of codes from -1 to 4")
     own = own.astype(np.int8)
     if not record.scorers:

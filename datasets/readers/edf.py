@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.edf_header import ANNOTATION_LABELS, LONGEST_SECONDS, Header
+from datasets.readers.edf_header import ANNOTATION_LABELS, Header
 from utils.errors import UserError
+from utils.stages import LONGEST_SECONDS
 
 _BLOCK_BYTES = 8_000_000  # read at a time: records hold all channels, of which few are kept
 _SIMULTANEOUS = 1e-3  # seconds

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 
 from utils.errors import UserError
+from utils.stages import LONGEST_SECONDS
 
-LONGEST_SECONDS = 10 * 86_400
 ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
 # stricter than int() and float(), which also take 1_0, nan and digits of other scripts
 _INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)

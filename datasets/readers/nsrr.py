@@ -10,7 +10,6 @@ in silence.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
 from datasets.readers.scorings import nsrr_annotations as annotations
 from utils.errors import UserError
+from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 COHORTS = ("shhs", "mesa", "mros", "wsc", "apples")
@@ -147,7 +147,7 @@ def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
 
 def exclusions(cohort: str) -> dict[str, str]:
     """Patterns of recording ids that the cohort's own documentation calls faulty, and why."""
-    return json.loads(EXCLUSIONS.read_text(encoding="utf-8")).get(cohort, {})
+    return value_in(EXCLUSIONS).get(cohort, {})
 
 
 def excluded(sources: Sequence[Source], listed: Mapping[str, str]) -> dict[str, str]:

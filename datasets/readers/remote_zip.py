@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from datasets.readers.remote_file import BROKEN, RemoteFile, Unreachable, gather
 from utils.errors import UserError
@@ -89,9 +90,23 @@ def _unpack(member: zipfile.ZipInfo, part: Path, target: Path) -> None:
     # -15: members are raw deflate streams, without the header of zlib
     opener, checksum, size = None if plain else zlib.decompressobj(-15), 0, 0
     with part.open("rb") as source, target.open("wb") as file:
-        while piece := source.read(_PIECE):
-            data = piece if plain else opener.decompress(piece)
+        for data in _pieces(source, opener):
             checksum, size = zlib.crc32(data, checksum), size + len(data)
+            if size > member.file_size:  # before the disk is full of it
+                raise ValueError("it unfolds to more than the zip's list promises")
             file.write(data)
     if size != member.file_size or checksum != member.CRC:
         raise ValueError("its checksum is another")
+
+
+def _pieces(source: BinaryIO, opener: Any) -> Iterator[bytes]:
+    """Decompressed pieces of a member; few compressed bytes may stand for gigabytes."""
+    while piece := source.read(_PIECE):
+        if opener is None:
+            yield piece
+            continue
+        while piece:
+            yield opener.decompress(piece, _PIECE)
+            piece = opener.unconsumed_tail
+    if opener is not None:
+        yield opener.flush()

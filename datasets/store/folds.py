@@ -5,7 +5,6 @@ A fold is three disjoint lists of subject ids; every subject of the store is tes
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -16,6 +15,7 @@ import numpy as np
 
 from utils.errors import UserError
 from utils.files import write_json
+from utils.json_values import value_in
 
 TABLES = Path(__file__).parents[1] / "cohorts" / "fold_tables"
 _KFOLD = re.compile(r"kfold:(\d+):(\d+)")
@@ -70,7 +70,7 @@ def load(path: Path) -> FoldTable:
         UserError: the file is missing, is not a fold table, or a fold leaks.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = value_in(path)
         table = FoldTable(raw["name"], raw["source"], [Fold(**fold) for fold in raw["folds"]])
         for number, fold in enumerate(table.folds):
             _check_disjoint(fold, f"{path}: fold {number}")

@@ -9,7 +9,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from datasets.store.store import Night
+from datasets.store import stored_arrays
+from datasets.store.store import Night, remake
 from utils.errors import UserError
 
 _OPEN_FILES = 128  # far below what a process may have open: 1024, or 256 on macOS
@@ -23,6 +24,7 @@ class NightFiles:
     """
 
     def __init__(self, nights: Sequence[Night], fs: float) -> None:
+        self._nights = nights
         self._paths = [night.signals_path(fs) for night in nights]
         first = nights[0].signals(fs)
         self._dtype, self._epoch_shape = first.dtype, first.shape[1:]
@@ -40,7 +42,7 @@ class NightFiles:
             file.seek(self._starts[night] + epoch * self._epoch_bytes)
             if file.readinto(rows[row]) != rows.shape[1]:
                 path = self._paths[night]
-                raise UserError(f"{path}: shorter than it was; delete its folder and prepare again")
+                raise UserError(f"{path}: shorter than it was; {remake(path.parent)}")
         return out
 
     def __del__(self) -> None:
@@ -52,12 +54,23 @@ class NightFiles:
         if path in self._open:
             self._open.move_to_end(path)
             return self._open[path]
-        file = path.open("rb", buffering=0)  # a window is read at once, so a buffer only copies
-        if night not in self._starts:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)  # the version that stores are written in
-            self._starts[night] = file.tell()
+        try:
+            file = self._opened(night)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: {error}; {remake(path.parent)}") from error
         self._open[path] = file
         if len(self._open) > _OPEN_FILES:
             self._open.popitem(last=False)[1].close()
+        return file
+
+    def _opened(self, night: int) -> BinaryIO:
+        """The file of a night, whose header is checked when it is opened first."""
+        file = self._paths[night].open("rb", buffering=0)  # a window is read at once
+        if night not in self._starts:
+            shape = (self._nights[night].n_epochs, *self._epoch_shape)
+            try:
+                _, self._starts[night] = stored_arrays.start_of(file, shape, (self._dtype.name,))
+            except ValueError:
+                file.close()
+                raise
         return file

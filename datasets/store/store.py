@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.store import descriptions, stored_arrays
 from datasets.store.preparation import (
     PreparedNight,
     Settings,
@@ -35,8 +35,9 @@ from datasets.store.preparation import (
     preset_named,
 )
 from utils.errors import UserError
-from utils.files import safe_name, sha256, write_array, write_json, write_text, written_folder
-from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
+from utils.files import sha256, write_array, write_json, write_text, written_folder
+from utils.json_values import value_in
+from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED, stage_counts
 
 FORMAT_VERSION = 1
 STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
@@ -71,31 +72,31 @@ class Night:
     @cached_property
     def stages(self) -> np.ndarray:
         """Codes per epoch, int8 (n_epochs,)."""
-        return self._load("stages.npy", (self.n_epochs,), np.int8)
+        stages = self._load("stages.npy", (self.n_epochs,), stored_arrays.STAGES)
+        if ((stages < UNSCORED) | (stages >= len(STAGES))).any():
+            raise UserError(
+                f"{self.folder / 'stages.npy'}: holds codes that are no stages; "
+                f"{remake(self.folder)}"
+            )
+        return stages
 
     def signals(self, fs: float | None = None) -> np.ndarray:
         """Memory map [n_epochs, n_channels, fs*30] of the channels at ``fs`` (default: first's)."""
         fs = fs or self.channels[0].fs
         n_channels = sum(channel.fs == fs for channel in self.channels)
         shape = (self.n_epochs, n_channels, round(fs * EPOCH_SECONDS))
-        return self._load(signals_name(fs, self.channels), shape)
+        return self._load(signals_name(fs, self.channels), shape, stored_arrays.SIGNALS)
 
     def signals_path(self, fs: float) -> Path:
         """Path of the file that :meth:`signals` maps."""
         return self.folder / signals_name(fs, self.channels)
 
-    def _load(self, name: str, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+    def _load(self, name: str, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
         path = self.folder / name
         try:
-            # no pickles: a store from elsewhere must not run code
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            return stored_arrays.mapped(path, shape, types)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error}); {_remake(self.folder)}") from error
-        if array.shape != shape or (dtype is not None and array.dtype != dtype):
-            raise UserError(
-                f"{path}: holds {array.dtype} {array.shape}, not {shape}; {_remake(self.folder)}"
-            )
-        return array
+            raise UserError(f"{path}: {error}; {remake(self.folder)}") from error
 
 
 class Store:
@@ -108,15 +109,12 @@ class Store:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         description = self._read_description()
+        self.cohort: str = description["cohort"]
+        self.settings: dict[str, Any] = description["settings"]
+        self.channels = tuple(_channel(fields) for fields in description["channels"])
         try:
-            self.cohort: str = description["cohort"]
-            self.settings: dict[str, Any] = description["settings"]
-            self.channels = tuple(_channel(fields) for fields in description["channels"])
-            with (self.path / "recordings.csv").open(encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file))
-            # ids become paths, so a table from elsewhere must not lead out of the store
-            self.recordings = {safe_name(row["recording"], self.path): row for row in rows}
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            self.recordings = descriptions.table_rows(self.path / "recordings.csv")
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{self.path}: damaged store ({type(error).__name__}: {error}); run the preprocess "
                 "script with this path again"
@@ -128,11 +126,13 @@ class Store:
             state = "its preparation did not finish" if self.path.is_dir() else "there is no store"
             raise UserError(f"{self.path}: {state}; run the preprocess script with this path")
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
-            version = description["format"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a description of a store ({error})") from error
-        if version != FORMAT_VERSION:
+            description = descriptions.store_facts(path, FORMAT_VERSION)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{path}: not a description of a store ({error}); run the preprocess script with "
+                "this path again"
+            ) from error
+        if (version := description["format"]) != FORMAT_VERSION:
             raise UserError(
                 f"{path}: store format {version}, this code reads {FORMAT_VERSION}; "
                 "prepare the data again into a new folder"
@@ -153,7 +153,13 @@ class Store:
         """One night by recording id."""
         if recording not in self.recordings:
             raise UserError(f"{self.path}: no recording {recording!r} in this store")
-        return read_night(self.path / "nights" / recording)
+        night, row = read_night(self.path / "nights" / recording), self.recordings[recording]
+        # subjects are split by the table, so one that is damaged would train on who is held out
+        if (night.subject, str(night.n_epochs)) != (row["subject"], row["n_epochs"]):
+            raise UserError(f"{night.folder}: differs from recordings.csv; {remake(night.folder)}")
+        if night.channels != self.channels:
+            raise UserError(f"{night.folder}: has other channels; {remake(night.folder)}")
+        return night
 
 
 def signals_name(fs: float, channels: Iterable[StoredChannel]) -> str:
@@ -169,7 +175,7 @@ def read_night(folder: Path) -> Night:
         UserError: the folder is missing or its ``night.json`` cannot be read.
     """
     try:
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        facts = descriptions.night_facts(folder / "night.json")
         channels = [dict(channel) for channel in facts["channels"]]
         # absent channels: JSON has null, as it has no NaN
         mean, sd = (
@@ -189,8 +195,8 @@ def read_night(folder: Path) -> Night:
             sd=sd,
             derivations=derivations,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: not a stored night ({error}); {_remake(folder)}") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: not a stored night ({error}); {remake(folder)}") from error
 
 
 def _channel(fields: dict[str, Any]) -> StoredChannel:
@@ -198,7 +204,8 @@ def _channel(fields: dict[str, Any]) -> StoredChannel:
     return StoredChannel(**fields | {"bandpass": tuple(band) if band else None})
 
 
-def _remake(folder: Path) -> str:
+def remake(folder: Path) -> str:
+    """What to do about a damaged night."""
     return f"delete {folder} and run the preprocess script again"
 
 
@@ -274,10 +281,9 @@ def is_current(folder: Path, sources: Iterable[Path]) -> bool:
 def _facts(folder: Path) -> dict[str, Any]:
     """Contents of a night's ``night.json``; empty if it is missing or damaged."""
     try:
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        return descriptions.night_facts(folder / "night.json")
     except (OSError, ValueError):
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def finish(path: Path, settings: Settings, command: str) -> Store:
@@ -288,7 +294,7 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
     """
     rows, channels = [], None
     for folder in sorted((path / "nights").glob("[!.]*")):
-        facts = json.loads((folder / "night.json").read_text(encoding="utf-8"))
+        facts = value_in(folder / "night.json")
         these = [{k: v for k, v in c.items() if k not in _OF_ONE_NIGHT} for c in facts["channels"]]
         if channels is not None and these != channels:
             raise UserError(

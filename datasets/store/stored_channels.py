@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datasets.readers.channels import parts_of
 from datasets.store.preparation import StoredChannel
-from datasets.store.store import Night, Store
+from datasets.store.store import Night, Store, remake
 from utils.errors import UserError
 
 
@@ -19,6 +21,20 @@ class Statistics:
 
     mean: np.ndarray
     sd: np.ndarray
+
+
+def refuse_not_finite(night: Night, signals: Tensor, is_present: np.ndarray) -> None:
+    """Refuse a night's signals (..., channels, samples) with NaN in a channel that it has (c,).
+
+    Raises:
+        UserError: naming the night.
+    """
+    # sums: NaN and infinity survive them, and a mask of every sample would be slower
+    sums = signals.sum(dim=-1, dtype=torch.float32).reshape(-1, signals.shape[-2]).sum(dim=0)
+    if not torch.isfinite(sums[torch.from_numpy(is_present).to(sums.device)]).all():
+        raise UserError(
+            f"{night.folder}: its signals hold samples that are no numbers; {remake(night.folder)}"
+        )
 
 
 def known_channels(store: Store, wanted: Sequence[str] | None) -> list[str] | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.readers.edf import Annotation, Channel
 from datasets.store.preparation import UNITLESS, preset_named
-from datasets.store.store import Store
+from datasets.store.store import Store, remake
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS
 
@@ -72,4 +72,9 @@ class StoredFile:
         width = signals.shape[2]
         epochs = signals[first // width : -(-last // width), alike.index(label)]
         offset = first - first // width * width
-        return epochs.reshape(-1)[offset : offset + last - first].astype(float)
+        samples = epochs.reshape(-1)[offset : offset + last - first].astype(float)
+        if not np.isfinite(samples).all():
+            raise UserError(
+                f"{self.path}: {label!r} holds samples that are no numbers; {remake(self.path)}"
+            )
+        return samples

@@ -23,6 +23,7 @@ from datasets.store.stored_channels import (
     Statistics,
     known_channels,
     night_statistics,
+    refuse_not_finite,
     select_channels,
 )
 from utils.errors import UserError
@@ -277,6 +278,9 @@ class View:
         """A batch from the files."""
         raw = self._files.read(nights, first, length)
         signals = torch.from_numpy(raw)
+        for window, n in zip(signals, nights, strict=True):
+            is_present = np.isfinite(self._moments[n][0])
+            refuse_not_finite(self.nights[n], window[:, self.columns], is_present)
         if self.device.type == "cuda":
             signals = signals.pin_memory().to(self.device, non_blocking=True)
         if self.columns != list(range(signals.shape[2])):
@@ -301,6 +305,7 @@ class View:
         for number, night in enumerate(self.nights):
             part = data[self.offsets[number] : self.offsets[number + 1]]
             part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
+            refuse_not_finite(night, part, np.isfinite(self._moments[number][0]))
             mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
             part.sub_(mean[:, None]).div_(sd[:, None])
         return data

@@ -7,13 +7,13 @@ absolute level is arbitrary: ``tables.N2_LEVEL`` sets it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from utils.json_values import value_in
 from utils.stages import STAGES
 
 PATH = Path(__file__).with_name("real_nights.json")
@@ -58,7 +58,7 @@ class Law:
 @cache
 def law() -> Law:
     """The fitted law."""
-    values = json.loads(PATH.read_text(encoding="utf-8"))
+    values = value_in(PATH)
     return Law(
         **{
             name: values[name] if kind == "float" else np.array(values[name])

@@ -1,13 +1,13 @@
 """The stagers that come with this project: the default and its parts, declared beside the weights.
 
-``results/weights/default.json`` lists the parts: checkpoints that lie beside it, or a stager of an
-installed package with its settings; what each was trained on, and whether it compares epochs with
-the rest of their night.
+``results/weights/default.json`` lists the parts: checkpoints that lie beside it and their SHA-256,
+or a stager of an installed package with its settings; what each was trained on, and whether it
+compares epochs with the rest of their night.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from evaluation.stagers.package import Listed
 from evaluation.stagers.stager import Stager
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.files import read_json
+from utils.files import read_json, sha256
 
 DEFAULT = "default"
 _ROOT = Path(__file__).parents[2]
@@ -75,6 +75,7 @@ def part_of(
     if "package" in about:
         _, open_stager = _PACKAGES[about["package"]]
         return open_stager(device, name=name, **about["settings"])
+    check_weights(about, bundle)
     members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about, bundle)]
     headline = f"{members[0].checkpoint.model}, trained on {about['trained_on']}"
     settings = about.get("settings", {})
@@ -84,6 +85,31 @@ def part_of(
 def weights_of(about: Mapping[str, Any], bundle: Path | None = None) -> list[Path]:
     """Checkpoints of a part; those of a package's have none here."""
     return [(bundle or BUNDLE).parent / file for file in about.get("checkpoints", ())]
+
+
+def with_checksums(declared: Iterable[Mapping[str, Any]], folder: Path) -> list[Mapping[str, Any]]:
+    """Parts with the SHA-256 of their checkpoints in ``folder``, by the names of their files."""
+    return [
+        about | {"sha256": {file: sha256(folder / file) for file in about["checkpoints"]}}
+        if "checkpoints" in about
+        else about
+        for about in declared
+    ]
+
+
+def check_weights(about: Mapping[str, Any], bundle: Path | None = None) -> None:
+    """Refuse checkpoints that are not those declared; a bundle from before declares no checksum.
+
+    Raises:
+        UserError: naming the file.
+    """
+    for path in weights_of(about, bundle):
+        declared = about.get("sha256", {}).get(path.name)
+        if "sha256" in about and path.is_file() and sha256(path) != declared:
+            raise UserError(
+                f"{path}: not the weights that {(bundle or BUNDLE).name} declares (another "
+                "SHA-256): damaged or changed; restore the file from this project"
+            )
 
 
 def listed() -> list[Listed]:

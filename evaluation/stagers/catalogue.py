@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from evaluation.stagers.stager import Stager
 from utils.checkpoint import FORMAT_VERSION, checkpoint_from, load_checkpoint
 from utils.errors import UserError
 from utils.files import sha256
+from utils.json_values import value_in
 
 _TABLE = Path(__file__).with_name("published.json")
 _HOST = "https://raw.githubusercontent.com"
@@ -57,7 +57,7 @@ def weights_folder() -> Path:
 @cache
 def table() -> Mapping[str, Any]:
     """The table of published weights: their sources, and the stagers made of them."""
-    return json.loads(_TABLE.read_text(encoding="utf-8"))
+    return value_in(_TABLE)
 
 
 def files_of(name: str) -> list[PublishedFile]:

@@ -25,9 +25,9 @@ from datasets.store.filters import resample
 from evaluation.stagers.in_microvolt import in_microvolt
 from evaluation.stagers.package import NotExplained, Package
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, Stager, without_assumed_unit
-from utils.checkpoint import load_program
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
+from utils.torch_files import load_program
 
 _ROLES = ("EEG", "EOG")
 _FS = 100.0  # of the traces that are shown

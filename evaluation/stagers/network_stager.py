@@ -307,10 +307,16 @@ def settings_of(checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]) -> Se
     kept = None
     # not required: a role that this file lacks is absent, where a store would refuse the night
     if made.get("kept"):
-        kept = {
-            label: RolePreprocessing(**made["kept"][role] | {"required": False})
-            for label, role in wanted
-        }
+        try:
+            kept = {
+                label: RolePreprocessing(**made["kept"][role] | {"required": False})
+                for label, role in wanted
+            }
+        except (TypeError, KeyError) as error:
+            raise UserError(
+                f"{checkpoint.path}: how its roles were prepared cannot be read ({error}); train "
+                "again, or fetch it again"
+            ) from error
     band = made.get("bandpass")
     return Settings(
         cohort="predict",

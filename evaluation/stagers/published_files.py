@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import pickle
+import lzma
 import tarfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,10 +13,11 @@ import torch
 
 import models
 from models import published
-from utils.checkpoint import load_tensors
 from utils.errors import UserError
 from utils.files import sha256
+from utils.json_values import parsed
 from utils.runs import command
+from utils.torch_files import NotTensorsError, check_weights, load_tensors
 
 _COMMON = ("F3-F4", "F3-M2", "F4-O2", "F3-O1")  # to both montages of Dreem's
 _REST = ("EMG", "ECG", "EOG1", "EOG2")
@@ -47,12 +48,6 @@ ORIGINS = {
     },
 }  # fmt: skip
 _LARGEST_BYTES = 1 << 28  # of a member, read whole into memory; published weights are far smaller
-# a whole module is a program; its authors' code is needed to take the weights out of it
-_AS_STATE = (
-    ", but a pickled program, which is never run here; if you rely on its authors, run two lines "
-    "beside their code: `import torch; net = torch.load(FILE, map_location='cpu', "
-    "weights_only=False)` and `torch.save(net.state_dict(), 'state.pt')`, and convert state.pt"
-)
 _WEIGHTS, _STATISTICS = "state.torch", "normalization_parameters.json"  # in Dreem's tars
 # what they read is standardised in the network, or scaled before it by a preparation of its own
 _OWN_SCALING = ("simplesleepnet", "robustsleepnet")
@@ -138,17 +133,17 @@ def read_state(raw: bytes) -> dict[str, torch.Tensor]:
     """
     try:
         loaded = load_tensors(raw)
-    except pickle.UnpicklingError as error:
-        # torch's own message is many lines; "Weights only" is what it begins with for a program
-        pickled = _AS_STATE if "weights only" in str(error).lower() else ""
-        raise published.NotThese(f"no file of plain tensors{pickled}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise published.NotThese(f"no file of plain tensors ({type(error).__name__})") from error
+    except NotTensorsError as error:
+        raise published.NotThese(str(error)) from error
     # Lightning keeps the weights among other things, a plain file has nothing else
     state = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else None
     tensors = isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())
     if not state or not tensors:
         raise published.NotThese("it holds no state dictionary")
+    try:
+        check_weights(state)
+    except NotTensorsError as error:
+        raise published.NotThese(str(error)) from error
     return state
 
 
@@ -159,7 +154,7 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
         NotThese: as :func:`read_tar`, or there are no statistics.
     """
     members = read_tar(path, (_STATISTICS, _WEIGHTS))
-    mean, sd = statistics_in(json.loads(members[_STATISTICS]))
+    mean, sd = statistics_in(parsed(members[_STATISTICS]))
     return read_state(members[_WEIGHTS]), mean, sd
 
 
@@ -179,7 +174,7 @@ def read_tar(path: Path, names: Sequence[str]) -> dict[str, bytes]:
                 wanted = inside.name in names and member.size < _LARGEST_BYTES
                 if wanted and member.isfile():
                     members[inside.name] = archive.extractfile(member).read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise published.NotThese(f"no tar of Dreem's ({error})") from error
     if missing := [name for name in names if name not in members]:
         raise published.NotThese(f"the tar has no {', '.join(missing)}")
@@ -195,8 +190,14 @@ def statistics_in(parameters: Any) -> tuple[torch.Tensor, torch.Tensor]:
     statistics = _holding_mu(parameters)
     if statistics is None:
         raise published.NotThese("normalization_parameters.json has no mu and sigma")
-    # channels, frequencies from 0 to 50 Hz, and one value for all times
-    return tuple(torch.tensor(statistics[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
+    try:
+        # channels, frequencies from 0 to 50 Hz, and one value for all times
+        mean, sd = (torch.tensor(statistics[name]).reshape(-1, 129, 1) for name in ("mu", "sigma"))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise published.NotThese(f"{_STATISTICS}: mu and sigma are no tables ({error})") from error
+    if not (torch.isfinite(mean).all() and torch.isfinite(sd).all()):
+        raise published.NotThese(f"{_STATISTICS}: mu and sigma are not finite")
+    return mean, sd
 
 
 def _holding_mu(value: Any) -> dict[str, Any] | None:

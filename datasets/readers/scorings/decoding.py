@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 from datasets.readers.scorings.scoring import Text
+from datasets.readers.scorings.xml_file import parsed
 from utils.errors import UserError
 
 _LARGEST_BYTES = 16_000_000  # a value per sample of a long night; no scoring is larger
-_DEEPEST = 100  # elements within one another
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")
 )  # fmt: skip
@@ -62,26 +62,6 @@ def _decoded(raw: bytes) -> str:
     raise AssertionError("latin-1 decodes any byte")
 
 
-class _ShallowBuilder(ElementTree.TreeBuilder):
-    """Builds a tree, and refuses one that is nested deeper than any scoring."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.depth = 0
-
-    def start(self, tag: str, attributes: dict[str, str]) -> ElementTree.Element:
-        """Open an element."""
-        self.depth += 1
-        if self.depth > _DEEPEST:
-            raise ValueError(f"elements nested deeper than {_DEEPEST}")
-        return super().start(tag, attributes)
-
-    def end(self, tag: str) -> ElementTree.Element:
-        """Close an element."""
-        self.depth -= 1
-        return super().end(tag)
-
-
 def xml_of(text: Text) -> ElementTree.Element:
     """The root of an XML file, without entities and external files.
 
@@ -92,7 +72,6 @@ def xml_of(text: Text) -> ElementTree.Element:
         raise text.wrong("XML with a DOCTYPE, which scorings have not; remove it")
     try:
         # as text, so that whatever encoding the file claims is no longer of interest
-        parser = ElementTree.XMLParser(target=_ShallowBuilder())
-        return ElementTree.fromstring(text.whole.lstrip("\ufeff \r\n\t"), parser)
+        return parsed(text.whole.lstrip("\ufeff \r\n\t"))
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise text.wrong(f"not readable as XML ({error}); fetch it again") from error

@@ -6,7 +6,6 @@ header line, no forward-filled clock and no order of elements may shift it.
 
 from __future__ import annotations
 
-import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable
@@ -16,16 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.scorings import decoding
 from datasets.readers.scorings.vocabulary import VOCABULARIES, stage_of, word_of
+from datasets.readers.scorings.xml_file import root_of
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS, UNSCORED
+from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS, UNSCORED
 
 # 3 and 4 are N3; movement, "no stage", unscored and artefact are nobody's stage
 _OF_CODE = VOCABULARIES["rk"]
 _WORDS = ("W", "N1", "N2", "N3", "N4", "R")  # as text files of the cohorts spell stages
-_LONGEST_SECONDS = 1e7  # no start or duration is longer
 _DAY = 24 * 3600
+_CODE = re.compile(r"\d{1,3}", re.ASCII)  # str.isdigit() would take a superscript, too
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2}):(\d{2}(?:\.\d+)?)")
 Run = tuple[float, float, int]  # start and end in s, code
 
@@ -142,7 +141,7 @@ def read_wsc_gamma(path: Path, n_epochs: int) -> np.ndarray:
         try:
             epoch, code = int(cells[0]), int(cells[1])
         except (ValueError, IndexError):
-            raise UserError(f"{path}: line {number}: {line!r} is no epoch and stage") from None
+            raise UserError(f"{path}: line {number}: {line[:60]!r} is no epoch and stage") from None
         if epoch != count + 1:
             raise UserError(f"{path}: line {number}: epoch {epoch} follows {count}")
         if epoch > n_epochs:
@@ -230,7 +229,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
             # "...": until the next line, which is an epoch in a list of stages
             end = begin + EPOCH_SECONDS if cells[4] == "..." else _end(cells[4], begin, start)
         except (ValueError, IndexError):
-            raise UserError(f"{path}: line {number}: {line!r} has no start and stop") from None
+            raise UserError(f"{path}: line {number}: {line[:60]!r} has no start and stop") from None
         runs.append((begin, end, _code(cells[0])))
     if not runs:
         raise UserError(f"{path}: holds no sleep stages")
@@ -240,7 +239,7 @@ def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
 
 
 def _root(path: Path, name: str) -> ElementTree.Element:
-    root = decoding.xml_of(decoding.text_of(path))
+    root = root_of(path)
     if root.tag != name:
         raise UserError(f"{path}: a {root.tag} file, not {name}")
     return root
@@ -256,7 +255,7 @@ def _code_of(concept: str, kind: str) -> int | None:
     words, _, code = concept.partition("|")
     # newer files have types, and the code behind a bar: Stage 2 sleep|2
     if kind.startswith("Stages"):
-        if re.fullmatch(r"\s*\d{1,3}\s*", code, re.ASCII):
+        if _CODE.fullmatch(code.strip()):
             return _OF_CODE.get(int(code), UNSCORED)
         return _code(words)
     # older ones have neither, but the prefix of an ontology: SDO:WakeState
@@ -266,13 +265,17 @@ def _code_of(concept: str, kind: str) -> int | None:
 
 def _number(text: str, path: Path, what: str) -> float:
     try:
-        number = float(text)
+        return _instant(text)
     except ValueError:
-        number = math.nan
-    # nan compares as neither
-    if not abs(number) < _LONGEST_SECONDS:
-        raise UserError(f"{path}: {what} is {text[:40]!r}, not a number of seconds")
-    return number
+        raise UserError(f"{path}: {what} is {text[:40]!r}, not a number of seconds") from None
+
+
+def _instant(text: str) -> float:
+    """Seconds within what a recording may last; ``ValueError`` for other numbers, such as nan."""
+    seconds = float(text)
+    if not abs(seconds) <= LONGEST_SECONDS:
+        raise ValueError(text)
+    return seconds
 
 
 def _contiguous(runs: list[Run], path: Path, seconds: float | None) -> list[Run]:
@@ -330,11 +333,11 @@ def _elapsed(text: str, start: datetime) -> float:
     if match := _CLOCK.fullmatch(text):
         midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
         return (_seconds(match) - (start - midnight) / timedelta(seconds=1)) % _DAY
-    return float(text)
+    return _instant(text)
 
 
 def _end(text: str, begin: float, start: datetime) -> float:
     if text.startswith("+"):
-        return begin + float(text[1:])
+        return begin + _instant(text[1:])
     end = _elapsed(text, start)
     return end if end > begin else end + _DAY

@@ -14,6 +14,7 @@ from datasets.readers.scorings.scoring import Recorded, Text
 from utils.stages import EPOCH_SECONDS
 
 _NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,15})?|\.\d{1,15})([eE][+-]?\d{1,2})?", re.ASCII)
+_MISSING = ("", "n/a", "na", "nan", "none", "-", ".")  # as tables spell it
 _LARGEST = 1e12  # samples or seconds; no recording is longer
 Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
 
@@ -60,7 +61,9 @@ def of_columns(
             end = read.seconds(row[columns.end])
             onset, lasts = (None, None) if end is None else (previous_end, end - previous_end)
             previous_end = previous_end if end is None else end
-        if onset is None:
+        # a length that is written and no number may hide a stage's end
+        written = "" if columns.duration is None else row[columns.duration].strip().lower()
+        if onset is None or (lasts is None and written not in _MISSING):
             unreadable.append(row)
         else:
             timed.append((k, onset, lasts if lasts and lasts > 0 else None))
