@@ -33,7 +33,8 @@ class Entry:
     """One written file. ``what`` is its kind where a user chose its name.
 
     ``former`` (bytes, sha256) is what it replaces or extends, until that is done. A file that
-    other programs fill as well, such as a log, ``grows`` and is known by its name alone.
+    other programs fill as well, such as a log, ``grows`` and is known by its name alone. ``origin``
+    is what a result was made of (:mod:`evaluation.reuse`).
     """
 
     bytes: int = 0
@@ -41,6 +42,7 @@ class Entry:
     what: str = ""
     former: tuple[int, str] | None = None
     grows: bool = False
+    origin: tuple[str, str, str] | None = None
 
     def is_of(self, path: Path) -> bool:
         """Whether the file at ``path`` is what was written, or what a killed write left."""
@@ -101,8 +103,8 @@ def read(folder: Path) -> Manifest:
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
-    former = fields.get("former")
-    return Entry(**fields | {"former": tuple(former) if former else None})
+    tuples = {name: tuple(fields[name]) for name in ("former", "origin") if fields.get(name)}
+    return Entry(**fields | tuples)
 
 
 def write(folder: Path, manifest: Manifest) -> None:
