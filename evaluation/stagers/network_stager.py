@@ -98,9 +98,12 @@ class NetworkStager(ChannelStager):
         weights = [member.checkpoint.fingerprint() for member in members]
         how = " without units" * ignores_units + " without gaps" * bridges_gaps
         self.fingerprint = f"{'-'.join(weights)} {about}{how}"
-        read = ("channels", "fs", "standardise")
-        self.preparation = {name: getattr(self.checkpoint, name) for name in read}
-        self.preparation |= {"store": self.checkpoint.training.preparation}
+        self.preparation = {
+            "channels": self.checkpoint.channels,
+            "fs": self.checkpoint.fs,
+            "standardise": self.checkpoint.standardise,
+            "store": self.checkpoint.training.preparation,
+        }
 
     @property
     def roles(self) -> Sequence[str]:
