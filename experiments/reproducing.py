@@ -17,6 +17,7 @@ from datasets.store.store import Store
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.processes import started
+from utils.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED = tuple(
@@ -119,6 +120,7 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
         "store": fingerprint(store),
         "folds": setting.folds,
         "flags": setting.flags,
+        "version": VERSION,
     }
     if path.exists():
         known = read_json(path)

@@ -202,14 +202,12 @@ def test_a_strangers_summary_is_kept_and_ours_gathers_runs(tmp_path):
 
 def test_two_processes_stage_into_one_folder(tmp_path):
     """Was: the second swept away what the first had half made; one of them failed."""
-    for name in ("a", "b"):
-        night(tmp_path / name / f"{name}.edf", 20)
-        night(tmp_path / name / "both.edf", 20)
-        (tmp_path / "both.edf").unlink(missing_ok=True)
+    for name in ("a", "ab", "b"):
+        night(tmp_path / "nights" / f"{name}.edf", 20)
     words = [sys.executable, "predict.py", "--is_interpret", "False", "-o", tmp_path / "out"]
     started = [
         subprocess.Popen(
-            [*words, "--edf", tmp_path / name],
+            [*words, "--edf", tmp_path / "nights" / f"*{name}*.edf"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -220,8 +218,8 @@ def test_two_processes_stage_into_one_folder(tmp_path):
     said = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     with (tmp_path / "out" / "summary.csv").open() as file:
-        assert sorted(row["file"] for row in csv.DictReader(file)) == ["a.edf", "b.edf", "both.edf"]
-    for name in ("a", "b", "both"):
+        assert sorted(row["file"] for row in csv.DictReader(file)) == ["a.edf", "ab.edf", "b.edf"]
+    for name in ("a", "ab", "b"):
         assert (tmp_path / "out" / name / f"{name}.html").exists()
     assert not [p for p in tmp_path.rglob(".*") if p.name != manifest.NAME]
 
@@ -423,11 +421,15 @@ def test_leftovers_of_a_killed_training_are_swept(store, run_folder):
 
 
 def test_the_same_training_twice_at_once(store, tmp_path):
-    """The second waits, then finds everything done; metrics are of one training."""
+    """Was: both wrote into it. One stops in a line that names the other, which ends."""
     words = ["--data_path", str(store.path), "--project_path", str(tmp_path), *TINY]
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport cmt_training\n"
-        f"cmt_training.main({[*words, '--n_epochs', '2']!r})"
+        "from utils import errors, locks, runs\nimport time\n"
+        "locks._SILENT_SECONDS, log = 0.2, runs.Run.log\n"
+        "runs.Run.log = lambda *row: (log(*row), time.sleep(1))\n"  # the second comes meanwhile
+        f"main = lambda: cmt_training.main({[*words, '--n_epochs', '3']!r})\n"
+        "raise SystemExit(errors.run_script(main))"
     )
     started = [
         subprocess.Popen(
@@ -440,10 +442,12 @@ def test_the_same_training_twice_at_once(store, tmp_path):
         for _ in range(2)
     ]
     said = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
+    first, second = sorted(zip(started, said, strict=True), key=lambda pair: pair[0].returncode)
+    assert (first[0].returncode, second[0].returncode) == (0, 2), said
+    (line,) = [line for line in second[1][1].splitlines() if line.startswith("error: ")]
+    assert f"process {first[0].pid} on " in line and "is training already" in line
     rows = Run(next(tmp_path.glob("cmt_*"))).rows()
-    assert [row["pass"] for row in rows] == [1, 2]
-    assert sum("resuming after pass 2" in out for out, _ in said) == 1
+    assert [row["pass"] for row in rows] == [1, 2, 3]
 
 
 def evaluate(store, checkpoint: Path, *more: str) -> None:

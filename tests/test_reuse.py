@@ -1,4 +1,4 @@
-"""Results are reused for the same recording, expert, weights, settings and version, or not at all."""
+"""Results are reused for one recording, expert, weights, settings and version, or not at all."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from utils import manifest
 from utils.errors import UserError
-from utils.locks import SUFFIX, alive, locked
+from utils.locks import SOFT_SUFFIX, SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
 from utils.outputs import is_safe, refuse_inputs, safe_name
 
@@ -200,7 +200,7 @@ def sweep(folder: Path, depth: int = 0) -> None:
 
 
 def _sweep_one(folder: Path, name: str) -> None:
-    for suffix in (UNFINISHED, REPLACED, SUFFIX):
+    for suffix in (UNFINISHED, REPLACED, SUFFIX, SOFT_SUFFIX):
         if name.startswith(".") and name.endswith(suffix):
             target = folder / name[1:].removesuffix(suffix)
             with locked(target, wait=False) as is_held:  # whoever holds it is still writing

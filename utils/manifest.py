@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import UserError
-from utils.locks import SUFFIX, locked
+from utils.locks import SOFT_SUFFIX, SUFFIX, locked
 
 NAME = ".sleep-staging.json"
 _PROGRAM = "sleep-staging"
@@ -163,7 +163,7 @@ def is_ours(path: Path, what: str | None = None) -> bool:
 
 def is_temporary(name: str) -> bool:
     """Whether a name is of a file or folder that is being written, or of a lock."""
-    return name.startswith(".") and name.endswith((UNFINISHED, REPLACED, SUFFIX))
+    return name.startswith(".") and name.endswith((UNFINISHED, REPLACED, SUFFIX, SOFT_SUFFIX))
 
 
 def strangers(folder: Path) -> Iterator[Path]:
