@@ -133,7 +133,8 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
         # a file that was staged again replaces its former row
         whole = {row["file"]: row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
-        table = [{key: row.get(key) for key in columns} for row in whole.values()]
+        # sorted: whichever of several processes came first
+        table = [{key: whole[file].get(key) for key in columns} for file in sorted(whole)]
         return write_table(path, table, overwrite=overwrite)
 
 
