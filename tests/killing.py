@@ -1,7 +1,8 @@
 """Commands in processes of their own, ended at any instant, and what they leave behind.
 
 ``python -m tests.killing killed 40 predict train`` kills each of these 40 times and prints counts,
-``python -m tests.killing together 20`` starts each command eight times at once, in 20 rounds.
+``python -m tests.killing together 20`` starts each command eight times at once, in 20 rounds;
+``unshare -rm python -m tests.killing full 5`` and ``readonly 1`` take disks from them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -46,6 +49,7 @@ COMMANDS = {
                "--device", "cpu"], ("store", "runs")),
     "tables": (TABLES, ("store",)),
 }  # fmt: skip
+_SECONDS: dict[str, float] = {}  # that a command takes when left alone
 _CONTEXT = get_context("forkserver")
 # imported once, so that a process begins with its work
 _CONTEXT.set_forkserver_preload(
@@ -98,9 +102,9 @@ def make_inputs(folder: Path) -> None:
     finish(folder, [*PRETRAIN, "--n_epochs", "1"], log)
 
 
-def copy_inputs(inputs: Path, names: tuple[str, ...], folder: Path) -> None:
-    """What a command works on, in a folder of its own."""
-    folder.mkdir()
+def _copy_into(inputs: Path, names: tuple[str, ...], folder: Path) -> None:
+    """Copy what a command works on into an empty folder."""
+    folder.mkdir(exist_ok=True)
     for name in names:
         shutil.copytree(inputs / name, folder / name)
 
@@ -135,17 +139,15 @@ def listed_wrongly(folder: Path) -> list[str]:
             for p in manifest.strangers(folder / name)]  # fmt: skip
 
 
-def killed_and_resumed(
-    name: str, inputs: Path, reference: Path, seconds: float, rng: random.Random
-) -> list[str]:
+def killed_and_resumed(name: str, inputs: Path, reference: Path, rng: random.Random) -> list[str]:
     """Kill a command at one to three random instants, run it to the end: what is wrong then."""
     words, needed = COMMANDS[name]
     with tempfile.TemporaryDirectory() as scratch:
         folder, log = Path(scratch) / "work", Path(scratch) / "log"
-        copy_inputs(inputs, needed, folder)
+        _copy_into(inputs, needed, folder)
         for _ in range(rng.choice((1, 1, 2, 3))):
             process = start(folder, words, log)
-            process.join(rng.uniform(0, seconds))
+            process.join(rng.uniform(0, _SECONDS[name]))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
             process.join()
@@ -161,7 +163,7 @@ def together(name: str, inputs: Path, reference: Path, rng: random.Random) -> li
     words, needed = COMMANDS[name]
     with tempfile.TemporaryDirectory() as scratch:
         folder, logs = Path(scratch) / "work", [Path(scratch) / f"log{k}" for k in range(8)]
-        copy_inputs(inputs, needed, folder)
+        _copy_into(inputs, needed, folder)
         started = []
         for k, log in enumerate(logs):
             # some for one recording alone, as the jobs of a cluster have it
@@ -178,38 +180,102 @@ def together(name: str, inputs: Path, reference: Path, rng: random.Random) -> li
         return wrong + differences(reference, folder) + listed_wrongly(folder)
 
 
-def rounds(name: str, inputs: Path, n: int, seed: int, *, at_once: bool = False) -> list[str]:
-    """What is wrong after ``n`` killed runs of a command, each with the seed that shows it.
+def on_a_full_disk(name: str, inputs: Path, reference: Path, rng: random.Random) -> list[str]:
+    """Run a command on a disk with too little space, then with enough: what is wrong."""
+    with _disk() as folder:
+        _copy_into(inputs, COMMANDS[name][1], folder)
+        least, most = _used(folder), _used(reference)
+        _remount(folder, f"size={rng.randint(least, most) + 4096}")
+        wrong = _refused(folder, COMMANDS[name][0], "no space left on the disk", is_sure=False)
+        wrong += listed_wrongly(folder)
+        _remount(folder, "size=1g")
+        finish(folder, COMMANDS[name][0], folder.parent / "log")
+        return wrong + differences(reference, folder)
 
-    ``at_once``: instead of being killed, each is started eight times.
+
+def in_a_read_only_folder(
+    name: str, inputs: Path, reference: Path, rng: random.Random
+) -> list[str]:
+    """Run a command where nothing can be written, then where it can: what is wrong."""
+    with _disk() as folder:
+        _copy_into(inputs, COMMANDS[name][1], folder)
+        _remount(folder, "ro")
+        wrong = _refused(folder, COMMANDS[name][0], "Read-only file system", is_sure=True)
+        _remount(folder, "rw")
+        finish(folder, COMMANDS[name][0], folder.parent / "log")
+        return wrong + differences(reference, folder)
+
+
+@contextlib.contextmanager
+def _disk() -> Iterator[Path]:
+    """A disk of its own; only as root of a mount namespace, as ``unshare -rm`` makes one."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "disk"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", folder], check=True)
+        try:
+            yield folder
+        finally:
+            subprocess.run(["umount", folder], check=True)
+
+
+def _remount(folder: Path, option: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{option}", folder], check=True)
+
+
+def _used(folder: Path) -> int:
+    """Bytes of a folder's files, in whole pages as such a disk counts them."""
+    return sum(-(-p.stat().st_size // 4096) * 4096 for p in folder.rglob("*") if p.is_file())
+
+
+def _refused(folder: Path, words: list[str], why: str, *, is_sure: bool) -> list[str]:
+    """What is wrong with how a command stops: one line and exit code 2 are right.
+
+    Unless it ``is_sure`` to stop, a good end is right as well.
     """
+    log = folder.parent / "refusal"
+    log.unlink(missing_ok=True)
+    process = start(folder, words, log)
+    process.join()
+    text = log.read_text()
+    errors = [line for line in text.splitlines() if line.startswith("error: ")]
+    if process.exitcode == 0 and not is_sure:
+        return []
+    if process.exitcode == 2 and len(errors) == 1 and why in errors[0] and "Traceback" not in text:
+        return []
+    return [f"exit {process.exitcode}: {text[-1500:]}"]
+
+
+WAYS = {"killed": killed_and_resumed, "together": together, "full": on_a_full_disk,
+        "readonly": in_a_read_only_folder}  # fmt: skip
+
+
+def rounds(way: str, name: str, inputs: Path, n: int, seed: int) -> list[str]:
+    """What is wrong after a command was treated so ``n`` times, each with its seed."""
     with tempfile.TemporaryDirectory() as scratch:
         reference = Path(scratch) / "reference"
-        copy_inputs(inputs, COMMANDS[name][1], reference)
-        seconds = finish(reference, COMMANDS[name][0], Path(scratch) / "log")
-        wrong = []
-        for k in range(seed, seed + n):
-            rng = random.Random(k)
-            found = (
-                together(name, inputs, reference, rng)
-                if at_once
-                else killed_and_resumed(name, inputs, reference, seconds, rng)
-            )
-            wrong += [f"{name}, seed {k}: {one}" for one in found]
-        return wrong
+        _copy_into(inputs, COMMANDS[name][1], reference)
+        _SECONDS[name] = finish(reference, COMMANDS[name][0], Path(scratch) / "log")
+        return [
+            f"{name}, seed {k}: {one}"
+            for k in range(seed, seed + n)
+            for one in WAYS[way](name, inputs, reference, random.Random(k))
+        ]
 
 
 def main() -> None:
-    """Kill the commands of ``sys.argv``, or start each eight times, and print what was found."""
-    what, n, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:] or list(COMMANDS)
+    """Treat the commands of ``sys.argv`` in one of the ways, and print what is wrong."""
+    way, n, names = sys.argv[1], int(sys.argv[2]), sys.argv[3:] or list(COMMANDS)
+    faults = 0
     with tempfile.TemporaryDirectory() as scratch:
         make_inputs(Path(scratch))
         for name in names:
-            began, seed = time.monotonic(), int(time.time())
-            wrong = rounds(name, Path(scratch), n, seed, at_once=what == "together")
-            seconds = time.monotonic() - began
-            print(f"{name}: {n} times {what}, {len(wrong)} faults, seed {seed}, {seconds:.0f} s")
+            began, seed = time.monotonic(), int(os.environ.get("SEED", time.time()))
+            wrong = rounds(way, name, Path(scratch), n, seed)
+            seconds, faults = time.monotonic() - began, faults + len(wrong)
+            print(f"{name}: {n} times {way}, {len(wrong)} faults, seed {seed}, {seconds:.0f} s")
             print(*wrong, sep="\n", end="\n" * bool(wrong), flush=True)
+    raise SystemExit(min(faults, 1))
 
 
 if __name__ == "__main__":

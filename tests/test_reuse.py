@@ -169,8 +169,8 @@ def test_recordings_of_one_name_are_staged_together(tmp_path, stager, output):
     night(tmp_path / "s" / "p1" / "psg.edf", 2)
     night(tmp_path / "s" / "p2" / "psg.edf", 3)
     stage(tmp_path / "s", tmp_path / output)
-    found = {p.relative_to(tmp_path / "out").parts[0]: p for p in tmp_path.rglob("psg.csv")}
-    assert {name: epochs_in(path) for name, path in found.items()} == {"p1": 2, "p2": 3}
+    staged = {p.relative_to(tmp_path / "out").parts[0]: p for p in tmp_path.rglob("psg.csv")}
+    assert {name: epochs_in(path) for name, path in staged.items()} == {"p1": 2, "p2": 3}
     if output == "out":
         with (tmp_path / "out" / "summary.csv").open() as file:
             rows = {row["file"]: row["epochs"] for row in csv.DictReader(file)}

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from utils.errors import UserError
 from utils.files import written_whole
+from utils.version import VERSION
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
@@ -105,6 +106,15 @@ class Checkpoint:
         for name, tensor in sorted(self.state.items()):
             digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:12]
+
+    def stamp(self) -> dict[str, str]:
+        """What results of it are marked with: current ones have these weights and this version."""
+        return {"weights": self.fingerprint(), "version": VERSION}
+
+
+def is_of_stamp(about: Mapping[str, Any], run: Path) -> bool:
+    """Whether results were made of the best weights that the run has now, by this version."""
+    return load_checkpoint(run / "checkpoints" / "best.pt").stamp().items() <= about.items()
 
 
 def refuse_seen(

@@ -134,7 +134,7 @@ def _is_at(hidden: Path) -> bool:
 def _release(lock: BaseFileLock) -> None:
     # a marker file is removed by the release itself
     if lock.lock_counter == 1 and lock.lock_file.endswith(SUFFIX):
-        # while it is held: who waits for the removed file finds that out and takes a new one
+        # while it is held: who waits for the removed file learns that, and takes a new one
         Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
