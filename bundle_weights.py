@@ -26,7 +26,7 @@ from experiments import default_figures
 from experiments.bundle_card import card_of, declaration_of, read_log
 from experiments.candidates import BANDS, PARTS, runs_of
 from utils.arguments import ScriptParser, add_flag, add_list
-from utils.checkpoint import load_checkpoint, load_tensors
+from utils.checkpoint import load_checkpoint, load_tensors, save_tensors
 from utils.errors import UserError, run_script
 from utils.files import check_file, read_json, write_json, write_table, write_text, written_whole
 
@@ -116,9 +116,8 @@ def main(argv: list[str] | None = None) -> None:
 def copy_weights(source: Path, target: Path, *, overwrite: bool) -> None:
     """Copy a checkpoint without paths of this machine; the same weights give the same bytes."""
     content = without_paths(load_tensors(source))
-    # an open file: given a path, torch would write its name into the bytes
-    with written_whole(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+    with written_whole(target, overwrite=overwrite) as temporary:
+        save_tensors(content, temporary)
 
 
 def without_paths(content: Any) -> Any:

@@ -216,7 +216,7 @@ def _disk() -> Iterator[Path]:
         try:
             yield folder
         finally:
-            subprocess.run(["umount", folder], check=True)
+            subprocess.run(["umount", "-l", folder], check=True)
 
 
 def _remount(folder: Path, option: str) -> None:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -150,7 +150,38 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint's dict, whole or not at all."""
     with written_whole(path, what=what, overwrite=overwrite) as temporary:
-        torch.save({"format": FORMAT_VERSION, **checkpoint}, temporary)
+        save_tensors({"format": FORMAT_VERSION, **checkpoint}, temporary)
+
+
+def save_tensors(content: Mapping[str, Any], path: Path) -> None:
+    """Write what :func:`load_tensors` reads; the bytes do not depend on the file's name.
+
+    Raises:
+        OSError: a full disk, of which torch by itself makes an error without a reason.
+    """
+    with path.open("wb") as file:
+        writer = _Writer(file)
+        try:
+            torch.save(content, writer)
+        except RuntimeError:
+            raise writer.error or OSError(f"{path}: could not be written") from None
+
+
+class _Writer:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
