@@ -36,7 +36,7 @@ from experiments.candidates import (
 from utils.arguments import ScriptParser
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
-from utils.files import write_table, written_whole
+from utils.files import check_file, refuse_inputs, write_table, written_whole
 
 HERE = Path(__file__).parent
 
@@ -79,6 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     files = [*sorted(args.simulated.glob("*-PSG.edf")), *sorted(args.partial.glob("*.npz"))]
     if not files:
         raise UserError(f"{args.simulated}, {args.partial}: no recordings there")
+    refuse_inputs([args.output], files)
+    check_file(args.output)  # before the long work, not after it
     staged: dict[str, dict[int, dict[str, np.ndarray]]] = {}
     nights = []
     for path in tqdm(files, desc="nights", unit="night", disable=None):

@@ -101,12 +101,17 @@ def test_pretraining_counts_as_training():
 def test_a_full_disk_is_said_as_such(n_values, capsys):
     """Was: a traceback of torch, ``basic_ios::clear: iostream error``."""
     content = {"state": {"w": torch.zeros(n_values)}}
-    assert run_script(lambda: save_tensors(content, Path("/dev/full"))) == 2
+
+    def save() -> None:
+        with Path("/dev/full").open("wb") as file:
+            save_tensors(content, file)
+
+    assert run_script(save) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and "no space left on the disk" in line
 
 
 def test_the_bytes_of_weights_do_not_depend_on_the_files_name(tmp_path):
     for name in ("a.pt", "another.pt"):
-        save_tensors({"state": {"w": torch.arange(5)}}, tmp_path / name)
+        save_checkpoint(tmp_path / name, {"state": {"w": torch.arange(5)}})
     assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()

@@ -310,3 +310,9 @@ def test_origins(tmp_path):
     assert gone.is_current(one) and not gone.is_of(Origin(here, "2", "s"))
     assert Origin(None).is_of(one) and not Origin(None).is_current(one)
     assert Place(tmp_path, tmp_path / "n").holder(one) == ""
+
+
+def test_one_version_everywhere():
+    root = Path(__file__).parents[1]
+    assert f'version = "{reuse.VERSION}"\n' in (root / "pyproject.toml").read_text()
+    assert f"version: {reuse.VERSION}\n" in (root / "CITATION.cff").read_text()

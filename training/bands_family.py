@@ -36,7 +36,7 @@ from training.train import VALIDATED, TrainingSpec, build, finish, plan_of, reco
 from utils import metrics
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.files import locked, sha256
+from utils.files import locked, refuse_inputs, sha256
 from utils.locks import locked_alone
 from utils.runs import Run, command
 from utils.version import VERSION
@@ -260,6 +260,7 @@ def train_bands(settings: BandSettings, sources: Sequence[SplitTable]) -> Run:
 
     spec = spec_of(settings, batches)
     run = Run(settings.data.project_path / spec.run)
+    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
     with locked_alone(run.path, "training"):
         net = build(settings.run, spec)
         outputs = begin(settings, spec, run, facts_of(settings, sources))

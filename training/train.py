@@ -106,7 +106,8 @@ def train(
     views = views_of(settings.data, store, split, fabric.device, standardise)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
-    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
+    built_on = spec.built_on.path if spec.built_on else None
+    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path, built_on])
     # a second training of the same run stops; further processes of this one need no lock, they
     # wait for the first in begin()
     with locked_alone(run.path, "training") if fabric.is_global_zero else nullcontext():

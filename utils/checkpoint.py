@@ -149,22 +149,26 @@ def save_checkpoint(
     path: Path, checkpoint: Mapping[str, Any], *, what: str = "", overwrite: bool | None = None
 ) -> None:
     """Write a checkpoint's dict, whole or not at all."""
-    with written_whole(path, what=what, overwrite=overwrite) as temporary:
-        save_tensors({"format": FORMAT_VERSION, **checkpoint}, temporary)
+    with (
+        written_whole(path, what=what, overwrite=overwrite) as temporary,
+        temporary.open("wb") as file,
+    ):
+        save_tensors({"format": FORMAT_VERSION, **checkpoint}, file)
 
 
-def save_tensors(content: Mapping[str, Any], path: Path) -> None:
+def save_tensors(content: Mapping[str, Any], file: BinaryIO) -> None:
     """Write what :func:`load_tensors` reads; the bytes do not depend on the file's name.
 
     Raises:
         OSError: a full disk, of which torch by itself makes an error without a reason.
     """
-    with path.open("wb") as file:
-        writer = _Writer(file)
-        try:
-            torch.save(content, writer)
-        except RuntimeError:
-            raise writer.error or OSError(f"{path}: could not be written") from None
+    writer = _Writer(file)
+    try:
+        torch.save(content, writer)
+    except RuntimeError:
+        if writer.error is None:
+            raise
+        raise writer.error from None
 
 
 class _Writer:

@@ -127,7 +127,7 @@ def _is_at(hidden: Path) -> bool:
     """
     try:
         return os.path.samestat(_opened.status, hidden.stat())
-    except FileNotFoundError:
+    except OSError:  # there is none
         return False
 
 
