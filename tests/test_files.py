@@ -417,7 +417,7 @@ def test_a_lock_file_that_was_removed_meanwhile_counts_for_nothing(tmp_path, mon
 
 
 def test_work_that_nobody_waits_for_names_who_is_at_it(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.locks._SILENT_SECONDS", 0.05)
+    monkeypatch.setattr("utils.locks._INSTANT_SECONDS", 0.05)
     thread = held_elsewhere(tmp_path / "run", 0.3)
     with (
         pytest.raises(UserError, match=f"process {os.getpid()} on .* is training already"),

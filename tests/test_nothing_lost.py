@@ -429,8 +429,8 @@ def test_the_same_training_twice_at_once(store, tmp_path):
     words = ["--data_path", str(store.path), "--project_path", str(tmp_path), *TINY]
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport cmt_training\n"
-        "from utils import errors, locks, runs\nimport time\n"
-        "locks._SILENT_SECONDS, log = 0.2, runs.Run.log\n"
+        "from utils import errors, runs\nimport time\n"
+        "log = runs.Run.log\n"
         "runs.Run.log = lambda *row: (log(*row), time.sleep(1))\n"  # the second comes meanwhile
         f"main = lambda: cmt_training.main({[*words, '--n_epochs', '3']!r})\n"
         "raise SystemExit(errors.run_script(main))"

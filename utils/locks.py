@@ -19,6 +19,7 @@ SUFFIX = ".staging-lock"
 SOFT_SUFFIX = ".staging-lock-soft"  # where the file system has no locks
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 _SILENT_SECONDS = 2.0
+_INSTANT_SECONDS = 0.2  # that a sweep may hold a lock
 _POLL_SECONDS = 0.02
 _opened = threading.local()
 
@@ -63,7 +64,7 @@ def locked_alone(path: Path, doing: str) -> Iterator[None]:
     path = path.absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        lock = _acquired(path, _SILENT_SECONDS)  # a sweep may hold it for an instant
+        lock = _acquired(path, _INSTANT_SECONDS)
     except Timeout:
         raise UserError(
             f"{path}: {holder_of(path)} is {doing} already; wait for its end, after which the same "
