@@ -182,7 +182,8 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
     models = [Path(name) for name in args.model if Path(name).is_file()]
     inputs = [*files, *expert, *models, args.config]
     # names that are not safe are refused, recording by recording, when it is staged
-    names = [next(names_of(file, files)) for file in files if is_safe(file.stem)]
+    namesakes = reuse.namesakes_of(files)
+    names = [next(names_of(file, namesakes)) for file in files if is_safe(file.stem)]
     if not targets:
         check_file(summary_of(args), overwrite=args.overwrite)
         folders = [Path(args.output[0]) / name for name in names]
@@ -236,7 +237,8 @@ class Staging:
         targets: list[str],
         files: list[Path],
     ) -> None:
-        self.stagers, self.targets, self.files = stagers, targets, files
+        self.stagers, self.targets = stagers, targets
+        self.namesakes = reuse.namesakes_of(files)
         self.bar: tqdm | None = None
         wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
@@ -257,7 +259,7 @@ class Staging:
         """Stage one file unless it was staged before; returns its row of the summary."""
         started, name = time.perf_counter(), file.stem
         try:
-            name = next(names_of(file, self.files))
+            name = next(names_of(file, self.namesakes))
             name = self.stage_once(file)
             # targets need not contain the statistics, so only folders fill the row
             values = {} if self.targets else read_json(self.folder / name / f"{file.stem}.json")
@@ -275,7 +277,7 @@ class Staging:
         """
         made = reuse.made_with(file, self.asked.expert, self.stagers_used, self.settings)
         now, taken = reuse.origin_of(made), ""
-        for name in names_of(file, self.files):
+        for name in names_of(file, self.namesakes):
             place = self.place(name)
             if not self.again and place.is_current(now):
                 return name

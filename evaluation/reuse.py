@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,24 +49,45 @@ class Origin:
         return same and self.source is not None and self.is_of(now)
 
 
-def names_of(file: Path, files: Sequence[Path]) -> Iterator[str]:
+@dataclass(frozen=True)
+class Namesakes:
+    """Recordings that share a name: the folder ``common`` to them, and folders that hold several.
+
+    A recording whose name nobody shares is the only one, and ``common`` its own folder.
+    """
+
+    common: Path
+    crowded: frozenset[Path]
+
+
+def namesakes_of(files: Sequence[Path]) -> dict[str, Namesakes]:
+    """A command's recordings by their names, in lower case: some file systems ignore case."""
+    folders: dict[str, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.stem.casefold(), []).append(file.parent.resolve())
+    return {
+        name: Namesakes(
+            Path(os.path.commonpath(places)),
+            frozenset(place for place, n in Counter(places).items() if n > 1),
+        )
+        for name, places in folders.items()
+    }
+
+
+def names_of(file: Path, namesakes: Mapping[str, Namesakes]) -> Iterator[str]:
     """Names that the results of ``file`` may have, the first choice first.
 
-    Of the recordings ``files`` of a command those that share a name mirror their tree below the
-    folder that is common to them. Further names are for where the first is another recording's.
+    Recordings that share a name mirror their tree below the folder that is common to them. Further
+    names are for where the first is another recording's.
 
     Raises:
         UserError: the file's name cannot be one of results.
     """
     leaf, folder = safe_name(file.stem, file), file.parent.resolve()
-    alike = [
-        other.parent.resolve()
-        for other in files
-        if other != file and other.stem.casefold() == file.stem.casefold()
-    ]
-    if folder in alike:  # night.edf beside night.bdf
+    sharing = namesakes[file.stem.casefold()]
+    if folder in sharing.crowded:  # night.edf beside night.bdf
         leaf = file.name
-    above = folder.relative_to(os.path.commonpath([folder, *alike])).parts if alike else ()
+    above = folder.relative_to(sharing.common).parts
     for depth in range(len(above), len(folder.parts)):
         yield "/".join((*folder.parts[len(folder.parts) - depth :], leaf))
 

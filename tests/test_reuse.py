@@ -12,7 +12,7 @@ import pytest
 
 import predict
 from evaluation import prediction_files, reuse
-from evaluation.reuse import Origin, Place, names_of
+from evaluation.reuse import Origin, Place, names_of, namesakes_of
 from evaluation.stagers import catalogue
 from tests.edf_files import write_psg
 from tests.stand_in import StandIn
@@ -157,14 +157,15 @@ def test_an_experts_file_that_changes_is_compared_with_again(tmp_path, stager, c
 )
 def test_names_mirror_the_tree_where_recordings_share_one(tmp_path, files, names):
     paths = [tmp_path / name for name in files]
-    assert [next(names_of(path, paths)) for path in paths] == names
+    namesakes = namesakes_of(paths)
+    assert [next(names_of(path, namesakes)) for path in paths] == names
     for path in paths:  # and there are others, all different, should those be taken
-        more = list(names_of(path, paths))
+        more = list(names_of(path, namesakes))
         assert len(set(more)) == len(more) > 1 and all(name.endswith(more[0]) for name in more)
 
 
 @pytest.mark.parametrize("output", ["out", "out/{}.csv"])
-def test_recordings_of_one_name_are_staged_together(tmp_path, stager, output):
+def test_recordings_namesakes_of_are_staged_together(tmp_path, stager, output):
     """Was: refused, "stage them apart"."""
     night(tmp_path / "s" / "p1" / "psg.edf", 2)
     night(tmp_path / "s" / "p2" / "psg.edf", 3)
@@ -179,7 +180,7 @@ def test_recordings_of_one_name_are_staged_together(tmp_path, stager, output):
 
 @pytest.mark.parametrize("output", ["out", "out/{}.csv", ["out/{}.csv", "out/{}.json"]])
 @pytest.mark.parametrize("twins", [("p1/psg.edf", "p2/psg.edf"), ("a/s/n.edf", "b/s/n.edf")])
-def test_recordings_of_one_name_are_staged_one_after_the_other(
+def test_recordings_namesakes_of_are_staged_one_after_the_other(
     tmp_path, stager, output, twins, capsys
 ):
     """Was: the first one's results were passed off as the second's."""
@@ -316,3 +317,17 @@ def test_one_version_everywhere():
     root = Path(__file__).parents[1]
     assert f'version = "{reuse.VERSION}"\n' in (root / "pyproject.toml").read_text()
     assert f"version: {reuse.VERSION}\n" in (root / "CITATION.cff").read_text()
+
+
+@pytest.mark.parametrize("pattern", ["{}.edf", "{}/eeg.edf", "a/{}/b/eeg.edf"])
+def test_names_take_no_longer_where_recordings_are_many(tmp_path, monkeypatch, pattern):
+    """Whom a recording shares its name with is not searched among all, again and again."""
+    asked = []
+    parent = type(tmp_path).parent
+    monkeypatch.setattr(
+        type(tmp_path), "parent", property(lambda path: asked.append(1) or parent.fget(path))
+    )
+    paths = [tmp_path / pattern.format(k) for k in range(100)]
+    namesakes = namesakes_of(paths)
+    assert len({next(names_of(path, namesakes)) for path in paths}) == 100
+    assert len(asked) <= 20 * len(paths)
