@@ -26,9 +26,17 @@ from experiments import default_figures
 from experiments.bundle_card import card_of, declaration_of, read_log
 from experiments.candidates import BANDS, PARTS, runs_of
 from utils.arguments import ScriptParser, add_flag, add_list
-from utils.checkpoint import load_checkpoint, load_tensors
+from utils.checkpoint import load_checkpoint, load_tensors, save_tensors
 from utils.errors import UserError, run_script
-from utils.files import check_file, read_json, write_json, write_table, write_text, written_whole
+from utils.files import (
+    check_file,
+    read_json,
+    refuse_inputs,
+    write_json,
+    write_table,
+    write_text,
+    written_whole,
+)
 
 HERE = Path(__file__).parent
 # the whole night that releases are measured on, once each
@@ -88,8 +96,10 @@ def main(argv: list[str] | None = None) -> None:
     declared = declaration_of({kind: runs_of(args.weights, kind) for kind in args.parts})
     bundle, card = args.output / "default.json", args.output / "default.md"
     log, figures = args.output / "evaluation_log.csv", args.output / "figures.json"
+    outputs = [bundle, card, log, figures, *(args.output / name for name in declared.files)]
+    refuse_inputs(outputs, declared.files.values())
     # all before the first is written: a refusal leaves the bundle as it was
-    for path in (bundle, card, log, figures, *(args.output / name for name in declared.files)):
+    for path in outputs:
         check_file(path, overwrite=args.overwrite)
     for name, source in declared.files.items():
         copy_weights(source, args.output / name, overwrite=args.overwrite)
@@ -117,9 +127,8 @@ def main(argv: list[str] | None = None) -> None:
 def copy_weights(source: Path, target: Path, *, overwrite: bool) -> None:
     """Copy a checkpoint without paths of this machine; the same weights give the same bytes."""
     content = without_paths(load_tensors(source))
-    # an open file: given a path, torch would write its name into the bytes
     with written_whole(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        save_tensors(content, file)
 
 
 def without_paths(content: Any) -> Any:

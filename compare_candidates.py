@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from datasets.readers import partial_night
 from datasets.readers.any_file import opened
+from evaluation import reuse
 from evaluation.stagers import yasa_stager
 from evaluation.stagers.network_stager import Member, NetworkStager, PreparedOnce
 from evaluation.stagers.stager import Asked, Stager
@@ -35,7 +36,7 @@ from experiments.candidates import (
 from utils.arguments import ScriptParser
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
-from utils.files import write_table, written_whole
+from utils.files import check_file, refuse_inputs, write_table, written_whole
 
 HERE = Path(__file__).parent
 
@@ -78,6 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     files = [*sorted(args.simulated.glob("*-PSG.edf")), *sorted(args.partial.glob("*.npz"))]
     if not files:
         raise UserError(f"{args.simulated}, {args.partial}: no recordings there")
+    refuse_inputs([args.output], files)
+    check_file(args.output)  # before the long work, not after it
     staged: dict[str, dict[int, dict[str, np.ndarray]]] = {}
     nights = []
     for path in tqdm(files, desc="nights", unit="night", disable=None):
@@ -116,20 +119,18 @@ def stagings(
         file, night = opened(path), None
     out = {}
     for key, stager in parts.items():
-        target = kept / f"{path.stem}-{stager.name}-{abbreviated(stager.fingerprint)}.npz"
+        asked = Asked(expert="none" if path.suffix == ".npz" else None)
+        origin = reuse.origin_of(reuse.made_with(path, asked.expert, [stager.fingerprint], {}))
+        made = sha256(f"{origin.sha256} {origin.settings}".encode()).hexdigest()[:12]
+        target = kept / f"{path.stem}-{stager.name}-{made}.npz"
         if not target.exists():
-            one = stager.stage(file, Asked(expert="none" if night else None))
+            one = stager.stage(file, asked)
             with written_whole(target) as temporary, temporary.open("wb") as opened_file:
                 np.savez(opened_file, probabilities=one.probabilities, expert=one.expert)
         with np.load(target) as arrays:
             out[key] = arrays["probabilities"]
             night = night or ExpertNight(path.stem, arrays["expert"], is_real=False)
     return night, out
-
-
-def abbreviated(fingerprint: str) -> str:
-    """A fingerprint short enough for the name of a file."""
-    return sha256(fingerprint.encode()).hexdigest()[:12]
 
 
 def report(chosen: Candidate, eligible: list[Candidate]) -> None:

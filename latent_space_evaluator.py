@@ -18,6 +18,7 @@ from probing.latent_page import write_latent_page
 from probing.latent_report import Space, correlations, map_quality, maps, measure
 from utils import figures
 from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
+from utils.checkpoint import is_of_stamp
 from utils.errors import UserError, run_script
 from utils.files import (
     check_folder,
@@ -112,13 +113,19 @@ def spaces_of(folders: list[Path]) -> list[Space]:
     spaces: list[Space] = []
     seen: set[tuple] = set()
     for run in folders:
-        arrays = embeddings.load(run / "embeddings")["held_out"]
+        splits = embeddings.load(run / "embeddings")
+        arrays = splits["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
         try:
             with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
                 more = {name: file[name] for name in file.files}
         except (OSError, ValueError) as error:
             raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
+        if not all(is_of_stamp(stamped(one), run) for one in (*splits.values(), more)):
+            raise UserError(
+                f"{run}: was trained again, or embedded by an earlier version of this program, so "
+                f"its embeddings are out of date; run ssl_evaluate.py --runs {run.name} again"
+            )
         # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
         spaces.append(Space(run.name, arrays["z"], *about, views=more["z_view"]))
         # runs of one fold have the same subjects, for whom one set of controls is enough
@@ -130,6 +137,11 @@ def spaces_of(folders: list[Path]) -> list[Space]:
     return spaces
 
 
+def stamped(arrays: dict[str, np.ndarray]) -> dict[str, str]:
+    """Which weights and version a file of embeddings is of."""
+    return {name: str(arrays[name]) for name in ("weights", "version") if name in arrays}
+
+
 def probes_of(folders: list[Path]) -> dict[str, float]:
     """Macro-F1 of each run's linear probe with all labels, where it was measured."""
     scores = {}
@@ -137,7 +149,8 @@ def probes_of(folders: list[Path]) -> dict[str, float]:
         path = run / "evaluation" / "probes.json"
         if not path.exists():
             continue
-        for row in read_json(path)["rows"]:
+        probed = read_json(path)
+        for row in probed["rows"] if is_of_stamp(probed["about"], run) else ():
             chosen = (row["space"], row["probe"], row["labels"])
             if chosen == ("pretrained", "linear", "all") and row["macro_f1"] is not None:
                 scores[run.name] = row["macro_f1"]

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +24,9 @@ from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES, opened
 from datasets.readers.scorings.scoring import TABLE_HELP, VOCABULARY_HELP, Wishes
+from evaluation import reuse
 from evaluation.prediction_files import (
-    MADE_WITH,
-    STAGED,
+    SUMMARY,
     add_to_summary,
     all_of,
     check_targets,
@@ -32,7 +34,7 @@ from evaluation.prediction_files import (
     write_files,
     write_folder,
 )
-from evaluation.sleep_statistics import STATISTICS
+from evaluation.reuse import NOT_SETTINGS, Place, names_of
 from evaluation.stage import pick_device
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import catalogue
@@ -41,16 +43,7 @@ from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import stage_file
 from utils.arguments import ScriptParser, add_flag, add_list, count, positive
 from utils.errors import UserError, run_script
-from utils.files import (
-    check_file,
-    is_ours,
-    is_safe,
-    locked,
-    read_json,
-    refuse_inputs,
-    safe_name,
-    sweep,
-)
+from utils.files import check_file, is_safe, locked, read_json, refuse_inputs, sweep
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -88,7 +81,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=["results/predictions"],
         help="a folder for all formats, or files, whose suffix is the format: .csv, .tsv (BIDS "
         "events), .edf (annotations), .json (statistics), .png, .html; {} stands for the "
-        "recording's name",
+        "recording's name, which begins with its folder where several have one name",
     )
     add_list(
         parser,
@@ -158,13 +151,11 @@ def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
         raise UserError(f"--age {args.age}: one age for {len(files)} recordings; stage them apart")
     for name, stager in zip(dict.fromkeys(args.model), stagers, strict=True):
         print(f"{name}: {stager.headline}")
-    staging = Staging(args, stagers, targets, single=len(files) == 1)
+    staging = Staging(args, stagers, targets, files)
     # None: a bar in terminals only
     bar = staging.bar = tqdm(files, desc="nights", unit="night", disable=None)
-    # left by processes that were killed; targets have their folders elsewhere
-    if not targets:
-        sweep(Path(args.output[0]))
     rows = [staging.row(file) for file in bar]
+    staging.sweep()
     failed = [row for row in rows if row["error"]]
     # a single file that fails is refused like any wrong input, with exit code 2
     if len(failed) == len(files) == 1:
@@ -187,12 +178,14 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
     expert = [Path(args.expert)] if args.expert not in (None, "none") else []
     models = [Path(name) for name in args.model if Path(name).is_file()]
     inputs = [*files, *expert, *models, args.config]
+    # names that are not safe are refused, recording by recording, when it is staged
+    namesakes = reuse.namesakes_of(files)
+    names = [next(names_of(file, namesakes)) for file in files if is_safe(file.stem)]
     if not targets:
         check_file(summary_of(args), overwrite=args.overwrite)
-        folders = [Path(args.output[0]) / file.stem for file in files if is_safe(file.stem)]
+        folders = [Path(args.output[0]) / name for name in names]
         refuse_inputs([summary_of(args), *folders], inputs)
-    # names that are not safe are refused, recording by recording, when it is staged
-    named = [[target_of(t, file) for t in targets] for file in files if is_safe(file.stem)]
+    named = [[target_of(target, name) for target in targets] for name in names]
     refuse_inputs([path for paths in named for path in all_of(paths)], inputs)
 
 
@@ -201,9 +194,9 @@ def summary_of(args: argparse.Namespace) -> Path:
     return Path(args.output[0]) / "summary.csv"
 
 
-def target_of(target: str, file: Path) -> Path:
+def target_of(target: str, name: str) -> Path:
     """Path of a file to write: ``target`` with the recording's name for ``{}``."""
-    return Path(target.replace("{}", safe_name(file.stem, file)))
+    return Path(target.replace("{}", name))
 
 
 def is_file_name(target: str) -> bool:
@@ -215,7 +208,7 @@ def files_of(spec: str) -> list[Path]:
     """List the recordings that ``--edf`` names, sorted, without hypnogram files.
 
     Raises:
-        UserError: there is none, or two of them have one name.
+        UserError: there is none.
     """
     path = Path(spec)
     if path.is_dir():
@@ -228,10 +221,6 @@ def files_of(spec: str) -> list[Path]:
     files = [p for p in files if not p.stem.lower().endswith("hypnogram")]
     if not files:
         raise UserError(f"--edf {spec}: no EDF, BDF or Dreem file there")
-    # results are named after the stem; some file systems ignore case
-    stems = [p.stem.casefold() for p in files]
-    if twice := sorted({stem for stem in stems if stems.count(stem) > 1}):
-        raise UserError(f"--edf {spec}: two files are called {twice[0]}; stage them apart")
     return files
 
 
@@ -239,11 +228,16 @@ class Staging:
     """Stages many files by some stagers, into a folder per recording or into ``targets``."""
 
     def __init__(
-        self, args: argparse.Namespace, stagers: list[Stager], targets: list[str], *, single: bool
+        self,
+        args: argparse.Namespace,
+        stagers: list[Stager],
+        targets: list[str],
+        files: list[Path],
     ) -> None:
         self.stagers, self.targets = stagers, targets
+        self.namesakes = reuse.namesakes_of(files)
         self.bar: tqdm | None = None
-        wanted = single if args.is_interpret is None else args.is_interpret
+        wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
         self.explained = args.explain if wanted else 0
         channels: dict[str, tuple[str, ...]] = {}
@@ -252,77 +246,82 @@ class Staging:
         scoring = Wishes(args.vocabulary, args.expert_table)
         self.asked = Asked(channels, args.expert, args.age, args.sex, scoring)
         self.again, self.overwrite = args.again, args.overwrite
-        self.folder = Path(args.output[0])
-        # a file is skipped if its folder was made with these same values
-        self.made_with = {
-            "weights": [stager.fingerprint for stager in stagers],
-            "channels": sorted(args.channels),
-            "expert": [args.expert, args.vocabulary, args.expert_table],
-            "explained": self.explained,
-            "demographics": [args.age, args.sex],
-        }
+        self.folder, self.written_into = Path(args.output[0]), set[Path]()
+        self.settings = {k: v for k, v in vars(args).items() if k not in NOT_SETTINGS}
+        self.settings["explained"] = self.explained
+        self.stagers_used = [
+            {"weights": stager.fingerprint, "preparation": stager.preparation} for stager in stagers
+        ]
 
     def row(self, file: Path) -> dict[str, Any]:
         """Stage one file unless it was staged before; returns its row of the summary."""
-        # in the order of the summary's columns
-        row = {
-            "file": file.name,
-            "epochs": None,
-            "seconds": None,
-            "channels": "",
-            "flagged_epochs": None,
-            "scored": None,
-            "accuracy": None,
-            "kappa": None,
-            **dict.fromkeys(STATISTICS),
-            "error": "",
-        }
-        started = time.perf_counter()
+        started, name = time.perf_counter(), file.stem
         try:
-            folder = self.folder / safe_name(file.stem, file)
-            files = [target_of(target, file) for target in self.targets]
-            if not self.is_done(folder, files):
-                check_writable(folder, files, file, overwrite=self.overwrite)
-                # another process may be staging this night: it is waited for, and then done
-                with locked(files[0] if files else folder):
-                    if not self.is_done(folder, files):
-                        self.stage(file, folder, files)
+            name = next(names_of(file, self.namesakes))
+            name = self.stage_once(file)
             # targets need not contain the statistics, so only folders fill the row
-            values = {} if files else read_json(folder / f"{file.stem}.json")
+            values = {} if self.targets else read_json(self.folder / name / f"{file.stem}.json")
         except UserError as error:
-            return row | {"error": str(error)}
+            values = {"error": str(error)}
+        values["file"] = name if name.endswith(file.suffix) else f"{name}{file.suffix}"
         values["seconds"] = round(time.perf_counter() - started, 2)
-        return row | {name: values[name] for name in row if name in values}
+        return {column: values.get(column, empty) for column, empty in SUMMARY.items()}
 
-    def stage(self, file: Path, folder: Path, files: list[Path]) -> None:
+    def stage_once(self, file: Path) -> str:
+        """Stage a file unless its results are there and current; returns the name they have.
+
+        Raises:
+            UserError: it cannot be staged, or what is there may not be replaced.
+        """
+        made = reuse.made_with(file, self.asked.expert, self.stagers_used, self.settings)
+        now, taken = reuse.origin_of(made), ""
+        for name in names_of(file, self.namesakes):
+            place = self.place(name)
+            if not self.again and place.is_current(now):
+                return name
+            # another process may be staging this night: it is waited for, and then done
+            with nullcontext() if place.holder(now) else locked(place.locked_by):
+                if not (holder := place.holder(now)):
+                    if self.again or not place.is_current(now):
+                        self.stage(file, place, made, taken)
+                    return name
+            taken = taken or holder
+        raise UserError(f"{file}: {taken}; choose another --output")
+
+    def place(self, name: str) -> Place:
+        """Where the results of that name go."""
+        files = [target_of(target, name) for target in self.targets]
+        chosen = bool(files) and not any("{}" in target for target in self.targets)
+        place = Place(self.folder, self.folder / name, files, chosen)
+        self.written_into |= {path.parent for path in (files or [place.folder])}
+        return place
+
+    def stage(self, file: Path, place: Place, made: Mapping[str, Any], taken: str) -> None:
         """Stage one file, write the chosen formats, print a report."""
         progress = partial(self.show, file)
+        folder, files = place.folder, place.files
+        check_writable(folder, files, file, overwrite=self.overwrite)
         staged = stage_file(opened(file), self.stagers, self.asked, progress)
+        if reuse.checksum(file) != made["sha256"]:
+            raise UserError(f"{file}: was changed while it was staged; run the same command again")
         if files:
-            write_files(files, staged, self.explained, progress, overwrite=self.overwrite)
+            write_files(files, staged, self.explained, made, progress, overwrite=self.overwrite)
         else:
-            write_folder(folder, staged, self.explained, self.made_with, progress)
-        report(file, staged, files or [folder])
+            write_folder(folder, staged, self.explained, made, progress)
+        report(file, staged, files or [folder], f" ({taken})" if taken else "")
 
     def show(self, file: Path, step: str) -> None:
         """Show on the bar what is being done with a file."""
         if self.bar is not None:
             self.bar.set_postfix_str(f"{file.name}: {step}")
 
-    def is_done(self, folder: Path, files: list[Path]) -> bool:
-        """Whether the file was staged before, by the same weights and in the same way.
-
-        Targets without ``{}`` are always written anew: any recording could have made them.
-        """
-        if self.again or (files and not any("{}" in name for name in self.targets)):
-            return False
-        if files:
-            return all(is_ours(path, STAGED) for path in files)
-        path = folder / MADE_WITH
-        return path.exists() and read_json(path) == self.made_with
+    def sweep(self) -> None:
+        """Clear away what killed processes left in the folders that results went to."""
+        for folder in self.written_into:
+            sweep(folder)
 
 
-def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
+def report(file: Path, staged: StagedFile, written: Sequence[Path], why: str = "") -> None:
     """Print the channels that were read, epochs with a quality flag, agreement, and paths."""
     read = ", ".join(f"{label} <- {source}" for label, source in staged.reads.items())
     absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
@@ -341,7 +340,7 @@ def report(file: Path, staged: StagedFile, written: list[Path]) -> None:
         same = int((staged.stages[scored] == staged.expert[scored]).sum())
         name = staged.expert_path.name
         tqdm.write(f"  agrees with {name} in {same} of {scored.sum()} scored epochs")
-    tqdm.write(f"  written: {' '.join(map(str, written))}")
+    tqdm.write(f"  written: {' '.join(map(str, written))}{why}")
 
 
 if __name__ == "__main__":

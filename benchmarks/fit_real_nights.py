@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.synthetic_measures import sleep_of
 from datasets.band_tables import BandNight, read_table, split_of
 from datasets.synthetic.law import PATH, context_of
-from utils.files import write_json
+from utils.files import check_file, refuse_inputs, write_json
 
 N_STAGES, N_VALUES = 5, 10  # 10: bands of Fpz-Cz, then of Pz-Oz
 FACTORS = 10
@@ -199,7 +199,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--table", type=Path, required=True, help="sc153.npz")
     parser.add_argument("--output", type=Path, default=PATH)
+    parser.add_argument("--overwrite", action="store_true", help="also what others wrote there")
     args = parser.parse_args()
+    refuse_inputs([args.output], [args.table])
+    # the law that comes with this project is replaced, and a file that this script wrote
+    overwrite = args.overwrite or args.output.resolve() == PATH.resolve()
+    check_file(args.output, overwrite=overwrite)
     table = read_table(args.table)
     train, val, out = split_of(table.subjects, **SPLIT)
     fitted = table.of_subjects([*train, *val])
@@ -208,7 +213,7 @@ def main() -> None:
         "nights": len(fitted),
         "held_out_subjects": out,
     }
-    write_json(args.output, about | fit(fitted), overwrite=True)
+    write_json(args.output, about | fit(fitted), overwrite=overwrite)
     print(f"{len(fitted)} nights fitted, {len(out)} subjects held out: {args.output}")
 
 

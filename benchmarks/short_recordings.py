@@ -19,7 +19,7 @@ from datasets.readers.any_file import opened
 from datasets.readers.raw_file import RawFile
 from evaluation.stagers import bundled
 from evaluation.stagers.stager import Asked, Stager, expert_of
-from utils.files import write_table
+from utils.files import check_file, write_table
 from utils.metrics import confusion, kappa
 
 MINUTES = (10, 20, 30, 45, 60, 90, 120)
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("data/weights/raw_compared"))
     parser.add_argument("--nights", type=int, default=10)
     args = parser.parse_args()
+    check_file(OUTPUT)  # before the long work, not after it
     rows = measure(args.folder, args.nights)
     write_table(OUTPUT, rows)
     for row in rows:

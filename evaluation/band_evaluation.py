@@ -18,7 +18,7 @@ from training.bands_family import MODEL, probabilities_of, stored_table
 from utils import runs
 from utils.checkpoint import Checkpoint, refuse_seen
 from utils.errors import UserError
-from utils.files import check_folder, safe_name, sha256
+from utils.files import check_folder, read_json, safe_name, sha256
 from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
@@ -52,7 +52,7 @@ def evaluate(flags: BandEvaluationFlags, checkpoint: Checkpoint) -> dict[str, An
     table, checksums = open_table(flags)
     subjects = held_out(flags, table, checkpoint)
     derivation = table.derivation(flags.derivation) if flags.derivation else 0
-    folder = folder_for(checkpoint, flags, table.derivations[derivation])
+    folder = folder_for(checkpoint, flags, table.derivations[derivation], checksums)
     check_folder(folder, EVALUATION)
     net = load_model(checkpoint)
     nights = [
@@ -103,15 +103,24 @@ def held_out(flags: BandEvaluationFlags, table: BandTable, checkpoint: Checkpoin
     return subjects
 
 
-def folder_for(checkpoint: Checkpoint, flags: BandEvaluationFlags, derivation: str) -> Path:
-    """``evaluation_<table>_<derivation>``, in the run's folder or beside the checkpoint."""
+def folder_for(
+    checkpoint: Checkpoint, flags: BandEvaluationFlags, derivation: str, checksums: list[str]
+) -> Path:
+    """``evaluation_<table>_<derivation>``, in the run's folder or beside the checkpoint.
+
+    ``checksums`` are the table's, by which it differs from others of its name.
+    """
     name = flags.table.stem if flags.table else flags.data_path.resolve().name
     parts = ["evaluation", name, derivation.replace(" ", "-").replace("/", "-")]
     if not checkpoint.is_in_run:  # other weights may lie beside it
         parts += [checkpoint.path.stem, checkpoint.fingerprint()[:8]]
     elif checkpoint.path.stem != "best":
         parts.append(checkpoint.path.stem)
-    return checkpoint.run / safe_name("_".join(parts), checkpoint.path)
+    folder = checkpoint.run / safe_name("_".join(parts), checkpoint.path)
+    former = folder / "metrics.json"
+    if former.is_file() and read_json(former).get("about", {}).get("store") != checksums:
+        return folder.with_name(f"{folder.name}_{checksums[0][:8]}")  # of another of that name
+    return folder
 
 
 def shares(nights: Sequence[StagedNight]) -> dict[str, dict[str, float | None]]:

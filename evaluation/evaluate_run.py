@@ -237,6 +237,7 @@ def describe(
         "headline": headline,
         "command": runs.command(),
         "checkpoint": checkpoint.path.name,
+        **checkpoint.stamp(),
         "pass": checkpoint.passes,
         "model": checkpoint.model,
         "settings": checkpoint.settings,

@@ -177,7 +177,8 @@ def embedded_spaces(
         name.replace(" ", "_"): spaces[name][0]["held_out"].z
         for name in ("random encoder", "band powers")
     }
-    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
+    arrays = {"z_view": z_view, "view_rows": rows, **controls, **about}
     write_arrays(run / "embeddings" / "controls.npz", arrays)
     return spaces
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import tempfile
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from datasets.readers import expert_annotations
+from evaluation import reuse
 from evaluation.exports import write_edf, write_events, write_predictions, write_votes
+from evaluation.reuse import MADE_WITH
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
 from evaluation.staged_file import StagedFile
 from utils import figures, metrics
@@ -25,6 +26,7 @@ from utils.files import (
     locked,
     read_json,
     refuse_inputs,
+    scratch_beside,
     write_json,
     write_table,
     written_folder,
@@ -33,8 +35,12 @@ from utils.files import (
 from utils.metrics import plain
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 
-MADE_WITH = "made_with.json"
 STAGED = "staged night"  # what files and folders are called where they may be replaced
+# columns of the summary, and what is in them where nothing is known
+SUMMARY = {
+    "file": "", "epochs": None, "seconds": None, "channels": "", "flagged_epochs": None,
+    "scored": None, "accuracy": None, "kappa": None, **dict.fromkeys(STATISTICS), "error": "",
+}  # fmt: skip
 # suffix -> the file's name in a folder of everything
 FORMATS = {
     ".csv": "{}.csv", ".tsv": "{}_events.tsv", ".edf": "{}-Hypnogram.edf", ".json": "{}.json",
@@ -51,11 +57,13 @@ def write_folder(
 ) -> None:
     """Write every format into a folder of the night's own, and what it was made with.
 
+    ``made_with`` is that of :func:`evaluation.reuse.made_with`.
     ``explained`` is the number of epochs that the page explains; ``progress`` is called with each
     step before it begins.
     """
     with written_folder(folder, STAGED) as temporary:
-        write_json(temporary / MADE_WITH, dict(made_with))
+        source = reuse.relative(made_with["source"], folder)
+        write_json(temporary / MADE_WITH, {**made_with, "source": source})
         for suffix in FORMATS:
             progress(step_of(suffix, explained))
             write(temporary, suffix, staged, explained)
@@ -74,24 +82,30 @@ def write_files(
     targets: Sequence[Path],
     staged: StagedFile,
     explained: int,
+    made_with: Mapping[str, Any],
     progress: Callable[[str], None] = lambda step: None,
     *,
     overwrite: bool,
 ) -> None:
-    """Write the formats that the targets' suffixes name; events bring their json along."""
+    """Write the formats that the targets' suffixes name; events bring their json along.
+
+    What they were made with is listed with each.
+    """
     # all of them first: if one fails, no target has been replaced
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_beside(targets[0]) as scratch:
         for target in targets:
             progress(step_of(target.suffix.lower(), explained))
-            write(Path(scratch), target.suffix.lower(), staged, explained)
+            write(scratch, target.suffix.lower(), staged, explained)
         for target in targets:
             name = FORMATS[target.suffix.lower()].format(staged.recording)
-            source = Path(scratch) / name
-            pairs = [(source, target)]
+            pairs = [(scratch / name, target)]
             if target.suffix.lower() == ".tsv":
-                pairs.append((source.with_suffix(".json"), sidecar_of(target, targets)))
+                pairs.append(((scratch / name).with_suffix(".json"), sidecar_of(target, targets)))
             for made, place in pairs:
-                with written_whole(place, what=STAGED, overwrite=overwrite) as temporary:
+                origin = reuse.entry_of(place, reuse.origin_of(made_with))
+                with written_whole(
+                    place, what=STAGED, overwrite=overwrite, origin=origin
+                ) as temporary:
                     shutil.copyfile(made, temporary)
 
 
@@ -119,7 +133,8 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
         # a file that was staged again replaces its former row
         whole = {row["file"]: row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
-        table = [{key: row.get(key) for key in columns} for row in whole.values()]
+        # sorted: whichever of several processes came first
+        table = [{key: whole[file].get(key) for key in columns} for file in sorted(whole)]
         return write_table(path, table, overwrite=overwrite)
 
 
@@ -153,7 +168,7 @@ def check_writable(
     if not files:
         check_folder(folder, STAGED)
     written = all_of(files)
-    refuse_inputs(written, [recording, expert_annotations.find(recording)])
+    refuse_inputs(written or [folder], [recording, expert_annotations.find(recording)])
     for path in written:
         check_file(path, STAGED, overwrite=overwrite)
 

@@ -19,7 +19,7 @@ from probing import embeddings, probes
 from probing.probes import Labelled, Probed
 from training.fine_tuning import Tuning, context_probe, tune
 from utils import metrics
-from utils.checkpoint import Checkpoint
+from utils.checkpoint import Checkpoint, is_of_stamp
 from utils.errors import UserError
 from utils.files import check_file, read_json, write_arrays, write_json, write_table
 from utils.metrics import plain
@@ -114,9 +114,10 @@ def write_probes(run: Path, checkpoint: Checkpoint, rows: list[dict[str, Any]]) 
 
 
 def about_training(checkpoint: Checkpoint) -> dict[str, Any]:
-    """Facts of training that head a table of probes: command, cohort, protocol, held-out folds."""
+    """What heads a table of probes: facts of the training, and the stamp of its weights."""
     facts = checkpoint.training.facts
-    return {key: facts[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
+    about = {key: facts[key] for key in ("command", "cohort", "protocol", "held_out_folds")}
+    return about | checkpoint.stamp()
 
 
 def check_writable(run: Path) -> None:
@@ -155,7 +156,8 @@ def write_controls(
     }
     clip = checkpoint.standardise != "none"
     rows, z_view = embed.embed_views(net, views["held_out"], clip=clip)
-    arrays = {"z_view": z_view, "view_rows": rows, **controls}
+    about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
+    arrays = {"z_view": z_view, "view_rows": rows, **controls, **about}
     write_arrays(run / "embeddings" / "controls.npz", arrays)
 
 
@@ -325,8 +327,12 @@ def summarise(project: Path) -> Path:
     """Write ``ssl_benchmark.csv``: mean and deviation per configuration over folds and seeds."""
     groups: dict[tuple, list[dict[str, Any]]] = {}
     for path in sorted(project.glob("ssl_*/evaluation/probes.json")):
-        what = path.parents[1].name.partition("_fold")[0]
-        for row in read_json(path)["rows"]:
+        run, probed = path.parents[1], read_json(path)
+        what = run.name.partition("_fold")[0]
+        if not is_of_stamp(probed["about"], run):
+            print(f"left out: {run.name}, trained again or probed by an earlier version")
+            continue
+        for row in probed["rows"]:
             key = (what, row["space"], row["probe"], row["labels"], row["share"])
             groups.setdefault(key, []).append(row)
     rows = []

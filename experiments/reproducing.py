@@ -14,9 +14,11 @@ import joblib
 
 from datasets.store.splits import fingerprint
 from datasets.store.store import Store
+from utils.checkpoint import is_of_stamp
 from utils.errors import UserError
 from utils.files import read_json, write_json
 from utils.processes import started
+from utils.version import VERSION
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED = tuple(
@@ -53,9 +55,10 @@ class Job:
         return self.project(root) / name
 
     def is_done(self, root: Path) -> bool:
-        """Whether the job was evaluated, which is its last step."""
+        """Whether the weights that its run has now were evaluated, which is its last step."""
         name = "probes.json" if self.is_pretrained else "metrics.json"
-        return (self.run(root) / "evaluation" / name).exists()
+        path = self.run(root) / "evaluation" / name
+        return path.exists() and is_of_stamp(read_json(path)["about"], self.run(root))
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
         "store": fingerprint(store),
         "folds": setting.folds,
         "flags": setting.flags,
+        "version": VERSION,
     }
     if path.exists():
         known = read_json(path)

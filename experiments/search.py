@@ -28,6 +28,7 @@ from utils.files import check_file, claim, write_json, write_table
 from utils.json_values import parsed
 from utils.locks import alive, locked
 from utils.processes import started
+from utils.version import VERSION
 
 _POLL_SECONDS = 0.1
 _DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
@@ -135,6 +136,7 @@ def same_search(study: Any, search: Search) -> None:
         "fixed": list(search.fixed),
         "metric": search.metric,
         "space": dict(search.space),
+        "version": VERSION,
     }
     known = study.user_attrs.get("search")
     if known is None:

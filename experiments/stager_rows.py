@@ -23,6 +23,7 @@ from utils.checkpoint import refuse_seen
 from utils.files import read_json
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
+from utils.version import VERSION
 
 NO_MODEL = "no model: the commonest stage throughout"
 
@@ -44,6 +45,7 @@ def evaluated(
         "stager": stager.fingerprint,
         "store": splits.fingerprint(store),
         "tested": list(subjects),
+        "version": VERSION,
     }
     path = folder / "evaluation" / "metrics.json"
     if path.is_file() and asked.items() <= read_json(path)["about"].items():

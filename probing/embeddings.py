@@ -100,6 +100,7 @@ def write_embeddings(
     """Write ``embeddings/<split>.npz`` and ``.csv`` of a run, with the encoder's checksum."""
     about = {
         "encoder_sha256": fingerprint(net),
+        **checkpoint.stamp(),
         "config": str(checkpoint.training.command),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

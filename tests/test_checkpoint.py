@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 
-from utils.checkpoint import Training, load_checkpoint, refuse_seen, save_checkpoint
-from utils.errors import UserError
+from utils.checkpoint import (
+    Training,
+    load_checkpoint,
+    refuse_seen,
+    save_checkpoint,
+    save_tensors,
+)
+from utils.errors import UserError, run_script
 
 FACTS = {
     "command": "x_training.py", "cohort": "sleepedf-2018",
@@ -89,3 +96,24 @@ def test_pretraining_counts_as_training():
     # a synthetic pretraining has seen nobody real
     synthetic = Training(encoder.facts | {"cohort": "synthetic-x"})
     assert not refused(Training(FACTS, pretraining=synthetic), "sleepedf-2018", "SC450")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("n_values", [1, 10, 10_000, 1_000_000])
+def test_a_full_disk_is_said_as_such(n_values, capsys):
+    """Was: a traceback of torch, ``basic_ios::clear: iostream error``."""
+    content = {"state": {"w": torch.zeros(n_values)}}
+
+    def save() -> None:
+        with Path("/dev/full").open("wb") as file:
+            save_tensors(content, file)
+
+    assert run_script(save) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and "no space left on the disk" in line
+
+
+def test_the_bytes_of_weights_do_not_depend_on_the_files_name(tmp_path):
+    for name in ("a.pt", "another.pt"):
+        save_checkpoint(tmp_path / name, {"state": {"w": torch.arange(5)}})
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "another.pt").read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.listing import below
-from utils import manifest
+from utils import locks, manifest
 from utils.errors import UserError
 from utils.files import (
     append_text,
@@ -372,7 +374,7 @@ def test_the_second_waits_for_the_first(tmp_path, monkeypatch, capsys):
     began = time.monotonic()
     write_text(tmp_path / "a.txt", "second")
     assert time.monotonic() - began > 0.2
-    assert "waiting: another process is writing" in capsys.readouterr().err
+    assert f"waiting: process {os.getpid()} on " in capsys.readouterr().err
     thread.join()
     with locked(tmp_path / "a.txt"), locked(tmp_path / "a.txt"):  # its holder may take it again
         write_text(tmp_path / "a.txt", "third")
@@ -385,6 +387,71 @@ def test_a_lock_ends_with_its_holder(tmp_path):
     with locked(tmp_path / "a", wait=False) as is_held:
         assert is_held
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", sorted(locks._NO_LOCKS), ids=errno.errorcode.get)
+def test_file_systems_without_locks_have_markers(tmp_path, monkeypatch, number):
+    """Some network file systems know no ``flock``."""
+
+    def missing(descriptor, operation):
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    thread = held_elsewhere(tmp_path / "a", 0.3)
+    assert [p.name for p in tmp_path.iterdir()] == [f".a{locks.SOFT_SUFFIX}"]
+    sweep(tmp_path)
+    with locked(tmp_path / "a", wait=False) as is_held:
+        assert not is_held
+    with locked(tmp_path / "a"), locked(tmp_path / "a"):
+        assert not thread.is_alive()
+    write_text(tmp_path / "a", "x")
+    assert below(tmp_path) == ["a"]
+    # one of a process that died
+    (tmp_path / f".b{locks.SOFT_SUFFIX}").write_bytes(marker_of_the_dead(tmp_path))
+    sweep(tmp_path)
+    assert below(tmp_path) == ["a"]
+
+
+def marker_of_the_dead(folder: Path) -> bytes:
+    code = (
+        "import os, sys, filelock; lock = filelock.SoftFileLock(sys.argv[1]); lock.acquire(); "
+        "os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, folder / "dead"], check=False)
+    content = (folder / "dead").read_bytes()
+    (folder / "dead").unlink()
+    return content
+
+
+def test_a_lock_file_that_was_removed_meanwhile_counts_for_nothing(tmp_path, monkeypatch):
+    """On a network file system it still has a link, so that the library cannot tell."""
+    hidden, taken = tmp_path / f".a{locks.SUFFIX}", []
+    remember = locks._remember
+
+    def removed_once(descriptor):
+        remember(descriptor)
+        if not taken:
+            hidden.unlink()
+        taken.append(hidden)
+
+    monkeypatch.setattr(locks, "_remember", removed_once)
+    with locked(tmp_path / "a"):
+        assert len(taken) == 2 and hidden.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_work_that_nobody_waits_for_names_who_is_at_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.locks._INSTANT_SECONDS", 0.05)
+    thread = held_elsewhere(tmp_path / "run", 0.3)
+    with (
+        pytest.raises(UserError, match=f"process {os.getpid()} on .* is training already"),
+        locks.locked_alone(tmp_path / "run", "training"),
+    ):
+        pass
+    thread.join()
+    with locks.locked_alone(tmp_path / "run", "training"):
+        write_text(tmp_path / "run" / "x", "")
+    assert below(tmp_path) == ["run", "run/x"]
 
 
 def test_many_processes_write_into_one_folder(tmp_path):

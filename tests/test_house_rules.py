@@ -612,6 +612,7 @@ WRITERS = {"utils.files", "utils.manifest", "utils.locks"}
 GUARDS = {"written_whole", "written_folder", "claim", "TemporaryDirectory", "BytesIO"}
 # who else does, and why nothing can be lost by it
 UNGUARDED = {
+    "utils.checkpoint": "into a file that its caller has opened for it",
     "datasets.readers.remote_file": "appends to a .part that its caller has claimed",
     "datasets.readers.remote_zip": "_unpack writes a temporary",
     "utils.figures": "imsave into memory",

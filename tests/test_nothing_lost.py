@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import bands_evaluate
+import bands_training
 import bundle_weights
+import compare_candidates
 import convert_checkpoint
 import generate_demo_data
 import predict
@@ -22,8 +25,9 @@ import preprocess_ucddb
 import reproduce_tables
 import staging_evaluate
 import tune
-from benchmarks import same_results
+from benchmarks import fit_real_nights, same_results
 from datasets.store.store import Store
+from tests.band_nights import made_up_table
 from tests.conftest import prepare
 from tests.edf_files import write_pair, write_psg
 from tests.test_convert_checkpoint import chambon_state
@@ -202,14 +206,12 @@ def test_a_strangers_summary_is_kept_and_ours_gathers_runs(tmp_path):
 
 def test_two_processes_stage_into_one_folder(tmp_path):
     """Was: the second swept away what the first had half made; one of them failed."""
-    for name in ("a", "b"):
-        night(tmp_path / name / f"{name}.edf", 20)
-        night(tmp_path / name / "both.edf", 20)
-        (tmp_path / "both.edf").unlink(missing_ok=True)
+    for name in ("a", "ab", "b"):
+        night(tmp_path / "nights" / f"{name}.edf", 20)
     words = [sys.executable, "predict.py", "--is_interpret", "False", "-o", tmp_path / "out"]
     started = [
         subprocess.Popen(
-            [*words, "--edf", tmp_path / name],
+            [*words, "--edf", tmp_path / "nights" / f"*{name}*.edf"],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -220,8 +222,8 @@ def test_two_processes_stage_into_one_folder(tmp_path):
     said = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     with (tmp_path / "out" / "summary.csv").open() as file:
-        assert sorted(row["file"] for row in csv.DictReader(file)) == ["a.edf", "b.edf", "both.edf"]
-    for name in ("a", "b", "both"):
+        assert sorted(row["file"] for row in csv.DictReader(file)) == ["a.edf", "ab.edf", "b.edf"]
+    for name in ("a", "ab", "b"):
         assert (tmp_path / "out" / name / f"{name}.html").exists()
     assert not [p for p in tmp_path.rglob(".*") if p.name != manifest.NAME]
 
@@ -423,11 +425,15 @@ def test_leftovers_of_a_killed_training_are_swept(store, run_folder):
 
 
 def test_the_same_training_twice_at_once(store, tmp_path):
-    """The second waits, then finds everything done; metrics are of one training."""
+    """Was: both wrote into it. One stops in a line that names the other, which ends."""
     words = ["--data_path", str(store.path), "--project_path", str(tmp_path), *TINY]
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\nimport cmt_training\n"
-        f"cmt_training.main({[*words, '--n_epochs', '2']!r})"
+        "from utils import errors, runs\nimport time\n"
+        "log = runs.Run.log\n"
+        "runs.Run.log = lambda *row: (log(*row), time.sleep(1))\n"  # the second comes meanwhile
+        f"main = lambda: cmt_training.main({[*words, '--n_epochs', '3']!r})\n"
+        "raise SystemExit(errors.run_script(main))"
     )
     started = [
         subprocess.Popen(
@@ -440,10 +446,12 @@ def test_the_same_training_twice_at_once(store, tmp_path):
         for _ in range(2)
     ]
     said = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
+    first, second = sorted(zip(started, said, strict=True), key=lambda pair: pair[0].returncode)
+    assert (first[0].returncode, second[0].returncode) == (0, 2), said
+    (line,) = [line for line in second[1][1].splitlines() if line.startswith("error: ")]
+    assert f"process {first[0].pid} on " in line and "is training already" in line
     rows = Run(next(tmp_path.glob("cmt_*"))).rows()
-    assert [row["pass"] for row in rows] == [1, 2]
-    assert sum("resuming after pass 2" in out for out, _ in said) == 1
+    assert [row["pass"] for row in rows] == [1, 2, 3]
 
 
 def evaluate(store, checkpoint: Path, *more: str) -> None:
@@ -629,3 +637,62 @@ def test_a_run_that_somebody_else_is_at_is_waited_for(tmp_path):
         write_text(run.path / "run.json", "{}")
         run.log({"pass": 1})
     assert run.rows() == [{"pass": 1}]
+
+
+# training, foundation and bundling scripts, benchmarks
+
+
+@pytest.fixture
+def bands_run(tmp_path) -> Path:
+    """A folder with a table of band powers and a small run on it."""
+    made_up_table(tmp_path / "t.npz")
+    bands_training.main([*BANDS, "--table", str(tmp_path / "t.npz"), *project(tmp_path)])
+    return tmp_path
+
+
+BANDS = ["--n_test", "2", "--n_val", "1", "--hidden", "8", "--n_epochs", "1", "--logger", "csv"]
+
+
+def project(folder: Path) -> list[str]:
+    return ["--project_path", str(folder / "run")]
+
+
+def test_band_models_do_not_replace_the_weights_they_start_from(bands_run):
+    """Was: ``--model_path`` of the run itself was deleted with ``--resume False``."""
+    best = bands_run / "run" / "night_bands_seed0" / "checkpoints" / "best.pt"
+    words = [*BANDS, "--table", bands_run / "t.npz", *project(bands_run), "--model_path", best]
+    refused(
+        bands_training.main, *words, "--resume", "False", match="holds an input", keeps=bands_run
+    )
+
+
+def test_tables_of_one_name_are_evaluated_apart(bands_run):
+    """Was: the evaluation on the second replaced that on the first."""
+    (bands_run / "other").mkdir()
+    made_up_table(bands_run / "other" / "t.npz", shift=3.0)
+    for table in ("t.npz", "other/t.npz", "t.npz"):
+        words = ["--table", str(bands_run / table), *project(bands_run), *BANDS[:4]]
+        bands_evaluate.main(words)
+    folders = list((bands_run / "run" / "night_bands_seed0").glob("evaluation_t_*"))
+    stores = [json.loads((f / "metrics.json").read_text())["about"]["store"] for f in folders]
+    assert len(folders) == 2 and stores[0] != stores[1]
+
+
+@pytest.mark.parametrize("output", ["mine.json", "table.npz"])
+def test_the_law_of_real_nights_replaces_nothing_of_others(tmp_path, monkeypatch, output):
+    """Was: written over whatever ``--output`` named, the table itself too."""
+    made_up_table(tmp_path / "table.npz")
+    (tmp_path / "mine.json").write_text("mine")
+    words = ["x", "--table", tmp_path / "table.npz", "--output", tmp_path / output]
+    monkeypatch.setattr(sys, "argv", list(map(str, words)))
+    refused(lambda words: fit_real_nights.main(), match="is there|is an input", keeps=tmp_path)
+
+
+def test_a_comparison_replaces_nothing_of_others(tmp_path):
+    """Before any night is staged."""
+    (tmp_path / "mine.csv").write_text("mine")
+    night(tmp_path / "n-PSG.edf")
+    words = ["--partial", tmp_path, "--simulated", tmp_path, "--weights", tmp_path]
+    for name, why in (("mine.csv", "is there"), ("n-PSG.edf", "is an input")):
+        more = ["--output", tmp_path / name]
+        refused(compare_candidates.main, *words, *more, match=why, keeps=tmp_path)

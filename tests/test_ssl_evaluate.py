@@ -19,7 +19,7 @@ import latent_space_evaluator
 import models
 import ssl_evaluate
 from datasets.store.views import View
-from evaluation import embed
+from evaluation import embed, probe_pretrained
 from evaluation.probe_pretrained import counts_by_subject, drawn, few, row_of
 from experiments import model_table
 from probing import embeddings, probes
@@ -454,3 +454,33 @@ def test_a_latent_report_replaces_nothing_but_a_latent_report(project, store, tm
     (run / "evaluation" / "probes.csv").write_text("mine")
     words = ["--project_path", results, "--data_path", store.path, "--tuned", "False"]
     refused(ssl_evaluate.main, *words, match="probes.csv: is there already", keeps=tmp_path)
+
+
+# what is reused ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", ["weights", "version"])
+def test_embeddings_and_probes_of_other_weights_are_not_reported(project, tmp_path, capsys, change):
+    """Was: those of the former weights were reported after a run was trained again."""
+    copy = tmp_path / "copy"
+    shutil.copytree(project, copy)
+    run = masked(copy)
+    if change == "version":
+        for path in (run / "embeddings").glob("*.npz"):
+            with np.load(path) as arrays:
+                np.savez(path, **{**arrays, "version": np.array("0.0.1")})
+        probed = run / "evaluation" / "probes.json"
+        probed.write_text(probed.read_text().replace('"version": "', '"version": "0.0'))
+    else:
+        path = run / "checkpoints" / "best.pt"
+        content = torch.load(path, weights_only=True)
+        name = next(iter(content["state"]))
+        content["state"][name] = content["state"][name] + 1
+        torch.save(content, path)
+    with pytest.raises(UserError, match=r"out of date; run ssl_evaluate\.py"):
+        latent_space_evaluator.main(["--project_path", str(copy), "--maps", "False"])
+    with probe_pretrained.summarise(copy).open() as file:
+        assert {row["configuration"] for row in csv.DictReader(file)} == {
+            "ssl_contrastive_transformer"
+        }
+    assert f"left out: {run.name}" in capsys.readouterr().out

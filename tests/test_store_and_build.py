@@ -21,10 +21,12 @@ import pytest
 import utils.files
 from datasets.readers.sleepedf import find_pairs
 from datasets.readers.sleepedf import read as read_pair
+from datasets.store import splits
 from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from tests.listing import names
+from utils import manifest
 from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).parents[1]
@@ -306,3 +308,30 @@ def test_arrays_that_would_execute_code_are_not_loaded(store, tmp_path):
     np.save(copy / "nights/SC4001E0/stages.npy", np.array([{}], object), allow_pickle=True)
     with pytest.raises(UserError, match="holds object"):
         _ = Store(copy).night("SC4001E0").stages
+
+
+@pytest.mark.parametrize("change", ["version", "source", "one source less", "nothing"])
+def test_a_night_is_prepared_again_when_anything_changed(raw, tmp_path, monkeypatch, change):
+    source = tmp_path / "raw"
+    source.mkdir()
+    for path in raw.glob("SC40?1E*.edf"):
+        shutil.copy(path, source)
+    prepare(source, tmp_path / "s")
+    facts = tmp_path / "s" / "nights" / "SC4001E0" / "night.json"
+    before = facts.stat().st_ino, splits.fingerprint(Store(tmp_path / "s"))
+    if change == "version":
+        monkeypatch.setattr("datasets.store.store.VERSION", "0.0.1")
+    if change == "source":
+        hypnogram = next(source.glob("*Hypnogram.edf"))
+        hypnogram.write_bytes(hypnogram.read_bytes().replace(b"Sleep stage 2", b"Sleep stage 1"))
+    if change == "one source less":
+        known = json.loads(facts.read_text())
+        known["sources"]["more.xml"] = {"bytes": 1, "sha256": "0"}
+        facts.write_text(json.dumps(known))
+        manifest.write_for_tree(facts.parent, "stored night")
+        before = facts.stat().st_ino, before[1]
+    prepare(source, tmp_path / "s")
+    assert (facts.stat().st_ino != before[0]) == (change != "nothing")
+    # a store of another version is another store to trainings, whatever is in it
+    if change == "version":
+        assert splits.fingerprint(Store(tmp_path / "s")) != before[1]

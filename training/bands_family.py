@@ -36,8 +36,10 @@ from training.train import VALIDATED, TrainingSpec, build, finish, plan_of, reco
 from utils import metrics
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
-from utils.files import locked, sha256
+from utils.files import locked, refuse_inputs, sha256
+from utils.locks import locked_alone
 from utils.runs import Run, command
+from utils.version import VERSION
 
 MODEL = "night_bands"
 # how recordings are prepared for the model: by a filter of the night, which leaves no trace in
@@ -157,7 +159,7 @@ def measured_at(fs: float) -> Callable[[Tensor], Tensor]:
 def stored_table(path: Path, project: Path) -> BandTable:
     """Band powers of a store's nights, computed once and kept in the project's folder."""
     store = Store(path)
-    name = f"{path.resolve().name}-{'-'.join(part[:8] for part in fingerprint(store))}"
+    name = f"{path.resolve().name}-{'-'.join(part[:8] for part in fingerprint(store))}-{VERSION}"
     target = project / "band_tables" / f"{name}.npz"
     with locked(target):  # a second training of the same store waits for the first
         if not target.exists():
@@ -259,7 +261,8 @@ def train_bands(settings: BandSettings, sources: Sequence[SplitTable]) -> Run:
 
     spec = spec_of(settings, batches)
     run = Run(settings.data.project_path / spec.run)
-    with locked(run.path):
+    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
+    with locked_alone(run.path, "training"):
         net = build(settings.run, spec)
         outputs = begin(settings, spec, run, facts_of(settings, sources))
         announce(sources, net, run, split_seed(settings))

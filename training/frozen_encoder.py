@@ -23,6 +23,7 @@ from training.train import VALIDATED
 from utils import metrics
 from utils.files import write_arrays
 from utils.stages import UNSCORED
+from utils.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:
     # fingerprint() reads the encoder of a whole model
     holder = nn.Module()
     holder.encoder = encoder
-    made_of = [*splits.fingerprint(Store(store)), fingerprint(holder)]
+    made_of = [*splits.fingerprint(Store(store)), fingerprint(holder), VERSION]
     return run / "encoded" / "-".join(part[:8] for part in made_of)
 
 

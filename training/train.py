@@ -26,7 +26,8 @@ from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed
 from utils.checkpoint import Checkpoint, Training, load_checkpoint
 from utils.errors import UserError
-from utils.files import locked, refuse_inputs, write_table
+from utils.files import refuse_inputs, write_table
+from utils.locks import locked_alone
 from utils.runs import Run, command
 from utils.staged_night import agreement
 
@@ -105,10 +106,11 @@ def train(
     views = views_of(settings.data, store, split, fabric.device, standardise)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
-    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path])
-    # a second training of the same run waits, then resumes from what the first has left; further
-    # processes of this one need no lock, they wait for the first in begin()
-    with locked(run.path) if fabric.is_global_zero else nullcontext():
+    built_on = spec.built_on.path if spec.built_on else None
+    refuse_inputs([run.path / "checkpoints"], [settings.run.model_path, built_on])
+    # a second training of the same run stops; further processes of this one need no lock, they
+    # wait for the first in begin()
+    with locked_alone(run.path, "training") if fabric.is_global_zero else nullcontext():
         fit_run(settings, spec, run, fabric, TrainingData(store, split, *views, standardise))
     return run
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from utils.errors import UserError
 from utils.files import written_whole
 from utils.torch_files import NotTensorsError, check_weights, load_tensors
+from utils.version import VERSION
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
@@ -116,6 +117,15 @@ class Checkpoint:
             digest.update(name.encode() + tensor.contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()[:12]
 
+    def stamp(self) -> dict[str, str]:
+        """What results of it are marked with: current ones have these weights and this version."""
+        return {"weights": self.fingerprint(), "version": VERSION}
+
+
+def is_of_stamp(about: Mapping[str, Any], run: Path) -> bool:
+    """Whether results were made of the best weights that the run has now, by this version."""
+    return load_checkpoint(run / "checkpoints" / "best.pt").stamp().items() <= about.items()
+
 
 def refuse_seen(
     training: Training,
@@ -149,8 +159,43 @@ def save_checkpoint(
     path: Path, checkpoint: Mapping[str, Any], *, what: str = "", overwrite: bool | None = None
 ) -> None:
     """Write a checkpoint's dict, whole or not at all."""
-    with written_whole(path, what=what, overwrite=overwrite) as temporary:
-        torch.save({"format": FORMAT_VERSION, **checkpoint}, temporary)
+    with (
+        written_whole(path, what=what, overwrite=overwrite) as temporary,
+        temporary.open("wb") as file,
+    ):
+        save_tensors({"format": FORMAT_VERSION, **checkpoint}, file)
+
+
+def save_tensors(content: Mapping[str, Any], file: BinaryIO) -> None:
+    """Write what :func:`load_tensors` reads; the bytes do not depend on the file's name.
+
+    Raises:
+        OSError: a full disk, of which torch by itself makes an error without a reason.
+    """
+    writer = _Writer(file)
+    try:
+        torch.save(content, writer)
+    except RuntimeError:
+        if writer.error is None:
+            raise
+        raise writer.error from None
+
+
+class _Writer:
+    """A file that remembers why it could not be written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.error = file, None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

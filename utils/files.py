@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,18 +22,26 @@ import numpy as np
 from utils import manifest
 from utils.errors import UserError
 from utils.json_values import value_in
-from utils.locks import SUFFIX, alive, locked
+from utils.locks import SOFT_SUFFIX, SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
+from utils.outputs import is_safe, refuse_inputs, safe_name
 
-__all__ = ["is_ours", "locked", "sha256"]
+__all__ = ["is_ours", "is_safe", "locked", "refuse_inputs", "safe_name", "sha256"]
 
 
 @contextmanager
-def written_whole(target: Path, *, what: str = "", overwrite: bool | None = None) -> Iterator[Path]:
+def written_whole(
+    target: Path,
+    *,
+    what: str = "",
+    overwrite: bool | None = None,
+    origin: tuple[str, str, str] | None = None,
+) -> Iterator[Path]:
     """Yield a temporary path beside the file ``target``, which it replaces on success.
 
     On any failure the temporary file is removed and ``target`` stays as it was. ``what`` is the
-    kind of file where a user chose its name: only the same kind is replaced.
+    kind of file where a user chose its name: only the same kind is replaced. ``origin`` is listed
+    with the file.
 
     Raises:
         UserError: ``target`` exists, is not ours, and ``overwrite`` does not allow for that.
@@ -51,15 +59,15 @@ def written_whole(target: Path, *, what: str = "", overwrite: bool | None = None
             yield temporary
             if _state(target) != before:  # editors do not take the lock
                 check_file(target, what, overwrite=overwrite)
-            _publish(temporary, target, what)
+            _publish(temporary, target, what, origin)
         except BaseException:
             _discard(temporary)
             raise
 
 
-def _publish(temporary: Path, target: Path, what: str) -> None:
+def _publish(temporary: Path, target: Path, what: str, origin: tuple[str, str, str] | None) -> None:
     """Rename into place; killed at any instant, the list knows the file that is there."""
-    entry = Entry(temporary.stat().st_size, sha256(temporary), what)
+    entry = Entry(temporary.stat().st_size, sha256(temporary), what, origin=origin)
     former = (target.stat().st_size, sha256(target)) if target.exists() else None
     manifest.update(target.parent, target.name, replace(entry, former=former))
     temporary.replace(target)
@@ -144,52 +152,6 @@ def check_folder(target: Path, what: str) -> None:
         )
 
 
-def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
-    """Refuse outputs that are inputs too, or folders that hold one.
-
-    Links are followed, and names that differ in their letters' case count as the same.
-
-    Raises:
-        UserError: naming the output.
-    """
-    inodes, names, above = {}, {}, {}
-    for path in filter(None, inputs):
-        if path.exists():
-            status = path.stat()
-            inodes[status.st_dev, status.st_ino] = path
-        resolved = path.resolve()
-        names[str(resolved).casefold()] = path
-        above |= dict.fromkeys((str(parent).casefold() for parent in resolved.parents), path)
-    for output in outputs:
-        name, inode = str(output.resolve()).casefold(), None
-        if output.exists():
-            status = output.stat()
-            inode = status.st_dev, status.st_ino
-        if same := names.get(name) or inodes.get(inode):
-            raise UserError(f"{output}: is an input of this command ({same}); name another output")
-        if held := above.get(name):
-            raise UserError(
-                f"{output}: holds an input of this command ({held}), so nothing is written there; "
-                "name another output"
-            )
-
-
-def is_safe(name: str) -> bool:
-    """Whether a name is fit for a file or folder: not empty, no path, no control character."""
-    return bool(name.strip(". ")) and not any(c in "/\\" or ord(c) < 32 for c in name)
-
-
-def safe_name(name: str, source: Path | str) -> str:
-    """``name``, if :func:`is_safe`.
-
-    Raises:
-        UserError: naming the source of the name.
-    """
-    if not is_safe(name):
-        raise UserError(f"{source}: {name!r} cannot be the name of results; rename it")
-    return name
-
-
 def remove_ours(path: Path) -> None:
     """Delete a file that this program wrote; one of somebody else is left."""
     if not path.exists():
@@ -216,6 +178,19 @@ def claim(path: Path, *, just_made: bool = False) -> Path:
     return path
 
 
+@contextmanager
+def scratch_beside(target: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``target``; one that a killed process left is swept away."""
+    folder = _beside(target.with_name(f"{target.name}.files"), UNFINISHED)
+    with locked(target.with_name(f"{target.name}.files")):
+        _discard(folder)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _discard(folder)
+
+
 def sweep(folder: Path, depth: int = 0) -> None:
     """Clear away what killed processes left unfinished in ``folder``, ``depth`` levels down."""
     for place, folders, names in os.walk(folder):
@@ -228,7 +203,7 @@ def sweep(folder: Path, depth: int = 0) -> None:
 
 
 def _sweep_one(folder: Path, name: str) -> None:
-    for suffix in (UNFINISHED, REPLACED, SUFFIX):
+    for suffix in (UNFINISHED, REPLACED, SUFFIX, SOFT_SUFFIX):
         if name.startswith(".") and name.endswith(suffix):
             target = folder / name[1:].removesuffix(suffix)
             with locked(target, wait=False) as is_held:  # whoever holds it is still writing

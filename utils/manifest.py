@@ -19,7 +19,7 @@ from typing import Any
 
 from utils.errors import UserError
 from utils.json_values import value_in
-from utils.locks import SUFFIX, locked
+from utils.locks import SOFT_SUFFIX, SUFFIX, locked
 
 NAME = ".sleep-staging.json"
 _PROGRAM = "sleep-staging"
@@ -34,7 +34,8 @@ class Entry:
     """One written file. ``what`` is its kind where a user chose its name.
 
     ``former`` (bytes, sha256) is what it replaces or extends, until that is done. A file that
-    other programs fill as well, such as a log, ``grows`` and is known by its name alone.
+    other programs fill as well, such as a log, ``grows`` and is known by its name alone. ``origin``
+    is what a result was made of (:mod:`evaluation.reuse`).
     """
 
     bytes: int = 0
@@ -42,6 +43,7 @@ class Entry:
     what: str = ""
     former: tuple[int, str] | None = None
     grows: bool = False
+    origin: tuple[str, str, str] | None = None
 
     def is_of(self, path: Path) -> bool:
         """Whether the file at ``path`` is what was written, or what a killed write left."""
@@ -102,8 +104,8 @@ def read(folder: Path) -> Manifest:
 
 
 def _entry(fields: dict[str, Any]) -> Entry:
-    former = fields.get("former")
-    return Entry(**fields | {"former": tuple(former) if former else None})
+    tuples = {name: tuple(fields[name]) for name in ("former", "origin") if fields.get(name)}
+    return Entry(**fields | tuples)
 
 
 def write(folder: Path, manifest: Manifest) -> None:
@@ -162,7 +164,7 @@ def is_ours(path: Path, what: str | None = None) -> bool:
 
 def is_temporary(name: str) -> bool:
     """Whether a name is of a file or folder that is being written, or of a lock."""
-    return name.startswith(".") and name.endswith((UNFINISHED, REPLACED, SUFFIX))
+    return name.startswith(".") and name.endswith((UNFINISHED, REPLACED, SUFFIX, SOFT_SUFFIX))
 
 
 def strangers(folder: Path) -> Iterator[Path]:

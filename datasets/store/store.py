@@ -38,6 +38,7 @@ from utils.errors import UserError
 from utils.files import sha256, write_array, write_json, write_text, written_folder
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED, stage_counts
+from utils.version import VERSION
 
 FORMAT_VERSION = 1
 STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
@@ -227,6 +228,7 @@ def write_night(
             of_night["derivation"] = recording.derivations.get(channel.label)
         channels.append(asdict(channel) | of_night)
     facts = {
+        "version": VERSION,
         "recording": recording.id,
         "subject": recording.subject,
         "night": recording.night,
@@ -268,11 +270,14 @@ def refuse_other_settings(nights: Path, settings: Settings) -> None:
 
 
 def is_current(folder: Path, sources: Iterable[Path]) -> bool:
-    """Whether a finished night exists that was made from exactly these files."""
-    known = _facts(folder).get("sources", {})
+    """Whether this version made a finished night from exactly these files."""
+    facts, sources = _facts(folder), list(sources)
+    known = facts.get("sources", {})
+    if facts.get("version") != VERSION or set(known) != {path.name for path in sources}:
+        return False
     # sizes first, as a checksum reads the whole file
-    return bool(known) and all(
-        path.stat().st_size == known.get(path.name, {}).get("bytes")
+    return all(
+        path.stat().st_size == known[path.name].get("bytes")
         and sha256(path) == known[path.name].get("sha256")
         for path in sources
     )
@@ -313,6 +318,7 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
     write_text(path / "recordings.csv", table.getvalue())
     description = {
         "format": FORMAT_VERSION,
+        "version": VERSION,
         "cohort": settings.cohort,
         "settings": settings.as_json(),
         "channels": channels,

@@ -39,6 +39,7 @@ class MeanStager(Stager):
             f"{part.stager.name}{' of nights' * part.is_night_relative}: {part.stager.fingerprint}"
             for part in parts
         )
+        self.preparation = {part.stager.name: part.stager.preparation for part in parts}
 
     @property
     def roles(self) -> Sequence[str]:

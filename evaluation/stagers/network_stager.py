@@ -99,6 +99,12 @@ class NetworkStager(ChannelStager):
         weights = [member.checkpoint.fingerprint() for member in members]
         how = " without units" * ignores_units + " without gaps" * bridges_gaps
         self.fingerprint = f"{'-'.join(weights)} {about}{how}"
+        self.preparation = {
+            "channels": self.checkpoint.channels,
+            "fs": self.checkpoint.fs,
+            "standardise": self.checkpoint.standardise,
+            "store": self.checkpoint.training.preparation,
+        }
 
     @property
     def roles(self) -> Sequence[str]:

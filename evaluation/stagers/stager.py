@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,14 +63,16 @@ class Computed:
 class Stager(ABC):
     """Stages files.
 
-    ``fingerprint`` changes whenever its answers could; ``roles`` are the keys by which a user names
-    channels for it, ``joint`` whether it reads all channels of a role at once. ``demographics``:
-    it uses age and sex.
+    ``fingerprint`` changes whenever its answers could, together with ``preparation``, what is done
+    to signals before its weights see them, as JSON can hold it. ``roles`` are the keys by which a
+    user names channels for it, ``joint`` whether it reads all channels of a role at once.
+    ``demographics``: it uses age and sex.
     """
 
     name: str
     headline: str
     fingerprint: str
+    preparation: Any = None
     joint: bool = False
     demographics: bool = False
 
