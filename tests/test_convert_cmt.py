@@ -230,5 +230,5 @@ def test_other_states_are_refused(tmp_path):
 
 
 def test_a_whole_module_is_refused_with_the_way_out(tmp_path):
-    with pytest.raises(UserError, match=r"never run here.*torch\.load\(FILE.*state_dict\(\)"):
+    with pytest.raises(UserError, match=r"never loaded here.*torch\.load\(FILE.*state_dict\(\)"):
         convert(nn.Linear(2, 2), tmp_path)

@@ -64,6 +64,7 @@ def bundle(tmp_path_factory) -> Path:
         },
         declared["default-yasa"],
     ]
+    parts = bundled.with_checksums(parts, folder)
     (folder / "default.json").write_text(json.dumps({"parts": parts}))
     return folder / "default.json"
 

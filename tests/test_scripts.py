@@ -82,7 +82,7 @@ def test_without_data_it_prints_the_one_command(tmp_path):
     [
         (["--bandpass", "0.3"], "two frequencies"),
         (["--resample", "0"], "above 0"),
-        (["--resample", "inf"], "above 0"),
+        (["--resample", "inf"], "invalid float value"),
         (["--figures", "-1"], "--figures"),
         (["--jobs", "0"], "--jobs"),
         (["--channels", "ECG"], "no channel 'ECG'; it has: EEG Fpz-Cz"),

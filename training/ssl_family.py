@@ -137,8 +137,8 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: nothing reads {', '.join(unknown)}; take it out")
     for key, allowed in FIXED.items():
         if key in entries and entries[key] not in allowed:
-            given = str(entries[key])[:60]
-            raise UserError(f"{path}: {key} is {given!r}; built here: {allowed[0]!r}")
+            given = repr(entries[key])[:60]
+            raise UserError(f"{path}: {key} is {given}; built here: {allowed[0]!r}")
     # str() because a list cannot be looked up
     flags = {KEYS[key]: NAMES.get(str(v), v) for key, v in entries.items() if key in KEYS}
     if flags.get("val_check_interval") == "1 epoch":  # their epoch is a pass
