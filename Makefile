@@ -4,7 +4,7 @@ BIN := .venv/bin
 SET_UP := .venv/.set-up
 # what make demo generates and how long it trains, such as: make demo DEMO="--subjects 5 --hours 1"
 DEMO ?= --subjects 10
-TRAIN ?= --train_stride 15 --n_epochs 7 --step_size 3
+TRAIN ?= --train_stride 15 --n_epochs 7 --step_size 4
 
 .PHONY: setup demo ssl weights test test-slow lint format bench clean
 
