@@ -6,7 +6,6 @@ import errno
 import sys
 from collections.abc import Callable
 
-
 _LONGEST = 2000  # characters of a message; a damaged file may name something by a million
 
 
