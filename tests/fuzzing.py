@@ -155,7 +155,7 @@ def _fault(sound: Sound, folder: Path) -> str:
         if sound.target.check is not None:
             sound.target.check(folder, value, sound.value)
     except UserError as error:
-        return "" if len(str(error)) <= 1000 else f"a line of {len(str(error)):,} characters"
+        return "" if len(str(error)) <= 2100 else f"a line of {len(str(error)):,} characters"
     except AssertionError as error:
         return f"read wrongly: {' '.join(str(error).split())[:300]}"
     except Exception as error:

@@ -131,6 +131,11 @@ def test_wrong_flags_are_user_errors(words):
         make_parser().parse(words)
 
 
+def test_a_line_has_an_end_whatever_a_file_names():
+    said = str(UserError(f"x.edf: {'a' * 10**6}; fetch it again"))
+    assert len(said) < 2100 and said.startswith("x.edf: a") and said.endswith("; fetch it again")
+
+
 def test_exit_codes_and_single_lines(capsys):
     def raising(error):
         def main():

@@ -6,9 +6,16 @@ import errno
 import sys
 from collections.abc import Callable
 
+_LONGEST = 2000  # characters of a message; a damaged file may name something by a million
+
 
 class UserError(Exception):
     """An error that users can correct: file, problem and remedy in one line."""
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST:  # the beginning has the file, the end the remedy
+            message = f"{message[: _LONGEST // 2]} … {message[-_LONGEST // 2 :]}"
+        super().__init__(message)
 
 
 def run_script(main: Callable[[], None]) -> int:
