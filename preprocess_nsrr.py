@@ -79,6 +79,7 @@ class DisagreementFlags:
     keep_suspect: bool
     exclusions: bool
     skip_faulty: bool
+    salvage: bool
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,11 @@ def add_disagreements(group: argparse._ArgumentGroup) -> None:
         help="leave out recordings that cannot be read, and list them, instead of stopping at "
         "the first",
     )
+    add_flag(
+        group,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -272,6 +278,7 @@ def options_of(flags: NsrrFlags) -> nsrr.Options:
         max_mismatch=flags.max_mismatch,
         keep_unlabelled=flags.unlabelled == "keep",
         keep_suspect=flags.keep_suspect,
+        salvage=flags.salvage,
         person=flags.person,
     )
 

@@ -53,6 +53,7 @@ class FileFlags:
     study: str
     download: bool
     verify: bool
+    salvage: bool
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ def add_files(files: argparse._ArgumentGroup) -> None:
     )
     add_flag(files, "--download", help="first download the recordings into --raw_path (8 GB)")
     add_flag(files, "--verify", help="check the files against SHA256SUMS.txt in --raw_path")
+    add_flag(
+        files,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
 
 
 def add_content(what: argparse._ArgumentGroup) -> None:
@@ -205,7 +211,9 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_args(argv)
     if flags.download:
         download(flags.raw_path, version=flags.version, study=flags.study)
-    pairs = sleepedf.find_pairs(flags.raw_path, version=flags.version, study=flags.study)
+    pairs = sleepedf.find_pairs(
+        flags.raw_path, version=flags.version, study=flags.study, salvage=flags.salvage
+    )
     if flags.verify:
         check_against(flags.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(flags, sorted({pair.subject for pair in pairs}))

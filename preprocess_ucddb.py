@@ -12,7 +12,7 @@ from datasets.readers import ucddb
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.preparation import Settings
-from utils.arguments import ScriptParser, add_list, command_of, positive, settings_from
+from utils.arguments import ScriptParser, add_flag, add_list, command_of, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
@@ -29,6 +29,7 @@ class UcddbFlags:
     channels: list[str]
     bandpass: list[float] | None
     resample: int | None
+    salvage: bool
     jobs: int
 
 
@@ -64,6 +65,11 @@ def make_parser() -> ScriptParser:
         "filtered",
     )
     parser.add_argument("--resample", type=positive, help="new sampling rate of all channels in Hz")
+    add_flag(
+        parser,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
     parser.add_argument(
         "--jobs", type=int, default=-1, help="nights prepared at once; -1: one per core"
     )
@@ -83,7 +89,7 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 def main(argv: list[str] | None = None) -> None:
     """Pair the files, build the store, write folds if there are at least five subjects."""
     flags = parse_args(argv)
-    pairs = ucddb.find_pairs(flags.raw_path)
+    pairs = ucddb.find_pairs(flags.raw_path, salvage=flags.salvage)
     check_file(folds.path_of(flags.save_path / "folds", "kfold:5:0"))
     settings = Settings(
         cohort="ucddb",

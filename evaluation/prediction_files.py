@@ -175,7 +175,7 @@ def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None
 
 def summary(staged: StagedFile) -> dict[str, Any]:
     """Summary of a staged night: sleep statistics, channels, agreement with an expert if any."""
-    values = {key: plain(value) for key, value in sleep_statistics(staged.stages).items()}
+    values = {key: plain(value) for key, value in sleep_statistics(staged.scored).items()}
     about = {
         "epochs": len(staged.stages),
         "model": staged.headline,
@@ -183,6 +183,7 @@ def summary(staged: StagedFile) -> dict[str, Any]:
         "absent": list(staged.absent),
         "notes": list(staged.notes),
         "flagged_epochs": sum(bool(words) for words in staged.quality_flags),
+        "unscored_epochs": int((~staged.believed).sum()),
         "mean_uncertainty": round(float(staged.uncertainty.mean()), 6),
         "to_review": np.flatnonzero(staged.to_review).tolist(),
         **values,
@@ -198,13 +199,23 @@ def summary(staged: StagedFile) -> dict[str, Any]:
 
 
 def agreement(staged: StagedFile) -> dict[str, Any]:
-    """Agreement with the expert over all scored epochs; stages neither gives count in no mean."""
+    """Agreement with the expert over all scored epochs; stages neither gives count in no mean.
+
+    Nothing gets better by leaving out what is hard: ``believed`` has the same of epochs that have
+    a signal, and ``coverage``, their share of those that the expert scored.
+    """
     counts, expert = staged.counts, staged.expert
+    believed = metrics.confusion(np.where(staged.believed, expert, UNSCORED), staged.stages)
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
         "expert": staged.expert_path.name,
         "scored": int((expert != UNSCORED).sum()),
         **values,
+        "coverage": plain(believed.sum() / counts.sum()),
+        "believed": {
+            "scored": int(believed.sum()),
+            **{name: plain(figure(believed)) for name, figure in metrics.SUMMARIES.items()},
+        },
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
         "confusion": counts.tolist(),
         "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
@@ -215,8 +226,12 @@ def picture(staged: StagedFile) -> Any:
     """Picture of a night: beside the expert's stages, or alone with the quality flags."""
     title = title_of(staged, 110)
     if staged.expert_path is not None:
-        return figures.draw_staged_night(staged.probabilities, staged.expert, title=title)
-    return figures.draw_prediction(staged.probabilities, staged.quality_flags, title=title)
+        return figures.draw_staged_night(
+            staged.probabilities, staged.expert, title=title, model=staged.scored
+        )
+    return figures.draw_prediction(
+        staged.probabilities, staged.quality_flags, title=title, stages=staged.scored
+    )
 
 
 def title_of(staged: StagedFile, width: int) -> str:

@@ -10,6 +10,7 @@ import csv
 import glob
 import re
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +100,8 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
     """
     note, suffix = "", path.suffix.lower()
     if suffix in (".edf", ".bdf"):
-        scored = EdfFile(path, undated=True)
-        # the time of day alone: de-identified files have other dates, or none
-        if recording.start and recording.start.time() != scored.start.time():
+        scored = EdfFile(path)
+        if _start_apart(recording.start, scored.start):
             raise UserError(f"{path}: starts {scored.start}, the recording {recording.start}")
         stages = of_annotations(scored, n_epochs)
         if stages is None:
@@ -116,6 +116,16 @@ def read(path: Path, recording: EdfFile | DreemFile, n_epochs: int) -> tuple[np.
     if (stages == UNSCORED).all():
         raise UserError(f"{path}: scores no epoch of {recording.path.name}")
     return stages, note
+
+
+def _start_apart(one: datetime | None, other: datetime | None) -> bool:
+    """Whether two starts are known and differ, by a second or more of the time of day.
+
+    De-identified files have other dates, or none, and headers have whole seconds.
+    """
+    if one is None or other is None:
+        return False
+    return one.time().replace(microsecond=0) != other.time().replace(microsecond=0)
 
 
 def of_annotations(file: EdfFile, n_epochs: int) -> np.ndarray | None:

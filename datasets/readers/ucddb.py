@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.readers.channels import alternatives
+from datasets.readers.discovery import EDF_SUFFIXES, files_below, recordings_among
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import (
     FileSignals,
@@ -36,6 +37,7 @@ class Pair:
 
     psg: Path
     scoring: Path
+    salvage: bool = False
 
     @property
     def id(self) -> str:
@@ -48,17 +50,20 @@ class Pair:
         return (self.psg, self.scoring)
 
 
-def find_pairs(raw_path: Path) -> list[Pair]:
+def find_pairs(raw_path: Path, *, salvage: bool = False) -> list[Pair]:
     """All recordings below ``raw_path`` with a ``_stage.txt`` beside them, by name.
+
+    With ``salvage`` the whole records of cut files are read.
 
     Raises:
         UserError: there is none, or one has no stages beside it.
     """
-    # the database calls its EDF files .rec
-    recordings = sorted(p for p in raw_path.rglob("*") if p.suffix.lower() in (".edf", ".rec"))
+    # the database calls its EDF files .rec, and puts a Holter beside each
+    files = files_below(raw_path, EDF_SUFFIXES) if raw_path.exists() else []
+    recordings, _ = recordings_among(files)
     if not recordings:
         raise UserError(f"{raw_path}: no *.edf or *.rec recordings there; name their --raw_path")
-    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt")) for path in recordings]
+    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt"), salvage) for path in recordings]
     for pair in pairs:
         if not pair.scoring.exists():
             raise UserError(f"{pair.psg}: no {pair.scoring.name} beside it; fetch it or move this")
@@ -71,12 +76,13 @@ def read(pair: Pair) -> Recording:
     Raises:
         UserError: either file is broken, or a line is not a code from 0 to 8.
     """
-    psg = EdfFile(pair.psg)
+    psg = EdfFile(pair.psg, salvage=pair.salvage)
     bouts = bouts_of(read_codes(pair.scoring))
     stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
     if (stages == UNSCORED).all():
         raise UserError(f"{pair.scoring}: scores no epoch of {pair.psg.name}")
-    return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start)
+    note = "; ".join(psg.notes) or None
+    return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start, note)
 
 
 def read_codes(path: Path) -> np.ndarray:

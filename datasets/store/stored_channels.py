@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.readers.channels import parts_of
+from datasets.readers.wishes import parts_of
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store
 from utils.errors import UserError

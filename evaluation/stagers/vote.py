@@ -136,6 +136,10 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
             "; ".join(dict.fromkeys(words for flag in flags for words in flag.split("; ") if words))
             for flags in zip(*(night.quality_flags for night in nights), strict=True)
         ],
+        # what any of them could stage is staged
+        lost=None
+        if any(night.lost is None for night in nights)
+        else np.logical_and.reduce([night.lost for night in nights]),
         notes=list(dict.fromkeys(note for night in nights for note in night.notes)),
         reads={
             f"{name}: {label}": source
