@@ -24,6 +24,7 @@ from utils.arguments import (
     add_list,
     command_of,
     count,
+    next_command,
     positive,
     settings_from,
 )
@@ -336,8 +337,9 @@ def report(store: Store, out: dict[str, str]) -> None:
             print(f"  left out: {row['recording']}: {row['reason']}")
         print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
     tables = folds.names_in(store.path / "folds")
-    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single subject)'}")
-    print(f"next: python foundation_training.py --data_path {store.path}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
+    if tables:
+        print(next_command("python", "foundation_training.py", "--data_path", store.path))
 
 
 if __name__ == "__main__":

@@ -87,10 +87,12 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pair the files, build the store, write folds if there are at least five subjects."""
+    """Pair the files, build the store, write folds if there are several subjects."""
     flags = parse_args(argv)
     pairs = ucddb.find_pairs(flags.raw_path, salvage=flags.salvage)
-    check_file(folds.path_of(flags.save_path / "folds", "kfold:5:0"))
+    table = folds.for_few(sorted({pair.id for pair in pairs}))
+    if table:
+        check_file(folds.path_of(flags.save_path / "folds", table.name))
     settings = Settings(
         cohort="ucddb",
         protocol="keep_all",
@@ -106,10 +108,11 @@ def main(argv: list[str] | None = None) -> None:
         command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,
     )
-    if len(pairs) >= 5:
-        folds.write(store.path / "folds", folds.make("kfold:5:0", sorted(store.subjects)))
+    if table:
+        folds.write(store.path / "folds", table)
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
-    print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}")
+    written = table.name if table else folds.OF_ONE_SUBJECT
+    print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}   folds: {written}")
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from utils.files import (
 )
 from utils.metrics import plain
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
+from utils.text import harmless, shown
 
 MADE_WITH = "made_with.json"
 STAGED = "staged night"  # what files and folders are called where they may be replaced
@@ -117,7 +118,7 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
             with path.open(newline="", encoding="utf-8") as file:
                 former = list(csv.DictReader(file))
         # a file that was staged again replaces its former row
-        whole = {row["file"]: row for row in [*former, *rows]}
+        whole = {harmless(shown(row["file"])): row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
         table = [{key: row.get(key) for key in columns} for row in whole.values()]
         return write_table(path, table, overwrite=overwrite)

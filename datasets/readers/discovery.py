@@ -7,6 +7,7 @@ nothing is listed: who opens it reports it by name.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,37 @@ def _walked(folder: Path, unreadable: list[str] | None) -> Iterator[Path]:
                 yield path
             else:
                 (links if entry.is_symlink() else folders).append(path)
+
+
+def named_recordings(spec: str, suffixes: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Recordings that a user names, by path, and in words what could not be looked into.
+
+    ``spec`` is a file, taken as it is, a folder, or a pattern such as ``nights/*.edf``.
+
+    Raises:
+        UserError: there is none.
+    """
+    path, faults = Path(spec), []
+    if path.is_dir():
+        files, _ = recordings_among(files_below(path, suffixes, faults))
+    elif os.path.lexists(path):
+        files = [path]
+    else:
+        files, _ = recordings_among(sorted(_matching(path)))
+    if not files:
+        raise UserError("; ".join([f"--edf {spec}: no EDF, BDF or Dreem file there", *faults]))
+    return files, faults
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """Files that match a pattern, but for hidden ones that it does not name."""
+    parts = pattern.relative_to(pattern.anchor).parts
+    n_fixed = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
+    # glob() takes relative patterns only, so an absolute one starts at its root
+    start = Path(pattern.anchor or ".", *parts[:n_fixed])
+    for path in start.glob(str(Path(*parts[n_fixed:]))):
+        if not is_hidden(path.relative_to(start)) and not path.is_dir():
+            yield path
 
 
 def recordings_among(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:

@@ -218,7 +218,7 @@ class EdfFile:
     def _annotation_signals(self) -> Iterator[np.ndarray]:
         """Text of every annotation signal, (n_records, bytes) each."""
         for fields in self._header.signals:
-            if fields["label"] in ANNOTATION_LABELS:
+            if fields["label"] in ANNOTATION_LABELS and fields["samples"]:
                 yield from self._raw(slice(None), [fields["columns"]])
 
     def _parse(self, record: np.ndarray) -> Iterator[Annotation]:

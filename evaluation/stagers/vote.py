@@ -12,6 +12,7 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.derivations import every_derivation
 from evaluation.staged_file import StagedFile
 from evaluation.stagers.stager import Asked, Stager
+from utils.arguments import nearest
 from utils.errors import UserError
 from utils.staged_night import Vote
 
@@ -68,7 +69,7 @@ def check_keys(stagers: Sequence[Stager], channels: Mapping[str, Sequence[str]])
     if unknown := [key for key in channels if key not in known]:
         raise UserError(
             f"--channels {unknown[0]}=…: the model reads no {unknown[0]}; it reads "
-            f"{', '.join(known)}"
+            f"{', '.join(known)}{nearest(unknown[0], known)}"
         )
 
 
