@@ -310,8 +310,11 @@ class Staging:
 
     def show(self, file: Path, step: str) -> None:
         """Show on the bar what is being done with a file."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(shown(f"{file.name}: {step}"))
+        text = shown(f"{file.name}: {step}")
+        if self.bar is not None and self.bar.disable and step.startswith("explaining"):
+            print(text, flush=True)  # the slowest step, where no bar tells of it
+        elif self.bar is not None:
+            self.bar.set_postfix_str(text)
 
     def is_done(self, folder: Path, files: list[Path]) -> bool:
         """Whether the file was staged before, by the same weights and in the same way.

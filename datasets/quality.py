@@ -13,6 +13,7 @@ from utils.stages import EPOCH_SECONDS
 # sd of a second below, and peak to peak of an epoch above, which an epoch is flagged
 _FLAT_UV, _LARGEST_UV = 0.5, 1000.0
 _FLAT_SHARE = 0.02  # of the night's median second, where the unit is unknown
+_ROUNDING = 1e-6  # of the night's largest epoch, by which calibrated constants may vary
 _CUT_SHARE = 0.01  # of an epoch's samples at the recorder's limit
 _GAP, _MISSING, _FLAT, _ARTEFACT = "gap in the recording", "missing samples", "flat", "artefact"
 
@@ -34,8 +35,9 @@ def quality_flags(
     for name, signal in signals.items():
         deviation, size, is_cut, lacks = by_epoch(signal, n_epochs)
         scale = TO_MICROVOLT[signal.unit.lower()] if name in sized else None
-        lowest = _FLAT_SHARE * np.median(deviation) if scale is None else _FLAT_UV / scale
-        # <=: where most of the night is dead, its median, and with it the limit, is 0
+        # where most of the night is dead, its median is 0 but for rounding
+        lowest = max(_FLAT_SHARE * np.median(deviation), _ROUNDING * size.max(initial=0))
+        lowest = lowest if scale is None else _FLAT_UV / scale
         flat = (deviation <= lowest).mean(axis=1) >= 0.5
         large = is_cut if scale is None else is_cut | (size * scale > _LARGEST_UV)
         for epoch in np.flatnonzero(lacks & ~apart.any(axis=0)):

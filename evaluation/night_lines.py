@@ -16,7 +16,7 @@ def report(name: str, staged: StagedFile, written: Sequence[Path]) -> list[str]:
     lines = [f"{name}: {len(staged.stages)} epochs; {read}{absent}; {n} with a quality flag"]
     if n_unscored := int((~staged.believed).sum()):
         lines.append(
-            f"  {n_unscored} epochs have no signal: unscored (--score_everything keeps them)"
+            f"  {n_unscored} epochs lack a signal: unscored (--score_everything stages them too)"
         )
     if staged.votes:
         names = ", ".join(f"{vote.name} ({vote.weight:.0%})" for vote in staged.votes)

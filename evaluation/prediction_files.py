@@ -237,7 +237,9 @@ def picture(staged: StagedFile) -> Any:
 
 def title_of(staged: StagedFile, width: int) -> str:
     """Recording and model as the title of a picture that is ``width`` characters wide."""
-    return textwrap.fill(f"{staged.recording}   {staged.headline}", width)
+    # a dollar would begin a formula
+    name = shown(staged.recording).replace("$", r"\$")
+    return textwrap.fill(f"{name}   {staged.headline}", width)
 
 
 def write_disagreement(folder: Path, staged: StagedFile) -> None:

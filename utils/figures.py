@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -282,6 +283,8 @@ def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all; figures are not registered anywhere, so none leaks."""
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, warnings.catch_warnings():
+        # names of recordings may hold letters that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(temporary, dpi=110, format=path.suffix[1:])
     return path

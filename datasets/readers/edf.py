@@ -188,7 +188,8 @@ class EdfFile:
 
     def _read_parts(self, channel: Channel, first: int, last: int, width: int) -> np.ndarray:
         """Samples ``[first, last)`` of a recording with gaps, NaN where nothing was recorded."""
-        at = np.round(self._onsets * channel.fs).astype(int)
+        # halves always up: to the even number, records that touch would overlap
+        at = np.floor(self._onsets * channel.fs + 0.5 + 1e-6).astype(int)
         touched = np.flatnonzero((at + width > first) & (at < last))
         last = min(last, round(self.seconds * channel.fs))
         samples = np.full(max(0, last - first), np.nan)

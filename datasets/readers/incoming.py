@@ -19,6 +19,7 @@ _PLAUSIBLE_UV = {
 }  # fmt: skip
 VOLTAGES = tuple(_PLAUSIBLE_UV)
 _PIECE_SECONDS, _PIECES = 60.0, 30  # by which the size of a night's signal is judged
+_ROUNDING = 1e-9
 _LARGEST = 1e9  # beyond any physical value, in any unit
 # beginnings of words, in labels without their role, of what is another signal than the role
 _FOREIGN = {
@@ -120,8 +121,11 @@ def typical_deviation(signal: Signal) -> float | None:
     every = max(_PIECE_SECONDS, signal.seconds / _PIECES)
     for piece in _pieces(signal, _PIECE_SECONDS, every):
         seconds = piece[: len(piece) // width * width].reshape(-1, width)
-        deviations.append(seconds[are_numbers(seconds).all(axis=1)].std(axis=1))
-    varying = np.concatenate([some[some > 0] for some in deviations])
+        seconds = seconds[are_numbers(seconds).all(axis=1)]
+        some = seconds.std(axis=1)
+        # the deviation of a constant is its rounding
+        deviations.append(some[some > _ROUNDING * np.abs(seconds).max(initial=0)])
+    varying = np.concatenate(deviations)
     return float(np.median(varying)) if len(varying) else None
 
 

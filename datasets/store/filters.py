@@ -73,7 +73,10 @@ def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
     drift = abs(float(ratio) * fs / new_fs - 1) * len(samples) / fs
     if drift <= _MOST_DRIFT_SECONDS:
         return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
-    return _at_instants(samples, fs, new_fs)
+    # close to the new rate first, as sums over samples of the old one would be long
+    near = Fraction(new_fs / fs).limit_denominator(100)
+    samples = signal.resample_poly(samples, near.numerator, near.denominator)
+    return _at_instants(samples, fs * float(near), new_fs)
 
 
 def _at_instants(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
