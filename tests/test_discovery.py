@@ -136,8 +136,8 @@ def test_every_store_finds_its_files_so(tmp_path):
             (folder / name).write_bytes(b"x")
             (folder / f"._{name}").write_bytes(b"x")
     assert [pair.id for pair in sleepedf.find_pairs(raw)] == ["SC4001E0"]
-    found = nsrr.find(raw, "shhs", nsrr.Options({}, ()))
-    assert [source.id for source in found] == ["shhs1-200001"]
+    sources = nsrr.find(raw, "shhs", nsrr.Options({}, ()))
+    assert [source.id for source in sources] == ["shhs1-200001"]
     assert [record.id for record in dreem.find_records(raw)] == ["a"]
     with zipfile.ZipFile(tmp_path / "dodh.ZIP", "w") as archive:
         for name in ("dodh/a.h5", "dodh/b.H5", "__MACOSX/dodh/._a.h5", "dodh/._b.h5"):
@@ -146,16 +146,16 @@ def test_every_store_finds_its_files_so(tmp_path):
 
 
 @pytest.mark.parametrize("finder", [ucddb.find_pairs, sleepedf.find_pairs, dreem.find_records])
-def test_a_folder_that_is_not_there_is_one_line(tmp_path, finder):
+def test_a_folder_that_does_not_exist_is_one_line(tmp_path, finder):
     with pytest.raises(UserError, match="absent"):
         finder(tmp_path / "absent")
 
 
-def test_a_search_looks_into_each_folder_once(tmp_path, monkeypatch):
+def test_a_search_scans_each_folder_once(tmp_path, monkeypatch):
     for k in range(30):
         (tmp_path / f"f{k % 5}").mkdir(exist_ok=True)
         (tmp_path / f"f{k % 5}" / f"n{k}.h5").touch()
-    looked, scan = [], os.scandir
-    monkeypatch.setattr(discovery.os, "scandir", lambda place: looked.append(place) or scan(place))
+    scanned, scan = [], os.scandir
+    monkeypatch.setattr(discovery.os, "scandir", lambda place: scanned.append(place) or scan(place))
     assert len(named_recordings(str(tmp_path), SUFFIXES)[0]) == 30
-    assert len(looked) == 6
+    assert len(scanned) == 6

@@ -13,7 +13,7 @@ import pytest
 from datasets.quality import quality_flags, without_signal
 from datasets.readers import dreem
 from datasets.readers.any_file import opened
-from datasets.readers.channels import choose, judged, match
+from datasets.readers.channels import assessed, choose, match
 from datasets.readers.electrodes import site_rank
 from datasets.readers.incoming import believed_unit, denies
 from datasets.readers.missing import filled
@@ -68,7 +68,7 @@ def of(samples: np.ndarray, unit: str = "uV", fs: float = 100.0) -> Signal:
         ("mV", 0.02, "mV", True),
         ("V", 2e-5, "V", True),
         ("nV", 2e4, "nV", True),
-        ("mV", 20, "uV", False),  # microvolts whose header says mV (CFS)
+        ("mV", 20, "uV", False),  # microvolts whose header has mV (CFS)
         ("V", 20, "uV", False),
         ("uV", 2e-5, "V", False),
         ("uV", 0.02, "mV", False),
@@ -82,7 +82,7 @@ def test_a_unit_is_believed_where_its_size_can_be(named, size, unit, believed):
     assert given == unit and (why == "") == believed
 
 
-def test_a_dead_lead_at_night_says_nothing_of_the_unit():
+def test_a_dead_lead_at_night_is_no_evidence_of_the_unit():
     samples = pink(3600, 100)
     samples[90_000:270_000] = 0.3  # half of the night, and all of its middle
     assert believed_unit(of(samples), "EEG") == ("uV", "")
@@ -96,9 +96,9 @@ def test_stores_take_microvolts_for_what_they_are(tmp_path):
     assert prepared.signals[100.0].std() == pytest.approx(20, rel=0.1)
     assert "is no EEG in mV by its size, taken as uV" in prepared.recording.note
     with pytest.raises(UserError, match="is in 'mmHg'; voltages are in nV, uV, mV, V"):
-        judged(_only(of(pink(60, 100), "mmHg")), "EEG", "n")
+        assessed(_only(of(pink(60, 100), "mmHg")), "EEG", "n")
     with pytest.raises(UserError, match="no EEG in any unit"):
-        judged(_only(of(pink(60, 100, sd=1e7), "uV")), "EEG", "n")
+        assessed(_only(of(pink(60, 100, sd=1e7), "uV")), "EEG", "n")
 
 
 LABEL = "EEG C4-M1"
@@ -185,7 +185,7 @@ def test_what_is_no_electrode(label):
 
 
 def slow(label: str, fs: int = 1) -> Chan:
-    """Something that varies once or a few times a second."""
+    """Something that varies with every sample, slowly."""
     values = np.random.default_rng(0).integers(-2000, 2000, 120 * fs)
     return Chan(label, values, fs)
 

@@ -7,6 +7,8 @@ import io
 import os
 import shlex
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from datasets.readers.any_file import opened
 from datasets.readers.channels import match
 from datasets.store import folds, splits
 from datasets.store.folds import Fold, FoldTable
+from evaluation.prediction_files import add_to_summary, title_of
 from evaluation.stagers.vote import check_keys
 from tests.odd_edf import Chan, eeg, write_odd
+from utils import figures
 from utils.arguments import nearest, next_command, pairs
 from utils.errors import UserError, run_script
 from utils.files import write_json, write_table
@@ -178,15 +182,27 @@ def test_one_odd_file_does_not_cost_the_others(tmp_path, capsys):
     (folder / "._a.edf").write_bytes(b"x")
     out = tmp_path / "out [1], all"
     with pytest.raises(SystemExit) as end:
-        staged("--edf", str(folder), "-o", str(out))
+        staged("--edf", str(folder), "-o", str(out / "{}.csv"))
     assert end.value.code == 1
     printed = capsys.readouterr().out
     assert "5 staged, 2 not" in printed, printed
-    assert "link to nowhere.edf" in printed
+    assert "link to nowhere.edf" in printed and r"b\udce9.edf: 4 epochs" in printed
     assert "the file holds 120.0: the first 120 are read" in printed
-    rows = list(csv.DictReader((out / "summary.csv").read_text("utf-8").splitlines()))
-    assert len(rows) == 7 and "'=cmd().EDF" in {row["file"] for row in rows}
-    assert sum(bool(row["error"]) for row in rows) == 2
+    expected = {Path(name).stem for name in (*names, "f.edf")}
+    assert {path.stem for path in out.glob("[!.]*.csv")} == expected
+
+
+def test_any_name_is_the_title_of_a_picture(tmp_path):
+    night = SimpleNamespace(recording="夜 \udce9 $x_ \x1b", headline="model")
+    picture = figures.draw_prediction(
+        np.full((4, 5), 0.2), [""] * 4, title=title_of(night, 60), stages=np.array([0, -1, 2, 4])
+    )
+    figures.save(picture, tmp_path / "n.png")
+    rows = [{"file": name, "epochs": 1} for name in ("=a.edf", "b\udce9.edf")]
+    for _ in range(2):  # the second replaces the rows of the first
+        add_to_summary(tmp_path / "summary.csv", rows, overwrite=False)
+    table = (tmp_path / "summary.csv").read_text("utf-8").splitlines()
+    assert table == ["file,epochs", "'=a.edf,1", r"b\udce9.edf,1"]
 
 
 @pytest.mark.parametrize("target", ["my study, 24/x.csv", "out[1].csv", "a 'b'.json", "[x]/y.tsv"])

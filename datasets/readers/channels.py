@@ -2,7 +2,7 @@
 
 A difference is the first minus the second, both of one rate and unit: eye movements, of opposite
 sign on the two sides, add up. ``datasets/cohorts/*_channels.json`` list by cohort and role what to
-take, best first; every signal is judged on its way (:mod:`datasets.readers.incoming`).
+take, best first; every signal is assessed on its way (:mod:`datasets.readers.incoming`).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def choose(
     return chosen
 
 
-def judged(one: MatchedChannel, role: str, where: str) -> MatchedChannel:
+def assessed(one: MatchedChannel, role: str, where: str) -> MatchedChannel:
     """A channel for a store, in the unit that it can have.
 
     Raises:

@@ -31,8 +31,8 @@ def files_below(
     Raises:
         UserError: a folder cannot be read, and there is no such list.
     """
-    found = _walked(folder, unreadable)
-    return sorted(path for path in found if not suffixes or path.suffix.lower() in suffixes)
+    files = _walked(folder, unreadable)
+    return sorted(path for path in files if not suffixes or path.suffix.lower() in suffixes)
 
 
 def is_hidden(path: PurePath | str) -> bool:

@@ -18,7 +18,7 @@ _PLAUSIBLE_UV = {
     "EEG": (1.0, 500.0), "EOG": (1.0, 1000.0), "EMG": (0.1, 1000.0), "ECG": (5.0, 5000.0),
 }  # fmt: skip
 VOLTAGES = tuple(_PLAUSIBLE_UV)
-_PIECE_SECONDS, _PIECES = 60.0, 30  # by which the size of a night's signal is judged
+_PIECE_SECONDS, _PIECES = 60.0, 30  # by which the size of a night's signal is measured
 _ROUNDING = 1e-9
 _LARGEST = 1e9  # beyond any physical value, in any unit
 # beginnings of words, in labels without their role, of what is another signal than the role

@@ -40,7 +40,7 @@ def _mended(signal: Signal, lost: set[int]) -> Signal:
 def filled(samples: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Samples (n,) with a straight line between those that are ``known`` (n,), zeros without any.
 
-    Before the first and after the last one that is known its value goes on.
+    Before the first and after the last one that is known its value continues.
     """
     if not known.any():
         return np.zeros_like(samples)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import Alternatives, choose, judged, role_of
+from datasets.readers.channels import Alternatives, assessed, choose, role_of
 from datasets.readers.incoming import kind_of
 from datasets.readers.missing import mended
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
@@ -121,8 +121,8 @@ def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> Pr
         channels = _by_role(recording, settings)
     else:
         chosen = choose(settings.channels, recording.signals, roles, recording.id)
-        if not recording.derivations:  # else they were judged when they were matched
-            chosen = {k: judged(o, role_of(k, roles), recording.id) for k, o in chosen.items()}
+        if not recording.derivations:  # else they were assessed when they were matched
+            chosen = {k: assessed(o, role_of(k, roles), recording.id) for k, o in chosen.items()}
         notes = [recording.note, *(one.note for one in chosen.values())]
         recording = replace(
             recording,

@@ -118,8 +118,8 @@ class ChannelStager(Stager):
         """Stage one file by the channels that match; see :meth:`Stager.stage`."""
         wanted = self.wanted(file, asked)
         chosen = {key: names[0] for key, names in asked.channels.items()}
-        found = match(file, wanted, {} if self.joint else chosen)
-        matches = self.refined(found)
+        as_recorded = match(file, wanted, {} if self.joint else chosen)
+        matches = self.refined(as_recorded)
         absent = [label for label, _ in wanted if label not in matches]
         if not matches or any(self.needs(label) for label in absent):
             lacking = ", ".join(label for label in absent if self.needs(label) or not matches)
@@ -143,7 +143,7 @@ class ChannelStager(Stager):
         notes = [*own, *notes, *computed.notes]
         channels = {label: recording.derivations[label] for label in computed.labels}
         path, expert = expert_of(file, asked.expert, n_epochs, notes)
-        flags, lost = quality_of(file, wanted, found, n_epochs)
+        flags, lost = quality_of(file, wanted, as_recorded, n_epochs)
         return StagedFile(
             recording=recording.id,
             subject=recording.id,
