@@ -122,7 +122,7 @@ def match(
             one = _as_asked(some[0], role, signals, file)
         else:
             taken = {channel.parts for channel in matched.values()}
-            free = [wish for wish in some if parts_of(wish, signals) not in taken]
+            free = (wish for wish in some if parts_of(wish, signals) not in taken)
             # an envelope was meant only where the label, and not the role alone, is the same
             is_role = normalised(label).rstrip("0123456789") == normalised(kind_of(role))
             one = _first_fit(free, signals, role, file.notes, own="" if is_role else label)
@@ -151,8 +151,8 @@ def _likely_parts(
     """Labels that are likely to be matched, before any sample is read."""
     taken: set[tuple[str, ...]] = set()
     for _, some in wishes:
-        likely = (parts for wish in some if (parts := parts_of(wish, signals)))
-        taken |= set([parts for parts in likely if parts not in taken][:1])
+        likely = (parts_of(wish, signals) for wish in some)
+        taken.add(next((parts for parts in likely if parts and parts not in taken), ()))
     return [part for parts in taken for part in parts]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 # best first: where sleep is scored, then every other site
 _BEST = (
@@ -31,6 +32,7 @@ _REFERENCE = r"(?:[am][12]|[am]1[am]2|[am]2[am]1|linked|ref|avg|av|car|le|ear|or
 _DERIVATION = re.compile(rf"(?:eeg)?({_SITE})({_REFERENCE}.*|{_SITE})?")
 
 
+@lru_cache(maxsize=4096)  # every wish is compared with every label
 def normalised(label: str) -> str:
     """A label without case, spaces and punctuation."""
     return "".join(character for character in label.lower() if character.isalnum())
