@@ -34,13 +34,11 @@ def find_table(store: Store, name: str | None) -> FoldTable:
     folder = store.path / "folds"
     present = folds.names_in(folder)
     if not present:
-        if len(store.subjects) < 2:
-            raise UserError(
-                f"{store.path}: a single subject, who cannot both train and be held out; evaluate "
-                "a trained model on this store with --data_path, stage recordings with predict.py, "
-                "or add subjects to it"
-            )
-        raise UserError(f"{folder}: no fold tables; run the script that prepared the store again")
+        raise UserError(
+            f"{folder}: no fold tables; run the script that prepared the store again. A single "
+            "subject cannot both train and be held out: evaluate a trained model on this store "
+            "with --data_path, stage recordings with predict.py, or add subjects"
+        )
     # kfold:5:0 is stored as kfold-5-0
     chosen = name.replace(":", "-") if name else _default(present)
     if chosen not in present:
