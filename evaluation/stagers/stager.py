@@ -132,16 +132,15 @@ class ChannelStager(Stager):
             )
         recording, notes = recording_of(file, matches), []
         if self.bridges_gaps:
-            recording, n_bridged = bridged(recording)
-            notes = [f"{n_bridged} epochs have no signal: staged as the nearest that has"]
-            notes = notes if n_bridged else []
+            recording, n = bridged(recording)
+            notes = [f"{n} epochs have no signal: staged as the nearest that has"] if n else []
         else:
             recording = mended(recording)
         computed = self.compute(recording, wanted, matches, asked)
         n_epochs = len(computed.probabilities)
-        own = [*file.notes, *(one.note for one in matches.values() if one.note)]
-        notes = [*own, *notes, *computed.notes]
-        channels = {label: recording.derivations[label] for label in computed.labels}
+        assumed = [one.note for one in matches.values() if one.note]
+        notes = [*file.notes, *assumed, *notes, *computed.notes]
+        channels = {label: matches[label].derivation for label in computed.labels}
         path, expert = expert_of(file, asked.expert, n_epochs, notes)
         flags, lost = quality_of(file, wanted, as_recorded, n_epochs)
         return StagedFile(
