@@ -38,7 +38,10 @@ def files_below(
 def is_hidden(path: PurePath | str) -> bool:
     """Whether any part of a path is hidden, or one of macOS's own."""
     parts = PurePath(path).parts
-    return _OF_MACOS in parts or any(p.startswith(".") and p.strip(".") for p in parts)
+    # a recording called "..", as in "...edf", is none: it is refused by its name
+    return _OF_MACOS in parts or any(
+        part.startswith(".") and PurePath(part).stem.strip(".") for part in parts
+    )
 
 
 def _walked(folder: Path, unreadable: list[str] | None) -> Iterator[Path]:
