@@ -21,6 +21,7 @@ from utils.arguments import (
     add_list,
     changed,
     count,
+    next_command,
     not_negative,
     positive,
     settings_from,
@@ -149,7 +150,7 @@ def main(argv: list[str] | None = None) -> None:
             print(f"{source.table.path}: {len(source.table.nights)} nights")
         return
     run = bands_family.train_bands(settings, sources)
-    print(f"next: python bands_evaluate.py --model_path {run.checkpoint('best')}")
+    print(next_command("python", "bands_evaluate.py", "--model_path", run.checkpoint("best")))
 
 
 if __name__ == "__main__":

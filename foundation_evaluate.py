@@ -27,7 +27,15 @@ from evaluation.evaluation_files import EVALUATION
 from evaluation.foundation_evaluation import ReportFlags
 from evaluation.probe_pretrained import check_draws
 from evaluation.stage import load_model, open_view, pick_device
-from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, count, settings_from
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    count,
+    next_command,
+    settings_from,
+)
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError, run_script
 from utils.files import check_file, check_folder, write_table
@@ -143,9 +151,8 @@ def main(argv: list[str] | None = None) -> None:
     if checkpoint.model == "foundation_pretraining":
         store = own_store(evaluated, checkpoint)
         foundation.benchmark_run(reported, run, checkpoint, store, device)
-        print(
-            f"next: python latent_space_evaluator.py --runs {run.name} --project_path {run.parent}"
-        )
+        where = ["--runs", run.name, "--project_path", run.parent]
+        print(next_command("python", "latent_space_evaluator.py", *where))
         return
     if checkpoint.model != "foundation":
         raise UserError(f"{path}: a {checkpoint.model}, not of foundation_training.py")

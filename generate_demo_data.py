@@ -22,7 +22,7 @@ from datasets.synthetic.recorders import odd_night, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SPECIALS
 from datasets.synthetic.truth import latent_stages
-from utils.arguments import ScriptParser, add_flag, add_list, settings_from
+from utils.arguments import ScriptParser, add_flag, add_list, next_command, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file, locked, sweep, write_json
 
@@ -288,10 +288,13 @@ def summarise(flags: DemoFlags, rows: list[dict]) -> None:
     print(f"a perfect reader of the signals would agree with {100 * share:.1f} % of the labels")
     # preprocessing has the demo's folders as its defaults
     is_demo = flags.output == DEMO / (flags.cohort or flags.format)
-    paths = "" if is_demo else f" --raw_path {flags.output} --save_path {flags.output}_store"
-    cohort = f" --cohort {flags.cohort}" if flags.cohort else ""
-    one_rate = " --resample 100" if flags.varied else ""  # every subject has another recorder
-    print(f"next: python preprocess_{flags.format}.py{cohort}{paths}{one_rate}")
+    paths = ["--raw_path", flags.output, "--save_path", f"{flags.output}_store"]
+    words = [
+        *(["--cohort", flags.cohort] if flags.cohort else []),
+        *([] if is_demo else paths),
+        *(["--resample", 100] if flags.varied else []),  # every subject has another recorder
+    ]
+    print(next_command("python", f"preprocess_{flags.format}.py", *words))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
+from errno import ENOSPC, EROFS
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from typing import Any
 from tqdm import tqdm
 
 from datasets.readers.any_file import SUFFIXES, opened
+from datasets.readers.discovery import named_recordings
 from datasets.readers.scorings.scoring import TABLE_HELP, VOCABULARY_HELP, Wishes
 from evaluation import reuse
+from evaluation.night_lines import report
 from evaluation.prediction_files import (
     SUMMARY,
     add_to_summary,
@@ -36,14 +39,14 @@ from evaluation.prediction_files import (
 )
 from evaluation.reuse import NOT_SETTINGS, Place, names_of
 from evaluation.stage import pick_device
-from evaluation.staged_file import StagedFile
 from evaluation.stagers import catalogue
 from evaluation.stagers.bundled import DEFAULT
 from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import stage_file
-from utils.arguments import ScriptParser, add_flag, add_list, count, positive
-from utils.errors import UserError, run_script
+from utils.arguments import ScriptParser, add_flag, add_list, count, pairs, positive
+from utils.errors import UserError, describe, run_script
 from utils.files import check_file, is_safe, locked, read_json, refuse_inputs, sweep
+from utils.text import shown
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
@@ -74,18 +77,18 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="fetch the published weights of these stagers first, into SLEEP_WEIGHTS or the user's "
         "cache; without --edf nothing is staged",
     )
-    add_list(
-        parser,
+    parser.add_argument(
         "--output",
         "-o",
+        nargs="+",
         default=["results/predictions"],
         help="a folder for all formats, or files, whose suffix is the format: .csv, .tsv (BIDS "
         "events), .edf (annotations), .json (statistics), .png, .html; {} stands for the "
         "recording's name, which begins with its folder where several have one name",
     )
-    add_list(
-        parser,
+    parser.add_argument(
         "--channels",
+        nargs="+",
         default=[],
         help="channel of the file to read for a label or role of the model: EEG=C4-M1, or a "
         "difference of two: EOG=E1 - E2 (default: chosen by name); several of a role, or EEG=all, "
@@ -111,6 +114,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=12,
         help="number of epochs to explain: half transitions, half uncertain ones",
     )
+    add_flag(
+        parser,
+        "--score_everything",
+        help="give epochs without a signal the most probable stage, too, in place of '?'",
+    )
     add_flag(parser, "--again", help="also stage files that were staged before in the same way")
     add_flag(
         parser,
@@ -122,9 +130,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse(argv)
     if args.edf is None and not (args.download or args.list_models):
         raise UserError("--edf is missing: it takes a file, a folder or a pattern")
-    if wrong := [word for word in args.channels if "=" not in word]:
-        raise UserError(f"--channels {wrong[0]}: give ROLE=label, such as EEG=C4-M1")
+    channels_of(args)
     return args
+
+
+def channels_of(args: argparse.Namespace) -> dict[str, tuple[str, ...]]:
+    """Channels that are asked for, by label or role of the model."""
+    return pairs(args.channels, "--channels", "ROLE=label, such as EEG=C4-M1")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -134,11 +146,11 @@ def main(argv: list[str] | None = None) -> None:
     if args.list_models:
         print(*catalogue.listed(), sep="\n")
     if args.edf is not None:
-        stage_files(args, files_of(args.edf))
+        stage_files(args, *named_recordings(args.edf, SUFFIXES))
 
 
-def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
-    """Stage every file by the stagers asked for, write the summary."""
+def stage_files(args: argparse.Namespace, files: list[Path], faults: list[str]) -> None:
+    """Stage every file by the stagers asked for, write the summary; report ``faults``, too."""
     # several outputs can only be files; a single one may be the folder for everything
     targets = args.output if len(args.output) > 1 or is_file_name(args.output[0]) else []
     check_targets(targets, len(files))
@@ -156,16 +168,16 @@ def stage_files(args: argparse.Namespace, files: list[Path]) -> None:
     bar = staging.bar = tqdm(files, desc="nights", unit="night", disable=None)
     rows = [staging.row(file) for file in bar]
     staging.sweep()
-    failed = [row for row in rows if row["error"]]
+    failed = [row["error"] for row in rows if row["error"]]
     # a single file that fails is refused like any wrong input, with exit code 2
-    if len(failed) == len(files) == 1:
-        raise UserError(failed[0]["error"])
+    if len(failed) == len(files) == 1 and not faults:
+        raise UserError(failed[0])
     if not targets:
         print(f"summary: {add_to_summary(summary_of(args), rows, overwrite=args.overwrite)}")
-    for row in failed:
-        print(f"  not staged: {row['error']}")
-    if failed:
-        print(f"{len(rows) - len(failed)} staged, {len(failed)} not")
+    for fault in [*failed, *faults]:
+        print(f"  not staged: {shown(fault)}")
+    if failed or faults:
+        print(f"{len(rows) - len(failed)} staged, {len(failed) + len(faults)} not")
         raise SystemExit(1)
 
 
@@ -204,26 +216,6 @@ def is_file_name(target: str) -> bool:
     return Path(target).suffix[1:].isalpha()
 
 
-def files_of(spec: str) -> list[Path]:
-    """List the recordings that ``--edf`` names, sorted, without hypnogram files.
-
-    Raises:
-        UserError: there is none.
-    """
-    path = Path(spec)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    elif path.is_file():
-        files = [path]
-    else:
-        # glob() takes relative patterns only, so an absolute one starts at its root
-        files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
-    files = [p for p in files if not p.stem.lower().endswith("hypnogram")]
-    if not files:
-        raise UserError(f"--edf {spec}: no EDF, BDF or Dreem file there")
-    return files
-
-
 class Staging:
     """Stages many files by some stagers, into a folder per recording or into ``targets``."""
 
@@ -240,11 +232,10 @@ class Staging:
         wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
         self.explained = args.explain if wanted else 0
-        channels: dict[str, tuple[str, ...]] = {}
-        for key, name in (word.split("=", 1) for word in args.channels):
-            channels[key] = (*channels.get(key, ()), name)
         scoring = Wishes(args.vocabulary, args.expert_table)
-        self.asked = Asked(channels, args.expert, args.age, args.sex, scoring)
+        self.asked = Asked(
+            channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything
+        )
         self.again, self.overwrite = args.again, args.overwrite
         self.folder, self.written_into = Path(args.output[0]), set[Path]()
         self.settings = {k: v for k, v in vars(args).items() if k not in NOT_SETTINGS}
@@ -263,6 +254,10 @@ class Staging:
             values = {} if self.targets else read_json(self.folder / name / f"{file.stem}.json")
         except UserError as error:
             values = {"error": str(error)}
+        except OSError as error:
+            if error.errno in (ENOSPC, EROFS):  # nothing more can be written
+                raise
+            values = {"error": describe(error)}
         values["file"] = name if name.endswith(file.suffix) else f"{name}{file.suffix}"
         values["seconds"] = round(time.perf_counter() - started, 2)
         return {column: values.get(column, empty) for column, empty in SUMMARY.items()}
@@ -308,39 +303,21 @@ class Staging:
             write_files(files, staged, self.explained, made, progress, overwrite=self.overwrite)
         else:
             write_folder(folder, staged, self.explained, made, progress)
-        report(file, staged, files or [folder], f" ({taken})" if taken else "")
+        for line in report(file.name, staged, files or [folder], taken):
+            tqdm.write(shown(line))  # print() would cut through the progress bar
 
     def show(self, file: Path, step: str) -> None:
         """Show on the bar what is being done with a file."""
-        if self.bar is not None:
-            self.bar.set_postfix_str(f"{file.name}: {step}")
+        text = shown(f"{file.name}: {step}")
+        if self.bar is not None and self.bar.disable and step.startswith("explaining"):
+            print(text, flush=True)  # the slowest step, where no bar tells of it
+        elif self.bar is not None:
+            self.bar.set_postfix_str(text)
 
     def sweep(self) -> None:
         """Clear away what killed processes left in the folders that results went to."""
         for folder in self.written_into:
             sweep(folder)
-
-
-def report(file: Path, staged: StagedFile, written: Sequence[Path], why: str = "") -> None:
-    """Print the channels that were read, epochs with a quality flag, agreement, and paths."""
-    read = ", ".join(f"{label} <- {source}" for label, source in staged.reads.items())
-    absent = f"; absent: {', '.join(staged.absent)}" if staged.absent else ""
-    n = sum(bool(words) for words in staged.quality_flags)
-    # print() would cut through the progress bar
-    tqdm.write(f"{file.name}: {len(staged.stages)} epochs; {read}{absent}; {n} with a quality flag")
-    if staged.votes:
-        names = ", ".join(f"{vote.name} ({vote.weight:.0%})" for vote in staged.votes)
-        tqdm.write(
-            f"  mean of {len(staged.votes)} votes, spread {staged.spread.mean():.3f}: {names}"
-        )
-    for note in staged.notes:
-        tqdm.write(f"  note: {note}")
-    if staged.expert_path is not None:
-        scored = staged.expert >= 0
-        same = int((staged.stages[scored] == staged.expert[scored]).sum())
-        name = staged.expert_path.name
-        tqdm.write(f"  agrees with {name} in {same} of {scored.sum()} scored epochs")
-    tqdm.write(f"  written: {' '.join(map(str, written))}{why}")
 
 
 if __name__ == "__main__":

@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
     tables = folds.names_in(store.path / "folds")
     print(f"{len(records)} records, {epochs:,} epochs, {settings.cohort}")
-    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (too few records)'}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
 
 
 def tables_of(version: str, ids: list[str]) -> list[folds.FoldTable]:
@@ -168,7 +168,7 @@ def tables_of(version: str, ids: list[str]) -> list[folds.FoldTable]:
     counts = {"dodh_loo": len(ids), "dodo_10": 10, "dodo_28": -(-len(ids) // 2)}
     wanted = {name: counts[name] for name in FOLDS[version]}
     tables = [folds.in_order(name, ids, n) for name, n in wanted.items() if 2 < n <= len(ids)]
-    return tables + ([folds.make("kfold:5:0", ids)] if len(ids) >= 5 else [])
+    return tables + ([few] if (few := folds.for_few(ids)) else [])
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from utils.arguments import (
     add_list,
     command_of,
     count,
+    next_command,
     positive,
     settings_from,
 )
@@ -79,6 +80,7 @@ class DisagreementFlags:
     keep_suspect: bool
     exclusions: bool
     skip_faulty: bool
+    salvage: bool
 
 
 @dataclass(frozen=True)
@@ -215,6 +217,11 @@ def add_disagreements(group: argparse._ArgumentGroup) -> None:
         help="leave out recordings that cannot be read, and list them, instead of stopping at "
         "the first",
     )
+    add_flag(
+        group,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -272,6 +279,7 @@ def options_of(flags: NsrrFlags) -> nsrr.Options:
         max_mismatch=flags.max_mismatch,
         keep_unlabelled=flags.unlabelled == "keep",
         keep_suspect=flags.keep_suspect,
+        salvage=flags.salvage,
         person=flags.person,
     )
 
@@ -329,8 +337,9 @@ def report(store: Store, out: dict[str, str]) -> None:
             print(f"  left out: {row['recording']}: {row['reason']}")
         print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
     tables = folds.names_in(store.path / "folds")
-    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single subject)'}")
-    print(f"next: python foundation_training.py --data_path {store.path}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
+    if tables:
+        print(next_command("python", "foundation_training.py", "--data_path", store.path))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ class FileFlags:
     study: str
     download: bool
     verify: bool
+    salvage: bool
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,11 @@ def add_files(files: argparse._ArgumentGroup) -> None:
     )
     add_flag(files, "--download", help="first download the recordings into --raw_path (8 GB)")
     add_flag(files, "--verify", help="check the files against SHA256SUMS.txt in --raw_path")
+    add_flag(
+        files,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
 
 
 def add_content(what: argparse._ArgumentGroup) -> None:
@@ -205,7 +211,9 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_args(argv)
     if flags.download:
         download(flags.raw_path, version=flags.version, study=flags.study)
-    pairs = sleepedf.find_pairs(flags.raw_path, version=flags.version, study=flags.study)
+    pairs = sleepedf.find_pairs(
+        flags.raw_path, version=flags.version, study=flags.study, salvage=flags.salvage
+    )
     if flags.verify:
         check_against(flags.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
     tables = make_folds(flags, sorted({pair.subject for pair in pairs}))
@@ -255,11 +263,7 @@ def make_folds(flags: SleepEdfFlags, subjects: list[str]) -> list[folds.FoldTabl
     """Make the fold tables, checked against the subjects of the recordings before the long work."""
     if flags.folds != ["auto"]:
         return [folds.make(n, subjects, allow_missing=flags.allow_missing) for n in flags.folds]
-    names = [ANY_COHORT] if len(subjects) >= 5 else []
-    # fewer than five subjects: one fold per subject; a single one cannot be split
-    if 2 <= len(subjects) < 5:
-        names = [f"kfold:{len(subjects)}:0"]
-    tables = [folds.make(name, subjects) for name in names]
+    tables = [few] if (few := folds.for_few(subjects)) else []
     for name in folds.published_names():
         table = folds.load(folds.TABLES / f"{name}.json")
         if {s for fold in table.folds for s in fold.test} == set(subjects):
@@ -282,7 +286,7 @@ def print_table(store: Store) -> None:
     protocol = store.settings["protocol"]
     print(f"{len(rows)} nights of {len(store.subjects)} subjects; protocol {protocol}; {channels}")
     tables = folds.names_in(store.path / "folds")
-    print(f"store: {store.path}   folds: {', '.join(tables) or 'none (a single subject)'}")
+    print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
 
 
 def draw(store: Store, n_nights: int) -> None:

@@ -12,7 +12,7 @@ from datasets.readers import ucddb
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.preparation import Settings
-from utils.arguments import ScriptParser, add_list, command_of, positive, settings_from
+from utils.arguments import ScriptParser, add_flag, add_list, command_of, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file
 
@@ -29,6 +29,7 @@ class UcddbFlags:
     channels: list[str]
     bandpass: list[float] | None
     resample: int | None
+    salvage: bool
     jobs: int
 
 
@@ -64,6 +65,11 @@ def make_parser() -> ScriptParser:
         "filtered",
     )
     parser.add_argument("--resample", type=positive, help="new sampling rate of all channels in Hz")
+    add_flag(
+        parser,
+        "--salvage",
+        help="take the whole records of files that were cut or never closed, with a note",
+    )
     parser.add_argument(
         "--jobs", type=int, default=-1, help="nights prepared at once; -1: one per core"
     )
@@ -81,10 +87,12 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pair the files, build the store, write folds if there are at least five subjects."""
+    """Pair the files, build the store, write folds if there are several subjects."""
     flags = parse_args(argv)
-    pairs = ucddb.find_pairs(flags.raw_path)
-    check_file(folds.path_of(flags.save_path / "folds", "kfold:5:0"))
+    pairs = ucddb.find_pairs(flags.raw_path, salvage=flags.salvage)
+    table = folds.for_few(sorted({pair.id for pair in pairs}))
+    if table:
+        check_file(folds.path_of(flags.save_path / "folds", table.name))
     settings = Settings(
         cohort="ucddb",
         protocol="keep_all",
@@ -100,10 +108,11 @@ def main(argv: list[str] | None = None) -> None:
         command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,
     )
-    if len(pairs) >= 5:
-        folds.write(store.path / "folds", folds.make("kfold:5:0", sorted(store.subjects)))
+    if table:
+        folds.write(store.path / "folds", table)
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
-    print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}")
+    written = table.name if table else folds.OF_ONE_SUBJECT
+    print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}   folds: {written}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,15 @@ from evaluation import probe_pretrained
 from evaluation.probe_pretrained import ProbeFlags
 from evaluation.stage import pick_device
 from utils import runs
-from utils.arguments import DEMO_STORE, ScriptParser, add_flag, add_list, positive, settings_from
+from utils.arguments import (
+    DEMO_STORE,
+    ScriptParser,
+    add_flag,
+    add_list,
+    next_command,
+    positive,
+    settings_from,
+)
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file
@@ -84,7 +92,8 @@ def main(argv: list[str] | None = None) -> None:
         rows = probe_pretrained.evaluate(run, checkpoint, store, settings.probes, device)
         probe_pretrained.report(run, rows)
     print(f"over folds and seeds: {probe_pretrained.summarise(settings.project_path)}")
-    print("next: python latent_space_evaluator.py --project_path", settings.project_path)
+    where = ["--project_path", settings.project_path]
+    print(next_command("python", "latent_space_evaluator.py", *where))
 
 
 def chosen_runs(settings: ProbingSettings) -> list[Path]:

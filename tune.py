@@ -20,7 +20,7 @@ from pathlib import Path
 
 from experiments import search, search_space
 from experiments.search import Search
-from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
+from utils.arguments import ScriptParser, add_flag, count, next_command, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import refuse_inputs
 
@@ -124,8 +124,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     print(f"setting: {flags.output / 'best.json'}   pictures: {flags.output}")
     # a folder of its own: a run of the defaults may stand in the usual one
-    best = f"--config {flags.output / 'best.json'} --project_path {flags.output / 'best'}"
-    print(f"next: python {flags.script.name} {best} {flags.fixed}")
+    best = ["--config", flags.output / "best.json", "--project_path", flags.output / "best"]
+    print(next_command("python", flags.script.name, *best, *shlex.split(flags.fixed)))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from datasets.readers.incoming import are_numbers
+from datasets.readers.missing import filled
 from datasets.readers.recording import Recording, Signal
 from utils.stages import EPOCH_SECONDS
 
@@ -24,31 +26,43 @@ def bridged(recording: Recording) -> tuple[Recording, int]:
     for label, signal in recording.signals.items():
         signals[label], n = _bridged(signal, len(recording.stages))
         n_bridged = max(n_bridged, n)
-    return (replace(recording, signals=signals), n_bridged) if n_bridged else (recording, 0)
+    return replace(recording, signals=signals), n_bridged
 
 
 def _bridged(signal: Signal, n_epochs: int) -> tuple[Signal, int]:
     """One signal without gaps, held in memory if it had any, and how many epochs those were."""
     samples = signal.read(0, signal.seconds)
-    width = round(EPOCH_SECONDS * signal.fs)
-    n = min(n_epochs, len(samples) // width)
-    epochs = samples[: n * width].reshape(n, width)
-    # one value each: no copy of the night
-    size = epochs.max(axis=1, initial=-np.inf) - epochs.min(axis=1, initial=np.inf)
-    heard = np.isfinite(size) & (size > 0)
+    known = are_numbers(samples)
+    # each epoch by its own time: of odd rates they differ by a sample
+    begins = np.round(EPOCH_SECONDS * signal.fs * np.arange(n_epochs)).astype(int)
+    width = int(EPOCH_SECONDS * signal.fs)
+    begins = begins[begins + width <= len(samples)]
+    size = np.array([_size(samples[k : k + width], known[k : k + width]) for k in begins])
+    heard = size > 0
     if heard.any():
         heard &= size > _FLAT * np.median(size[heard])
-    if heard.all() or heard.sum() < _FEWEST:
+    if known.all() and (heard.all() or heard.sum() < _FEWEST):
         return signal, 0
     # a copy: what a file holds is also what quality is assessed on
-    samples = samples.copy()
-    epochs = samples[: n * width].reshape(n, width)
-    epochs[~heard] = epochs[nearest(heard)[~heard]]
+    samples = filled(samples, known) if not known.all() else samples.copy()
+    n_bridged = 0
+    if heard.sum() >= _FEWEST:
+        ends, stand_in = np.append(begins[1:], begins[-1] + width), nearest(heard)
+        for k in np.flatnonzero(~heard):
+            n = ends[k] - begins[k]
+            source = min(begins[stand_in[k]], len(samples) - n)
+            samples[begins[k] : ends[k]] = samples[source : source + n]
+        n_bridged = int((~heard).sum())
 
     def read(start: float, stop: float) -> np.ndarray:
         return samples[round(start * signal.fs) : round(stop * signal.fs)]
 
-    return replace(signal, read=read), int((~heard).sum())
+    return replace(signal, read=read), n_bridged
+
+
+def _size(epoch: np.ndarray, known: np.ndarray) -> float:
+    """Peak to peak of an epoch (t,), 0 where half of it or more is missing."""
+    return float(np.ptp(epoch[known])) if known.mean() > 0.5 else 0.0
 
 
 def nearest(heard: np.ndarray) -> np.ndarray:

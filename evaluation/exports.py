@@ -24,7 +24,8 @@ _COLUMNS = {
     "trial_type": {
         "Description": "stage the model gives the epoch",
         "Levels": {
-            "W": "wake", "N1": "NREM 1", "N2": "NREM 2", "N3": "NREM 3", "REM": "REM sleep"
+            "W": "wake", "N1": "NREM 1", "N2": "NREM 2", "N3": "NREM 3", "REM": "REM sleep",
+            "?": "no signal to stage",
         },
     },
     "probability": {"Description": "the model's probability of that stage, 0 to 1"},
@@ -51,9 +52,11 @@ _COLUMNS = {
 
 def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
     """Number, onset in seconds of the source, model's and expert's stage of every epoch."""
-    for k, (stage, expert) in enumerate(zip(night.stages, night.expert, strict=True)):
+    for k, (stage, expert) in enumerate(zip(night.scored, night.expert, strict=True)):
         onset = (night.first_epoch + k) * EPOCH_SECONDS
-        yield k, onset, STAGES[stage], STAGES[expert] if expert >= 0 else None
+        # an epoch without a signal has no stage, as in EDF+
+        model = STAGES[stage] if stage >= 0 else EDF_STAGES[UNSCORED]
+        yield k, onset, model, STAGES[expert] if expert >= 0 else None
 
 
 def _marks(night: StagedNight, *, digits: int) -> list[dict[str, str | int]]:
@@ -133,7 +136,7 @@ def write_edf(path: Path, night: StagedNight) -> Path:
     """Write EDF+ annotations, one per bout of a stage, on the clock of the source recording."""
     import edfio
 
-    annotations, epoch, codes = [], night.first_epoch, night.stages.tolist()
+    annotations, epoch, codes = [], night.first_epoch, night.scored.tolist()
     for stage, bout in groupby(codes):
         length = len(list(bout))
         annotations.append(

@@ -95,7 +95,7 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "order": PLOT_ORDER,
         "colours": COLOURS,
         "expert": night.staged.expert.tolist(),
-        "model": night.staged.stages.tolist(),
+        "model": night.staged.scored.tolist(),
         "probabilities": probabilities,
         "channels": night.channels,
         "unit": night.unit,

@@ -34,12 +34,14 @@ from utils.files import (
 )
 from utils.metrics import plain
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
+from utils.text import harmless, shown
 
 STAGED = "staged night"  # what files and folders are called where they may be replaced
 # columns of the summary, and what is in them where nothing is known
 SUMMARY = {
     "file": "", "epochs": None, "seconds": None, "channels": "", "flagged_epochs": None,
-    "scored": None, "accuracy": None, "kappa": None, **dict.fromkeys(STATISTICS), "error": "",
+    "unscored_epochs": None, "scored": None, "accuracy": None, "kappa": None,
+    **dict.fromkeys(STATISTICS), "error": "",
 }  # fmt: skip
 # suffix -> the file's name in a folder of everything
 FORMATS = {
@@ -131,7 +133,7 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
             with path.open(newline="", encoding="utf-8") as file:
                 former = list(csv.DictReader(file))
         # a file that was staged again replaces its former row
-        whole = {row["file"]: row for row in [*former, *rows]}
+        whole = {harmless(shown(row["file"])): row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
         # sorted: whichever of several processes came first
         table = [{key: whole[file].get(key) for key in columns} for file in sorted(whole)]
@@ -190,7 +192,7 @@ def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None
 
 def summary(staged: StagedFile) -> dict[str, Any]:
     """Summary of a staged night: sleep statistics, channels, agreement with an expert if any."""
-    values = {key: plain(value) for key, value in sleep_statistics(staged.stages).items()}
+    values = {key: plain(value) for key, value in sleep_statistics(staged.scored).items()}
     about = {
         "epochs": len(staged.stages),
         "model": staged.headline,
@@ -198,6 +200,7 @@ def summary(staged: StagedFile) -> dict[str, Any]:
         "absent": list(staged.absent),
         "notes": list(staged.notes),
         "flagged_epochs": sum(bool(words) for words in staged.quality_flags),
+        "unscored_epochs": int((~staged.believed).sum()),
         "mean_uncertainty": round(float(staged.uncertainty.mean()), 6),
         "to_review": np.flatnonzero(staged.to_review).tolist(),
         **values,
@@ -213,13 +216,23 @@ def summary(staged: StagedFile) -> dict[str, Any]:
 
 
 def agreement(staged: StagedFile) -> dict[str, Any]:
-    """Agreement with the expert over all scored epochs; stages neither gives count in no mean."""
+    """Agreement with the expert over all scored epochs; stages neither gives count in no mean.
+
+    Nothing gets better by leaving out what is hard: ``believed`` has the same of epochs that have
+    a signal, and ``coverage``, their share of those that the expert scored.
+    """
     counts, expert = staged.counts, staged.expert
+    believed = metrics.confusion(np.where(staged.believed, expert, UNSCORED), staged.stages)
     values = {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
     return {
         "expert": staged.expert_path.name,
         "scored": int((expert != UNSCORED).sum()),
         **values,
+        "coverage": plain(believed.sum() / counts.sum()),
+        "believed": {
+            "scored": int(believed.sum()),
+            **{name: plain(figure(believed)) for name, figure in metrics.SUMMARIES.items()},
+        },
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
         "confusion": counts.tolist(),
         "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
@@ -230,13 +243,19 @@ def picture(staged: StagedFile) -> Any:
     """Picture of a night: beside the expert's stages, or alone with the quality flags."""
     title = title_of(staged, 110)
     if staged.expert_path is not None:
-        return figures.draw_staged_night(staged.probabilities, staged.expert, title=title)
-    return figures.draw_prediction(staged.probabilities, staged.quality_flags, title=title)
+        return figures.draw_staged_night(
+            staged.probabilities, staged.expert, title=title, model=staged.scored
+        )
+    return figures.draw_prediction(
+        staged.probabilities, staged.quality_flags, title=title, stages=staged.scored
+    )
 
 
 def title_of(staged: StagedFile, width: int) -> str:
     """Recording and model as the title of a picture that is ``width`` characters wide."""
-    return textwrap.fill(f"{staged.recording}   {staged.headline}", width)
+    # a dollar would begin a formula
+    name = shown(staged.recording).replace("$", r"\$")
+    return textwrap.fill(f"{name}   {staged.headline}", width)
 
 
 def write_disagreement(folder: Path, staged: StagedFile) -> None:

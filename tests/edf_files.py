@@ -37,6 +37,7 @@ def write_psg(
     record_seconds: int = 30,
     unit: str = "uV",
     start=START,
+    limit: float = 192,
 ) -> dict[str, np.ndarray]:
     """A PSG of ``n_epochs`` x 30 s; returns the physical values of every channel."""
     signals, truth = [], {}
@@ -48,11 +49,11 @@ def write_psg(
                 fs,
                 label=label,
                 physical_dimension=unit,
-                physical_range=(-192, 192),
+                physical_range=(-limit, limit),
                 digital_range=(-2048, 2047),
             )
         )
-        truth[label] = -192 + (digital + 2048.0) * 384 / 4095
+        truth[label] = -limit + (digital + 2048.0) * 2 * limit / 4095
     edfio.Edf(
         signals,
         recording=edfio.Recording(startdate=start[0]),

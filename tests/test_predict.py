@@ -417,7 +417,7 @@ def test_values_without_a_unit_are_taken_as_they_are(tmp_path):
     samples = np.random.default_rng(0).normal(0, 0.02, 6000).clip(-0.1, 0.1)
     signal = edfio.EdfSignal(samples, 100, label="EEG", physical_range=(-0.2, 0.2))
     edfio.Edf([signal]).write(tmp_path / "a.edf")
-    matches = match(EdfFile(tmp_path / "a.edf", undated=True), [("EEG Fpz-Cz", "EEG")], {})
+    matches = match(EdfFile(tmp_path / "a.edf"), [("EEG Fpz-Cz", "EEG")], {})
     assert "names no unit, taken as uV" in matches["EEG Fpz-Cz"].note
 
 

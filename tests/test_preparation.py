@@ -103,7 +103,7 @@ def test_no_transient_at_epoch_borders(tmp_path):
 
 
 def test_millivolts_become_microvolts(tmp_path):
-    truth = write_pair(tmp_path, [("W", 2), ("2", 2)], 4, unit="mV")
+    truth = write_pair(tmp_path, [("W", 2), ("2", 2)], 4, unit="mV", limit=0.192)
     prepared = prepare(read(find_pairs(tmp_path)[0]), settings(channels=("EEG",)), ROLES)
     assert prepared.channels[0].unit == "uV"
     expected = 1000 * truth["EEG Fpz-Cz"]

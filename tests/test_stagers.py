@@ -369,12 +369,15 @@ def test_a_raw_without_a_unit_and_with_a_gap(tmp_path):
         stage(raw, channels={}, model=str(_three_channels(tmp_path)))
 
 
-def test_samples_that_are_no_numbers_are_refused():
-    samples = np.full((1, 30_000), 1e-5)
-    samples[0, 7] = np.nan
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [(np.nan, "has no sample that is a number"), (np.inf, "no sample"), (1e-5, "flat throughout")],
+)
+def test_a_channel_without_a_signal_is_absent_by_name(values, message):
+    samples = np.full((1, 30_000), values)
     raw = mne.io.RawArray(samples, mne.create_info(["EEG"], 100.0, "eeg"), verbose="error")
-    with pytest.raises(UserError, match="channel 'EEG' has samples that are no numbers"):
-        stage(raw)
+    with pytest.raises(UserError, match=rf"EEG \(EEG\) .*{message}"):
+        stage(raw, "default-spectra")
 
 
 def _three_channels(folder: Path) -> Path:

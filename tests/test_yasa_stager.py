@@ -69,7 +69,7 @@ def test_it_is_yasas_own_answer(night, staged):
     # both read the same integers, but scale them to volts in another order
     assert np.abs(staged.probabilities - expected).mean() < 1e-3
     assert staged.channels == {"EEG": "EEG Fpz-Cz", "EOG": "EOG horizontal"}
-    assert staged.unit == "µV" and staged.absent == []
+    assert staged.unit == "µV" and staged.absent == ["EMG"]
     assert "EMG (EMG submental) has 1 Hz" in staged.notes[0]
     assert staged.expert_path is not None and len(staged.expert) == len(expected)
 

@@ -23,7 +23,7 @@ from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
 from training.starting_weights import check_same_model, fit_scaling, lacks_scaling
 from utils import metrics
-from utils.arguments import DEMO_STORE, by_flag, changed
+from utils.arguments import DEMO_STORE, by_flag, changed, next_command
 from utils.checkpoint import Checkpoint, Training, load_checkpoint
 from utils.errors import UserError
 from utils.files import refuse_inputs, write_table
@@ -318,6 +318,6 @@ def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> Non
     if not spec.next:
         return
     # flags at their defaults are left out of the command that is printed
-    where = "" if data.project_path == flags.RESULTS else f" --project_path {data.project_path}"
-    data = "" if data.data_path == DEMO_STORE else f" --data_path {data.data_path}"
-    print(f"next: {spec.next}{where}{data}")
+    where = [] if data.project_path == flags.RESULTS else ["--project_path", data.project_path]
+    stored = [] if data.data_path == DEMO_STORE else ["--data_path", data.data_path]
+    print(next_command(*spec.next.split(), *where, *stored))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -186,6 +188,31 @@ def finite(text: str) -> float:
     return value
 
 
+def pairs(words: Sequence[str], flag: str, example: str) -> dict[str, tuple[str, ...]]:
+    """Values by key of ``KEY=value`` words; one key may have several.
+
+    Values are taken letter by letter: a comma separates only before another ``KEY=``.
+
+    Raises:
+        UserError: a word without a key or value.
+    """
+    values: dict[str, tuple[str, ...]] = {}
+    apart = (re.split(r",\s*(?=[^,=]+=)", several) for several in words)
+    for word in (word for some in apart for word in some):
+        key, _, value = (part.strip() for part in word.partition("="))
+        if not key or not value:
+            raise UserError(f"{flag} {word}: give {example}")
+        values[key] = (*values.get(key, ()), value)
+    return values
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a refusal that offers the known word most like this one; "" where none is."""
+    by_lower = {one.lower(): one for one in known}
+    like = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.5)
+    return f"; did you mean {by_lower[like[0]]}?" if like else ""
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     value = int(text)
@@ -280,6 +307,11 @@ def command_of(parser: argparse.ArgumentParser, settings: Any, *, leave_out: Seq
             words += _words(action, getattr(settings, action.dest))
         seen.add(action.dest)  # the second action of a name is its --no- form
     return shlex.join(words)
+
+
+def next_command(*words: Any) -> str:
+    """The line that offers a command to run next, which can be pasted into a shell."""
+    return f"next: {shlex.join(map(str, words))}"
 
 
 def _words(action: argparse.Action, value: Any) -> Iterator[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import sys
 from collections.abc import Callable
+
+from utils.text import shown
 
 _LONGEST = 2000  # characters of a message; a damaged file may name something by a million
 
@@ -18,6 +21,17 @@ class UserError(Exception):
         super().__init__(message)
 
 
+def describe(error: OSError) -> str:
+    """An error of the operating system in one line: the file, and what happened."""
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return (
+            f"{where}no space left on the disk; free some and run the same command again: "
+            "what is finished is kept"
+        )
+    return f"{where}{error.strerror or error}"
+
+
 def run_script(main: Callable[[], None]) -> int:
     """Run a script's ``main`` and turn its end into an exit code.
 
@@ -25,12 +39,16 @@ def run_script(main: Callable[[], None]) -> int:
     disk, a missing permission), 130 after Ctrl-C. Everything else is our fault and keeps its
     traceback.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # names of files may hold what the code page of a console does not
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
         return _refuse(str(error))
     except OSError as error:
-        return _refuse(_describe(error))
+        return _refuse(describe(error))
     except KeyboardInterrupt:
         print("interrupted: the same command continues where this stopped", file=sys.stderr)
         return 130  # 128 + SIGINT, as shells report it
@@ -39,15 +57,5 @@ def run_script(main: Callable[[], None]) -> int:
 
 def _refuse(message: str) -> int:
     # messages taken over from libraries may have line breaks
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + shown(" ".join(message.split())), file=sys.stderr)
     return 2
-
-
-def _describe(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return (
-            f"{where}no space left on the disk; free some and run the same command again: "
-            "what is finished is kept"
-        )
-    return f"{where}{error.strerror or error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,14 +68,17 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: str) -> Figure:
+def draw_staged_night(
+    probabilities: np.ndarray, expert: np.ndarray, *, title: str, model: np.ndarray | None = None
+) -> Figure:
     """Expert over model hypnogram, their disagreements, and the hypnodensity, on one time axis.
 
-    ``probabilities`` (n, 5), ``expert`` (n,) codes; disagreement is marked on scored epochs only.
+    ``probabilities`` (n, 5), ``expert`` (n,) and ``model`` (n,) codes, the latter the most probable
+    stages unless named; disagreement is marked on epochs that both scored.
     """
     from matplotlib.figure import Figure
 
-    model = probabilities.argmax(axis=1)
+    model = probabilities.argmax(axis=1) if model is None else model
     _, unit = _time_axis(len(expert))
     figure = Figure(figsize=(12, 7), layout="constrained")
     top, middle, marks, bottom = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 0.12, 1))
@@ -82,23 +86,27 @@ def draw_staged_night(probabilities: np.ndarray, expert: np.ndarray, *, title: s
         draw_hypnogram(axes, stages)
         axes.set_ylabel(name)
     top.set_title(title, loc="left")
-    mark_epochs(marks, (model != expert) & (expert != UNSCORED), "differ")
+    differ = (model != expert) & (expert != UNSCORED) & (model != UNSCORED)
+    mark_epochs(marks, differ, "differ")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the first kept epoch")
     return figure
 
 
-def draw_prediction(probabilities: np.ndarray, flags: Sequence[str], *, title: str) -> Figure:
+def draw_prediction(
+    probabilities: np.ndarray, flags: Sequence[str], *, title: str, stages: np.ndarray
+) -> Figure:
     """Hypnogram over hypnodensity of a night without expert; epochs with a quality flag are marked.
 
-    ``probabilities`` (n, 5), ``flags`` (n,): what is wrong with an epoch, "" where nothing is.
+    ``probabilities`` (n, 5), ``flags`` (n,): what is wrong with an epoch, "" where nothing is;
+    ``stages`` (n,) codes, -1 where there is no signal.
     """
     from matplotlib.figure import Figure
 
     _, unit = _time_axis(len(probabilities))
     figure = Figure(figsize=(12, 5), layout="constrained")
     top, marks, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.12, 1))
-    draw_hypnogram(top, probabilities.argmax(axis=1))
+    draw_hypnogram(top, stages)
     top.set_title(title, loc="left")
     mark_epochs(marks, np.array([bool(words) for words in flags]), "signal quality")
     draw_hypnodensity(bottom, probabilities)
@@ -275,6 +283,8 @@ def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all; figures are not registered anywhere, so none leaks."""
-    with written_whole(path) as temporary:
+    with written_whole(path) as temporary, warnings.catch_warnings():
+        # names of recordings may hold letters that the font lacks
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(temporary, dpi=110, format=path.suffix[1:])
     return path

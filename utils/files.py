@@ -25,6 +25,7 @@ from utils.json_values import value_in
 from utils.locks import SOFT_SUFFIX, SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
 from utils.outputs import is_safe, refuse_inputs, safe_name
+from utils.text import harmless
 
 __all__ = ["is_ours", "is_safe", "locked", "refuse_inputs", "safe_name", "sha256"]
 
@@ -250,9 +251,9 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 def write_text(
     path: Path, text: str, *, encoding: str = "utf-8", overwrite: bool | None = None
 ) -> None:
-    """Write text with Unix line ends, whole or not at all."""
+    """Write text with Unix line ends, whole or not at all; what cannot be encoded is escaped."""
     with written_whole(path, overwrite=overwrite) as temporary:
-        temporary.write_bytes(text.encode(encoding))
+        temporary.write_bytes(text.encode(encoding, "backslashreplace"))
 
 
 def append_text(path: Path, text: str) -> None:
@@ -283,14 +284,17 @@ def write_table(
     *,
     overwrite: bool | None = None,
 ) -> Path:
-    """Rows of the same keys as csv or tsv; ``None`` is an empty cell."""
+    """Rows of the same keys as csv or tsv; ``None`` is an empty cell.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
     with (
         written_whole(path, overwrite=overwrite) as temporary,
-        temporary.open("w", newline="") as file,  # csv ends its lines itself
+        temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file,
     ):
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({k: harmless(value) for k, value in row.items()} for row in rows)
     return path
 
 

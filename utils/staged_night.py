@@ -37,8 +37,10 @@ class StagedNight:
     ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
     ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
     source's first second in ISO 8601, if known, ``quality_flags`` (n,) what is wrong with each
-    epoch's signals in words, "" for nothing, or ``()`` where they were not checked. ``votes`` are
-    what ``probabilities`` are the mean of, where several models or derivations staged the night.
+    epoch's signals in words, "" for nothing, or ``()`` where they were not checked. ``lost`` (n,)
+    are the epochs without a signal, which count as no stage, ``None`` where every one counts.
+    ``votes`` are what ``probabilities`` are the mean of, where several models or derivations staged
+    the night.
     """
 
     recording: str
@@ -48,12 +50,23 @@ class StagedNight:
     first_epoch: int = 0
     start: str | None = None
     quality_flags: Sequence[str] = ()
+    lost: np.ndarray | None = None
     votes: Sequence[Vote] = ()
 
     @property
     def stages(self) -> np.ndarray:
-        """The most probable stage of every epoch, int8 (n,)."""
+        """The most probable stage of every epoch, int8 (n,), whatever its signal."""
         return self.probabilities.argmax(axis=1).astype(np.int8)
+
+    @property
+    def believed(self) -> np.ndarray:
+        """Whether each epoch (n,) has a signal, so that its stage can be believed."""
+        return np.ones(len(self.probabilities), bool) if self.lost is None else ~self.lost
+
+    @property
+    def scored(self) -> np.ndarray:
+        """The hypnogram, int8 (n,): :attr:`stages` where they are believed, else -1, unscored."""
+        return np.where(self.believed, self.stages, UNSCORED).astype(np.int8)
 
     @property
     def counts(self) -> np.ndarray:
@@ -104,14 +117,14 @@ class StagedNight:
         return marked
 
     def annotations(self) -> Any:
-        """The stages as ``mne.Annotations``, one per epoch, ``Sleep stage W`` to ``R``.
+        """The stages as ``mne.Annotations``, one per epoch, ``Sleep stage W`` to ``R``, or ``?``.
 
         Onsets count from the first sample of the source, so that they fit the ``Raw`` it was. Their
         ``extras`` name a model as the origin: they are never taken for an expert's.
         """
         import mne
 
-        names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.stages]
+        names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.scored]
         onsets = EPOCH_SECONDS * (self.first_epoch + np.arange(len(names)))
         origin = [{"origin": MADE_BY_A_MODEL} for _ in names]
         return mne.Annotations(onsets, float(EPOCH_SECONDS), names, extras=origin)
@@ -125,7 +138,7 @@ class StagedNight:
         if start is not None:
             start += pandas.Timedelta(seconds=EPOCH_SECONDS * self.first_epoch)
         return yasa.Hypnogram(
-            [YASA_STAGES[k] for k in self.stages],
+            [YASA_STAGES[k] for k in self.scored],
             freq=f"{EPOCH_SECONDS}s",
             start=start,
             scorer="model",

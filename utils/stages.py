@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 STAGES = ("W", "N1", "N2", "N3", "REM")  # code = index
-EDF_STAGES = ("W", "N1", "N2", "N3", "R")  # as EDF+ annotations spell them
-YASA_STAGES = ("WAKE", "N1", "N2", "N3", "REM", "UNS")  # UNSCORED picks the last
+EDF_STAGES = ("W", "N1", "N2", "N3", "R", "?")  # as EDF+ annotations spell them
+YASA_STAGES = ("WAKE", "N1", "N2", "N3", "REM", "UNS")  # UNSCORED picks the last of both
 UNSCORED = -1  # movement, "?", lights on: kept on disk, ignored by losses and metrics
 PLOT_ORDER = ("W", "REM", "N1", "N2", "N3")  # top to bottom of a hypnogram
 EPOCH_SECONDS = 30

@@ -22,6 +22,8 @@ SUFFIXES = (".edf", ".bdf", ".rec", ".h5")
 class AnyFile(SignalFile, Protocol):
     """What can be staged: channels, a clock, and an expert's stages if it holds any.
 
+    ``notes`` tell what was odd; what channels are passed over is added.
+
     ``gaps`` (k, 2) in s, where nothing was recorded; ``stages`` (n,) codes of an expert, or
     ``None``; ``is_plus`` whether stages may be among its :meth:`annotations`.
     """
@@ -39,7 +41,7 @@ class AnyFile(SignalFile, Protocol):
 
 
 def opened(path: Path) -> AnyFile:
-    """Open an EDF or BDF file, which may be undated or have gaps, or a Dreem record.
+    """Open an EDF or BDF file, which may be cut or have gaps, or a Dreem record.
 
     Raises:
         UserError: it cannot be read.
@@ -47,7 +49,7 @@ def opened(path: Path) -> AnyFile:
     if path.suffix.lower() == ".h5":
         return DreemFile(path)
     # gaps are allowed here alone: staging flags the epochs that they touch, a store could not
-    return EdfFile(path, undated=True, gaps=True)
+    return EdfFile(path, gaps=True, salvage=True)
 
 
 def recording_of(file: AnyFile, matched: Mapping[str, MatchedChannel]) -> Recording:
@@ -59,7 +61,7 @@ def recording_of(file: AnyFile, matched: Mapping[str, MatchedChannel]) -> Record
     n_epochs = whole_epochs(file.seconds)
     if not n_epochs:
         raise UserError(f"{file.path}: lasts {file.seconds:g} s; staging needs 30 s at least")
-    notes = [one.note for one in matched.values() if one.note]
+    notes = [*file.notes, *(one.note for one in matched.values() if one.note)]
     return Recording(
         id=Path(file.path).stem,
         subject=Path(file.path).stem,

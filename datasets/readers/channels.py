@@ -1,22 +1,29 @@
-"""Matching of channels: which labels of a file are meant by the wish of a user or a cohort.
+"""Matching of channels: which signals of a file fulfil the wish of a user or a cohort.
 
-A wish is a label or a difference, ``A-B`` or ``A - B``, which is the first minus the second: eye
-movements, of opposite sign on the two sides, add up. A label spelt so comes first, then one that
-differs in case, spaces and punctuation alone, then a difference of two labels that the file has,
-of one rate and unit.
-``datasets/cohorts/*_channels.json`` list by cohort and role what to take, best first.
+A difference is the first minus the second, both of one rate and unit: eye movements, of opposite
+sign on the two sides, add up. ``datasets/cohorts/*_channels.json`` list by cohort and role what to
+take, best first; every signal is assessed on its way (:mod:`datasets.readers.incoming`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-import numpy as np
-
+from datasets.readers.electrodes import normalised, site_rank
+from datasets.readers.incoming import (
+    believed_unit,
+    denies,
+    has_numbers,
+    is_flat,
+    is_waveform,
+    kind_of,
+)
 from datasets.readers.recording import FileSignals, Signal, SignalFile
+from datasets.readers.wishes import MatchedChannel, cuts_of, first_of, named, parts_of
 from utils.errors import UserError
 from utils.json_values import value_in
 
@@ -24,17 +31,8 @@ ALL = "all"
 COHORTS = Path(__file__).parents[1] / "cohorts"
 # of names that fit equally well, those of the earlier table are tried first
 _TABLES = ("sleepedf", "dreem", "ucddb", "nsrr")
-VOLTAGES = ("EEG", "EOG", "EMG", "ECG")
-PLAUSIBLE_UV = (1.0, 500.0)  # standard deviation of an EEG whose file names no unit
-_SCALE_SECONDS = 1800.0  # of the middle of the night
-_UNITS = {"uv": "uV", "µv": "uV", "mv": "mV", "v": "V", "": ""}
-# patterns of normalised labels, best first; references: ears, mastoids (a1, m1), linked ears (le)
+# patterns of normalised labels of eyes and chin, best first
 _LABEL_PATTERNS = {
-    # O2 alone is oxygen as often as an electrode
-    "EEG": tuple(
-        f"{site}({'' if site[0] == 'o' else '$|'}[am][12]|ref|avg|le)"
-        for site in ("c[34z]", "f[34z]", "fp[12z]", "p[34z]", "o[12z]")
-    ),
     "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
     "EMG": (r"chin", r"submental"),
 }
@@ -42,74 +40,11 @@ _LABEL_PATTERNS = {
 Alternatives = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True)
-class MatchedChannel:
-    """A signal, the labels it is made of (one, or two of a difference), and what was assumed."""
-
-    signal: Signal
-    parts: tuple[str, ...]
-    note: str | None = None
-
-    @property
-    def derivation(self) -> str:
-        """What the signal is made of, as it is displayed: ``E1 - E2``."""
-        return " - ".join(self.parts)
-
-    @property
-    def label(self) -> str:
-        """What stores call it, however the wish was spelt: ``E1-E2``."""
-        return "-".join(self.parts)
-
-
-def normalised(label: str) -> str:
-    """A label without case, spaces and punctuation."""
-    return "".join(character for character in label.lower() if character.isalnum())
-
-
-def parts_of(wish: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """The label that a wish means among ``labels``, or the two of a difference; () for neither.
-
-    A difference is cut at `` - `` if it can be, else at the first hyphen that leaves two labels.
-    """
-    labels = list(labels)
-    if (label := _spelt(wish, labels)) is not None:
-        return (label,)
-    for pair in _cuts(wish):
-        first, second = (_spelt(part, labels) for part in pair)
-        if first is not None and second is not None:
-            return (first, second)
-    return ()
-
-
-def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> MatchedChannel | None:
-    """The channel of the first wish that ``signals`` fulfil, passing over unlike differences."""
-    for wish in wishes:
-        parts = parts_of(wish, signals)
-        if parts and _are_alike(parts, signals):
-            return _made_of(parts, signals)
-    return None
-
-
-def named(wish: str, signals: Mapping[str, Signal], where: object) -> MatchedChannel | None:
-    """The channel that a user asks for by name; ``None`` if no label or difference fits.
-
-    Raises:
-        UserError: the two channels of a difference have other rates or units.
-    """
-    parts = parts_of(wish, signals)
-    if not parts:
-        return None
-    if not _are_alike(parts, signals):
-        one, other = (signals[part] for part in parts)
-        raise UserError(
-            f"{where}: --channels {wish}: {parts[0]} has {one.fs:g} Hz in {one.unit}, {parts[1]} "
-            f"{other.fs:g} Hz in {other.unit}; a difference needs one rate and one unit"
-        )
-    return _made_of(parts, signals)
-
-
 def choose(
-    wanted: Iterable[str], signals: Mapping[str, Signal], roles: Alternatives, where: str
+    wanted: Iterable[str],
+    signals: Mapping[str, Signal],
+    roles: Alternatives,
+    where: str,
 ) -> dict[str, MatchedChannel]:
     """The channels of all wanted labels, differences or roles, by label, in the order asked for.
 
@@ -134,26 +69,33 @@ def choose(
     return chosen
 
 
+def assessed(one: MatchedChannel, role: str, where: str) -> MatchedChannel:
+    """A channel for a store, in the unit that it can have.
+
+    Raises:
+        UserError: it has no samples, or is an EEG in no unit.
+    """
+    if not has_numbers(one.signal):
+        raise UserError(f"{where}: {one.label!r} has no sample that is a number; leave it out")
+    is_voltage = kind_of(role) and is_waveform(one.signal, role) and not denies(one.label, role)
+    return _with_unit(one, role, where, strict=True) if is_voltage else one
+
+
 def role_of(label: str, roles: Alternatives) -> str:
     """The role of a label, or of the channel a difference begins with; else the label itself."""
     role_by_label = {name: role for role, names in roles.items() for name in names}
-    candidates = (label, *(first for first, _ in _cuts(label)))
+    candidates = (label, *(first for first, _ in cuts_of(label)))
     return next((role_by_label[name] for name in candidates if name in role_by_label), label)
 
 
-def find_role(
-    file: SignalFile, role: str, wanted: Sequence[str], *, strict: bool = True
-) -> MatchedChannel | None:
+def find_role(file: SignalFile, role: str, wanted: Sequence[str]) -> MatchedChannel | None:
     """The channel of a role: the first of ``wanted`` that the file has, ``None`` without one.
 
-    Where nothing depends on the scale, not ``strict`` takes an EEG without a unit as it is.
-
     Raises:
-        UserError: the label occurs twice, its ranges make no sense, or, if ``strict``, its values
-            are no voltages though it names no unit.
+        UserError: its values are no voltages in any unit, or its unit is none of voltages.
     """
-    one = first_of(wanted, FileSignals(file))
-    return None if one is None else _with_unit(one, role, file, strict)
+    one = _first_fit(wanted, FileSignals(file), role, file.notes)
+    return None if one is None else _with_unit(one, role, file.path, strict=True)
 
 
 def match(
@@ -162,32 +104,127 @@ def match(
     """The channels that a checkpoint needs and a user's file has, by the checkpoint's label.
 
     A channel is looked for by the checkpoint's own label, then by the names that the known cohorts
-    have for its role, then by labels that begin with the role. One signal stands for one channel:
-    a second EEG is another one, or absent. ``channels`` are (label, role); ``chosen`` names the
-    file's label, or a difference, for a label, or for the first channel of a role.
+    have for its role, then by labels that look like it. One signal stands for one channel: a second
+    EEG is another one, or absent. ``channels`` are (label, role); ``chosen`` names the file's
+    label, or a difference, for a label, or for the first channel of a role. Channels that were
+    passed over are added to the file's notes.
 
     Raises:
-        UserError: a chosen label that the file lacks, or a channel that cannot be read.
+        UserError: a chosen label that the file lacks, or that cannot be read.
     """
     signals = FileSignals(file)
-    names, matched, roles = known_names(signals), {}, set()
+    matched: dict[str, MatchedChannel] = {}
+    wishes = _all_wishes(file, channels, chosen)
+    # judging and staging both read the samples: in one pass of the file, if it is slow
+    file.hold(_likely_parts(wishes, signals))
+    for (label, role), (asked, some) in zip(channels, wishes, strict=True):
+        if asked:
+            one = _as_asked(some[0], role, signals, file)
+        else:
+            taken = {channel.parts for channel in matched.values()}
+            free = (wish for wish in some if parts_of(wish, signals) not in taken)
+            # an envelope was meant only where the label, and not the role alone, is the same
+            is_role = normalised(label).rstrip("0123456789") == normalised(kind_of(role))
+            one = _first_fit(free, signals, role, file.notes, own="" if is_role else label)
+        if one is not None:
+            # not strict: a user's file without units is staged all the same, with a note
+            matched[label] = _with_unit(one, role, file.path, strict=False)
+    return matched
+
+
+def _all_wishes(
+    file: SignalFile, channels: Sequence[tuple[str, str]], chosen: Mapping[str, str]
+) -> list[tuple[bool, list[str]]]:
+    """For each channel whether the user asked for it, and what is wished for, best first."""
+    names, roles, wishes = known_names(c.label for c in file.channels), set(), []
     for label, role in channels:
         asked = chosen.get(label) or (chosen.get(role) if role not in roles else None)
         roles.add(role)
-        if asked:
-            one = named(asked, signals, file.path)
+        some = [label, *names.get(role, ()), *_look_like(role, file)]
+        wishes.append((bool(asked), [asked] if asked else some))
+    return wishes
+
+
+def _likely_parts(
+    wishes: Sequence[tuple[bool, list[str]]], signals: Mapping[str, Signal]
+) -> list[str]:
+    """Labels that are likely to be matched, before any sample is read."""
+    taken: set[tuple[str, ...]] = set()
+    for _, some in wishes:
+        likely = (parts_of(wish, signals) for wish in some)
+        taken.add(next((parts for parts in likely if parts and parts not in taken), ()))
+    return [part for parts in taken for part in parts]
+
+
+def _as_asked(
+    wish: str, role: str, signals: Mapping[str, Signal], file: SignalFile
+) -> MatchedChannel:
+    """The channel that a user names for a role."""
+    one = named(wish, signals, file.path)
+    if one is None:
+        raise UserError(
+            f"{file.path}: no channel {wish!r} for {role}; it has: {', '.join(signals)}"
+        )
+    if not has_numbers(one.signal):
+        raise UserError(f"{file.path}: {one.derivation} has no sample that is a number")
+    if is_waveform(one.signal, role):
+        return one
+    return replace(one, note=f"{role} ({one.derivation}) has {one.signal.fs:g} Hz, no waveform")
+
+
+def _first_fit(
+    wishes: Iterable[str],
+    signals: Mapping[str, Signal],
+    role: str,
+    notes: list[str],
+    own: str = "",
+) -> MatchedChannel | None:
+    """The first wish fulfilled by a channel that can be read, has a signal and is of the role.
+
+    Those that are passed over are added to ``notes``. ``own`` may be an envelope.
+    """
+    for wish in wishes:
+        try:
+            one = first_of([wish], signals)
+        except UserError as error:
+            why = str(error)
         else:
-            taken = {channel.parts for channel in matched.values()}
-            wishes = [label, *names.get(role, ()), *_look_like(role, signals)]
-            free = (wish for wish in wishes if parts_of(wish, signals) not in taken)
-            one = first_of(free, signals)
-        if asked and one is None:
-            present = ", ".join(channel.label for channel in file.channels)
-            raise UserError(f"{file.path}: no channel {asked!r} for {role}; it has: {present}")
-        if one is not None:
-            # not strict: a user's file without units is staged all the same, with a note
-            matched[label] = _with_unit(one, role, file, strict=False)
-    return matched
+            if one is None:
+                continue
+            why = _unfit(one.signal, role, may_be_slow=wish == own)
+            if not why:
+                return one
+            why = f"{role} ({one.derivation}) {why}"
+        if (note := f"{why}: passed over") not in notes:
+            notes.append(note)
+    return None
+
+
+def _unfit(signal: Signal, role: str, *, may_be_slow: bool = False) -> str:
+    """Why a signal is none of its role's, "" if it is."""
+    if not may_be_slow and not is_waveform(signal, role):
+        return f"has {signal.fs:g} Hz, which is no waveform"
+    if not has_numbers(signal):
+        return "has no sample that is a number"
+    # a belt that nobody wore is as flat as one without any breath
+    return "is flat throughout" if kind_of(role) and is_flat(signal) else ""
+
+
+def can_be_staged(labels: Sequence[str]) -> bool:
+    """Whether any of a file's labels is that of an EEG or of eyes, as far as labels tell."""
+    known = {normalised(name) for role in ("EEG", "EOG") for name in _known_labels(role)}
+    return any(
+        normalised(label) in known
+        or site_rank(label) is not None
+        or (kind_of(label.upper()) in ("EEG", "EOG") and not denies(label, label.upper()))
+        for label in labels
+    )
+
+
+@cache
+def _known_labels(role: str) -> tuple[str, ...]:
+    names = known_names(())[role]
+    return tuple(part for name in names for part in (name, *name.split(" - ")))
 
 
 def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str, ...]]:
@@ -250,75 +287,51 @@ def _is_channel_map(given: object) -> bool:
     )
 
 
-def _spelt(wish: str, labels: Sequence[str]) -> str | None:
-    if wish in labels:
-        return wish
-    key = normalised(wish)
-    # without a key, labels of punctuation alone would all be the same
-    return next((label for label in labels if key and normalised(label) == key), None)
-
-
-def _cuts(wish: str) -> list[tuple[str, str]]:
-    """Ways to read a wish as a difference, at spaced hyphens first."""
-    # labels may hold hyphens themselves (EOG-L), so every place to cut is offered
-    hyphens = [place for hyphen in (r"\s-\s", "-") for place in re.finditer(hyphen, wish)]
-    pairs = ((wish[: cut.start()].strip(), wish[cut.end() :].strip()) for cut in hyphens)
-    return [pair for pair in dict.fromkeys(pairs) if all(pair)]
-
-
-def _are_alike(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> bool:
-    return len({(signals[part].fs, _unit(signals[part].unit)) for part in parts}) == 1
-
-
-def _unit(written: str) -> str:
-    return _UNITS.get(written.strip().lower(), written.strip())
-
-
-def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> MatchedChannel:
-    if len(parts) == 1:
-        return MatchedChannel(signals[parts[0]], parts)
-    one, other = (signals[part] for part in parts)
-
-    def read(start: float, stop: float) -> np.ndarray:
-        return one.read(start, stop) - other.read(start, stop)
-
-    return MatchedChannel(Signal(one.fs, one.unit, min(one.seconds, other.seconds), read), parts)
-
-
-def _look_like(role: str, labels: Iterable[str]) -> list[str]:
-    """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes of the 10-20 system."""
+def _look_like(role: str, file: SignalFile) -> list[str]:
+    """Labels such as ``EEG F4-A1`` for the role EEG, then electrodes, eyes and chin."""
     # EEG2 is a second EEG, while EEG_C3 is one electrode, which no other can stand for
     kind = role if "_" in role else role.rstrip("0123456789")
-    labels = list(labels)
+    labels = [channel.label for channel in file.channels if not denies(channel.label, role)]
     begin = [label for label in labels if normalised(label).startswith(normalised(kind))]
     sites = [
         [x for x in labels if re.match(p, normalised(x))] for p in _LABEL_PATTERNS.get(kind, ())
     ]
+    if kind == "EEG":
+        ranks = {label: rank for label in labels if (rank := site_rank(label)) is not None}
+        sites.append(sorted(ranks, key=ranks.get))
     return list(dict.fromkeys([*begin, *(label for some in sites for label in some)]))
 
 
 def _with_unit(
-    channel: MatchedChannel, role: str, file: SignalFile, strict: bool
+    channel: MatchedChannel, role: str, where: object, *, strict: bool
 ) -> MatchedChannel:
-    """Voltages keep their unit, uV where none is named; belts have arbitrary ones."""
-    signal = replace(channel.signal, unit=_unit(channel.signal.unit))
-    if not role.startswith(VOLTAGES):
+    """Voltages have the unit in which they can be; belts have arbitrary ones.
+
+    ``strict`` refuses an EEG that is none in any unit, and units that are no voltages.
+    """
+    signal, kind = channel.signal, kind_of(role)
+    if not kind:
         return replace(channel, signal=replace(signal, unit="%" if role == "SPO2" else "a.u."))
-    if signal.unit in ("uV", "mV", "V"):
-        return replace(channel, signal=signal)
-    if signal.unit:
+    if not is_waveform(signal, role) and signal.unit:
+        return channel
+    named = signal.unit
+    unit, why = believed_unit(signal, kind)
+    if not why:
+        return replace(channel, signal=replace(signal, unit=unit))
+    what = f"{role} ({channel.derivation})"
+    if strict and "no voltage" in why:
+        raise UserError(f"{where}: {what} is in {named!r}; voltages are in nV, uV, mV, V")
+    if strict and kind == "EEG" and (not unit or (not named and unit != "uV")):
         raise UserError(
-            f"{file.path}: {role} ({channel.derivation}) is in {signal.unit!r}; voltages are in "
-            "uV, mV, V"
+            f"{where}: {what} {why}, which is no EEG in {'any unit' if named else 'uV'}; leave it "
+            "out by --roles or --channels"
         )
-    # values without a unit are taken as uV; their deviation shows whether they can be
-    middle = max(0.0, (signal.seconds - _SCALE_SECONDS) / 2)
-    sd = float(signal.read(middle, min(signal.seconds, middle + _SCALE_SECONDS)).std())
-    if strict and role.startswith("EEG") and not PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1]:
-        raise UserError(
-            f"{file.path}: {role} ({channel.derivation}) names no unit and varies by {sd:.3g}, "
-            f"which is no EEG in uV ({PLAUSIBLE_UV[0]:g} to {PLAUSIBLE_UV[1]:g}); leave it out by "
-            "--roles"
-        )
-    note = f"{role} ({channel.derivation}) names no unit, taken as uV"
-    return replace(channel, signal=replace(signal, unit="uV"), note=note)
+    # a blank unit is what most recorders mean by it
+    unit = (unit if named else "") or "uV"
+    notes = [channel.note, f"{what} {why}, taken as {unit}"]
+    return replace(
+        channel,
+        signal=replace(signal, unit=unit),
+        note="; ".join(filter(None, notes)),
+        is_sized=False,
+    )

@@ -22,12 +22,14 @@ import numpy as np
 
 from datasets.readers.channels import alternatives
 from datasets.readers.consensus import aligned, all_of, scored_window
+from datasets.readers.discovery import files_below, is_hidden
 from datasets.readers.hdf5_file import attribute, numbers_at, opened
 from datasets.readers.recording import (
     Recording,
     Signal,
     bouts_of,
     stages_from_bouts,
+    unit_named,
     whole_epochs,
 )
 from utils.errors import UserError
@@ -121,11 +123,14 @@ def find_records(
 
 
 def _all_records(raw_path: Path) -> list[Record]:
-    if raw_path.suffix != ".zip":
-        return [Record(path) for path in sorted(raw_path.rglob("*.h5"), key=lambda p: p.stem)]
+    if raw_path.suffix.lower() != ".zip":
+        files = files_below(raw_path, [".h5"]) if raw_path.exists() else []
+        return [Record(path) for path in sorted(files, key=lambda p: p.stem)]
     try:
         with zipfile.ZipFile(raw_path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".h5")]
+            names = [
+                n for n in archive.namelist() if n.lower().endswith(".h5") and not is_hidden(n)
+            ]
     except _OF_ZIP as error:
         raise UserError(f"{raw_path}: not a readable zip ({error}); fetch it again") from error
     return sorted((Record(raw_path, member=name) for name in names), key=lambda r: r.id)
@@ -227,7 +232,7 @@ def _description(file: Any, path: Path) -> list[dict[str, Any]]:
         if not isinstance(entries, list) or len(entries) > _MOST_SIGNALS:
             raise ValueError("no list of signals")
         for entry in entries:
-            entry["fs"], entry["unit"] = float(entry["fs"]), str(entry["unit"])
+            entry["fs"], entry["unit"] = float(entry["fs"]), unit_named(str(entry["unit"]))
             entry["name"], entry["path"] = str(entry["name"]), str(entry["path"]).strip("/")
     except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise UserError(f"{path}: broken 'description' of its signals ({error})") from error

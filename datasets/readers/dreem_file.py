@@ -24,6 +24,7 @@ class DreemFile:
     def __init__(self, path: Path) -> None:
         # staging needs the signals alone: a hypnogram of another length is merely cut
         recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))
+        self.notes: list[str] = []
         self.path, self.start, self.stages = path, recording.start, recording.stages
         self.seconds = min(signal.seconds for signal in recording.signals.values())
         self.gaps = np.zeros((0, 2))

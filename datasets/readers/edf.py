@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from utils.stages import LONGEST_SECONDS
 
 _BLOCK_BYTES = 8_000_000  # read at a time: records hold all channels, of which few are kept
 _SIMULTANEOUS = 1e-3  # seconds
+_LATE = 1.001e-3  # of one record after another: stamps have a few decimals
 # onset [0x15 duration] 0x14 text 0x14 [text 0x14 ...]
 _ENTRY = re.compile(
     r"([+-]\d+(?:\.\d+)?)(?:\x15(\d+(?:\.\d+)?))?\x14((?:[^\x14\x15]*\x14)+)", re.ASCII
@@ -51,7 +53,7 @@ class Channel:
 
 @dataclass(frozen=True)
 class Annotation:
-    """One EDF+ annotation: onset and duration in seconds from the start of the file."""
+    """One EDF+ annotation: onset and duration in seconds from the first sample of the file."""
 
     onset: float
     duration: float
@@ -61,30 +63,38 @@ class Annotation:
 class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
-    With ``undated`` a start date of zeros is read as 1 January 1985, for recordings whose date was
-    removed. With ``gaps`` a discontinuous recording (EDF+D) lies on its own clock, ``gaps`` (k, 2)
-    in s between its parts reading as zeros.
+    Time counts from the first sample, which EDF+ may place after the header's start; ``start`` is
+    its date and time, or ``None`` where they cannot be read. With ``gaps`` a discontinuous
+    recording (EDF+D) lies on its own clock, ``gaps`` (k, 2) in s between its parts reading as NaN.
+    With ``salvage`` the whole records of a cut file are read. ``notes`` tell what was odd.
 
     Raises:
-        UserError: not EDF, truncated or overlong, no records, a header field that cannot be,
-            an unreadable date, or, unless ``gaps``, a discontinuous recording.
+        UserError: not EDF, no records, a header field that cannot be, unless ``salvage`` truncated
+            or overlong, or, unless ``gaps``, a discontinuous recording.
     """
 
     stages = None  # they are among the annotations, if anywhere
 
-    def __init__(self, path: Path, *, undated: bool = False, gaps: bool = False) -> None:
+    def __init__(self, path: Path, *, gaps: bool = False, salvage: bool = False) -> None:
         self.path = path
         self.gaps = np.zeros((0, 2))
-        self._onsets: np.ndarray | None = None
+        self._first, self._onsets = 0.0, None
         self._held: dict[int, np.ndarray] = {}  # bytes by a channel's first column
-        header = Header(path, undated=undated)
-        self.start = header.start
+        self._sound: dict[str, Channel] = {}
+        self._header = header = Header(path, salvage=salvage)
+        self.notes, self.start = header.notes, header.start
+        self.is_plus = header.is_plus
+        self._record_seconds = header.record_seconds
         self.seconds = header.n_records * header.record_seconds
+        # annotations alone, as in hypnograms, have no first sample to count from
+        has_signals = any(s["label"] not in ANNOTATION_LABELS for s in header.signals)
+        if header.is_plus and header.record_seconds > 0 and has_signals:
+            self._place_records(gaps)
         self.channels = tuple(
             Channel(
                 label=fields["label"],
                 unit=fields["unit"],
-                fs=fields["samples"] / header.record_seconds,
+                fs=fields["samples"] / self._record_seconds,
                 physical=fields.get("physical", (0.0, 0.0)),
                 digital=fields.get("digital", (0, 0)),
                 columns=fields["columns"],
@@ -93,18 +103,15 @@ class EdfFile:
             for fields in header.signals
             if fields["label"] not in ANNOTATION_LABELS
         )
-        self._header = header
-        self.is_plus = header.is_plus
-        # records of 0 s hold annotations alone and have no place in time
-        if header.is_plus and header.record_seconds > 0:
-            self._place_records(gaps)
 
     def hold(self, labels: Iterable[str]) -> None:
         """Keep these channels' samples in memory, as they are in the file, read in one pass.
 
         What is read of them afterwards does not touch the file again.
         """
-        columns = [self.channel(label).columns for label in dict.fromkeys(labels)]
+        # a broken channel matters to nobody who does not read it
+        asked = [c for c in self.channels if c.label in set(labels) and not c.fault]
+        columns = [channel.columns for channel in asked]
         # several models may read the same channels
         columns = [part for part in columns if part.start not in self._held]
         if columns:
@@ -140,17 +147,33 @@ class EdfFile:
         return wide.view("<i4")[..., 0] >> 8
 
     def channel(self, label: str) -> Channel:
-        """The channel called ``label``; :class:`UserError` unless there is one, and a sound one."""
-        matches = [channel for channel in self.channels if channel.label == label]
-        if len(matches) != 1:
-            present = ", ".join(channel.label for channel in self.channels)
-            how_often = "no channel" if not matches else f"{len(matches)} channels called"
-            raise UserError(
-                f"{self.path}: {how_often} {label!r}; it has: {present}. Choose with --channels"
-            )
-        if matches[0].fault:
-            raise UserError(matches[0].fault)
-        return matches[0]
+        """The channel called ``label``, of several the first with a signal.
+
+        Raises:
+            UserError: there is none, or its ranges make no sense.
+        """
+        if label not in self._sound:
+            matches = [channel for channel in self.channels if channel.label == label]
+            if not matches:
+                present = ", ".join(channel.label for channel in self.channels)
+                raise UserError(
+                    f"{self.path}: no channel {label!r}; it has: {present}. Choose with --channels"
+                )
+            sound = [channel for channel in matches if not channel.fault]
+            if not sound:
+                raise UserError(matches[0].fault)
+            self._sound[label] = sound[0] if len(matches) == 1 else self._with_signal(sound)
+        return self._sound[label]
+
+    def _with_signal(self, channels: Sequence[Channel]) -> Channel:
+        """The first of several channels of one label that ever varies."""
+        label = channels[0].label
+        numbers = [k for k, channel in enumerate(self.channels) if channel.label == label]
+        whole = slice(None)
+        chosen = next((c for c in channels if np.ptp(self._digital(whole, c.columns))), channels[0])
+        at = numbers.index(self.channels.index(chosen)) + 1
+        self.notes.append(f"{len(numbers)} channels are called {label!r}: number {at} is read")
+        return chosen
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
         """Samples of one channel between two instants in seconds, float64, in the file's unit."""
@@ -165,10 +188,12 @@ class EdfFile:
         return channel.calibrate(digital[offset : offset + last - first])
 
     def _read_parts(self, channel: Channel, first: int, last: int, width: int) -> np.ndarray:
-        """Samples ``[first, last)`` of a recording with gaps, zeros where nothing was recorded."""
-        at = np.round(self._onsets * channel.fs).astype(int)
+        """Samples ``[first, last)`` of a recording with gaps, NaN where nothing was recorded."""
+        # halves always up: to the even number, records that touch would overlap
+        at = np.floor(self._onsets * channel.fs + 0.5 + 1e-6).astype(int)
         touched = np.flatnonzero((at + width > first) & (at < last))
-        samples = np.zeros(last - first)
+        last = min(last, round(self.seconds * channel.fs))
+        samples = np.full(max(0, last - first), np.nan)
         if not len(touched):
             return samples
         records = slice(touched[0], touched[-1] + 1)
@@ -197,7 +222,7 @@ class EdfFile:
     def _annotation_signals(self) -> Iterator[np.ndarray]:
         """Text of every annotation signal, (n_records, bytes) each."""
         for fields in self._header.signals:
-            if fields["label"] in ANNOTATION_LABELS:
+            if fields["label"] in ANNOTATION_LABELS and fields["samples"]:
                 yield from self._raw(slice(None), [fields["columns"]])
 
     def _parse(self, record: np.ndarray, broken: list[str] | None) -> Iterator[Annotation]:
@@ -222,7 +247,9 @@ class EdfFile:
             onset, duration, texts = match.groups()
             for words in texts.split("\x14")[:-1]:
                 if words:  # a record's time stamp is an annotation without text
-                    yield Annotation(float(onset), float(duration or 0), words)
+                    # microseconds: a difference of decimal numbers is no round one
+                    begins = round(float(onset) - self._first, 6)
+                    yield Annotation(begins, float(duration or 0), words)
 
     def _broken_annotation(self, what: str) -> UserError:
         return UserError(f"{self.path}: broken EDF+ annotation ({what}); fetch the file again")
@@ -233,26 +260,44 @@ class EdfFile:
         first = next(self._annotation_signals(), None)
         if first is None:
             return
-        onsets = []
-        for record in first:
-            stamp = re.match(rb"([+-]\d+(?:\.\d+)?)\x14\x14\x00", record.tobytes())
-            if stamp is None:
-                raise self._broken_annotation("a record without its time stamp")
-            onsets.append(float(stamp[1]))
-        seconds = self._header.record_seconds
-        late = np.diff(onsets) - seconds
-        if np.allclose(late, 0, rtol=0, atol=_SIMULTANEOUS):
+        onsets = np.array([self._stamp(record) for record in first])
+        self._first = float(onsets[0])
+        if self.start is not None:
+            self.start += timedelta(seconds=self._first)
+        onsets -= onsets[0]
+        if _are_even(onsets, self._record_seconds):
             return
+        # a recorder's own clock: what each record is late or early adds up over the night
+        own = float(onsets[-1]) / (len(onsets) - 1)
+        if _are_even(onsets, own) and abs(own - self._record_seconds) <= _LATE:
+            self._record_seconds, self.seconds = own, own * len(onsets)
+        else:
+            self._place_parts(onsets, gaps)
+
+    def _stamp(self, record: np.ndarray) -> float:
+        """Onset of a record in seconds from the header's start."""
+        stamp = re.match(rb"([+-]\d+(?:\.\d+)?)\x14\x14\x00", record.tobytes())
+        if stamp is None:
+            raise self._broken_annotation("a record without its time stamp")
+        return float(stamp[1])
+
+    def _place_parts(self, onsets: np.ndarray, gaps: bool) -> None:
+        """Keep the onsets of records that do not follow each other, in s from the first one."""
+        seconds = self._record_seconds
+        late = np.diff(onsets) - seconds
         if not gaps:
             gap = int(np.argmax(np.abs(late)))
             raise UserError(
-                f"{self.path}: the recording is discontinuous (EDF+D), first at {onsets[gap]:g} s; "
-                "split it into continuous files first"
+                f"{self.path}: the recording is discontinuous (EDF+D), first at "
+                f"{self._first + onsets[gap]:g} s; split it into continuous files first"
             )
-        # the first onset may be a fraction of a second: the header's start has whole ones (EDF+)
-        self._onsets = np.array(onsets) - onsets[0]
-        self.seconds = float(self._onsets[-1] + seconds)
-        if late.min() < -_SIMULTANEOUS or self.seconds > LONGEST_SECONDS:
+        self._onsets, self.seconds = onsets, float(onsets[-1] + seconds)
+        if late.min() < -_LATE or self.seconds > LONGEST_SECONDS:
             raise UserError(f"{self.path}: records overlap or lie days apart; correct the file")
-        ends = self._onsets[:-1] + seconds
-        self.gaps = np.column_stack((ends, ends + late))[late > _SIMULTANEOUS]
+        ends = onsets[:-1] + seconds
+        self.gaps = np.column_stack((ends, ends + late))[late > _LATE]
+
+
+def _are_even(onsets: np.ndarray, seconds: float) -> bool:
+    """Whether records of that length follow each other, none late by more than a millisecond."""
+    return bool(np.abs(onsets - seconds * np.arange(len(onsets))).max() <= _SIMULTANEOUS)

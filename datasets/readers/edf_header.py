@@ -16,9 +16,12 @@ ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
 # stricter than int() and float(), which also take 1_0, nan and digits of other scripts
 _INTEGER = re.compile(r"[+-]?\d{1,8}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-_DATE_TIME = re.compile(r"(\d\d)\.(\d\d)\.(\d\d)(\d\d)\.(\d\d)\.(\d\d)", re.ASCII)
+# dots, as the format has it, or what recorders write in their place
+_THREE = re.compile(r"(\d{1,2})[.:/-](\d{1,2})[.:/-](\d{1,2})", re.ASCII)
+_NO_DATE = "01.01.85"  # the earliest day that EDF+ can name, for dates that were removed
 _LARGEST_NUMBER = 1e9  # beyond any physical value or record duration in seconds
-_SAMPLE_BYTES = {b"0       ": 2, b"\xffBIOSEMI": 3}
+_SAMPLE_BYTES = {b"0": 2, b"\xffBIOSEMI": 3}
+_OR_SALVAGE = ", or let --salvage take its whole records"
 # name, width: the header record of every signal, one field of all signals after the other
 _SIGNAL_FIELDS = (
     ("label", 16), ("transducer", 80), ("unit", 8), ("physical_min", 8), ("physical_max", 8),
@@ -27,15 +30,17 @@ _SIGNAL_FIELDS = (
 
 
 class Header:
-    """The fields of a header that reading depends on, each checked on its own."""
+    """The fields of a header that reading depends on, each checked on its own.
 
-    def __init__(self, path: Path, *, undated: bool) -> None:
+    ``start`` is ``None`` where it cannot be read. With ``salvage`` the whole records count that are
+    in the file, whatever the header promises. ``notes`` list what was odd.
+    """
+
+    def __init__(self, path: Path, *, salvage: bool) -> None:
         self.path = path
-        with path.open("rb") as file:
-            fixed = file.read(256)
-            self._check_magic(fixed)
-            n_signals = self._integer(fixed[252:256], "number of signals", 1, 4096)
-            per_signal = file.read(256 * n_signals)
+        self.notes: list[str] = []
+        self.is_cut = False
+        fixed, per_signal, n_signals = self._read()
         if len(per_signal) < 256 * n_signals:
             raise self._wrong("is truncated inside its header; fetch it again")
         text = fixed.decode("latin-1")  # should be ASCII; this decodes any byte
@@ -45,28 +50,43 @@ class Header:
                 f"wrong signal count: {n_signals} signals need a header of "
                 f"{256 * (n_signals + 1)} bytes, it gives {self.n_bytes}; fetch it again"
             )
-        stamp = text[168:184]
-        if undated and stamp.startswith("00.00.00"):
-            stamp = "01.01.85" + stamp[8:]  # the earliest day that EDF+ can name
-        self.start = self._start(stamp)
+        self.start = self._start(text[168:176], text[176:184])
         self.is_plus = text[192:197] in ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
-        # -1 marks a recording that was never closed; refused below, where the reason is given
+        # -1 marks a recording that was never closed
         self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
         self.record_seconds = self._number(fixed[244:252], "record duration")
         self.signals = self._split(per_signal, n_signals)
+        self.record_bytes = self.sample_bytes * sum(s["samples"] for s in self.signals)
+        if salvage:
+            self._count_records()
         self._check_records()
         self._check_size()
+
+    def _read(self) -> tuple[bytes, bytes, int]:
+        """The fixed part, that of the signals, and the number of signals."""
+        try:
+            with self.path.open("rb") as file:
+                fixed = file.read(256)
+                self._check_magic(fixed)
+                n_signals = self._integer(fixed[252:256], "number of signals", 1, 4096)
+                return fixed, file.read(256 * n_signals), n_signals
+        except OSError as error:
+            if self.path.is_symlink() and not self.path.exists():
+                target = self.path.readlink()
+                raise self._wrong(f"is a link to {target}, which is not there; fetch it") from error
+            raise self._wrong(f"cannot be read ({error.strerror})") from error
 
     def _wrong(self, what: str) -> UserError:
         return UserError(f"{self.path}: {what}")
 
     def _check_magic(self, fixed: bytes) -> None:
-        if len(fixed) < 256 or fixed[:8] not in _SAMPLE_BYTES:
+        version = fixed[:8].rstrip(b" \x00")  # some recorders pad with zeros, not spaces
+        if len(fixed) < 256 or version not in _SAMPLE_BYTES:
             raise self._wrong("is not an EDF file (wrong first bytes); fetch it again")
-        self.sample_bytes = _SAMPLE_BYTES[fixed[:8]]
+        self.sample_bytes = _SAMPLE_BYTES[version]
 
     def _integer(self, field: bytes, name: str, low: int, high: int) -> int:
-        text = field.decode("latin-1").strip(" \x00")  # some recorders pad with zeros, not spaces
+        text = field.decode("latin-1").strip(" \x00")
         if not _INTEGER.fullmatch(text) or not low <= int(text) <= high:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return int(text)
@@ -77,18 +97,19 @@ class Header:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return float(text)
 
-    def _start(self, field: str) -> datetime:
-        match = _DATE_TIME.fullmatch(field)
+    def _start(self, date: str, time: str) -> datetime | None:
+        fields = [_NO_DATE if date == "00.00.00" else date.strip(" \x00"), time.strip(" \x00")]
         try:
-            day, month, year, hour, minute, second = map(int, match.groups() if match else ())
+            (day, month, year), (hour, minute, second) = (
+                map(int, match.groups() if (match := _THREE.fullmatch(field)) else ())
+                for field in fields
+            )
             # EDF+ has years of two digits from 1985 on
             century = 1900 if year >= 85 else 2000
             return datetime(century + year, month, day, hour, minute, second)
-        except ValueError:
-            raise self._wrong(
-                f"unreadable start date and time {field!r} (expected dd.mm.yyhh.mm.ss); "
-                "correct bytes 168-183 of the header"
-            ) from None
+        except ValueError:  # no three numbers, or none of a date
+            self.notes.append(f"start date and time {date + time!r} cannot be read: start unknown")
+            return None
 
     def _split(self, raw: bytes, n_signals: int) -> list[dict]:
         signals: list[dict] = [{} for _ in range(n_signals)]
@@ -100,10 +121,10 @@ class Header:
         column = 0
         for fields in signals:
             for name in ("label", "unit"):
-                fields[name] = fields[name].decode("latin-1").strip(" \x00")
+                fields[name] = _text(fields[name])
             label = fields["label"]
             fields["samples"] = self._integer(
-                fields["samples"], f"samples per record of {label!r}", 1, 10**8
+                fields["samples"], f"samples per record of {label!r}", 0, 10**8
             )
             # in samples, not bytes, of a record
             fields["columns"] = slice(column, column + fields["samples"])
@@ -118,6 +139,8 @@ class Header:
     def _parse_range(self, fields: dict) -> None:
         """Keep the ranges that calibrate one signal; a fault matters only if the signal is read."""
         label, most = fields["label"], 2 ** (8 * self.sample_bytes - 1)
+        if not fields["samples"]:
+            raise self._wrong(f"channel {label!r} has no samples; choose another one")
         low, high = (
             self._integer(fields[f"digital_{end}"], f"digital {end} of {label!r}", -most, most - 1)
             for end in ("min", "max")
@@ -131,11 +154,23 @@ class Header:
             raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
         fields["physical"], fields["digital"] = (bottom, top), (low, high)
 
+    def _count_records(self) -> None:
+        """Take as many records as the file holds whole, with a note where the header differs."""
+        size = self.path.stat().st_size - self.n_bytes
+        whole, rest = divmod(size, max(1, self.record_bytes))
+        if (self.n_records, 0) != (whole, rest):
+            n_records = whole if self.n_records < 0 else min(whole, self.n_records)
+            self.notes.append(
+                f"its header promises {self.n_records:,} records, the file holds "
+                f"{size / max(1, self.record_bytes):,.1f}: the first {n_records:,} are read"
+            )
+            self.n_records, self.is_cut = n_records, True
+
     def _check_records(self) -> None:
-        if self.n_records <= 0:
+        if self.n_records <= 0 or not self.record_bytes:
             raise self._wrong(
                 f"holds no data ({self.n_records} records); the recording was not closed properly, "
-                "fetch it again"
+                f"fetch it again{_OR_SALVAGE * (self.n_records < 0)}"
             )
         # EDF+ allows records without a duration where they hold no signals
         only_annotations = all(s["label"] in ANNOTATION_LABELS for s in self.signals)
@@ -145,12 +180,20 @@ class Header:
             raise self._wrong(f"claims to last {self.n_records * self.record_seconds:g} s")
 
     def _check_size(self) -> None:
-        self.record_bytes = self.sample_bytes * sum(s["samples"] for s in self.signals)
         expected = self.n_bytes + self.n_records * self.record_bytes
         actual = self.path.stat().st_size
-        if actual != expected:
+        if actual != expected and not self.is_cut:
             state = "is truncated" if actual < expected else "has bytes after its last record"
             raise self._wrong(
                 f"{state}: its header promises {expected:,} bytes, there are {actual:,}; "
-                "fetch it again"
+                f"fetch it again{_OR_SALVAGE}"
             )
+
+
+def _text(field: bytes) -> str:
+    """A label or unit, which should be ASCII, as it can be shown: UTF-8 or else Latin-1."""
+    try:
+        text = field.decode("utf-8")
+    except UnicodeDecodeError:
+        text = field.decode("latin-1")
+    return "".join(c if c.isprintable() else "?" for c in text.strip(" \x00"))

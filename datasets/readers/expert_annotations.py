@@ -188,7 +188,7 @@ def _of_edf(path: Path, recorded: Recorded, notes: list[str]) -> np.ndarray:
             f"{path}: stages that this program exported, unchanged: no expert's; correct them in "
             "it, or name an expert's file"
         )
-    scored = EdfFile(path, undated=True)
+    scored = EdfFile(path)
     late = _late(scored, recorded)
     if late:
         notes.append(f"starts {late:+g} s from the recording, and is placed there")
@@ -207,6 +207,8 @@ def _late(scored: EdfFile, recorded: Recorded) -> float:
     if recorded.start is None or scored.start is None:
         return 0.0
     late = (scored.start - recorded.start) / timedelta(seconds=1)
+    if abs(late) < 1:
+        return 0.0  # headers have whole seconds, first samples do not
     if not (is_real(scored.start.date()) and is_real(recorded.start.date())):
         if any(not is_real(s.date()) and s.hour == s.minute == 0
                for s in (scored.start, recorded.start)):  # fmt: skip
@@ -227,7 +229,7 @@ def _is_unchanged_edf(path: Path) -> bool:
     if not stated:
         return stated is not None
     codes: list[int] = []
-    for a in sorted(EdfFile(path, undated=True).annotations([]), key=lambda a: a.onset):
+    for a in sorted(EdfFile(path).annotations([]), key=lambda a: a.onset):
         code = vocabulary.stage_of(a.text)
         if code is not None:
             codes += [code] * round(a.duration / EPOCH_SECONDS)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.readers.channels import find_role
+from datasets.readers.discovery import files_below
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
 from datasets.readers.scorings import nsrr_annotations as annotations
@@ -60,6 +61,7 @@ class Options:
     max_mismatch: int = 5
     keep_unlabelled: bool = False
     keep_suspect: bool = False
+    salvage: bool = False
     person: str | None = None
 
 
@@ -122,14 +124,16 @@ def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
         UserError: there is none, or two of one night.
     """
     scored: dict[str, dict[str, Path]] = {}
-    for path in sorted(raw_path.rglob("*")):
+    files = files_below(raw_path) if raw_path.exists() else []
+    for path in files:
         kind = next((kind for kind in _KINDS if path.name.lower().endswith(kind)), None)
         if kind is not None:
             stem = path.name.lower().removesuffix(kind).removesuffix("-nsrr")
             scored.setdefault(stem, {})[kind] = path
     sources: dict[str, Source] = {}
-    # either case of the suffix, whether or not the file system distinguishes them
-    for path in sorted(raw_path.rglob("*.[eE][dD][fF]")):
+    for path in files:
+        if path.suffix.lower() != ".edf":
+            continue
         stem = path.stem.lower().removesuffix("-nsrr")
         if _pattern(cohort, options.person).fullmatch(stem) is None:
             continue
@@ -173,7 +177,7 @@ def read(source: Source) -> Recording:
         UserError: files that cannot be read, or that do not fit together.
     """
     # cohorts are de-identified, and some files have no date left
-    file = EdfFile(source.path, undated=True)
+    file = EdfFile(source.path, salvage=source.options.salvage)
     matched = {
         role: find_role(file, role, source.options.channels.get(role, ()))
         for role in source.options.roles
@@ -181,7 +185,7 @@ def read(source: Source) -> Recording:
     present = {role: one for role, one in matched.items() if one is not None}
     stages, notes = stages_of(source, file)
     n_epochs = min(whole_epochs(file.seconds), len(stages))
-    notes += [one.note for one in present.values() if one.note]
+    notes += [*file.notes, *(one.note for one in present.values() if one.note)]
     key = source.key
     bouts = bouts_of(stages)
     return Recording(
@@ -267,6 +271,8 @@ def _clock_note(source: Source, file: EdfFile) -> str:
     """A note if the scorer's log starts the recording at another time than the EDF, else ""."""
     path = source.scored.get(".log.txt")
     clock = annotations.read_wsc_log(path) if path else None
-    if clock is None or abs(late := annotations.apart(clock, file.start)) <= EPOCH_SECONDS:
+    if clock is None or file.start is None:
+        return ""
+    if abs(late := annotations.apart(clock, file.start)) <= EPOCH_SECONDS:
         return ""
     return f"its log starts the recording {late:+.0f} s from the EDF"

@@ -6,19 +6,22 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import PLAUSIBLE_UV
 from datasets.readers.edf import Annotation, Channel
+from datasets.readers.incoming import typical_deviation
+from datasets.readers.recording import Signal
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, MADE_BY_A_MODEL
 
 # by MNE's type of a channel; nobody knows the unit of misc
 _UNITS = {"eeg": "V", "eog": "V", "emg": "V", "ecg": "V", "misc": "", "bio": ""}
-_SCALE_SECONDS = 600.0  # of the middle of the night, by which a unit is believed
+# a deviation far wider than any plausible EEG's: muscle and eyes are called EEG as well
+_VOLTS = (1e-7, 5e-3)
 _OF_PIECES = "Loading an EDF with mixed sampling frequencies"  # MNE's, of what is read whole here
 _GAP = "BAD_ACQ_SKIP"  # as MNE annotates what was not recorded
 
@@ -30,7 +33,7 @@ class RawFile:
     would be larger or smaller than any, its unit counts as unknown.
 
     Raises:
-        UserError: it has no samples; when a channel is read, it holds NaN.
+        UserError: it has no samples.
     """
 
     stages = None
@@ -38,6 +41,7 @@ class RawFile:
 
     def __init__(self, raw: Any) -> None:
         self._raw, self._fs = raw, float(raw.info["sfreq"])
+        self.notes: list[str] = []
         names = [name for name in raw.filenames if name is not None]
         self.path = Path(names[0]) if names else Path("raw")
         start = raw.info["meas_date"]
@@ -80,11 +84,6 @@ class RawFile:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=_OF_PIECES, category=RuntimeWarning)
                 samples = self._raw.get_data(picks=[label])[0].astype(float, copy=False)
-            if not np.isfinite(samples).all():
-                raise UserError(
-                    f"{self.path}: channel {label!r} has samples that are no numbers; fill them, "
-                    "or crop the recording"
-                )
             self._held[label] = samples
         return self._held[label][round(start * self._fs) : round(stop * self._fs)]
 
@@ -115,8 +114,8 @@ class RawFile:
     def _with_believed_unit(self, channel: Channel) -> Channel:
         if channel.unit != "V":
             return channel
-        middle = max(0.0, (self.seconds - _SCALE_SECONDS) / 2)
-        x = self.read(channel.label, middle, min(self.seconds, middle + _SCALE_SECONDS))
-        # far wider than any plausible EEG: muscle and eyes are called EEG as well
-        is_plausible = x.std() == 0 or PLAUSIBLE_UV[0] / 10 <= x.std() * 1e6 <= PLAUSIBLE_UV[1] * 10
+        read = partial(self.read, channel.label)
+        deviation = typical_deviation(Signal(self._fs, "V", self.seconds, read))
+        low, high = _VOLTS
+        is_plausible = deviation is None or low <= deviation <= high
         return channel if is_plausible else replace(channel, unit="")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,12 +14,29 @@ import numpy as np
 
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-TO_MICROVOLT = {"uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}  # factors of units in lower case
+# factors of units in lower case
+TO_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+# both letters mu of Unicode, as in code pages of Greek, and read in a code page that they are not
+_MICRO = "\u00b5|\u03bc|\u00c2\u00b5|\u00ce\u00bc|\u00ec|\u00e6|\ufffd|mc|micro?|[?]|u"
+_VOLTS = re.compile(rf"(?:({_MICRO})|(m|milli)|(n|nano))?[ -]?v(?:olts?)?(?:rms)?", re.IGNORECASE)
+
+
+def unit_named(written: str) -> str:
+    """The unit that a file spells: ``nV``, ``uV``, ``mV``, ``V``, "" for none, else as written."""
+    text = written.strip(" \0.()[]")
+    match = _VOLTS.fullmatch(text)
+    if match is None:
+        return text
+    micro, milli, nano = match.groups()
+    return "uV" if micro else "mV" if milli else "nV" if nano else "V"
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One channel at its own rate; ``read(start_s, stop_s)`` returns float64 in ``unit``."""
+    """One channel at its own rate; ``read(start_s, stop_s)`` returns float64 in ``unit``.
+
+    Samples that the file lacks, or that are no numbers, are NaN in what is read.
+    """
 
     fs: float
     unit: str
@@ -70,8 +88,11 @@ class SignalFile(Protocol):
     path: Path
     seconds: float
     channels: Sequence[LabelledChannel]
+    notes: list[str]
 
     def channel(self, label: str) -> LabelledChannel: ...
+
+    def hold(self, labels: Iterable[str]) -> None: ...
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray: ...
 
@@ -90,7 +111,8 @@ class FileSignals(Mapping[str, Signal]):
 
     def __getitem__(self, label: str) -> Signal:
         channel = self._file.channel(label)
-        return Signal(channel.fs, channel.unit, self._file.seconds, partial(self._file.read, label))
+        unit = unit_named(channel.unit)
+        return Signal(channel.fs, unit, self._file.seconds, partial(self._file.read, label))
 
     def __contains__(self, label: object) -> bool:
         # Mapping's own would look the channel up, which refuses broken ones

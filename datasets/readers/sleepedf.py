@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.readers.channels import alternatives
+from datasets.readers.discovery import files_below
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import (
     Bout,
@@ -40,6 +42,7 @@ class Pair:
 
     psg: Path
     hypnogram: Path
+    salvage: bool = False
 
     @property
     def id(self) -> str:
@@ -69,15 +72,20 @@ def is_synthetic(pair: Pair) -> bool:
     return b"synthetic" in recording
 
 
-def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette") -> list[Pair]:
+def find_pairs(
+    raw_path: Path, *, version: str = "2018", study: str = "cassette", salvage: bool = False
+) -> list[Pair]:
     """All nights below ``raw_path``, by name; ``version`` 2013 keeps cassette subjects 0-19.
+
+    With ``salvage`` the whole records of cut files are read.
 
     Raises:
         UserError: no files, a PSG without hypnogram or the reverse, or two files for one night.
     """
     psgs: dict[str, Path] = {}
     hypnograms: dict[str, Path] = {}
-    for path in sorted(raw_path.rglob("*")):
+    files = files_below(raw_path) if raw_path.exists() else []
+    for path in files:
         match = _NAME.fullmatch(path.name)
         if match is None or not _is_wanted(match, version, study):
             continue
@@ -93,8 +101,8 @@ def find_pairs(raw_path: Path, *, version: str = "2018", study: str = "cassette"
         others = f" ({len(lone)} nights are unpaired)" if len(lone) > 1 else ""
         raise UserError(f"{path}: no {partner} file beside it; fetch it or move this away{others}")
     if not psgs:
-        raise UserError(_no_recordings(raw_path, study))
-    return [Pair(psgs[key], hypnograms[key]) for key in sorted(psgs)]
+        raise UserError(_no_recordings(raw_path, files, study))
+    return [Pair(psgs[key], hypnograms[key], salvage) for key in sorted(psgs)]
 
 
 def _is_wanted(match: re.Match, version: str, study: str) -> bool:
@@ -104,8 +112,8 @@ def _is_wanted(match: re.Match, version: str, study: str) -> bool:
     return version != "2013" or (prefix == "SC4" and subject <= _LAST_SUBJECT_2013)
 
 
-def _no_recordings(raw_path: Path, study: str) -> str:
-    kinds = Counter(m[1].upper() for p in raw_path.rglob("*") if (m := _NAME.fullmatch(p.name)))
+def _no_recordings(raw_path: Path, files: Sequence[Path], study: str) -> str:
+    kinds = Counter(m[1].upper() for p in files if (m := _NAME.fullmatch(p.name)))
     present = ", ".join(f"{count} {kind}* files" for kind, count in sorted(kinds.items()))
     return (
         f"{raw_path}: no Sleep-EDF {study} recordings (SC4ssNE0-PSG.edf) there"
@@ -121,9 +129,9 @@ def read(pair: Pair) -> Recording:
     Raises:
         UserError: either file is broken, the two start at different times, or nothing is scored.
     """
-    psg = EdfFile(pair.psg)
+    psg = EdfFile(pair.psg, salvage=pair.salvage)
     scored = EdfFile(pair.hypnogram)
-    if psg.start != scored.start:
+    if psg.start and scored.start and psg.start.replace(microsecond=0) != scored.start:
         raise UserError(
             f"{pair.hypnogram}: starts {scored.start}, its PSG {psg.start}; they are not one night"
         )
@@ -139,6 +147,7 @@ def read(pair: Pair) -> Recording:
         bouts=bouts,
         stages=stages,
         start=psg.start,
+        note="; ".join(psg.notes) or None,
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.readers.channels import alternatives
+from datasets.readers.discovery import EDF_SUFFIXES, files_below, recordings_among
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import (
     FileSignals,
@@ -35,6 +36,7 @@ class Pair:
 
     psg: Path
     scoring: Path
+    salvage: bool = False
 
     @property
     def id(self) -> str:
@@ -47,17 +49,20 @@ class Pair:
         return (self.psg, self.scoring)
 
 
-def find_pairs(raw_path: Path) -> list[Pair]:
+def find_pairs(raw_path: Path, *, salvage: bool = False) -> list[Pair]:
     """All recordings below ``raw_path`` with a ``_stage.txt`` beside them, by name.
+
+    With ``salvage`` the whole records of cut files are read.
 
     Raises:
         UserError: there is none, or one has no stages beside it.
     """
-    # the database calls its EDF files .rec
-    recordings = sorted(p for p in raw_path.rglob("*") if p.suffix.lower() in (".edf", ".rec"))
+    # the database calls its EDF files .rec, and puts a Holter beside each
+    files = files_below(raw_path, EDF_SUFFIXES) if raw_path.exists() else []
+    recordings, _ = recordings_among(files)
     if not recordings:
         raise UserError(f"{raw_path}: no *.edf or *.rec recordings there; name their --raw_path")
-    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt")) for path in recordings]
+    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt"), salvage) for path in recordings]
     for pair in pairs:
         if not pair.scoring.exists():
             raise UserError(f"{pair.psg}: no {pair.scoring.name} beside it; fetch it or move this")
@@ -71,9 +76,11 @@ def read(pair: Pair) -> Recording:
         UserError: either file is broken, a line is not a code from 0 to 8, or the list is of
             another length than the signal.
     """
-    psg = EdfFile(pair.psg)
+    psg = EdfFile(pair.psg, salvage=pair.salvage)
     codes, n = read_codes(pair.scoring), whole_epochs(psg.seconds)
-    if abs(len(codes) - n) > _LARGEST_DIFFERENCE:
+    # a recording that was cut has fewer epochs than its list
+    many = len(codes) - n > _LARGEST_DIFFERENCE and not pair.salvage
+    if many or n - len(codes) > _LARGEST_DIFFERENCE:
         raise UserError(
             f"{pair.scoring}: {len(codes)} stages for the {n} epochs of {pair.psg.name}; they are "
             "not one night, or of other epochs than 30 s"
@@ -82,7 +89,8 @@ def read(pair: Pair) -> Recording:
     stages = stages_from_bouts(bouts, n)
     if (stages == UNSCORED).all():
         raise UserError(f"{pair.scoring}: scores no epoch of {pair.psg.name}")
-    note = None if len(codes) == n else f"{len(codes)} stages for {n} epochs"
+    differs = [] if len(codes) == n else [f"{len(codes)} stages for {n} epochs"]
+    note = "; ".join([*psg.notes, *differs]) or None
     return Recording(pair.id, pair.id, 1, FileSignals(psg), bouts, stages, psg.start, note)
 
 

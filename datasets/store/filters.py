@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 from scipy import signal
 
+_MOST_DRIFT_SECONDS = 1e-4  # over a whole recording, by which a simple ratio may be wrong
+_REACH_SAMPLES = 10  # of the lower rate to either side, as scipy's own filter has
+_PHASES, _AT_ONCE = 512, 50_000
 _HAMMING_LENGTH = 3.3  # taps of a Hamming low-pass = 3.3 * fs / transition width
 
 
@@ -57,25 +61,65 @@ def filter_zero_phase(samples: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 
 def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
-    """Resample 1-D ``samples`` from ``fs`` to ``new_fs`` Hz with a polyphase anti-alias filter."""
+    """Resample 1-D ``samples`` from ``fs`` to ``new_fs`` Hz, with an anti-alias filter.
+
+    By a polyphase filter where the rates have a simple ratio; other rates, such as a recorder's own
+    clock has (199.99 Hz), by sums of sinc functions at the exact instants.
+    """
     if fs == new_fs:
         return samples
     # rates are quotients of header fields, often no whole numbers: the nearest ratio
     ratio = Fraction(new_fs / fs).limit_denominator(10_000)
-    return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
+    drift = abs(float(ratio) * fs / new_fs - 1) * len(samples) / fs
+    if drift <= _MOST_DRIFT_SECONDS:
+        return signal.resample_poly(samples, ratio.numerator, ratio.denominator)
+    # close to the new rate first, as sums over samples of the old one would be long
+    near = Fraction(new_fs / fs).limit_denominator(100)
+    samples = signal.resample_poly(samples, near.numerator, near.denominator)
+    return _at_instants(samples, fs * float(near), new_fs)
+
+
+def _at_instants(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
+    """Sinc interpolation of ``samples`` at the instants k / ``new_fs``, Kaiser window as scipy's.
+
+    The weights are looked up in a table of ``_PHASES`` fractions of a sample, between which they
+    are interpolated linearly.
+    """
+    slower = min(1.0, new_fs / fs)
+    reach = math.ceil(_REACH_SAMPLES / slower)
+    offsets = np.arange(-reach, reach) + 1  # of the samples around an instant, from the one before
+    fractions = np.arange(_PHASES + 1)[:, None] / _PHASES
+    distance = (fractions - offsets) / reach
+    window = np.i0(5.0 * np.sqrt(np.clip(1 - distance**2, 0, None))) / np.i0(5.0)
+    table = np.sinc((fractions - offsets) * slower) * window * slower
+    table /= table.sum(axis=1, keepdims=True)  # a constant stays as it is
+    n = math.floor((len(samples) - 1) / fs * new_fs + 1e-9) + 1
+    padded = np.pad(np.asarray(samples, float), reach)
+    around = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach)
+    out = np.empty(n)
+    for first in range(0, n, _AT_ONCE):
+        place = np.arange(first, min(n, first + _AT_ONCE)) * (fs / new_fs)
+        before = np.floor(place).astype(int)
+        phase = (place - before) * _PHASES
+        low = phase.astype(int)
+        part = (phase - low)[:, None]
+        weights = table[low] * (1 - part) + table[low + 1] * part
+        out[first : first + len(place)] = np.einsum("ij,ij->i", around[before + 1], weights)
+    return out
 
 
 def butterworth_sections(low: float | None, high: float | None, fs: float) -> np.ndarray | None:
     """Second-order Butterworth band in Hz as sections (n, 6); ``None`` if no edge is left.
 
-    An edge that the rate does not hold is left out: the recorder has cut there already.
+    An upper edge that the rate does not hold is left out: the recorder has cut there already.
 
     Raises:
-        ValueError: the edges are not in order.
+        ValueError: the edges are not in order, or nothing of the signal is above the lower one.
     """
     if low is not None and high is not None and not 0 < low < high:
         raise ValueError(f"band {low:g}-{high:g} Hz: the first edge must be the lower one")
-    low = low if low is not None and low < 0.5 * fs else None
+    if low is not None and low >= 0.5 * fs:
+        raise ValueError(f"a high-pass of {low:g} Hz leaves nothing of a signal of {fs:g} Hz")
     high = high if high is not None and high < 0.5 * fs else None
     if low is None and high is None:
         return None

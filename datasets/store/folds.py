@@ -20,6 +20,8 @@ from utils.json_values import value_in
 TABLES = Path(__file__).parents[1] / "cohorts" / "fold_tables"
 _KFOLD = re.compile(r"kfold:(\d+):(\d+)")
 _VALIDATION_SHARE = 0.1
+# what stores print in place of their tables
+OF_ONE_SUBJECT = "none, as a single subject cannot be split: evaluate trained models on this store"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,12 @@ def make(name: str, subjects: Sequence[str], *, allow_missing: bool = False) -> 
             f"unknown folds {name!r}; there are {', '.join(published_names())} and kfold:N:seed"
         )
     return fit(load(path), subjects, allow_missing=allow_missing)
+
+
+def for_few(subjects: Sequence[str]) -> FoldTable | None:
+    """``kfold:5:0``, with fewer than five subjects a fold for each; ``None`` for a single one."""
+    n = min(5, len(subjects))
+    return make(f"kfold:{n}:0", subjects) if n > 1 else None
 
 
 def load(path: Path) -> FoldTable:

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import Alternatives, choose, role_of
+from datasets.readers.channels import Alternatives, assessed, choose, role_of
+from datasets.readers.incoming import kind_of
+from datasets.readers.missing import mended
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.equalisation import equalise
 from datasets.store.filters import (
@@ -129,9 +131,17 @@ def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> Pr
         channels = _by_role(recording, settings)
     else:
         chosen = choose(settings.channels, recording.signals, roles, recording.id)
-        recording = replace(recording, signals={k: one.signal for k, one in chosen.items()})
+        if not recording.derivations:  # else they were assessed when they were matched
+            chosen = {k: assessed(o, role_of(k, roles), recording.id) for k, o in chosen.items()}
+        notes = [recording.note, *(one.note for one in chosen.values())]
+        recording = replace(
+            recording,
+            signals={k: one.signal for k, one in chosen.items()},
+            note="; ".join(filter(None, notes)) or None,
+        )
         channels = tuple(_describe(k, role_of(k, roles), recording, settings) for k in chosen)
-    signals = {}
+    signals, lost = {}, set()
+    recording = mended(recording, lost)
     for fs in dict.fromkeys(channel.fs for channel in channels):
         group = [channel for channel in channels if channel.fs == fs]
         shape = (stop - start, len(group), round(fs * EPOCH_SECONDS))
@@ -142,12 +152,28 @@ def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> Pr
                 continue
             samples = _continuous(channel, recording.signals[channel.label], start, stop, settings)
             signals[fs][:, index] = samples.reshape(shape[0], shape[2])
+            if not np.isfinite(signals[fs][:, index]).all():
+                raise UserError(
+                    f"{recording.id}: {channel.label} has values beyond {settings.dtype}; leave it "
+                    "out, or store another type"
+                )
+    recording = _without(recording, {k for k in lost if start <= k < stop})
     stages, pad = recording.stages[start:stop], settings.pad_epochs
     if pad:
         around = ((pad, pad), (0, 0), (0, 0))
         signals = {fs: np.pad(epochs, around) for fs, epochs in signals.items()}
         stages = np.pad(stages, pad, constant_values=UNSCORED)
     return PreparedNight(recording, channels, signals, stages, start - pad)
+
+
+def _without(recording: Recording, lost: set[int]) -> Recording:
+    """The recording with the epochs unscored that lack samples, and a note on them."""
+    if not lost:
+        return recording
+    stages = recording.stages.copy()
+    stages[sorted(lost)] = UNSCORED
+    notes = [recording.note, f"{len(lost)} epochs lack samples: filled, and unscored"]
+    return replace(recording, stages=stages, note="; ".join(filter(None, notes)))
 
 
 def channel_moments(epochs: np.ndarray, stages: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -189,20 +215,28 @@ def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, .
 
 def _describe(label: str, role: str, recording: Recording, settings: Settings) -> StoredChannel:
     signal = recording.signals[label]
-    fs = settings.fs or signal.fs
+    fs = settings.fs or _whole_rate(signal.fs)
     if not math.isclose(fs * EPOCH_SECONDS, round(fs * EPOCH_SECONDS), rel_tol=1e-9):
         raise UserError(
-            f"{recording.id}: channel {label!r} at {fs:g} Hz does not divide into 30 s epochs; "
-            "choose another rate with --resample"
+            f"{recording.id}: {fs:g} Hz does not divide into 30 s epochs; choose another rate with "
+            "--resample"
         )
     unit = "uV" if signal.unit.lower() in TO_MICROVOLT else signal.unit
-    band = settings.bandpass if _is_filtered(signal, settings) else None
+    band = settings.bandpass if _is_filtered(role, signal, settings) else None
     return StoredChannel(label, role, unit, fs, band)
 
 
-def _is_filtered(signal: Signal, settings: Settings) -> bool:
-    is_voltage = signal.unit.lower() in TO_MICROVOLT
-    return settings.bandpass is not None and is_voltage and signal.fs >= SLOWEST_WAVEFORM_HZ
+def _whole_rate(fs: float) -> float:
+    """A recorder's own rate, or the nearest that fills epochs: 200 Hz for 199.99."""
+    samples = fs * EPOCH_SECONDS
+    if math.isclose(samples, round(samples), rel_tol=1e-9):
+        return fs
+    return float(max(1, round(fs)))
+
+
+def _is_filtered(role: str, signal: Signal, settings: Settings) -> bool:
+    is_voltage = signal.unit.lower() in TO_MICROVOLT or kind_of(role)
+    return bool(settings.bandpass and is_voltage and signal.fs >= SLOWEST_WAVEFORM_HZ)
 
 
 def _continuous(
@@ -213,18 +247,21 @@ def _continuous(
         return _as_dreem(signal, start, stop, settings)
     if settings.preset == ROBUST:
         samples = prepare_robustly(signal.read(0, signal.seconds), signal.fs)
-        return samples[round(start * EPOCH_SECONDS * FS) : round(stop * EPOCH_SECONDS * FS)]
+        return _cut(samples, start * EPOCH_SECONDS * FS, stop - start, FS)
     if settings.preset == EQUALISED and channel.role.startswith("EEG"):
-        return _equalised(signal, start, stop, settings)
+        samples = _equalised(signal, start, stop, settings)
+        return _cut(samples, 0, stop - start, channel.fs)
     if channel.label in (settings.kept or {}):
         return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
-    taps = _taps(signal, settings)
-    new_fs = settings.fs or signal.fs
+    taps = _taps(channel, signal, settings)
+    new_fs = channel.fs
     reach = resample_reach_seconds(signal.fs, new_fs)
     reach += 0.0 if taps is None else len(taps) / 2 / signal.fs
     # whole epochs of margin: at their borders samples of both rates coincide
     margin = math.ceil(reach / EPOCH_SECONDS)
-    before = max(0, start - margin) * EPOCH_SECONDS
+    # of odd rates no border coincides, so the night is read from its first sample
+    is_whole = _whole_rate(signal.fs) == signal.fs
+    before = max(0, start - margin) * EPOCH_SECONDS if is_whole else 0
     after = min(signal.seconds, (stop + margin) * EPOCH_SECONDS)
     samples = signal.read(before, after)
     if (scale := TO_MICROVOLT.get(signal.unit.lower(), 1.0)) != 1.0:
@@ -232,8 +269,14 @@ def _continuous(
     if taps is not None:
         samples = filter_zero_phase(samples, taps)
     samples = resample(samples, signal.fs, new_fs)
-    first = round((start * EPOCH_SECONDS - before) * new_fs)
-    return samples[first : first + round((stop - start) * EPOCH_SECONDS * new_fs)]
+    return _cut(samples, (start * EPOCH_SECONDS - before) * new_fs, stop - start, new_fs)
+
+
+def _cut(samples: np.ndarray, first: float, n_epochs: int, fs: float) -> np.ndarray:
+    """Epochs from the sample ``first`` on; a file may end within a sample of its last epoch."""
+    first, n = round(first), round(n_epochs * EPOCH_SECONDS * fs)
+    kept = samples[first : first + n]
+    return np.pad(kept, (0, n - len(kept)), "edge")
 
 
 def _as_role(
@@ -244,19 +287,19 @@ def _as_role(
     samples = signal.read(0, signal.seconds)
     if kept.unit == "uV":
         samples = samples * TO_MICROVOLT[signal.unit.lower()]
-    sections = butterworth_sections(kept.low, kept.high, signal.fs)
+    try:
+        sections = butterworth_sections(kept.low, kept.high, signal.fs)
+    except ValueError as error:
+        raise UserError(f"{error}; leave the channel out") from error
     if sections is not None:
         samples = filter_sections(samples, sections)
     samples = resample(samples, signal.fs, fs)
-    n = round((stop - start) * EPOCH_SECONDS * fs)
-    first = round(start * EPOCH_SECONDS * fs)
-    # a file that ends within a sample of its last whole epoch
-    return np.pad(samples[first : first + n], (0, max(0, first + n - len(samples))), "edge")
+    return _cut(samples, start * EPOCH_SECONDS * fs, stop - start, fs)
 
 
 def _equalised(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
     """Samples of the kept range, resampled, then brought to the common spectrum."""
-    fs, unit = settings.fs or signal.fs, signal.unit.lower()
+    fs, unit = settings.fs or _whole_rate(signal.fs), signal.unit.lower()
     samples = signal.read(start * EPOCH_SECONDS, min(signal.seconds, stop * EPOCH_SECONDS))
     samples = samples * TO_MICROVOLT.get(unit, 1.0)
     # resampling takes zeros beyond the ends, where an offset would leave a step
@@ -266,7 +309,7 @@ def _equalised(signal: Signal, start: int, stop: int, settings: Settings) -> np.
 
 def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:
     """Samples as the Dreem papers prepare them; a causal filter needs the night from its start."""
-    fs = settings.fs or signal.fs
+    fs = settings.fs or _whole_rate(signal.fs)
     samples = signal.read(0, min(signal.seconds, stop * EPOCH_SECONDS))
     try:
         prepared = filter_as_dreem(
@@ -274,12 +317,12 @@ def _as_dreem(signal: Signal, start: int, stop: int, settings: Settings) -> np.n
         )
     except ValueError as error:
         raise UserError(f"--preset dreem: {error}") from error
-    return prepared[round(start * EPOCH_SECONDS * fs) : round(stop * EPOCH_SECONDS * fs)]
+    return _cut(prepared, start * EPOCH_SECONDS * fs, stop - start, fs)
 
 
-def _taps(signal: Signal, settings: Settings) -> np.ndarray | None:
+def _taps(channel: StoredChannel, signal: Signal, settings: Settings) -> np.ndarray | None:
     """Taps of the band-pass of one channel, ``None`` where it is not filtered."""
-    if not _is_filtered(signal, settings):
+    if channel.bandpass is None:
         return None
     try:
         return bandpass_taps(*settings.bandpass, signal.fs)

@@ -34,7 +34,11 @@ def find_table(store: Store, name: str | None) -> FoldTable:
     folder = store.path / "folds"
     present = folds.names_in(folder)
     if not present:
-        raise UserError(f"{folder}: no fold tables; prepare the store again with --folds kfold:5:0")
+        raise UserError(
+            f"{folder}: no fold tables; run the script that prepared the store again. A single "
+            "subject cannot both train and be held out: evaluate a trained model on this store "
+            "with --data_path, stage recordings with predict.py, or add subjects"
+        )
     # kfold:5:0 is stored as kfold-5-0
     chosen = name.replace(":", "-") if name else _default(present)
     if chosen not in present:
@@ -85,7 +89,11 @@ def check_folds(table: FoldTable, chosen: Sequence[int], role: str) -> None:
     if len(set(chosen)) < len(chosen):
         raise UserError(f"folds {table.name}: the {role} list {list(chosen)} repeats a fold")
     if not chosen:
-        raise UserError(f"folds {table.name}: the {role} list is empty")
+        most = " ".join(map(str, range(n_folds - 1)))
+        raise UserError(
+            f"folds {table.name}: the {role} list is empty; share its {n_folds} folds between "
+            f"--train_data_list and --val_data_list, such as --train_data_list {most}"
+        )
 
 
 def split(

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datasets.readers.channels import parts_of
+from datasets.readers.wishes import parts_of
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store, remake
 from utils.errors import UserError

@@ -32,7 +32,7 @@ class StoredFile:
                 f"{store.path}: prepared with preset {preset}, whose signals have no unit; stagers "
                 "by name need a store without it"
             )
-        self.night = store.night(recording)
+        self.night, self.notes = store.night(recording), []
         self.path = self.night.folder
         self.start = datetime.fromisoformat(self.night.start) if self.night.start else None
         self.seconds = float(self.night.n_epochs * EPOCH_SECONDS)

@@ -44,7 +44,8 @@ def stage(
         device: auto, cpu, cuda or cuda:1.
 
     Returns:
-        The staged night: ``stages``, ``probabilities`` (n, 5), ``annotations()``, ``hypnogram()``,
+        The staged night: ``scored`` (the hypnogram, -1 where there is no signal), ``stages`` (of
+        every epoch), ``probabilities`` (n, 5), ``annotations()``, ``hypnogram()``,
         ``explain(epochs)``, ``page(path)``.
 
     Raises:

@@ -13,9 +13,12 @@ import numpy as np
 import torch
 
 from datasets.readers.any_file import AnyFile
-from datasets.readers.channels import MatchedChannel, parts_of
+from datasets.readers.channels import MatchedChannel
 from datasets.readers.derivations import every_derivation
+from datasets.readers.incoming import are_numbers
+from datasets.readers.missing import filled
 from datasets.readers.recording import Recording
+from datasets.readers.wishes import parts_of
 from datasets.store.filters import resample
 from datasets.store.preparation import (
     EQUALISED,
@@ -166,7 +169,7 @@ class NetworkStager(ChannelStager):
         notes = []
         if is_unitless(self.checkpoint) and len(x) < _SHORT:
             notes = [f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable"]
-        is_sized = all(one.note is None for one in matches.values())
+        is_sized = all(one.is_sized for one in matches.values())
         unit = _UNITS.get(preset_of(self.checkpoint), "µV" if is_sized else "no unit")
         recorded = [k for k, (label, _) in enumerate(wanted) if label in matches]
         return Computed(
@@ -244,7 +247,8 @@ def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
 
     @cache
     def whole() -> np.ndarray:
-        return resample(signal.read(0, signal.seconds), signal.fs, fs)
+        samples = signal.read(0, signal.seconds)
+        return resample(filled(samples, are_numbers(samples)), signal.fs, fs)
 
     def read(start: float, stop: float) -> np.ndarray:
         return whole()[round(start * fs) : round(stop * fs)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,10 +13,11 @@ import numpy as np
 import torch
 
 from datasets.gaps import bridged
-from datasets.quality import quality_flags
+from datasets.quality import quality_flags, without_signal
 from datasets.readers import expert_annotations
 from datasets.readers.any_file import AnyFile, recording_of
 from datasets.readers.channels import MatchedChannel, match
+from datasets.readers.missing import mended
 from datasets.readers.recording import Recording
 from datasets.readers.scorings.scoring import Wishes
 from evaluation.staged_file import Explainer, StagedFile
@@ -31,7 +33,8 @@ class Asked:
     Several channels of a role are staged each and averaged; ``all`` stands for every one of the
     role. ``expert`` None takes a file of stages beside the recording if there is one, "none" takes
     none; ``scoring`` is what the user decides about it. ``age`` in years and ``sex``, male or
-    female, are used by stagers that know them.
+    female, are used by stagers that know them. With ``score_everything`` epochs without a signal
+    have a stage, too.
     """
 
     channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -39,6 +42,7 @@ class Asked:
     age: int | None = None
     sex: str | None = None
     scoring: Wishes = field(default_factory=Wishes)
+    score_everything: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,34 +124,39 @@ class ChannelStager(Stager):
         """Stage one file by the channels that match; see :meth:`Stager.stage`."""
         wanted = self.wanted(file, asked)
         chosen = {key: names[0] for key, names in asked.channels.items()}
-        matches = self.refined(match(file, wanted, {} if self.joint else chosen))
+        as_recorded = match(file, wanted, {} if self.joint else chosen)
+        matches = self.refined(as_recorded)
         absent = [label for label, _ in wanted if label not in matches]
         if not matches or any(self.needs(label) for label in absent):
             lacking = ", ".join(label for label in absent if self.needs(label) or not matches)
             present = ", ".join(channel.label for channel in file.channels)
+            notes = "".join(f"; {note}" for note in file.notes)
             raise UserError(
-                f"{file.path}: no channel for {lacking}, which the model needs; it has {present}; "
-                "name those that stand for them with --channels, or choose another --model"
+                f"{file.path}: no channel for {lacking}, which the model needs; it has "
+                f"{present or 'none'}{notes}; name those that stand for them with --channels, or "
+                "choose another --model"
             )
-        # preparation and quality flags both read the samples: once from the file is enough
-        file.hold(part for one in matches.values() for part in one.parts)
         recording, notes = recording_of(file, matches), []
         if self.bridges_gaps:
-            recording, n_bridged = bridged(recording)
-            notes = [f"{n_bridged} epochs have no signal: staged as the nearest that has"]
-            notes = notes if n_bridged else []
+            recording, n = bridged(recording)
+            notes = [f"{n} epochs have no signal: staged as the nearest that has"] if n else []
+        else:
+            recording = mended(recording)
         computed = self.compute(recording, wanted, matches, asked)
         n_epochs = len(computed.probabilities)
-        notes = [*([recording.note] if recording.note else []), *notes, *computed.notes]
-        channels = {label: recording.derivations[label] for label in computed.labels}
+        assumed = [one.note for one in matches.values() if one.note]
+        notes = [*file.notes, *assumed, *notes, *computed.notes]
+        channels = {label: matches[label].derivation for label in computed.labels}
         path, expert = expert_of(file, asked, n_epochs, notes)
+        flags, lost = quality_of(file, wanted, as_recorded, n_epochs)
         return StagedFile(
             recording=recording.id,
             subject=recording.id,
             probabilities=computed.probabilities,
             expert=expert,
             start=recording.start.isoformat() if recording.start else None,
-            quality_flags=flags_of(file, wanted, matches, n_epochs),
+            quality_flags=flags,
+            lost=None if asked.score_everything else lost,
             votes=computed.votes,
             signals=computed.signals,
             mean=computed.mean,
@@ -169,27 +178,32 @@ class ChannelStager(Stager):
 
 def without_assumed_unit(channel: MatchedChannel) -> MatchedChannel:
     """The channel without the unit that was assumed for it: the stager sets its level itself."""
-    if channel.note is None:
+    if channel.is_sized:
         return channel
-    note = channel.note.replace(", taken as uV", "")
+    note = re.sub(", taken as [munV]+", "", channel.note)
     return replace(channel, signal=replace(channel.signal, unit=""), note=note)
 
 
-def flags_of(
+def quality_of(
     file: AnyFile,
     wanted: Sequence[tuple[str, str]],
     matches: Mapping[str, MatchedChannel],
     n_epochs: int,
-) -> list[str]:
-    """Quality flags of the epochs (n,), by the limits of brain and eyes alone."""
-    # only a file that names no unit has a note
-    unknown = [one.derivation for one in matches.values() if one.note is not None]
-    seen = {
-        matches[label].derivation: matches[label].signal
-        for label, role in wanted
-        if label in matches and role.startswith(("EEG", "EOG"))
+) -> tuple[list[str], np.ndarray]:
+    """Quality flags of the epochs (n,), by the limits of brain and eyes, and which lack a signal.
+
+    An epoch in which every EEG is flat (without an EEG: every EOG) lacks one.
+    """
+    by_kind = {
+        kind: [matches[label] for label, role in wanted if label in matches and kind in role[:3]]
+        for kind in ("EEG", "EOG")
     }
-    return quality_flags(seen, set(seen) - set(unknown), file.gaps, n_epochs)
+    read = [one for ones in by_kind.values() for one in ones]
+    signals = {one.derivation: one.signal for one in read}
+    sized = {one.derivation for one in read if one.is_sized}
+    flags = quality_flags(signals, sized, file.gaps, n_epochs)
+    decisive = by_kind["EEG"] or by_kind["EOG"]
+    return flags, without_signal(flags, [one.derivation for one in decisive])
 
 
 def expert_of(

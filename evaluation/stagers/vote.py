@@ -12,6 +12,7 @@ from datasets.readers.any_file import AnyFile
 from datasets.readers.derivations import every_derivation
 from evaluation.staged_file import StagedFile
 from evaluation.stagers.stager import Asked, Stager
+from utils.arguments import nearest
 from utils.errors import UserError
 from utils.staged_night import Vote
 
@@ -68,7 +69,7 @@ def check_keys(stagers: Sequence[Stager], channels: Mapping[str, Sequence[str]])
     if unknown := [key for key in channels if key not in known]:
         raise UserError(
             f"--channels {unknown[0]}=…: the model reads no {unknown[0]}; it reads "
-            f"{', '.join(known)}"
+            f"{', '.join(known)}{nearest(unknown[0], known)}"
         )
 
 
@@ -136,6 +137,10 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
             "; ".join(dict.fromkeys(words for flag in flags for words in flag.split("; ") if words))
             for flags in zip(*(night.quality_flags for night in nights), strict=True)
         ],
+        # what any of them could stage is staged
+        lost=None
+        if any(night.lost is None for night in nights)
+        else np.logical_and.reduce([night.lost for night in nights]),
         notes=list(dict.fromkeys(note for night in nights for note in night.notes)),
         reads={
             f"{name}: {label}": source

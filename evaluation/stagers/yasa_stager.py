@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from datasets.readers.any_file import AnyFile
-from datasets.readers.channels import PLAUSIBLE_UV, MatchedChannel
+from datasets.readers.channels import MatchedChannel
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.filters import butterworth_sections, filter_sections
 from evaluation.stagers.in_microvolt import in_microvolt
@@ -32,7 +32,7 @@ _TYPICAL_UV = 15.0
 _BAND_HZ = (0.4, 30.0)  # that YASA filters to, in which the deviation is taken
 _QUARTILES_PER_SD = 1.349  # of a normal distribution
 _ENVELOPE_HZ, _ENVELOPE_SHARE = 10.0, 0.01  # a muscle's own activity is faster
-_SCALE_SECONDS = 1800.0  # of the middle of the night, by which a named unit is believed
+_SCALE_SECONDS = 1800.0  # of the middle of the night, by which an envelope is known
 _SHORTEST_EPOCHS = 10  # five minutes, below which YASA warns
 
 
@@ -146,7 +146,7 @@ class YasaStager(ChannelStager):
 def usable(recording: Recording, *, is_sized: bool) -> tuple[dict[str, Signal], list[str]]:
     """Signals by role that YASA can take, and why others were left out.
 
-    An EEG of implausible size counts as one without a unit, as does any unless it ``is_sized``.
+    An EEG counts as one without a unit unless it ``is_sized``.
 
     Raises:
         UserError: the EEG is sampled too slowly.
@@ -160,9 +160,7 @@ def usable(recording: Recording, *, is_sized: bool) -> tuple[dict[str, Signal], 
                 raise UserError(f"{recording.id}: {reason}")
             notes.append(f"{reason}: left out")
         elif role == "EEG":
-            signals[role] = plausible(signal) if is_sized else replace(signal, unit="")
-            if is_sized and signal.unit and not signals[role].unit:
-                notes.append(f"{named} is no EEG in {signal.unit} by its size")
+            signals[role] = signal if is_sized else replace(signal, unit="")
         elif not signal.unit:
             notes.append(f"{named} has no unit, and so no size that YASA knows: left out")
         elif role == "EMG" and is_envelope(signal):
@@ -183,14 +181,6 @@ def middle_of(signal: Signal) -> np.ndarray:
     """Half an hour of samples from the middle of the night, in the signal's own unit."""
     start = max(0.0, (signal.seconds - _SCALE_SECONDS) / 2)
     return signal.read(start, min(signal.seconds, start + _SCALE_SECONDS))
-
-
-def plausible(signal: Signal) -> Signal:
-    """The EEG, without its unit if it cannot be that large or small."""
-    if not signal.unit:
-        return signal
-    sd = middle_of(signal).std() * TO_MICROVOLT[signal.unit.lower()]
-    return signal if PLAUSIBLE_UV[0] <= sd <= PLAUSIBLE_UV[1] else replace(signal, unit="")
 
 
 def at_yasas_rate(signal: Signal, n_epochs: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from interpret.explained_night import ExplainedNight
 from interpret.feature_contributions import FeatureContributions, write_contributions
 from interpret.index import Entry
 from interpret.question import Plan
-from utils.stages import EDF_STAGES, STAGES
+from utils.stages import EDF_STAGES, STAGES, UNSCORED
 
 FS = 100.0  # of YASA's features
 # features that grow with the size of the EEG, and by which power of it; all others are shapes,
@@ -60,7 +60,7 @@ class YasaReasons:
 
     def probabilities(self) -> np.ndarray:
         """Mean over the factors of the probabilities of our stages (n, 5)."""
-        order = [list(self.trees.classes_).index(name) for name in EDF_STAGES]
+        order = [list(self.trees.classes_).index(name) for name in EDF_STAGES[:UNSCORED]]
         every = self.tables(np.arange(len(self.features)))
         of_factors = [self.trees.predict_proba(table)[:, order] for table in every]
         return np.mean(of_factors, axis=0).astype(np.float32)

@@ -203,14 +203,20 @@ def read_wsc_log(path: Path) -> float | None:
     return clocks[-1] if clocks else None  # earlier ones may be tests
 
 
-def apart(clock: float, start: datetime) -> float:
-    """Seconds from the EDF's ``start`` to a clock time, the nearer way around midnight."""
+def apart(clock: float, start: datetime | None) -> float:
+    """Seconds from the EDF's ``start`` to a clock time, the nearer way around midnight.
+
+    Raises:
+        UserError: the start is unknown.
+    """
+    if start is None:
+        raise UserError("its stages have clock times, and the EDF's start is unknown; correct it")
     midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
     difference = clock - (start - midnight) / timedelta(seconds=1)
     return (difference + _DAY / 2) % _DAY - _DAY / 2
 
 
-def read_apples(path: Path, start: datetime, n_epochs: int) -> np.ndarray:
+def read_apples(path: Path, start: datetime | None, n_epochs: int) -> np.ndarray:
     """Stages of APPLES' ``.annot``: half-open intervals by clock time or seconds from ``start``.
 
     ``start`` is the EDF's.
