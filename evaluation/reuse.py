@@ -19,7 +19,7 @@ from typing import Any
 
 from datasets.readers import expert_annotations
 from utils import manifest
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.files import is_ours, read_json, safe_name, sha256
 from utils.json_values import parsed
 from utils.version import VERSION
@@ -136,7 +136,7 @@ def checksum(path: Path) -> str:
     try:
         return sha256(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise unreadable(path, error) from error
 
 
 def origin_of(made: Mapping[str, Any], folder: Path | None = None) -> Origin:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from utils.text import shown
 
@@ -30,6 +32,13 @@ def describe(error: OSError) -> str:
             "what is finished is kept"
         )
     return f"{where}{error.strerror or error}"
+
+
+def unreadable(path: Path, error: OSError) -> UserError:
+    """What is raised for a file that cannot be opened."""
+    if os.path.islink(path) and not os.path.exists(path):
+        return UserError(f"{path}: is a link to {os.readlink(path)}, which is not there; fetch it")
+    return UserError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def run_script(main: Callable[[], None]) -> int:

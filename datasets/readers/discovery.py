@@ -15,23 +15,23 @@ from pathlib import Path, PurePath
 
 from datasets.readers.channels import can_be_staged
 from datasets.readers.edf_header import ANNOTATION_LABELS, Header
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 
 EDF_SUFFIXES = (".edf", ".bdf", ".rec")
 _OF_MACOS = "__MACOSX"
 
 
 def files_below(
-    folder: Path, suffixes: Sequence[str] = (), unreadable: list[str] | None = None
+    folder: Path, suffixes: Sequence[str] = (), faults: list[str] | None = None
 ) -> list[Path]:
     """Files below ``folder``, by path, of some suffixes in lower case, or all.
 
-    Folders that cannot be read are added to ``unreadable``, in words.
+    Folders that cannot be read are added to ``faults``, in words.
 
     Raises:
         UserError: a folder cannot be read, and there is no such list.
     """
-    files = _walked(folder, unreadable)
+    files = _walked(folder, faults)
     return sorted(path for path in files if not suffixes or path.suffix.lower() in suffixes)
 
 
@@ -44,7 +44,7 @@ def is_hidden(path: PurePath | str) -> bool:
     )
 
 
-def _walked(folder: Path, unreadable: list[str] | None) -> Iterator[Path]:
+def _walked(folder: Path, faults: list[str] | None) -> Iterator[Path]:
     """Every file; folders that are links come last, so that files have their own paths."""
     seen: set[tuple[int, int]] = set()
     folders, links = [folder], []
@@ -58,10 +58,10 @@ def _walked(folder: Path, unreadable: list[str] | None) -> Iterator[Path]:
             with os.scandir(place) as entries:
                 inside = [entry for entry in entries if not is_hidden(entry.name)]
         except OSError as error:
-            fault = f"{place}: cannot be read ({error.strerror})"
-            if unreadable is None:
-                raise UserError(fault) from error
-            unreadable.append(fault)
+            fault = unreadable(place, error)
+            if faults is None:
+                raise fault from error
+            faults.append(str(fault))
             continue
         for entry in inside:
             path = place / entry.name

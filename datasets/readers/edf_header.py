@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.stages import LONGEST_SECONDS
 
 ANNOTATION_LABELS = ("EDF Annotations", "BDF Annotations")
@@ -71,10 +71,7 @@ class Header:
                 n_signals = self._integer(fixed[252:256], "number of signals", 1, 4096)
                 return fixed, file.read(256 * n_signals), n_signals
         except OSError as error:
-            if self.path.is_symlink() and not self.path.exists():
-                target = self.path.readlink()
-                raise self._wrong(f"is a link to {target}, which is not there; fetch it") from error
-            raise self._wrong(f"cannot be read ({error.strerror})") from error
+            raise unreadable(self.path, error) from error
 
     def _wrong(self, what: str) -> UserError:
         return UserError(f"{self.path}: {what}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from datasets.readers.scorings.scoring import Text
 from datasets.readers.scorings.xml_file import parsed
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 
 _LARGEST_BYTES = 16_000_000  # a value per sample of a long night; no scoring is larger
 _MARKS = (
@@ -37,7 +37,7 @@ def text_of(path: Path) -> Text:
             raise UserError(f"{path}: {path.stat().st_size:,} bytes; no scoring is that large")
         raw = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(path, error) from error
     for first, what in _BINARY.items():
         if raw.startswith(first):
             raise UserError(f"{path}: not a scoring as text but {what}")

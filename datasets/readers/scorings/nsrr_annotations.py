@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.readers.scorings.vocabulary import VOCABULARIES, stage_of, word_of
 from datasets.readers.scorings.xml_file import root_of
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS, UNSCORED
 
 # 3 and 4 are N3; movement, "no stage", unscored and artefact are nobody's stage
@@ -317,7 +317,7 @@ def _lines(path: Path) -> list[str]:
     try:
         text = path.read_bytes().decode("latin-1")  # takes any byte; what matters is ASCII
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error})") from error
+        raise unreadable(path, error) from error
     # not splitlines, which in this encoding also cuts at bytes such as 0x85
     return [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
 
