@@ -19,7 +19,7 @@ from typing import Any
 
 from datasets.readers import expert_annotations
 from utils import manifest
-from utils.errors import UserError, unreadable
+from utils.errors import unreadable
 from utils.files import is_ours, read_json, safe_name, sha256
 from utils.json_values import parsed
 from utils.version import VERSION

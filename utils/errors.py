@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,8 +35,8 @@ def describe(error: OSError) -> str:
 
 def unreadable(path: Path, error: OSError) -> UserError:
     """What is raised for a file that cannot be opened."""
-    if os.path.islink(path) and not os.path.exists(path):
-        return UserError(f"{path}: is a link to {os.readlink(path)}, which is not there; fetch it")
+    if path.is_symlink() and not path.exists():
+        return UserError(f"{path}: is a link to {path.readlink()}, which is not there; fetch it")
     return UserError(f"{path}: cannot be read ({error.strerror or error})")
 
 
