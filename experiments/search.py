@@ -284,10 +284,9 @@ def report(search: Search, study: Any) -> dict[str, Any]:
 
 def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
     """Draw history, importances, slices and parallel coordinates with Optuna."""
-    import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as plots
 
-    from utils.figures import save
+    from utils.figures import close, save
 
     wanted: Sequence[tuple[str, Any]] = [
         ("history", plots.plot_optimization_history),
@@ -306,5 +305,5 @@ def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
             figure = np.atleast_1d(axes).flat[0].figure
             figure.set_size_inches(10, 5)
             written.append(save(figure, folder / f"{name}.png"))
-            plt.close(figure)  # Optuna draws by pyplot, which keeps figures
+            close(figure)
     return written

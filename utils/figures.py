@@ -281,6 +281,13 @@ def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:
     return (seconds / 3600, "hours") if seconds[-1] >= 3600 else (seconds / 60, "minutes")
 
 
+def close(figure: Figure) -> None:
+    """Let go of a figure that a library drew through pyplot, which keeps it."""
+    import matplotlib.pyplot as plt
+
+    plt.close(figure)
+
+
 def save(figure: Figure, path: Path) -> Path:
     """Write a PNG, whole or not at all; figures are not registered anywhere, so none leaks."""
     with written_whole(path) as temporary, warnings.catch_warnings():
