@@ -69,6 +69,11 @@ class StagedNight:
         return np.where(self.believed, self.stages, UNSCORED).astype(np.int8)
 
     @property
+    def hypnodensity(self) -> np.ndarray:
+        """Probabilities (n, 5) as they are drawn: none where an epoch has no signal."""
+        return np.where(self.believed[:, None], self.probabilities, 0.0)
+
+    @property
     def counts(self) -> np.ndarray:
         """Confusion counts (5, 5) of the scored epochs."""
         return confusion(self.expert, self.stages)
