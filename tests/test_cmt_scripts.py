@@ -450,6 +450,7 @@ def test_scripts_without_a_store_or_a_run_say_the_next_step(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # .ci/run does the same with make demo
 def test_train_and_evaluate_as_after_make_demo(tmp_path):
     # published: the confusion matrix lands in the current folder
     for script, *words in (
