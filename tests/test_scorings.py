@@ -55,8 +55,11 @@ def test_rows_are_placed_by_their_clock(tmp_path, layout, hour):
     assert stages == [*[-1] * 4, *TRUTH]
     late = lab.START.replace(year=1985, month=1, day=1, minute=51)
     assert staged(tmp_path / name, text, Recorded("n.edf", late, 600.0)) == TRUTH[2:22]
-    with pytest.raises(UserError, match="start is unknown"):
-        staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0))
+    if layout == "alice csv":  # its epochs are numbered, too
+        assert staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0)) == TRUTH
+    else:
+        with pytest.raises(UserError, match=r"start is unknown.*--expert_table"):
+            staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0))
     other = lab.START.replace(hour=(lab.START.hour + 6 + hour % 6) % 24)
     with pytest.raises(UserError, match="scores no epoch"):
         staged(tmp_path / name, text, Recorded("n.edf", other, 1200.0))
@@ -119,6 +122,29 @@ def test_what_has_its_own_times_may_end_early_or_late(tmp_path, layout):
     stages, notes = read(tmp_path / name, Recorded("n.edf", lab.START, 900.0), Wishes())
     assert stages.tolist() == TRUTH[:30]
     assert "scores 1200 s, the recording lasts 900 s" in " ".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([f"{k},N2" for k in range(2, 32)], "none is placed; give it all epochs, or a column of"),
+        (["Epoch,Stage", "1,W", "3,N1", "2,N2", *(f"{k},N2" for k in range(4, 41))], "none is"),
+        ([f"{k},N2" for k in range(1, 31)], "30 stages for 40 epochs"),
+    ],
+)
+def test_epochs_that_numbers_do_not_place_are_refused(tmp_path, rows, line):
+    for content in {lines(rows), lines(["Epoch,Stage", *rows[rows[0] == "Epoch,Stage" :]])}:
+        with pytest.raises(UserError, match=line):
+            staged(tmp_path / "a.csv", content)
+
+
+def test_what_was_assumed_of_times_is_said(tmp_path):
+    noted = {"since the start": "count from the start", "in epochs": "its times are epochs",
+             "unnamed milliseconds": "its times are milliseconds",
+             "numbered, unscored left out": "2 epochs are not in it"}  # fmt: skip
+    for layout, note in noted.items():
+        (tmp_path / "a.csv").write_text(LAYOUTS[layout][1])
+        assert note in " ".join(read(tmp_path / "a.csv", NIGHT, Wishes())[1])
 
 
 AMBIGUOUS = {

@@ -45,7 +45,7 @@ def of_times(
     Raises:
         UserError: two stages at one time, or none inside the recording.
     """
-    ordered = sorted(placed, key=lambda row: (row.onset, row.code))
+    ordered = sorted(set(placed), key=lambda row: (row.onset, row.code))
     for a, b in pairwise(row for row in ordered if row.code != UNSCORED):
         if b.onset - a.onset < TOLERANCE:
             raise UserError(f"{path}: two stages at {b.onset:g} s; correct the file")
