@@ -46,6 +46,34 @@ def test_a_start_that_cannot_be_read_is_unknown(tmp_path, date, time, start):
         assert "start unknown" in file.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("began", "scored", "shift", "words"),
+    [
+        (("31.02.20", "23.59.00"), ("02.01.20", "00.00.00"), 2, "starts +60 s"),
+        (("01.03.20", "23.59.00"), ("99.99.99", "00.00.30"), 3, "starts +90 s"),
+        (("01.03.20", "23.59.00"), ("01.03.20", "00.00.30"), 3, "starts +90 s"),  # before midnight
+        (("01.03.20", "23.59.00"), ("01.03.20", "23.58.30"), -1, "starts -30 s"),
+        (("01.03.20", "25.59.00"), ("01.03.20", "23.58.30"), 0, "one start is unknown"),
+        (("01.03.20", "23.59.00"), ("01.01.85", "00.00.00"), 0, "date and clock were removed"),
+    ],
+)
+def test_a_hypnogram_is_placed_by_the_clock_or_that_is_said(tmp_path, began, scored, shift, words):
+    psg = write_odd(tmp_path / "a.edf", [eeg(epochs=8)], date=began[0], time=began[1])
+    rows = b"".join(note(30 * k, f"Sleep stage {stage}", 30) for k, stage in enumerate("WRWR"))
+    hypnogram = write_odd(
+        tmp_path / "h.edf", [], kind="EDF+C", seconds=0, notes={0: rows}, note_bytes=400,
+        date=scored[0], time=scored[1],
+    )  # fmt: skip
+    file = opened(psg)
+    stages, notes = expert_annotations.read(hypnogram, file, 8)
+    expected = [-1] * 8
+    for k, code in enumerate([0, 4, 0, 4]):
+        if 0 <= k + shift < 8:
+            expected[k + shift] = code
+    assert stages.tolist() == expected and words in notes
+    assert (file.start is None) == (began[0] == "31.02.20" or began[1] == "25.59.00")
+
+
 @pytest.mark.parametrize("version", [b"0       ", b"0\0\0\0\0\0\0\0", b"0 \0 \0   "])
 def test_the_version_may_be_padded_with_zeros(tmp_path, version):
     assert EdfFile(write_odd(tmp_path / "a.edf", [eeg()], version=version)).seconds == 120

@@ -25,7 +25,8 @@ class DreemFile:
         # staging needs the signals alone: a hypnogram of another length is merely cut
         recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))
         self.notes: list[str] = []
-        self.path, self.start, self.stages = path, recording.start, recording.stages
+        self.path, self.stages = path, recording.stages
+        self.start = self.clock = recording.start
         self.seconds = min(signal.seconds for signal in recording.signals.values())
         self.gaps = np.zeros((0, 2))
         self.channels = tuple(

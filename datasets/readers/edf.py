@@ -64,7 +64,8 @@ class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
     Time counts from the first sample, which EDF+ may place after the header's start; ``start`` is
-    its date and time, or ``None`` where they cannot be read. With ``gaps`` a discontinuous
+    its date and time, or ``None`` where they cannot be read, and ``clock`` the same, of 1 January
+    1985 where only the time of day is known. With ``gaps`` a discontinuous
     recording (EDF+D) lies on its own clock, ``gaps`` (k, 2) in s between its parts reading as NaN.
     With ``salvage`` the whole records of a cut file are read. ``notes`` tell what was odd.
 
@@ -82,7 +83,7 @@ class EdfFile:
         self._held: dict[int, np.ndarray] = {}  # bytes by a channel's first column
         self._sound: dict[str, Channel] = {}
         self._header = header = Header(path, salvage=salvage)
-        self.notes, self.start = header.notes, header.start
+        self.notes, self.start, self.clock = header.notes, header.start, header.clock
         self.is_plus = header.is_plus
         self._record_seconds = header.record_seconds
         self.seconds = header.n_records * header.record_seconds
@@ -262,8 +263,8 @@ class EdfFile:
             return
         onsets = np.array([self._stamp(record) for record in first])
         self._first = float(onsets[0])
-        if self.start is not None:
-            self.start += timedelta(seconds=self._first)
+        late = timedelta(seconds=self._first)
+        self.start, self.clock = (one and one + late for one in (self.start, self.clock))
         onsets -= onsets[0]
         if _are_even(onsets, self._record_seconds):
             return
