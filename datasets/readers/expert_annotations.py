@@ -6,12 +6,12 @@ no expert's, unless a person changed them.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
 from datetime import time, timedelta
 from itertools import pairwise
 from pathlib import Path
+from string import ascii_uppercase, digits
 
 import numpy as np
 
@@ -25,6 +25,12 @@ from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # of scorings beside a recording with its name, in the order in which one is preferred
+_ENDINGS = (
+    "-Hypnogram.edf", "_hypnogram.edf", "_sleepscoring.edf", "-profusion.xml", "-nsrr.xml", ".xml",
+    ".edf.XML", "_stage.txt", "_hypno.txt", "_hypno.csv", "_hypnogram.txt", "_hypnogram.csv",
+    "_sleepscoring.txt", "_sleepscoring.csv",
+)  # fmt: skip
+_OF_SLEEP_EDF = re.compile(r"(SC4|ST7)\d{3}[A-Z]0-PSG", re.IGNORECASE)
 SUFFIXES = (".txt", ".csv", ".rml", ".eannot", ".annot", ".hyp", ".sta", ".vmrk", ".tsv")
 _SHORTEST_STAGE = 5.0  # s
 _OF_UCDDB = re.compile(r"ucddb\d{3}_stage\.txt", re.IGNORECASE)
@@ -44,42 +50,34 @@ def exports_beside(edf: Path) -> list[Path]:
 
 
 def _beside(edf: Path) -> Iterator[Path]:
-    """Files of stages that may belong to a recording."""
-    # file names may hold brackets, which are patterns to glob
-    stem = glob.escape(edf.stem)
-    if re.fullmatch(r"(SC4|ST7)\d{3}[A-Z]0-PSG", stem, re.IGNORECASE):
-        # Sleep-EDF: the eighth character of a hypnogram's name is its scorer's, not the PSG's
-        stem = f"{stem[:7]}?"
+    """Files of stages that may belong to a recording, each looked up by its name."""
+    stem = edf.stem
     bare = stem.removesuffix("_eeg")  # BIDS: x_eeg.edf goes with x_events.tsv
+    # Sleep-EDF: the eighth character of a hypnogram's name is its scorer's, not the PSG's
+    scorers = ascii_uppercase + digits if _OF_SLEEP_EDF.fullmatch(stem) else ""
+    names = [
+        *((stem[:7], f"{scorer}-Hypnogram.edf") for scorer in scorers),
+        *((stem, ending) for ending in _ENDINGS),
+        (bare, "_events.tsv"),
+        *((stem, suffix) for suffix in SUFFIXES),
+    ]
     # NSRR: annotations lie in a tree of their own, beside that of the EDFs
     tree = [
         Path(str(edf.parent).replace("edfs", f"annotations-events-{kind}", 1))
-        / f"{edf.stem}-{kind}.xml"
+        / f"{stem}-{kind}.xml"
         for kind in ("profusion", "nsrr")
         if "edfs" in edf.parts
     ]
-    names = (
-        f"{stem}-Hypnogram.edf",
-        f"{stem}_hypnogram.edf",
-        f"{stem}_sleepscoring.edf",
-        f"{stem}-profusion.xml",
-        f"{stem}-nsrr.xml",
-        f"{stem}.xml",
-        f"{stem}.XML",
-        f"{stem}.edf.XML",
-        f"{stem}_stage.txt",
-        f"{bare}_events.tsv",
-        f"{stem}_hypno.txt",
-        f"{stem}_hypno.csv",
-        f"{stem}_hypnogram.txt",
-        f"{stem}_hypnogram.csv",
-        f"{stem}_sleepscoring.txt",
-        *(f"{stem}{suffix}" for suffix in SUFFIXES),
-        *(f"{stem}{suffix.upper()}" for suffix in SUFFIXES),
-    )
-    beside = [path for name in names for path in sorted(edf.parent.glob(name))]
-    for path in dict.fromkeys((*beside, *tree)):
-        if path.is_file() and path != edf:
+    spelt = [
+        edf.with_name(name + one) for name, ending in names
+        for end in dict.fromkeys((ending, ending.lower()))
+        for one in (end, f"{end[: end.rindex('.')]}{end[end.rindex('.') :].swapcase()}")
+    ]  # fmt: skip
+    seen = set[Path]()
+    for path in dict.fromkeys((*spelt, *tree)):
+        # where case is ignored, one file has several spellings
+        if path.is_file() and path != edf and path.resolve() not in seen:
+            seen.add(path.resolve())
             yield path
 
 
