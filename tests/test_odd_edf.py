@@ -79,6 +79,28 @@ def test_the_version_may_be_padded_with_zeros(tmp_path, version):
     assert EdfFile(write_odd(tmp_path / "a.edf", [eeg()], version=version)).seconds == 120
 
 
+@pytest.mark.parametrize(
+    ("fields", "gain"),
+    [
+        ({"physical": ("-500,0", "500,0")}, 1),
+        ({"physical": (500, -500)}, -1),
+        ({"limits": (32767, -32768)}, -1),
+        ({"physical": ("-500.", "5e2")}, 1),
+    ],
+)
+def test_ranges_as_recorders_write_them(tmp_path, fields, gain):
+    plain = EdfFile(write_odd(tmp_path / "a.edf", [eeg()])).read(LABEL, 0, 120)
+    odd = EdfFile(write_odd(tmp_path / "b.edf", [eeg(**fields)])).read(LABEL, 0, 120)
+    np.testing.assert_allclose(odd, gain * plain, atol=0.02)
+
+
+@pytest.mark.parametrize("field", ["-1,000", "1,0,0", "nan", ""])
+def test_ranges_that_could_be_anything_are_faults(tmp_path, field):
+    file = EdfFile(write_odd(tmp_path / "a.edf", [eeg(physical=(field, 500))]))
+    with pytest.raises(UserError, match="impossible physical min"):
+        file.read(LABEL, 0, 1)
+
+
 ODD_LENGTHS = {
     "never closed": ({"n_records": -1}, 120, "promises -1 records, the file holds 120.0"),
     "cut inside a record": ({"cut": 50}, 119, "promises 120 records, the file holds 119.8"),

@@ -95,6 +95,8 @@ class Header:
 
     def _number(self, field: bytes, name: str) -> float:
         text = field.decode("latin-1").strip(" \x00")
+        # a decimal comma; 1,000 may be a thousand
+        text = re.sub(r"^([+-]?\d+),(\d{1,2}|\d{4,})$", r"\1.\2", text, flags=re.ASCII)
         if not _NUMBER.fullmatch(text) or abs(float(text)) > _LARGEST_NUMBER:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return float(text)
@@ -137,8 +139,8 @@ class Header:
             self._number(fields[f"physical_{end}"], f"physical {end} of {label!r}")
             for end in ("min", "max")
         )
-        # bottom > top is legal: an amplifier that inverts
-        if low >= high or bottom == top:
+        # bottom > top, or low > high: an amplifier that inverts
+        if low == high or bottom == top:
             raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
         fields["physical"], fields["digital"] = (bottom, top), (low, high)
 
