@@ -291,6 +291,14 @@ def test_numbers_are_asked_about_and_a_vocabulary_answers(recording, tmp_path):
         assert stages.tolist() == [0, 0, 1, 2, 3, code, code, code, 2, 0]
 
 
+@pytest.mark.parametrize("expert", [None, "none"])
+@pytest.mark.parametrize("scoring", [Wishes("rk"), Wishes(table="stage=1")])
+def test_a_wish_that_meets_no_file_is_named(recording, expert, scoring):
+    notes: list[str] = []
+    expert_of(opened(recording.path), Asked(expert=expert, scoring=scoring), 10, notes)
+    assert f"'{scoring.vocabulary or scoring.table}' is not used: no expert's" in notes[0]
+
+
 def test_what_is_wrong_with_an_expert_is_one_line(recording, tmp_path):
     with pytest.raises(UserError, match=r"absent.txt: no such file; name one with --expert"):
         expert_of(opened(recording.path), Asked(expert=str(tmp_path / "absent.txt")), 10, [])
