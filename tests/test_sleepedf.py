@@ -7,7 +7,7 @@ from datetime import date, time
 import numpy as np
 import pytest
 
-from datasets.readers.sleepedf import find_pairs, read
+from datasets.readers.sleepedf import find_pairs, is_synthetic, read
 from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_hypnogram, write_pair, write_psg
@@ -229,3 +229,11 @@ def test_real_telemetry_hypnograms_are_read(real_data, name):
     bouts = read_bouts(EdfFile(real_data / "sleep_edf" / f"{name}-Hypnogram.edf"))
     assert bouts[-1].stage == 0
     assert {bout.stage for bout in bouts} >= {0, 1, 2, 3, 4}
+
+
+def test_a_link_to_nothing_is_one_line(tmp_path):
+    write_pair(tmp_path, NIGHT, n_epochs=18)
+    (tmp_path / "SC4001E0-PSG.edf").unlink()
+    (tmp_path / "SC4001E0-PSG.edf").symlink_to("gone.edf")
+    with pytest.raises(UserError, match=r"is a link to gone.edf, which is not there; fetch it"):
+        is_synthetic(find_pairs(tmp_path)[0])

@@ -21,7 +21,7 @@ from datasets.readers.scorings import layouts, own_exports, stage_tables, vocabu
 from datasets.readers.scorings.clocks import DAY, is_real
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Wishes
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # of scorings beside a recording with its name, in the order in which one is preferred
@@ -88,8 +88,7 @@ def is_export(path: Path) -> bool:
             return _is_unchanged_edf(path)
         except UserError:
             return False  # broken: said when it is read
-    with path.open("rb") as file:
-        head = file.read(4096)
+    head = _head(path, 4096)
     # a table whose columns only programs write, whatever its encoding
     names = head.replace(b"\x00", b"").decode("latin-1").casefold()
     if not re.search(r"prob|conf|certainty|\bp[_ .-]|stages_hash", names):
@@ -98,6 +97,14 @@ def is_export(path: Path) -> bool:
         return stage_tables.is_export(text_of(path))
     except UserError:
         return False
+
+
+def _head(path: Path, n_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(n_bytes)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def read(
@@ -113,7 +120,7 @@ def read(
         raise UserError(f"{path}: no such file; name one with --expert, or none")
     wishes, notes = wishes or Wishes(), []
     recorded = recorded_of(recording)
-    if path.suffix.lower() in (".edf", ".bdf") or path.read_bytes()[:8] == b"0       ":
+    if path.suffix.lower() in (".edf", ".bdf") or _head(path, 8) == b"0       ":
         stages = _of_edf(path, recorded, wishes, notes)
     else:
         if wishes.vocabulary is None and _OF_UCDDB.fullmatch(path.name):

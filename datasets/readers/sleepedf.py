@@ -23,7 +23,7 @@ from datasets.readers.recording import (
 )
 from datasets.readers.scorings import vocabulary
 from datasets.readers.scorings.placement import TOLERANCE
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 ROLES = alternatives("sleepedf")
@@ -63,9 +63,16 @@ class Pair:
 
 
 def is_synthetic(pair: Pair) -> bool:
-    """Whether the header names a generator as the recording's equipment (EDF+)."""
-    with pair.psg.open("rb") as file:
-        recording = file.read(168)[88:].split()  # the header's field on the recording
+    """Whether the header names a generator as the recording's equipment (EDF+).
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with pair.psg.open("rb") as file:
+            recording = file.read(168)[88:].split()  # the header's field on the recording
+    except OSError as error:
+        raise unreadable(pair.psg, error) from error
     return b"synthetic" in recording
 
 
