@@ -138,6 +138,36 @@ def test_epochs_that_numbers_do_not_place_are_refused(tmp_path, rows, line):
             staged(tmp_path / "a.csv", content)
 
 
+@pytest.mark.parametrize(
+    ("began", "seconds", "first"),
+    [
+        (lab.START, 1200.0, 0),  # fills the recording; by the clock it would leave it
+        (lab.START, 2400.0, 20),  # lights off at midnight, within it
+        (lab.START, 1500.0, 20),  # by the clock, beyond the end
+        (lab.START.replace(hour=9), 1500.0, 0),  # by the clock, apart
+        (None, 1200.0, 0),
+    ],
+)
+def test_times_from_midnight_or_from_the_start(tmp_path, began, seconds, first):
+    stages = staged(tmp_path / "a.csv", LAYOUTS["since the start"][1],
+                    Recorded("n.edf", began, seconds))  # fmt: skip
+    n = int(seconds / 30)
+    assert stages == ([-1] * first + TRUTH + [-1] * 80)[:n]
+
+
+def test_samples_of_a_part_are_placed_and_of_another_rate_refused(tmp_path):
+    for rate in (100, 10, 256):
+        rows = lab.timed(lab.AASM, step=30 * rate, length=None)[:9]
+        content = lab.table("onset,stage", rows)
+        recorded = Recorded("n.edf", lab.START, 1200.0 if rate > 10 else 500.0, (100.0, 10.0))
+        if rate == 256:
+            with pytest.raises(UserError, match=r"go to 61440, the recording lasts 1200 s: they"):
+                staged(tmp_path / "a.csv", content, recorded)
+        else:
+            stages = staged(tmp_path / "a.csv", content, recorded)
+            assert stages[:17] == [*TRUTH[:9], *[-1] * 8]
+
+
 def test_what_was_assumed_of_times_is_said(tmp_path):
     noted = {"since the start": "count from the start", "in epochs": "its times are epochs",
              "unnamed milliseconds": "its times are milliseconds",

@@ -113,21 +113,27 @@ class Timeline:
 def timeline_of(cells: Sequence[str], recorded: Recorded, notes: list[str]) -> Timeline:
     """The timeline of a column of times; a note where they count from the recording's start.
 
-    Clock times that begin at 0:00:00 are taken for such if they lie within the recording, and would
-    not by its own clock.
+    Clock times that begin at 0:00:00 are taken for such if they fill the recording to its end, or
+    would all lie outside it by its own clock.
     """
     clocks = [clock for cell in cells if (clock := clock_of(cell)) is not None]
-    since_midnight = replace(recorded, start=datetime(1970, 1, 1))
     if not clocks or clocks[0].seconds or any(clock.dates for clock in clocks):
         return Timeline(recorded)
-    if not _are_inside(clocks, Timeline(since_midnight)) or (
-        recorded.start is not None and _are_inside(clocks, Timeline(recorded))
-    ):
+    since_midnight = replace(recorded, start=datetime(1970, 1, 1))
+    first, last = _ends_of(clocks, Timeline(since_midnight))
+    is_filled = first >= 0 and recorded.seconds - 90 < last < recorded.seconds
+    if recorded.start is not None:
+        begins, ends = _ends_of(clocks, Timeline(recorded))
+        is_inside = begins >= 0 and ends < recorded.seconds
+        is_apart = ends < 0 or begins >= recorded.seconds
+        if is_inside or not (is_filled or (is_apart and last < recorded.seconds)):
+            return Timeline(recorded)
+    elif not is_filled:
         return Timeline(recorded)
     notes.append("its times count from the start of the recording")
     return Timeline(since_midnight)
 
 
-def _are_inside(clocks: Sequence[Clock], line: Timeline) -> bool:
+def _ends_of(clocks: Sequence[Clock], line: Timeline) -> tuple[float, float]:
     seconds = [line.seconds(clock) for clock in clocks]
-    return min(seconds) >= 0 and max(seconds) < line.recorded.seconds
+    return min(seconds), max(seconds)

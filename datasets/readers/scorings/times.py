@@ -11,11 +11,12 @@ from typing import Protocol
 
 from datasets.readers.scorings.clocks import Timeline, clock_of, timeline_of
 from datasets.readers.scorings.scoring import Recorded, Text
+from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS
 
 _NUMBER = re.compile(r"[+-]?(\d{1,15}(\.\d{0,20})?|\.\d{1,20})([eE][+-]?\d{1,2})?", re.ASCII)
 _MISSING = ("", "n/a", "na", "nan", "none", "-", ".")  # as tables spell it
-_SHORTEST = 5.0  # s, of epochs
+_SHORTEST, _LONGEST = 5.0, 120.0  # s, of steps between epochs
 _LARGEST = 1e12  # samples or seconds; no recording is longer
 Timed = list[tuple[int, float, float | None]]  # row, onset and length in s
 
@@ -136,16 +137,26 @@ def _from_ends(timed: Timed, columns: TimeColumns, recorded: Recorded, notes: li
 
 
 def _in_seconds(timed: Timed, recorded: Recorded, notes: list[str]) -> Timed:
-    """Times in seconds, where they were in a unit in which alone they fit the recording."""
+    """Times in seconds, where they were in a unit in which alone they fit the recording.
+
+    Raises:
+        UserError: they are no seconds, and in no other unit.
+    """
     onsets = sorted(onset for _, onset, _ in timed)
+    step = _step(onsets)
     units = {f"samples at {rate:g} Hz": 1 / rate for rate in dict.fromkeys(recorded.rates)}
     units["milliseconds"] = 1e-3
-    if onsets[-1] <= 2 * recorded.seconds:
+    is_long = onsets[-1] > 2 * recorded.seconds
+    if not is_long:
         # rows closer than any epoch, which would end far before the recording does
-        step = min((b - a for a, b in pairwise(onsets)), default=EPOCH_SECONDS)
         is_dense = 0 < step < _SHORTEST and 10 * onsets[-1] < recorded.seconds
         units = {"epochs": 30.0, "minutes": 60.0, "hours": 3600.0} if is_dense else {}
     fitting = {name: unit for name, unit in units.items() if fits_unit(timed, unit, recorded)}
+    if is_long and not fitting and step > _LONGEST:
+        raise UserError(
+            f"its times go to {onsets[-1]:g}, the recording lasts {recorded.seconds:g} s: they are "
+            "no seconds, nor samples at its rates; give them in seconds"
+        )
     if len(set(fitting.values())) != 1:
         return timed
     name, unit = next(iter(fitting.items()))
@@ -156,11 +167,15 @@ def _in_seconds(timed: Timed, recorded: Recorded, notes: list[str]) -> Timed:
     return [(k, onset * unit, length and length * factor) for k, onset, length in timed]
 
 
+def _step(onsets: Sequence[float]) -> float:
+    """The smallest step between onsets in order, 0 if there is none."""
+    return min((b - a for a, b in pairwise(onsets)), default=0.0)
+
+
 def fits_unit(timed: Timed, unit: float, recorded: Recorded) -> bool:
-    """Whether onsets in that unit (s) fill the recording in whole epochs."""
-    seconds = [onset * unit for _, onset, _ in timed]
-    whole = all(
-        abs((one - seconds[0]) / EPOCH_SECONDS - round((one - seconds[0]) / EPOCH_SECONDS)) < 1e-3
-        for one in seconds
-    )
-    return whole and recorded.seconds / 2 < max(seconds) < recorded.seconds
+    """Whether onsets in that unit (s) are of whole epochs, of a part at least of the recording."""
+    seconds = sorted(onset * unit for _, onset, _ in timed)
+    epochs = [(one - seconds[0]) / EPOCH_SECONDS for one in seconds]
+    whole = all(abs(one - round(one)) < 1e-3 for one in epochs)
+    is_half = max(seconds) > recorded.seconds / 2 or abs(_step(epochs) - 1) < 1e-3
+    return whole and is_half and max(seconds) < recorded.seconds
