@@ -47,7 +47,7 @@ def line(path) -> str:
 
 
 def line_of_stages(path) -> str:
-    """What is said of a hypnogram: stores refuse it, staging goes on without it."""
+    """What is said of a hypnogram: stores refuse it, staging needs none."""
     said = refused_line(lambda: dreem.read(dreem.Record(path)), path)
     file = DreemFile(path)
     assert file.notes == [f"no agreement: {said}"] and (file.stages == -1).all()
