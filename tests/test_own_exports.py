@@ -182,6 +182,18 @@ def test_triggers_and_notes_are_no_stages(recording, tmp_path):
             assert of_annotations(EdfFile(tmp_path / "h.edf"), 10) is None
 
 
+@pytest.mark.parametrize("change", ["sorted", "cut", "both"])
+@pytest.mark.parametrize("name", ["night.csv", "night_events.tsv"])
+def test_an_export_sorted_or_cut_is_still_an_export(recording, tmp_path, name, change):
+    WRITERS[name](tmp_path / name, night())
+    header, *rows = (tmp_path / name).read_text().splitlines()
+    rows = rows[:-2] if change != "sorted" and name.endswith(".csv") else rows
+    rows = rows[::-1] if change != "cut" else rows
+    (tmp_path / name).write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(UserError, match="exported, unchanged: no expert's"):
+        read(tmp_path / name, recording, 10)
+
+
 LETTERS = {"AASM": "W N1 N2 N3 R", "CAP": "W S1 S2 S4 R", "words": "Awake N1 N2 N3 REM"}
 
 

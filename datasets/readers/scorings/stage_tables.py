@@ -230,10 +230,12 @@ def _persons_column(
         UserError: the stages are a program's, and nobody changed them.
     """
 
+    ordered = own_exports.in_order(header, table)
+
     def codes(column: int | None) -> list[int]:
         if column is None:
             return []
-        words = (row[column] if len(row) > column else "" for row in table if any(row))
+        words = (row[column] if len(row) > column else "" for row in ordered)
         return [-1 if (code := vocabulary.stage_of(word)) is None else code for word in words]
 
     expert = names.index("expert") if "expert" in names else None
@@ -245,7 +247,13 @@ def _persons_column(
         was, _, expert_was = stated.partition("-")
         if filled and own_exports.stages_hash(codes(expert)) != expert_was:
             return expert
-        if stage is not None and own_exports.stages_hash(codes(stage)) != was:
+        is_changed = own_exports.stages_hash(codes(stage)) != was
+        # of a part of it no hash is known
+        if (
+            stage is not None
+            and is_changed
+            and not own_exports.are_most_probable(header, ordered, codes(stage))
+        ):
             return stage
         raise text.wrong(
             "stages that this program exported, unchanged: no expert's; correct them in it, fill "
