@@ -101,6 +101,37 @@ def test_ranges_that_could_be_anything_are_faults(tmp_path, field):
         file.read(LABEL, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "number"),
+    [({50: b"+0"}, 1), ({50: b"?"}, 1), ({0: b"x"}, 1), ({119: b"x"}, 1), ({3: b"x", 9: b"+1"}, 2)],
+)
+def test_a_broken_time_stamp_costs_no_recording(tmp_path, wrong, number):
+    plain = write_odd(tmp_path / "a.edf", [eeg()], kind="EDF+C")
+    raw = plain.read_bytes()
+    for record, stamp in wrong.items():
+        old = f"+{record}".encode() + b"\x14\x14\0"
+        assert raw.count(b"\0" + old) + raw.count(old) >= 1
+        at = 256 * 3 + record * (200 + 80) + 200
+        assert raw[at : at + len(old)] == old
+        raw = raw[:at] + (stamp + b"\x14\x14\0").ljust(80, b"\0") + raw[at + 80 :]
+    (tmp_path / "b.edf").write_bytes(raw)
+    file = opened(tmp_path / "b.edf")
+    assert file.seconds == 120 and not len(file.gaps)
+    assert file.notes[0].startswith(f"{number} records have a broken time stamp")
+    np.testing.assert_array_equal(file.read(LABEL, 0, 120), EdfFile(plain).read(LABEL, 0, 120))
+    with pytest.raises(UserError, match=r"time stamp|discontinuous"):
+        EdfFile(tmp_path / "b.edf")  # a store is stricter
+
+
+def test_stamps_that_are_broken_one_after_the_other_are_refused(tmp_path):
+    raw = write_odd(tmp_path / "a.edf", [eeg()], kind="EDF+C").read_bytes()
+    for record in (50, 51):
+        raw = raw.replace(f"+{record}".encode() + b"\x14\x14", b"x" * 5)
+    (tmp_path / "a.edf").write_bytes(raw)
+    with pytest.raises(UserError, match="records without their time stamps"):
+        opened(tmp_path / "a.edf")
+
+
 ODD_LENGTHS = {
     "never closed": ({"n_records": -1}, 120, "promises -1 records, the file holds 120.0"),
     "cut inside a record": ({"cut": 50}, 119, "promises 120 records, the file holds 119.8"),

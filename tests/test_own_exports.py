@@ -212,6 +212,12 @@ def test_stages_of_a_letter_are_no_less_stages(recording, tmp_path, kind, length
     assert of_annotations(EdfFile(tmp_path / "own.edf"), 10).tolist() == STAGES.tolist()
 
 
+def test_an_unscored_stage_with_a_prefix_costs_no_bare_ones(recording, tmp_path):
+    entries = [(30 * k, 30, ("W", "N1", "N2", "N3", "R")[code]) for k, code in enumerate(STAGES)]
+    annotated(tmp_path / "h.edf", [*entries[:-1], (270, 30, "Sleep stage ?")])
+    assert read(tmp_path / "h.edf", recording, 10)[0].tolist() == [*STAGES[:-1].tolist(), -1]
+
+
 def test_numbers_of_a_hypnogram_are_read_by_a_vocabulary(recording, tmp_path):
     codes = [{3: 5, 1: 3, 2: 4, 0: 1, 4: 2}[code] for code in STAGES]
     annotated(tmp_path / "h.edf", [(30 * k, 30, str(code)) for k, code in enumerate(codes)])

@@ -183,7 +183,7 @@ def _stage_rows(annotations: Sequence[Annotation], *, is_hypnogram: bool) -> lis
     ``is_hypnogram``: numbers may be stages, too, and letters alone.
     """
     words = {text: vocabulary.word_of(text) for text in {a.text for a in annotations}}
-    if any(word.prefixed and word.code is not None for word in words.values()):
+    if any(word.prefixed and word.code not in (None, UNSCORED) for word in words.values()):
         kept = {
             text for text, word in words.items()
             if word.prefixed or (word.code == UNSCORED and not word.vague)
