@@ -97,6 +97,13 @@ def test_the_folder_of_a_recording_is_not_replaced(tmp_path):
     )
 
 
+def test_a_file_is_no_folder_of_results(tmp_path):
+    edf = night(tmp_path / "night.edf")
+    (tmp_path / "out").write_text("mine")
+    words = ["--edf", edf, "-o", tmp_path / "out"]
+    refused(predict.main, *words, match="out: is a file; name a folder", keeps=tmp_path)
+
+
 @pytest.mark.parametrize("output", ["night.edf", "NIGHT.edf", "link/night.edf", "{}.edf"])
 def test_a_recording_is_not_replaced_by_its_stages(tmp_path, output):
     """Was: ``-o night.edf`` and ``-o 'nights/{}.edf' --again`` left hypnograms of 540 bytes."""
