@@ -231,7 +231,7 @@ def describe(
     if checkpoint.source is not None:
         headline += f", weights of {checkpoint.source['origin']}"
     # published recipes that choose the best pass by test accuracy give figures that are too high
-    if trained["select_on"] == "test":
+    if checkpoint.training.selected_on_test:
         headline += ", SELECTED ON THE TEST FOLD"
     return {
         "headline": headline,

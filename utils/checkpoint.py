@@ -68,6 +68,13 @@ class Training:
         """Settings of the store it was trained on; empty if they were not recorded."""
         return self.facts.get("preparation") or {}
 
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether its best pass, or that of its pretraining, was chosen on held-out subjects."""
+        earlier = self.pretraining
+        own = self.facts["select_on"] == "test"
+        return own or (earlier is not None and earlier.selected_on_test)
+
     def seen(self) -> set[str]:
         """Subjects that trained it or selected the checkpoint, pretraining not included."""
         return {*self.subjects["train"], *self.subjects["validation"]}

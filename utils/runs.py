@@ -61,8 +61,8 @@ class Run:
         """Open the folder for training: resume what it holds, or start ``fresh``.
 
         Raises:
-            UserError: it holds a run with other settings or of another store, or somebody else's
-                file under a name that training writes.
+            UserError: it holds a run with other settings, of another store or begun with other
+                weights, or somebody else's file under a name that training writes.
         """
         sweep(self.path, depth=2)
         checkpoints = [
@@ -94,6 +94,10 @@ class Run:
         ]
         if former.get("store") != facts.get("store"):
             differing.append("another store")
+        # runs from before this was recorded are resumed
+        start = facts.get("starting_weights")
+        if former.get("starting_weights", start) != start:
+            differing.append("begun with other weights than those given now")
         if differing:
             raise UserError(
                 f"{self.path}: holds a run with other settings ({'; '.join(differing)}); choose "
