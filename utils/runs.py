@@ -21,6 +21,7 @@ from utils.files import (
     check_file,
     read_json,
     remove_ours,
+    remove_results,
     sweep,
     write_json,
     write_text,
@@ -28,6 +29,7 @@ from utils.files import (
 from utils.json_values import parsed
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
+_RESULTS = ("evaluation*", "interpretations*", "embeddings", "encoded")  # folders beside them
 _OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a user's copies
 # what may differ when a run is resumed: how long, where its files are, what is written beside
 FREE = {
@@ -79,8 +81,11 @@ class Run:
                 remove_ours(path)
         if self.checkpoint("last").exists():
             self._refuse_others(settings, facts)
-        else:  # lines of passes that were never saved
+        else:  # lines of passes that were never saved, and results of other weights
             remove_ours(self.metrics)
+            remove_ours(self.path / "cohorts.csv")
+            for folder in [path for name in _RESULTS for path in self.path.glob(name)]:
+                remove_results(folder)
         about = {"settings": dict(settings), **facts, "versions": _versions()}
         write_json(self.path / "run.json", about)
 
