@@ -9,7 +9,15 @@ import pytest
 
 import foundation_evaluate
 from tests.test_foundation_scripts import TINY, run
-from utils.checkpoint import Training, load_checkpoint, load_tensors, save_checkpoint
+from utils.checkpoint import (
+    FILE,
+    KEPT,
+    Training,
+    checkpoint_from,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+)
 from utils.errors import UserError
 
 PRETRAINED, PROBE = "foundation_pretrain_both_fold4_seed0", "foundation_probe_linear_fold4_seed0"
@@ -42,7 +50,7 @@ def facts(probed) -> dict:
 
 
 def test_a_probe_is_not_resumed_on_another_encoder(probed, role_store, tmp_path):
-    """Was: a head half trained on one encoder went on with the tokens of another."""
+    """Was: a head half trained on one encoder continued on the tokens of another."""
     project = tmp_path / "project"
     shutil.copytree(probed, project)
     words = {"store": role_store, "project": project}
@@ -103,3 +111,12 @@ def test_a_pretraining_selected_on_the_test_fold_is_not_forgotten(probed, facts)
     assert not trained.selected_on_test
     earlier = Training(facts | {"select_on": "test"})
     assert Training(trained.facts, earlier).selected_on_test
+
+
+def test_checkpoints_hold_what_their_signals_are_scaled_over(probed):
+    raw = load_tensors(best(probed, PROBE))
+    assert checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
+    del raw["scaled_over"]  # as before
+    assert checkpoint_from(raw, Path("a.pt")).scaled_over == FILE
+    with pytest.raises(UserError, match="its scaled_over cannot be those of a checkpoint"):
+        checkpoint_from(raw | {"scaled_over": "moon"}, Path("a.pt"))

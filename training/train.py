@@ -30,7 +30,7 @@ from training.starting_weights import (
 )
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed, next_command
-from utils.checkpoint import Checkpoint
+from utils.checkpoint import KEPT, Checkpoint
 from utils.errors import UserError
 from utils.files import refuse_inputs, write_table
 from utils.locks import locked_alone
@@ -273,6 +273,7 @@ def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> d
         "channels": [[channel.label, channel.role] for channel in data.training.channels],
         "fs": data.training.fs,
         "standardise": data.standardise,
+        "scaled_over": KEPT,  # stored moments are of the range that the protocol keeps
         "trained": facts,
     }
 

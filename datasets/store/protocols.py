@@ -14,12 +14,18 @@ from utils.errors import UserError
 from utils.stages import UNSCORED
 
 MARGIN = 60  # epochs of Wake kept on either side: 30 min
+KEEP_ALL = "keep_all"
 _WAKE = 0
 
 
 def tinysleepnet(recording: Recording) -> tuple[int, int]:
     """Range with margins around all that is not Wake, ``?`` and movement too (Supratak 2020)."""
-    return _around(np.flatnonzero(recording.stages != _WAKE), len(recording.stages))
+    return around_sleep(recording.stages)
+
+
+def around_sleep(stages: np.ndarray) -> tuple[int, int]:
+    """Range with margins around all that is not Wake in stages (n,), a person's or a model's."""
+    return _around(np.flatnonzero(stages != _WAKE), len(stages))
 
 
 def deepsleepnet(recording: Recording) -> tuple[int, int]:
@@ -68,7 +74,7 @@ PROTOCOLS = {
     "tinysleepnet": tinysleepnet,
     "deepsleepnet": deepsleepnet,
     "cmt": cmt,
-    "keep_all": keep_all,
+    KEEP_ALL: keep_all,
 }
 
 
