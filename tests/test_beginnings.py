@@ -116,7 +116,9 @@ def test_a_pretraining_selected_on_the_test_fold_is_not_forgotten(probed, facts)
 def test_checkpoints_hold_what_their_signals_are_scaled_over(probed):
     raw = load_tensors(best(probed, PROBE))
     assert checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
-    del raw["scaled_over"]  # as before
+    del raw["scaled_over"]  # as before: stored moments were of that range, too
+    assert checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
+    del raw["trained"]
     assert checkpoint_from(raw, Path("a.pt")).scaled_over == FILE
     with pytest.raises(UserError, match="its scaled_over cannot be those of a checkpoint"):
         checkpoint_from(raw | {"scaled_over": "moon"}, Path("a.pt"))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from datasets.store.preparation import channel_moments
-from datasets.store.protocols import MARGIN
+from datasets.store.protocols import MARGIN, around_most_sleep
 from evaluation.stagers.scaling import scaled_and_staged
 from utils.checkpoint import FILE, KEPT, Checkpoint, Training
 from utils.staged_night import Vote
@@ -57,6 +57,15 @@ def test_files_are_scaled_whole_by_models_of_whole_files_and_former_ones(tape, c
     (scaled, *moments), _ = scaled_and_staged(tape, checkpoint, votes_of)
     np.testing.assert_array_equal(moments, channel_moments(tape, np.zeros(600, np.int8)))
     np.testing.assert_allclose(scaled.std(), 1, atol=1e-3)
+
+
+def test_the_night_is_told_from_false_sleep_of_the_day():
+    stages = np.zeros(1000, int)
+    stages[:400:4], stages[400:700], stages[500:520], stages[-1] = 1, 2, 0, 3
+    first, end = around_most_sleep(stages)
+    assert (first, end) == (400 - MARGIN, 700 + MARGIN)
+    assert around_most_sleep(np.zeros(100, int)) == (0, 100)  # nobody slept: all of it
+    assert around_most_sleep(np.full(100, 2)) == (0, 100)
 
 
 def test_nothing_is_scaled_for_models_that_read_signals_as_they_are(tape):

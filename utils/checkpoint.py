@@ -25,7 +25,7 @@ KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a
 _PROGRESS = ("optimizer", "schedule", "rng", "position", "objective")
 _SYNTHETIC = "synthetic-"
 _SCALINGS = ("recording", "present", "train", "none")
-FILE, KEPT = "file", "kept"  # what signals are scaled over: all there is, or what training keeps
+FILE, KEPT = "file", "kept"  # what signals are scaled over: all there is, or what training kept
 _RATES = (1.0, 2000.0)  # Hz; beyond any recording, a night would fill the memory
 _LARGEST_SETTING = 1e5  # sizes of layers and windows are far smaller
 _DEEPEST = 20  # pretrainings within pretrainings
@@ -86,8 +86,8 @@ class Checkpoint:
     """A model's weights and what is needed to use them.
 
     ``channels`` are (label, role) in the order the model reads them at ``fs`` Hz, ``standardise``
-    how they are scaled, ``scaled_over`` what of a file: all of it, as before this was stored, or
-    the range that the protocol of the training nights keeps. ``source`` is the origin of weights
+    how they are scaled, ``scaled_over`` what of a file: all of it, or the range that the protocol
+    of the training nights keeps. ``source`` is the origin of weights
     from elsewhere, whose ``training`` has no subjects by name. ``progress`` is what a training
     resumes from, in ``last`` checkpoints.
     """
@@ -258,7 +258,7 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
         source=content.get("source"),
         passes=content.get("pass"),
         progress={name: content[name] for name in _PROGRESS if name in content},
-        scaled_over=content.get("scaled_over", FILE),
+        scaled_over=_scaled_over(content),
     )
 
 
@@ -287,7 +287,7 @@ def _fields(content: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     )
     yield "fs", _is_number(content["fs"]) and _RATES[0] <= content["fs"] <= _RATES[1]
     yield "standardise", content["standardise"] in _SCALINGS
-    yield "scaled_over", content.get("scaled_over", FILE) in (FILE, KEPT)
+    yield "scaled_over", _scaled_over(content) in (FILE, KEPT)
     yield (
         "state",
         isinstance(state, dict)
@@ -298,6 +298,11 @@ def _fields(content: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "pass", passes is None or type(passes) is int
     yield "trained", _are_facts(content.get("trained"))
     yield "source", _is_source(content.get("source"))
+
+
+def _scaled_over(content: Mapping[str, Any]) -> Any:
+    # checkpoints from before it was stored: those trained here were always scaled as now
+    return content.get("scaled_over", KEPT if content.get("trained") else FILE)
 
 
 def _is_list_of(kind: type, values: Any) -> bool:

@@ -11,6 +11,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -141,13 +142,14 @@ def command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def newest_run(project: Path, pattern: str) -> Path:
+def newest_run(project: Path, pattern: str, *, but_not: str = "") -> Path:
     """The run folder under ``project`` whose name matches and that was trained last.
 
     Raises:
         UserError: there is none.
     """
     runs = [path.parent for path in project.glob(f"{pattern}/checkpoints")]
+    runs = [run for run in runs if not fnmatch(run.name, but_not)]
     if not runs:
         raise UserError(f"{project}: no trained run {pattern}; train one first")
     return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime_ns)

@@ -20,12 +20,7 @@ _WAKE = 0
 
 def tinysleepnet(recording: Recording) -> tuple[int, int]:
     """Range with margins around all that is not Wake, ``?`` and movement too (Supratak 2020)."""
-    return around_sleep(recording.stages)
-
-
-def around_sleep(stages: np.ndarray) -> tuple[int, int]:
-    """Range with margins around all that is not Wake in stages (n,), a person's or a model's."""
-    return _around(np.flatnonzero(stages != _WAKE), len(stages))
+    return _around(np.flatnonzero(recording.stages != _WAKE), len(recording.stages))
 
 
 def deepsleepnet(recording: Recording) -> tuple[int, int]:
@@ -85,6 +80,17 @@ WAKE_KEPT = {
     "cmt": "30 min around second and last but one annotation",
     "keep_all": "all Wake",
 }
+
+
+def around_most_sleep(stages: np.ndarray) -> tuple[int, int]:
+    """Range with margins around the stretch in which sleep outweighs Wake most, of stages (n,).
+
+    For stages of a model, which takes some epochs of the day for sleep where an expert does not.
+    """
+    balance = np.concatenate(([0], np.cumsum(np.where(stages != _WAKE, 1, -1))))
+    end = int(np.argmax(balance - np.minimum.accumulate(balance)))
+    first = int(np.argmin(balance[: end + 1]))
+    return _around(np.arange(first, end), len(stages))
 
 
 def _around(indices: np.ndarray, n_epochs: int) -> tuple[int, int]:

@@ -31,10 +31,10 @@ from datasets.store.preparation import (
     prepare,
     preset_named,
 )
-from evaluation.stage import load_model
+from evaluation.stage import load_staging_model
 from evaluation.staged_file import Explainer, StagedFile
 from evaluation.stagers.band_reasons import BandReasons
-from evaluation.stagers.scaling import scaled_and_staged
+from evaluation.stagers.scaling import is_trimmed, scaled_and_staged
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
 from interpret.explain_nights import explain_epochs
@@ -107,6 +107,8 @@ class NetworkStager(ChannelStager):
             "standardise": self.checkpoint.standardise,
             "store": self.checkpoint.training.preparation,
         }
+        if is_trimmed(self.checkpoint):  # results from before are not reused
+            self.preparation["scaled_over"] = self.checkpoint.scaled_over
 
     @property
     def roles(self) -> Sequence[str]:
@@ -229,12 +231,7 @@ def opened_net(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.path}: trained on nights that an earlier version equalised about their "
             "median, as no file is any more; prepare them again and train again"
         )
-    net = load_model(checkpoint)
-    if not net.stages_nights:
-        raise UserError(
-            f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
-        )
-    return net
+    return load_staging_model(checkpoint)
 
 
 def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from datasets.store.preparation import channel_moments
-from datasets.store.protocols import KEEP_ALL, around_sleep
+from datasets.store.protocols import KEEP_ALL, around_most_sleep
 from utils.checkpoint import KEPT, Checkpoint
 from utils.errors import UserError
 from utils.staged_night import Vote, mean_of
 
 _FLAT = 1e-6  # standard deviation up to which a channel is flat
+_ROUNDS = 3  # after which the night stays the same on simulated tapes of 22 h
 Scaled = tuple[np.ndarray, np.ndarray, np.ndarray]  # signals (n, c, t), mean and sd (c,)
 
 
@@ -24,17 +25,18 @@ def scaled_and_staged(
     """Signals (n, c, t) scaled as those of the training nights were, and the votes on them.
 
     Moments are of a part of the file where those of training were. That part is known by stages:
-    an expert's in training; in a file, which nobody has scored, the model's own, which it gives
-    when all of the file is scaled alike.
+    an expert's in training; in a file, which nobody has scored, those of ``votes_of`` itself, from
+    all of the file at first, then from what they show to be the night, until that stays the same.
     """
-    how = checkpoint.standardise
+    how, kept = checkpoint.standardise, (0, len(signals))
     scaled = standardised(signals, how)
     votes = votes_of(scaled[0])
-    if is_trimmed(checkpoint):
-        kept = around_sleep(mean_of(votes).argmax(axis=1))
-        if kept != (0, len(signals)):
-            scaled = standardised(signals, how, kept)
-            votes = votes_of(scaled[0])
+    for _ in range(_ROUNDS if is_trimmed(checkpoint) else 0):
+        former, kept = kept, around_most_sleep(mean_of(votes).argmax(axis=1))
+        if kept == former:
+            break
+        scaled = standardised(signals, how, kept)
+        votes = votes_of(scaled[0])
     return scaled, votes
 
 
