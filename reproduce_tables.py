@@ -81,7 +81,7 @@ class TableFlags:
     seeds: list[int]
     jobs: int
     gpus: list[int]
-    submit: dict[str, tuple[str, ...]]
+    submit: list[str]
     flags: str
     device: str
     overwrite: bool
@@ -136,8 +136,8 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         "--gpus",
         item=int,
         default=[],
-        help="numbers of this machine's GPUs, which trainings share evenly (default: chosen by the "
-        "scripts)",
+        help="numbers of this machine's GPUs, which trainings share equally (default: chosen by "
+        "the scripts)",
     )
     parser.add_argument(
         "--submit",
@@ -157,10 +157,9 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         "--overwrite",
         help="also replace tables that this script did not write",
     )
-    args = parser.parse(argv)
-    args.submit = pairs(args.submit, "--submit", "name=value, such as timeout_min=600")
-    asked = settings_from(args, TableFlags)
+    asked = settings_from(parser.parse(argv), TableFlags)
     check_flags(asked.flags)
+    submit_options(asked)  # refuses what is no pair
     default = () if asked.stagers else TABLES[asked.table]
     # each once: two trainings at the same time would share a folder
     asked = replace(
@@ -175,6 +174,12 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         if asked.table != "ssl":
             recipe_of(name)  # refuses unknown models before anything is trained
     return asked
+
+
+def submit_options(asked: TableFlags) -> dict[str, str]:
+    """Settings of Slurm's jobs by name; of a name given twice the last counts."""
+    options = pairs(asked.submit, "--submit", "name=value, such as timeout_min=600")
+    return {name: values[-1] for name, values in options.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -212,7 +217,7 @@ def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting
         asked.project_path / "submitted",
         asked.jobs,
         gpus=asked.gpus,
-        options={name: values[-1] for name, values in asked.submit.items()},
+        options=submit_options(asked),
     )
     rows = []
     for name in asked.models:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ _ROOT = Path(__file__).parents[1]
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _MINUTES = 7 * 24 * 60  # that a cell may take, where --submit names no other limit
 _POLL_SECONDS = 0.2
+_LONGEST_END = 60.0  # seconds that the end of interrupted cells is waited for
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,8 @@ def run_cells(
 ) -> None:
     """Submit all cells, ``at_once`` of them at a time, and wait for their ends.
 
-    ``gpus`` are those of this machine that cells share evenly; ``options`` what submitit's executor
-    takes, such as ``slurm_partition``; it keeps its files in ``folder``.
+    ``gpus`` are those of this machine that cells share equally; ``options`` what submitit's
+    executor takes, such as ``slurm_partition``; it keeps its files in ``folder``.
 
     Raises:
         UserError: a cell failed, or the executor does not know an option. Cells that run at that
@@ -90,8 +91,16 @@ def run_cells(
                         raise UserError(fault)
                 time.sleep(_POLL_SECONDS)
         finally:
-            for job in running:
-                job.cancel()
+            interrupt(running)
+
+
+def interrupt(jobs: Collection[Any]) -> None:
+    """Interrupt submitted cells, and wait while they save how far they have come."""
+    for job in jobs:
+        job.cancel()
+    until = time.monotonic() + _LONGEST_END
+    while time.monotonic() < until and not all(job.done() for job in jobs):
+        time.sleep(_POLL_SECONDS)
 
 
 def executor_of(folder: Path, options: Mapping[str, str]) -> Any:

@@ -59,7 +59,7 @@ def test_files_are_scaled_whole_by_models_of_whole_files_and_former_ones(tape, c
     np.testing.assert_allclose(scaled.std(), 1, atol=1e-3)
 
 
-def test_the_night_is_told_from_false_sleep_of_the_day():
+def test_false_sleep_of_the_day_is_no_part_of_the_night():
     stages = np.zeros(1000, int)
     stages[:400:4], stages[400:700], stages[500:520], stages[-1] = 1, 2, 0, 3
     first, end = around_most_sleep(stages)

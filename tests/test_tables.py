@@ -146,16 +146,16 @@ def test_the_table_of_pretrained_encoders(store, tmp_path):
 
 @dataclass(eq=False)
 class CellJob:
-    """Stands for a submitted cell, which has ended after so many ``looks``."""
+    """Stands for a submitted cell, which has ended after so many ``polls``."""
 
     cell: cells.Cell
-    looks: int
+    polls: int
     fault: str
     cancelled: bool = False
 
     def done(self) -> bool:
-        self.looks -= 1
-        return self.looks < 0
+        self.polls -= 1
+        return self.polls < 0
 
     def result(self) -> str:
         return self.fault
@@ -165,7 +165,7 @@ class CellJob:
 
 
 class Submitted:
-    """Stands for submitit's executor; ``lasting`` are the looks at each cell before it ends."""
+    """Stands for submitit's executor; ``lasting`` are the polls at each cell before it ends."""
 
     def __init__(self, cluster: str, lasting: list[int], fault: str = "") -> None:
         self.cluster, self.lasting, self.fault = cluster, lasting, fault
@@ -180,7 +180,7 @@ def cells_of(tmp_path, n: int) -> list[cells.Cell]:
     return [cells.Cell(f"cell {k}", [], tmp_path / f"{k}.log") for k in range(n)]
 
 
-def test_cells_share_gpus_evenly(monkeypatch, tmp_path):
+def test_cells_share_gpus_equally(monkeypatch, tmp_path):
     """Was: in turn, so that two trainings shared a GPU while another had none."""
     executor = Submitted("local", lasting=[9, 1, 1, 1])
     monkeypatch.setattr(cells, "executor_of", lambda folder, options: executor)
@@ -228,7 +228,7 @@ def test_no_two_trainings_have_one_folder(tmp_path):
 
 
 def test_a_training_that_fails_is_one_line_and_names_its_log(store, tmp_path):
-    with pytest.raises(UserError, match=r"chambon2018, fold \d: .*no channel 'XYZ'.*\.log\)"):
+    with pytest.raises(UserError, match=r"2018, fold \d, seed 0: .*no channel 'XYZ'.*\.log\)"):
         reproduce_tables.main(words(store, tmp_path, "--flags", f"{QUICK} --channels XYZ"))
 
 
