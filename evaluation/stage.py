@@ -30,6 +30,20 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
         raise UserError(f"{checkpoint.path}: {error}") from error
 
 
+def load_staging_model(checkpoint: Checkpoint) -> nn.Module:
+    """The trained model, in evaluation mode, if it stages.
+
+    Raises:
+        UserError: it stages nothing, or as :func:`load_model`.
+    """
+    model = load_model(checkpoint)
+    if not model.stages_nights:
+        raise UserError(
+            f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
+        )
+    return model
+
+
 def pick_device(name: str) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one.
 

@@ -335,8 +335,6 @@ def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_p
             "1",
             "--resume",
             "False",
-            "--pretrained",
-            str(pretrained / "checkpoints" / "best.pt"),
             "--model_path",
             str(probe / "checkpoints" / "best.pt"),
             store=role_store,

@@ -199,7 +199,8 @@ def add_run(group: Any) -> None:
         "--resume",
         "--is_retrain",
         default=True,
-        help="resume the run that the folder holds, bit for bit; False: delete it, start again",
+        help="resume the run that the folder holds, bit for bit; False: delete it and its results, "
+        "start again",
     )
     group.add_argument(
         "--model_path",

@@ -17,13 +17,12 @@ from models.foundation import PUBLISHED
 from objectives.denoising import Denoising, corrupt
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
-from training.flags import DataFlags
 from training.foundation_flags import (
     DEFAULTS,
     OF_MODEL,
-    FoundationLearningFlags,
     FoundationModelFlags,
     FoundationObjectiveFlags,
+    FoundationSettings,
     ScheduleFlags,
     asked,
 )
@@ -48,25 +47,38 @@ def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
     }
 
 
-def find_pretrained(
-    learning: FoundationLearningFlags, model: FoundationModelFlags, data: DataFlags
-) -> Checkpoint | None:
-    """The checkpoint of pretraining whose encoder is used; ``None`` for random weights.
+def find_pretrained(settings: FoundationSettings) -> Checkpoint | None:
+    """The checkpoint whose encoder is used; ``None`` for random weights.
+
+    It is of pretraining or, with --model_path, of the model that is trained on, head and all.
 
     Raises:
-        UserError: there is none, it is not of pretraining, or flags ask for another encoder.
+        UserError: there is none, it is not of that stage, or flags ask for another encoder.
     """
-    if learning.stage == "pretrain" or learning.pretrained == "none":
+    learning, model, path = settings.learning, settings.model, settings.run.model_path
+    if learning.stage == "pretrain":
         return None
-    if learning.pretrained is None:
-        path = newest_run(data.project_path, "foundation_pretrain_*")
-    else:
+    if path is not None and learning.pretrained is not None:
+        raise UserError(
+            f"--pretrained has no effect on the encoder of --model_path ({path}); take one out"
+        )
+    if learning.pretrained == "none":
+        return None
+    stages = {"foundation_pretraining": "pretrain"}
+    if path is not None:
+        stages = {"foundation": "probe or finetune"}
+    elif learning.pretrained is not None:
         path = Path(learning.pretrained)
+    else:
+        path = newest_run(settings.data.project_path, "foundation_pretrain_*")
     # a run's folder stands for its best checkpoint
     path = path / "checkpoints" / "best.pt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
-    if checkpoint.model != "foundation_pretraining":
-        raise UserError(f"{path}: a {checkpoint.model}, not of --stage pretrain")
+    if checkpoint.model not in stages:
+        (stage,) = stages.values()
+        raise UserError(f"{path}: a {checkpoint.model}, not of --stage {stage}")
+    if checkpoint.training is None:
+        raise UserError(f"{path}: does not name its training, so nobody knows whom it has seen")
     given = [*asked(model), *(["published"] if model.published else [])]
     if given:
         raise UserError(

@@ -21,10 +21,16 @@ from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, Train
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
-from training.starting_weights import check_same_model, fit_scaling, lacks_scaling
+from training.starting_weights import (
+    check_same_model,
+    facts_of_start,
+    fit_scaling,
+    lacks_scaling,
+    starting_checkpoint,
+)
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed, next_command
-from utils.checkpoint import Checkpoint, Training, load_checkpoint
+from utils.checkpoint import KEPT, Checkpoint
 from utils.errors import UserError
 from utils.files import refuse_inputs, write_table
 from utils.locks import locked_alone
@@ -154,9 +160,7 @@ def begin(
 ) -> Outputs:
     """Open the run's folder, write ``run.json`` and print the plan, once for all processes."""
     facts = facts_of(settings.data, data.store, data.split)
-    # subjects of an earlier training stay known, so that no later evaluation takes them for new
-    if (earlier := pretraining_of(settings.run, spec)) is not None:
-        facts["pretraining"] = dict(earlier.facts)
+    facts |= facts_of_start(spec.built_on or starting_checkpoint(settings.run))
     # only the first process logs, the others keep this logger that does nothing
     outputs = Outputs(run, lambda figures, step: None, describe(spec, data, facts))
     if fabric.is_global_zero:
@@ -235,11 +239,9 @@ def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
         net = models.build(spec.model, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if run.model_path is None:
-        return net
-    checkpoint = load_checkpoint(run.model_path)
-    check_same_model(checkpoint, spec.model, settings)
-    net.load_state_dict(checkpoint.state)
+    if (checkpoint := starting_checkpoint(run)) is not None:
+        check_same_model(checkpoint, spec.model, settings)
+        net.load_state_dict(checkpoint.state)
     return net
 
 
@@ -263,13 +265,6 @@ def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
     }
 
 
-def pretraining_of(run: RunFlags, spec: TrainingSpec) -> Training | None:
-    """The earlier training of the weights that this one begins with, if it is known."""
-    if spec.built_on is not None:
-        return spec.built_on.training
-    return load_checkpoint(run.model_path).training if run.model_path else None
-
-
 def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> dict[str, Any]:
     """Everything but weights that a checkpoint holds, so that evaluation needs nothing else."""
     return {
@@ -278,6 +273,7 @@ def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> d
         "channels": [[channel.label, channel.role] for channel in data.training.channels],
         "fs": data.training.fs,
         "standardise": data.standardise,
+        "scaled_over": KEPT,  # stored moments are of the range that the protocol keeps
         "trained": facts,
     }
 

@@ -30,6 +30,11 @@ class Vote:
     weight: float
 
 
+def mean_of(votes: Sequence[Vote]) -> np.ndarray:
+    """Probabilities (n, 5) of all votes together."""
+    return sum(vote.probabilities * np.float32(vote.weight) for vote in votes)
+
+
 @dataclass(frozen=True)
 class StagedNight:
     """A recording as a model staged it, beside the expert's stages.
