@@ -51,6 +51,7 @@ class Backbone(StagingModel):
     """
 
     reads_images = True
+    made_for_hz = 100.0
 
     def __init__(
         self,

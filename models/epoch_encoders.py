@@ -117,6 +117,8 @@ class EpochStager(StagingModel):
         n_channels, fs, n_samples, num_seq: of an epoch; every epoch stands alone, so a window is 1.
     """
 
+    made_for_hz = 100.0
+
     def __init__(
         self,
         *,

@@ -29,6 +29,8 @@ class SleepTransformer(StagingModel):
         dropout: in blocks and head.
     """
 
+    made_for_hz = 100.0
+
     def __init__(
         self,
         *,

@@ -32,6 +32,7 @@ def log_spectrogram(
     frames = x.unfold(-1, width, hop)
     if kind == "psd":
         frames = frames - frames.mean(dim=-1, keepdim=True)
+    # above 128 Hz this cuts windows off: only weights of earlier versions are not read at 100 Hz
     spectrum = torch.fft.rfft(frames * window, n=N_FFT)
     if kind == "phan":
         return 20 * torch.log10(spectrum.abs().clamp_min(1e-10))
