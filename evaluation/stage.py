@@ -15,6 +15,7 @@ from datasets.store.store import Store
 from datasets.store.stored_channels import resampled_line
 from datasets.store.views import View
 from utils.checkpoint import Checkpoint
+from utils.devices import missing
 from utils.errors import UserError
 from utils.staged_night import StagedNight, stage_signals
 
@@ -38,9 +39,10 @@ def pick_device(name: str) -> torch.device:
         UserError: there is no such device.
     """
     try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # MPS by name alone: it lacks some of the operations
+        device = ("cpu" if missing()["cuda"] else "cuda") if name == "auto" else name
         # a tensor on it: only that shows whether the device works
-        return torch.empty(0, device=device if name == "auto" else name).device
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
 

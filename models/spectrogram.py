@@ -104,8 +104,8 @@ class Spectrogram(nn.Module):
         count, total, squares = 0.0, 0.0, 0.0
         for epochs in batches:
             # filters leave traces in gaps, whose decibels would spread every bin; NaN is no signal
-            recorded = (epochs.amax(dim=-1) - epochs.amin(dim=-1) > _FLAT)[..., None, None]
-            decibels = torch.where(recorded, self.decibels(epochs).double(), 0.0)
+            recorded = (epochs.amax(dim=-1) - epochs.amin(dim=-1) > _FLAT)[..., None, None].cpu()
+            decibels = torch.where(recorded, self.decibels(epochs).cpu().double(), 0.0)
             count = count + recorded.sum(dim=0) * decibels.shape[2]
             total = total + decibels.sum(dim=(0, 2))[:, None]
             squares = squares + decibels.square().sum(dim=(0, 2))[:, None]
@@ -119,8 +119,8 @@ class Spectrogram(nn.Module):
         """Set mean and deviation from epochs (n, c, t) of **training** subjects."""
         count, total, squares = 0, 0.0, 0.0
         for epochs in batches:
-            # sums of squares over many nights lose digits in float32
-            decibels = self.decibels(epochs).double()
+            # sums of squares over many nights lose digits in float32; not every GPU has doubles
+            decibels = self.decibels(epochs).cpu().double()
             count += len(decibels)
             total, squares = total + decibels.sum(dim=0), squares + decibels.square().sum(dim=0)
         mean = total / count

@@ -23,7 +23,7 @@ RATES = (64.0, 100.0, 125.0, 128.0, 200.0, 256.0, 512.0)
 
 
 def tone(seconds: np.ndarray) -> np.ndarray:
-    """7 Hz of deviation 20, as the small store says of its channels."""
+    """7 Hz of deviation 20, as the small store has it."""
     return 20 * np.sqrt(2) * np.sin(2 * np.pi * 7 * seconds)
 
 

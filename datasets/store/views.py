@@ -27,6 +27,7 @@ from datasets.store.stored_channels import (
     refuse_not_finite,
     select_channels,
 )
+from utils.devices import free_gb
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
@@ -343,6 +344,5 @@ class View:
 
 def _budget(device: torch.device) -> float:
     """Default of the memory in GB that signals may take."""
-    if device.type == "cuda":
-        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
-    return _HOST_GB
+    free = free_gb(device)
+    return _HOST_GB if free is None else _GPU_SHARE * free
