@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 import models
 import staging_training
+from benchmarks import devices as benchmark
 from models import attention
 from models.role_layers import LogSpectrum
 from objectives.similarity import SimilarityStaging
@@ -277,3 +279,63 @@ def test_the_similarity_loss_reads_bf16():
     loss, _ = objective(model, batch)
     fabric.backward(loss)
     assert torch.isfinite(loss) and all(w.grad.isfinite().all() for w in weights)
+
+
+def tiny_model(store, project, *words: str):
+    paths = ["--data_path", str(store.path), "--project_path", str(project), "--logger", "csv"]
+    words = ["-e", "chambon2018", "--first_epochs", "0", "--n_epochs", "1", *words]
+    words += ["--accelerator", "cpu", "--train_data_list", "0,1", "--batch_size", "64"]
+    staging_training.main([*paths, *words])
+    return load_checkpoint(next(project.glob("chambon2018_*")) / "checkpoints" / "last.pt").state
+
+
+def test_a_compiled_model_trains_as_it_is(store, tmp_path, monkeypatch):
+    plain = tiny_model(store, tmp_path / "plain")
+    # all of torch.compile but the kernels, which a compiler would take a minute for
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    compiled = tiny_model(store, tmp_path / "compiled", "--compile", "True")
+    assert plain.keys() == compiled.keys()
+    assert all(torch.equal(plain[name], compiled[name]) for name in plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*models.names(), "resnet18"])
+def test_every_model_compiles(name):
+    torch._dynamo.reset()  # compilations of other models count towards a limit
+    rate = models.rate_of(name) or 100.0
+    settings = {"n_samples": int(30 * rate)}
+    settings |= {"n_modalities": 1} if name.endswith("_cmt") else {"n_channels": 1, "fs": rate}
+    windows = {} if name in ("epoch_cmt", *models.ENCODERS) else {"num_seq": 3}
+    net = models.build(name, **settings, **windows).eval()
+    runs = torch.randn(2, net.num_seq, 1, settings["n_samples"])
+    losses = []
+    for model in (net, torch.compile(net, backend="eager")):
+        batch = SimpleNamespace(
+            signals=runs, first=[0, 0], stages=torch.ones(runs.shape[:2]).long()
+        )
+        loss, _ = Staging(over_positions="mean")(model, batch)
+        loss.backward()
+        losses.append(loss.item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", list(benchmark.SIZES))
+def test_every_way_of_training_is_exercised_or_skipped_with_a_reason(monkeypatch, capsys, kind):
+    monkeypatch.setattr(devices, "missing", lambda: dict.fromkeys(benchmark.SIZES, ""))
+    monkeypatch.setattr(devices, "described", str)
+    monkeypatch.setattr(devices, "precision_of", lambda kind: "bf16-mixed")
+    monkeypatch.setattr(benchmark, "store_of", lambda *where: None)
+    monkeypatch.setattr(benchmark, "trained", lambda way, kind, store: (1.0, 0.5))
+    monkeypatch.setattr("sys.argv", ["devices", "--device", kind])
+    benchmark.main()
+    done, left = capsys.readouterr().out.split("exercised")[1].split("skipped")
+    for way in benchmark.ways_of(kind):
+        assert (f"{kind} {way}\n" in done) != (f"{kind} {way}: " in left)
+    assert (": " not in left.split("(")[1]) == (kind == "cuda")
+
+
+def test_a_device_that_is_not_here_is_listed(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "missing", lambda: {"cuda": "no GPU", "mps": "", "cpu": ""})
+    monkeypatch.setattr("sys.argv", ["devices", "--device", "cuda"])
+    benchmark.main()
+    assert "skipped (1):\n  cuda, everything: no GPU" in capsys.readouterr().out
