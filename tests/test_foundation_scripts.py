@@ -332,7 +332,7 @@ def test_what_somebody_added_to_an_evaluation_is_kept(trained, role_store, tmp_p
     assert [path.read_bytes() for path in sorted(probe.rglob("*.pt"))] == before
 
 
-def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path):
+def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path, capsys):
     """Was: another store's guard knew nothing of pretraining, and nothing of simulated subjects."""
     path = trained / "foundation_finetune_mlp_fold4_seed0" / "checkpoints" / "best.pt"
     earlier = load_checkpoint(path).training.pretraining
@@ -350,7 +350,7 @@ def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path):
             "--model_path",
             tmp_path / "changed.pt",
             "--other_stores",
-            mesa,
+            mesa if is_refused else mesa.with_name("mesa50"),
             "--missing",
             "False",
             "--pictures",
@@ -361,6 +361,8 @@ def test_who_was_pretrained_on_is_seen_for_ever(trained, role_store, tmp_path):
                 foundation_evaluate.main([str(word) for word in words])
         else:
             foundation_evaluate.main([str(word) for word in words])
+            line = "mesa50: signals of 50 Hz are brought to the 25 Hz of the checkpoint"
+            assert line in capsys.readouterr().out
 
 
 def test_tables_of_probes_hold_no_dictionary(trained, role_store):

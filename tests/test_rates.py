@@ -15,9 +15,11 @@ import staging_training
 from datasets.store.filters import resample_epochs
 from datasets.store.store import Store
 from datasets.store.views import View
+from evaluation.stage import load_model, open_view, stage
 from tests.conftest import prepare
 from tests.small_store import EPOCHS, write_small_store
-from utils.checkpoint import load_checkpoint
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UserError
 
 RATES = (64.0, 100.0, 125.0, 128.0, 200.0, 256.0, 512.0)
 
@@ -93,6 +95,34 @@ def test_a_spectrogram_model_trains_and_evaluates_at_100_hz(store200, tmp_path, 
     staging_evaluate.main([*paths, "-e", "seqsleepnet", "--device", "cpu", "--pictures", "0"])
     line = "signals of 200 Hz are brought to the 100 Hz of the checkpoint"
     assert capsys.readouterr().out.count(line) == 1
+
+
+def test_weights_trained_at_another_rate_are_read_at_it(store200, tmp_path, capsys):
+    settings = {"fs": 200.0, "n_samples": 6000, "num_seq": 5}
+    net = models.build("seqsleepnet", **settings).eval()
+    content = {
+        "model": "seqsleepnet", "settings": settings, "channels": [["EEG Fpz-Cz", "EEG"]],
+        "fs": 200.0, "standardise": "none", "state": net.state_dict(),
+    }  # fmt: skip
+    save_checkpoint(tmp_path / "before.pt", content)
+    checkpoint = load_checkpoint(tmp_path / "before.pt")
+    view = open_view(checkpoint, store200, list(store200.recordings)[:1], torch.device("cpu"))
+    assert view.fs == view.stored_fs == 200.0 and "brought" not in capsys.readouterr().out
+    ((night, _),) = stage(load_model(checkpoint), view)
+    (_, signals, _), *_ = view.whole_nights()
+    assert np.array_equal(night.probabilities, net.stage_night(signals).numpy())
+
+
+def test_a_rate_that_fits_no_epoch_of_the_weights_is_one_line(store200, tmp_path):
+    net = models.build("chambon2018")
+    content = {
+        "model": "chambon2018", "settings": {"n_samples": 3000}, "fs": 150.0,
+        "channels": [["EEG", "EEG"]], "standardise": "recording", "state": net.state_dict(),
+    }  # fmt: skip
+    save_checkpoint(tmp_path / "odd.pt", content)
+    checkpoint = load_checkpoint(tmp_path / "odd.pt")
+    with pytest.raises(UserError, match="150 Hz and its epochs of 3000 samples do not fit"):
+        open_view(checkpoint, store200, list(store200.recordings)[:1], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(("objective", "n_epochs"), [("hybrid", "0"), ("contrastive", "1")])
