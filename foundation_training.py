@@ -209,7 +209,9 @@ def main(argv: list[str] | None = None) -> None:
         channels = list(pretrained.settings["roles"])  # its weights differ by role
         refuse_pretrained_on(settings.data, store, pretrained)
     settings = changed(settings, channels=channels)
-    train(settings, "present", partial(spec_of, settings, pretrained))  # absent roles are NaN
+    # a patch of the encoder has a fixed number of samples
+    fs = pretrained.settings["fs"] if pretrained is not None else None
+    train(settings, "present", partial(spec_of, settings, pretrained), fs)  # absent roles are NaN
 
 
 def refuse_pretrained_on(data: flags.DataFlags, store: Store, pretrained: Checkpoint) -> None:
@@ -233,11 +235,6 @@ def spec_of(
         built["recompute"] = settings.model.recompute  # changes no result
     else:
         built = foundation_family.model_settings(settings.model, view)
-    if view.fs != built["fs"]:  # a patch has a fixed number of samples
-        raise UserError(
-            f"{settings.data.data_path}: {view.fs:g} Hz, the encoder reads {built['fs']:g} Hz; "
-            f"prepare the store with --resample {built['fs']:g}"
-        )
     name = run_name(settings, held_out)
     if settings.learning.stage == "pretrain":
         return pretraining(settings, view, built, name, processes)

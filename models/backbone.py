@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.attention import sinusoidal_positions
+from models.attention import by_rows, sinusoidal_positions
 from models.base import StagingModel
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
@@ -51,6 +51,7 @@ class Backbone(StagingModel):
     """
 
     reads_images = True
+    made_for_hz = 100.0
 
     def __init__(
         self,
@@ -174,7 +175,7 @@ class _Transformer(nn.Module):
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z + sinusoidal_positions(*z.shape[1:]).to(z))
+        return by_rows(self.layers, z + sinusoidal_positions(*z.shape[1:]).to(z))
 
 
 def _image_size(name: str, shape: tuple[int, int]) -> tuple[int, int]:

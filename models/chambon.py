@@ -25,7 +25,8 @@ class Chambon2018(StagingModel):
         fs: samples per second; kernels are half a second, pools an eighth.
         n_samples: samples of an epoch.
         num_seq: epochs of a window; odd numbers have a middle.
-        dropout: after the features of an epoch.
+        dropout: of an epoch's features, where it is staged alone.
+        context_dropout: of the features of a window of several epochs.
         batch_norm: after each convolution; published code leaves it out.
     """
 
@@ -37,6 +38,7 @@ class Chambon2018(StagingModel):
         n_samples: int = 3000,
         num_seq: int = 3,
         dropout: float = 0.25,
+        context_dropout: float = 0.5,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class Chambon2018(StagingModel):
         with torch.no_grad():
             # measured: padding and pools round
             steps = self.layers(torch.zeros(1, 1, n_samples)).shape[-1]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout if num_seq == 1 else context_dropout)
         self.head = nn.Linear(num_seq * _MAPS * n_channels * steps, len(STAGES))
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):

@@ -5,7 +5,8 @@ NT-Xent: Chen et al., ICML 2020.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -22,7 +23,8 @@ class Contrastive(Objective):
         views: random changes of (n, c, t); called twice on every epoch.
         temperature: of NT-Xent.
         chunk: epochs whose activations are kept at a time, 0: all; the others are computed again
-            for their gradients, so that many negatives need little memory.
+            for their gradients, so that many negatives need little memory. Batch norm normalises
+            by chunk, and takes note of each chunk once.
     """
 
     def __init__(
@@ -42,11 +44,30 @@ class Contrastive(Objective):
             # reentrant checkpoints give no gradient where the input, here signals, needs none
             projected = torch.cat(
                 [
-                    checkpoint(lambda part: model(part)[0], part, use_reentrant=False)
+                    checkpoint(
+                        lambda part: model(part)[0],
+                        part,
+                        use_reentrant=False,
+                        context_fn=lambda: (nullcontext(), statistics_kept(model)),
+                    )
                     for part in both.split(self.chunk)
                 ]
             )
         return nt_xent(*projected.chunk(2), self.temperature), {}
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Show batch norms copies of their statistics: what is computed again was counted before."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    own = [(norm, name, b) for norm in norms for name, b in norm.named_buffers(recurse=False)]
+    try:
+        for norm, name, buffer in own:
+            setattr(norm, name, buffer.clone())
+        yield
+    finally:
+        for norm, name, buffer in own:
+            setattr(norm, name, buffer)
 
 
 def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:

@@ -88,12 +88,16 @@ class Staging(Objective):
         entropy = nn.functional.cross_entropy(
             logits.transpose(1, 2), stages.clamp_min(0), reduction="none"
         )
-        total = weight.sum(dim=0)
+        total = self.divisor(weight, scored)
         processes = 1
         if distributed.is_initialized():
             processes = distributed.get_world_size()
             distributed.all_reduce(total)
-        # a position nobody scored has no weight and adds nothing
+        # a position nobody scored has no divisor and adds nothing
         by_position = (entropy * weight).sum(dim=0) / torch.where(total > 0, total, 1.0)
         summed = by_position.sum() if self.over_positions == "sum" else by_position.mean()
         return processes * summed
+
+    def divisor(self, weight: Tensor, scored: Tensor) -> Tensor:
+        """What each position's sum is divided by: its weights, (b, l) -> (l,)."""
+        return weight.sum(dim=0)

@@ -385,7 +385,7 @@ def test_another_kind_of_checkpoint_is_one_line(store, project, tmp_path):
         evaluate(store, project, *changed(project, tmp_path, model="tinysleepnet"))
     with pytest.raises(UserError, match="do not fit together"):
         evaluate(store, project, *changed(project, tmp_path, model="epoch_cmt"))
-    with pytest.raises(UserError, match=r"100 Hz, the checkpoint reads 128 Hz"):
+    with pytest.raises(UserError, match="128 Hz and its epochs of 3000 samples do not fit"):
         evaluate(store, project, *changed(project, tmp_path, fs=128.0))
     with pytest.raises(UserError, match="no channel 'ECG'"):
         channels = [["ECG II", "ECG"], ["EOG horizontal", "EOG"]]

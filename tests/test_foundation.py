@@ -22,7 +22,7 @@ from models.role_layers import Layer, LogSpectrum
 from objectives.denoising import Denoising, corrupt, dropped_roles, hide, mean_square
 from objectives.night_staging import NightStaging, drop_roles, focal_loss, trimmed
 from probing.linear_autoencoder import LinearAutoencoder
-from training.foundation_family import begin_linear, linear_autoencoders, schedule
+from training.foundation_family import begin_linear, linear_autoencoders, optimiser, schedule
 from utils.metrics import kappa
 
 FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120
@@ -230,6 +230,21 @@ def test_focal_loss():
     )
     assert focal_loss(logits, stages, gamma=0, smoothing=0.1).item() == pytest.approx(smooth.item())
     assert focal_loss(logits, torch.full((3, 9), -1)).item() == 0
+
+
+def test_decay_pulls_weights_alone():
+    torch.manual_seed(0)
+    net = models.build("foundation_pretraining", **SMALL, affine=True, positions="learned")
+    for parameter in net.parameters():  # many begin at 0, which no decay would move
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    flags = SimpleNamespace(weight_decay=0.5, lr=0.1, warmup=0.0, schedule="constant")
+    optimizer, _ = optimiser(10, lambda net: None, flags, net)
+    optimizer.step()
+    moved = {name for name, p in net.named_parameters() if (p != 1).any()}
+    assert {"encoder.linear.weight", "head.weight"} <= moved
+    assert all(name.endswith((".weight", "encoder.positions")) for name in moved)
+    assert not [name for name in moved if "norm" in name]
 
 
 def test_the_schedule_ends_where_it_was_planned():

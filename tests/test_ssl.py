@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -260,6 +261,19 @@ def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
         results.append((loss.item(), model.weight.grad))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
     assert torch.allclose(results[0][1], results[1][1], atol=1e-12)
+
+
+def test_what_is_computed_again_enters_batch_norm_once():
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder="cnn", n_samples=500, decoder=False)
+    batch = SimpleNamespace(signals=torch.randn(4, 1, 1, 500))
+    once = deepcopy(net)
+    for part in torch.cat([batch.signals[:, 0]] * 2).split(4):
+        once(part)
+    loss, _ = Contrastive(lambda x: x, chunk=4)(net, batch)
+    loss.backward()
+    for (name, got), expected in zip(net.named_buffers(), once.buffers(), strict=True):
+        assert torch.equal(got, expected), name
 
 
 def test_what_is_evaluated_lies_before_the_head():

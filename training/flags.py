@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from training.loggers import NAMES as LOGGERS
+from utils import devices
 from utils.arguments import (
     DEMO_STORE,
     add_flag,
@@ -228,7 +229,8 @@ def add_run(group: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="number format; auto: bf16-mixed on a GPU that has it, 32-true elsewhere",
+        help="number format; auto: bf16-mixed on a GPU that has it, 16-mixed on one that has that "
+        "alone, 32-true elsewhere",
     )
     add_flag(
         group, "--compile", help="use torch.compile: slow to start, then faster steps on a GPU"
@@ -281,11 +283,10 @@ def start_fabric(run: RunFlags) -> Fabric:
             f"--strategy {run.strategy}: checkpoints of sharded weights are not written here; "
             "--strategy ddp holds every model of this repository"
         )
-    precision = run.precision
-    # bf16 has the range of float32, so losses need no scaling as they do with 16-mixed
-    if precision == "auto":
-        cuda = run.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    kind = devices.kind_of(run.accelerator)
+    precision = devices.precision_of(kind) if run.precision == "auto" else run.precision
+    if precision == "16-mixed" and kind == "cpu":
+        raise UserError("--precision 16-mixed: a CPU has no such numbers; leave the flag out")
     try:
         fabric = Fabric(
             accelerator=run.accelerator,

@@ -243,10 +243,9 @@ def optimiser(
     Parameters that ``freeze`` freezes are left out.
     """
     freeze(net)
-    chosen = [p for p in net.parameters() if p.requires_grad]
-    # matrices decay; biases, gains and other vectors do not
-    decayed = [p for p in chosen if p.dim() > 1]
-    plain = [p for p in chosen if p.dim() <= 1]
+    chosen = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in chosen if _decays(name, p)]
+    plain = [p for name, p in chosen if not _decays(name, p)]
     optimizer = torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": flags.weight_decay},
@@ -255,6 +254,12 @@ def optimiser(
         lr=flags.lr,
     )
     return optimizer, schedule(optimizer, steps, flags.warmup, flags.schedule)
+
+
+def _decays(name: str, parameter: Tensor) -> bool:
+    """Matrices decay; biases, gains and offsets do not, also where every role has its own."""
+    own = name.split(".")[-1]
+    return parameter.dim() > 1 and not own.startswith(("bias", "gain", "offset"))
 
 
 def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:

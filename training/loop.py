@@ -7,18 +7,21 @@ way to validate. What it saves lets it resume bit for bit, even from the middle 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from lightning_fabric.plugins import MixedPrecision
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.interruption import Interruption
 from training.resume import Learner, Outputs, Position, resume, save_last
 from utils.checkpoint import save_checkpoint
+from utils.devices import widest
 from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
@@ -124,12 +127,12 @@ def train_pass(
         if not last_of_group:
             continue
         if plan.grad_clip:
-            norm = fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            norm = clip(fabric, learner, plan.grad_clip)
             # once for every batch of the group: the sum is divided by the number of batches
-            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm.detach()
+            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm
         learner.optimizer.step()
         if plan.per_step:
-            learner.schedule.step()
+            advance(learner)
         learner.optimizer.zero_grad()
         # only here can a pass resume: accumulated gradients are not saved
         position.step = step + 1
@@ -142,9 +145,28 @@ def train_pass(
     return position.step == n_steps
 
 
+def clip(fabric: Fabric, learner: Learner, largest: float) -> Tensor:
+    """Limit the norm of the gradients; what it was, 0 of a step that 16-mixed leaves out."""
+    precision, optimizer = fabric.strategy.precision, learner.optimizer.optimizer
+    # not fabric.clip_gradients, which knows no fused optimiser and no gradient too large for fp16
+    scaler = precision.scaler if isinstance(precision, MixedPrecision) else None
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(precision.main_params(optimizer), largest).detach()
+    return norm if scaler is None else norm.nan_to_num(0.0, 0.0, 0.0)
+
+
+def advance(learner: Learner) -> None:
+    """Move a schedule of steps on."""
+    with warnings.catch_warnings():
+        # of a first step that 16-mixed left out, its gradients being too large for fp16
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        learner.schedule.step()
+
+
 def _scalar(fabric: Fabric, value: float = 0.0) -> Tensor:
     # on the device, so that adding to it does not wait; doubles, as a pass has many steps
-    return torch.tensor(value, dtype=torch.float64, device=fabric.device)
+    return torch.tensor(value, dtype=widest(fabric.device), device=fabric.device)
 
 
 class _Losses:

@@ -11,7 +11,9 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from training.loggers import Log
+from utils import devices
 from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UserError
 from utils.runs import Run
 
 
@@ -59,9 +61,9 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
         fabric.world_size, -1
     )
     rng = {"cpu": states.cpu()}
-    if fabric.device.type == "cuda":
-        own = torch.cuda.get_rng_state(fabric.device).to(fabric.device)
-        rng["cuda"] = fabric.all_gather(own).reshape(fabric.world_size, -1).cpu()
+    if (own := devices.random_state(fabric.device)) is not None:
+        gathered = fabric.all_gather(own.to(fabric.device)).reshape(fabric.world_size, -1)
+        rng[fabric.device.type] = gathered.cpu()
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
@@ -74,6 +76,8 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
         }
         if learned := learner.objective.state_dict():
             checkpoint["objective"] = learned
+        if scale := fabric.strategy.precision.state_dict():  # by which 16-mixed scales losses
+            checkpoint["scaler"] = scale
         save_checkpoint(outputs.run.checkpoint("last"), checkpoint)
     fabric.barrier()
 
@@ -87,13 +91,21 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
     checkpoint = load_checkpoint(path)
     progress, rng = checkpoint.progress, checkpoint.progress["rng"]
     learner.net.load_state_dict(checkpoint.state)
-    learner.optimizer.load_state_dict(progress["optimizer"])
+    try:
+        learner.optimizer.load_state_dict(progress["optimizer"])
+    except ValueError as error:
+        raise UserError(
+            f"{path}: an earlier version's optimiser, which cannot be resumed ({error}); "
+            "--resume False starts again"
+        ) from error
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
     torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    if "scaler" in progress:
+        fabric.strategy.precision.load_state_dict(progress["scaler"])
     # a run that began on a GPU may be resumed without one
-    if "cuda" in rng and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank], fabric.device)
+    if fabric.device.type != "cpu" and fabric.device.type in rng:
+        devices.set_random_state(fabric.device, rng[fabric.device.type][fabric.global_rank])
     position = Position(**progress["position"])
     if fabric.is_global_zero:
         # a kill between the log and the checkpoint leaves a line of a pass that is done again

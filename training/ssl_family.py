@@ -24,6 +24,7 @@ from utils.errors import UserError
 from utils.json_values import value_in
 
 CLIP = 20.0  # standard deviations
+FS = 100.0  # Hz
 OBJECTIVES = ("masked", "contrastive", "hybrid")
 # Defaults live here, not in the parser, where every flag of these tables is None unless it was
 # given: so a flag that was given in vain can be refused.

@@ -15,6 +15,7 @@ import models
 from datasets.store import splits
 from datasets.store.splits import Split
 from datasets.store.store import Store
+from datasets.store.stored_channels import resampled_line
 from datasets.store.views import Batches, View
 from training import flags
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
@@ -97,8 +98,12 @@ def train(
     settings: TrainingSettings,
     standardise: str,
     spec_of: Callable[[View, list[int], int], TrainingSpec],
+    fs: float | None = None,
 ) -> Run:
-    """Train the model that ``spec_of(training view, held-out folds, processes)`` describes."""
+    """Train the model that ``spec_of(training view, held-out folds, processes)`` describes.
+
+    Signals are brought to ``fs`` Hz when they are read; ``None`` takes them as stored.
+    """
     data = settings.data
     store = Store(data.data_path)
     table = splits.find_table(store, data.folds)
@@ -109,7 +114,7 @@ def train(
     # run.json lists the folds that were used, also those that the flags left to the store
     settings = changed(settings, folds=table.name, val_data_list=held_out)
     fabric = flags.start_fabric(settings.run)
-    views = views_of(settings.data, store, split, fabric.device, standardise)
+    views = views_of(settings.data, store, split, fabric.device, standardise, fs)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
     built_on = spec.built_on.path if spec.built_on else None
@@ -213,7 +218,12 @@ def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, flo
 
 
 def views_of(
-    data: DataFlags, store: Store, split: Split, device: torch.device, standardise: str
+    data: DataFlags,
+    store: Store,
+    split: Split,
+    device: torch.device,
+    standardise: str,
+    fs: float | None,
 ) -> tuple[View, View]:
     """Nights that train and nights that validate; --select_on test takes the held-out ones."""
     selecting = split.held_out if data.select_on == "test" else split.validation
@@ -222,6 +232,7 @@ def views_of(
             store,
             store.of_subjects(subjects),
             channels=data.channels,
+            fs=fs,
             standardise=standardise,
             device=device,
             budget_gb=data.budget_gb,
@@ -293,6 +304,8 @@ def announce(
     print(f"{name}, {n_parameters:,} parameters -> {run.path}")
     for part, subjects in asdict(data.split).items():
         print(f"  {part.replace('_', ' '):<11}{splits.sizes(data.store, subjects)}")
+    if (view := data.training).fs != view.stored_fs:
+        print(f"  {resampled_line(view.stored_fs, view.fs, name)}")
     if flags_of_data.select_on == "test":
         print("  selecting on the held-out subjects: the figures will be too good")
 

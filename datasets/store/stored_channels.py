@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from datasets.readers.wishes import parts_of
-from datasets.store.preparation import StoredChannel
+from datasets.store.filters import resample_epochs
+from datasets.store.preparation import StoredChannel, channel_moments
 from datasets.store.store import Night, Store, remake
 from utils.errors import UserError
 
@@ -107,8 +108,24 @@ def train_statistics(
     return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
 
 
-def night_statistics(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
-    """The moments stored with a night, in the order of ``columns``."""
+def resampled_line(fs: float, new_fs: float, reader: str) -> str:
+    """What is printed, once, where signals of ``fs`` Hz are brought to ``new_fs`` for a reader."""
+    lacking = f"; above {fs / 2:g} Hz there is nothing in them" if fs < new_fs else ""
+    return f"signals of {fs:g} Hz are brought to the {new_fs:g} Hz of {reader}{lacking}"
+
+
+def night_signals(night: Night, fs: float, columns: Sequence[int], new_fs: float) -> np.ndarray:
+    """Columns of a night's file of ``fs`` Hz, brought to ``new_fs``: (n, c, t)."""
+    return resample_epochs(np.array(night.signals(fs)[:, columns]), fs, new_fs)
+
+
+def night_statistics(
+    night: Night, fs: float, columns: Sequence[int], new_fs: float | None = None
+) -> Statistics:
+    """The moments stored with a night, in the order of ``columns``; at another rate new ones."""
+    if new_fs not in (None, fs):  # what the new rate does not hold is no part of them
+        signals = night_signals(night, fs, columns, new_fs)
+        return Statistics(*channel_moments(signals, night.stages))
     # moments are stored for all channels, columns count those of one rate
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]

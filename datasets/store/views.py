@@ -22,14 +22,16 @@ from datasets.store.store import Night, Store
 from datasets.store.stored_channels import (
     Statistics,
     known_channels,
+    night_signals,
     night_statistics,
     refuse_not_finite,
     select_channels,
 )
+from utils.devices import free_gb
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
-Standardise = Literal["recording", "present", "train", "none"]
+Standardise = Literal["recording", "present", "none"] | Statistics
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
 
@@ -93,10 +95,10 @@ class View:
         store: an opened store.
         recordings: recording ids; sequences never run from one into the next.
         channels: labels or roles, all of one rate; default: those at the first channel's rate.
-        standardise: per recording and channel, by training statistics, or not at all; "present" is
-            per recording too, where channels may be absent (in a recording, or in the whole store)
-            or flat, which are NaN then.
-        statistics: what "train" standardises by: :func:`train_statistics` of the training split.
+        fs: rate in Hz that signals are brought to when they are read; default: as stored.
+        standardise: per recording and channel, by :func:`train_statistics` of the training split,
+            or not at all; "present" is per recording too, where channels may be absent (in a
+            recording, or in the whole store) or flat, which are NaN then.
         device: where batches live.
         budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
             of a GPU's free memory, or 4 GB of the host's.
@@ -112,21 +114,22 @@ class View:
         recordings: Sequence[str],
         *,
         channels: Sequence[str] | None = None,
+        fs: float | None = None,
         standardise: Standardise = "recording",
-        statistics: Statistics | None = None,
         device: torch.device | str = "cpu",
         budget_gb: float | None = None,
     ) -> None:
         if not recordings:
             raise UserError(f"{store.path}: no recordings chosen; check the folds")
-        if (standardise == "train") != (statistics is not None):
-            raise ValueError("statistics belong to standardise='train', and only to it")
+        if standardise == "train":
+            raise UserError("scaled by its training nights, whose statistics are not stored here")
         self.recordings = list(recordings)
         self.nights = [store.night(recording) for recording in recordings]
         known = known_channels(store, channels) if standardise == "present" else channels
-        self.fs, self.columns = select_channels(store, known)
-        of_rate = [channel for channel in store.channels if channel.fs == self.fs]
-        self.channels = tuple(of_rate[column] for column in self.columns)
+        self.stored_fs, self.columns = select_channels(store, known)
+        self.fs = fs or self.stored_fs
+        of_rate = [channel for channel in store.channels if channel.fs == self.stored_fs]
+        self.channels = tuple(replace(of_rate[column], fs=self.fs) for column in self.columns)
         self.slots = list(range(len(self.columns)))  # of the store's channels among those wanted
         if known is not None and len(known) < len(channels):
             self.slots = [k for k, name in enumerate(channels) if name in known]
@@ -139,13 +142,13 @@ class View:
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
-        self._moments = [self._moments_of(night, standardise, statistics) for night in self.nights]
+        self._moments = [self._moments_of(night, standardise) for night in self.nights]
         if standardise != "present":
             self._refuse_absent(store)
         n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
         self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
         self._data = self._load_all() if self.resident else None
-        self._files = None if self.resident else NightFiles(self.nights, self.fs)
+        self._files = None if self.resident else NightFiles(self.nights, self.stored_fs, self.fs)
 
     @property
     def n_samples(self) -> int:
@@ -181,8 +184,9 @@ class View:
 
         The last window of a recording ends with it. ``seed`` shuffles; ``jitter`` also starts each
         recording anywhere within its first stride, so that the borders between windows move from
-        seed to seed. ``scored_only`` leaves out windows without a single scored epoch. Recordings
-        shorter than ``length`` give no window.
+        seed to seed; one end is then filled up by a further window, the other not, so that ends are
+        drawn as often as the rest. ``scored_only`` leaves out windows without a single scored
+        epoch. Recordings shorter than ``length`` give no window.
 
         Raises:
             UserError: no recording is long enough.
@@ -226,10 +230,13 @@ class View:
         for number, n_epochs in enumerate(self.lengths):
             if n_epochs < length:
                 continue
-            # negative and clipped to 0 below, so that the first epochs are always in a window
+            last = n_epochs - length
             start = -int(jitter.integers(stride)) if jitter else 0
-            first = np.arange(start, n_epochs - length + stride, stride)
-            first = np.unique(first.clip(0, n_epochs - length))
+            first = np.arange(start, last + stride, stride)
+            if jitter:  # windows that reach beyond an end are moved into it, at one of the ends
+                beyond = first < 0 if jitter.integers(2) else first > last
+                first = first[~beyond]
+            first = np.unique(first.clip(0, last))
             nights.append(np.full(len(first), number))
             firsts.append(first)
         if not nights:
@@ -304,21 +311,21 @@ class View:
         data = torch.empty(shape, dtype=torch.float32, device=self.device)
         for number, night in enumerate(self.nights):
             part = data[self.offsets[number] : self.offsets[number + 1]]
-            part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
+            signals = night_signals(night, self.stored_fs, self.columns, self.fs)
+            part.copy_(torch.from_numpy(signals))
             refuse_not_finite(night, part, np.isfinite(self._moments[number][0]))
             mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
             part.sub_(mean[:, None]).div_(sd[:, None])
         return data
 
-    def _moments_of(
-        self, night: Night, standardise: Standardise, statistics: Statistics | None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _moments_of(self, night: Night, standardise: Standardise) -> tuple[np.ndarray, np.ndarray]:
         """What to subtract and divide by for one night, float32 (c,) each."""
         if standardise == "none":
             ones = np.ones(len(self.columns), np.float32)
             return np.zeros_like(ones), ones
-        if statistics is None:
-            statistics = night_statistics(night, self.fs, self.columns)
+        statistics = standardise
+        if not isinstance(statistics, Statistics):
+            statistics = night_statistics(night, self.stored_fs, self.columns, self.fs)
         flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
         # a mean of NaN makes the whole channel NaN, which models take for absent
         mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
@@ -326,7 +333,7 @@ class View:
 
     def _refuse_absent(self, store: Store) -> None:
         for night in self.nights:
-            absent = np.isnan(night_statistics(night, self.fs, self.columns).mean)
+            absent = np.isnan(night_statistics(night, self.stored_fs, self.columns).mean)
             if absent.any():
                 lacking = ", ".join(self.channels[k].label for k in np.flatnonzero(absent))
                 raise UserError(
@@ -337,6 +344,5 @@ class View:
 
 def _budget(device: torch.device) -> float:
     """Default of the memory in GB that signals may take."""
-    if device.type == "cuda":
-        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
-    return _HOST_GB
+    free = free_gb(device)
+    return _HOST_GB if free is None else _GPU_SHARE * free
