@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -111,7 +112,7 @@ def test_an_objective_sees_changed_signals_and_the_same_stages(runs):
 
     objective = Augmented(Seeing(), composed(["noise"], 1.0))
     stages = torch.zeros(6, 4)
-    objective(None, Batch(runs, stages, None, None))
+    objective(None, Batch(runs, stages, None, None, np.arange(6)))
     assert not torch.equal(seen[0].signals, runs) and seen[0].stages is stages
     assert objective.state_dict() == {}
     within = SimpleNamespace(state_dict=lambda: {"a": 1}, load_state_dict=seen.append)

@@ -16,6 +16,7 @@ import models
 import ssl_training
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
+from objectives.draws import Draws
 from objectives.hybrid import Hybrid
 from objectives.masked import MaskedPrediction
 from training import ssl_family
@@ -30,9 +31,13 @@ def size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def draws(n: int) -> Draws:
+    return Draws(np.arange(n), "masks", torch.device("cpu"))
+
+
 def batch_of(n: int = 6, channels: int = 1, seed: int = 0) -> SimpleNamespace:
     torch.manual_seed(seed)
-    return SimpleNamespace(signals=torch.randn(n, 1, channels, 3000))
+    return SimpleNamespace(signals=torch.randn(n, 1, channels, 3000), keys=np.arange(n) + 9 * seed)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +79,7 @@ def test_every_weight_gets_a_gradient_in_its_own_mode(encoder, objective):
     view = SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
     torch.manual_seed(0)
     net = models.build("pretraining", **ssl_family.settings_of(settings, view))
-    batch = SimpleNamespace(signals=batch_of(4).signals)
+    batch = batch_of(4)
     loss, _ = ssl_family._objective(settings)(net, batch)
     loss.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None]
@@ -109,7 +114,7 @@ def test_garbage_that_the_encoder_cannot_see_changes_nothing():
     # what is hidden from the encoder has no part in the prediction of the rest
     torch.manual_seed(0)
     net = models.build("pretraining", encoder="transformer").eval()
-    x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3, 3000, torch.device("cpu"))
+    x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3000, draws(3))
     with torch.no_grad():
         predicted = net(x, hidden=hidden)[1]
         other = net(torch.where(hidden[:, None], 99.0, x), hidden=hidden)[1]
@@ -119,15 +124,13 @@ def test_garbage_that_the_encoder_cannot_see_changes_nothing():
 
 
 def test_masks_have_their_share_and_shape():
-    torch.manual_seed(0)
-    device = torch.device("cpu")
-    hidden = MaskedPrediction(ratio=0.25, patch=50).draw(40, 3000, device)
+    hidden = MaskedPrediction(ratio=0.25, patch=50).draw(3000, draws(40))
     assert (hidden.sum(dim=1) == 750).all()
     patches = hidden.unflatten(1, (60, 50))
     assert (patches.all(dim=2) == patches.any(dim=2)).all()
     assert len({tuple(row.tolist()) for row in hidden}) == 40
     points = MaskedPrediction(masking="fixed_proportion_random", ratio=0.25)
-    assert (points.draw(10, 3000, device).sum(dim=1) == 750).all()
+    assert (points.draw(3000, draws(10)).sum(dim=1) == 750).all()
     random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(10, 3000, device)
     assert 0.2 < random.float().mean() < 0.3 and len(set(random.sum(dim=1).tolist())) > 1
 

@@ -127,6 +127,9 @@ def fit_run(
         spec.initialise_from_training_data(net, data.training)
     elif is_new and lacks_scaling(net):
         fit_scaling(net, data.training)
+    # equal draws of all processes would drop the same units in all parts of a batch
+    if fabric.global_rank:
+        torch.manual_seed(settings.run.seed + (fabric.global_rank << 32))
     optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
     # the bare net stays at hand: compiled and distributed modules rename their parameters
     compiled = torch.compile(net) if settings.run.compile else net
