@@ -131,7 +131,7 @@ def test_masks_have_their_share_and_shape():
     assert len({tuple(row.tolist()) for row in hidden}) == 40
     points = MaskedPrediction(masking="fixed_proportion_random", ratio=0.25)
     assert (points.draw(3000, draws(10)).sum(dim=1) == 750).all()
-    random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(10, 3000, device)
+    random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(3000, draws(10))
     assert 0.2 < random.float().mean() < 0.3 and len(set(random.sum(dim=1).tolist())) > 1
 
 
@@ -213,6 +213,27 @@ class Latent(nn.Module):
         return x[:, 0] @ self.weight, None
 
 
+def noisy(size: float):
+    """Views that add noise."""
+    return lambda x, draws: (x + size * draws.normal(*x.shape[1:]), draws)
+
+
+def validated(objective, model, batch) -> float:
+    """The loss of validation nights that are one batch."""
+    fabric = SimpleNamespace(
+        global_rank=0, world_size=1, device=torch.device("cpu"), all_reduce=lambda x, reduce_op: x
+    )
+
+    class Shares(list):
+        sizes = (len(batch.signals),)
+
+        def for_process(self, rank, processes):
+            return self
+
+    view = SimpleNamespace(epochs=lambda n: Shares([batch]))
+    return ssl_family.validate(objective, 6, model, model, view, fabric)["loss"]
+
+
 def test_two_views_are_drawn_in_training_and_validation_alike():
     model = Latent()
     objective = Contrastive(views_of("benchmark"))
@@ -220,33 +241,25 @@ def test_two_views_are_drawn_in_training_and_validation_alike():
     one, other = model.seen[0].chunk(2)
     assert not torch.equal(one, other)
     # validation: its own two views, the same ones every time
-    args = SimpleNamespace(device=torch.device("cpu"))
-    view = SimpleNamespace(epochs=lambda n: [batch_of()])
-    values = [ssl_family.validate(objective, 6, model, model, view, args)["loss"] for _ in range(2)]
+    values = [validated(objective, model, batch_of()) for _ in range(2)]
     assert values[0] == values[1]
     assert not torch.equal(*model.seen[-1].chunk(2))
-    torch.manual_seed(5)
+    batch = batch_of()
     before = torch.get_rng_state()
-    ssl_family.validate(objective, 6, model, model, view, args)
+    validated(objective, model, batch)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_validation_loss_falls_when_positives_come_closer():
-    near, far = (Contrastive(lambda x, s=s: x + s * torch.randn_like(x)) for s in (0.01, 3.0))
-    view = SimpleNamespace(epochs=lambda n: [batch_of()])
-    where, model = SimpleNamespace(device=torch.device("cpu")), Latent()
-    losses = [ssl_family.validate(o, 6, model, model, view, where)["loss"] for o in (near, far)]
+    near, far = (Contrastive(noisy(size)) for size in (0.01, 3.0))
+    losses = [validated(objective, Latent(), batch_of()) for objective in (near, far)]
     assert losses[0] < losses[1]
 
 
 def test_masks_of_validation_are_the_same_every_time():
     torch.manual_seed(0)
     net = models.build("pretraining", encoder="transformer")
-    view = SimpleNamespace(epochs=lambda n: [batch_of(2)])
-    where = SimpleNamespace(device=torch.device("cpu"))
-    values = [
-        ssl_family.validate(MaskedPrediction(), 2, net, net, view, where)["loss"] for _ in range(2)
-    ]
+    values = [validated(MaskedPrediction(), net, batch_of(2)) for _ in range(2)]
     assert values[0] == values[1]
 
 
@@ -257,8 +270,7 @@ def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
         torch.manual_seed(3)
         model = Latent().double()
         batch.signals = batch.signals.double()
-        torch.manual_seed(4)
-        loss, _ = Contrastive(lambda x: x + torch.randn_like(x), chunk=chunk)(model, batch)
+        loss, _ = Contrastive(noisy(1.0), chunk=chunk)(model, batch)
         loss.backward()
         results.append((loss.item(), model.weight.grad))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
