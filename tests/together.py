@@ -30,13 +30,13 @@ def run_together(
         wait([process.sentinel for process in processes if process.is_alive()], timeout=1)
         if any(process.exitcode for process in processes):
             break
-    hanging = [rank for rank, process in enumerate(processes) if process.is_alive()]
+    codes = [process.exitcode for process in processes]  # None of one that still waits
     for process in processes:
         process.kill()
+        process.join()
     errors = [path.read_text() for path in sorted(folder.glob("error_*"))]
     assert not errors, errors[0]
-    assert not hanging, f"processes {hanging} were still at it after {seconds} s"
-    assert [process.exitcode for process in processes] == [0] * n_processes
+    assert codes == [0] * n_processes, f"exit codes {codes}; None: still at it after {seconds} s"
 
 
 def _reported(work: Callable[..., None], rank: int, folder: Path, given: tuple[Any, ...]) -> None:

@@ -62,6 +62,10 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
     if fabric.device.type == "cuda":
         own = torch.cuda.get_rng_state(fabric.device).to(fabric.device)
         rng["cuda"] = fabric.all_gather(own).reshape(fabric.world_size, -1).cpu()
+    # sums of an unfinished pass are each process's own, too
+    names = sorted(position.sums)
+    own = torch.tensor([position.sums[name] for name in names], dtype=torch.float64)
+    sums = fabric.all_gather(own.to(fabric.device)).reshape(fabric.world_size, len(names))
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
@@ -71,6 +75,7 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
             "schedule": learner.schedule.state_dict(),
             "rng": rng,
             "position": asdict(position),
+            "sums": [dict(zip(names, row, strict=True)) for row in sums.tolist()],
         }
         if learned := learner.objective.state_dict():
             checkpoint["objective"] = learned
@@ -90,11 +95,14 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
     learner.optimizer.load_state_dict(progress["optimizer"])
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
-    torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    # clones: torch crashes at a state that is a row of a larger tensor
+    torch.set_rng_state(rng["cpu"][fabric.global_rank].clone())
     # a run that began on a GPU may be resumed without one
     if "cuda" in rng and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank], fabric.device)
+        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank].clone(), fabric.device)
     position = Position(**progress["position"])
+    if "sums" in progress:  # not in checkpoints of before
+        position.sums = progress["sums"][fabric.global_rank]
     if fabric.is_global_zero:
         # a kill between the log and the checkpoint leaves a line of a pass that is done again
         run.rewind(position.passes)

@@ -22,7 +22,7 @@ from utils.version import VERSION
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
-_PROGRESS = ("optimizer", "schedule", "rng", "position", "objective")
+_PROGRESS = ("optimizer", "schedule", "rng", "position", "sums", "objective")
 _SYNTHETIC = "synthetic-"
 _SCALINGS = ("recording", "present", "train", "none")
 _RATES = (1.0, 2000.0)  # Hz; beyond any recording, a night would fill the memory
