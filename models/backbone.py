@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from models.attention import by_rows, sinusoidal_positions
 from models.base import StagingModel
+from models.batch_norm import share_batch_norm
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
 
@@ -85,9 +86,7 @@ class Backbone(StagingModel):
             options = {"input_size": self.image_size}
         self.planes = nn.Conv2d(n_channels, 3, 1)
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
-        for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = _MOMENTUM
+        share_batch_norm(self.network, _MOMENTUM)
         self.dropout = nn.Dropout(dropout)
         if sequence_encoder == "recurrent":
             self.sequence = _Recurrent(width)

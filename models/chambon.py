@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import StagingModel, windows_of
+from models.batch_norm import ChannelBatchNorm
 from utils.stages import STAGES
 
 _MAPS, _INITIAL_SD = 8, 0.1
@@ -98,7 +99,7 @@ class Chambon2018(StagingModel):
 
 
 def _block(maps: int, kernel: int, pool: int, batch_norm: bool) -> list[nn.Module]:
-    norm = [nn.BatchNorm1d(_MAPS)] if batch_norm else []
+    norm = [ChannelBatchNorm(_MAPS)] if batch_norm else []
     return [
         nn.Conv1d(maps, _MAPS, kernel, padding=kernel // 2),
         *norm,

@@ -137,7 +137,7 @@ def test_states_are_carried_through_their_night_and_begin_anew(store):
     for batch in listed:
         objective(model, batch)
     begun = {}
-    for (nights, first), seen in zip(listed.windows, model.seen, strict=True):
+    for (nights, first, _), seen in zip(listed.windows, model.seen, strict=True):
         for night, epoch, count in zip(nights.tolist(), first.tolist(), seen, strict=True):
             begun.setdefault(night, epoch)
             assert count == epoch - begun[night]
@@ -148,7 +148,7 @@ def test_parallel_nights_are_covered_in_order(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     for seed in range(4):
         of = {}
-        for nights, first in parallel_nights(view, 20, 2, seed=seed).windows:
+        for nights, first, _ in parallel_nights(view, 20, 2, seed=seed).windows:
             assert len(nights) <= 2
             for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
                 of.setdefault(night, []).append(epoch)

@@ -249,7 +249,9 @@ def test_jitter_moves_the_borders(store):
 
 
 def listed(batches) -> list[tuple[int, int]]:
-    return [pair for n, f in batches.windows for pair in zip(n.tolist(), f.tolist(), strict=True)]
+    return [
+        pair for n, f, _ in batches.windows for pair in zip(n.tolist(), f.tolist(), strict=True)
+    ]
 
 
 def test_batches_can_be_continued_in_the_middle(store):
@@ -266,19 +268,25 @@ def test_batches_can_be_continued_in_the_middle(store):
 def test_processes_share_every_batch(store, processes, batch_size):
     view = View(store, list(store.recordings))
     whole = view.sequences(5, batch_size=batch_size, seed=1)
+    if batch_size < processes:
+        with pytest.raises(UserError, match=f"too small for {processes} processes"):
+            whole.for_process(0, processes)
+        return
     shares = [whole.for_process(rank, processes) for rank in range(processes)]
     assert len({len(share) for share in shares}) == 1
     assert sorted(chain.from_iterable(map(listed, shares))) == sorted(listed(whole))
-    sizes = [[len(n) for n, _ in share.windows] for share in shares]
-    if batch_size >= processes:
-        assert all(size for share in sizes for size in share), "a process without work"
+    sizes = [[len(n) for n, *_ in share.windows] for share in shares]
+    assert all(size for share in sizes for size in share), "a process without work"
+    # the same batches on any number of processes
+    together = [sum(parts) for parts in zip(*sizes, strict=True)]
+    assert together == whole.for_process(0, 1).sizes
 
 
 def test_a_last_batch_of_one_joins_the_one_before(store):
     view = View(store, list(store.recordings))
     n_windows = len(listed(view.sequences(5, batch_size=1000)))
     batches = view.sequences(5, batch_size=n_windows - 1).for_process(0, 1)
-    assert [len(n) for n, _ in batches.windows] == [n_windows]
+    assert [len(n) for n, *_ in batches.windows] == [n_windows]
 
 
 def test_processes_share_whole_nights(store):

@@ -15,6 +15,7 @@ from datasets.store.nights import NightBatches, in_batches
 from datasets.store.views import View
 from models.foundation import PUBLISHED
 from objectives.denoising import Denoising, corrupt
+from objectives.draws import Draws
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
 from training.foundation_flags import (
@@ -27,6 +28,7 @@ from training.foundation_flags import (
     asked,
 )
 from training.staging_family import balanced
+from training.validation import mean_figures
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.runs import newest_run
@@ -217,7 +219,7 @@ def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tenso
     net.to(view.device)
     for _, signals, _ in view.whole_nights():
         x = signals.permute(1, 0, 2).flatten(1)[None]
-        given = corrupt(x)
+        given = corrupt(x, Draws.anew(x))
         clean, valid = net.encoder.patches(x)
         yield clean[0], net.encoder.patches(given)[0][0], valid[0], given[0]
 
@@ -285,17 +287,5 @@ def validate_loss(
     objective: Any, batches: Any, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
     """Mean loss over the validation nights, with the same batches and hidden patches every time."""
-    model.eval()
-    # masks are drawn from a seed of their own, and training's random states are put back; without
-    # a list of devices fork_rng would save the states of every GPU
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
-    total, sums = 0, {}
-    with torch.no_grad(), torch.random.fork_rng(devices):
-        torch.manual_seed(0)
-        # every process goes through all nights, so there is nothing to exchange
-        for batch in batches(view, 0, 0, 1):
-            loss, parts = objective(model, batch)
-            for name, value in {"loss": loss, **parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(batch.stages)
-            total += len(batch.stages)
-    return {name: value / total for name, value in sums.items()}
+    listed = batches(view, 0, fabric.global_rank, fabric.world_size)
+    return mean_figures(objective, model, listed, fabric)

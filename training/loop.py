@@ -26,7 +26,7 @@ from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
 LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
-_READ_EVERY = 20  # steps between reads of a GPU's losses: each read waits for the GPU
+_READ_EVERY = 20  # steps between reads of what lies on a GPU: each read waits for it
 
 
 class Batches(Protocol):
@@ -136,7 +136,9 @@ def train_pass(
         learner.optimizer.zero_grad()
         # only here can a pass resume: accumulated gradients are not saved
         position.step = step + 1
-        if position.step < n_steps and _agreed(fabric, interruption.wanted):
+        if position.step < n_steps and _agreed(
+            fabric, interruption.wanted, step // plan.accumulate
+        ):
             break
     losses.check()  # those not read yet
     bar.close()
@@ -169,11 +171,16 @@ def _scalar(fabric: Fabric, value: float = 0.0) -> Tensor:
     return torch.tensor(value, dtype=widest(fabric.device), device=fabric.device)
 
 
+def _every(fabric: Fabric) -> int:
+    """Steps between reads of what lies on the device."""
+    return 1 if fabric.device.type == "cpu" else _READ_EVERY
+
+
 class _Losses:
     """Stops at a loss that is not finite: at once on a CPU, after a few steps on a GPU."""
 
     def __init__(self, fabric: Fabric) -> None:
-        self._every = 1 if fabric.device.type == "cpu" else _READ_EVERY
+        self._every = _every(fabric)
         self._waiting: list[tuple[Tensor, str]] = []
 
     def add(self, loss: Tensor, where: str) -> None:
@@ -192,10 +199,12 @@ class _Losses:
         self._waiting.clear()
 
 
-def _agreed(fabric: Fabric, wanted: bool) -> bool:
+def _agreed(fabric: Fabric, wanted: bool, group: int) -> bool:
     """Whether any process was asked to stop; all must leave the loop at the same step."""
     if fabric.world_size == 1:
         return wanted
+    if group % _every(fabric):
+        return False  # asked in a later group of batches, as each answer waits for the GPU
     return bool(fabric.all_reduce(_scalar(fabric, wanted), reduce_op="sum") > 0)
 
 

@@ -64,6 +64,12 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
     if (own := devices.random_state(fabric.device)) is not None:
         gathered = fabric.all_gather(own.to(fabric.device)).reshape(fabric.world_size, -1)
         rng[fabric.device.type] = gathered.cpu()
+    # sums of an unfinished pass are each process's own, too
+    names = sorted(position.sums)
+    own = torch.tensor([position.sums[name] for name in names], dtype=torch.float64)
+    if fabric.world_size > 1:  # an Apple GPU, which has no doubles, is never one of several
+        own = own.to(fabric.device)
+    sums = fabric.all_gather(own).reshape(fabric.world_size, len(names))
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
@@ -73,6 +79,7 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
             "schedule": learner.schedule.state_dict(),
             "rng": rng,
             "position": asdict(position),
+            "sums": [dict(zip(names, row, strict=True)) for row in sums.tolist()],
         }
         if learned := learner.objective.state_dict():
             checkpoint["objective"] = learned
@@ -100,13 +107,17 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
         ) from error
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
-    torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    # clones: torch crashes at a state that is a row of a larger tensor
+    torch.set_rng_state(rng["cpu"][fabric.global_rank].clone())
     if "scaler" in progress:
         fabric.strategy.precision.load_state_dict(progress["scaler"])
     # a run that began on a GPU may be resumed without one
     if fabric.device.type != "cpu" and fabric.device.type in rng:
-        devices.set_random_state(fabric.device, rng[fabric.device.type][fabric.global_rank])
+        state = rng[fabric.device.type][fabric.global_rank].clone()
+        devices.set_random_state(fabric.device, state)
     position = Position(**progress["position"])
+    if "sums" in progress:  # not in checkpoints of before
+        position.sums = progress["sums"][fabric.global_rank]
     if fabric.is_global_zero:
         # a kill between the log and the checkpoint leaves a line of a pass that is done again
         run.rewind(position.passes)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -138,6 +139,7 @@ def fit_run(
         spec.initialise_from_training_data(net, data.training)
     elif is_new and lacks_scaling(net):
         fit_scaling(net, data.training)
+    seed_dropout(settings.run.seed, fabric.global_rank)
     optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
     # the bare net stays at hand: compiled and distributed modules rename their parameters
     compiled = torch.compile(net) if settings.run.compile else net
@@ -153,6 +155,15 @@ def fit_run(
     position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
     if fabric.is_global_zero:
         finish(settings.data, run, position.best_pass, spec)
+
+
+def seed_dropout(seed: int, rank: int) -> None:
+    """Seed a process's dropout: equal draws would drop the same units in all parts of a batch.
+
+    The first process continues with the state that the weights were drawn by.
+    """
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
 
 
 def begin(

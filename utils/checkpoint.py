@@ -22,7 +22,7 @@ from utils.version import VERSION
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
-_PROGRESS = ("optimizer", "schedule", "rng", "position", "objective", "scaler")
+_PROGRESS = ("optimizer", "schedule", "rng", "position", "sums", "objective", "scaler")
 _SYNTHETIC = "synthetic-"
 _SCALINGS = ("recording", "present", "train", "none")
 FILE, KEPT = "file", "kept"  # what signals are scaled over: all there is, or what training kept

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from datasets.store.batches import Batch, Batches, Windows, listed_windows
 from datasets.store.night_files import NightFiles
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store
@@ -34,58 +35,6 @@ from utils.stages import EPOCH_SECONDS, STAGES
 Standardise = Literal["recording", "present", "none"] | Statistics
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
 _FLAT = 1e-6  # sd below which a channel is only centred
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64.
-
-    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch.
-    """
-
-    signals: Tensor
-    stages: Tensor
-    nights: np.ndarray
-    first: np.ndarray
-
-
-Windows = tuple[np.ndarray, np.ndarray]  # night numbers, first epochs
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Batches of one pass: windows listed beforehand, read when iterated over."""
-
-    view: View
-    length: int
-    windows: tuple[Windows, ...]
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.view.read(self.windows, self.length)
-
-    def after(self, step: int) -> Batches:
-        """The batches that follow the first ``step``; those are not read."""
-        return replace(self, windows=self.windows[step:])
-
-    def until(self, step: int) -> Batches:
-        """The first ``step`` batches."""
-        return replace(self, windows=self.windows[:step])
-
-    def for_process(self, rank: int, processes: int) -> Batches:
-        """Every batch shared among processes: together they see it whole, once.
-
-        A last batch too small for all of them, or of a single window, joins the one before it.
-        """
-        windows = list(self.windows)
-        # two at least: batch normalisation has no variance of one
-        if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
-            last, before = windows.pop(), windows.pop()
-            windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
-        shares = ((n[rank::processes], f[rank::processes]) for n, f in windows)
-        return replace(self, windows=tuple(shares))
 
 
 class View:
@@ -191,7 +140,7 @@ class View:
         Raises:
             UserError: no recording is long enough.
         """
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0 if seed is None else seed)
         nights, first = self._windows(length, stride or length, rng if jitter else None)
         if scored_only:
             # scored epochs before each one: a window's count is a difference
@@ -202,8 +151,7 @@ class View:
         if seed is not None:
             order = rng.permutation(len(nights))
             nights, first = nights[order], first[order]
-        parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
-        return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
+        return listed_windows(self, length, batch_size, Windows(nights, first), rng)
 
     def whole_nights(
         self, rank: int = 0, processes: int = 1
@@ -211,9 +159,9 @@ class View:
         """Each recording, or this process's share: id, signals (n, c, t), stages (n,)."""
         for number in range(rank, len(self.recordings), processes):
             recording = self.recordings[number]
-            where = np.array([number]), np.array([0])
+            where = Windows(np.array([number]), np.array([0]))
             length = int(self.lengths[number])
-            batch = self._gather(*where, length) if self.resident else self._read(*where, length)
+            batch = self._gather(where, length) if self.resident else self._read(where, length)
             yield recording, batch.signals[0], batch.stages[0]
 
     def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
@@ -249,17 +197,18 @@ class View:
     def read(self, windows: Sequence[Windows], length: int) -> Iterator[Batch]:
         """Batches of the windows listed, in order."""
         if self.resident:
-            return (self._gather(*pair, length) for pair in windows)
+            return (self._gather(each, length) for each in windows)
         return self._read_ahead(windows, length)
 
-    def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+    def _gather(self, windows: Windows, length: int) -> Batch:
         """A batch from the resident tensor."""
+        nights, first, keys = windows
         # (b, l): places in the tensor, whose first axis is the epochs of all nights
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
         signals = self._data.index_select(0, on_device)
         signals = self._placed(signals.view(len(nights), length, *signals.shape[1:]))
-        return Batch(signals, self._stages_at(index), nights, first)
+        return Batch(signals, self._stages_at(index), nights, first, keys)
 
     def _placed(self, signals: Tensor) -> Tensor:
         """Channels (b, l, c, t) among those wanted, NaN where the store has none."""
@@ -270,26 +219,29 @@ class View:
         out[:, :, self.slots] = signals
         return out
 
-    def _read_ahead(self, pairs: Sequence[Windows], length: int):
+    def _read_ahead(self, windows: Sequence[Windows], length: int):
         """Batches from the files, the next one being read while this one is used."""
         with ThreadPoolExecutor(1) as reader:
             coming = None
-            for pair in pairs:
-                current, coming = coming, reader.submit(self._read, *pair, length)
+            for each in windows:
+                current, coming = coming, reader.submit(self._read, each, length)
                 if current is not None:
                     yield current.result()
             if coming is not None:
                 yield coming.result()
 
-    def _read(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+    def _read(self, windows: Windows, length: int) -> Batch:
         """A batch from the files."""
+        nights, first, keys = windows
         raw = self._files.read(nights, first, length)
         signals = torch.from_numpy(raw)
         for window, n in zip(signals, nights, strict=True):
             is_present = np.isfinite(self._moments[n][0])
             refuse_not_finite(self.nights[n], window[:, self.columns], is_present)
         if self.device.type == "cuda":
-            signals = signals.pin_memory().to(self.device, non_blocking=True)
+            # a thread begins on the first GPU, where pinning would take memory of its process
+            with torch.cuda.device(self.device):
+                signals = signals.pin_memory().to(self.device, non_blocking=True)
         if self.columns != list(range(signals.shape[2])):
             signals = signals[:, :, self.columns]
         signals = signals.float()
@@ -300,7 +252,7 @@ class View:
             )
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
-        return Batch(self._placed(signals), self._stages_at(index), nights, first)
+        return Batch(self._placed(signals), self._stages_at(index), nights, first, keys)
 
     def _stages_at(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
