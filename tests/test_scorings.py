@@ -177,6 +177,13 @@ def test_what_was_assumed_of_times_is_said(tmp_path):
         assert note in " ".join(read(tmp_path / "a.csv", NIGHT, Wishes())[1])
 
 
+@pytest.mark.parametrize("length", ["1e-99", "9e99", "0.0000001", "-30"])
+def test_epochs_of_no_length_are_refused(tmp_path, length):
+    text = lab.profusion().replace(">30<", f">{length}<")
+    with pytest.raises(UserError, match=r"a.xml: .*(epochs last|epochs of|EpochLength)"):
+        staged(tmp_path / "a.xml", text)
+
+
 AMBIGUOUS = {
     "0 to 4": ("yasa", lines(words({**lab.YASA, "?": "?", "4": 4}))),
     "0 to 4, a nap": ("rk", lines(words({**lab.RK, "R": 3, "?": "?"}))),

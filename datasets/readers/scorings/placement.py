@@ -151,6 +151,8 @@ def of_order(
         UserError: the list fits nothing.
     """
     seconds, n = recorded.seconds, len(codes)
+    if epoch and not 1e-3 <= epoch <= 3600:
+        raise UserError(f"{path}: says that its epochs last {epoch:g} s; correct the file")
     lengths = [epoch] if epoch else [EPOCH_SECONDS, *_SHORTER_EPOCHS]
     lengths += [] if epoch else [1 / rate for rate in dict.fromkeys(recorded.rates) if rate > 1]
     length = next((one for one in lengths if fits(n, one, seconds)), None)
