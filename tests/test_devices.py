@@ -53,7 +53,8 @@ def test_formats_that_a_card_imitates_are_not_chosen(monkeypatch, capabilities, 
     monkeypatch.setattr("lightning_fabric.Fabric", lambda **how: chosen.update(how) or Launched())
     run = SimpleNamespace(accelerator="auto", precision="auto", strategy="auto")
     flags.start_fabric(SimpleNamespace(**vars(run), devices=1, num_nodes=1, seed=0))
-    assert chosen["precision"] == expected
+    plugin = chosen.get("plugins", SimpleNamespace(precision=chosen.get("precision")))
+    assert plugin.precision == expected
 
 
 class Launched:
@@ -72,6 +73,20 @@ def test_fp16_on_a_cpu_is_one_line(store, tmp_path):
         words += ["--train_data_list", "0,1", "--accelerator", "cpu"]
         staging_training.main([*words, "--precision", "16-mixed"])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_mixed_precision_rounds_no_signal():
+    """Or training reads noise that evaluation does not: bf16 has steps of 1 µV at 200 µV."""
+    flagged = SimpleNamespace(accelerator="cpu", precision="bf16-mixed", strategy="auto")
+    fabric = flags.start_fabric(SimpleNamespace(**vars(flagged), devices=1, num_nodes=1, seed=0))
+    seen = []
+    net = nn.Linear(4, 4)
+    net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    x = 200 + torch.rand(2, 4)
+    out = fabric.setup(net)(x)
+    assert torch.equal(seen[0], x)
+    # and yet it is computed in bf16
+    assert not torch.equal(out, nn.functional.linear(x, net.weight, net.bias))
 
 
 def in_fp16(path, *, scale: float = 2.0**16, fused: bool = True, n_batches: int = 3) -> Recorder:

@@ -278,6 +278,8 @@ def start_fabric(run: RunFlags) -> Fabric:
     """
     from lightning_fabric import Fabric
 
+    from training.precision import of_fabric
+
     if "fsdp" in run.strategy:
         raise UserError(
             f"--strategy {run.strategy}: checkpoints of sharded weights are not written here; "
@@ -293,7 +295,7 @@ def start_fabric(run: RunFlags) -> Fabric:
             strategy=run.strategy,
             devices=run.devices,
             num_nodes=run.num_nodes,
-            precision=precision,
+            **of_fabric(precision, kind),
         )
     # Fabric raises any of these for devices that are missing and for names it does not know
     except (ValueError, RuntimeError, TypeError) as error:
