@@ -208,7 +208,9 @@ def families() -> dict[str, Case]:
     """Every family with batch norm: one, two and three processes normalise by the same batch."""
     mean = partial(Staging, over_positions="mean")
     return {
-        "chambon2018": staging("chambon2018", mean(), num_seq=3, dropout=0.0, batch_norm=True),
+        "chambon2018": staging(
+            "chambon2018", mean(), num_seq=3, context_dropout=0.0, batch_norm=True
+        ),
         "deepsleepnet": staging(
             "deepsleepnet", mean(), num_seq=3, fs=20.0, dropout=0.0, context=False
         ),

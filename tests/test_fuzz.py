@@ -59,7 +59,7 @@ def damage(raw: bytes, rng: random.Random) -> bytes:
 
 
 def code_of(text: str) -> int:
-    """What a word says whose letters have another case, or other marks between them."""
+    """The stage of a word whose letters have another case, or other marks between them."""
     plain = re.sub(r"[^a-z0-9?]", "", text.casefold())
     last = plain.removeprefix("sleep").removeprefix("stage")
     rk = {"w": 0, "r": 4, "i": 1, **dict(zip("0123459", (0, 1, 2, 3, 3, 4, -1), strict=True))}

@@ -281,11 +281,11 @@ def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
 def test_what_is_computed_again_enters_batch_norm_once():
     torch.manual_seed(0)
     net = models.build("pretraining", encoder="cnn", n_samples=500, decoder=False)
-    batch = SimpleNamespace(signals=torch.randn(4, 1, 1, 500))
+    batch = SimpleNamespace(signals=torch.randn(4, 1, 1, 500), keys=np.arange(4))
     once = deepcopy(net)
     for part in torch.cat([batch.signals[:, 0]] * 2).split(4):
         once(part)
-    loss, _ = Contrastive(lambda x: x, chunk=4)(net, batch)
+    loss, _ = Contrastive(lambda x, draws: (x, None), chunk=4)(net, batch)
     loss.backward()
     for (name, got), expected in zip(net.named_buffers(), once.buffers(), strict=True):
         assert torch.equal(got, expected), name

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 _CONTEXT = get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["torch", "torchvision", "lightning_fabric", "tests.killing"])
+_CONTEXT.set_forkserver_preload(
+    ["cmt_training", "foundation_training", "ssl_training", "staging_training"]
+)
 
 
 def run_together(

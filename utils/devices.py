@@ -34,7 +34,7 @@ def precision_of(kind: str) -> str:
     bf16 on GPUs that have it, as losses need no scaling in its range; fp16 on those before that
     have that alone; float32 elsewhere.
     """
-    if kind != "cuda":
+    if kind != "cuda" or not torch.cuda.device_count():
         return "32-true"
     if torch.version.hip:
         return "bf16-mixed"
