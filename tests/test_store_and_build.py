@@ -158,7 +158,7 @@ def test_a_failing_night_leaves_the_others_and_no_store(raw, tmp_path):
     with pytest.raises(UserError, match=r"SC4021G0-PSG\.edf.*truncated"):
         prepare(broken, tmp_path / "s")
     kept = names(tmp_path / "s" / "nights")
-    assert kept == ["SC4001E0", "SC4002E0", "SC4011F0"]
+    assert kept == ["SC4001E0", "SC4002E0", "SC4011F0", "SC4022G0"]
     with pytest.raises(UserError, match="did not finish"):
         Store(tmp_path / "s")
     shutil.copy(raw / psg.name, psg)
@@ -167,16 +167,31 @@ def test_a_failing_night_leaves_the_others_and_no_store(raw, tmp_path):
     assert tree(tmp_path / "s") == tree(tmp_path / "whole")
 
 
-def test_a_failing_night_among_parallel_ones_leaves_no_halves(tmp_path):
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_failing_nights_are_named_and_the_others_prepared(tmp_path, capsys, jobs):
     raw, path = tmp_path / "raw", tmp_path / "s"
-    for subject in range(8):
-        write_pair(raw, [("W", 200), ("2", 200)], 400, name=f"SC4{subject:02d}1E0")
-    psg = raw / "SC4011E0-PSG.edf"
-    psg.write_bytes(psg.read_bytes()[:-2])
-    with pytest.raises(UserError, match="truncated"):
-        prepare(raw, path, "--jobs", "2", "--keep_all")
+    for subject in range(6):
+        write_pair(raw, [("W", 20), ("2", 20)], 40, name=f"SC4{subject:02d}1E0")
+    for name in ("SC4011E0", "SC4031E0"):
+        psg = raw / f"{name}-PSG.edf"
+        psg.write_bytes(psg.read_bytes()[:-2])
+    with pytest.raises(UserError, match="SC4031E0-PSG.edf: is truncated"):
+        prepare(raw, path, "--jobs", jobs, "--keep_all")
+    assert "error: " in (printed := capsys.readouterr().err)
+    assert "SC4011E0-PSG.edf: is truncated" in printed and "SC4031E0" not in printed
+    assert names(path / "nights") == ["SC4001E0", "SC4021E0", "SC4041E0", "SC4051E0"]
     assert not list(path.rglob(".*staging-*"))
     assert not (path / "dataset.json").exists()
+
+
+def test_what_fails_for_every_night_is_not_tried_for_all(tmp_path, capsys):
+    for subject in range(30):
+        write_pair(tmp_path, [("W", 2), ("2", 2)], 4, name=f"SC4{subject:02d}1E0")
+        psg = tmp_path / f"SC4{subject:02d}1E0-PSG.edf"
+        psg.write_bytes(psg.read_bytes()[:-2])
+    with pytest.raises(UserError, match="is truncated"):
+        prepare(tmp_path, tmp_path / "s", "--keep_all")
+    assert capsys.readouterr().err.count("error: ") == 19
 
 
 @pytest.mark.parametrize("fails_at", range(1, 11))  # two arrays per night, five nights

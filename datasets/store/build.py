@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -22,6 +23,9 @@ from datasets.store.store import (
 )
 from utils.errors import UserError
 from utils.files import check_file, check_folder, locked, refuse_inputs, safe_name, sweep
+from utils.text import shown
+
+_MOST_FAULTS = 20
 
 
 class Source(Protocol):
@@ -68,8 +72,8 @@ def build_store(
 
     Raises:
         UserError: the folder holds its own sources, nights of other ones or settings, or files that
-            are not this program's; none can be prepared, or, without ``faults``, the first that
-            cannot; nights finished before it are kept.
+            are not this program's; none can be prepared, or, without ``faults``, some cannot: each
+            is reported, and the store stays open until they can. Finished nights are kept.
     """
     refuse_inputs([path], [file for source in sources for file in source.files])
     for source in sources:
@@ -109,8 +113,6 @@ def _build(
                     night = prepare(reader.read(local), settings, reader.roles)
                     write_night(nights, night, settings, local.files)
         except UserError as error:
-            if faults is None:
-                raise
             return source.id, str(error)
         return source.id, ""
 
@@ -119,14 +121,42 @@ def _build(
     run = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
     work = run(joblib.delayed(one)(source) for source in sources)
     try:
-        for name, fault in tqdm(work, total=len(sources), unit="night", desc="store"):
-            if fault:
-                faults[name] = fault
+        bar = tqdm(work, total=len(sources), unit="night", desc="store")
+        unprepared = _faults(bar, _MOST_FAULTS if faults is None else len(sources))
     finally:
-        sweep(path, depth=1)  # nights that other workers had begun when one failed
-    if faults is not None and set(faults) >= {source.id for source in sources}:
-        raise UserError(f"{path}: no night can be prepared: {next(iter(faults.values()))}")
+        work.close()
+        sweep(path, depth=1)  # nights that other workers had begun
+    if faults is None:
+        _refuse(unprepared)
+        return finish(path, settings, command)
+    faults |= unprepared
+    if len(unprepared) == len(sources):
+        raise UserError(f"{path}: no night can be prepared: {next(iter(unprepared.values()))}")
     return finish(path, settings, command)
+
+
+def _faults(work: Iterable[tuple[str, str]], most: int) -> dict[str, str]:
+    """Why nights cannot be prepared, until there are ``most``: then the flags may be at fault."""
+    unprepared: dict[str, str] = {}
+    for name, fault in work:
+        if fault:
+            unprepared[name] = fault
+        if len(unprepared) == most:
+            break
+    return unprepared
+
+
+def _refuse(faults: Mapping[str, str]) -> None:
+    """Report every night that cannot be prepared.
+
+    Raises:
+        UserError: there is one; the last of them.
+    """
+    lines = [fault for _, fault in sorted(faults.items())]
+    for line in lines[:-1]:
+        print(f"error: {shown(line)}", file=sys.stderr)
+    if lines:
+        raise UserError(lines[-1])
 
 
 def at_hand(source: Source) -> AbstractContextManager[Source]:
