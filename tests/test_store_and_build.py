@@ -175,7 +175,7 @@ def test_failing_nights_are_named_and_the_others_prepared(tmp_path, capsys, jobs
     for name in ("SC4011E0", "SC4031E0"):
         psg = raw / f"{name}-PSG.edf"
         psg.write_bytes(psg.read_bytes()[:-2])
-    with pytest.raises(UserError, match="SC4031E0-PSG.edf: is truncated"):
+    with pytest.raises(UserError, match=r"SC4031E0-PSG\.edf: is truncated"):
         prepare(raw, path, "--jobs", jobs, "--keep_all")
     assert "error: " in (printed := capsys.readouterr().err)
     assert "SC4011E0-PSG.edf: is truncated" in printed and "SC4031E0" not in printed
