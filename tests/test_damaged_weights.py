@@ -191,6 +191,13 @@ def test_cut_and_empty_files(tmp_path):
         assert "damaged" in line(path)
 
 
+def test_a_part_of_an_archive_on_several_disks(tmp_path):
+    raw, path = WEIGHTS.read_bytes(), tmp_path / "part.pt"
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 2)  # of two disks
+    path.write_bytes(raw[:-22] + locator + raw[-22:])
+    assert "damaged" in line(path)
+
+
 class _Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -46,7 +46,7 @@ def load_tensors(file: Path | bytes) -> Any:
         NotTensorsError: it is damaged, or a program.
     """
     with io.BytesIO(file) if isinstance(file, bytes) else file.open("rb") as source:
-        if zipfile.is_zipfile(source):
+        if _is_archive(source):
             _check_archive(source)
         else:
             _check_plain(source)
@@ -64,6 +64,13 @@ def load_tensors(file: Path | bytes) -> Any:
 def _damaged(error: Exception | str) -> str:
     why = error if isinstance(error, str) else type(error).__name__
     return f"damaged, or no file of plain tensors ({why}); copy or fetch it again"
+
+
+def _is_archive(source: Any) -> bool:
+    try:
+        return zipfile.is_zipfile(source)
+    except zipfile.BadZipFile as error:  # parts of an archive on several disks
+        raise NotTensorsError(_damaged(error)) from error
 
 
 def _check_archive(source: Any) -> None:

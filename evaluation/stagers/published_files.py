@@ -154,7 +154,11 @@ def read_dreem(path: Path) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch
         NotThese: as :func:`read_tar`, or there are no statistics.
     """
     members = read_tar(path, (_STATISTICS, _WEIGHTS))
-    mean, sd = statistics_in(parsed(members[_STATISTICS]))
+    try:
+        parameters = parsed(members[_STATISTICS])
+    except ValueError as error:
+        raise published.NotThese(f"{_STATISTICS}: no JSON ({error})") from error
+    mean, sd = statistics_in(parameters)
     return read_state(members[_WEIGHTS]), mean, sd
 
 
