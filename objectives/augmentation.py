@@ -195,7 +195,8 @@ class Contrast(OnSome):
         # below the first knot lies what filters leave of 0 Hz
         lowest = round(_CONTRAST_HZ[0] * EPOCH_SECONDS)
         inside = torch.arange(x.shape[-1] // 2 + 1, device=x.device) >= lowest
-        level = (power * inside) @ knots.T / (knots * inside).sum(dim=1)
+        # above the highest frequency of a slow signal knots have no bins: they change nothing
+        level = (power * inside) @ knots.T / (knots * inside).sum(dim=1).clamp_min(1e-12)
         decibels = 10 * level.clamp_min(1e-12).log10()
         ends = decibels.new_tensor(NIGHT_RANGE)
         # (epochs of all processes, c * knots), so that the range is that of the whole batch

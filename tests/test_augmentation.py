@@ -144,6 +144,14 @@ def sized() -> torch.Tensor:
     return torch.randn(3, 3, 1, 3000) * torch.tensor([1.0, 2.0, 4.0]).view(3, 1, 1, 1)
 
 
+@pytest.mark.parametrize("fs", [10, 64, 80, 100])
+def test_contrast_of_slow_signals_is_finite(fs):
+    x = torch.randn(2, 4, 1, 30 * fs, generator=torch.Generator().manual_seed(0))
+    changed = Contrast(1.0, least=0.5, most=0.5)(x)
+    changed = changed[0] if isinstance(changed, tuple) else changed
+    assert torch.isfinite(changed).all() and not torch.allclose(changed, x)
+
+
 def test_contrast_is_about_the_middle_epoch():
     halved = Contrast(1.0, least=0.5, most=0.5)(sized())
     for run, size in zip(halved, (2**0.5, 2.0, 8**0.5), strict=True):
