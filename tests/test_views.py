@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datasets.store import views
 from datasets.store.store import Store
 from datasets.store.stored_channels import select_channels, train_statistics
 from datasets.store.views import View
@@ -276,3 +278,44 @@ def test_processes_share_whole_nights(store):
     shares = [[r for r, *_ in view.whole_nights(rank, 2)] for rank in (0, 1)]
     assert sorted(chain.from_iterable(shares)) == sorted(view.recordings)
     assert not set(shares[0]) & set(shares[1])
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_process_holds_its_share_and_sees_what_one_alone_sees(store, monkeypatch, processes):
+    alone = View(store, list(store.recordings))
+    batches = list(alone.sequences(6, stride=2, batch_size=5, seed=4))
+    nights = [(r, x) for r, x, _ in alone.whole_nights()]
+    for rank in range(processes):
+        monkeypatch.setattr(views, "_share", lambda rank=rank: (rank, processes))
+        # room for a share, not for the whole
+        own = alone.lengths[rank::processes].sum()
+        view = View(store, list(store.recordings), budget_gb=own * 4 * 3 * 3000 / 1e9)
+        assert view._data.shape[0] == own < alone.n_epochs
+        assert not view.resident
+        for ours, theirs in zip(
+            view.sequences(6, stride=2, batch_size=5, seed=4), batches, strict=True
+        ):
+            assert torch.equal(ours.signals, theirs.signals)
+            assert torch.equal(ours.stages, theirs.stages)
+        # those it stages in a validation are those that it holds
+        monkeypatch.setattr(view, "_files", None)
+        seen = [(r, x) for r, x, _ in view.whole_nights(rank, processes)]
+        assert all(
+            r == name and torch.equal(x, y)
+            for (r, x), (name, y) in zip(seen, nights[rank::processes], strict=True)
+        )
+
+
+def test_one_process_alone_holds_everything(store):
+    assert views._share() == (0, 1)
+    view = View(store, list(store.recordings))
+    assert view.resident
+    assert view._data.shape[0] == view.n_epochs
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="lists maps on Linux alone")
+def test_stages_of_many_nights_take_no_maps(store):
+    view = View(store, list(store.recordings), budget_gb=0.0)
+    assert len(view.stages) == view.n_epochs
+    # a process may have 65,530 maps
+    assert "stages.npy" not in Path("/proc/self/maps").read_text()

@@ -150,7 +150,7 @@ def add_data(group: Any) -> None:
         "--budget_gb",
         type=not_negative,
         help="memory in GB that the signals may take; above it they are streamed from disk "
-        "(default: 60 %% of a GPU's free memory, 4 without a GPU)",
+        "(default: 60 %% of a GPU's free memory; without a GPU 4, shared by all processes)",
     )
 
 

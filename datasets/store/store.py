@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -73,7 +73,9 @@ class Night:
     @cached_property
     def stages(self) -> np.ndarray:
         """Codes per epoch, int8 (n_epochs,)."""
-        stages = self._load("stages.npy", (self.n_epochs,), stored_arrays.STAGES)
+        stages = self._load(
+            stored_arrays.whole, "stages.npy", (self.n_epochs,), stored_arrays.STAGES
+        )
         if ((stages < UNSCORED) | (stages >= len(STAGES))).any():
             raise UserError(
                 f"{self.folder / 'stages.npy'}: holds codes that are no stages; "
@@ -86,16 +88,23 @@ class Night:
         fs = fs or self.channels[0].fs
         n_channels = sum(channel.fs == fs for channel in self.channels)
         shape = (self.n_epochs, n_channels, round(fs * EPOCH_SECONDS))
-        return self._load(signals_name(fs, self.channels), shape, stored_arrays.SIGNALS)
+        name = signals_name(fs, self.channels)
+        return self._load(stored_arrays.mapped, name, shape, stored_arrays.SIGNALS)
 
     def signals_path(self, fs: float) -> Path:
         """Path of the file that :meth:`signals` maps."""
         return self.folder / signals_name(fs, self.channels)
 
-    def _load(self, name: str, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
+    def _load(
+        self,
+        read: Callable[..., np.ndarray],
+        name: str,
+        shape: tuple[int, ...],
+        types: tuple[str, ...],
+    ) -> np.ndarray:
         path = self.folder / name
         try:
-            return stored_arrays.mapped(path, shape, types)
+            return read(path, shape, types)
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: {error}; {remake(self.folder)}") from error
 

@@ -23,6 +23,18 @@ def mapped(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.nda
     return np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
 
 
+def whole(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
+    """A small array in memory, read-only: a map per night would exhaust the maps of a process.
+
+    Raises:
+        ValueError: as :func:`start_of`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        dtype, _ = start_of(file, shape, types)
+        return np.frombuffer(file.read(), dtype).reshape(shape)
+
+
 def start_of(
     file: BinaryIO, shape: tuple[int, ...], types: tuple[str, ...]
 ) -> tuple[np.dtype, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from datasets.readers.wishes import parts_of
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Night, Store, remake
 from utils.errors import UserError
+
+Standardise = Literal["recording", "present", "train", "none"]
+_FLAT = 1e-6  # sd below which a channel is only centred
 
 
 @dataclass(frozen=True)
@@ -113,3 +117,40 @@ def night_statistics(night: Night, fs: float, columns: Sequence[int]) -> Statist
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]
     return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])
+
+
+def night_scaling(
+    night: Night,
+    fs: float,
+    columns: Sequence[int],
+    standardise: Standardise,
+    statistics: Statistics | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What to subtract and divide by for one night, float32 (c,) each."""
+    if standardise == "none":
+        ones = np.ones(len(columns), np.float32)
+        return np.zeros_like(ones), ones
+    if statistics is None:
+        statistics = night_statistics(night, fs, columns)
+    flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
+    # a mean of NaN makes the whole channel NaN, which models take for absent
+    mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
+    return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
+
+
+def refuse_absent(
+    store: Store, nights: Sequence[Night], channels: Sequence[StoredChannel], columns: Sequence[int]
+) -> None:
+    """Refuse nights that lack one of these channels, which are those of ``columns``.
+
+    Raises:
+        UserError: naming the first such night and what it lacks.
+    """
+    for night in nights:
+        absent = np.isnan(night_statistics(night, channels[0].fs, columns).mean)
+        if absent.any():
+            lacking = ", ".join(channels[k].label for k in np.flatnonzero(absent))
+            raise UserError(
+                f"{store.path}: {night.id} has no {lacking}; choose other --channels, or "
+                "prepare the store with them as --required"
+            )
