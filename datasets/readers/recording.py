@@ -18,6 +18,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 TO_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
 # both letters mu of Unicode, as in code pages of Greek, and read in a code page that they are not
 _MICRO = "\u00b5|\u03bc|\u00c2\u00b5|\u00ce\u00bc|\u00ec|\u00e6|\ufffd|mc|micro?|[?]|u"
+Scale = tuple[float, float]  # gain and offset: a value is (a recorder's integer + offset) * gain
 _VOLTS = re.compile(rf"(?:({_MICRO})|(m|milli)|(n|nano))?[ -]?v(?:olts?)?(?:rms)?", re.IGNORECASE)
 
 
@@ -35,13 +36,15 @@ def unit_named(written: str) -> str:
 class Signal:
     """One channel at its own rate; ``read(start_s, stop_s)`` returns float64 in ``unit``.
 
-    Samples that the file lacks, or that are no numbers, are NaN in what is read.
+    Samples that the file lacks, or that are no numbers, are NaN in what is read. ``scale`` is the
+    recorder's own, in ``unit``, if it is known; whoever changes the samples may leave it.
     """
 
     fs: float
     unit: str
     seconds: float
     read: Callable[[float, float], np.ndarray] = field(repr=False)
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,9 @@ class LabelledChannel(Protocol):
     unit: str
     fs: float
 
+    @property
+    def scale(self) -> Scale | None: ...
+
 
 class SignalFile(Protocol):
     """A file with channels, whatever its format; ``channel`` refuses broken ones."""
@@ -112,7 +118,8 @@ class FileSignals(Mapping[str, Signal]):
     def __getitem__(self, label: str) -> Signal:
         channel = self._file.channel(label)
         unit = unit_named(channel.unit)
-        return Signal(channel.fs, unit, self._file.seconds, partial(self._file.read, label))
+        read = partial(self._file.read, label)
+        return Signal(channel.fs, unit, self._file.seconds, read, channel.scale)
 
     def __contains__(self, label: object) -> bool:
         # Mapping's own would look the channel up, which refuses broken ones

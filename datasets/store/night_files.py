@@ -10,7 +10,8 @@ from typing import BinaryIO
 import numpy as np
 
 from datasets.store import stored_arrays
-from datasets.store.store import Night, remake
+from datasets.store.integers import INTEGERS, to_values
+from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
 
 _OPEN_FILES = 128  # far below what a process may have open: 1024, or 256 on macOS
@@ -26,14 +27,15 @@ class NightFiles:
     def __init__(self, nights: Sequence[Night], fs: float) -> None:
         self._nights = nights
         self._paths = [night.signals_path(fs) for night in nights]
-        first = nights[0].signals(fs)
+        first = nights[0].stored(fs)
+        self._scales = [night.scales_at(fs) for night in nights]
         self._dtype, self._epoch_shape = first.dtype, first.shape[1:]
         self._epoch_bytes = first.dtype.itemsize * int(np.prod(self._epoch_shape))
         self._starts: dict[int, int] = {}
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
 
     def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
-        """Windows of ``length`` epochs, (b, length, channels, t), in the store's type."""
+        """Windows of ``length`` epochs, (b, length, channels, t): values, also of integers."""
         out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
         # the same memory as bytes, one row per window
         rows = out.reshape(len(nights), -1).view(np.uint8)
@@ -43,7 +45,12 @@ class NightFiles:
             if file.readinto(rows[row]) != rows.shape[1]:
                 path = self._paths[night]
                 raise UserError(f"{path}: shorter than it was; {remake(path.parent)}")
-        return out
+        if self._dtype != INTEGERS:
+            return out
+        values = np.empty(out.shape, np.float32)
+        for row, night in enumerate(nights.tolist()):
+            values[row] = to_values(out[row], self._scales[night])
+        return values
 
     def __del__(self) -> None:
         for file in self._open.values():

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-SIGNALS, STAGES = ("float32", "float16"), ("int8",)
+SIGNALS, STAGES = ("float32", "float16", "int16"), ("int8",)
 
 
 def mapped(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:

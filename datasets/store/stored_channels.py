@@ -12,7 +12,8 @@ from torch import Tensor
 
 from datasets.readers.wishes import parts_of
 from datasets.store.preparation import StoredChannel
-from datasets.store.store import Night, Store, remake
+from datasets.store.store import Store
+from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
 
 Standardise = Literal["recording", "present", "train", "none"]
