@@ -47,7 +47,7 @@ class Batch:
     first: np.ndarray
 
 
-Windows = tuple[np.ndarray, np.ndarray]  # night numbers, first epochs
+Windows = tuple[np.ndarray, np.ndarray] | np.ndarray  # night numbers, first epochs
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class Batches:
         if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
             last, before = windows.pop(), windows.pop()
             windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
-        shares = ((n[rank::processes], f[rank::processes]) for n, f in windows)
-        return replace(self, windows=tuple(shares))
+        if processes > 1:
+            windows = [(n[rank::processes], f[rank::processes]) for n, f in windows]
+        return replace(self, windows=tuple(windows))
 
 
 class View:
@@ -207,8 +208,9 @@ class View:
         if seed is not None:
             order = rng.permutation(len(nights))
             nights, first = nights[order], first[order]
-        parts = [slice(k, k + batch_size) for k in range(0, len(nights), batch_size)]
-        return Batches(self, length, tuple((nights[part], first[part]) for part in parts))
+        # rows of one array: a large cohort has hundreds of thousands of batches
+        listed, starts = np.stack((nights, first)), range(0, len(nights), batch_size)
+        return Batches(self, length, tuple(listed[:, k : k + batch_size] for k in starts))
 
     def whole_nights(
         self, rank: int = 0, processes: int = 1
@@ -340,5 +342,7 @@ def _share() -> tuple[int, int]:
 def _budget(device: torch.device, processes: int) -> float:
     """Default of the memory in GB that signals may take in this process."""
     if device.type == "cuda":
-        return _GPU_SHARE * torch.cuda.mem_get_info(device)[0] / 1e9
+        # of what was free before this process took any: several views share it
+        free, taken = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_allocated(device)
+        return max(0.0, _GPU_SHARE * (free + taken) - taken) / 1e9
     return _HOST_GB / processes
