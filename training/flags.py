@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 RESULTS = Path("results")
+SHARDED = "fsdp"  # --strategy
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -221,7 +222,10 @@ def add_run(group: Any) -> None:
         "--num_nodes", type=positive, default=1, help="machines, the script started by torchrun"
     )
     group.add_argument(
-        "--strategy", default="auto", help="how Lightning Fabric uses several devices: auto, ddp, …"
+        "--strategy",
+        default="auto",
+        help="how Lightning Fabric uses several devices: auto, ddp, …; fsdp (FSDP2, of "
+        "foundation_training.py --stage pretrain) divides the weights among them",
     )
     group.add_argument(
         "--precision",
@@ -247,8 +251,10 @@ def add_run(group: Any) -> None:
     )
 
 
-def resolve_shared(settings: _Training) -> _Training:
+def resolve_shared(settings: _Training, *, divides: bool = False) -> _Training:
     """Check the shared flags, and let --is_neptune choose the logger.
+
+    ``divides``: the model's weights can be divided among processes.
 
     Raises:
         UserError: before any file is touched.
@@ -258,6 +264,18 @@ def resolve_shared(settings: _Training) -> _Training:
         raise UserError(
             "--nep_api: a token on the command line ends in logs; set NEPTUNE_API_TOKEN in the "
             "environment instead"
+        )
+    if "fsdp" in run.strategy and not divides:
+        raise UserError(
+            f"--strategy {run.strategy}: only foundation_training.py --stage pretrain divides its "
+            "weights; --strategy ddp holds every other model"
+        )
+    if "fsdp" in run.strategy and (
+        run.strategy != SHARDED or run.compile or run.devices * run.num_nodes < 2
+    ):
+        raise UserError(
+            f"--strategy {run.strategy}: written fsdp, it divides the weights among several "
+            "--devices, without --compile"
         )
     # Adam divides by 1 - beta ** step
     if isinstance(optimiser, OptimiserFlags):
@@ -275,11 +293,6 @@ def start_fabric(run: RunFlags) -> Fabric:
     """
     from lightning_fabric import Fabric
 
-    if "fsdp" in run.strategy:
-        raise UserError(
-            f"--strategy {run.strategy}: checkpoints of sharded weights are not written here; "
-            "--strategy ddp holds every model of this repository"
-        )
     precision = run.precision
     # bf16 has the range of float32, so losses need no scaling as they do with 16-mixed
     if precision == "auto":
@@ -288,7 +301,7 @@ def start_fabric(run: RunFlags) -> Fabric:
     try:
         fabric = Fabric(
             accelerator=run.accelerator,
-            strategy=run.strategy,
+            strategy=_strategy(run),
             devices=run.devices,
             num_nodes=run.num_nodes,
             precision=precision,
@@ -304,6 +317,15 @@ def start_fabric(run: RunFlags) -> Fabric:
     fabric.launch()
     torch.manual_seed(run.seed)
     return fabric
+
+
+def _strategy(run: RunFlags) -> Any:
+    """Fabric's name of a strategy, or the one that divides the weights."""
+    if run.strategy != SHARDED:
+        return run.strategy
+    from training.sharding import Sharded
+
+    return Sharded(run.devices * run.num_nodes)
 
 
 def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from training.loggers import Log
+from training.sharding import load_whole, optimiser_state_of, weights_of
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.runs import Run
 
@@ -62,12 +63,15 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
     if fabric.device.type == "cuda":
         own = torch.cuda.get_rng_state(fabric.device).to(fabric.device)
         rng["cuda"] = fabric.all_gather(own).reshape(fabric.world_size, -1).cpu()
+    # by all processes, which may hold parts of them
+    weights = weights_of(learner.net)
+    optimizer = optimiser_state_of(learner.net, learner.optimizer)
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
             # names as in the bare module: the same with and without DDP or torch.compile
-            "state": learner.net.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
+            "state": weights,
+            "optimizer": optimizer,
             "schedule": learner.schedule.state_dict(),
             "rng": rng,
             "position": asdict(position),
@@ -86,14 +90,14 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
         return Position()
     checkpoint = load_checkpoint(path)
     progress, rng = checkpoint.progress, checkpoint.progress["rng"]
-    learner.net.load_state_dict(checkpoint.state)
-    learner.optimizer.load_state_dict(progress["optimizer"])
+    load_whole(learner.net, learner.optimizer, checkpoint.state, progress["optimizer"])
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
-    torch.set_rng_state(rng["cpu"][fabric.global_rank])
+    # copies: torch crashes on a row of several states
+    torch.set_rng_state(rng["cpu"][fabric.global_rank].clone())
     # a run that began on a GPU may be resumed without one
     if "cuda" in rng and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank], fabric.device)
+        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank].clone(), fabric.device)
     position = Position(**progress["position"])
     if fabric.is_global_zero:
         # a kill between the log and the checkpoint leaves a line of a pass that is done again
