@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch.distributed.tensor import DTensor
 import foundation_training
 import models
 import staging_training
+from training import resume
 from training.sharding import Sharded, load_whole, optimiser_state_of, weights_of
 from utils.errors import UserError
 
@@ -115,6 +117,31 @@ def test_divided_weights_train_as_whole_ones_and_are_saved_whole(tmp_path):
         assert_alike(saved[0], loaded[0])
         assert_alike(saved[1]["state"], loaded[1]["state"])
         assert after[0] == after[1]
+
+
+def test_every_process_resumes_with_a_random_state_of_its_own(monkeypatch, tmp_path):
+    """Was: torch crashed on the second row of the states, so no second process could resume."""
+    net = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    states = torch.stack([torch.Generator().manual_seed(k).get_state() for k in (1, 2)])
+    progress = {
+        "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+        "rng": {"cpu": states}, "position": {"passes": 3},
+    }  # fmt: skip
+    checkpoint = SimpleNamespace(state=net.state_dict(), progress=progress)
+    monkeypatch.setattr(resume, "load_checkpoint", lambda path: checkpoint)
+    seen = []
+    monkeypatch.setattr(torch, "set_rng_state", seen.append)
+    fabric = SimpleNamespace(
+        global_rank=1, is_global_zero=False, barrier=lambda: None, device=torch.device("cpu")
+    )
+    objective = SimpleNamespace(load_state_dict=lambda state: None)
+    learner = resume.Learner(net, net, optimizer, schedule, objective)
+    run = SimpleNamespace(checkpoint=lambda name: tmp_path)
+    assert resume.resume(fabric, learner, run).passes == 3
+    assert torch.equal(seen[0], states[1])
+    assert seen[0].storage_offset() == 0
 
 
 @pytest.mark.parametrize(

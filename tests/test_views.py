@@ -306,6 +306,21 @@ def test_a_process_holds_its_share_and_sees_what_one_alone_sees(store, monkeypat
         )
 
 
+def test_views_of_one_process_share_a_gpu(monkeypatch):
+    """Was: 60 % of what was left, for each: three views filled 94 % of the memory."""
+    memory = {"free": 100e9, "taken": 0.0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory["free"], 140e9))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: memory["taken"])
+    gpu = torch.device("cuda")
+    assert views._budget(gpu, 1) == pytest.approx(60)
+    memory.update(free=60e9, taken=40e9)
+    assert views._budget(gpu, 1) == pytest.approx(20)
+    memory.update(free=30e9, taken=70e9)
+    assert views._budget(gpu, 1) == 0
+    # of a host all processes take from one memory
+    assert views._budget(torch.device("cpu"), 4) == 1.0
+
+
 def test_one_process_alone_holds_everything(store):
     assert views._share() == (0, 1)
     view = View(store, list(store.recordings))
