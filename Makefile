@@ -99,8 +99,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# two processes; a file's tests, which share what they prepared, stay in one
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
@@ -114,6 +115,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.training --cohort
 	$(BIN)/python -m benchmarks.opening
+	$(BIN)/python -m benchmarks.devices
 	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.foundation

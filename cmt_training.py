@@ -11,6 +11,7 @@ import argparse
 from dataclasses import dataclass
 
 from datasets.store.views import Batches, View
+from models import rate_of
 from objectives.staging import PUBLISHED_WEIGHTS, Staging
 from training import flags
 from training.flags import OptimiserFlags, TrainingSettings
@@ -179,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
         )
 
     # every recording is scaled by its own statistics, so no other subject's enter
-    train(settings, "recording", spec_of)
+    train(settings, "recording", spec_of, rate_of(REGISTRY[model.model_type]))
 
 
 def model_settings(model: CmtModelFlags, view: View) -> dict[str, object]:

@@ -204,12 +204,14 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse_args(argv)
     store = Store(settings.data.data_path)
     channels = settings.data.channels or known_channels(store, ROLES)
-    pretrained = foundation_family.find_pretrained(settings.learning, settings.model, settings.data)
+    pretrained = foundation_family.find_pretrained(settings)
     if pretrained is not None:
         channels = list(pretrained.settings["roles"])  # its weights differ by role
         refuse_pretrained_on(settings.data, store, pretrained)
     settings = changed(settings, channels=channels)
-    train(settings, "present", partial(spec_of, settings, pretrained))  # absent roles are NaN
+    # a patch of the encoder has a fixed number of samples
+    fs = pretrained.settings["fs"] if pretrained is not None else None
+    train(settings, "present", partial(spec_of, settings, pretrained), fs)  # absent roles are NaN
 
 
 def refuse_pretrained_on(data: flags.DataFlags, store: Store, pretrained: Checkpoint) -> None:
@@ -228,15 +230,11 @@ def spec_of(
     processes: int,
 ) -> TrainingSpec:
     """Describe the training of --stage for :func:`training.train.train`."""
-    if pretrained is not None:
-        built = pretrained.settings | {"recompute": settings.model.recompute}  # changes no result
+    if pretrained is not None:  # its head, where it has one, is that of --head
+        built = {name: value for name, value in pretrained.settings.items() if name != "head"}
+        built["recompute"] = settings.model.recompute  # changes no result
     else:
         built = foundation_family.model_settings(settings.model, view)
-    if view.fs != built["fs"]:  # a patch has a fixed number of samples
-        raise UserError(
-            f"{settings.data.data_path}: {view.fs:g} Hz, the encoder reads {built['fs']:g} Hz; "
-            f"prepare the store with --resample {built['fs']:g}"
-        )
     name = run_name(settings, held_out)
     if settings.learning.stage == "pretrain":
         return pretraining(settings, view, built, name, processes)

@@ -194,6 +194,8 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
     namesakes = reuse.namesakes_of(files)
     names = [next(names_of(file, namesakes)) for file in files if is_safe(file.stem)]
     if not targets:
+        if Path(args.output[0]).is_file():
+            raise UserError(f"--output {args.output[0]}: is a file; name a folder, or its format")
         check_file(summary_of(args), overwrite=args.overwrite)
         folders = [Path(args.output[0]) / name for name in names]
         refuse_inputs([summary_of(args), *folders], inputs)

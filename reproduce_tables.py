@@ -1,5 +1,7 @@
 """Train and evaluate every model by its own recipe and print one table, best kappa first.
 
+Trainings are submitted to Slurm where there is one, and run on this machine elsewhere.
+
 python reproduce_tables.py                                       # all models, on the demo store
 python reproduce_tables.py --models tinysleepnet,chambon2018 --fold_list all --seeds 0,1,2
 python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_list all
@@ -25,13 +27,22 @@ from datasets.store.store import Store
 from evaluation.stage import open_view, pick_device
 from evaluation.stagers import catalogue
 from experiments import model_table, stager_rows
-from experiments.reproducing import PRETRAINED, Job, Setting, check_same_experiment, run_all
+from experiments.cells import run_cells
+from experiments.reproducing import (
+    PRETRAINED,
+    Job,
+    Setting,
+    cell_of,
+    check_flags,
+    check_same_experiment,
+)
 from training.recipes import RECIPES, recipe_of
 from utils.arguments import (
     DEMO_STORE,
     ScriptParser,
     add_flag,
     add_list,
+    pairs,
     positive,
     settings_from,
 )
@@ -70,6 +81,7 @@ class TableFlags:
     seeds: list[int]
     jobs: int
     gpus: list[int]
+    submit: list[str]
     flags: str
     device: str
     overwrite: bool
@@ -124,7 +136,15 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         "--gpus",
         item=int,
         default=[],
-        help="numbers of the GPUs that trainings take turns on (default: chosen by the scripts)",
+        help="numbers of this machine's GPUs, which trainings share equally (default: chosen by "
+        "the scripts)",
+    )
+    parser.add_argument(
+        "--submit",
+        nargs="+",
+        default=[],
+        help="settings of the Slurm jobs that trainings are submitted as where there is Slurm: "
+        "slurm_partition=gpu gpus_per_node=1 timeout_min=600 … (docs/cluster.md)",
     )
     parser.add_argument(
         "--flags", default="", help="further flags for every training script, in quotes"
@@ -138,8 +158,15 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         help="also replace tables that this script did not write",
     )
     asked = settings_from(parser.parse(argv), TableFlags)
+    check_flags(asked.flags)
+    submit_options(asked)  # refuses what is no pair
     default = () if asked.stagers else TABLES[asked.table]
-    asked = replace(asked, models=list(asked.models or default))
+    # each once: two trainings at the same time would share a folder
+    asked = replace(
+        asked,
+        models=list(dict.fromkeys(asked.models or default)),
+        seeds=list(dict.fromkeys(asked.seeds)),
+    )
     for name in asked.models:
         if (name in PRETRAINED) != (asked.table == "ssl"):
             known = ", ".join(PRETRAINED if asked.table == "ssl" else sorted(RECIPES))
@@ -147,6 +174,12 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         if asked.table != "ssl":
             recipe_of(name)  # refuses unknown models before anything is trained
     return asked
+
+
+def submit_options(asked: TableFlags) -> dict[str, str]:
+    """Settings of Slurm's jobs by name; of a name given twice the last counts."""
+    options = pairs(asked.submit, "--submit", "name=value, such as timeout_min=600")
+    return {name: values[-1] for name, values in options.items()}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -162,7 +195,6 @@ def main(argv: list[str] | None = None) -> None:
         table.name,
         len(table.folds),
         asked.flags,
-        tuple(asked.gpus),
     )
     # before the long work, not after it
     for path in model_table.files_of(asked.project_path, asked.table):
@@ -180,7 +212,13 @@ def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting
         print(
             f"{len(jobs)} trainings, {len(jobs) - len(missing)} of them done: {asked.project_path}"
         )
-    run_all(missing, setting, asked.jobs)
+    run_cells(
+        [cell_of(job, setting) for job in missing],
+        asked.project_path / "submitted",
+        asked.jobs,
+        gpus=asked.gpus,
+        options=submit_options(asked),
+    )
     rows = []
     for name in asked.models:
         rows += rows_of(name, asked, store, [job for job in jobs if job.model == name])

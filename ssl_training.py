@@ -168,7 +168,8 @@ def main(argv: list[str] | None = None) -> None:
             main([*words, "--fold", str(k)])
         return
     settings = choose_fold(settings, numbers)
-    train(settings, settings.learning.normalization, partial(spec_of, settings))
+    # masks, views and decoders are made for 100 Hz, as the encoders are
+    train(settings, settings.learning.normalization, partial(spec_of, settings), ssl_family.FS)
 
 
 def spec_of(

@@ -55,7 +55,12 @@ def main(argv: list[str] | None = None) -> None:
     # folders of runs are named <model>_fold<folds>; what the flags leave open matches any
     folds = "-".join(map(str, evaluated.val_data_list)) if evaluated.val_data_list else "*"
     pattern = f"{settings.experiment or '*'}_fold{folds}"
-    path = evaluate_run.find_checkpoint(evaluated, pattern, "staging_training.py")
+    path = evaluate_run.find_checkpoint(
+        evaluated,
+        pattern,
+        "staging_training.py",
+        but_not="*_seed*",  # as pretraining and foundation models call theirs
+    )
     checkpoint = load_checkpoint(path)
     evaluate_run.announce_origin(checkpoint)
     if settings.experiment not in (None, checkpoint.model):

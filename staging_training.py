@@ -18,7 +18,7 @@ import joblib
 from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.views import View
-from models import backbone_names, is_stateful
+from models import backbone_names, is_stateful, rate_of
 from objectives.augmentation import AUGMENTATIONS
 from training import flags, staging_family
 from training.recipes import RECIPES, recipe_of
@@ -257,13 +257,13 @@ def main(argv: list[str] | None = None) -> None:
     if settings.model.all_folds:
         train_all_folds(settings, sys.argv[1:] if argv is None else argv)
         return
-    published = recipe_of(settings.model.experiment)
+    published, fs = recipe_of(settings.model.experiment), rate_of(settings.model.experiment)
     encoder = None
     if has_first_stage(settings):
         first = first_stage_of(settings)
-        run = train(first, published.standardise, partial(spec_of, first, None))
+        run = train(first, published.standardise, partial(spec_of, first, None), fs)
         encoder = staging_family.Encoder(run, published.first.parts)
-    train(settings, published.standardise, partial(spec_of, settings, encoder))
+    train(settings, published.standardise, partial(spec_of, settings, encoder), fs)
 
 
 def train_all_folds(settings: StagingSettings, argv: list[str]) -> None:

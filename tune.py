@@ -106,11 +106,9 @@ def main(argv: list[str] | None = None) -> None:
         search.run(one)  # makes the study, its default and a first trial before others join
         words = sys.argv[1:] if argv is None else argv
         command = [sys.executable, str(ROOT / "tune.py"), *words, "--workers", "1"]
-        others = [  # with the same seed, they would draw the same settings
-            subprocess.Popen(
-                [*command, "--seed", str(flags.seed + k)], env=os.environ | {"TUNE_WORKER": "1"}
-            )
-            for k in range(1, flags.workers)
+        others = [
+            subprocess.Popen(command, env=os.environ | {"TUNE_WORKER": "1"})
+            for _ in range(1, flags.workers)
         ]
     study = search.run(wanted)
     for process in others:

@@ -3,8 +3,9 @@
 python -m benchmarks.cmt                  # this machine's processor
 python -m benchmarks.cmt --device cuda    # a GPU
 
-The published pattern is built from our own modules: strided convolutions, all attention rows, every
-window encoding all its epochs again, and evaluation of one window at a time.
+The published way is :mod:`benchmarks.published_cmt`, which shares no module with ours: strided
+convolutions, all tokens and attention rows, every window encoding all its epochs again, torch's own
+Adam, and evaluation of one window at a time.
 """
 
 from __future__ import annotations
@@ -18,80 +19,12 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import models
+from benchmarks.published_cmt import PublishedEpoch, PublishedSequence, loss_of
 from benchmarks.side_by_side import seconds
-from models.batch_norm import BatchNorm
-from models.cmt import EpochCMT, EpochEncoder, SequenceCMT, WindowEmbedding
+from models.cmt import EpochCMT, SequenceCMT
 from objectives.staging import Staging
 
 N_WINDOWS, LENGTH, NIGHT, SAMPLES = 32, 15, 960, 3000
-
-
-def convolve(branch: nn.Sequential, x: Tensor) -> Tensor:
-    """A branch of the embedding as the convolutions it stands for: (n, c, t) -> (n, o, windows)."""
-    for layer in branch:
-        if isinstance(layer, nn.Linear):
-            kernel = layer.in_features // x.shape[1]
-            # a patch lies as (kernel, channel) in its row: (o, k * c) -> (o, c, k)
-            weight = layer.weight.unflatten(1, (kernel, x.shape[1])).transpose(1, 2)
-            x = nn.functional.conv1d(x, weight, layer.bias, stride=kernel)
-        elif isinstance(layer, BatchNorm):
-            # ours takes channels last, convolutions have them in the middle
-            x = nn.BatchNorm1d.forward(layer, x)
-        else:
-            x = layer(x)
-    return x
-
-
-def plain_embedding(embed: WindowEmbedding, x: Tensor) -> Tensor:
-    """The window embedding from plain convolutions: (n, t) -> (n, 1 + windows, d), CLS first."""
-    scales = torch.cat([convolve(branch, x[:, None]) for branch in embed.branches], dim=1)
-    tokens = convolve(embed.fuse, scales).transpose(1, 2)
-    tokens = torch.cat((embed.cls.expand(len(x), -1, -1), tokens), dim=1)
-    return embed.dropout(tokens + embed.positions)
-
-
-def plain_encoder(encoder: EpochEncoder, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The epoch encoder with all rows of attention: (n, m, t) -> vector (n, d), window tokens."""
-    parts = zip(encoder.embeddings, encoder.intra, strict=True)
-    tokens = [attend(plain_embedding(embed, x[:, m]))[0] for m, (embed, attend) in enumerate(parts)]
-    cls = encoder.cls.expand(len(x), -1, -1)
-    # only the CLS tokens of the modalities are mixed
-    mixed, _ = encoder.cross(torch.cat([cls, *(t[:, :1] for t in tokens)], dim=1))
-    return mixed[:, 0], tokens
-
-
-class PublishedSequence(nn.Module):
-    """The Sequence CMT with a loop over positions and nothing left out."""
-
-    def __init__(self, model: SequenceCMT) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """(b, l, m, t) -> logits (b, l, 5); one window, so ``stride`` moves nothing."""
-        pairs = zip(self.model.encoders, x.unbind(dim=1), strict=True)
-        vectors = torch.stack([plain_encoder(encoder, epoch)[0] for encoder, epoch in pairs], dim=1)
-        mixed, _ = self.model.inter(vectors)  # weights made and thrown away
-        pairs = zip(self.model.heads, self.model.feed_forward(mixed).unbind(dim=1), strict=True)
-        return torch.stack([head(epoch) for head, epoch in pairs], dim=1)
-
-
-class PublishedEpoch(nn.Module):
-    """The Epoch CMT with feed-forwards over all tokens."""
-
-    def __init__(self, model: EpochCMT) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, stride: int = 1) -> Tensor:
-        """(b, 1, m, t) -> logits (b, 1, 5)."""
-        vector, tokens = plain_encoder(self.model.encoder, x[:, 0])
-        # every token goes through the feed-forwards, though the head reads the first alone
-        read = [
-            block(torch.cat((vector[:, None], t[:, 1:]), dim=1))[:, 0]
-            for block, t in zip(self.model.feed_forward, tokens, strict=True)
-        ]
-        return self.model.head(torch.cat(read, dim=-1))[:, None]
 
 
 class Batch:
@@ -100,6 +33,21 @@ class Batch:
     def __init__(self, runs: int, length: int, device: str) -> None:
         self.signals = torch.randn(runs, length, 2, SAMPLES, device=device)
         self.stages = torch.randint(0, 5, (runs, length), device=device)
+
+
+def published_step(model: nn.Module, batch: Batch, device: str) -> Callable[[], None]:
+    """A training step as it was published."""
+    model.to(device).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-9, weight_decay=1e-4)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        loss_of(model(batch.signals), batch.stages).backward()
+        optimizer.step()
+        wait(device)
+
+    run()
+    return run
 
 
 def step(model: nn.Module, batch: Batch, device: str, dtype: torch.dtype) -> Callable[[], None]:
@@ -128,7 +76,7 @@ def wait(device: str) -> None:
 def steps(device: str) -> dict[str, Callable[[], None]]:
     """Training steps over 32 windows (32 epochs for Epoch), published first."""
     single, half = torch.float32, torch.bfloat16
-    shared, own = {"encoder": "shared"}, {"encoder": "per_position"}
+    shared = {"encoder": "shared"}
 
     def sequence(**settings) -> SequenceCMT:
         return models.build("sequence_cmt", **settings).to(device)
@@ -142,8 +90,8 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
     epochs = Batch(N_WINDOWS, 1, device)
     make = partial(step, device=device)
     return {
-        "Seq, published": make(PublishedSequence(sequence(**own)), windows, dtype=single),
-        "Seq, per_position": make(sequence(**own), windows, dtype=single),
+        "Seq, published": published_step(PublishedSequence(), windows, device),
+        "Seq, per_position": make(sequence(encoder="per_position"), windows, dtype=single),
         # the shared encoder on the published batch: what sharing alone is good for
         "Seq, shared, windows re-encoded": make(sequence(**shared), windows, dtype=single),
         "Seq, shared, 4 runs of 22 (default)": make(sequence(**shared), four, dtype=single),
@@ -151,7 +99,7 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
         "  the same, bf16": make(sequence(**shared), run, dtype=half),
         "  the same, compiled": make(torch.compile(sequence(**shared)), run, dtype=single),
         "  the same, compiled, bf16": make(torch.compile(sequence(**shared)), run, dtype=half),
-        "Epoch, published": make(PublishedEpoch(epoch()), epochs, dtype=single),
+        "Epoch, published": published_step(PublishedEpoch(), epochs, device),
         "Epoch": make(epoch(), epochs, dtype=single),
         "Epoch, bf16": make(epoch(), epochs, dtype=half),
         "Epoch, compiled": make(torch.compile(epoch()), epochs, dtype=single),
@@ -159,9 +107,8 @@ def steps(device: str) -> dict[str, Callable[[], None]]:
 
 
 @torch.no_grad()
-def window_by_window(model: nn.Module, night: Tensor) -> list[Tensor]:
+def window_by_window(model: nn.Module, night: Tensor, length: int) -> list[Tensor]:
     """Published evaluation: a batch of one window, re-encoded, for every start."""
-    length = LENGTH if isinstance(model, PublishedSequence) else 1
     return [
         model(night[None, start : start + length]).softmax(-1)
         for start in range(len(night) - length + 1)
@@ -171,7 +118,7 @@ def window_by_window(model: nn.Module, night: Tensor) -> list[Tensor]:
 def nights(device: str) -> dict[str, Callable[[], object]]:
     """Staging a night of 960 epochs, published first."""
     night = torch.randn(NIGHT, 2, SAMPLES, device=device)
-    # per_position is the published design: the same weights are run both ways
+    sequence, single = PublishedSequence().to(device).eval(), PublishedEpoch().to(device).eval()
     own = models.build("sequence_cmt", encoder="per_position").to(device).eval()
     shared = models.build("sequence_cmt").to(device).eval()
     epoch = models.build("epoch_cmt").to(device).eval()
@@ -181,11 +128,11 @@ def nights(device: str) -> dict[str, Callable[[], object]]:
             model.stage_night(night).cpu()  # the copy waits for the GPU
 
     return {
-        "Seq, published": lambda: window_by_window(PublishedSequence(own).eval(), night)[-1].cpu(),
+        "Seq, published": lambda: window_by_window(sequence, night, LENGTH)[-1].cpu(),
         "Seq, per_position": partial(staged, own),
         "Seq, shared (default)": partial(staged, shared),
         "  the same, bf16": partial(staged, shared, torch.bfloat16),
-        "Epoch, published": lambda: window_by_window(PublishedEpoch(epoch).eval(), night)[-1].cpu(),
+        "Epoch, published": lambda: window_by_window(single, night, 1)[-1].cpu(),
         "Epoch": partial(staged, epoch),
     }
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.side_by_side import one_core, seconds
 from datasets.readers import sleepedf
+from datasets.readers.scorings.vocabulary import stage_of
 from datasets.store.preparation import Settings, prepare
 from datasets.store.store import write_night
 from datasets.store.stored_night import read_night
@@ -45,7 +46,8 @@ def plain_mne(
         annotations.crop(annotations[1]["onset"] - 1800, annotations[-2]["onset"] + 1800)
         raw.filter(*BAND, verbose=False)
     # shifted by one: unscored (-1) becomes 0, Wake 1
-    codes = {text: code + 1 for text, code in sleepedf.STAGE_OF_TEXT.items()}
+    words = (*(f"Sleep stage {name}" for name in "W1234R?"), "Movement time")
+    codes = {word: stage_of(word) + 1 for word in words}
     if quick_events:
         events = events_with_numpy(annotations, codes, raw)
     else:

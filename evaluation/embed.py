@@ -13,7 +13,7 @@ from evaluation.stage import load_model, open_view
 from objectives.contrast_views import views_of
 from probing.embeddings import N_VIEWS, SPLITS, arrays_of, seen_again
 from training.ssl_family import CLIP
-from utils.checkpoint import Checkpoint
+from utils.checkpoint import Checkpoint, refuse_seen
 from utils.errors import UserError
 
 
@@ -36,8 +36,19 @@ def untrained(checkpoint: Checkpoint, seed: int) -> torch.nn.Module:
 
 
 def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> dict[str, View]:
-    """The training, validation and held-out nights of a run, as its encoder reads them."""
+    """The training, validation and held-out nights of a run, as its encoder reads them.
+
+    Raises:
+        UserError: the weights that it began with had seen held-out subjects.
+    """
     subjects = checkpoint.training.subjects
+    refuse_seen(
+        checkpoint.training,
+        store.cohort,
+        subjects["held_out"],
+        where=f"{checkpoint.path}",
+        remedy="begin with weights that have not",
+    )
     return {
         split: open_view(checkpoint, store, store.of_subjects(subjects[split]), device)
         for split in SPLITS

@@ -11,7 +11,7 @@ from datasets.store.store import Store
 from evaluation import human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
 from evaluation.night_page import write_page
-from evaluation.stage import load_model, open_view, pick_device, stage
+from evaluation.stage import load_staging_model, open_view, pick_device, stage
 from interpret import explained_run
 from interpret.explanation_flags import ExplanationFlags
 from utils import runs
@@ -116,7 +116,7 @@ def add_how(group: Any) -> None:
 def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     """Stage the held-out subjects, write everything beside the checkpoint, print the figures."""
     evaluated, staging = settings.evaluated, settings.staging
-    model = load_model(checkpoint)
+    model = load_staging_model(checkpoint)
     store = Store(evaluated.data_path)
     held_out, subjects = choose_subjects(evaluated, store, checkpoint)
     device = pick_device(staging.device)
@@ -143,11 +143,13 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
         )
 
 
-def find_checkpoint(flags: CheckpointFlags, pattern: str, trainer: str) -> Path:
+def find_checkpoint(
+    flags: CheckpointFlags, pattern: str, trainer: str, *, but_not: str = ""
+) -> Path:
     """The checkpoint named, or the newest run's best; another of that run if there is no best."""
     if flags.model_path:
         return flags.model_path
-    run = runs.newest_run(flags.project_path, pattern)
+    run = runs.newest_run(flags.project_path, pattern, but_not=but_not)
     wanted = ["best", "best_accuracy"] if flags.is_best_kappa else ["best_accuracy", "best"]
     for name in [*wanted, "last"]:
         path = run / "checkpoints" / f"{name}.pt"
@@ -231,7 +233,7 @@ def describe(
     if checkpoint.source is not None:
         headline += f", weights of {checkpoint.source['origin']}"
     # published recipes that choose the best pass by test accuracy give figures that are too high
-    if trained["select_on"] == "test":
+    if checkpoint.training.selected_on_test:
         headline += ", SELECTED ON THE TEST FOLD"
     return {
         "headline": headline,

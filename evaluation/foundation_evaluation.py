@@ -25,6 +25,7 @@ from interpret.explain_nights import explain_nights
 from interpret.explained_run import EXPLANATIONS
 from interpret.index import Entry
 from objectives.denoising import dropped_roles
+from objectives.draws import Draws
 from probing import embeddings, probes
 from probing.probes import Labelled
 from training.foundation_family import corrupted_nights, linear_autoencoders
@@ -200,11 +201,11 @@ def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarra
     def encoded(signals: Tensor, epochs: Tensor) -> list[Tensor]:
         # (1, roles): the same roles of the whole night, in whose context an epoch is encoded
         recorded = ~signals.isnan().all(dim=-1).all(dim=0)[None]
-        draws = [
-            dropped_roles(recorded, _DROP)[0, None, :, None] for _ in range(embeddings.N_VIEWS)
-        ]
+        draws = Draws.anew(recorded)
+        dropped = [dropped_roles(recorded, _DROP, draws)[0] for _ in range(embeddings.N_VIEWS)]
         return [
-            encoder.embed(signals.masked_fill(out, float("nan")), pool)[epochs] for out in draws
+            encoder.embed(signals.masked_fill(out[:, None], float("nan")), pool)[epochs]
+            for out in dropped
         ]
 
     return embeddings.seen_again(encoded, view)

@@ -89,7 +89,7 @@ def _for_script(data: Mapping[str, Any]) -> Any:
 def night_data(night: ExplainedNight) -> dict[str, Any]:
     """Stages and probabilities of the whole night, for the page's script."""
     # (n, 5) as bytes, which keeps the page small
-    probabilities = _codes(np.round(255 * night.staged.probabilities))
+    probabilities = _codes(np.round(255 * night.staged.hypnodensity))
     return {
         "stages": STAGES,
         "order": PLOT_ORDER,

@@ -244,10 +244,10 @@ def picture(staged: StagedFile) -> Any:
     title = title_of(staged, 110)
     if staged.expert_path is not None:
         return figures.draw_staged_night(
-            staged.probabilities, staged.expert, title=title, model=staged.scored
+            staged.hypnodensity, staged.expert, title=title, model=staged.scored
         )
     return figures.draw_prediction(
-        staged.probabilities, staged.quality_flags, title=title, stages=staged.scored
+        staged.hypnodensity, staged.quality_flags, title=title, stages=staged.scored
     )
 
 

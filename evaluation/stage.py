@@ -12,8 +12,10 @@ from tqdm import tqdm
 import models
 from datasets.store.preparation import UNITLESS, formerly_equalised, preset_named
 from datasets.store.store import Store
+from datasets.store.stored_channels import resampled_line
 from datasets.store.views import View
 from utils.checkpoint import Checkpoint
+from utils.devices import missing
 from utils.errors import UserError
 from utils.staged_night import StagedNight, stage_signals
 
@@ -30,6 +32,20 @@ def load_model(checkpoint: Checkpoint) -> nn.Module:
         raise UserError(f"{checkpoint.path}: {error}") from error
 
 
+def load_staging_model(checkpoint: Checkpoint) -> nn.Module:
+    """The trained model, in evaluation mode, if it stages.
+
+    Raises:
+        UserError: it stages nothing, or as :func:`load_model`.
+    """
+    model = load_model(checkpoint)
+    if not model.stages_nights:
+        raise UserError(
+            f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
+        )
+    return model
+
+
 def pick_device(name: str) -> torch.device:
     """The device of a name; ``auto`` is a GPU where there is one.
 
@@ -37,9 +53,10 @@ def pick_device(name: str) -> torch.device:
         UserError: there is no such device.
     """
     try:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        # MPS by name alone: it lacks some of the operations
+        device = ("cpu" if missing()["cuda"] else "cuda") if name == "auto" else name
         # a tensor on it: only that shows whether the device works
-        return torch.empty(0, device=device if name == "auto" else name).device
+        return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from error
 
@@ -58,7 +75,7 @@ def open_view(
     any roles is given all it knows; those that the store lacks are absent.
 
     Raises:
-        UserError: the store lacks a channel, or has another rate.
+        UserError: the store lacks a channel, or sets the scale of its signals otherwise.
     """
     chosen = list(channels or stand_ins(store, checkpoint))
     if len(chosen) != len(checkpoint.channels):
@@ -70,14 +87,17 @@ def open_view(
         store,
         recordings,
         channels=chosen,
+        fs=checkpoint.fs,
         standardise=checkpoint.standardise,
         device=device,
         budget_gb=0,  # nights are read one at a time: memory does not grow with the store
     )
-    if view.fs != checkpoint.fs:
+    if view.fs != view.stored_fs:
+        print(f"{store.path}: {resampled_line(view.stored_fs, view.fs, 'the checkpoint')}")
+    if (n := checkpoint.settings.get("n_samples", view.n_samples)) != view.n_samples:
         raise UserError(
-            f"{store.path}: {view.fs:g} Hz, the checkpoint reads {checkpoint.fs:g} Hz; prepare "
-            f"the store with --resample {checkpoint.fs:g}"
+            f"{checkpoint.path}: its rate of {view.fs:g} Hz and its epochs of {n} samples do not "
+            "fit together; train again, or fetch it again"
         )
     check_preset(checkpoint, store)
     return view

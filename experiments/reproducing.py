@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
-
-import joblib
 
 from datasets.store.splits import fingerprint
 from datasets.store.store import Store
+from experiments.cells import Cell
 from utils.checkpoint import is_of_stamp
 from utils.errors import UserError
 from utils.files import read_json, write_json
-from utils.processes import started
 from utils.version import VERSION
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +21,11 @@ PRETRAINED = tuple(
     for objective in ("contrastive", "masked", "hybrid")
     for encoder in ("cnn", "cnn_attention", "transformer")
 )
+# flags by which a job chooses its run: of two jobs with the same ones, each would train the other's
+_CHOOSING = {
+    "--experiment", "-e", "--objective", "--encoder", "--fold", "--folds", "--train_data_list",
+    "--val_data_list", "--test_data_list", "--all_folds", "--seed", "--data_path", "--project_path",
+}  # fmt: skip
 _SETTINGS = "settings.json"  # of the experiment that a folder holds
 
 
@@ -63,14 +63,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Setting:
-    """Store, fold table of ``n_folds`` and flags of all jobs, and the GPUs they take turns on."""
+    """Store, fold table of ``n_folds`` and further flags of all jobs."""
 
     root: Path
     store: Path
     folds: str
     n_folds: int
     flags: str
-    gpus: tuple[int, ...] = ()
 
     def commands(self, job: Job) -> list[list[str]]:
         """Command lines of the training and the evaluation script."""
@@ -109,6 +108,22 @@ class Setting:
         ]
 
 
+def check_flags(words: str) -> None:
+    """Refuse further flags that decide which run a job trains.
+
+    Raises:
+        UserError: naming one, or quotes that do not end.
+    """
+    try:
+        given = [word.partition("=")[0] for word in shlex.split(words)]
+    except ValueError as error:
+        raise UserError(f"--flags {words}: {error}") from error
+    if taken := [word for word in given if word in _CHOOSING]:
+        raise UserError(
+            f"--flags {taken[0]}: this script sets it for each of its trainings; use its own flags"
+        )
+
+
 def check_same_experiment(setting: Setting, store: Store) -> None:
     """Refuse a folder whose runs have other data, folds or flags: a table must not mix them.
 
@@ -134,37 +149,13 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
     write_json(path, asked)
 
 
-def run_all(jobs: Sequence[Job], setting: Setting, at_once: int) -> None:
-    """Run all jobs, ``at_once`` of them at a time; each resumes where it stopped.
-
-    Raises:
-        UserError: a script failed, with its last line and the path of its log.
-    """
-    turns = count()  # jobs take the GPUs in the order in which they start, whichever ends first
-    lock = threading.Lock()
-
-    def one(job: Job) -> None:
-        with lock:
-            turn = next(turns)
-        gpu = setting.gpus[turn % len(setting.gpus)] if setting.gpus else None
-        run_one(job, setting, gpu)
-
-    # threads are enough: each only waits for its subprocess
-    joblib.Parallel(n_jobs=at_once, prefer="threads")(joblib.delayed(one)(job) for job in jobs)
-
-
-def run_one(job: Job, setting: Setting, gpu: int | None) -> None:
-    """Run both scripts of a job; what they print goes into a log beside the run's folder."""
+def cell_of(job: Job, setting: Setting) -> Cell:
+    """The commands of a job, whose log lies beside the run's folder."""
     run = job.run(setting.root)
-    log = run.with_name(f"{run.name}.log")
-    print(f"{job.model}, fold {job.fold}, seed {job.seed}", flush=True)
-    environment = None if gpu is None else {"CUDA_VISIBLE_DEVICES": str(gpu)}
-    for script, *words in setting.commands(job):
-        command = [sys.executable, str(ROOT / script), *words]
-        # the number of the process is kept, so that one whose parent was killed is ended first
-        with started(command, log, run.with_name(f"{run.name}.pid"), environment) as process:
-            process.wait()
-        if process.returncode:
-            # the scripts' last line is their error message
-            last = log.read_text(encoding="utf-8").strip().splitlines()[-1]
-            raise UserError(f"{job.model}, fold {job.fold}: {last} (all of it: {log})")
+    return Cell(
+        name=f"{job.model}, fold {job.fold}, seed {job.seed}",
+        commands=[
+            [sys.executable, str(ROOT / script), *words] for script, *words in setting.commands(job)
+        ],
+        log=run.with_name(f"{run.name}.log"),
+    )

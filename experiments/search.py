@@ -32,6 +32,7 @@ from utils.version import VERSION
 
 _POLL_SECONDS = 0.1
 _DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
+_REPEATED = "repeats"  # attribute of a trial: the number of the killed one that it stands for
 _STUDY = "search"
 
 
@@ -47,7 +48,7 @@ class Search:
     output: Path
     n_trials: int
     prune: bool
-    seed: int  # of the sampler; workers on one study need different ones
+    seed: int  # of the sampler
 
 
 class TrialFailedError(Exception):
@@ -65,20 +66,22 @@ def run(search: Search) -> Any:
     from optuna.trial import TrialState
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    own_database(search)
-    study = optuna.create_study(
-        study_name=_STUDY,
-        storage=f"sqlite:///{search.output / 'study.db'}",
-        load_if_exists=True,
-        direction="maximize" if search.maximise else "minimize",
-        sampler=optuna.samplers.TPESampler(seed=search.seed, n_startup_trials=5),
-        # never at a trial's first pass, nor before four trials were completed
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
-        if search.prune
-        else optuna.pruners.NopPruner(),
-    )
-    same_search(study, search)
-    abandon_dead(study)
+    database = search.output / "study.db"
+    with locked(database):  # workers that begin together make one study
+        own_database(search)
+        study = optuna.create_study(
+            study_name=_STUDY,
+            storage=f"sqlite:///{database}",
+            load_if_exists=True,
+            direction="maximize" if search.maximise else "minimize",
+            sampler=sampler_of(search.seed),
+            # never at a trial's first pass, nor before four trials were completed
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+            if search.prune
+            else optuna.pruners.NopPruner(),
+        )
+        same_search(study, search)
+        abandon_dead(study)
     if _DEFAULT not in study.user_attrs:
         value = train(search, {}, None)
         study.set_user_attr(_DEFAULT, value)
@@ -98,6 +101,33 @@ def run(search: Search) -> Any:
             callbacks=[MaxTrialsCallback(search.n_trials, states=done), report_trial(search)],
         )
     return study
+
+
+def sampler_of(seed: int) -> Any:
+    """Draws the settings of every trial anew from the seed and the trial's number.
+
+    So a search that is continued draws what one search would have drawn, and workers of equal
+    flags draw unlike settings. A trial that was killed and is tried again counts once.
+    """
+    from optuna.samplers import BaseSampler, TPESampler
+
+    class Sampler(BaseSampler):
+        def before_trial(self, study: Any, trial: Any) -> None:
+            repeated = [t.number for t in study.trials if _REPEATED in t.user_attrs]
+            number = trial.number - sum(other < trial.number for other in repeated)
+            drawn = np.random.default_rng([seed, number]).integers(2**32)
+            self.of_trial = TPESampler(seed=int(drawn), n_startup_trials=5)
+
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            return self.of_trial.infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: Any, trial: Any, space: dict[str, Any]) -> dict[str, Any]:
+            return self.of_trial.sample_relative(study, trial, space)
+
+        def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            return self.of_trial.sample_independent(study, trial, name, distribution)
+
+    return Sampler()
 
 
 def own_database(search: Search) -> None:
@@ -157,7 +187,7 @@ def abandon_dead(study: Any) -> None:
         host, pid = trial.user_attrs.get("worker", [None, 0])
         if trial.state == TrialState.RUNNING and host == socket.gethostname() and not alive(pid):
             study.tell(trial.number, state=TrialState.FAIL)
-            study.enqueue_trial(trial.params)
+            study.enqueue_trial(trial.params, user_attrs={_REPEATED: trial.number})
 
 
 def report_trial(search: Search) -> Any:
@@ -203,8 +233,8 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
                 if trial is not None and value is not None and step not in reported:
                     trial.report(value, step)
                     reported.add(step)
-                    # a training that has ended counts as complete
-                    if trial.should_prune() and not ended:
+                    # also when it has ended meanwhile: equal searches end alike
+                    if trial.should_prune():
                         raise optuna.TrialPruned
             if ended:
                 break

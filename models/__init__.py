@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from models.backbone import Backbone, backbone_names
+from models.base import SleepModel
 from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
@@ -55,8 +56,17 @@ def names() -> list[str]:
 
 def is_stateful(name: str) -> bool:
     """Whether the model ``name`` carries a recurrent state through a night."""
-    builder = _BUILDERS.get(name)
-    return isinstance(builder, type) and builder.stateful
+    return _class_of(name).stateful
+
+
+def rate_of(name: str) -> float | None:
+    """The rate in Hz that the model ``name`` was made for; ``None`` if its layers follow any."""
+    return _class_of(name).made_for_hz
+
+
+def _class_of(name: str) -> type[SleepModel]:
+    builder = _BUILDERS.get(name, Backbone)
+    return builder.func if isinstance(builder, partial) else builder
 
 
 def build(name: str, **settings: Any) -> nn.Module:

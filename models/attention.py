@@ -5,9 +5,14 @@ Vaswani et al. 2017 with normalisation after the residual, as in Pradeepkumar et
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
+
+_MOST_ROWS = 65_535  # that a grid of a CUDA kernel has along the axis of the batch
 
 
 def sinusoidal_positions(length: int, d_model: int) -> Tensor:
@@ -18,6 +23,26 @@ def sinusoidal_positions(length: int, d_model: int) -> Tensor:
     code[:, 0::2] = torch.sin(position * rate)
     code[:, 1::2] = torch.cos(position * rate[: d_model // 2])  # one fewer where d_model is odd
     return code
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, **how: Any) -> Tensor:
+    """Fused attention of rows (r, h, i, d), in parts where they are more than its kernels take.
+
+    ``how`` is of ``scaled_dot_product_attention``; a mask has a row of its own for each.
+    """
+    if len(q) <= _MOST_ROWS:
+        return nn.functional.scaled_dot_product_attention(q, k, v, **how)
+    mask = how.pop("attn_mask", None)
+    masks = [None] * len(q.split(_MOST_ROWS)) if mask is None else mask.split(_MOST_ROWS)
+    rows = zip(*(part.split(_MOST_ROWS) for part in (q, k, v)), masks, strict=True)
+    return torch.cat([attend(*three, attn_mask=mask, **how) for *three, mask in rows])
+
+
+def by_rows(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A layer of torch that attends within each row of x (r, i, d), in as many rows at a time."""
+    if len(x) <= _MOST_ROWS:
+        return layer(x)
+    return torch.cat([layer(part) for part in x.split(_MOST_ROWS)])
 
 
 class AttentionBlock(nn.Module):
@@ -47,7 +72,7 @@ class AttentionBlock(nn.Module):
             mixed = self.dropout_weights(weights) @ v
         else:  # the fused kernel never holds the (n, n) weights, so it cannot return them
             rate = self.dropout_weights.p if self.training else 0.0
-            mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=rate)
+            mixed = attend(q, k, v, dropout_p=rate)
         mixed = rearrange(mixed, "b h n d -> b n (h d)")
         return self.norm(tokens + self.dropout(self.out(mixed))), weights
 

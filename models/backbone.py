@@ -12,8 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from models.attention import sinusoidal_positions
+from models.attention import by_rows, sinusoidal_positions
 from models.base import StagingModel
+from models.batch_norm import share_batch_norm
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
 
@@ -51,6 +52,7 @@ class Backbone(StagingModel):
     """
 
     reads_images = True
+    made_for_hz = 100.0
 
     def __init__(
         self,
@@ -84,9 +86,7 @@ class Backbone(StagingModel):
             options = {"input_size": self.image_size}
         self.planes = nn.Conv2d(n_channels, 3, 1)
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
-        for module in self.network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.momentum = _MOMENTUM
+        share_batch_norm(self.network, _MOMENTUM)
         self.dropout = nn.Dropout(dropout)
         if sequence_encoder == "recurrent":
             self.sequence = _Recurrent(width)
@@ -174,7 +174,7 @@ class _Transformer(nn.Module):
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
 
     def forward(self, z: Tensor) -> Tensor:
-        return self.layers(z + sinusoidal_positions(*z.shape[1:]).to(z))
+        return by_rows(self.layers, z + sinusoidal_positions(*z.shape[1:]).to(z))
 
 
 def _image_size(name: str, shape: tuple[int, int]) -> tuple[int, int]:

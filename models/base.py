@@ -37,9 +37,10 @@ class SleepModel(nn.Module):
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
     take the number of each run's first epoch. ``stateful``: a recurrent state is carried from epoch
     to epoch of a night, and training has to carry it between chunks. ``any_channels``: it reads
-    signals of any number and kind, in any order. ``reads_bands``: it reads the power of one EEG in
-    bands alone, as ``decibels``. ``spectrogram``: what it reads, scaled by
-    statistics of the training nights, or ``None`` for models of signals.
+    signals of any number and kind, in any order. ``made_for_hz``: the rate that it was
+    made for, which signals are brought to when they are read; ``None``: its layers follow any.
+    ``reads_bands``: it reads the power of one EEG in bands alone, as ``decibels``. ``spectrogram``:
+    what it reads, scaled by statistics of the training nights, or ``None`` for models of signals.
     """
 
     stages_nights: bool = False
@@ -49,6 +50,7 @@ class SleepModel(nn.Module):
     placed: bool = False
     stateful: bool = False
     any_channels: bool = False
+    made_for_hz: float | None = None
     reads_bands: bool = False
 
     def __init__(self) -> None:

@@ -1,50 +1,43 @@
 """Batch norm over the batch of all processes: two GPUs train like one with twice the batch.
 
-``torch.nn.SyncBatchNorm`` does so on GPUs alone; this one runs anywhere, with shares of any size.
+``torch.nn.SyncBatchNorm`` does so on GPUs alone; these run anywhere, with shares of any size.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from utils.collectives import n_processes, summed
 
 
-class _SumOverProcesses(torch.autograd.Function):
-    """All-reduce forward and backward: what every process did with the sum counts."""
+class _OverProcesses(nn.modules.batchnorm._BatchNorm):
+    """Batch norm with the channels at ``axis``, whose training statistics are of all processes."""
 
-    @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
-        x = x.clone()  # all_reduce writes in place, and autograd may still need its input
-        distributed.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone()
-        distributed.all_reduce(gradient)
-        return gradient
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """``nn.BatchNorm1d`` on (…, c) whose training statistics are those of all processes."""
+    axis = 1
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (…, c) over all leading axes."""
-        rows = x.flatten(0, -2)
-        alone = not (distributed.is_initialized() and distributed.get_world_size() > 1)
-        if alone or not self.training:
-            return super().forward(rows).view_as(x)
+        """Normalise over all axes but that of the channels."""
+        if not self.training or n_processes() == 1:
+            return self.alone(x)
         # sums of squares overflow float16 and lose digits in bfloat16
-        wide = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
-        count = wide.new_full((1,), len(wide))  # summed too: shares may differ in size
-        sums = torch.cat((wide.sum(dim=0), wide.square().sum(dim=0), count))
-        total, squares, count = _SumOverProcesses.apply(sums).split([x.shape[-1], x.shape[-1], 1])
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        wide = wide.movedim(self.axis, -1)
+        rows = wide.flatten(0, -2)
+        count = rows.new_full((1,), len(rows))  # summed too: shares may differ in size
+        sums = torch.cat((rows.sum(dim=0), rows.square().sum(dim=0), count))
+        total, squares, count = summed(sums).split([rows.shape[1], rows.shape[1], 1])
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(0)  # rounding can make it negative
         # torch, too, normalises by the biased variance and keeps the unbiased one
         self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (wide * scale + (self.bias - mean * scale)).view_as(x).to(x.dtype)
+        out = wide * scale + (self.bias - mean * scale)
+        return out.movedim(-1, self.axis).to(x.dtype)
+
+    def alone(self, x: Tensor) -> Tensor:
+        """Normalise as torch does."""
+        return super().forward(x)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -53,12 +46,29 @@ class BatchNorm(nn.BatchNorm1d):
         self.num_batches_tracked.add_(1)
 
 
-class ChannelBatchNorm(BatchNorm):
+class BatchNorm(_OverProcesses, nn.BatchNorm1d):
+    """Batch norm over all processes for (…, c)."""
+
+    axis = -1
+
+    def alone(self, x: Tensor) -> Tensor:
+        """Normalise (…, c) over all leading axes."""
+        return super().alone(x.flatten(0, -2)).view_as(x)
+
+
+class ChannelBatchNorm(_OverProcesses, nn.BatchNorm1d):
     """Batch norm over all processes for (n, c, t), as convolutions make them."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (n, c, t) over epochs and time."""
-        if self.training and distributed.is_initialized() and distributed.get_world_size() > 1:
-            return super().forward(x.transpose(1, 2)).transpose(1, 2)
-        # not super(), which takes the last axis for the channels
-        return nn.BatchNorm1d.forward(self, x)
+
+class ImageBatchNorm(_OverProcesses, nn.BatchNorm2d):
+    """Batch norm over all processes for images (n, c, h, w)."""
+
+
+def share_batch_norm(network: nn.Module, momentum: float) -> None:
+    """Replace the batch norms of an image network by those over all processes."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.BatchNorm2d):
+                norm = ImageBatchNorm(child.num_features, child.eps, momentum)
+                norm.load_state_dict(child.state_dict())  # some networks begin some gains at 0
+                setattr(module, name, norm)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import StagingModel, windows_of
+from models.batch_norm import ChannelBatchNorm
 from utils.stages import STAGES
 
 _MAPS, _INITIAL_SD = 8, 0.1
@@ -25,7 +26,8 @@ class Chambon2018(StagingModel):
         fs: samples per second; kernels are half a second, pools an eighth.
         n_samples: samples of an epoch.
         num_seq: epochs of a window; odd numbers have a middle.
-        dropout: after the features of an epoch.
+        dropout: of an epoch's features, where it is staged alone.
+        context_dropout: of the features of a window of several epochs.
         batch_norm: after each convolution; published code leaves it out.
     """
 
@@ -37,6 +39,7 @@ class Chambon2018(StagingModel):
         n_samples: int = 3000,
         num_seq: int = 3,
         dropout: float = 0.25,
+        context_dropout: float = 0.5,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -51,7 +54,7 @@ class Chambon2018(StagingModel):
         with torch.no_grad():
             # measured: padding and pools round
             steps = self.layers(torch.zeros(1, 1, n_samples)).shape[-1]
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(dropout if num_seq == 1 else context_dropout)
         self.head = nn.Linear(num_seq * _MAPS * n_channels * steps, len(STAGES))
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):
@@ -96,7 +99,7 @@ class Chambon2018(StagingModel):
 
 
 def _block(maps: int, kernel: int, pool: int, batch_norm: bool) -> list[nn.Module]:
-    norm = [nn.BatchNorm1d(_MAPS)] if batch_norm else []
+    norm = [ChannelBatchNorm(_MAPS)] if batch_norm else []
     return [
         nn.Conv1d(maps, _MAPS, kernel, padding=kernel // 2),
         *norm,

@@ -118,6 +118,7 @@ class EpochCMT(StagingModel):
     """Epoch cross-modal transformer; 521,349 parameters by default."""
 
     shows_attention = True
+    made_for_hz = 100.0
 
     def __init__(
         self,
@@ -167,6 +168,7 @@ class SequenceCMT(StagingModel):
     """
 
     shows_attention = True
+    made_for_hz = 100.0
 
     def __init__(
         self,

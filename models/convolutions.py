@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.batch_norm import ChannelBatchNorm
+
 
 def same(length: int, kernel: int, stride: int) -> tuple[int, int]:
     """Samples to pad on the left and on the right so that ceil(length / stride) come out."""
@@ -38,4 +40,4 @@ def conv_block(
     """Convolution without bias, batch norm, ReLU."""
     convolution = SameConv(*channels, kernel, stride, bias=False)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="linear")  # fan-in, scale 1
-    return nn.Sequential(convolution, nn.BatchNorm1d(channels[1], eps, momentum), nn.ReLU())
+    return nn.Sequential(convolution, ChannelBatchNorm(channels[1], eps, momentum), nn.ReLU())

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import StagingModel
+from models.batch_norm import BatchNorm
 from models.convolutions import SamePool, conv_block
 from models.recurrent import PeepholeLSTM
 from utils.stages import STAGES
@@ -66,7 +67,7 @@ class DeepSleepNet(StagingModel):
             return
         # without bias, which the batch norm after it would take off
         self.shortcut = nn.Linear(width, 2 * _HIDDEN, bias=False)
-        self.shortcut_norm = nn.BatchNorm1d(2 * _HIDDEN, **_NORM)
+        self.shortcut_norm = BatchNorm(2 * _HIDDEN, **_NORM)
         self.forwards, self.backwards = (_Stack(width, cells, dropout) for _ in range(2))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
@@ -79,7 +80,7 @@ class DeepSleepNet(StagingModel):
         """Classify encodings in sequence: (b, l, d) -> logits (b, l, 5)."""
         if not self.context:
             return self.head(z)
-        direct = self.shortcut_norm(self.shortcut(z).flatten(0, 1)).relu().view(*z.shape[:2], -1)
+        direct = self.shortcut_norm(self.shortcut(z)).relu()
         both = torch.cat([self.forwards(z), self.backwards(z.flip(1)).flip(1)], dim=-1)
         return self.head(self.dropout(direct + both))
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.attention import sinusoidal_positions
+from models.attention import attend, sinusoidal_positions
 from models.base import SleepModel, StagingModel
 from models.batch_norm import ChannelBatchNorm
 from utils.stages import STAGES
@@ -117,6 +117,8 @@ class EpochStager(StagingModel):
         n_channels, fs, n_samples, num_seq: of an epoch; every epoch stands alone, so a window is 1.
     """
 
+    made_for_hz = 100.0
+
     def __init__(
         self,
         *,
@@ -215,4 +217,4 @@ class Block(nn.Module):
 def _attend(qkv: Tensor) -> Tensor:
     """Self-attention with eight heads: queries, keys, values (n, tokens, 3 d) -> (n, tokens, d)."""
     q, k, v = qkv.unflatten(-1, (3, _HEADS, -1)).permute(2, 0, 3, 1, 4)
-    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    return attend(q, k, v).transpose(1, 2).flatten(2)

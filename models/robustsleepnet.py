@@ -47,6 +47,7 @@ class RobustSleepNet(StagingModel):
     """
 
     any_channels = True
+    made_for_hz = _FS
 
     def __init__(
         self,

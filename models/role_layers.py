@@ -12,6 +12,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.attention import attend
+
 _BINS = 40
 _FLOOR = 1e-4
 _SMALLEST_SD = 0.3  # of a log power: bins that hold nothing but the floor must not be blown up
@@ -76,8 +78,9 @@ class LogSpectrum(nn.Module):
         """Set the deviations from nights' patches (b, c, p, s) and which are valid (b, c, p)."""
         count, square = 0.0, 0.0
         for patches, valid in nights:
-            centred = self._centred(patches, valid).double() * valid[..., None]
-            count = count + valid.sum(dim=(0, 2)).double()[:, None, None]
+            # in doubles, which not every GPU has
+            centred = (self._centred(patches, valid) * valid[..., None]).cpu().double()
+            count = count + valid.sum(dim=(0, 2)).cpu().double()[:, None, None]
             square = square + (centred**2).sum(dim=(0, 2))[:, None]
         variance = torch.where(count > 0, square / count.clamp_min(1), 1.0)
         self.sd.copy_(variance.sqrt().clamp_min(_SMALLEST_SD))
@@ -106,7 +109,7 @@ class Attention(nn.Module):
         q, k, v = self._projected(x)
         # the fastest kernels take no mask
         mask = None if bool(valid.all()) else valid[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = attend(q, k, v, attn_mask=mask)
         return self.dropout(self.out(rearrange(mixed, "r h i d -> r i (h d)")))
 
     def _projected(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -21,7 +21,13 @@ _HIGHEST_HZ = 50.0
 
 
 def triangular_bank(fs: float, n_filters: int = _FILTERS) -> Tensor:
-    """Triangles from 0 to 50 Hz over the bins of a spectrogram: (129, filters)."""
+    """Triangles from 0 to 50 Hz over the bins of a spectrogram: (129, filters).
+
+    Raises:
+        ValueError: the rate holds no 50 Hz.
+    """
+    if fs < 2 * _HIGHEST_HZ:
+        raise ValueError(f"fs {fs:g}: SeqSleepNet reads up to 50 Hz, in signals of 100 Hz")
     # N_FFT + 1 and rounding down are those of the published bank, which comes out bit for bit
     hz = torch.linspace(0, _HIGHEST_HZ, n_filters + 2, dtype=torch.float64)
     edges = torch.floor((N_FFT + 1) * hz / fs).int().tolist()
@@ -59,6 +65,8 @@ class SeqSleepNet(StagingModel):
         scaled_by: what standardises the spectrograms: statistics of the "training" nights, as
             published, or of each "night" that is staged, for weights published without them.
     """
+
+    made_for_hz = 100.0
 
     def __init__(
         self,

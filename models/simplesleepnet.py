@@ -49,8 +49,8 @@ class DreemSpectrogram(nn.Module):
         """Set mean and deviation by channel and bin over epochs (n, c, t) of training subjects."""
         count, total, squares = 0, 0.0, 0.0
         for epochs in batches:
-            # sums of squares over many nights lose digits in float32
-            log_power = self.log_power(epochs).double()
+            # sums of squares over many nights lose digits in float32; not every GPU has doubles
+            log_power = self.log_power(epochs).cpu().double()
             count += len(log_power) * log_power.shape[-1]
             total = total + log_power.sum(dim=(0, 3))
             squares = squares + log_power.square().sum(dim=(0, 3))
@@ -72,6 +72,7 @@ class SimpleSleepNet(StagingModel):
     """
 
     placed = True  # forward takes the number of each run's first epoch
+    made_for_hz = 100.0
 
     def __init__(
         self,

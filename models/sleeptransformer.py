@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from models.attention import sinusoidal_positions
+from models.attention import attend, by_rows, sinusoidal_positions
 from models.base import StagingModel
 from models.pooling import AttentionPool
 from models.spectrogram import Spectrogram
@@ -28,6 +28,8 @@ class SleepTransformer(StagingModel):
             width, or "physioex", made of PyTorch's own encoder layers.
         dropout: in blocks and head.
     """
+
+    made_for_hz = 100.0
 
     def __init__(
         self,
@@ -84,7 +86,7 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # (b, steps, 3 d) -> three of (b, heads, steps, d / heads)
         q, k, v = self.to_qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, scale=x.shape[-1] ** -0.5)
+        mixed = attend(q, k, v, scale=x.shape[-1] ** -0.5)
         x = self.norm(x + self.dropout(mixed.transpose(1, 2).flatten(2)))
         return self.second_norm(x + self.dropout(self.feed_forward(x)))
 
@@ -94,3 +96,6 @@ class _TorchBlock(nn.TransformerEncoderLayer):
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__(width, 8, 1024, dropout, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return by_rows(super().forward, x)

@@ -32,6 +32,7 @@ def log_spectrogram(
     frames = x.unfold(-1, width, hop)
     if kind == "psd":
         frames = frames - frames.mean(dim=-1, keepdim=True)
+    # above 128 Hz this cuts windows off: only weights of earlier versions are not read at 100 Hz
     spectrum = torch.fft.rfft(frames * window, n=N_FFT)
     if kind == "phan":
         return 20 * torch.log10(spectrum.abs().clamp_min(1e-10))
@@ -103,8 +104,8 @@ class Spectrogram(nn.Module):
         count, total, squares = 0.0, 0.0, 0.0
         for epochs in batches:
             # filters leave traces in gaps, whose decibels would spread every bin; NaN is no signal
-            recorded = (epochs.amax(dim=-1) - epochs.amin(dim=-1) > _FLAT)[..., None, None]
-            decibels = torch.where(recorded, self.decibels(epochs).double(), 0.0)
+            recorded = (epochs.amax(dim=-1) - epochs.amin(dim=-1) > _FLAT)[..., None, None].cpu()
+            decibels = torch.where(recorded, self.decibels(epochs).cpu().double(), 0.0)
             count = count + recorded.sum(dim=0) * decibels.shape[2]
             total = total + decibels.sum(dim=(0, 2))[:, None]
             squares = squares + decibels.square().sum(dim=(0, 2))[:, None]
@@ -118,8 +119,8 @@ class Spectrogram(nn.Module):
         """Set mean and deviation from epochs (n, c, t) of **training** subjects."""
         count, total, squares = 0, 0.0, 0.0
         for epochs in batches:
-            # sums of squares over many nights lose digits in float32
-            decibels = self.decibels(epochs).double()
+            # sums of squares over many nights lose digits in float32; not every GPU has doubles
+            decibels = self.decibels(epochs).cpu().double()
             count += len(decibels)
             total, squares = total + decibels.sum(dim=0), squares + decibels.square().sum(dim=0)
         mean = total / count

@@ -1,20 +1,24 @@
 """Random changes of training signals, as torchvision transforms of whole batches on their device.
 
 After the augmentations of PhysioEx and of Dreem's SimpleSleepNet. A batch is (b, …, c, t): runs of
-consecutive epochs, or single ones. Every run draws for itself.
+consecutive epochs, or single ones. Every run draws for itself, by its own key: a transform is given
+the batch and :class:`~objectives.draws.Draws`, and returns both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from objectives.draws import Draws
 from objectives.objective import Objective
+from utils.collectives import gathered
 from utils.stages import EPOCH_SECONDS, NIGHT_RANGE
 
 _RESPONSE_HZ = (0.3, 1.0, 3.0, 8.0, 16.0, 30.0, 50.0)
@@ -29,21 +33,21 @@ class OnSome(v2.Transform):
         super().__init__()
         self.p = p
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw which runs are changed, and how."""
-        x = flat_inputs[0]  # v2 flattens its arguments: a batch is the only one
-        chosen = torch.rand(_of_runs(x), device=x.device) < self.p
-        return {"chosen": chosen, "how": self.draw(x)}
+    def forward(self, x: Tensor, draws: Draws | None = None) -> Any:
+        """Change runs (b, …, c, t) -> the same shape; returned with ``draws`` where given any."""
+        drawn = Draws.anew(x) if draws is None else draws
+        changed = torch.where(self.chosen(x, drawn), self.change(x, self.draw(x, drawn)), x)
+        return changed if draws is None else (changed, draws)
 
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
-        """Change the chosen runs of a batch: (b, …, c, t) -> the same shape."""
-        return torch.where(params["chosen"], self.change(inpt, params["how"]), inpt)
+    def chosen(self, x: Tensor, draws: Draws) -> Tensor:
+        """Draw which runs are changed, (b, 1, …)."""
+        return draws.uniform(*_of_runs(x)) < self.p
 
-    def draw(self, x: Tensor) -> Any:
+    def draw(self, x: Tensor, draws: Draws) -> Any:
         """Draw what :meth:`change` needs beside the signals, for all runs."""
 
     def change(self, x: Tensor, how: Any) -> Tensor:
-        """Change all runs; :meth:`transform` keeps the result of the chosen ones."""
+        """Change all runs; :meth:`forward` keeps the result of the chosen ones."""
         raise NotImplementedError
 
 
@@ -54,8 +58,8 @@ class Amplitude(OnSome):
         super().__init__(p)
         self.most = most
 
-    def draw(self, x: Tensor) -> Tensor:
-        return self.most ** (2 * torch.rand(_of_channels(x), device=x.device) - 1)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.most ** (2 * draws.uniform(*_of_channels(x)) - 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         return x * how
@@ -68,9 +72,9 @@ class Shift(OnSome):
         super().__init__(p)
         self.share = share
 
-    def draw(self, x: Tensor) -> Tensor:
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
         reach = int(self.share * x.shape[-1])
-        return torch.randint(-reach, reach + 1, (len(x),), device=x.device)
+        return draws.integers(-reach, reach + 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         runs = x.movedim(-2, 1)  # (b, c, …, t): consecutive epochs become one signal
@@ -89,10 +93,10 @@ class BandStop(OnSome):
         super().__init__(p)
         self.width, self.lowest, self.highest = width, lowest, highest
 
-    def draw(self, x: Tensor) -> Tensor:
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
         # the band stays below Nyquist, half of the samples per second
         reach = min(self.highest, x.shape[-1] / EPOCH_SECONDS / 2) - self.width - self.lowest
-        return self.lowest + reach * torch.rand(_of_runs(x), device=x.device)
+        return self.lowest + reach * draws.uniform(*_of_runs(x))
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         hertz = torch.arange(x.shape[-1] // 2 + 1, device=x.device) / EPOCH_SECONDS
@@ -107,10 +111,10 @@ class Mask(OnSome):
         super().__init__(p)
         self.share = share
 
-    def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        shape = (*x.shape[:-2], 1, 1)
-        width = self.share * torch.rand(shape, device=x.device)
-        return width, (1 - width) * torch.rand(shape, device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        shape = (*x.shape[1:-2], 1, 1)
+        width = self.share * draws.uniform(*shape)
+        return width, (1 - width) * draws.uniform(*shape)
 
     def change(self, x: Tensor, how: tuple[Tensor, Tensor]) -> Tensor:
         width, start = how
@@ -125,8 +129,8 @@ class Noise(OnSome):
         super().__init__(p)
         self.share = share
 
-    def draw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        return self.share * torch.rand(_of_channels(x), device=x.device), torch.randn_like(x)
+    def draw(self, x: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+        return self.share * draws.uniform(*_of_channels(x)), draws.normal(*x.shape[1:])
 
     def change(self, x: Tensor, how: tuple[Tensor, Tensor]) -> Tensor:
         share, noise = how
@@ -136,13 +140,12 @@ class Noise(OnSome):
 class Channels(OnSome):
     """Every channel of a run set to 0 with probability ``p``, but for one that is drawn to stay."""
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+    def chosen(self, x: Tensor, draws: Draws) -> Tensor:
         """Choose all runs: here ``p`` is the probability of each channel."""
-        x = flat_inputs[0]
-        return {"chosen": torch.ones(1, dtype=torch.bool, device=x.device), "how": self.draw(x)}
+        return torch.ones(1, dtype=torch.bool, device=x.device)
 
-    def draw(self, x: Tensor) -> Tensor:
-        drawn = torch.rand(_of_channels(x), device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        drawn = draws.uniform(*_of_channels(x))
         # the channel with the largest number stays whatever ``p``
         return (drawn >= self.p) | (drawn == drawn.amax(dim=-2, keepdim=True))
 
@@ -161,9 +164,9 @@ class Response(OnSome):
         super().__init__(p)
         self.db = db
 
-    def draw(self, x: Tensor) -> Tensor:
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
         shape = (*_of_channels(x)[:-1], len(_RESPONSE_HZ))
-        return self.db * torch.randn(shape, device=x.device) @ _between(_RESPONSE_HZ, x)
+        return self.db * draws.normal(*shape) @ _between(_RESPONSE_HZ, x)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         # n: an inverse transform would otherwise make odd lengths even
@@ -182,8 +185,8 @@ class Contrast(OnSome):
         super().__init__(p)
         self.least, self.most = least, most
 
-    def draw(self, x: Tensor) -> Tensor:
-        return self.least + (self.most - self.least) * torch.rand(_of_channels(x), device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.least + (self.most - self.least) * draws.uniform(*_of_channels(x))
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         knots = _between(_CONTRAST_HZ, x)
@@ -195,7 +198,9 @@ class Contrast(OnSome):
         level = (power * inside) @ knots.T / (knots * inside).sum(dim=1)
         decibels = 10 * level.clamp_min(1e-12).log10()
         ends = decibels.new_tensor(NIGHT_RANGE)
-        middle = decibels.flatten(0, -3).quantile(ends, dim=0).mean(dim=0)
+        # (epochs of all processes, c * knots), so that the range is that of the whole batch
+        epochs, _ = gathered(decibels.flatten(0, -3).flatten(1))
+        middle = epochs.quantile(ends, dim=0).mean(dim=0).view(decibels.shape[-2:])
         gain = ((how - 1) * (decibels - middle)).clamp(-_MOST_DB, _MOST_DB) @ knots
         return torch.fft.irfft(spectrum * 10 ** (gain / 20), n=x.shape[-1])
 
@@ -227,6 +232,11 @@ AUGMENTATIONS: dict[str, Callable[..., v2.Transform]] = {
 }
 
 
+def clipping(most: float) -> v2.Transform:
+    """The transform that clips signals at ``most`` on both sides."""
+    return v2.Lambda(partial(torch.clamp, min=-most, max=most), Tensor)
+
+
 def composed(names: Sequence[str], p: float) -> v2.Transform:
     """The named transforms one after the other, each with probability ``p``.
 
@@ -239,12 +249,14 @@ def composed(names: Sequence[str], p: float) -> v2.Transform:
 class Augmented(Objective):
     """An objective that sees every batch through a transform."""
 
-    def __init__(self, objective: Any, transform: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, objective: Any, transform: Callable[..., Any]) -> None:
         self.objective, self.transform = objective, transform
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective's loss and logs on changed ``batch.signals`` (b, l, c, t)."""
-        return self.objective(model, replace(batch, signals=self.transform(batch.signals)))
+        draws = Draws(batch.keys, "augmentation", batch.signals.device)
+        changed, _ = self.transform(batch.signals, draws)
+        return self.objective(model, replace(batch, signals=changed))
 
     def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
         """Attach the wrapped objective; its weights, for the optimiser."""
@@ -260,10 +272,10 @@ class Augmented(Objective):
 
 
 def _of_runs(x: Tensor) -> tuple[int, ...]:
-    """Shape of one number per run: (b, 1, …)."""
-    return (len(x), *[1] * (x.dim() - 1))
+    """Shape of one number for each of ``x`` (b, …, c, t): (1, …)."""
+    return (1,) * (x.dim() - 1)
 
 
 def _of_channels(x: Tensor) -> tuple[int, ...]:
-    """Shape of one number per run and channel: (b, 1, …, c, 1)."""
-    return (len(x), *[1] * (x.dim() - 3), x.shape[-2], 1)
+    """Shape of one number per channel for each of ``x`` (b, …, c, t): (1, …, c, 1)."""
+    return (*[1] * (x.dim() - 3), x.shape[-2], 1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from objectives.augmentation import BandStop, Mask, OnSome
+from objectives.draws import Draws
 
 _SEGMENTS = 4
 _SHIFT = 0.1  # 300 of 3,000 samples
@@ -25,9 +26,9 @@ class ShiftOut(OnSome):
         super().__init__(p)
         self.share = share
 
-    def draw(self, x: Tensor) -> Tensor:
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
         reach = int(self.share * x.shape[-1])
-        return torch.randint(-reach, reach + 1, (len(x), 1), device=x.device)
+        return draws.integers(-reach, reach + 1, 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         source = torch.arange(x.shape[-1], device=x.device) - how
@@ -39,8 +40,8 @@ class ShiftOut(OnSome):
 class Warp(OnSome):
     """Four segments, each stretched by 0.5 to 2, brought back to the length of an epoch."""
 
-    def draw(self, x: Tensor) -> Tensor:
-        return 0.5 + 1.5 * torch.rand(len(x), _SEGMENTS, device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return 0.5 + 1.5 * draws.uniform(_SEGMENTS)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         ends = how.cumsum(dim=1) / how.sum(dim=1, keepdim=True)
@@ -58,8 +59,8 @@ class Warp(OnSome):
 class Permute(OnSome):
     """Four segments of one length in another order."""
 
-    def draw(self, x: Tensor) -> Tensor:
-        return torch.rand(len(x), _SEGMENTS, device=x.device).argsort(dim=1)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return draws.uniform(_SEGMENTS).argsort(dim=1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         segments = x.unflatten(2, (_SEGMENTS, -1))
@@ -69,8 +70,8 @@ class Permute(OnSome):
 class CutOut(OnSome):
     """One quarter taken out, the rest stretched to the length of an epoch."""
 
-    def draw(self, x: Tensor) -> Tensor:
-        return torch.randint(0, _SEGMENTS, (len(x), 1), device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return draws.integers(0, _SEGMENTS, 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         quarter = x.shape[-1] / _SEGMENTS
@@ -85,8 +86,8 @@ class Scale(OnSome):
         super().__init__(p)
         self.low, self.high = low, high
 
-    def draw(self, x: Tensor) -> Tensor:
-        return self.low + (self.high - self.low) * torch.rand(len(x), 1, 1, device=x.device)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.low + (self.high - self.low) * draws.uniform(1, 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         return x * how
@@ -99,8 +100,8 @@ class Offset(OnSome):
         super().__init__(p)
         self.most = most
 
-    def draw(self, x: Tensor) -> Tensor:
-        return self.most * (2 * torch.rand(len(x), 1, 1, device=x.device) - 1)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.most * (2 * draws.uniform(1, 1) - 1)
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         return x + how
@@ -113,8 +114,8 @@ class WhiteNoise(OnSome):
         super().__init__(p)
         self.most = most
 
-    def draw(self, x: Tensor) -> Tensor:
-        return self.most * torch.rand(len(x), 1, 1, device=x.device) * torch.randn_like(x)
+    def draw(self, x: Tensor, draws: Draws) -> Tensor:
+        return self.most * draws.uniform(1, 1) * draws.normal(*x.shape[1:])
 
     def change(self, x: Tensor, how: Tensor) -> Tensor:
         return x + how

@@ -11,7 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from objectives.objective import Objective
+from objectives.draws import Draws
+from objectives.objective import Objective, in_full
+from utils.collectives import whole_mean
 
 MASKINGS = ("patch", "fixed_proportion_random", "probabilistic_random")
 TARGETS = ("signal", "difference", "log_spectrum")
@@ -55,18 +57,18 @@ class MaskedPrediction(Objective):
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss on ``batch.signals`` (b, 1, c, t) with new samples hidden, and no logs."""
         x = batch.signals.flatten(0, 1)
-        hidden = self.draw(len(x), x.shape[-1], x.device)
+        hidden = self.draw(x.shape[-1], Draws(batch.keys, "masks", x.device))
         _, predicted = model(x, hidden=hidden)
         return self.loss(x, predicted, hidden), {}
 
-    def draw(self, n: int, n_samples: int, device: torch.device) -> Tensor:
+    def draw(self, n_samples: int, draws: Draws) -> Tensor:
         """Which samples are hidden: (n, t) bool."""
         if self.masking == "probabilistic_random":
-            return torch.rand(n, n_samples, device=device) < self.ratio
+            return draws.uniform(n_samples) < self.ratio
         width = self.patch if self.masking == "patch" else 1
         count = n_samples // width
         # a random order, so that exactly the same number is hidden in every epoch
-        order = torch.rand(n, count, device=device).argsort(dim=1)
+        order = draws.uniform(count).argsort(dim=1)
         return (order < round(self.ratio * count)).repeat_interleave(width, dim=1)
 
     def loss(self, x: Tensor, predicted: Tensor, hidden: Tensor) -> Tensor:
@@ -79,23 +81,21 @@ class MaskedPrediction(Objective):
             x, predicted = (_log_spectra(self._patches(part)) for part in (x, predicted))
             # patches are hidden whole, so their first samples tell which
             wanted = self._patches(wanted[:, None])[:, 0, :, :1]
-            return _mean_where((x - predicted).square().mean(dim=(1, 3)), wanted[..., 0])
+            error, wanted = (x - predicted).square().mean(dim=(1, 3)), wanted[..., 0]
+            return whole_mean((error * wanted).sum(), wanted.sum())
         if self.norm_patches and self.target == "signal":
             patches = self._patches(x)
             spread, mean = torch.std_mean(patches, dim=-1, keepdim=True)
             x = ((patches - mean) / (spread + 1e-6)).flatten(2)  # flat patches have no spread
-        return _mean_where((x - predicted).square().mean(dim=1), wanted)
+        error = (x - predicted).square().mean(dim=1)
+        return whole_mean((error * wanted).sum(), wanted.sum())
 
     def _patches(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.patch))
 
 
 def _log_spectra(patches: Tensor) -> Tensor:
-    # float: not every device transforms half precision, nor every length
-    spectrum = torch.fft.rfft(patches.float())
+    # not every device transforms half precision, nor every length
+    spectrum = torch.fft.rfft(in_full(patches))
     power = (spectrum.real.square() + spectrum.imag.square()) / patches.shape[-1]
     return torch.log(power + _FLOOR)
-
-
-def _mean_where(error: Tensor, wanted: Tensor) -> Tensor:
-    return (error * wanted).sum() / wanted.sum().clamp_min(1)

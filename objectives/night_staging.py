@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from objectives.denoising import dropped_roles
-from objectives.objective import Objective
+from objectives.draws import Draws
+from objectives.objective import Objective, in_full
+from utils.collectives import whole_mean
 from utils.stages import UNSCORED
 
 
@@ -24,22 +26,18 @@ def focal_loss(
 ) -> Tensor:
     """Mean over scored epochs of -a (1 - p)^gamma log p; logits (…, 5), stages (…).
 
-    Lin et al. 2017; p is the probability of the true stage alone. With ``gamma`` 0 it is the
-    cross-entropy, by ``weights`` (5,) as torch weighs it.
+    The epochs are those of all processes. Lin et al. 2017; p is the probability of the true stage
+    alone. With ``gamma`` 0 it is the cross-entropy, by ``weights`` (5,) as torch weighs it.
     """
     scored = stages != UNSCORED
-    logits, true = logits[scored].float(), stages[scored]
-    if not len(true):
-        return logits.sum() * 0.0  # a mean of nothing is NaN; this is 0 and has gradients
+    logits, true = in_full(logits[scored]), stages[scored]
     each = F.cross_entropy(logits, true, reduction="none", label_smoothing=smoothing)
     if gamma:
         # not from ``each``, which smoothing has changed
         p = logits.log_softmax(dim=-1).gather(1, true[:, None])[:, 0].exp()
         each = each * (1 - p).clamp_min(0) ** gamma  # rounding can leave p just above 1
-    if weights is None:
-        return each.mean()
-    chosen = weights.to(each)[true]
-    return (each * chosen).sum() / chosen.sum().clamp_min(1e-12)
+    chosen = torch.ones_like(each) if weights is None else weights.to(each)[true]
+    return whole_mean((each * chosen).sum(), chosen.sum())
 
 
 class NightStaging(Objective):
@@ -71,10 +69,11 @@ class NightStaging(Objective):
     def __call__(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and how many epochs were scored and how many of them right."""
         stages = trimmed(batch.stages, self.trim) if self.trim >= 0 else batch.stages
+        draws = Draws(batch.keys, "roles", stages.device)
         if self.reads_encoded:
-            logits = model(None, without_roles(batch.encoded, self.role_p))
+            logits = model(None, without_roles(batch.encoded, self.role_p, draws))
         else:
-            logits = model(drop_roles(batch.signals, self.role_p))
+            logits = model(drop_roles(batch.signals, self.role_p, draws))
         loss = focal_loss(
             logits, stages, gamma=self.gamma, weights=self.weights, smoothing=self.smoothing
         )
@@ -83,19 +82,20 @@ class NightStaging(Objective):
         return loss, {"right": right.sum(), "scored": scored.sum()}
 
 
-def drop_roles(signals: Tensor, p: float) -> Tensor:
+def drop_roles(signals: Tensor, p: float, draws: Draws) -> Tensor:
     """Nights (b, n, c, t) with some roles left out as absent (NaN)."""
     if not p:
         return signals
     present = ~signals.isnan().all(dim=-1).all(dim=1)
-    return signals.masked_fill(dropped_roles(present, p)[:, None, :, None], float("nan"))
+    dropped = dropped_roles(present, p, draws)
+    return signals.masked_fill(dropped[:, None, :, None], float("nan"))
 
 
-def without_roles(encoded: Any, p: float) -> Any:
+def without_roles(encoded: Any, p: float, draws: Draws) -> Any:
     """Encoded nights with some roles left out, as :func:`drop_roles` does with signals."""
     if not p:
         return encoded
-    keep = ~dropped_roles(encoded.valid.any(dim=-1), p)
+    keep = ~dropped_roles(encoded.valid.any(dim=-1), p, draws)
     return type(encoded)(encoded.tokens, encoded.valid & keep[..., None])
 
 

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor, nn
 
 
+def in_full(x: Tensor) -> Tensor:
+    """``x`` in float32 where it has half of it: sums lose digits there; doubles stay doubles."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class Objective(ABC):
     """Callable on a model and a batch; most have no weights of their own."""
 

@@ -45,7 +45,9 @@ class SimilarityStaging(Objective):
         finally:
             hook.remove()
         stages = self.staging.targets(model, batch.stages, logits)
-        projected = self.projection(read[0].reshape(stages.numel(), -1))
+        # what a mixed precision read has half of the projection's digits
+        last = read[0].to(self.projection[0].weight)
+        projected = self.projection(last.reshape(stages.numel(), -1))
         apart = triplet_loss(projected, stages.flatten())
         loss = self.staging.loss(logits, stages) + apart
         with torch.no_grad():

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
-from objectives.objective import Objective
+from objectives.objective import Objective, in_full
+from utils.collectives import whole_mean
 from utils.stages import STAGES
 
 PUBLISHED_WEIGHTS = (1.0, 2.0, 1.0, 2.0, 2.0)  # W, N1, N2, N3, REM
@@ -75,12 +76,9 @@ class Staging(Objective):
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
         """Weighted cross-entropy of logits (b, l, 5) and stages (b, l), a scalar.
 
-        Each position is normalised by its own sum of weights, over all processes: the average of
-        their gradients, which is what DDP makes, is then the gradient of one large batch.
+        Each position is normalised by its own sum of weights, over all processes.
         """
-        # the sum over positions and weights loses digits in half precision; doubles stay doubles
-        if logits.dtype in (torch.float16, torch.bfloat16):
-            logits = logits.float()
+        logits = in_full(logits)
         weights = self.weights.to(logits)
         scored = stages >= 0
         # clamped: -1 is no index; unscored epochs have weight 0 instead
@@ -88,12 +86,10 @@ class Staging(Objective):
         entropy = nn.functional.cross_entropy(
             logits.transpose(1, 2), stages.clamp_min(0), reduction="none"
         )
-        total = weight.sum(dim=0)
-        processes = 1
-        if distributed.is_initialized():
-            processes = distributed.get_world_size()
-            distributed.all_reduce(total)
-        # a position nobody scored has no weight and adds nothing
-        by_position = (entropy * weight).sum(dim=0) / torch.where(total > 0, total, 1.0)
-        summed = by_position.sum() if self.over_positions == "sum" else by_position.mean()
-        return processes * summed
+        # a position nobody scored has no divisor and adds nothing
+        by_position = whole_mean((entropy * weight).sum(dim=0), self.divisor(weight, scored))
+        return by_position.sum() if self.over_positions == "sum" else by_position.mean()
+
+    def divisor(self, weight: Tensor, scored: Tensor) -> Tensor:
+        """What each position's sum is divided by: its weights, (b, l) -> (l,)."""
+        return weight.sum(dim=0)

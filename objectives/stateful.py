@@ -15,7 +15,7 @@ from objectives.staging import Staging
 
 
 class StatefulStaging(Staging):
-    """Like :class:`Staging` with a mean over all epochs, for batches of ``View.parallel_nights``.
+    """Like :class:`Staging` over all epochs at once, for batches of ``View.parallel_nights``.
 
     What is carried: number and next epoch of each night, and its state; gradients stop there.
     """
@@ -34,8 +34,12 @@ class StatefulStaging(Staging):
         return logits
 
     def loss(self, logits: Tensor, stages: Tensor) -> Tensor:
-        """One weighted mean over all scored epochs of the batch."""
+        """Weighted entropies of all epochs of the batch over the number that is scored."""
         return super().loss(logits.reshape(-1, 1, logits.shape[-1]), stages.reshape(-1, 1))
+
+    def divisor(self, weight: Tensor, scored: Tensor) -> Tensor:
+        """The number of scored epochs: as published, weights make the loss larger."""
+        return scored.sum(dim=0).to(weight)
 
     def _carried(self, batch: Any) -> tuple[Tensor, Tensor] | None:
         """Rows of the state for the chunks of this batch, 0 for a night's first chunk."""

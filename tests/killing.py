@@ -114,8 +114,10 @@ def contents(folder: Path) -> dict[str, object]:
     return {
         str(path.relative_to(folder)): (path.read_bytes() if path.is_file() else b"", path)
         for path in sorted(folder.rglob("*"))
-        # lists have checksums of files that hold times; logs are of every attempt
+        # lists have checksums of files that hold times; logs are of every attempt, and submitit's
+        # files are named after processes
         if path.name != manifest.NAME and path.suffix not in (".log", ".pid")
+        if "submitted" not in path.parts
     }
 
 

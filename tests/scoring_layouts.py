@@ -305,6 +305,49 @@ LAYOUTS: dict[str, tuple[str, str | Callable[[], str]]] = {
         [t + 0.0009 * (-1) ** (t // 30), 29.9995, w] for t, _, w in timed(AASM)])),
     "decimal commas": ("a.csv", table("onset;duration;stage", [
         [f"{t},0", "30,0", w] for t, _, w in timed(AASM)], ";")),
+    "quoted": ("a.txt", lines(f'"{w}"' for w in words(AASM))),
+    "separators behind": ("a.txt", lines(f"{w};" for w in words(AASM))),
+    "in one line": ("a.txt", ",".join(words(AASM))),
+    "JSON": ("a.txt", str(words(AASM)).replace("'", '"')),
+    "numpy.savetxt": ("a.txt", lines(f"{int(w):.18e}" for w in words(RK))),
+    "codes with commas": ("a.txt", lines(f"{w},0" for w in words(RK))),
+    "explained words": ("a.txt", lines(words({**AASM, "3": "N3 (SWS)", "R": "MOR", "W": "Wake"}))),
+    "French letters": ("a.txt", lines(words({**AASM, "W": "Éveil", "R": "SP"}))),
+    "German words": ("a.txt", lines(words({**AASM, "W": "Wach", "R": "REM-Schlaf"}))),
+    "numbered": ("a.txt", lines(epochs(AASM, "\t", 1))),
+    "numbered from 0": ("a.txt", lines(epochs(AASM, ","))),
+    "numbered with dots": ("a.txt", lines(epochs(AASM, ". ", 1))),
+    "numbered, unscored left out": ("a.txt", lines(
+        row for row in epochs(AASM, "\t", 1) if "?" not in row)),
+    "numbered csv, unscored left out": ("a.csv", lines(
+        ["Epoch,Stage", *(row for row in epochs(AASM, ",", 1) if "?" not in row)])),
+    "numbered beside times": ("a.txt", lines(
+        f"{k + 1}\t{30 * k}\t{w}" for k, w in enumerate(words(AASM)))),
+    "index of pandas": ("a.csv", lines([",0", *epochs(AASM)])),
+    "a foot": ("a.txt", lines(["Epoch,Stage", *epochs(AASM), "", "Scored by X"])),
+    "minutes": ("a.csv", table("Time (min),Stage", [[k / 2, w] for k, w in enumerate(
+        words(AASM))])),
+    "hours": ("a.csv", table("Start [h],End [h],Stage", [
+        [k / 120, (k + 1) / 120, w] for k, w in enumerate(words(AASM))])),
+    "milliseconds": ("a.csv", table("onset_ms,duration,stage", timed(AASM, step=30_000))),
+    "unnamed milliseconds": ("a.csv", table("onset,duration,stage", timed(AASM, step=30_000))),
+    "in epochs": ("a.csv", table("onset,duration,stage", [[a, n, AASM[x]] for a, n, x in bouts()])),
+    "epochs without a header": ("a.txt", lines(f"{AASM[x]}\t{a}\t{n}" for a, n, x in bouts())),
+    "since the start": ("a.csv", table("Onset,Duration,Annotation", [
+        [f"00:{k // 2:02d}:{30 * (k % 2):02d}", 30, w] for k, w in enumerate(words(SLEEP))])),
+    "minutes of the clock, numbered": ("a.csv", table("Epoch,Time,Stage", [
+        [k + 1, clock(k, "%H:%M"), w] for k, w in enumerate(words(AASM))])),
+    "a row twice": ("a.csv", table("onset,duration,stage", [*timed(AASM), [90, 30, "N1"]])),
+    "dates before clocks": ("a.annot", lines(
+        f"{w}\t.\t.\t{clock(k, '%d-%m-%y-%H:%M:%S')}\t+30\t." for k, w in enumerate(words(AASM)))),
+    "STA of three columns": ("a.STA", lines(
+        f"{row} 0" for row in epochs({**RK, "?": 7}, " ", 1))),
+    "stages as values": ("a_events.tsv", table("onset\tduration\ttrial_type\tvalue", [
+        [t, 30, "sleep_stage", w] for t, _, w in timed(AASM)], "\t")),
+    "Swedish": ("a.txt", table("Tid [hh:mm:ss]\tHändelse\tVaraktighet[s]", [
+        [clock(k), f"SLEEP-{w}", 30] for k, w in enumerate(words(AASM))], "\t")),
+    "Dutch": ("a.csv", table("Tijd;Duur;Slaapstadium", [
+        [clock(k), "30,0", w] for k, w in enumerate(words(AASM))], ";")),
     "lone quotation marks": ("a.csv", table("onset,duration,description", [
         row for t, _, w in timed(SLEEP) for row in ([t, 30, w], [t + 1, 2, '"note'])])),
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import v2
@@ -95,11 +96,11 @@ def test_noise_is_a_share_of_the_channels_deviation():
 
 def test_channels_are_killed_but_never_all():
     torch.manual_seed(6)
-    x = torch.ones(500, 2, 4, 10)
+    x = torch.ones(5000, 2, 4, 10)
     alive = Channels(0.5)(x).amax(dim=(1, 3))
     assert (alive.sum(dim=1) >= 1).all()
-    assert 0.5 < alive.mean() < 0.58  # half, and the one that is kept
-    assert torch.equal(Channels(1.0)(x).amax(dim=(1, 3)).sum(dim=1), torch.ones(500))
+    assert 0.5 < alive.mean() < 0.53  # half, and the one that is kept
+    assert torch.equal(Channels(1.0)(x).amax(dim=(1, 3)).sum(dim=1), torch.ones(5000))
 
 
 def test_an_objective_sees_changed_signals_and_the_same_stages(runs):
@@ -111,7 +112,7 @@ def test_an_objective_sees_changed_signals_and_the_same_stages(runs):
 
     objective = Augmented(Seeing(), composed(["noise"], 1.0))
     stages = torch.zeros(6, 4)
-    objective(None, Batch(runs, stages, None, None))
+    objective(None, Batch(runs, stages, None, None, np.arange(6)))
     assert not torch.equal(seen[0].signals, runs) and seen[0].stages is stages
     assert objective.state_dict() == {}
     within = SimpleNamespace(state_dict=lambda: {"a": 1}, load_state_dict=seen.append)

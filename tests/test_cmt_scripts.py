@@ -385,7 +385,7 @@ def test_another_kind_of_checkpoint_is_one_line(store, project, tmp_path):
         evaluate(store, project, *changed(project, tmp_path, model="tinysleepnet"))
     with pytest.raises(UserError, match="do not fit together"):
         evaluate(store, project, *changed(project, tmp_path, model="epoch_cmt"))
-    with pytest.raises(UserError, match=r"100 Hz, the checkpoint reads 128 Hz"):
+    with pytest.raises(UserError, match="128 Hz and its epochs of 3000 samples do not fit"):
         evaluate(store, project, *changed(project, tmp_path, fs=128.0))
     with pytest.raises(UserError, match="no channel 'ECG'"):
         channels = [["ECG II", "ECG"], ["EOG horizontal", "EOG"]]
@@ -450,6 +450,7 @@ def test_scripts_without_a_store_or_a_run_say_the_next_step(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # .ci/run does the same with make demo
 def test_train_and_evaluate_as_after_make_demo(tmp_path):
     # published: the confusion matrix lands in the current folder
     for script, *words in (

@@ -235,9 +235,18 @@ def test_units_and_gains_hardly_matter(night, tmp_path):
 # ---------------------------------------------------------------- reasons
 
 
-def test_reasons_of_every_part_are_in_one_entry_and_on_the_page(night, tmp_path, stand_in):
-    predict.main(["--edf", str(night), "-o", str(tmp_path), "--explain", "2"])
-    folder = tmp_path / night.stem
+@pytest.fixture(scope="module")
+def explained(night, bundle, tmp_path_factory) -> Path:
+    """The folder of a night of which two epochs are explained."""
+    output = tmp_path_factory.mktemp("explained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled, "BUNDLE", bundle)
+        predict.main(["--edf", str(night), "-o", str(output), "--explain", "2"])
+    return output / night.stem
+
+
+def test_reasons_of_every_part_are_in_one_entry_and_on_the_page(night, explained):
+    folder = explained
     entries = check_index(folder / "interpretations")
     assert 1 <= len(entries) <= 2
     with (folder / f"{night.stem}.csv").open() as file:
@@ -262,18 +271,19 @@ def test_reasons_of_every_part_are_in_one_entry_and_on_the_page(night, tmp_path,
     assert marked == values["to_review"] and len(marked) == np.ceil(len(rows) / 10)
 
 
-def test_the_page_is_drawn(staged, tmp_path):
+def test_the_page_is_drawn(night, explained, staged, tmp_path):
     if not (browser.BINARY and browser.DRIVER):
         pytest.skip("no chromium and chromedriver")
-    page = staged.page(tmp_path / "night.html", [50])
+    epoch = check_index(explained / "interpretations")[0]["epoch"]
     with browser.Browser(tmp_path / "profile") as window:
-        window.open(page)
+        window.open(explained / f"{night.stem}.html")
+        window.run(f"show({epoch})")
         count = "return document.querySelectorAll('{}').length"
         assert window.run(count.format("#reasons table")) == 2
         assert window.run(count.format("#traces canvas")) == 1
         assert window.run(count.format("#methods button")) >= 1
         text = window.run("return document.getElementById('votes').textContent")
-        decided = staged.votes[staged.decided_by[50]].name
+        decided = staged.votes[staged.decided_by[epoch]].name
         assert text.endswith(f"Decided by {decided}.")
         window.run(f"show({int(np.flatnonzero(staged.to_review)[0])})")
         caption = window.run("return document.getElementById('caption').textContent")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import discovery, dreem, nsrr, sleepedf, ucddb
+from datasets.readers import discovery, dreem, expert_annotations, nsrr, sleepedf, ucddb
 from datasets.readers.any_file import SUFFIXES
 from datasets.readers.discovery import files_below, is_hidden, named_recordings, recordings_among
 from tests.odd_edf import Chan, eeg, note, write_odd
@@ -159,3 +159,56 @@ def test_a_search_scans_each_folder_once(tmp_path, monkeypatch):
     monkeypatch.setattr(discovery.os, "scandir", lambda place: scanned.append(place) or scan(place))
     assert len(named_recordings(str(tmp_path), SUFFIXES)[0]) == 30
     assert len(scanned) == 6
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wanted"),
+    [
+        ("*", ["a.edf", "b.BDF", "c.h5"]),
+        ("*.*", ["a.edf", "b.BDF", "c.h5"]),
+        ("a*", ["a.edf"]),
+        ("*.txt", ["a.txt"]),  # a suffix that is spelt out is meant
+        ("sub-*", ["sub-1/d.edf", "sub-2/e.rec"]),
+        ("sub-?/*", ["sub-1/d.edf", "sub-2/e.rec"]),
+    ],
+)
+def test_patterns_are_of_recordings_and_their_folders(tmp_path, pattern, wanted):
+    for name in ("a.edf", "a.txt", "a.tsv", "a.json", "a.edf.part", "b.BDF", "c.h5", "Thumbs.db",
+                 "sub-1/d.edf", "sub-1/d.csv", "sub-2/e.rec"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    files, faults = named_recordings(str(tmp_path / pattern), SUFFIXES)
+    assert [str(path.relative_to(tmp_path)) for path in files] == wanted and not faults
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.edf")
+    (tmp_path / "a.edf").write_bytes(b"x")
+    for spec in (tmp_path, tmp_path / "*.edf"):
+        assert named_recordings(str(spec), SUFFIXES)[0] == [tmp_path / "a.edf"]
+    with pytest.raises(UserError, match=r"pipe.edf: is no file but a pipe"):
+        named_recordings(str(tmp_path / "pipe.edf"), SUFFIXES)
+
+
+@pytest.mark.parametrize(
+    ("recording", "scoring"),
+    [
+        ("n.edf", "n.txt"), ("n.edf", "n.TXT"), ("N.EDF", "N.CSV"),
+        ("n[1].edf", "n[1]_hypno.txt"), ("SC4001E0-PSG.edf", "SC4001EC-Hypnogram.edf"),
+        ("SC4001E0-PSG.edf", "SC4001E0-PSG.txt"), ("n.edf", "n-hypnogram.EDF"),
+        ("sub-1_eeg.edf", "sub-1_events.tsv"), ("ST7011J0-PSG.edf", "ST7011JP-Hypnogram.edf"),
+        ("n.edf", "n.edf.XML"),
+    ],
+)  # fmt: skip
+def test_a_scoring_is_looked_up_by_name_and_no_folder_is_listed(
+    tmp_path, monkeypatch, recording, scoring
+):
+    for name in (recording, scoring, "other.txt"):
+        (tmp_path / name).write_text("W\n")
+
+    def listed(*args):
+        raise AssertionError("a folder of n recordings would be listed n times")
+
+    monkeypatch.setattr(os, "scandir", listed)
+    monkeypatch.setattr(os, "listdir", listed)
+    assert expert_annotations.find(tmp_path / recording) == tmp_path / scoring

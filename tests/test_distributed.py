@@ -1,4 +1,4 @@
-"""Two processes train as one: same gradients, same running statistics, same metrics."""
+"""Several processes train as one: each draws its own, and nothing waits for the others in vain."""
 
 from __future__ import annotations
 
@@ -9,67 +9,22 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 
-import models
+from datasets.store import views
+from datasets.store.batches import Windows
+from datasets.store.views import View
 from models.batch_norm import BatchNorm
+from objectives.draws import Draws
 from objectives.staging import Staging
+from tests.together import run_together
+from training import loop
+from training.train import seed_dropout
 
 ROOT = Path(__file__).parents[1]
-SMALL = {
-    "num_seq": 3, "n_samples": 300, "d_model": 16, "dim_feedforward": 16, "dropout": 0.0
-}  # fmt: skip
-
-
-def batch_of(part: slice) -> SimpleNamespace:
-    """Five runs with unequal stages, some unscored: shares of two processes differ in weight."""
-    generator = torch.Generator().manual_seed(1)
-    signals = torch.randn(5, 6, 2, 300, generator=generator, dtype=torch.double)
-    stages = torch.randint(-1, 5, (5, 6), generator=generator)
-    stages[::2, :3] = 0
-    return SimpleNamespace(signals=signals[part], stages=stages[part])
-
-
-def gradients(wrap, part: slice) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    torch.manual_seed(0)
-    net = models.build("sequence_cmt", **SMALL).double().train()
-    model = wrap(net)  # kept: its hooks average the gradients
-    loss, _ = Staging()(model, batch_of(part))
-    loss.backward()
-    return [p.grad for p in net.parameters()], list(net.buffers())
-
-
-class Shared(nn.parallel.DistributedDataParallel):
-    """What the wrapped model declares can be asked of the wrapper, as of Fabric's."""
-
-    def __getattr__(self, name: str):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.module, name)
-
-
-def worker(rank: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    own_gradients = gradients(Shared, slice(rank, None, 2))
-    torch.save(own_gradients, Path(folder) / f"{rank}.pt")
-    distributed.destroy_process_group()
-
-
-def test_two_processes_make_the_gradients_of_one(tmp_path):
-    alone, buffers = gradients(lambda net: net, slice(None))
-    multiprocessing.spawn(worker, (str(tmp_path),), nprocs=2)
-    for rank in (0, 1):
-        shared, their_buffers = torch.load(tmp_path / f"{rank}.pt")
-        for ours, theirs in zip(alone, shared, strict=True):
-            assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
-        for ours, theirs in zip(buffers, their_buffers, strict=True):
-            assert torch.allclose(ours, theirs, rtol=1e-9)
 
 
 def test_alone_it_is_torch_batch_norm():
@@ -79,6 +34,111 @@ def test_alone_it_is_torch_batch_norm():
         assert torch.allclose(ours(x), theirs(x.flatten(0, 1)).view_as(x))
     assert torch.allclose(ours.running_var, theirs.running_var)
     assert ours.eval()(x).shape == x.shape
+
+
+def drawn(keys: list[int]) -> Draws:
+    return Draws(np.array(keys), "test", torch.device("cpu"))
+
+
+def test_numbers_belong_to_their_sample():
+    whole, half = drawn([*range(300)]), drawn([*range(1, 300, 3)])
+    for _ in range(2):
+        assert torch.equal(whole.uniform(2, 5)[1::3], half.uniform(2, 5))
+        assert torch.equal(whole.normal(70)[1::3], half.normal(70))
+        assert torch.equal(whole.integers(-3, 4)[1::3], half.integers(-3, 4))
+    uniform, normal = whole.uniform(500).double(), whole.normal(500).double()
+    assert uniform.min() >= 0 and uniform.max() < 1
+    assert uniform.mean().item() == pytest.approx(0.5, abs=0.005)
+    assert uniform.var().item() == pytest.approx(1 / 12, rel=0.01)
+    assert normal.mean().item() == pytest.approx(0, abs=0.01)
+    assert normal.std().item() == pytest.approx(1, rel=0.01)
+    # neither from number to number nor from key to key is anything alike
+    for numbers in (uniform, uniform.T, normal, normal.T):
+        alike = torch.corrcoef(torch.stack([numbers[:-1].flatten(), numbers[1:].flatten()]))
+        assert abs(alike[0, 1]) < 0.02
+    assert not torch.equal(whole.uniform(9), Draws(np.arange(300), "a", whole._device).uniform(9))
+
+
+def test_dropout_differs_by_process_and_stays_what_it_was_on_the_first():
+    masks = []
+    for rank in (0, 1, 2):
+        torch.manual_seed(7)
+        seed_dropout(7, rank)
+        masks.append(nn.functional.dropout(torch.ones(64)))
+    torch.manual_seed(7)
+    assert torch.equal(masks[0], nn.functional.dropout(torch.ones(64)))
+    assert len({tuple(mask.tolist()) for mask in masks}) == 3
+
+
+def test_the_random_state_of_a_later_process_can_be_restored(tmp_path):
+    """torch crashed at a row of the states of all processes."""
+    run_together(1, restore, tmp_path)
+
+
+def restore(rank: int, folder: Path) -> None:
+    """As the second of two processes, resume what both have saved."""
+    from training.resume import Learner, Outputs, Position, resume, save_last
+    from utils.runs import Run
+
+    state = torch.get_rng_state()
+    sums = torch.tensor([3.0, 4.0], dtype=torch.double)
+    gathered = {5056: torch.stack([state, state]), 1: sums[:, None]}
+    fabric = SimpleNamespace(
+        world_size=2, global_rank=1, is_global_zero=True, device=torch.device("cpu"),
+        all_gather=lambda x: gathered.get(x.numel(), x), barrier=lambda: None,
+    )  # fmt: skip
+    net = nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(net.parameters())
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1)
+    learner = Learner(net, net, optimizer, schedule, Staging())
+    about = {"model": "sequence_cmt", "settings": {}, "channels": [["a", "EEG"]], "fs": 10.0,
+             "standardise": "none"}  # fmt: skip
+    outputs = Outputs(Run(folder), lambda figures, step: None, about)
+    save_last(fabric, learner, Position(step=1, sums={"loss": 3.0}), outputs)
+    torch.rand(5)
+    assert resume(fabric, learner, outputs.run).sums == {"loss": 4.0}
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_signals_are_pinned_on_their_own_gpu(store, monkeypatch):
+    """A thread begins on the first GPU, whichever its process trains on."""
+    entered, pinned = [], []
+
+    class Device:
+        def __init__(self, device):
+            self.device = device
+
+        def __enter__(self):
+            entered.append(self.device)
+
+        def __exit__(self, *error):
+            entered.pop()
+
+    def pin(signals):
+        pinned.append(list(entered))
+        return SimpleNamespace(to=lambda *a, **k: signals)
+
+    view = View(store, list(store.recordings)[:1], standardise="none", budget_gb=0)
+    second = torch.device("cuda", 1)
+    monkeypatch.setattr(view, "device", second)
+    monkeypatch.setattr(view, "_stages_at", lambda index: index)
+    monkeypatch.setattr(views.torch.cuda, "device", Device)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    list(view.read([Windows(np.array([0]), np.array([0]))], 2))
+    assert pinned == [[second]]
+
+
+def test_processes_agree_to_stop_as_rarely_as_a_gpu_is_read():
+    asked = []
+    fabric = SimpleNamespace(
+        world_size=2, device=torch.device("cuda"), all_reduce=lambda x, **_: asked.append(1) or x
+    )
+    loop._scalar, plain = (lambda fabric, value: torch.tensor(float(value))), loop._scalar
+    try:
+        answers = [loop._agreed(fabric, True, group) for group in range(41)]
+    finally:
+        loop._scalar = plain
+    assert [k for k, answer in enumerate(answers) if answer] == [0, 20, 40] and len(asked) == 3
 
 
 def metrics(project: Path) -> list[dict]:

@@ -22,7 +22,8 @@ RUN = ("README.md", *(f"docs/{name}.md" for name in (
 )))  # fmt: skip
 BLOCK = re.compile(r"(?:<!-- needs: (?P<needs>[^>]*) -->\n)?```bash\n(?P<lines>.*?)```", re.S)
 # what comes beside scripts in the docs: cloning, and targets that CI runs
-OTHER_COMMANDS = {"git", "make"}
+OTHER_COMMANDS = {"git", "make", "dask"}
+LAUNCHERS = {"torchrun", "sbatch"}  # which are followed by a script and its flags
 TRAINING = "--n_epochs 1 --logger csv --accelerator cpu"
 # the docs' commands on two cores within minutes: added where a command lacks the flag
 SHORTER = {
@@ -58,12 +59,19 @@ def blocks(page: Path) -> list[tuple[str | None, list[list[str]]]]:
 def scripts_of(page: Path, *, runnable: bool) -> list[list[str]]:
     """Commands of our scripts as words from the script's name on."""
     return [
-        words[1:]
+        words[1:] if words[0].endswith("python") else launched(words)
         for needs, commands in blocks(page)
         if needs is None or not runnable
         for words in commands
-        if words[0].endswith("python")
+        if words[0].endswith("python") or words[0] in LAUNCHERS
     ]
+
+
+def launched(words: list[str]) -> list[str]:
+    """What a launcher starts: one of our scripts, with its flags."""
+    first = next(k for k, word in enumerate(words) if word.endswith(".py"))
+    assert all((ROOT / word).exists() for word in words[:first] if word.endswith(".sh"))
+    return words[first:]
 
 
 def test_the_readme_fits_and_begins_with_what_one_wants_to_know():
@@ -78,7 +86,8 @@ def test_every_block_is_of_known_commands():
     for page in PAGES:
         for _, commands in blocks(page):
             for words in commands:
-                known = words[0] in OTHER_COMMANDS | {"cd"} or words[0].endswith("python")
+                known = words[0] in OTHER_COMMANDS | LAUNCHERS | {"cd"}
+                known = known or words[0].endswith("python")
                 assert known, f"{page.name}: {' '.join(words)}"
 
 

@@ -16,6 +16,7 @@ import generate_demo_data
 import preprocess_dreem
 from datasets.readers import dreem
 from datasets.readers.consensus import all_of
+from datasets.readers.dreem_file import DreemFile
 from datasets.store import folds
 from datasets.store.filters import dreem_sections
 from datasets.store.store import Store
@@ -85,6 +86,22 @@ def test_stages_of_another_length_stay_left_aligned_or_are_refused(tmp_path):
         dreem.read(the_record(tmp_path))
     stages = dreem.read(the_record(tmp_path, allow_length_mismatch=True)).stages
     assert stages.tolist() == [*NIGHT[:-2], -1, -1]
+
+
+@pytest.mark.parametrize("stages", [None, NIGHT[:-2], NIGHT * 2])
+def test_staging_needs_no_hypnogram(tmp_path, stages):
+    file = DreemFile(write_record(tmp_path / "a.h5", stages=stages))
+    assert (file.stages == -1).all() and len(file.stages) == 8
+    n = 0 if stages is None else len(stages)
+    assert file.notes == [f"no agreement: {n} stages for 8 epochs of signal"] * bool(n)
+
+
+def test_a_start_that_cannot_be_read_is_a_note_in_staging(tmp_path):
+    path = write_record(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        file.attrs["start_time"] = "31.02.20"
+    file = DreemFile(path)
+    assert file.start is None and "start_time is unreadable" in file.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import edfio
 import numpy as np
@@ -216,6 +217,17 @@ def test_hypnodensity_is_stacked_to_one():
     tops = [patch.get_data().values for patch in axes.patches]
     assert np.allclose(tops[-1], 1, atol=1e-5)
     assert [patch.get_label() for patch in axes.patches] == ["N3", "N2", "N1", "REM", "W"]
+
+
+def test_epochs_without_a_signal_have_no_hypnodensity():
+    lost = np.arange(len(NIGHTS[0].expert)) % 3 == 1
+    staged = replace(NIGHTS[0], lost=lost)
+    figure = figures.draw_staged_night(
+        staged.hypnodensity, staged.expert, title="t", model=staged.scored
+    )
+    tops = figure.axes[3].patches[4].get_data().values
+    np.testing.assert_allclose(tops, np.where(lost, 0, 1), atol=1e-5)
+    assert (staged.probabilities[lost].sum(axis=1) > 0.9).all()
 
 
 def test_disagreement_is_marked_on_scored_epochs_only():

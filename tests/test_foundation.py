@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import models
+from datasets.store.batches import Batch
 from models.foundation import (
     PUBLISHED,
     ROLES,
@@ -20,9 +21,10 @@ from models.foundation import (
 from models.probing_heads import HEADS
 from models.role_layers import Layer, LogSpectrum
 from objectives.denoising import Denoising, corrupt, dropped_roles, hide, mean_square
+from objectives.draws import Draws
 from objectives.night_staging import NightStaging, drop_roles, focal_loss, trimmed
 from probing.linear_autoencoder import LinearAutoencoder
-from training.foundation_family import begin_linear, linear_autoencoders, schedule
+from training.foundation_family import begin_linear, linear_autoencoders, optimiser, schedule
 from utils.metrics import kappa
 
 FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120
@@ -40,6 +42,10 @@ def small(shape: str, head: str = "mlp") -> Foundation:
     if head == "linear":  # begins with zeros
         nn.init.normal_(model.head.weight, 0, 0.2)
     return model
+
+
+def draws(n: int) -> Draws:
+    return Draws(np.arange(n), "", torch.device("cpu"))
 
 
 def nights(b: int, n: int, seed: int = 0) -> Tensor:
@@ -232,6 +238,21 @@ def test_focal_loss():
     assert focal_loss(logits, torch.full((3, 9), -1)).item() == 0
 
 
+def test_decay_pulls_weights_alone():
+    torch.manual_seed(0)
+    net = models.build("foundation_pretraining", **SMALL, affine=True, positions="learned")
+    for parameter in net.parameters():  # many begin at 0, which no decay would move
+        nn.init.ones_(parameter)
+        parameter.grad = torch.zeros_like(parameter)
+    flags = SimpleNamespace(weight_decay=0.5, lr=0.1, warmup=0.0, schedule="constant")
+    optimizer, _ = optimiser(10, lambda net: None, flags, net)
+    optimizer.step()
+    moved = {name for name, p in net.named_parameters() if (p != 1).any()}
+    assert {"encoder.linear.weight", "head.weight"} <= moved
+    assert all(name.endswith((".weight", "encoder.positions")) for name in moved)
+    assert not [name for name in moved if "norm" in name]
+
+
 def test_the_schedule_ends_where_it_was_planned():
     """Steps of the optimiser, not batches (F4): the published cycle ran 6 % of its way."""
     parameter = nn.Parameter(torch.zeros(1))
@@ -271,25 +292,25 @@ def test_roles_are_left_out_but_never_all():
     recorded = torch.ones(4000, 7, dtype=torch.bool)
     recorded[:, 5:] = False
     torch.manual_seed(0)
-    out = dropped_roles(recorded, 0.3)
+    out = dropped_roles(recorded, 0.3, draws(4000))
     assert (recorded & ~out).any(dim=1).all()
     assert out[:, :5].float().mean().item() == pytest.approx(0.3, abs=0.01)
     x = nights(8, 3)
     torch.manual_seed(0)
-    dropped = drop_roles(x, 0.5)
+    dropped = drop_roles(x, 0.5, draws(8))
     lost = dropped.isnan().all(dim=-1).all(dim=1)
     assert lost.any() and not lost.all(dim=1).any()
-    assert drop_roles(x, 0.0) is x
+    assert drop_roles(x, 0.0, draws(8)) is x
 
 
 def test_hidden_patches_are_as_many_as_asked_for():
     recorded = torch.ones(50, 7, dtype=torch.bool)
     torch.manual_seed(0)
-    hidden = hide(recorded, 500, 0.5, 0.0, 5)
+    hidden = hide(recorded, 500, 0.5, 0.0, 5, draws(50))
     assert hidden.float().mean().item() == pytest.approx(0.5, abs=0.02)
     epochs = hidden.unflatten(2, (100, 5)).all(dim=-1)
     assert epochs.float().mean() > 0.25  # whole epochs, and not single patches alone
-    whole = hide(recorded, 500, 0.5, 0.4, 5).all(dim=-1)
+    whole = hide(recorded, 500, 0.5, 0.4, 5, draws(50)).all(dim=-1)
     assert whole.any() and not whole.all(dim=1).any()
 
 
@@ -313,7 +334,7 @@ def test_only_hidden_valid_patches_count():
     x[0, :, 5] = float("nan")
     model, objective = _Seen().eval(), Denoising("masked", target="signal")
     torch.manual_seed(0)
-    loss, parts = objective(model, SimpleNamespace(signals=x))
+    loss, parts = objective(model, Batch(x, None, None, None, np.arange(2)))
     patches, valid = model.net.encoder.patches(x.permute(0, 2, 1, 3).flatten(2))
     power = patches.square().mean(dim=-1)
     assert loss.item() == pytest.approx(power[valid & model.hidden].mean().item(), rel=1e-5)
@@ -338,10 +359,7 @@ def test_noise_is_of_the_channels_own_scale():
     x = torch.randn(3, 2, 60_000) * torch.tensor([1.0, 5.0])[:, None]
     corrupted = x.clone()
     corrupted[0, 0, 100:200] = 1e4
-    noisy = []
-    for one in (x, corrupted):
-        torch.manual_seed(0)
-        noisy.append(corrupt(one))
+    noisy = [corrupt(one, draws(3)) for one in (x, corrupted)]
     assert torch.equal(noisy[0][1:], noisy[1][1:])
     assert torch.equal(noisy[0][0, 1], noisy[1][0, 1])
     touched = noisy[0] != x
@@ -350,7 +368,7 @@ def test_noise_is_of_the_channels_own_scale():
     noise = noisy[0][:, 1][touched[:, 1] & (noisy[0][:, 1] != 0)]
     assert noise.std().item() == pytest.approx(5.0, rel=0.05)
     x[0, 0, :50] = float("nan")
-    assert corrupt(x)[0, 0, :50].isnan().all()
+    assert corrupt(x, draws(3))[0, 0, :50].isnan().all()
 
 
 def test_linear_autoencoder_is_the_best_of_its_width():
@@ -404,7 +422,7 @@ def test_four_nights_are_learned_by_heart():
     objective = NightStaging()
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(60):
-        loss, logs = objective(model, SimpleNamespace(signals=x, stages=stages))
+        loss, logs = objective(model, Batch(x, stages, None, None, np.arange(4)))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

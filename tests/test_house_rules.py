@@ -27,7 +27,7 @@ HANDED = {"interpret", "probing"}
 ALLOWED = {
     "utils": {"numpy", "scipy", "torch"},
     "models": {"torch", "einops", "torchvision", "numpy"},
-    "objectives": {"torch", "torchvision", "einops"},
+    "objectives": {"torch", "torchvision", "einops", "numpy"},
     "datasets": {"numpy", "scipy", "torch"},
     "interpret": {"numpy", "scipy", "torch", "captum"},
     "probing": {"numpy", "scipy", "torch"},
@@ -35,8 +35,8 @@ ALLOWED = {
     "evaluation": {"numpy", "scipy", "torch"},
     "experiments": {"numpy", "torch"},
 }
-# of utils, models and objectives use the stages alone
-STAGES_ONLY = {"models", "objectives"}
+# of utils, models and objectives use the stages and sums over processes alone
+LEAST_ONLY, LEAST = {"models", "objectives"}, ("utils.stages", "utils.collectives")
 # libraries that one module alone may use, so that their quirks stay in one place
 ONLY_IN = {
     "mne": {
@@ -60,15 +60,16 @@ ONLY_IN = {
     "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
         "training.loop", "training.resume", "training.flags", "training.loggers",
-        "training.sharding",
+        "training.precision", "training.sharding",
     },
     "wandb": {"training.loggers"},
     "neptune": {"training.loggers"},
     "joblib": {
-        "datasets.store.build", "experiments.reproducing", "evaluation.stagers.yasa_trees",
+        "datasets.store.build", "evaluation.stagers.yasa_trees",
     },
     "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees"},
     "optuna": {"experiments.search"},
+    "submitit": {"experiments.cells"},
     "umap": {"probing.latent_report"},
     "filelock": {"utils.locks"},
     "dask": {"datasets.store.build"},
@@ -102,6 +103,7 @@ LATE = {
     "pandas",
     "umap",
     "optuna",
+    "submitit",
     "dask",
     "matplotlib",
     "edfio",
@@ -138,8 +140,8 @@ def permitted(name: str, module: str) -> bool:
     room = module.split(".")[0]
     if top not in ROOMS:
         return top in ALLOWED[room]
-    if room in STAGES_ONLY and top == "utils":
-        return name.startswith("utils.stages")
+    if room in LEAST_ONLY and top == "utils":
+        return name.startswith(LEAST)
     if room in HANDED and top in ("datasets", "models", "objectives"):
         return False
     return top == room or floor(top) < floor(room)

@@ -33,6 +33,7 @@ EEG = [("EEG Fpz-Cz", "EEG")]
         *((text, "uV") for text in (
             "uV", "UV", "µV", "μV", "ÂµV", "Î¼V", "ìV", "microV", "microvolt", "Microvolts",
             "uVolt", "mcV", "(uV)", "[µV]", "µ V", "uVrms", "?V", "\ufffdV", " uV\0",
+            "㎶", "mkV", "мкВ", "мкV", "¦ÌV", "?ÊV",
         )),
         *((text, "mV") for text in ("mV", "MV", "millivolt", "milliV", "mVolts")),
         *((text, "nV") for text in ("nV", "nanovolt", "NV")),
@@ -125,6 +126,9 @@ NOT_EEG = (
     "EEG Chin", "EEG A1-REF", "EEG A1-A2", "EEG M2", "EEG REF", "EEG GND", "EEG Impedance",
     "EEG quality", "EEG1_Off", "EEG events", "EEG Marker", "EEG Trigger", "EEG Photic", "EEG DC1",
     "EEG position", "EEG Temp", "EEG Batt", "EEG SQI", "EEG IBI", "EEGQuality", "EEG Status",
+    "EEG E1", "EEG-E2-M2", "EEG PR", "EEG BP", "EEG OSAT", "EEG Plet", "EEG Audio", "EEG Movement",
+    "EEG spare", "EEG unused", "EEG Trend", "EEG Kinn", "EEG Auge li", "EEG Herz", "EEG2_Sense",
+    "EEG (disconn.)", "EEG Vitals", "EEG SEF95",
 )  # fmt: skip
 
 
@@ -136,6 +140,42 @@ def test_labels_that_begin_with_eeg_and_are_none(tmp_path, label):
     assert match(file, EEG, {})["EEG Fpz-Cz"].parts == ("EEG C4-REF",)
     # what a user names is taken
     assert match(file, EEG, {"EEG": label[:16]})["EEG Fpz-Cz"].parts == (label[:16],)
+
+
+@pytest.mark.parametrize("label", ["EEG X7", "EEG aEEG", "EEG Q-Wort", "EEG Sp1", "EEG N/C"])
+def test_an_eeg_that_nobody_knows_comes_behind_electrodes(tmp_path, label):
+    file = opened(write_odd(tmp_path / "a.edf", [eeg(label), eeg("EEG C3-A2", seed=1)]))
+    assert match(file, EEG, {})["EEG Fpz-Cz"].parts == ("EEG C3-A2",)
+    alone = opened(write_odd(tmp_path / "b.edf", [eeg(label)]))
+    assert match(alone, EEG, {})["EEG Fpz-Cz"].parts == (label,)
+
+
+@pytest.mark.parametrize(
+    ("label", "role"),
+    [("POL C3", "EEG"), ("A2-C3", "EEG"), ("M1-C4", "EEG"), ("C3 [uV]", "EEG"), ("1 C4-M1", "EEG"),
+     ("EEG LOC-Ref", "EOG"), ("EEG E1-M2", "EOG"), ("VEOG", "EOG"), ("Auge links", "EOG"),
+     ("EEG Chin1", "EMG"), ("Kinn", "EMG")],
+)  # fmt: skip
+def test_labels_as_recorders_write_them(tmp_path, label, role):
+    file = opened(write_odd(tmp_path / "a.edf", [eeg(label)]))
+    roles = [(one, one) for one in ("EEG", "EOG", "EMG")]
+    assert {k: one.parts for k, one in match(file, roles, {}).items()} == {role: (label,)}
+
+
+@pytest.mark.parametrize("label", ["E10", "E25", "EMG Bein", "EMG TA", "EMG FDS", "EEG E1"])
+def test_no_eye_and_no_chin(tmp_path, label):
+    file = opened(write_odd(tmp_path / "a.edf", [eeg(label)]))
+    role = "EEG" if label == "EEG E1" else "EMG" if "EMG" in label else "EOG"
+    assert role not in match(file, [(role, role)], {})
+
+
+@pytest.mark.parametrize("unit", ["kOhm", "%", "mmHg", "bpm"])
+def test_other_units_are_passed_over_for_a_voltage(tmp_path, unit):
+    channels = [eeg("EEG C4", unit=unit), eeg("EEG C3", seed=1)]
+    file = opened(write_odd(tmp_path / "a.edf", channels))
+    assert match(file, EEG, {})["EEG Fpz-Cz"].parts == ("EEG C3",)
+    assert file.notes == [f"EEG (EEG C4) is in {unit}, no voltage: passed over"]
+    assert match(file, EEG, {"EEG": "EEG C4"})["EEG Fpz-Cz"].parts == ("EEG C4",)
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def view(role_store):
 def test_every_night_once_and_whole(view):
     listed = in_batches(view, 2, seed=[0, 1])
     pieces = [piece for part in listed.pieces for piece in part]
-    assert sorted(n for n, _, _ in pieces) == list(range(len(view.recordings)))
-    assert all(first == 0 and length == view.lengths[n] for n, first, length in pieces)
+    assert sorted(n for n, *_ in pieces) == list(range(len(view.recordings)))
+    assert all(first == 0 and length == view.lengths[n] for n, first, length, *_ in pieces)
     batch = next(iter(listed))
-    n, _, length = listed.pieces[0][0]
-    assert batch.signals.shape[1] == max(length for _, _, length in listed.pieces[0])
+    n, _, length, *_ = listed.pieces[0][0]
+    assert batch.signals.shape[1] == max(length for _, _, length, *_ in listed.pieces[0])
     expected = view.stages[view.offsets[n] : view.offsets[n + 1]]
     assert batch.stages[0, :length].tolist() == expected.tolist()
 
@@ -40,7 +40,7 @@ def test_padding_and_absent_roles_are_nan(view):
     assert view.lengths[numbers[0]] < view.lengths[numbers[1]]
     listed = in_batches(view, len(view.recordings))
     (batch,) = listed
-    for row, (n, _, length) in enumerate(listed.pieces[0]):
+    for row, (n, _, length, *_) in enumerate(listed.pieces[0]):
         assert batch.signals[row, :length, :2].isfinite().all(), n
         assert batch.signals[row, length:].isnan().all()
         assert (batch.stages[row, length:] == -1).all()
@@ -54,7 +54,7 @@ def test_pieces_stay_inside_and_move_with_the_seed(view):
     firsts = set()
     for seed in range(20):
         for part in in_batches(view, 3, longest=20, seed=[0, seed]).pieces:
-            for n, first, length in part:
+            for n, first, length, *_ in part:
                 assert length == min(20, view.lengths[n])
                 assert 0 <= first <= view.lengths[n] - length
                 firsts.add(first)
@@ -66,7 +66,7 @@ def test_passes_resume_where_they_stopped_and_are_shared(view):
     assert listed.after(1).pieces == listed.pieces[1:]
     assert listed.until(1).pieces == listed.pieces[:1]
     shares = [listed.for_process(rank, 2).pieces for rank in range(2)]
-    together = sorted(n for share in shares for part in share for n, _, _ in part)
+    together = sorted(p.night for s in shares for part in s for p in part if not p.stand_in)
     assert together == list(range(len(view.recordings)))
     assert len(shares[0]) == len(shares[1])
 

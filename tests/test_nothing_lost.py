@@ -35,7 +35,7 @@ from tests.test_training import TINY, train
 from utils import manifest
 from utils.checkpoint import load_tensors, save_checkpoint
 from utils.errors import UserError, run_script
-from utils.files import is_ours, locked, write_text
+from utils.files import is_ours, locked, write_json, write_text, written_folder
 from utils.runs import Run
 from utils.stages import MADE_BY_A_MODEL
 
@@ -95,6 +95,13 @@ def test_the_folder_of_a_recording_is_not_replaced(tmp_path):
         match="holds night.edf, which this",
         keeps=tmp_path,
     )
+
+
+def test_a_file_is_no_folder_of_results(tmp_path):
+    edf = night(tmp_path / "night.edf")
+    (tmp_path / "out").write_text("mine")
+    words = ["--edf", edf, "-o", tmp_path / "out"]
+    refused(predict.main, *words, match="out: is a file; name a folder", keeps=tmp_path)
 
 
 @pytest.mark.parametrize("output", ["night.edf", "NIGHT.edf", "link/night.edf", "{}.edf"])
@@ -385,6 +392,28 @@ def test_training_keeps_what_is_not_its_own(store, run_folder):
         with pytest.raises(UserError, match=r"best\.pt: is there already.*changed since"):
             train(store, project, "--n_epochs", "2", *more)
         assert content(project) == before
+
+
+def test_results_of_former_weights_do_not_stay_beside_new_ones(store, run_folder):
+    """Was: evaluation, explanations and embeddings of a run that ``--resume False`` deleted."""
+    evaluation = run_folder / "evaluation"
+    with written_folder(evaluation, "evaluation") as folder:
+        write_json(folder / "metrics.json", {})
+        write_json(folder / "nights" / "a.json", {})
+    shutil.copytree(evaluation, run_folder / "evaluation_other")
+    notes = run_folder / "evaluation_other" / "nights" / "notes.txt"
+    notes.write_text("mine")
+    for name in ("interpretations/index.json", "embeddings/train.json", "encoded/a/b.json"):
+        write_json(run_folder / name, {})
+    write_json(run_folder / "cohorts.csv", {})
+    train(store, run_folder.parent, "--n_epochs", "2")  # resumed: they stay
+    assert (evaluation / "metrics.json").exists()
+    train(store, run_folder.parent, "--n_epochs", "1", "--resume", "False")
+    left = {path for path in run_folder.iterdir() if not path.name.startswith(".")}
+    own = ["checkpoints", "curve.png", "metrics.csv", "metrics.jsonl", "run.json"]
+    assert {path.name for path in left} == {*own, "evaluation_other"}
+    files = (run_folder / "evaluation_other").rglob("*")
+    assert [p for p in files if p.is_file() and not p.name.startswith(".")] == [notes]
 
 
 def test_training_does_not_replace_the_weights_it_starts_from(store, run_folder):

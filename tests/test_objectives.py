@@ -10,6 +10,7 @@ from torch import nn
 
 import models
 from objectives.staging import Staging
+from objectives.stateful import StatefulStaging
 
 SMALL = {"n_samples": 300, "d_model": 32, "dim_feedforward": 64, "dropout": 0.0}
 
@@ -33,6 +34,18 @@ def test_each_position_has_a_weighted_mean_of_its_own():
     assert torch.allclose(mean, (first + second) / 2)
     # not one mean over all epochs, which would be (1 + 6 + 2) / 4 ln 2
     assert not torch.allclose(mean, 9 / 4 * ln2)
+
+
+def test_a_stateful_loss_is_divided_by_the_number_of_epochs():
+    """TinySleepNet's weights make the loss of N1 larger, and not that of the others smaller."""
+    logits, stages = torch.randn(3, 4, 5), torch.tensor([[0, 1, 1, 2], [3, -1, 4, 1], [-1] * 4])
+    objective = StatefulStaging([1.0, 1.5, 1.0, 1.0, 1.0], length=4)
+    each = nn.functional.cross_entropy(
+        logits.flatten(0, 1), stages.flatten(), ignore_index=-1, reduction="none"
+    )
+    weight = torch.where(stages.flatten() == 1, 1.5, 1.0)
+    assert torch.allclose(objective.loss(logits, stages), (each * weight).sum() / 7)
+    assert objective.loss(logits, torch.full((3, 4), -1)) == 0
 
 
 def test_it_is_cross_entropy_as_torch_weighs_it():

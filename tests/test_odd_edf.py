@@ -46,9 +46,90 @@ def test_a_start_that_cannot_be_read_is_unknown(tmp_path, date, time, start):
         assert "start unknown" in file.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("began", "scored", "shift", "words"),
+    [
+        (("31.02.20", "23.59.00"), ("02.01.20", "00.00.00"), 2, "starts +60 s"),
+        (("01.03.20", "23.59.00"), ("99.99.99", "00.00.30"), 3, "starts +90 s"),
+        (("01.03.20", "23.59.00"), ("01.03.20", "00.00.30"), 3, "starts +90 s"),  # before midnight
+        (("01.03.20", "23.59.00"), ("01.03.20", "23.58.30"), -1, "starts -30 s"),
+        (("01.03.20", "25.59.00"), ("01.03.20", "23.58.30"), 0, "one start is unknown"),
+        (("01.03.20", "23.59.00"), ("01.01.85", "00.00.00"), 0, "date and clock were removed"),
+    ],
+)
+def test_a_hypnogram_is_placed_by_the_clock_or_that_is_said(tmp_path, began, scored, shift, words):
+    psg = write_odd(tmp_path / "a.edf", [eeg(epochs=8)], date=began[0], time=began[1])
+    rows = b"".join(note(30 * k, f"Sleep stage {stage}", 30) for k, stage in enumerate("WRWR"))
+    hypnogram = write_odd(
+        tmp_path / "h.edf", [], kind="EDF+C", seconds=0, notes={0: rows}, note_bytes=400,
+        date=scored[0], time=scored[1],
+    )  # fmt: skip
+    file = opened(psg)
+    stages, notes = expert_annotations.read(hypnogram, file, 8)
+    expected = [-1] * 8
+    for k, code in enumerate([0, 4, 0, 4]):
+        if 0 <= k + shift < 8:
+            expected[k + shift] = code
+    assert stages.tolist() == expected and words in notes
+    assert (file.start is None) == (began[0] == "31.02.20" or began[1] == "25.59.00")
+
+
 @pytest.mark.parametrize("version", [b"0       ", b"0\0\0\0\0\0\0\0", b"0 \0 \0   "])
 def test_the_version_may_be_padded_with_zeros(tmp_path, version):
     assert EdfFile(write_odd(tmp_path / "a.edf", [eeg()], version=version)).seconds == 120
+
+
+@pytest.mark.parametrize(
+    ("fields", "gain"),
+    [
+        ({"physical": ("-500,0", "500,0")}, 1),
+        ({"physical": (500, -500)}, -1),
+        ({"limits": (32767, -32768)}, -1),
+        ({"physical": ("-500.", "5e2")}, 1),
+    ],
+)
+def test_ranges_as_recorders_write_them(tmp_path, fields, gain):
+    plain = EdfFile(write_odd(tmp_path / "a.edf", [eeg()])).read(LABEL, 0, 120)
+    odd = EdfFile(write_odd(tmp_path / "b.edf", [eeg(**fields)])).read(LABEL, 0, 120)
+    np.testing.assert_allclose(odd, gain * plain, atol=0.02)
+
+
+@pytest.mark.parametrize("field", ["-1,000", "1,0,0", "nan", ""])
+def test_ranges_that_could_be_anything_are_faults(tmp_path, field):
+    file = EdfFile(write_odd(tmp_path / "a.edf", [eeg(physical=(field, 500))]))
+    with pytest.raises(UserError, match="impossible physical min"):
+        file.read(LABEL, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "number"),
+    [({50: b"+0"}, 1), ({50: b"?"}, 1), ({0: b"x"}, 1), ({119: b"x"}, 1), ({3: b"x", 9: b"+1"}, 2)],
+)
+def test_a_broken_time_stamp_costs_no_recording(tmp_path, wrong, number):
+    plain = write_odd(tmp_path / "a.edf", [eeg()], kind="EDF+C")
+    raw = plain.read_bytes()
+    for record, stamp in wrong.items():
+        old = f"+{record}".encode() + b"\x14\x14\0"
+        assert raw.count(b"\0" + old) + raw.count(old) >= 1
+        at = 256 * 3 + record * (200 + 80) + 200
+        assert raw[at : at + len(old)] == old
+        raw = raw[:at] + (stamp + b"\x14\x14\0").ljust(80, b"\0") + raw[at + 80 :]
+    (tmp_path / "b.edf").write_bytes(raw)
+    file = opened(tmp_path / "b.edf")
+    assert file.seconds == 120 and not len(file.gaps)
+    assert file.notes[0].startswith(f"{number} records have a broken time stamp")
+    np.testing.assert_array_equal(file.read(LABEL, 0, 120), EdfFile(plain).read(LABEL, 0, 120))
+    with pytest.raises(UserError, match=r"time stamp|discontinuous"):
+        EdfFile(tmp_path / "b.edf")  # a store is stricter
+
+
+def test_stamps_that_are_broken_one_after_the_other_are_refused(tmp_path):
+    raw = write_odd(tmp_path / "a.edf", [eeg()], kind="EDF+C").read_bytes()
+    for record in (50, 51):
+        raw = raw.replace(f"+{record}".encode() + b"\x14\x14", b"x" * 5)
+    (tmp_path / "a.edf").write_bytes(raw)
+    with pytest.raises(UserError, match="records without their time stamps"):
+        opened(tmp_path / "a.edf")
 
 
 ODD_LENGTHS = {

@@ -23,6 +23,7 @@ from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.stagers.interface import stage
 from evaluation.stagers.stager import Asked, expert_of
 from tests.edf_files import START, write_hypnogram, write_psg
+from tests.odd_edf import eeg, note, write_odd
 from utils.errors import UserError
 from utils.staged_night import StagedNight, Vote
 
@@ -171,9 +172,76 @@ def test_what_nobody_scored_ends_a_stage_without_duration(recording, tmp_path, w
 
 
 def test_triggers_and_notes_are_no_stages(recording, tmp_path):
-    for words in ("12341", "WRWRW", ["Wake"] * 5, ["Awake", "N2"]):
+    for words in ("12341", "WRWRW", ["Wake"] * 5):
         annotated(tmp_path / "h.edf", [(30 * k, 30, word) for k, word in enumerate(words)])
         assert of_annotations(EdfFile(tmp_path / "h.edf"), 10) is None
+    for words in (["Awake", "N2"], ["S  1", "S  2"] * 9, ["N1", "N2", "REM"]):
+        for length in (None, 0.1):
+            notes = [(3.7 * k * k, length, word) for k, word in enumerate(words)]
+            annotated(tmp_path / "h.edf", notes)
+            assert of_annotations(EdfFile(tmp_path / "h.edf"), 10) is None
+
+
+@pytest.mark.parametrize("change", ["sorted", "cut", "both"])
+@pytest.mark.parametrize("name", ["night.csv", "night_events.tsv"])
+def test_an_export_sorted_or_cut_is_still_an_export(recording, tmp_path, name, change):
+    WRITERS[name](tmp_path / name, night())
+    header, *rows = (tmp_path / name).read_text().splitlines()
+    rows = rows[:-2] if change != "sorted" and name.endswith(".csv") else rows
+    rows = rows[::-1] if change != "cut" else rows
+    (tmp_path / name).write_text("\n".join([header, *rows]) + "\n")
+    with pytest.raises(UserError, match="exported, unchanged: no expert's"):
+        read(tmp_path / name, recording, 10)
+
+
+LETTERS = {"AASM": "W N1 N2 N3 R", "CAP": "W S1 S2 S4 R", "words": "Awake N1 N2 N3 REM"}
+
+
+@pytest.mark.parametrize("length", [30, None])
+@pytest.mark.parametrize("kind", LETTERS)
+def test_stages_of_a_letter_are_no_less_stages(recording, tmp_path, kind, length):
+    names = LETTERS[kind].split()
+    entries = [(30 * k, length, names[code]) for k, code in enumerate(STAGES)]
+    if length:  # a technician's note is none
+        entries += [(41.3, None, "Awake")]
+    annotated(tmp_path / "h.edf", entries)
+    assert read(tmp_path / "h.edf", recording, 10)[0].tolist() == STAGES.tolist()
+    # the same among a recording's own annotations
+    notes = {int(t): note(t, word, seconds) for t, seconds, word in entries}
+    write_odd(tmp_path / "own.edf", [eeg(epochs=10)], kind="EDF+C", notes=notes)
+    assert of_annotations(EdfFile(tmp_path / "own.edf"), 10).tolist() == STAGES.tolist()
+
+
+def test_an_unscored_stage_with_a_prefix_costs_no_bare_ones(recording, tmp_path):
+    entries = [(30 * k, 30, ("W", "N1", "N2", "N3", "R")[code]) for k, code in enumerate(STAGES)]
+    annotated(tmp_path / "h.edf", [*entries[:-1], (270, 30, "Sleep stage ?")])
+    assert read(tmp_path / "h.edf", recording, 10)[0].tolist() == [*STAGES[:-1].tolist(), -1]
+
+
+def test_numbers_of_a_hypnogram_are_read_by_a_vocabulary(recording, tmp_path):
+    codes = [{3: 5, 1: 3, 2: 4, 0: 1, 4: 2}[code] for code in STAGES]
+    annotated(tmp_path / "h.edf", [(30 * k, 30, str(code)) for k, code in enumerate(codes)])
+    with pytest.raises(UserError, match="--vocabulary"):
+        read(tmp_path / "h.edf", recording, 10)
+    wishes = Wishes("deltamed")
+    assert read(tmp_path / "h.edf", recording, 10, wishes)[0].tolist() == STAGES.tolist()
+    with pytest.raises(UserError, match="an EDF has no columns; leave out --expert_table"):
+        read(tmp_path / "h.edf", recording, 10, Wishes(table="stage=1"))
+
+
+def test_a_stage_said_twice_is_said_once(recording, tmp_path):
+    names = ("W", "N1", "N2", "N3", "R")
+    entries = [(30 * k, 30, f"Sleep stage {names[code]}") for k, code in enumerate(STAGES)]
+    also = [(30 * k, 30, f"Stage {(0, 1, 2, 3, 5)[code]}") for k, code in enumerate(STAGES)]
+    annotated(tmp_path / "h.edf", [*entries, *also[2:]])
+    assert read(tmp_path / "h.edf", recording, 10)[0].tolist() == STAGES.tolist()
+
+
+def test_one_repeated_change_does_not_make_epochs_of_changes(recording, tmp_path):
+    changes = [(0, "W"), (60, "N1"), (120, "N2"), (150, "N2"), (240, "N3"), (270, "R")]
+    annotated(tmp_path / "h.edf", [(t, None, f"Sleep stage {word}") for t, word in changes])
+    stages = read(tmp_path / "h.edf", recording, 10)[0]
+    assert stages.tolist() == [0, 0, 1, 1, 2, 2, 2, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -239,6 +307,14 @@ def test_numbers_are_asked_about_and_a_vocabulary_answers(recording, tmp_path):
         asked = Asked(scoring=Wishes(vocabulary))
         path, stages = expert_of(opened(recording.path), asked, 10, [])
         assert stages.tolist() == [0, 0, 1, 2, 3, code, code, code, 2, 0]
+
+
+@pytest.mark.parametrize("expert", [None, "none"])
+@pytest.mark.parametrize("scoring", [Wishes("rk"), Wishes(table="stage=1")])
+def test_a_wish_that_meets_no_file_is_named(recording, expert, scoring):
+    notes: list[str] = []
+    expert_of(opened(recording.path), Asked(expert=expert, scoring=scoring), 10, notes)
+    assert f"'{scoring.vocabulary or scoring.table}' is not used: no expert's" in notes[0]
 
 
 def test_what_is_wrong_with_an_expert_is_one_line(recording, tmp_path):

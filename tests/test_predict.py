@@ -23,7 +23,7 @@ from datasets.quality import quality_flags
 from datasets.readers.channels import known_names, match
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Signal
-from evaluation.stagers.network_stager import standardised
+from evaluation.stagers.scaling import standardised
 from tests.edf_files import write_discontinuous, write_psg
 from tests.index_schema import check_index
 from tests.listing import below, names

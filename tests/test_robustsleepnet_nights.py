@@ -18,7 +18,6 @@ from objectives.staging import Staging
 from tests.conftest import prepare
 from training.recipes import RECIPES
 from utils.checkpoint import load_checkpoint
-from utils.errors import UserError
 
 WAYS = ("window", "night")
 
@@ -212,8 +211,8 @@ def test_trained_and_evaluated_by_its_recipe(store60, tmp_path):
     assert json.loads((run / "evaluation" / "metrics.json").read_text())["subjects"] == 1
 
 
-def test_a_store_of_another_rate_is_refused(store, tmp_path):
-    with pytest.raises(UserError, match="reads 60 Hz; prepare the store with --resample 60"):
-        staging_training.main(
-            ["--data_path", str(store.path), "--project_path", str(tmp_path), *QUICK]
-        )
+def test_a_store_of_another_rate_is_brought_to_60_hz(store, tmp_path, capsys):
+    paths = ["--data_path", str(store.path), "--project_path", str(tmp_path)]
+    staging_training.main([*paths, *QUICK, "--n_epochs", "0"])
+    line = "signals of 100 Hz are brought to the 60 Hz of robustsleepnet"
+    assert capsys.readouterr().out.count(line) == 1

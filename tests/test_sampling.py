@@ -21,8 +21,8 @@ def view(request, store) -> View:
 def test_every_stage_equally_often(view):
     for length, position in ((1, 0), (3, 1), (4, 1)):
         listed = class_balanced_windows(view, length, position, batch_size=64, seed=0)
-        nights = np.concatenate([n for n, _ in listed.windows])
-        first = np.concatenate([f for _, f in listed.windows])
+        nights = np.concatenate([n for n, *_ in listed.windows])
+        first = np.concatenate([f for _, f, _ in listed.windows])
         assert (first >= 0).all() and (first + length <= view.lengths[nights]).all()
         stages = view.stages[view.offsets[nights] + first + position]
         counts = np.bincount(stages, minlength=5)

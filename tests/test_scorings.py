@@ -55,8 +55,11 @@ def test_rows_are_placed_by_their_clock(tmp_path, layout, hour):
     assert stages == [*[-1] * 4, *TRUTH]
     late = lab.START.replace(year=1985, month=1, day=1, minute=51)
     assert staged(tmp_path / name, text, Recorded("n.edf", late, 600.0)) == TRUTH[2:22]
-    with pytest.raises(UserError, match="start is unknown"):
-        staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0))
+    if layout == "alice csv":  # its epochs are numbered, too
+        assert staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0)) == TRUTH
+    else:
+        with pytest.raises(UserError, match=r"start is unknown.*--expert_table"):
+            staged(tmp_path / name, text, Recorded("n.edf", None, 1200.0))
     other = lab.START.replace(hour=(lab.START.hour + 6 + hour % 6) % 24)
     with pytest.raises(UserError, match="scores no epoch"):
         staged(tmp_path / name, text, Recorded("n.edf", other, 1200.0))
@@ -119,6 +122,66 @@ def test_what_has_its_own_times_may_end_early_or_late(tmp_path, layout):
     stages, notes = read(tmp_path / name, Recorded("n.edf", lab.START, 900.0), Wishes())
     assert stages.tolist() == TRUTH[:30]
     assert "scores 1200 s, the recording lasts 900 s" in " ".join(notes)
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        ([f"{k},N2" for k in range(2, 32)], "none is placed; give it all epochs, or a column of"),
+        (["Epoch,Stage", "1,W", "3,N1", "2,N2", *(f"{k},N2" for k in range(4, 41))], "none is"),
+        ([f"{k},N2" for k in range(1, 31)], "30 stages for 40 epochs"),
+    ],
+)
+def test_epochs_that_numbers_do_not_place_are_refused(tmp_path, rows, line):
+    for content in {lines(rows), lines(["Epoch,Stage", *rows[rows[0] == "Epoch,Stage" :]])}:
+        with pytest.raises(UserError, match=line):
+            staged(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("began", "seconds", "first"),
+    [
+        (lab.START, 1200.0, 0),  # fills the recording; by the clock it would leave it
+        (lab.START, 2400.0, 20),  # lights off at midnight, within it
+        (lab.START, 1500.0, 20),  # by the clock, beyond the end
+        (lab.START.replace(hour=9), 1500.0, 0),  # by the clock, apart
+        (None, 1200.0, 0),
+    ],
+)
+def test_times_from_midnight_or_from_the_start(tmp_path, began, seconds, first):
+    stages = staged(tmp_path / "a.csv", LAYOUTS["since the start"][1],
+                    Recorded("n.edf", began, seconds))  # fmt: skip
+    n = int(seconds / 30)
+    assert stages == ([-1] * first + TRUTH + [-1] * 80)[:n]
+
+
+def test_samples_of_a_part_are_placed_and_of_another_rate_refused(tmp_path):
+    for rate in (100, 10, 256):
+        rows = lab.timed(lab.AASM, step=30 * rate, length=None)[:9]
+        content = lab.table("onset,stage", rows)
+        recorded = Recorded("n.edf", lab.START, 1200.0 if rate > 10 else 500.0, (100.0, 10.0))
+        if rate == 256:
+            with pytest.raises(UserError, match=r"go to 61440, the recording lasts 1200 s: they"):
+                staged(tmp_path / "a.csv", content, recorded)
+        else:
+            stages = staged(tmp_path / "a.csv", content, recorded)
+            assert stages[:17] == [*TRUTH[:9], *[-1] * 8]
+
+
+def test_what_was_assumed_of_times_is_said(tmp_path):
+    noted = {"since the start": "count from the start", "in epochs": "its times are epochs",
+             "unnamed milliseconds": "its times are milliseconds",
+             "numbered, unscored left out": "2 epochs are not in it"}  # fmt: skip
+    for layout, note in noted.items():
+        (tmp_path / "a.csv").write_text(LAYOUTS[layout][1])
+        assert note in " ".join(read(tmp_path / "a.csv", NIGHT, Wishes())[1])
+
+
+@pytest.mark.parametrize("length", ["1e-99", "9e99", "0.0000001", "-30"])
+def test_epochs_of_no_length_are_refused(tmp_path, length):
+    text = lab.profusion().replace(">30<", f">{length}<")
+    with pytest.raises(UserError, match=r"a.xml: .*(epochs last|epochs of|EpochLength)"):
+        staged(tmp_path / "a.xml", text)
 
 
 AMBIGUOUS = {

@@ -92,7 +92,7 @@ def test_without_data_it_prints_the_one_command(tmp_path):
         (["--verify"], "SHA256SUMS.txt"),
         (["--download", "--raw_path", "data/demo/sleepedf"], "--raw_path of its own"),
         (["--study", "telemetry"], "no Sleep-EDF telemetry recordings"),
-        (["--dask", "tcp://127.0.0.1:1"], "--dask"),
+        (["--dask", "moon://here"], "--dask"),
     ],
 )
 def test_wrong_settings_are_one_line_and_leave_nothing(tmp_path, words, message):

@@ -16,7 +16,7 @@ import foundation_training
 import models
 import staging_training
 from training import resume
-from training.sharding import Sharded, load_whole, optimiser_state_of, weights_of
+from training.sharding import Sharded, clip_norm, load_whole, optimiser_state_of, weights_of
 from utils.errors import UserError
 
 SIZES = {
@@ -48,7 +48,7 @@ def step(fabric: Fabric, model, optimizer, x: torch.Tensor) -> float:
         for ours, theirs in ((out.samples, out.true_samples), (out.spectra, out.true_spectra))
     )
     fabric.backward(loss)
-    fabric.clip_gradients(model, optimizer, max_norm=NORM)
+    clip_norm(model.parameters(), NORM)
     optimizer.step()
     optimizer.zero_grad()
     return float(fabric.all_reduce(loss.detach(), reduce_op="mean"))
@@ -73,7 +73,6 @@ def process(rank: int, folder: str) -> None:
     model = strategy._parallelize_fn(net, mesh)
     optimizer = adamw(net)
     held = sum(p.to_local().numel() for p in net.parameters() if isinstance(p, DTensor))
-    fabric.clip_gradients = strategy.clip_gradients_norm
     fabric.all_reduce = lambda loss, reduce_op: mean(loss)
     losses = [step(fabric, model, optimizer, nights()[rank::2]) for _ in range(STEPS)]
     saved = deepcopy((dict(weights_of(net)), optimiser_state_of(net, optimizer)))

@@ -7,10 +7,11 @@ from datetime import date, time
 import numpy as np
 import pytest
 
-from datasets.readers.sleepedf import find_pairs, read
+from datasets.readers.sleepedf import find_pairs, is_synthetic, read
 from datasets.store.store import Store
 from tests.conftest import prepare
 from tests.edf_files import write_hypnogram, write_pair, write_psg
+from tests.odd_edf import note, write_odd
 from utils.errors import UserError
 
 NIGHT = [("W", 4), ("1", 1), ("2", 3), ("3", 1), ("4", 2), ("R", 2), ("M", 1), ("2", 1), ("W", 3)]
@@ -144,8 +145,37 @@ def test_a_label_that_holds_a_hyphen_is_read_as_a_label(tmp_path, wish):
 
 
 def test_unknown_stages_are_named(tmp_path):
-    write_pair(tmp_path, [("W", 3), ("Sleep stage 5", 2)], n_epochs=5)
-    with pytest.raises(UserError, match="unknown stage 'Sleep stage 5' at 90 s"):
+    write_pair(tmp_path, [("W", 3), ("Sleep stage X", 2)], n_epochs=5)
+    with pytest.raises(UserError, match="unknown stage 'Sleep stage X' at 90 s"):
+        read(find_pairs(tmp_path)[0])
+
+
+@pytest.mark.parametrize("word", ["Sleep stage N2", "sleep stage 2", "Sleep stage 2 ", "Stage 2"])
+def test_stages_have_the_words_that_they_have_elsewhere(tmp_path, word):
+    write_pair(tmp_path, [("W", 3), (word, 2), ("Sleep stage REM", 1)], n_epochs=6)
+    assert read(find_pairs(tmp_path)[0]).stages.tolist() == [0, 0, 0, 2, 2, 4]
+
+
+def test_float_noise_in_onsets_is_no_other_grid(tmp_path):
+    write_pair(tmp_path, [("W", 3), ("2", 2), ("R", 1)], n_epochs=6)
+    rows = [(0.0009, 89.9995, "W"), (89.9991, 60.0005, "2"), (149.9995, 30, "R")]
+    texts = b"".join(note(t, f"Sleep stage {word}", seconds) for t, seconds, word in rows)
+    write_odd(
+        tmp_path / "SC4001EC-Hypnogram.edf", [], kind="EDF+C", seconds=0, notes={0: texts},
+        note_bytes=200, date="24.04.89", time="16.13.00",
+    )  # fmt: skip
+    assert read(find_pairs(tmp_path)[0]).stages.tolist() == [0, 0, 0, 2, 2, 4]
+
+
+def test_other_clocks_are_refused_where_a_date_cannot_be_read(tmp_path):
+    write_pair(tmp_path, NIGHT, n_epochs=18)
+    psg = tmp_path / "SC4001E0-PSG.edf"
+    raw = psg.read_bytes()
+    psg.write_bytes(raw[:168] + b"31.02.20" + raw[176:])
+    night = read(find_pairs(tmp_path)[0])
+    assert night.start is None and "start unknown" in night.note
+    psg.write_bytes(raw[:168] + b"31.02.2016.23.00" + raw[184:])
+    with pytest.raises(UserError, match="not one night"):
         read(find_pairs(tmp_path)[0])
 
 
@@ -199,3 +229,11 @@ def test_real_telemetry_hypnograms_are_read(real_data, name):
     bouts = read_bouts(EdfFile(real_data / "sleep_edf" / f"{name}-Hypnogram.edf"))
     assert bouts[-1].stage == 0
     assert {bout.stage for bout in bouts} >= {0, 1, 2, 3, 4}
+
+
+def test_a_link_to_nothing_is_one_line(tmp_path):
+    write_pair(tmp_path, NIGHT, n_epochs=18)
+    (tmp_path / "SC4001E0-PSG.edf").unlink()
+    (tmp_path / "SC4001E0-PSG.edf").symlink_to("gone.edf")
+    with pytest.raises(UserError, match=r"is a link to gone.edf, which is not there; fetch it"):
+        is_synthetic(find_pairs(tmp_path)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import models
 import ssl_training
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
+from objectives.draws import Draws
 from objectives.hybrid import Hybrid
 from objectives.masked import MaskedPrediction
 from training import ssl_family
@@ -30,9 +32,13 @@ def size(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
+def draws(n: int) -> Draws:
+    return Draws(np.arange(n), "masks", torch.device("cpu"))
+
+
 def batch_of(n: int = 6, channels: int = 1, seed: int = 0) -> SimpleNamespace:
     torch.manual_seed(seed)
-    return SimpleNamespace(signals=torch.randn(n, 1, channels, 3000))
+    return SimpleNamespace(signals=torch.randn(n, 1, channels, 3000), keys=np.arange(n) + 9 * seed)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,7 @@ def test_every_weight_gets_a_gradient_in_its_own_mode(encoder, objective):
     view = SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
     torch.manual_seed(0)
     net = models.build("pretraining", **ssl_family.settings_of(settings, view))
-    batch = SimpleNamespace(signals=batch_of(4).signals)
+    batch = batch_of(4)
     loss, _ = ssl_family._objective(settings)(net, batch)
     loss.backward()
     idle = [n for n, p in net.named_parameters() if p.grad is None]
@@ -109,7 +115,7 @@ def test_garbage_that_the_encoder_cannot_see_changes_nothing():
     # what is hidden from the encoder has no part in the prediction of the rest
     torch.manual_seed(0)
     net = models.build("pretraining", encoder="transformer").eval()
-    x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3, 3000, torch.device("cpu"))
+    x, hidden = batch_of(3).signals[:, 0], MaskedPrediction().draw(3000, draws(3))
     with torch.no_grad():
         predicted = net(x, hidden=hidden)[1]
         other = net(torch.where(hidden[:, None], 99.0, x), hidden=hidden)[1]
@@ -119,16 +125,14 @@ def test_garbage_that_the_encoder_cannot_see_changes_nothing():
 
 
 def test_masks_have_their_share_and_shape():
-    torch.manual_seed(0)
-    device = torch.device("cpu")
-    hidden = MaskedPrediction(ratio=0.25, patch=50).draw(40, 3000, device)
+    hidden = MaskedPrediction(ratio=0.25, patch=50).draw(3000, draws(40))
     assert (hidden.sum(dim=1) == 750).all()
     patches = hidden.unflatten(1, (60, 50))
     assert (patches.all(dim=2) == patches.any(dim=2)).all()
     assert len({tuple(row.tolist()) for row in hidden}) == 40
     points = MaskedPrediction(masking="fixed_proportion_random", ratio=0.25)
-    assert (points.draw(10, 3000, device).sum(dim=1) == 750).all()
-    random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(10, 3000, device)
+    assert (points.draw(3000, draws(10)).sum(dim=1) == 750).all()
+    random = MaskedPrediction(masking="probabilistic_random", ratio=0.25).draw(3000, draws(10))
     assert 0.2 < random.float().mean() < 0.3 and len(set(random.sum(dim=1).tolist())) > 1
 
 
@@ -210,6 +214,27 @@ class Latent(nn.Module):
         return x[:, 0] @ self.weight, None
 
 
+def noisy(size: float):
+    """Views that add noise."""
+    return lambda x, draws: (x + size * draws.normal(*x.shape[1:]), draws)
+
+
+def validated(objective, model, batch) -> float:
+    """The loss of validation nights that are one batch."""
+    fabric = SimpleNamespace(
+        global_rank=0, world_size=1, device=torch.device("cpu"), all_reduce=lambda x, reduce_op: x
+    )
+
+    class Shares(list):
+        sizes = (len(batch.signals),)
+
+        def for_process(self, rank, processes):
+            return self
+
+    view = SimpleNamespace(epochs=lambda n: Shares([batch]))
+    return ssl_family.validate(objective, 6, model, model, view, fabric)["loss"]
+
+
 def test_two_views_are_drawn_in_training_and_validation_alike():
     model = Latent()
     objective = Contrastive(views_of("benchmark"))
@@ -217,33 +242,25 @@ def test_two_views_are_drawn_in_training_and_validation_alike():
     one, other = model.seen[0].chunk(2)
     assert not torch.equal(one, other)
     # validation: its own two views, the same ones every time
-    args = SimpleNamespace(device=torch.device("cpu"))
-    view = SimpleNamespace(epochs=lambda n: [batch_of()])
-    values = [ssl_family.validate(objective, 6, model, model, view, args)["loss"] for _ in range(2)]
+    values = [validated(objective, model, batch_of()) for _ in range(2)]
     assert values[0] == values[1]
     assert not torch.equal(*model.seen[-1].chunk(2))
-    torch.manual_seed(5)
+    batch = batch_of()
     before = torch.get_rng_state()
-    ssl_family.validate(objective, 6, model, model, view, args)
+    validated(objective, model, batch)
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_validation_loss_falls_when_positives_come_closer():
-    near, far = (Contrastive(lambda x, s=s: x + s * torch.randn_like(x)) for s in (0.01, 3.0))
-    view = SimpleNamespace(epochs=lambda n: [batch_of()])
-    where, model = SimpleNamespace(device=torch.device("cpu")), Latent()
-    losses = [ssl_family.validate(o, 6, model, model, view, where)["loss"] for o in (near, far)]
+    near, far = (Contrastive(noisy(size)) for size in (0.01, 3.0))
+    losses = [validated(objective, Latent(), batch_of()) for objective in (near, far)]
     assert losses[0] < losses[1]
 
 
 def test_masks_of_validation_are_the_same_every_time():
     torch.manual_seed(0)
     net = models.build("pretraining", encoder="transformer")
-    view = SimpleNamespace(epochs=lambda n: [batch_of(2)])
-    where = SimpleNamespace(device=torch.device("cpu"))
-    values = [
-        ssl_family.validate(MaskedPrediction(), 2, net, net, view, where)["loss"] for _ in range(2)
-    ]
+    values = [validated(MaskedPrediction(), net, batch_of(2)) for _ in range(2)]
     assert values[0] == values[1]
 
 
@@ -254,12 +271,24 @@ def test_many_negatives_in_little_memory_are_the_same_loss_and_gradient():
         torch.manual_seed(3)
         model = Latent().double()
         batch.signals = batch.signals.double()
-        torch.manual_seed(4)
-        loss, _ = Contrastive(lambda x: x + torch.randn_like(x), chunk=chunk)(model, batch)
+        loss, _ = Contrastive(noisy(1.0), chunk=chunk)(model, batch)
         loss.backward()
         results.append((loss.item(), model.weight.grad))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
     assert torch.allclose(results[0][1], results[1][1], atol=1e-12)
+
+
+def test_what_is_computed_again_enters_batch_norm_once():
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder="cnn", n_samples=500, decoder=False)
+    batch = SimpleNamespace(signals=torch.randn(4, 1, 1, 500), keys=np.arange(4))
+    once = deepcopy(net)
+    for part in torch.cat([batch.signals[:, 0]] * 2).split(4):
+        once(part)
+    loss, _ = Contrastive(lambda x, draws: (x, None), chunk=4)(net, batch)
+    loss.backward()
+    for (name, got), expected in zip(net.named_buffers(), once.buffers(), strict=True):
+        assert torch.equal(got, expected), name
 
 
 def test_what_is_evaluated_lies_before_the_head():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import staging_evaluate
 import staging_training
 from datasets.store.sampling import parallel_nights
 from datasets.store.views import View
+from evaluation import evaluate_run
 from models.base import SleepModel
 from objectives.staging import Staging
 from objectives.stateful import StatefulStaging
@@ -23,7 +25,7 @@ from tests.test_training import same_state, stopped_at
 from training import staging_family
 from training.recipes import RECIPES
 from utils.arguments import by_flag
-from utils.checkpoint import load_checkpoint, load_tensors
+from utils.checkpoint import load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 
 QUICK = [
@@ -135,7 +137,7 @@ def test_states_are_carried_through_their_night_and_begin_anew(store):
     for batch in listed:
         objective(model, batch)
     begun = {}
-    for (nights, first), seen in zip(listed.windows, model.seen, strict=True):
+    for (nights, first, _), seen in zip(listed.windows, model.seen, strict=True):
         for night, epoch, count in zip(nights.tolist(), first.tolist(), seen, strict=True):
             begun.setdefault(night, epoch)
             assert count == epoch - begun[night]
@@ -146,7 +148,7 @@ def test_parallel_nights_are_covered_in_order(store):
     view = View(store, list(store.recordings), channels=["EEG"], standardise="none")
     for seed in range(4):
         of = {}
-        for nights, first in parallel_nights(view, 20, 2, seed=seed).windows:
+        for nights, first, _ in parallel_nights(view, 20, 2, seed=seed).windows:
             assert len(nights) <= 2
             for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
                 of.setdefault(night, []).append(epoch)
@@ -287,6 +289,26 @@ def test_another_model_or_one_not_trained_here_is_refused(store, project, tmp_pa
     torch.save(checkpoint, tmp_path / "foreign.pt")
     with pytest.raises(UserError, match="nobody knows whom it has seen"):
         evaluate(store, project, "--model_path", str(tmp_path / "foreign.pt"))
+
+
+def test_a_pretraining_is_not_taken_for_the_newest_staging_model(
+    store, project, tmp_path, monkeypatch
+):
+    """Was: after ssl_training.py, its encoder was to stage nights, which ended in a traceback."""
+    staging = next(project.glob("seqsleepnet_*"))
+    shutil.copytree(staging, tmp_path / staging.name)
+    pretrained = tmp_path / "ssl_masked_cnn_fold2_seed0" / "checkpoints" / "best.pt"
+    settings = {"encoder": "cnn", "n_channels": 1, "fs": 100.0, "n_samples": 3000}
+    net = models.build("pretraining", **settings)
+    changed = {"model": "pretraining", "settings": settings, "state": net.state_dict()}
+    save_checkpoint(pretrained, load_tensors(staging / "checkpoints" / "best.pt") | changed)
+    evaluated = []
+    monkeypatch.setattr(evaluate_run, "evaluate", lambda _, given: evaluated.append(given.run.name))
+    evaluate(store, tmp_path)
+    assert evaluated == [staging.name]
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="a pretraining, which stages nothing; train a head first"):
+        evaluate(store, tmp_path, "--model_path", str(pretrained))
 
 
 def test_flags_of_the_early_library():

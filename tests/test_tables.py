@@ -7,22 +7,20 @@ import json
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import reproduce_tables
-from experiments import model_table, reproducing
+from experiments import cells, model_table, reproducing
 from utils import metrics
 from utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 
-QUICK = (
-    "--n_epochs 1 --first_epochs 0 --logger csv --accelerator cpu --batch_size 8 --folds kfold:3:0"
-)
+QUICK = "--n_epochs 1 --first_epochs 0 --logger csv --accelerator cpu --batch_size 8"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +34,7 @@ def made(store, tmp_path_factory) -> Path:
 def words(store, folder: Path, *more: str) -> list[str]:
     paths = ["--data_path", str(store.path), "--project_path", str(folder), "--device", "cpu"]
     chosen = ["--models", "chambon2018", "--fold_list", "0,-1", "--jobs", "2"]
+    chosen += ["--folds", "kfold:3:0"]
     return [*paths, *chosen, "--flags", QUICK, *more]
 
 
@@ -66,7 +65,7 @@ def test_what_is_done_is_not_done_again(made, store, monkeypatch, capsys):
     def refuse(*words, **about):
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(reproducing, "started", refuse)
+    monkeypatch.setattr(cells, "executor_of", refuse)
     reproduce_tables.main(words(store, made))
     said = capsys.readouterr().out
     assert "2 trainings, 2 of them done" in said
@@ -145,28 +144,91 @@ def test_the_table_of_pretrained_encoders(store, tmp_path):
     assert "30 min of Wake" in row["data"]
 
 
-def test_jobs_take_gpus_in_turn(monkeypatch, tmp_path):
-    seen = []
+@dataclass(eq=False)
+class CellJob:
+    """Stands for a submitted cell, which has ended after so many ``polls``."""
 
-    class Done:
-        returncode = 0
+    cell: cells.Cell
+    polls: int
+    fault: str
+    cancelled: bool = False
 
-        def wait(self):
-            pass
+    def done(self) -> bool:
+        self.polls -= 1
+        return self.polls < 0
 
-    @contextmanager
-    def fake(command, log, number, environment):
-        seen.append(environment)
-        yield Done()
+    def result(self) -> str:
+        return self.fault
 
-    monkeypatch.setattr(reproducing, "started", fake)
-    setting = reproducing.Setting(tmp_path, tmp_path, "f", 3, "", gpus=(2, 5))
-    reproducing.run_all([reproducing.Job("chambon2018", k, 0) for k in range(3)], setting, 1)
-    assert [e["CUDA_VISIBLE_DEVICES"] for e in seen[::2]] == ["2", "5", "2"]
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Submitted:
+    """Stands for submitit's executor; ``lasting`` are the polls at each cell before it ends."""
+
+    def __init__(self, cluster: str, lasting: list[int], fault: str = "") -> None:
+        self.cluster, self.lasting, self.fault = cluster, lasting, fault
+        self.jobs: list[CellJob] = []
+
+    def submit(self, function, cell) -> CellJob:
+        self.jobs.append(CellJob(cell, self.lasting[len(self.jobs)], self.fault))
+        return self.jobs[-1]
+
+
+def cells_of(tmp_path, n: int) -> list[cells.Cell]:
+    return [cells.Cell(f"cell {k}", [], tmp_path / f"{k}.log") for k in range(n)]
+
+
+def test_cells_share_gpus_equally(monkeypatch, tmp_path):
+    """Was: in turn, so that two trainings shared a GPU while another had none."""
+    executor = Submitted("local", lasting=[9, 1, 1, 1])
+    monkeypatch.setattr(cells, "executor_of", lambda folder, options: executor)
+    monkeypatch.setattr(cells, "_POLL_SECONDS", 0)
+    cells.run_cells(cells_of(tmp_path, 4), tmp_path, 2, gpus=(2, 5))
+    seen = [job.cell.environment["CUDA_VISIBLE_DEVICES"] for job in executor.jobs]
+    assert seen == ["2", "5", "5", "5"]  # the first still runs
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    executor.jobs.clear()
+    cells.run_cells(cells_of(tmp_path, 1), tmp_path, 1)
+    assert executor.jobs[0].cell.environment == {"CUDA_VISIBLE_DEVICES": "7"}
+    executor.cluster = "slurm"
+    with pytest.raises(UserError, match="--gpus: Slurm chooses GPUs"):
+        cells.run_cells(cells_of(tmp_path, 1), tmp_path, 1, gpus=(2, 5))
+
+
+def test_a_cell_that_fails_interrupts_the_others(monkeypatch, tmp_path):
+    executor = Submitted("slurm", lasting=[9, 1, 9], fault="cell 1: broken (all of it: 1.log)")
+    monkeypatch.setattr(cells, "executor_of", lambda folder, options: executor)
+    monkeypatch.setattr(cells, "_POLL_SECONDS", 0)
+    with pytest.raises(UserError, match="cell 1: broken"):
+        cells.run_cells(cells_of(tmp_path, 3), tmp_path, 2)
+    assert [job.cancelled for job in executor.jobs] == [True, False]
+    assert executor.jobs[0].cell.environment is None  # Slurm's own
+
+
+def test_what_submitit_does_not_know_is_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"--submit: .*moon"):
+        cells.executor_of(tmp_path, {"moon": "1"})
+    with pytest.raises(UserError, match="--submit moon: give name=value"):
+        reproduce_tables.parse_args(["--submit", "moon"])
+
+
+def test_no_two_trainings_have_one_folder(tmp_path):
+    """Was: a model or a seed given twice, or folds among --flags, trained one run twice at once."""
+    asked = reproduce_tables.parse_args(
+        ["--models", "chambon2018,chambon2018", "--seeds", "1,1", "--flags", "--lr 0.1"]
+    )
+    assert asked.models == ["chambon2018"] and asked.seeds == [1]
+    for words in ("--val_data_list 0", "--lr 1 --seed=3", "-e tinysleepnet"):
+        with pytest.raises(UserError, match="this script sets it for each of its trainings"):
+            reproduce_tables.parse_args(["--flags", words])
+    with pytest.raises(UserError, match="--flags '--lr: No closing quotation"):
+        reproduce_tables.parse_args(["--flags", "'--lr"])
 
 
 def test_a_training_that_fails_is_one_line_and_names_its_log(store, tmp_path):
-    with pytest.raises(UserError, match=r"chambon2018, fold \d: .*no channel 'XYZ'.*\.log\)"):
+    with pytest.raises(UserError, match=r"2018, fold \d, seed 0: .*no channel 'XYZ'.*\.log\)"):
         reproduce_tables.main(words(store, tmp_path, "--flags", f"{QUICK} --channels XYZ"))
 
 

@@ -290,14 +290,14 @@ def test_an_undefined_kappa_still_leaves_a_best_checkpoint(tmp_path):
 def test_gradients_are_clipped_and_accumulated(tmp_path, monkeypatch):
     recorder = Recorder(tmp_path, n_batches=5)
     norms, steps = [], []
-    clip = recorder.fabric.clip_gradients
+    clip = loop.clip
 
-    def clipped(model, optimizer, max_norm):
-        before = clip(model, optimizer, max_norm=max_norm)
+    def clipped(fabric, learner, largest):
+        before = clip(fabric, learner, largest)
         norms.append(torch.cat([p.grad.flatten() for p in recorder.net.parameters()]).norm())
         return before
 
-    monkeypatch.setattr(recorder.fabric, "clip_gradients", clipped)
+    monkeypatch.setattr(loop, "clip", clipped)
     recorder.learner.optimizer.optimizer.register_step_post_hook(lambda *_: steps.append(1))
     recorder.fit(Plan(1, accumulate=2, grad_clip=0.01), figures_of(0.1))
     assert len(steps) == len(norms) == 3  # two, two and the one left over

@@ -6,15 +6,17 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import tune
-from experiments import search_space
+from experiments import search, search_space
 from utils.arguments import by_flag
 from utils.errors import UserError
 
@@ -102,6 +104,80 @@ def test_two_workers_share_a_study(toy, tmp_path):
     tune.main([*toy, "--n_trials", "6", "--workers", "2"])
     summary = json.loads((tmp_path / "out" / "search.json").read_text())
     assert 6 <= summary["trials"]["complete"] + summary["trials"]["pruned"] <= 7
+    assert settings_are_unlike(tmp_path / "out")
+
+
+def settings_are_unlike(folder: Path) -> bool:
+    rows = table_of(folder)
+    return len({row["folder"] for row in rows}) == len(rows)
+
+
+@pytest.mark.slow
+def test_equal_commands_begun_together_share_a_study(toy, tmp_path):
+    """Was: both made the study, one of them with a traceback; later both drew the same settings."""
+    command = [sys.executable, str(ROOT / "tune.py"), *toy, "--n_trials", "4"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in both:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    states = json.loads((tmp_path / "out" / "search.json").read_text())["trials"]
+    assert 4 <= states["complete"] <= 5 and not states["fail"]
+    assert settings_are_unlike(tmp_path / "out")
+
+
+def test_a_search_that_is_continued_draws_what_one_would_have_drawn(toy, tmp_path):
+    """Was: its sampler was seeded anew, and drew the first settings again."""
+    space = search_space.read_space(tmp_path / "space.json")
+    whole = search.Search(
+        tmp_path / "toy.py", (), space, "val_kappa", True, tmp_path / "whole", 4, True, 0
+    )
+    one, other = (replace(whole, output=tmp_path / "out", n_trials=n) for n in (2, 4))
+    search.run(one)
+    settings = [
+        [(trial.params, trial.state) for trial in search.run(asked).trials]
+        for asked in (other, whole)
+    ]
+    assert settings[0] == settings[1]
+
+
+def test_a_trial_that_is_tried_again_is_counted_once():
+    import optuna
+
+    space = {"x": {"low": 0.0, "high": 1.0}}
+
+    def drawn(killed: int | None) -> list[float]:
+        study = optuna.create_study(sampler=search.sampler_of(0))
+        for number in range(4):
+            trial = study.ask()
+            search_space.suggest(trial, space)
+            if number == killed:
+                trial.set_user_attr("worker", [socket.gethostname(), 2**22 + 1])  # no process has
+                search.abandon_dead(study)
+                trial = study.ask()
+                search_space.suggest(trial, space)
+            study.tell(trial, number)
+        return [t.params["x"] for t in study.trials if t.value is not None]
+
+    assert drawn(1) == drawn(None)
+
+
+def test_whether_a_trial_is_pruned_does_not_depend_on_when_it_is_looked_at(toy, tmp_path):
+    """Was: a training that had ended before the first look counted as complete."""
+    import optuna
+
+    class Falling:
+        """A trial that has fallen behind at its first pass."""
+
+        def report(self, value: float, step: int) -> None: ...
+
+        def should_prune(self) -> bool:
+            return True
+
+    wanted = search.Search(
+        tmp_path / "toy.py", (), {}, "val_kappa", True, tmp_path / "out", 1, True, 0
+    )
+    with pytest.raises(optuna.TrialPruned):  # its three passes take less than a look
+        search.train(wanted, {"x": 0.5}, Falling())
 
 
 def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_path):

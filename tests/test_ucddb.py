@@ -50,6 +50,19 @@ def test_a_difference_of_two_channels(night, tmp_path, wish):
     np.testing.assert_allclose(stored, truth["Lefteye"] - truth["RightEye"], atol=1e-4)
 
 
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_a_blank_line_is_an_epoch_that_nobody_scored(night, ends):
+    (night / "ucddb002_stage.txt").write_bytes(ends.join(["", "0", "", "2", "3", "", ""]).encode())
+    recording = ucddb.read(ucddb.find_pairs(night)[0])
+    assert recording.stages.tolist() == [-1, 0, -1, 1, 2, -1, -1, -1, -1]
+
+
+def test_names_in_capitals_are_a_pair(night):
+    (night / "ucddb002.rec").rename(night / "UCDDB002.REC")
+    (night / "ucddb002_stage.txt").rename(night / "UCDDB002_STAGE.TXT")
+    assert ucddb.read(ucddb.find_pairs(night)[0]).stages.tolist() == [*STAGES, -1]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [("0\n9\n", "line 2 is '9'"), ("W\n", "line 1 is 'W'"), ("8\n8\n", "scores no epoch")],

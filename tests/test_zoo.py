@@ -142,6 +142,12 @@ def test_what_is_explained_is_what_is_staged(name, night):
         assert not torch.allclose(placed, elsewhere, atol=1e-5)
 
 
+def test_chambon_drops_more_of_a_context_than_of_an_epoch():
+    alone, context = (models.build("chambon2018", num_seq=n).train() for n in (1, 3))
+    assert (alone.dropout.p, context.dropout.p) == (0.25, 0.5)
+    assert models.build("chambon2018", context_dropout=0.1).dropout.p == 0.1
+
+
 def test_chambon_stages_the_middle_epoch(night):
     model = small("chambon2018", num_seq=3)
     with torch.no_grad():

@@ -32,9 +32,9 @@ from training.foundation_flags import ScheduleFlags
 from training.loggers import open_logger
 from training.loop import fit
 from training.resume import Learner, Outputs
+from training.starting_weights import facts_of_start, starting_checkpoint
 from training.train import VALIDATED, TrainingSpec, build, finish, plan_of, recorded
 from utils import metrics
-from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import locked, refuse_inputs, sha256
 from utils.locks import locked_alone
@@ -176,11 +176,8 @@ def facts_of(settings: BandSettings, sources: Sequence[SplitTable]) -> dict[str,
     Simulated and real subjects share ids without being the same, so each cohort has facts of its
     own. Subjects whose stage means were taken count as seen.
     """
-    data, facts = settings.data, None
-    if settings.run.model_path is not None and (
-        earlier := load_checkpoint(settings.run.model_path).training
-    ):
-        facts = dict(earlier.facts)
+    data, start = settings.data, facts_of_start(starting_checkpoint(settings.run))
+    facts = start.pop("pretraining", None)
     seen = [(s.table.cohort, s.split, s.checksums) for s in sources]
     if data.stage_means is not None:
         table = read_table(data.stage_means)
@@ -192,7 +189,8 @@ def facts_of(settings: BandSettings, sources: Sequence[SplitTable]) -> dict[str,
         within = {"pretraining": facts} if facts else {}
         facts = of_one(settings, cohort, split, checksums) | within
     # resuming with any other source is refused
-    return facts | {"store": [checksum for *_, checksums in seen for checksum in checksums]}
+    store = [checksum for *_, checksums in seen for checksum in checksums]
+    return facts | start | {"store": store}
 
 
 def of_one(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datasets.store.batches import Windows
 from datasets.store.views import View
 from probing.probes import Labelled, Probed
 from utils import metrics
@@ -30,7 +31,8 @@ class EpochsOf:
         """Signals (n, c, t) of the epochs ``rows`` (n,), counted over all recordings."""
         starts = self._view.offsets
         nights = np.searchsorted(starts, rows.numpy(), side="right") - 1
-        (batch,) = self._view.read([(nights, rows.numpy() - starts[nights])], 1)
+        where = Windows(nights, rows.numpy() - starts[nights])
+        (batch,) = self._view.read([where], 1)
         signals = batch.signals[:, 0]
         return signals if self._clip is None else signals.clamp(-self._clip, self._clip)
 

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from training.loggers import NAMES as LOGGERS
+from utils import devices
 from utils.arguments import (
     DEMO_STORE,
     add_flag,
@@ -200,7 +201,8 @@ def add_run(group: Any) -> None:
         "--resume",
         "--is_retrain",
         default=True,
-        help="resume the run that the folder holds, bit for bit; False: delete it, start again",
+        help="resume the run that the folder holds, bit for bit; False: delete it and its results, "
+        "start again",
     )
     group.add_argument(
         "--model_path",
@@ -231,7 +233,8 @@ def add_run(group: Any) -> None:
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="number format; auto: bf16-mixed on a GPU that has it, 32-true elsewhere",
+        help="number format; auto: bf16-mixed on a GPU that has it, 16-mixed on one that has that "
+        "alone, 32-true elsewhere",
     )
     add_flag(
         group, "--compile", help="use torch.compile: slow to start, then faster steps on a GPU"
@@ -293,18 +296,22 @@ def start_fabric(run: RunFlags) -> Fabric:
     """
     from lightning_fabric import Fabric
 
-    precision = run.precision
-    # bf16 has the range of float32, so losses need no scaling as they do with 16-mixed
-    if precision == "auto":
-        cuda = run.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
-        precision = "bf16-mixed" if cuda and torch.cuda.is_bf16_supported() else "32-true"
+    from training.precision import of_fabric
+
+    kind = devices.kind_of(run.accelerator)
+    precision = devices.precision_of(kind) if run.precision == "auto" else run.precision
+    if precision == "16-mixed" and kind == "cpu":
+        raise UserError("--precision 16-mixed: a CPU has no such numbers; leave the flag out")
+    if precision == "16-mixed" and run.strategy == SHARDED:
+        # Fabric scales no losses of divided weights
+        raise UserError("--strategy fsdp: not in 16-mixed; choose --precision 32-true")
     try:
         fabric = Fabric(
             accelerator=run.accelerator,
             strategy=_strategy(run),
             devices=run.devices,
             num_nodes=run.num_nodes,
-            precision=precision,
+            **of_fabric(precision, kind),
         )
     # Fabric raises any of these for devices that are missing and for names it does not know
     except (ValueError, RuntimeError, TypeError) as error:

@@ -15,19 +15,20 @@ from datasets.store.nights import NightBatches, in_batches
 from datasets.store.views import View
 from models.foundation import PUBLISHED
 from objectives.denoising import Denoising, corrupt
+from objectives.draws import Draws
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
-from training.flags import DataFlags
 from training.foundation_flags import (
     DEFAULTS,
     OF_MODEL,
-    FoundationLearningFlags,
     FoundationModelFlags,
     FoundationObjectiveFlags,
+    FoundationSettings,
     ScheduleFlags,
     asked,
 )
 from training.staging_family import balanced
+from training.validation import mean_figures
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.runs import newest_run
@@ -48,25 +49,38 @@ def model_settings(flags: FoundationModelFlags, view: View) -> dict[str, Any]:
     }
 
 
-def find_pretrained(
-    learning: FoundationLearningFlags, model: FoundationModelFlags, data: DataFlags
-) -> Checkpoint | None:
-    """The checkpoint of pretraining whose encoder is used; ``None`` for random weights.
+def find_pretrained(settings: FoundationSettings) -> Checkpoint | None:
+    """The checkpoint whose encoder is used; ``None`` for random weights.
+
+    It is of pretraining or, with --model_path, of the model that is trained on, head and all.
 
     Raises:
-        UserError: there is none, it is not of pretraining, or flags ask for another encoder.
+        UserError: there is none, it is not of that stage, or flags ask for another encoder.
     """
-    if learning.stage == "pretrain" or learning.pretrained == "none":
+    learning, model, path = settings.learning, settings.model, settings.run.model_path
+    if learning.stage == "pretrain":
         return None
-    if learning.pretrained is None:
-        path = newest_run(data.project_path, "foundation_pretrain_*")
-    else:
+    if path is not None and learning.pretrained is not None:
+        raise UserError(
+            f"--pretrained has no effect on the encoder of --model_path ({path}); take one out"
+        )
+    if learning.pretrained == "none":
+        return None
+    stages = {"foundation_pretraining": "pretrain"}
+    if path is not None:
+        stages = {"foundation": "probe or finetune"}
+    elif learning.pretrained is not None:
         path = Path(learning.pretrained)
+    else:
+        path = newest_run(settings.data.project_path, "foundation_pretrain_*")
     # a run's folder stands for its best checkpoint
     path = path / "checkpoints" / "best.pt" if path.is_dir() else path
     checkpoint = load_checkpoint(path)
-    if checkpoint.model != "foundation_pretraining":
-        raise UserError(f"{path}: a {checkpoint.model}, not of --stage pretrain")
+    if checkpoint.model not in stages:
+        (stage,) = stages.values()
+        raise UserError(f"{path}: a {checkpoint.model}, not of --stage {stage}")
+    if checkpoint.training is None:
+        raise UserError(f"{path}: does not name its training, so nobody knows whom it has seen")
     given = [*asked(model), *(["published"] if model.published else [])]
     if given:
         raise UserError(
@@ -205,7 +219,7 @@ def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tenso
     net.to(view.device)
     for _, signals, _ in view.whole_nights():
         x = signals.permute(1, 0, 2).flatten(1)[None]
-        given = corrupt(x)
+        given = corrupt(x, Draws.anew(x))
         clean, valid = net.encoder.patches(x)
         yield clean[0], net.encoder.patches(given)[0][0], valid[0], given[0]
 
@@ -231,10 +245,9 @@ def optimiser(
     Parameters that ``freeze`` freezes are left out.
     """
     freeze(net)
-    chosen = [p for p in net.parameters() if p.requires_grad]
-    # matrices decay; biases, gains and other vectors do not
-    decayed = [p for p in chosen if p.dim() > 1]
-    plain = [p for p in chosen if p.dim() <= 1]
+    chosen = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    decayed = [p for name, p in chosen if _decays(name, p)]
+    plain = [p for name, p in chosen if not _decays(name, p)]
     optimizer = torch.optim.AdamW(
         [
             {"params": decayed, "weight_decay": flags.weight_decay},
@@ -243,6 +256,12 @@ def optimiser(
         lr=flags.lr,
     )
     return optimizer, schedule(optimizer, steps, flags.warmup, flags.schedule)
+
+
+def _decays(name: str, parameter: Tensor) -> bool:
+    """Matrices decay; biases, gains and offsets do not, also where every role has its own."""
+    own = name.split(".")[-1]
+    return parameter.dim() > 1 and not own.startswith(("bias", "gain", "offset"))
 
 
 def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
@@ -268,17 +287,5 @@ def validate_loss(
     objective: Any, batches: Any, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
     """Mean loss over the validation nights, with the same batches and hidden patches every time."""
-    model.eval()
-    # masks are drawn from a seed of their own, and training's random states are put back; without
-    # a list of devices fork_rng would save the states of every GPU
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
-    total, sums = 0, {}
-    with torch.no_grad(), torch.random.fork_rng(devices):
-        torch.manual_seed(0)
-        # every process goes through all nights, so there is nothing to exchange
-        for batch in batches(view, 0, 0, 1):
-            loss, parts = objective(model, batch)
-            for name, value in {"loss": loss, **parts}.items():
-                sums[name] = sums.get(name, 0.0) + float(value) * len(batch.stages)
-            total += len(batch.stages)
-    return {name: value / total for name, value in sums.items()}
+    listed = batches(view, 0, fabric.global_rank, fabric.world_size)
+    return mean_figures(objective, model, listed, fabric)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from datasets.store import splits
+from datasets.store.batches import Windows
 from datasets.store.nights import NightBatches, Piece, in_batches
 from datasets.store.store import Store
 from datasets.store.views import View
@@ -28,10 +29,11 @@ from utils.version import VERSION
 
 @dataclass(frozen=True)
 class EncodedBatch:
-    """Tokens of whole nights from a frozen encoder, and their stages (b, n)."""
+    """Tokens of whole nights from a frozen encoder, their stages (b, n) and keys (b,)."""
 
     encoded: Encoded
     stages: Tensor
+    keys: np.ndarray
 
 
 class EncodedNights:
@@ -43,13 +45,16 @@ class EncodedNights:
 
     def read(self, pieces: Sequence[Piece]) -> EncodedBatch:
         """A batch of whole nights, padded to the longest: not valid there, and unscored."""
-        nights = [self.night(number) for number, _, _ in pieces]
+        nights = [self.night(piece.night) for piece in pieces]
         most = max(tokens.shape[1] for tokens, _, _ in nights)
         longest = max(len(stages) for _, _, stages in nights)
         tokens = torch.stack([pad(t, (0, 0, 0, most - t.shape[1])) for t, _, _ in nights])
         valid = torch.stack([pad(v, (0, most - v.shape[1])) for _, v, _ in nights])
         stages = [pad(s, (0, longest - len(s)), value=UNSCORED) for _, _, s in nights]
-        return EncodedBatch(Encoded(tokens, valid), torch.stack(stages))
+        if pieces[0].stand_in:
+            stages = [s.fill_(UNSCORED) for s in stages]
+        keys = np.array([piece.key for piece in pieces])
+        return EncodedBatch(Encoded(tokens, valid), torch.stack(stages), keys)
 
     def night(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Tokens (c, q, d), valid (c, q) and stages (n,) of one night, on the device."""
@@ -57,7 +62,7 @@ class EncodedNights:
         path = self.folder / f"{self.view.recordings[number]}.npz"
         if not path.exists():
             with torch.no_grad():
-                where = np.array([number]), np.array([0])
+                where = Windows(np.array([number]), np.array([0]))
                 (batch,) = self.view.read([where], length)
                 # (n, c, t) epochs of a night -> (1, c, n * t), the whole night as a batch of one
                 encoded = self.encoder(batch.signals[0].permute(1, 0, 2).flatten(1)[None])
@@ -96,7 +101,7 @@ def validate_encoded(
     net.eval()
     with torch.no_grad():
         for number in range(fabric.global_rank, len(nights), fabric.world_size):
-            batch = nights.read([(number, 0, 0)])
+            batch = nights.read([Piece(number, 0, int(view.lengths[number]))])
             staged = net(None, batch.encoded).argmax(dim=-1)
             counts = counts + metrics.confusion(
                 batch.stages[0].cpu().numpy(), staged[0].cpu().numpy()

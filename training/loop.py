@@ -7,24 +7,27 @@ way to validate. What it saves lets it resume bit for bit, even from the middle 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
 from torch import Tensor
 from tqdm import tqdm
 
 from training.interruption import Interruption
 from training.resume import Learner, Outputs, Position, resume, save_last
-from training.sharding import weights_of
+from training.sharding import clip_norm, weights_of
 from utils.checkpoint import save_checkpoint
+from utils.devices import widest
 from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
 LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
-_READ_EVERY = 20  # steps between reads of a GPU's losses: each read waits for the GPU
+_READ_EVERY = 20  # steps between reads of what lies on a GPU: each read waits for it
 
 
 class Batches(Protocol):
@@ -125,16 +128,18 @@ def train_pass(
         if not last_of_group:
             continue
         if plan.grad_clip:
-            norm = fabric.clip_gradients(learner.model, learner.optimizer, max_norm=plan.grad_clip)
+            norm = clip(fabric, learner, plan.grad_clip)
             # once for every batch of the group: the sum is divided by the number of batches
-            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm.detach()
+            sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm
         learner.optimizer.step()
         if plan.per_step:
-            learner.schedule.step()
+            advance(learner)
         learner.optimizer.zero_grad()
         # only here can a pass resume: accumulated gradients are not saved
         position.step = step + 1
-        if position.step < n_steps and _agreed(fabric, interruption.wanted):
+        if position.step < n_steps and _agreed(
+            fabric, interruption.wanted, step // plan.accumulate
+        ):
             break
     losses.check()  # those not read yet
     bar.close()
@@ -143,16 +148,40 @@ def train_pass(
     return position.step == n_steps
 
 
+def clip(fabric: Fabric, learner: Learner, largest: float) -> Tensor:
+    """Limit the norm of the gradients; what it was, 0 of a step that 16-mixed leaves out."""
+    precision, optimizer = fabric.strategy.precision, learner.optimizer.optimizer
+    # not fabric.clip_gradients, which knows no fused optimiser and no gradient too large for fp16
+    scaler = precision.scaler if isinstance(precision, MixedPrecision) else None
+    if scaler is not None:
+        scaler.unscale_(optimizer)
+    norm = clip_norm(precision.main_params(optimizer), largest).detach()
+    return norm if scaler is None else norm.nan_to_num(0.0, 0.0, 0.0)
+
+
+def advance(learner: Learner) -> None:
+    """Move a schedule of steps on."""
+    with warnings.catch_warnings():
+        # of a first step that 16-mixed left out, its gradients being too large for fp16
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        learner.schedule.step()
+
+
 def _scalar(fabric: Fabric, value: float = 0.0) -> Tensor:
     # on the device, so that adding to it does not wait; doubles, as a pass has many steps
-    return torch.tensor(value, dtype=torch.float64, device=fabric.device)
+    return torch.tensor(value, dtype=widest(fabric.device), device=fabric.device)
+
+
+def _every(fabric: Fabric) -> int:
+    """Steps between reads of what lies on the device."""
+    return 1 if fabric.device.type == "cpu" else _READ_EVERY
 
 
 class _Losses:
     """Stops at a loss that is not finite: at once on a CPU, after a few steps on a GPU."""
 
     def __init__(self, fabric: Fabric) -> None:
-        self._every = 1 if fabric.device.type == "cpu" else _READ_EVERY
+        self._every = _every(fabric)
         self._waiting: list[tuple[Tensor, str]] = []
 
     def add(self, loss: Tensor, where: str) -> None:
@@ -171,10 +200,12 @@ class _Losses:
         self._waiting.clear()
 
 
-def _agreed(fabric: Fabric, wanted: bool) -> bool:
+def _agreed(fabric: Fabric, wanted: bool, group: int) -> bool:
     """Whether any process was asked to stop; all must leave the loop at the same step."""
     if fabric.world_size == 1:
         return wanted
+    if group % _every(fabric):
+        return False  # asked in a later group of batches, as each answer waits for the GPU
     return bool(fabric.all_reduce(_scalar(fabric, wanted), reduce_op="sum") > 0)
 
 

@@ -12,7 +12,9 @@ from torch import nn
 
 from training.loggers import Log
 from training.sharding import load_whole, optimiser_state_of, weights_of
+from utils import devices
 from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import UserError
 from utils.runs import Run
 
 
@@ -60,9 +62,15 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
         fabric.world_size, -1
     )
     rng = {"cpu": states.cpu()}
-    if fabric.device.type == "cuda":
-        own = torch.cuda.get_rng_state(fabric.device).to(fabric.device)
-        rng["cuda"] = fabric.all_gather(own).reshape(fabric.world_size, -1).cpu()
+    if (own := devices.random_state(fabric.device)) is not None:
+        gathered = fabric.all_gather(own.to(fabric.device)).reshape(fabric.world_size, -1)
+        rng[fabric.device.type] = gathered.cpu()
+    # sums of an unfinished pass are each process's own, too
+    names = sorted(position.sums)
+    own = torch.tensor([position.sums[name] for name in names], dtype=torch.float64)
+    if fabric.world_size > 1:  # an Apple GPU, which has no doubles, is never one of several
+        own = own.to(fabric.device)
+    sums = fabric.all_gather(own).reshape(fabric.world_size, len(names))
     # by all processes, which may hold parts of them
     weights = weights_of(learner.net)
     optimizer = optimiser_state_of(learner.net, learner.optimizer)
@@ -75,9 +83,12 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
             "schedule": learner.schedule.state_dict(),
             "rng": rng,
             "position": asdict(position),
+            "sums": [dict(zip(names, row, strict=True)) for row in sums.tolist()],
         }
         if learned := learner.objective.state_dict():
             checkpoint["objective"] = learned
+        if scale := fabric.strategy.precision.state_dict():  # by which 16-mixed scales losses
+            checkpoint["scaler"] = scale
         save_checkpoint(outputs.run.checkpoint("last"), checkpoint)
     fabric.barrier()
 
@@ -90,15 +101,26 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
         return Position()
     checkpoint = load_checkpoint(path)
     progress, rng = checkpoint.progress, checkpoint.progress["rng"]
-    load_whole(learner.net, learner.optimizer, checkpoint.state, progress["optimizer"])
+    try:
+        load_whole(learner.net, learner.optimizer, checkpoint.state, progress["optimizer"])
+    except ValueError as error:
+        raise UserError(
+            f"{path}: an earlier version's optimiser, which cannot be resumed ({error}); "
+            "--resume False starts again"
+        ) from error
     learner.schedule.load_state_dict(progress["schedule"])
     learner.objective.load_state_dict(progress.get("objective", {}))
-    # copies: torch crashes on a row of several states
+    # clones: torch crashes at a state that is a row of a larger tensor
     torch.set_rng_state(rng["cpu"][fabric.global_rank].clone())
+    if "scaler" in progress:
+        fabric.strategy.precision.load_state_dict(progress["scaler"])
     # a run that began on a GPU may be resumed without one
-    if "cuda" in rng and fabric.device.type == "cuda":
-        torch.cuda.set_rng_state(rng["cuda"][fabric.global_rank].clone(), fabric.device)
+    if fabric.device.type != "cpu" and fabric.device.type in rng:
+        state = rng[fabric.device.type][fabric.global_rank].clone()
+        devices.set_random_state(fabric.device, state)
     position = Position(**progress["position"])
+    if "sums" in progress:  # not in checkpoints of before
+        position.sums = progress["sums"][fabric.global_rank]
     if fabric.is_global_zero:
         # a kill between the log and the checkpoint leaves a line of a pass that is done again
         run.rewind(position.passes)

@@ -8,7 +8,7 @@ the number of processes.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -24,21 +24,23 @@ class Sharded(ModelParallelStrategy):
     def __init__(self, processes: int) -> None:
         super().__init__(divide, data_parallel_size=processes, tensor_parallel_size=1)
 
-    def clip_gradients_norm(
-        self, module: nn.Module, optimizer: Any, max_norm: float, **_: Any
-    ) -> Tensor:
-        """Scale all gradients to a norm of at most ``max_norm`` together; returns their norm."""
-        # torch's own function refuses parameters of which some are divided and some are not
-        grads = [p.grad for p in module.parameters() if p.grad is not None]
-        parts = [grad.to_local() for grad in grads if isinstance(grad, DTensor)]
-        alike = [grad for grad in grads if not isinstance(grad, DTensor)]
-        squares = torch.stack([part.double().square().sum() for part in parts]).sum()
-        distributed.all_reduce(squares)
-        norm = (squares + sum(grad.double().square().sum() for grad in alike)).sqrt()
-        scale = (max_norm / (norm + 1e-6)).clamp(max=1.0)
-        for grad in (*parts, *alike):
-            grad.mul_(scale)
-        return norm
+
+def clip_norm(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:
+    """Limit the norm of all gradients together, divided or not; what it was."""
+    parameters = list(parameters)
+    grads = [p.grad for p in parameters if p.grad is not None]
+    parts = [grad.to_local() for grad in grads if isinstance(grad, DTensor)]
+    if not parts:
+        return nn.utils.clip_grad_norm_(parameters, largest)
+    # torch's own function refuses parameters of which some are divided and some are not
+    alike = [grad for grad in grads if not isinstance(grad, DTensor)]
+    squares = torch.stack([part.double().square().sum() for part in parts]).sum()
+    distributed.all_reduce(squares)
+    norm = (squares + sum(grad.double().square().sum() for grad in alike)).sqrt()
+    scale = (largest / (norm + 1e-6)).clamp(max=1.0)
+    for grad in (*parts, *alike):
+        grad.mul_(scale)
+    return norm
 
 
 def divide(net: nn.Module, mesh: Any) -> nn.Module:

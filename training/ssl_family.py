@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from datasets.store.views import View
 from models import ENCODERS
-from objectives.augmentation import Augmented
+from objectives.augmentation import Augmented, clipping
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive
 from objectives.hybrid import Hybrid
 from objectives.masked import MaskedPrediction
 from training.flags import OptimiserFlags, TrainingSettings
+from training.validation import mean_figures
 from utils.arguments import by_flag, changed
 from utils.errors import UserError
 from utils.json_values import value_in
 
 CLIP = 20.0  # standard deviations
+FS = 100.0  # Hz
 OBJECTIVES = ("masked", "contrastive", "hybrid")
 # Defaults live here, not in the parser, where every flag of these tables is None unless it was
 # given: so a flag that was given in vain can be refused.
@@ -221,7 +221,7 @@ def objective_of(settings: PretrainingSettings) -> Any:
     # the limit is in standard deviations, so it means nothing for signals as they are stored
     if settings.learning.normalization == "none":
         return objective
-    return Augmented(objective, partial(torch.clamp, min=-CLIP, max=CLIP))
+    return Augmented(objective, clipping(CLIP))
 
 
 def _objective(settings: PretrainingSettings) -> Any:
@@ -249,18 +249,8 @@ def validate(
     objective: Any, batch_size: int, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
     """Mean loss over the validation subjects, with the same masks and views every time."""
-    model.eval()
-    # masks and views are drawn from a seed of their own, and training's random states are put
-    # back; without a list of devices fork_rng would save the states of every GPU
-    devices = [fabric.device] if fabric.device.type == "cuda" else []
-    total, count = 0.0, 0
-    with torch.no_grad(), torch.random.fork_rng(devices):
-        torch.manual_seed(0)
-        for batch in view.epochs(batch_size):
-            # the last batch is smaller, so losses count by their epochs
-            total += float(objective(model, batch)[0]) * len(batch.signals)
-            count += len(batch.signals)
-    return {"loss": total / count}
+    listed = view.epochs(batch_size).for_process(fabric.global_rank, fabric.world_size)
+    return mean_figures(objective, model, listed, fabric)
 
 
 def initialise_from_training_data(net: nn.Module, view: View) -> None:

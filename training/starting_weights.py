@@ -9,10 +9,28 @@ from torch import nn
 
 import models
 from datasets.store.views import View
-from utils.checkpoint import Checkpoint
+from training.flags import RunFlags
+from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError
 
 _EPOCHS_AT_ONCE = 256  # bounds memory; the statistics do not depend on it
+
+
+def starting_checkpoint(run: RunFlags) -> Checkpoint | None:
+    """The checkpoint of --model_path; ``None`` for new weights."""
+    return load_checkpoint(run.model_path) if run.model_path else None
+
+
+def facts_of_start(start: Checkpoint | None) -> dict[str, Any]:
+    """What ``run.json`` and checkpoints hold of the weights, or the encoder, begun with.
+
+    Their checksum, as a run is resumed from the same ones alone: a file may have been trained
+    anew since. Their training, so that no later evaluation takes its subjects for new.
+    """
+    facts: dict[str, Any] = {"starting_weights": start.fingerprint() if start else None}
+    if start is not None and start.training is not None:
+        facts["pretraining"] = dict(start.training.facts)
+    return facts
 
 
 def check_same_model(checkpoint: Checkpoint, model: str, settings: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -15,16 +16,23 @@ import models
 from datasets.store import splits
 from datasets.store.splits import Split
 from datasets.store.store import Store
+from datasets.store.stored_channels import resampled_line
 from datasets.store.views import Batches, View
 from training import flags
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit
 from training.resume import Learner, Outputs
-from training.starting_weights import check_same_model, fit_scaling, lacks_scaling
+from training.starting_weights import (
+    check_same_model,
+    facts_of_start,
+    fit_scaling,
+    lacks_scaling,
+    starting_checkpoint,
+)
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed, next_command
-from utils.checkpoint import Checkpoint, Training, load_checkpoint
+from utils.checkpoint import KEPT, Checkpoint
 from utils.errors import UserError
 from utils.files import refuse_inputs, write_table
 from utils.locks import locked_alone
@@ -91,8 +99,12 @@ def train(
     settings: TrainingSettings,
     standardise: str,
     spec_of: Callable[[View, list[int], int], TrainingSpec],
+    fs: float | None = None,
 ) -> Run:
-    """Train the model that ``spec_of(training view, held-out folds, processes)`` describes."""
+    """Train the model that ``spec_of(training view, held-out folds, processes)`` describes.
+
+    Signals are brought to ``fs`` Hz when they are read; ``None`` takes them as stored.
+    """
     data = settings.data
     store = Store(data.data_path)
     table = splits.find_table(store, data.folds)
@@ -103,7 +115,7 @@ def train(
     # run.json lists the folds that were used, also those that the flags left to the store
     settings = changed(settings, folds=table.name, val_data_list=held_out)
     fabric = flags.start_fabric(settings.run)
-    views = views_of(settings.data, store, split, fabric.device, standardise)
+    views = views_of(settings.data, store, split, fabric.device, standardise, fs)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
     built_on = spec.built_on.path if spec.built_on else None
@@ -127,6 +139,7 @@ def fit_run(
         spec.initialise_from_training_data(net, data.training)
     elif is_new and lacks_scaling(net):
         fit_scaling(net, data.training)
+    seed_dropout(settings.run.seed, fabric.global_rank)
     learner = learner_of(settings, spec, fabric, net)
 
     def batches(number: int) -> Batches:
@@ -138,6 +151,15 @@ def fit_run(
     position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
     if fabric.is_global_zero:
         finish(settings.data, run, position.best_pass, spec)
+
+
+def seed_dropout(seed: int, rank: int) -> None:
+    """Seed a process's dropout: equal draws would drop the same units in all parts of a batch.
+
+    The first process continues with the state that the weights were drawn by.
+    """
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
 
 
 def learner_of(settings: TrainingSettings, spec: TrainingSpec, fabric: Any, net: nn.Module):
@@ -165,9 +187,7 @@ def begin(
 ) -> Outputs:
     """Open the run's folder, write ``run.json`` and print the plan, once for all processes."""
     facts = facts_of(settings.data, data.store, data.split)
-    # subjects of an earlier training stay known, so that no later evaluation takes them for new
-    if (earlier := pretraining_of(settings.run, spec)) is not None:
-        facts["pretraining"] = dict(earlier.facts)
+    facts |= facts_of_start(spec.built_on or starting_checkpoint(settings.run))
     # only the first process logs, the others keep this logger that does nothing
     outputs = Outputs(run, lambda figures, step: None, describe(spec, data, facts))
     if fabric.is_global_zero:
@@ -220,7 +240,12 @@ def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, flo
 
 
 def views_of(
-    data: DataFlags, store: Store, split: Split, device: torch.device, standardise: str
+    data: DataFlags,
+    store: Store,
+    split: Split,
+    device: torch.device,
+    standardise: str,
+    fs: float | None,
 ) -> tuple[View, View]:
     """Nights that train and nights that validate; --select_on test takes the held-out ones."""
     selecting = split.held_out if data.select_on == "test" else split.validation
@@ -229,6 +254,7 @@ def views_of(
             store,
             store.of_subjects(subjects),
             channels=data.channels,
+            fs=fs,
             standardise=standardise,
             device=device,
             budget_gb=data.budget_gb,
@@ -246,11 +272,9 @@ def build(run: RunFlags, spec: TrainingSpec) -> nn.Module:
         net = models.build(spec.model, **settings)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if run.model_path is None:
-        return net
-    checkpoint = load_checkpoint(run.model_path)
-    check_same_model(checkpoint, spec.model, settings)
-    net.load_state_dict(checkpoint.state)
+    if (checkpoint := starting_checkpoint(run)) is not None:
+        check_same_model(checkpoint, spec.model, settings)
+        net.load_state_dict(checkpoint.state)
     return net
 
 
@@ -274,13 +298,6 @@ def facts_of(data: DataFlags, store: Store, split: Split) -> dict[str, object]:
     }
 
 
-def pretraining_of(run: RunFlags, spec: TrainingSpec) -> Training | None:
-    """The earlier training of the weights that this one begins with, if it is known."""
-    if spec.built_on is not None:
-        return spec.built_on.training
-    return load_checkpoint(run.model_path).training if run.model_path else None
-
-
 def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> dict[str, Any]:
     """Everything but weights that a checkpoint holds, so that evaluation needs nothing else."""
     return {
@@ -289,6 +306,7 @@ def describe(spec: TrainingSpec, data: TrainingData, facts: dict[str, Any]) -> d
         "channels": [[channel.label, channel.role] for channel in data.training.channels],
         "fs": data.training.fs,
         "standardise": data.standardise,
+        "scaled_over": KEPT,  # stored moments are of the range that the protocol keeps
         "trained": facts,
     }
 
@@ -308,6 +326,8 @@ def announce(
     print(f"{name}, {n_parameters:,} parameters -> {run.path}")
     for part, subjects in asdict(data.split).items():
         print(f"  {part.replace('_', ' '):<11}{splits.sizes(data.store, subjects)}")
+    if (view := data.training).fs != view.stored_fs:
+        print(f"  {resampled_line(view.stored_fs, view.fs, name)}")
     if flags_of_data.select_on == "test":
         print("  selecting on the held-out subjects: the figures will be too good")
 

@@ -22,9 +22,10 @@ from utils.version import VERSION
 
 FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
-_PROGRESS = ("optimizer", "schedule", "rng", "position", "objective")
+_PROGRESS = ("optimizer", "schedule", "rng", "position", "sums", "objective", "scaler")
 _SYNTHETIC = "synthetic-"
 _SCALINGS = ("recording", "present", "train", "none")
+FILE, KEPT = "file", "kept"  # what signals are scaled over: all there is, or what training kept
 _RATES = (1.0, 2000.0)  # Hz; beyond any recording, a night would fill the memory
 _LARGEST_SETTING = 1e5  # sizes of layers and windows are far smaller
 _DEEPEST = 20  # pretrainings within pretrainings
@@ -68,6 +69,13 @@ class Training:
         """Settings of the store it was trained on; empty if they were not recorded."""
         return self.facts.get("preparation") or {}
 
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether its best pass, or that of its pretraining, was chosen on held-out subjects."""
+        earlier = self.pretraining
+        own = self.facts["select_on"] == "test"
+        return own or (earlier is not None and earlier.selected_on_test)
+
     def seen(self) -> set[str]:
         """Subjects that trained it or selected the checkpoint, pretraining not included."""
         return {*self.subjects["train"], *self.subjects["validation"]}
@@ -78,8 +86,10 @@ class Checkpoint:
     """A model's weights and what is needed to use them.
 
     ``channels`` are (label, role) in the order the model reads them at ``fs`` Hz, ``standardise``
-    how they are scaled. ``source`` is the origin of weights from elsewhere, whose ``training`` has
-    no subjects by name. ``progress`` is what a training resumes from, in ``last`` checkpoints.
+    how they are scaled, ``scaled_over`` what of a file: all of it, or the range that the protocol
+    of the training nights keeps. ``source`` is the origin of weights
+    from elsewhere, whose ``training`` has no subjects by name. ``progress`` is what a training
+    resumes from, in ``last`` checkpoints.
     """
 
     path: Path
@@ -93,6 +103,7 @@ class Checkpoint:
     source: Mapping[str, Any] | None = None
     passes: int | None = None
     progress: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    scaled_over: str = FILE
 
     @property
     def labels(self) -> list[str]:
@@ -247,6 +258,7 @@ def checkpoint_from(content: Any, path: Path) -> Checkpoint:
         source=content.get("source"),
         passes=content.get("pass"),
         progress={name: content[name] for name in _PROGRESS if name in content},
+        scaled_over=_scaled_over(content),
     )
 
 
@@ -275,6 +287,7 @@ def _fields(content: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     )
     yield "fs", _is_number(content["fs"]) and _RATES[0] <= content["fs"] <= _RATES[1]
     yield "standardise", content["standardise"] in _SCALINGS
+    yield "scaled_over", _scaled_over(content) in (FILE, KEPT)
     yield (
         "state",
         isinstance(state, dict)
@@ -285,6 +298,11 @@ def _fields(content: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "pass", passes is None or type(passes) is int
     yield "trained", _are_facts(content.get("trained"))
     yield "source", _is_source(content.get("source"))
+
+
+def _scaled_over(content: Mapping[str, Any]) -> Any:
+    # checkpoints from before it was stored: those trained here were always scaled as now
+    return content.get("scaled_over", KEPT if content.get("trained") else FILE)
 
 
 def _is_list_of(kind: type, values: Any) -> bool:

@@ -164,6 +164,22 @@ def remove_ours(path: Path) -> None:
             manifest.update(path.parent, path.name, None)
 
 
+def remove_results(folder: Path) -> None:
+    """Delete what this program wrote into a folder, and the folder if nothing else is in it."""
+    if not folder.is_dir():
+        return
+    with locked(folder):
+        if not folder.is_symlink() and next(manifest.strangers(folder), None) is None:
+            # under a name that is swept away, should this process be killed meanwhile
+            temporary = _beside(folder, UNFINISHED)
+            _discard(temporary)
+            folder.rename(temporary)
+            _discard(temporary)
+            return
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != manifest.NAME):
+            remove_ours(path)
+
+
 def claim(path: Path, *, just_made: bool = False) -> Path:
     """Make a name ours that a library or another process fills, such as a log or a database.
 

@@ -19,19 +19,24 @@ _POLL_SECONDS = 0.1
 
 @contextmanager
 def started(
-    command: Sequence[str], log: Path, number: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    number: Path,
+    environment: Mapping[str, str | None] | None = None,
 ) -> Iterator[subprocess.Popen[Any]]:
     """Run a process that writes into ``log``; leaving the block before its end interrupts it.
 
+    ``environment`` is added to this process's own; a variable of value None is taken out.
     What a killed parent left running under the same ``number`` file is ended first.
     """
     stop_orphan(number)
+    merged = os.environ | dict(environment or {})
     with claim(log).open("a", encoding="utf-8") as file:
         process = subprocess.Popen(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=None if environment is None else os.environ | dict(environment),
+            env={k: v for k, v in merged.items() if v is not None},
         )
     write_text(number, str(process.pid))
     try:

@@ -11,6 +11,7 @@ import platform
 import re
 import sys
 from collections.abc import Mapping
+from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from utils.files import (
     check_file,
     read_json,
     remove_ours,
+    remove_results,
     sweep,
     write_json,
     write_text,
@@ -28,6 +30,7 @@ from utils.files import (
 from utils.json_values import parsed
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
+_RESULTS = ("evaluation*", "interpretations*", "embeddings", "encoded")  # folders beside them
 _OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a user's copies
 # what may differ when a run is resumed: how long, where its files are, what is written beside
 FREE = {
@@ -61,8 +64,8 @@ class Run:
         """Open the folder for training: resume what it holds, or start ``fresh``.
 
         Raises:
-            UserError: it holds a run with other settings or of another store, or somebody else's
-                file under a name that training writes.
+            UserError: it holds a run with other settings, of another store or begun with other
+                weights, or somebody else's file under a name that training writes.
         """
         sweep(self.path, depth=2)
         checkpoints = [
@@ -79,8 +82,11 @@ class Run:
                 remove_ours(path)
         if self.checkpoint("last").exists():
             self._refuse_others(settings, facts)
-        else:  # lines of passes that were never saved
+        else:  # lines of passes that were never saved, and results of other weights
             remove_ours(self.metrics)
+            remove_ours(self.path / "cohorts.csv")
+            for folder in [path for name in _RESULTS for path in self.path.glob(name)]:
+                remove_results(folder)
         about = {"settings": dict(settings), **facts, "versions": _versions()}
         write_json(self.path / "run.json", about)
 
@@ -94,6 +100,10 @@ class Run:
         ]
         if former.get("store") != facts.get("store"):
             differing.append("another store")
+        # runs from before this was recorded are resumed
+        start = facts.get("starting_weights")
+        if former.get("starting_weights", start) != start:
+            differing.append("begun with other weights than those given now")
         if differing:
             raise UserError(
                 f"{self.path}: holds a run with other settings ({'; '.join(differing)}); choose "
@@ -132,13 +142,14 @@ def command() -> str:
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def newest_run(project: Path, pattern: str) -> Path:
+def newest_run(project: Path, pattern: str, *, but_not: str = "") -> Path:
     """The run folder under ``project`` whose name matches and that was trained last.
 
     Raises:
         UserError: there is none.
     """
     runs = [path.parent for path in project.glob(f"{pattern}/checkpoints")]
+    runs = [run for run in runs if not fnmatch(run.name, but_not)]
     if not runs:
         raise UserError(f"{project}: no trained run {pattern}; train one first")
     return max(runs, key=lambda run: (run / "checkpoints").stat().st_mtime_ns)

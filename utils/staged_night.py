@@ -30,6 +30,11 @@ class Vote:
     weight: float
 
 
+def mean_of(votes: Sequence[Vote]) -> np.ndarray:
+    """Probabilities (n, 5) of all votes together."""
+    return sum(vote.probabilities * np.float32(vote.weight) for vote in votes)
+
+
 @dataclass(frozen=True)
 class StagedNight:
     """A recording as a model staged it, beside the expert's stages.
@@ -67,6 +72,11 @@ class StagedNight:
     def scored(self) -> np.ndarray:
         """The hypnogram, int8 (n,): :attr:`stages` where they are believed, else -1, unscored."""
         return np.where(self.believed, self.stages, UNSCORED).astype(np.int8)
+
+    @property
+    def hypnodensity(self) -> np.ndarray:
+        """Probabilities (n, 5) as they are drawn: none where an epoch has no signal."""
+        return np.where(self.believed[:, None], self.probabilities, 0.0)
 
     @property
     def counts(self) -> np.ndarray:

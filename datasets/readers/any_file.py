@@ -24,11 +24,13 @@ class AnyFile(SignalFile, Protocol):
 
     ``notes`` tell what was odd; what channels are passed over is added.
 
+    ``clock`` is ``start``, on 1 January 1985 where its date alone is unknown;
     ``gaps`` (k, 2) in s, where nothing was recorded; ``stages`` (n,) codes of an expert, or
     ``None``; ``is_plus`` whether stages may be among its :meth:`annotations`.
     """
 
     start: datetime | None
+    clock: datetime | None
     gaps: np.ndarray
     stages: np.ndarray | None
     is_plus: bool

@@ -19,6 +19,7 @@ from datasets.readers.incoming import (
     denies,
     has_numbers,
     is_flat,
+    is_other_unit,
     is_waveform,
     kind_of,
 )
@@ -33,11 +34,13 @@ COHORTS = Path(__file__).parents[1] / "cohorts"
 _TABLES = ("sleepedf", "dreem", "ucddb", "nsrr")
 # patterns of normalised labels of eyes and chin, best first
 _LABEL_PATTERNS = {
-    "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12]m[12]|e[12]a[12]"),
-    "EMG": (r"chin", r"submental"),
+    "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12](?!\d)", r"[hvlr]eog|auge"),
+    "EMG": (r"chin", r"submental", r"kinn|menton"),
 }
 
 Alternatives = Mapping[str, Sequence[str]]
+
+_PLAIN = re.compile(r"eeg(\d{0,3}|[lr]|left|right|sec|ch\d+|kanal\d+)")
 
 
 def choose(
@@ -94,7 +97,7 @@ def find_role(file: SignalFile, role: str, wanted: Sequence[str]) -> MatchedChan
     Raises:
         UserError: its values are no voltages in any unit, or its unit is none of voltages.
     """
-    one = _first_fit(wanted, FileSignals(file), role, file.notes)
+    one = _first_fit(wanted, FileSignals(file), role, file.notes, strict=True)
     return None if one is None else _with_unit(one, role, file.path, strict=True)
 
 
@@ -178,10 +181,13 @@ def _first_fit(
     role: str,
     notes: list[str],
     own: str = "",
+    *,
+    strict: bool = False,
 ) -> MatchedChannel | None:
     """The first wish fulfilled by a channel that can be read, has a signal and is of the role.
 
-    Those that are passed over are added to ``notes``. ``own`` may be an envelope.
+    Those that are passed over are added to ``notes``. ``own`` may be an envelope. ``strict``: a
+    unit of something else is not passed over here, but refused by the caller.
     """
     for wish in wishes:
         try:
@@ -192,6 +198,8 @@ def _first_fit(
             if one is None:
                 continue
             why = _unfit(one.signal, role, may_be_slow=wish == own)
+            if not why and not strict and kind_of(role) and is_other_unit(one.signal.unit):
+                why = f"is in {one.signal.unit}, no voltage"
             if not why:
                 return one
             why = f"{role} ({one.derivation}) {why}"
@@ -293,12 +301,14 @@ def _look_like(role: str, file: SignalFile) -> list[str]:
     kind = role if "_" in role else role.rstrip("0123456789")
     labels = [channel.label for channel in file.channels if not denies(channel.label, role)]
     begin = [label for label in labels if normalised(label).startswith(normalised(kind))]
-    sites = [
-        [x for x in labels if re.match(p, normalised(x))] for p in _LABEL_PATTERNS.get(kind, ())
-    ]
+    # recorders that call all they record an EEG: EEG LOC-Ref
+    bare = {label: normalised(label).removeprefix("eeg") for label in labels}
+    sites = [[x for x in labels if re.match(p, bare[x])] for p in _LABEL_PATTERNS.get(kind, ())]
     if kind == "EEG":
         ranks = {label: rank for label in labels if (rank := site_rank(label)) is not None}
         sites.append(sorted(ranks, key=ranks.get))
+        # what nobody knows here comes last: "EEG X7" behind "EEG C3"
+        begin.sort(key=lambda x: x not in ranks and not _PLAIN.fullmatch(normalised(x)))
     return list(dict.fromkeys([*begin, *(label for some in sites for label in some)]))
 
 

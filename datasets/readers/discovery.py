@@ -65,16 +65,16 @@ def _walked(folder: Path, faults: list[str] | None) -> Iterator[Path]:
             continue
         for entry in inside:
             path = place / entry.name
-            if not entry.is_dir():
-                yield path
-            else:
+            if entry.is_dir():
                 (links if entry.is_symlink() else folders).append(path)
+            elif entry.is_file() or entry.is_symlink():  # a pipe would be waited for without end
+                yield path
 
 
 def named_recordings(spec: str, suffixes: Sequence[str]) -> tuple[list[Path], list[str]]:
     """Recordings that a user names, by path, and in words what could not be looked into.
 
-    ``spec`` is a file, taken as it is, a folder, or a pattern such as ``nights/*.edf``.
+    ``spec`` is a file, taken as it is, a folder, or a pattern of either, such as ``nights/*.edf``.
 
     Raises:
         UserError: there is none.
@@ -83,22 +83,32 @@ def named_recordings(spec: str, suffixes: Sequence[str]) -> tuple[list[Path], li
     if path.is_dir():
         files, _ = recordings_among(files_below(path, suffixes, faults))
     elif os.path.lexists(path):
+        if path.exists() and not path.is_file():
+            raise UserError(f"--edf {spec}: is no file but a pipe or a device; name a recording")
         files = [path]
     else:
-        files, _ = recordings_among(sorted(_matching(path)))
+        # a suffix that is spelt out is meant, "*" means recordings
+        meant = () if glob.has_magic(path.suffix) or not path.suffix else (path.suffix.lower(),)
+        matching = list(_matching(path))
+        files = [p for p in matching if p.suffix.lower() in (meant or suffixes) and not p.is_dir()]
+        if not files:  # "nights/sub-*" are folders
+            folders = [place for place in matching if place.is_dir()]
+            files = [p for place in folders for p in files_below(place, suffixes, faults)]
+        files, _ = recordings_among(sorted(set(files)))
     if not files:
         raise UserError("; ".join([f"--edf {spec}: no EDF, BDF or Dreem file there", *faults]))
     return files, faults
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
-    """Files that match a pattern, but for hidden ones that it does not name."""
+    """Files and folders that match a pattern, but for hidden ones that it does not name."""
     parts = pattern.relative_to(pattern.anchor).parts
     n_fixed = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts) - 1)
     # glob() takes relative patterns only, so an absolute one starts at its root
     start = Path(pattern.anchor or ".", *parts[:n_fixed])
     for path in start.glob(str(Path(*parts[n_fixed:]))):
-        if not is_hidden(path.relative_to(start)) and not path.is_dir():
+        is_one = path.is_file() or path.is_dir() or path.is_symlink()
+        if is_one and not is_hidden(path.relative_to(start)):
             yield path
 
 

@@ -49,13 +49,15 @@ _OF_ZIP = (OSError, zipfile.BadZipFile, EOFError, zlib.error, RuntimeError, Valu
 class Record:
     """One subject's night; ``scorers`` are the lists of codes that replace the file's hypnogram.
 
-    ``path`` is the record, or the zip that holds it as ``member``.
+    ``path`` is the record, or the zip that holds it as ``member``. Where stages are not
+    ``needed``, a hypnogram that is missing, damaged or of another length becomes a note.
     """
 
     path: Path
     scorers: tuple[Path, ...] = ()
     allow_length_mismatch: bool = False
     member: str | None = None
+    needed: bool = True
 
     @property
     def id(self) -> str:
@@ -152,7 +154,7 @@ def read(record: Record) -> Recording:
     with opened(record.path) as file:
         described = _description(file, record.path)
         signals = {entry["name"]: _signal(file, entry, record.path) for entry in described}
-        hypnogram = _hypnogram(file, record)
+        hypnogram, fault = _hypnogram_or_fault(file, record)
         began, odd_start = _start(file)
     lengths = {signal.seconds for signal in signals.values()}
     # rates differ, so the ends may, too, by less than a second
@@ -162,16 +164,19 @@ def read(record: Record) -> Recording:
             "of one recording"
         )
     n_epochs = whole_epochs(min(lengths))
-    difference = len(hypnogram) - n_epochs
-    if abs(difference) > 1 and not record.allow_length_mismatch:
+    difference = len(hypnogram) - n_epochs if len(hypnogram) else 0
+    lengths_differ = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" * bool(difference)
+    if abs(difference) > 1 and record.needed and not record.allow_length_mismatch:
         raise UserError(
-            f"{record.path}: {len(hypnogram)} stages for {n_epochs} epochs of signal; "
-            "--allow_length_mismatch takes them as beginning together"
+            f"{record.path}: {lengths_differ}; --allow_length_mismatch takes them as beginning "
+            "together"
         )
+    if abs(difference) > 1 and not record.needed:
+        fault, hypnogram = fault or lengths_differ, np.zeros(0, np.int8)
+    fault = f"no agreement: {fault}" if fault else lengths_differ
     bouts = bouts_of(hypnogram)
     stages = stages_from_bouts(bouts, n_epochs)
-    lengths_differ = f"{len(hypnogram)} stages for {n_epochs} epochs of signal" * bool(difference)
-    note = "; ".join(filter(None, (lengths_differ, odd_start))) or None
+    note = "; ".join(filter(None, (fault, odd_start))) or None
     return Recording(
         record.id,
         record.id,
@@ -260,6 +265,18 @@ def _signal(file: Any, entry: dict[str, Any], path: Path) -> Signal:
             return np.asarray(again[place][round(start * fs) : round(stop * fs)], np.float64)
 
     return Signal(fs, entry["unit"], n_samples / fs, piece)
+
+
+def _hypnogram_or_fault(file: Any, record: Record) -> tuple[np.ndarray, str]:
+    """The stages, or none of them and why, where they are not needed."""
+    if "hypnogram" not in file and not record.needed:
+        return np.zeros(0, np.int8), ""
+    try:
+        return _hypnogram(file, record), ""
+    except UserError as error:
+        if record.needed:
+            raise
+        return np.zeros(0, np.int8), str(error)
 
 
 def _hypnogram(file: Any, record: Record) -> np.ndarray:

@@ -22,10 +22,11 @@ class DreemFile:
     is_plus = False  # no annotations
 
     def __init__(self, path: Path) -> None:
-        # staging needs the signals alone: a hypnogram of another length is merely cut
-        recording = dreem.read(dreem.Record(path, allow_length_mismatch=True))
-        self.notes: list[str] = []
-        self.path, self.start, self.stages = path, recording.start, recording.stages
+        # staging needs the signals alone
+        recording = dreem.read(dreem.Record(path, needed=False))
+        self.notes = [recording.note] if recording.note else []
+        self.path, self.stages = path, recording.stages
+        self.start = self.clock = recording.start
         self.seconds = min(signal.seconds for signal in recording.signals.values())
         self.gaps = np.zeros((0, 2))
         self.channels = tuple(

@@ -73,7 +73,8 @@ class EdfFile:
     """A checked EDF file: header at once, samples when asked for.
 
     Time counts from the first sample, which EDF+ may place after the header's start; ``start`` is
-    its date and time, or ``None`` where they cannot be read. With ``gaps`` a discontinuous
+    its date and time, or ``None`` where they cannot be read, and ``clock`` the same, of 1 January
+    1985 where only the time of day is known. With ``gaps`` a discontinuous
     recording (EDF+D) lies on its own clock, ``gaps`` (k, 2) in s between its parts reading as NaN.
     With ``salvage`` the whole records of a cut file are read. ``notes`` tell what was odd.
 
@@ -91,7 +92,7 @@ class EdfFile:
         self._held: dict[int, np.ndarray] = {}  # bytes by a channel's first column
         self._sound: dict[str, Channel] = {}
         self._header = header = Header(path, salvage=salvage)
-        self.notes, self.start = header.notes, header.start
+        self.notes, self.start, self.clock = header.notes, header.start, header.clock
         self.is_plus = header.is_plus
         self._record_seconds = header.record_seconds
         self.seconds = header.n_records * header.record_seconds
@@ -269,10 +270,12 @@ class EdfFile:
         first = next(self._annotation_signals(), None)
         if first is None:
             return
-        onsets = np.array([self._stamp(record) for record in first])
+        onsets = np.array([self._stamp(record, strict=not gaps) for record in first])
+        if gaps:
+            self._mend_stamps(onsets)
         self._first = float(onsets[0])
-        if self.start is not None:
-            self.start += timedelta(seconds=self._first)
+        late = timedelta(seconds=self._first)
+        self.start, self.clock = (one and one + late for one in (self.start, self.clock))
         onsets -= onsets[0]
         if _are_even(onsets, self._record_seconds):
             return
@@ -283,12 +286,28 @@ class EdfFile:
         else:
             self._place_parts(onsets, gaps)
 
-    def _stamp(self, record: np.ndarray) -> float:
-        """Onset of a record in seconds from the header's start."""
+    def _stamp(self, record: np.ndarray, *, strict: bool) -> float:
+        """Onset of a record in seconds from the header's start; NaN where it has none."""
         stamp = re.match(rb"([+-]\d+(?:\.\d+)?)\x14\x14\x00", record.tobytes())
-        if stamp is None:
+        if stamp is None and strict:
             raise self._broken_annotation("a record without its time stamp")
-        return float(stamp[1])
+        return np.nan if stamp is None else float(stamp[1])
+
+    def _mend_stamps(self, onsets: np.ndarray) -> None:
+        """Set onsets of lone records whose stamp is broken, by their neighbours', with a note."""
+        as_read, seconds = onsets.copy(), self._record_seconds
+        middle = (onsets[:-2] + onsets[2:]) / 2
+        joined = np.abs(onsets[2:] - onsets[:-2] - 2 * seconds) <= _SIMULTANEOUS
+        odd = joined & ~(np.abs(onsets[1:-1] - middle) <= seconds / 2)  # NaN is odd
+        onsets[1:-1][odd] = middle[odd]
+        if len(onsets) > 1 and np.isnan(onsets[0]):
+            onsets[0] = onsets[1] - seconds
+        if len(onsets) > 1 and np.isnan(onsets[-1]):
+            onsets[-1] = onsets[-2] + seconds
+        if np.isnan(onsets).any():
+            raise self._broken_annotation("records without their time stamps")
+        if n := int((onsets != as_read).sum()):
+            self.notes.append(f"{n} records have a broken time stamp: they follow their neighbours")
 
     def _place_parts(self, onsets: np.ndarray, gaps: bool) -> None:
         """Keep the onsets of records that do not follow each other, in s from the first one."""

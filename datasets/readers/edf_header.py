@@ -32,7 +32,8 @@ _SIGNAL_FIELDS = (
 class Header:
     """The fields of a header that reading depends on, each checked on its own.
 
-    ``start`` is ``None`` where it cannot be read. With ``salvage`` the whole records count that are
+    ``start`` is ``None`` where it cannot be read; ``clock`` has its time of day all the same, on 1
+    January 1985. With ``salvage`` the whole records count that are
     in the file, whatever the header promises. ``notes`` list what was odd.
     """
 
@@ -50,7 +51,11 @@ class Header:
                 f"wrong signal count: {n_signals} signals need a header of "
                 f"{256 * (n_signals + 1)} bytes, it gives {self.n_bytes}; fetch it again"
             )
-        self.start = self._start(text[168:176], text[176:184])
+        date, time = text[168:176], text[176:184]
+        self.start = _moment(_NO_DATE if date == "00.00.00" else date, time)
+        self.clock = self.start or _moment(_NO_DATE, time)
+        if self.start is None:
+            self.notes.append(f"start {date!r}, {time!r} cannot be read: start unknown")
         self.is_plus = text[192:197] in ("EDF+C", "EDF+D", "BDF+C", "BDF+D")
         # -1 marks a recording that was never closed
         self.n_records = self._integer(fixed[236:244], "number of records", -1, 10**8)
@@ -90,23 +95,11 @@ class Header:
 
     def _number(self, field: bytes, name: str) -> float:
         text = field.decode("latin-1").strip(" \x00")
+        # a decimal comma; 1,000 may be a thousand
+        text = re.sub(r"^([+-]?\d+),(\d{1,2}|\d{4,})$", r"\1.\2", text, flags=re.ASCII)
         if not _NUMBER.fullmatch(text) or abs(float(text)) > _LARGEST_NUMBER:
             raise self._wrong(f"impossible {name} {text!r} in the header; fetch it again")
         return float(text)
-
-    def _start(self, date: str, time: str) -> datetime | None:
-        fields = [_NO_DATE if date == "00.00.00" else date.strip(" \x00"), time.strip(" \x00")]
-        try:
-            (day, month, year), (hour, minute, second) = (
-                map(int, match.groups() if (match := _THREE.fullmatch(field)) else ())
-                for field in fields
-            )
-            # EDF+ has years of two digits from 1985 on
-            century = 1900 if year >= 85 else 2000
-            return datetime(century + year, month, day, hour, minute, second)
-        except ValueError:  # no three numbers, or none of a date
-            self.notes.append(f"start date and time {date + time!r} cannot be read: start unknown")
-            return None
 
     def _split(self, raw: bytes, n_signals: int) -> list[dict]:
         signals: list[dict] = [{} for _ in range(n_signals)]
@@ -146,8 +139,8 @@ class Header:
             self._number(fields[f"physical_{end}"], f"physical {end} of {label!r}")
             for end in ("min", "max")
         )
-        # bottom > top is legal: an amplifier that inverts
-        if low >= high or bottom == top:
+        # bottom > top, or low > high: an amplifier that inverts
+        if low == high or bottom == top:
             raise self._wrong(f"channel {label!r} has an empty value range; fetch it again")
         fields["physical"], fields["digital"] = (bottom, top), (low, high)
 
@@ -185,6 +178,19 @@ class Header:
                 f"{state}: its header promises {expected:,} bytes, there are {actual:,}; "
                 f"fetch it again{_OR_SALVAGE}"
             )
+
+
+def _moment(date: str, time: str) -> datetime | None:
+    fields = [_THREE.fullmatch(field.strip(" \x00")) for field in (date, time)]
+    if None in fields:
+        return None
+    (day, month, year), (hour, minute, second) = (map(int, one.groups()) for one in fields)
+    # EDF+ has years of two digits from 1985 on
+    century = 1900 if year >= 85 else 2000
+    try:
+        return datetime(century + year, month, day, hour, minute, second)
+    except ValueError:
+        return None
 
 
 def _text(field: bytes) -> str:

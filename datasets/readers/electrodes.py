@@ -30,6 +30,10 @@ _SITE = (
 # ears and mastoids (a1, m1), linked ears (le), averages, and what is common to a recorder
 _REFERENCE = r"(?:[am][12]|[am]1[am]2|[am]2[am]1|linked|ref|avg|av|car|le|ear|org|nz)"
 _DERIVATION = re.compile(rf"(?:eeg)?({_SITE})({_REFERENCE}.*|{_SITE})?")
+_REVERSED = re.compile(rf"(?:eeg)?(?:[am][12])({_SITE})()")  # A2-C3, of the opposite sign
+_AROUND = re.compile(
+    r"^\s*(pol|ch\s?\d+|\d+)\s+|\s*[\[(]?[u\u00b5\u03bc]v[\])]?\s*$", re.IGNORECASE
+)
 
 
 @lru_cache(maxsize=4096)  # every wish is compared with every label
@@ -41,10 +45,12 @@ def normalised(label: str) -> str:
 def site_rank(label: str) -> int | None:
     """How good a derivation for staging a label names, 0 is best; None if it names no electrode.
 
-    ``Fpz-Cz``, ``C4M1``, ``F7``, ``T3-AVG``; O2 alone is oxygen as often as an electrode.
+    ``Fpz-Cz``, ``C4M1``, ``F7``, ``T3-AVG``, ``POL C3``, ``A2-C3``, ``C3 [uV]``; O2 alone is
+    oxygen as often as an electrode.
     """
-    match = _DERIVATION.fullmatch(normalised(label))
-    if match is None or (match[1] == "o2" and match[2] is None):
+    bare = normalised(_AROUND.sub("", label))
+    match = _DERIVATION.fullmatch(bare) or _REVERSED.fullmatch(bare)
+    if match is None or (match[1] == "o2" and not match[2]):
         return None
     return _BEST.index(match[1]) if match[1] in _BEST else len(_BEST)
 

@@ -6,11 +6,12 @@ no expert's, unless a person changed them.
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import time, timedelta
+from itertools import pairwise
 from pathlib import Path
+from string import ascii_uppercase, digits
 
 import numpy as np
 
@@ -20,11 +21,18 @@ from datasets.readers.scorings import layouts, own_exports, stage_tables, vocabu
 from datasets.readers.scorings.clocks import DAY, is_real
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Wishes
-from utils.errors import UserError
+from utils.errors import UserError, unreadable
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # of scorings beside a recording with its name, in the order in which one is preferred
+_ENDINGS = (
+    "-Hypnogram.edf", "_hypnogram.edf", "_sleepscoring.edf", "-profusion.xml", "-nsrr.xml", ".xml",
+    ".edf.XML", "_stage.txt", "_hypno.txt", "_hypno.csv", "_hypnogram.txt", "_hypnogram.csv",
+    "_sleepscoring.txt", "_sleepscoring.csv",
+)  # fmt: skip
+_OF_SLEEP_EDF = re.compile(r"(SC4|ST7)\d{3}[A-Z]0-PSG", re.IGNORECASE)
 SUFFIXES = (".txt", ".csv", ".rml", ".eannot", ".annot", ".hyp", ".sta", ".vmrk", ".tsv")
+_SHORTEST_STAGE = 5.0  # s
 _OF_UCDDB = re.compile(r"ucddb\d{3}_stage\.txt", re.IGNORECASE)
 
 
@@ -42,42 +50,34 @@ def exports_beside(edf: Path) -> list[Path]:
 
 
 def _beside(edf: Path) -> Iterator[Path]:
-    """Files of stages that may belong to a recording."""
-    # file names may hold brackets, which are patterns to glob
-    stem = glob.escape(edf.stem)
-    if re.fullmatch(r"(SC4|ST7)\d{3}[A-Z]0-PSG", stem, re.IGNORECASE):
-        # Sleep-EDF: the eighth character of a hypnogram's name is its scorer's, not the PSG's
-        stem = f"{stem[:7]}?"
+    """Files of stages that may belong to a recording, each looked up by its name."""
+    stem = edf.stem
     bare = stem.removesuffix("_eeg")  # BIDS: x_eeg.edf goes with x_events.tsv
+    # Sleep-EDF: the eighth character of a hypnogram's name is its scorer's, not the PSG's
+    scorers = ascii_uppercase + digits if _OF_SLEEP_EDF.fullmatch(stem) else ""
+    names = [
+        *((stem[:7], f"{scorer}-Hypnogram.edf") for scorer in scorers),
+        *((stem, ending) for ending in _ENDINGS),
+        (bare, "_events.tsv"),
+        *((stem, suffix) for suffix in SUFFIXES),
+    ]
     # NSRR: annotations lie in a tree of their own, beside that of the EDFs
     tree = [
         Path(str(edf.parent).replace("edfs", f"annotations-events-{kind}", 1))
-        / f"{edf.stem}-{kind}.xml"
+        / f"{stem}-{kind}.xml"
         for kind in ("profusion", "nsrr")
         if "edfs" in edf.parts
     ]
-    names = (
-        f"{stem}-Hypnogram.edf",
-        f"{stem}_hypnogram.edf",
-        f"{stem}_sleepscoring.edf",
-        f"{stem}-profusion.xml",
-        f"{stem}-nsrr.xml",
-        f"{stem}.xml",
-        f"{stem}.XML",
-        f"{stem}.edf.XML",
-        f"{stem}_stage.txt",
-        f"{bare}_events.tsv",
-        f"{stem}_hypno.txt",
-        f"{stem}_hypno.csv",
-        f"{stem}_hypnogram.txt",
-        f"{stem}_hypnogram.csv",
-        f"{stem}_sleepscoring.txt",
-        *(f"{stem}{suffix}" for suffix in SUFFIXES),
-        *(f"{stem}{suffix.upper()}" for suffix in SUFFIXES),
-    )
-    beside = [path for name in names for path in sorted(edf.parent.glob(name))]
-    for path in dict.fromkeys((*beside, *tree)):
-        if path.is_file() and path != edf:
+    spelt = [
+        edf.with_name(name + one) for name, ending in names
+        for end in dict.fromkeys((ending, ending.lower()))
+        for one in (end, f"{end[: end.rindex('.')]}{end[end.rindex('.') :].swapcase()}")
+    ]  # fmt: skip
+    seen = set[Path]()
+    for path in dict.fromkeys((*spelt, *tree)):
+        # where case is ignored, one file has several spellings
+        if path.is_file() and path != edf and path.resolve() not in seen:
+            seen.add(path.resolve())
             yield path
 
 
@@ -88,8 +88,7 @@ def is_export(path: Path) -> bool:
             return _is_unchanged_edf(path)
         except UserError:
             return False  # broken: said when it is read
-    with path.open("rb") as file:
-        head = file.read(4096)
+    head = _head(path, 4096)
     # a table whose columns only programs write, whatever its encoding
     names = head.replace(b"\x00", b"").decode("latin-1").casefold()
     if not re.search(r"prob|conf|certainty|\bp[_ .-]|stages_hash", names):
@@ -98,6 +97,14 @@ def is_export(path: Path) -> bool:
         return stage_tables.is_export(text_of(path))
     except UserError:
         return False
+
+
+def _head(path: Path, n_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(n_bytes)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def read(
@@ -113,8 +120,8 @@ def read(
         raise UserError(f"{path}: no such file; name one with --expert, or none")
     wishes, notes = wishes or Wishes(), []
     recorded = recorded_of(recording)
-    if path.suffix.lower() in (".edf", ".bdf") or path.read_bytes()[:8] == b"0       ":
-        stages = _of_edf(path, recorded, notes)
+    if path.suffix.lower() in (".edf", ".bdf") or _head(path, 8) == b"0       ":
+        stages = _of_edf(path, recorded, wishes, notes)
     else:
         if wishes.vocabulary is None and _OF_UCDDB.fullmatch(path.name):
             wishes = Wishes("ucddb", wishes.table)
@@ -128,7 +135,7 @@ def read(
 def recorded_of(recording: EdfFile | DreemFile) -> Recorded:
     """What a scoring is placed against: the recording's name, start, length and rates."""
     rates = tuple(dict.fromkeys(channel.fs for channel in recording.channels))
-    return Recorded(Path(recording.path).name, recording.start, recording.seconds, rates)
+    return Recorded(Path(recording.path).name, recording.clock, recording.seconds, rates)
 
 
 def of_annotations(
@@ -148,77 +155,107 @@ def of_annotations(
 
 
 def _of_annotations(
-    file: EdfFile, recorded: Recorded, late: float, notes: list[str]
+    file: EdfFile,
+    recorded: Recorded,
+    late: float,
+    notes: list[str],
+    wishes: Wishes | None = None,
 ) -> np.ndarray | None:
-    """Stages of a file's annotations on the epochs of a recording that began ``late`` s earlier."""
+    """Stages of a file's annotations on the epochs of a recording that began ``late`` s earlier.
+
+    With ``wishes`` it is a hypnogram, all of whose annotations may be stages.
+    """
     broken: list[str] = []
-    rows = _stage_rows(file.annotations(broken))
+    rows = _stage_rows(file.annotations(broken), is_hypnogram=wishes is not None)
     notes += [f"{broken[0]} ({len(broken)} in all)"] if broken else []
     if not rows:
         return None
     rows = [Row(a.text, a.onset + late, a.duration) for a in rows]
-    stages, assumed = layouts.stages_of(Scoring(rows, only_stages=False), recorded, file.path, None)
+    scoring = Scoring(rows, only_stages=False)
+    stages, assumed = layouts.stages_of(scoring, recorded, file.path, wishes and wishes.vocabulary)
     notes += assumed
     return stages
 
 
-def _stage_rows(annotations: Sequence[Annotation]) -> list[Annotation]:
-    """The annotations that are stages: those called so, or else words that can be nothing else."""
+def _stage_rows(annotations: Sequence[Annotation], *, is_hypnogram: bool) -> list[Annotation]:
+    """The annotations that are stages: those called so, or else words that lie like epochs.
+
+    ``is_hypnogram``: numbers may be stages, too, and letters alone.
+    """
     words = {text: vocabulary.word_of(text) for text in {a.text for a in annotations}}
-    if any(word.prefixed and word.code is not None for word in words.values()):
+    if any(word.prefixed and word.code not in (None, UNSCORED) for word in words.values()):
         kept = {
             text for text, word in words.items()
             if word.prefixed or (word.code == UNSCORED and not word.vague)
         }  # fmt: skip
-    else:
-        # "Awake" alone may be a technician's note; a letter, or a number, a trigger
-        kept = {
-            text for text, word in words.items()
-            if word.code is not None and not word.vague and len(text.strip()) > 1
-        } - {"Awake", "awake"}  # fmt: skip
-        if len({words[text].code for text in kept}) < 2:
-            return []
-    return [a for a in annotations if a.text in kept]
+        return [a for a in annotations if a.text in kept]
+    rows = [
+        a for a in annotations
+        if (words[a.text].code is not None and not words[a.text].vague)
+        or (is_hypnogram and words[a.text].number is not None)
+    ]  # fmt: skip
+    rows = _like_epochs(rows)
+    kinds = {words[a.text].code for a in rows}
+    spelt = any(len(a.text.strip()) > 1 for a in rows)  # W and R alone are triggers
+    return rows if is_hypnogram or (spelt and len(kinds) > 1) else []
 
 
-def _of_edf(path: Path, recorded: Recorded, notes: list[str]) -> np.ndarray:
+def _like_epochs(rows: list[Annotation]) -> list[Annotation]:
+    """Rows that last like epochs, or lie in steps of them; a trigger ``S 1`` or a note does not."""
+    long = [a for a in rows if a.duration >= _SHORTEST_STAGE]
+    if 2 * len(long) > len(rows):
+        return long  # an "Awake" without a length among them is a technician's
+    steps = [abs(b.onset - a.onset) for a, b in pairwise(rows)]
+    regular = sum(min(step % 10, 10 - step % 10) < 0.1 <= step for step in steps)
+    return rows if len(rows) > 1 and 10 * regular >= 9 * len(steps) else []
+
+
+def _of_edf(path: Path, recorded: Recorded, wishes: Wishes, notes: list[str]) -> np.ndarray:
     """Stages of an EDF+ hypnogram, placed by its start where that differs from the recording's."""
     if _is_unchanged_edf(path):
         raise UserError(
             f"{path}: stages that this program exported, unchanged: no expert's; correct them in "
             "it, or name an expert's file"
         )
+    if wishes.table is not None:
+        raise UserError(f"{path}: an EDF has no columns; leave out --expert_table")
     scored = EdfFile(path)
-    late = _late(scored, recorded)
+    late = _late(scored, recorded, notes)
     if late:
         notes.append(f"starts {late:+g} s from the recording, and is placed there")
-    stages = _of_annotations(scored, recorded, late, notes)
+    stages = _of_annotations(scored, recorded, late, notes, wishes)
     if stages is None:
         raise UserError(f"{path}: holds no sleep stages; is it a hypnogram?")
     return stages
 
 
-def _late(scored: EdfFile, recorded: Recorded) -> float:
+def _late(scored: EdfFile, recorded: Recorded, notes: list[str]) -> float:
     """Seconds from the recording's start to that of its hypnogram.
 
     Raises:
         UserError: they share no time.
     """
-    if recorded.start is None or scored.start is None:
+    begins, began = scored.clock, recorded.start
+    if began is None or begins is None:
+        notes.append("one start is unknown: taken to begin with the recording")
         return 0.0
-    late = (scored.start - recorded.start) / timedelta(seconds=1)
+    late = (begins - began) / timedelta(seconds=1)
     if abs(late) < 1:
         return 0.0  # headers have whole seconds, first samples do not
-    if not (is_real(scored.start.date()) and is_real(recorded.start.date())):
-        if any(not is_real(s.date()) and s.hour == s.minute == 0
-               for s in (scored.start, recorded.start)):  # fmt: skip
-            return 0.0  # date and clock were both removed
+    if not (is_real(begins.date()) and is_real(began.date())):
+        if any(not is_real(s.date()) and s.time() == time() for s in (begins, began)):
+            notes.append("date and clock were removed: taken to begin with the recording")
+            return 0.0
         late %= DAY
         late -= DAY if late >= recorded.seconds else 0
+    elif begins.date() == began.date() and late + DAY < recorded.seconds:
+        # lights off after midnight, under the evening's date
+        ends = max((a.onset + a.duration for a in scored.annotations([])), default=0.0)
+        late += DAY if late + ends <= 0 else 0
     if not -DAY < late < recorded.seconds:
         raise UserError(
-            f"{scored.path}: starts {scored.start}, the recording {recorded.start}: they share no "
-            "time; if a date was changed to hide the person, change the other as well"
+            f"{scored.path}: starts {begins}, the recording {began}: they share no time; if a "
+            "date was changed to hide the person, change the other as well"
         )
     return late
 

@@ -23,19 +23,28 @@ _ROUNDING = 1e-9
 _LARGEST = 1e9  # beyond any physical value, in any unit
 # beginnings of words, in labels without their role, of what is another signal than the role
 _FOREIGN = {
-    "heart": "ekg ecg card puls pleth ppg heart bpm hrv",
+    "heart": "ekg ecg card puls plet ppg heart herz bpm hrv",
     "breath": "resp flow airflow nasal oral therm thor chest abd effort snor mic press cpap pap "
-    "ptaf spo sao sat oxi etco tcco capno co rip belt sum rmi xflow diaph intercost",
-    "eyes": "loc roc eog leog reog heog veog eye",
-    "muscle": "emg chin ment submen leg lleg rleg tib lat rat arm plm masset delt",
+    "ptaf spo sao osa sat oxi oxy etco tcco capno co rip belt sum rmi xflow diaph intercost "
+    "atem atmung",
+    "eyes": "loc roc eog leog reog heog veog eye auge",
+    "muscle": "emg chin ment submen leg lleg rleg tib lat rat arm plm masset delt kinn bein jambe",
     "technical": "imped impd quality qual event evt mark trig status stat annot stim light photic "
     "position posit body accel acc gyro temp batt clock count dc aux index power ratio spect "
-    "artif artef lead contact conn dev drl gnd ground env rms suppr burst ibi score stage hypno",
+    "artif artef lead contact conn dev drl gnd ground env rms suppr burst ibi score stage hypno "
+    "sense spare unused disconn trend vital audio movem activ patient kohm eda gsr",
 }
-_WHOLE = {"heart": "hr rr", "technical": "off on imp pos cm sq sqi ref", "breath": "snd"}
+_WHOLE = {
+    "heart": "hr rr pr bp", "technical": "off on imp pos cm sq sqi ref sef csa", "breath": "snd",
+}  # fmt: skip
+_EYES = re.compile(r"(?<![a-z])e[12](?!\d)", re.IGNORECASE)
 # what a role's own labels may say
 _OWN = {"EEG": (), "EOG": ("eyes",), "EMG": ("muscle",), "ECG": ("heart",)}
-_LEGS = re.compile(r"l?leg|rleg|tib|lat|rat|arm|plm", re.IGNORECASE)
+_LEGS = re.compile(
+    r"[lr]?leg|tib|lat|rat|arm|plm|bein|jambe|gamba|pierna|fds|edb|quadr|gastro|(ta|at)$",
+    re.IGNORECASE,
+)
+_OTHER_UNITS = re.compile(r"k?ohms?|k?\u03c9|%|bpm|mmhg|cmh2o|hz|l/min", re.IGNORECASE)
 _REFERENCES = {"a", "m", "ref", "avg", "av", "le", "car"}
 
 
@@ -47,14 +56,15 @@ def kind_of(role: str) -> str:
 def denies(label: str, role: str) -> bool:
     """Whether a label tells that its signal is none of the role's, though it may begin like it.
 
-    ``EEG EKG1-REF``, ``EEG A1-A2`` (ears alone), ``EEG1_Off``, ``EMG Leg``, ``EEG Impedance``.
+    ``EEG EKG1-REF``, ``EEG A1-A2`` (ears alone), ``EEG E1-M2`` (an eye), ``EEG1_Off``, ``EMG Leg``,
+    ``EEG Impedance``.
     """
     kind = kind_of(role)
     rest = re.sub(rf"^\s*{kind}", "", label, flags=re.IGNORECASE) if kind else label
     words = [word.lower() for word in re.findall(r"[^\W\d_]+", rest)]
     if not kind or not words:
         return False
-    if kind == "EEG" and set(words) <= _REFERENCES:
+    if kind == "EEG" and (set(words) <= _REFERENCES or _EYES.search(rest)):
         return True
     if kind == "EMG" and any(_LEGS.match(word) for word in words):
         return True
@@ -62,6 +72,11 @@ def denies(label: str, role: str) -> bool:
     begins = tuple(word for name in strange for word in _FOREIGN[name].split())
     whole = {word for name in strange for word in _WHOLE.get(name, "").split()} - {"ref"}
     return any(word in whole or word.startswith(begins) for word in words)
+
+
+def is_other_unit(unit: str) -> bool:
+    """Whether a unit is that of a resistance, a share, a rate, a pressure or a flow."""
+    return _OTHER_UNITS.fullmatch(unit) is not None
 
 
 def is_waveform(signal: Signal, role: str) -> bool:

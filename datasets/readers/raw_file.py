@@ -47,7 +47,7 @@ class RawFile:
         start = raw.info["meas_date"]
         if start is not None:  # of the first sample that is left of a cropped one
             start = start.replace(tzinfo=None) + timedelta(seconds=raw.first_time)
-        self.start = start
+        self.start = self.clock = start
         self.seconds = raw.n_times / self._fs
         if not raw.n_times:
             raise UserError(f"{self.path}: has no samples")

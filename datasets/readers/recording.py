@@ -16,15 +16,22 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # factors of units in lower case
 TO_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
-# both letters mu of Unicode, as in code pages of Greek, and read in a code page that they are not
-_MICRO = "\u00b5|\u03bc|\u00c2\u00b5|\u00ce\u00bc|\u00ec|\u00e6|\ufffd|mc|micro?|[?]|u"
 Scale = tuple[float, float]  # gain and offset: a value is (a recorder's integer + offset) * gain
-_VOLTS = re.compile(rf"(?:({_MICRO})|(m|milli)|(n|nano))?[ -]?v(?:olts?)?(?:rms)?", re.IGNORECASE)
+# signs of Unicode: both letters mu, nV, uV and mV
+_SIGNS = {0xB5: "\u03bc", 0x33B5: "nV", 0x33B6: "uV", 0x33B7: "mV"}
+# mu, as in code pages of Greek and Russian, and read in one that it is not, of Japan or China
+_MICRO = (
+    "\u03bc|\u00c2\u03bc|\u00ce\u00bc|\u00ec|\u00e6|[?\u0083]\u00ca|\u00a6\u00cc|\ufffd|mc|mk"
+    "|\u043c\u043a|micro?|[?]|u"
+)
+_VOLTS = re.compile(
+    rf"(?:({_MICRO})|(m|milli)|(n|nano))?[ -]?[v\u0432](?:olts?)?(?:rms)?", re.IGNORECASE
+)
 
 
 def unit_named(written: str) -> str:
     """The unit that a file spells: ``nV``, ``uV``, ``mV``, ``V``, "" for none, else as written."""
-    text = written.strip(" \0.()[]")
+    text = written.translate(_SIGNS).strip(" \0.()[]")
     match = _VOLTS.fullmatch(text)
     if match is None:
         return text

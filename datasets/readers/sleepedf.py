@@ -22,13 +22,10 @@ from datasets.readers.recording import (
     whole_epochs,
 )
 from datasets.readers.scorings import vocabulary
-from utils.errors import UserError
+from datasets.readers.scorings.placement import TOLERANCE
+from utils.errors import UserError, unreadable
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
-STAGE_OF_TEXT = {
-    text: vocabulary.stage_of(text)
-    for text in (*(f"Sleep stage {name}" for name in "W1234R?"), "Movement time")
-}
 ROLES = alternatives("sleepedf")
 STUDIES = {"cassette": ("SC4",), "telemetry": ("ST7",), "both": ("SC4", "ST7")}
 # study, subject, night, two letters of which the hypnogram's second is its scorer's, kind
@@ -66,9 +63,16 @@ class Pair:
 
 
 def is_synthetic(pair: Pair) -> bool:
-    """Whether the header names a generator as the recording's equipment (EDF+)."""
-    with pair.psg.open("rb") as file:
-        recording = file.read(168)[88:].split()  # the header's field on the recording
+    """Whether the header names a generator as the recording's equipment (EDF+).
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with pair.psg.open("rb") as file:
+            recording = file.read(168)[88:].split()  # the header's field on the recording
+    except OSError as error:
+        raise unreadable(pair.psg, error) from error
     return b"synthetic" in recording
 
 
@@ -131,9 +135,9 @@ def read(pair: Pair) -> Recording:
     """
     psg = EdfFile(pair.psg, salvage=pair.salvage)
     scored = EdfFile(pair.hypnogram)
-    if psg.start and scored.start and psg.start.replace(microsecond=0) != scored.start:
+    if _starts_apart(psg, scored):
         raise UserError(
-            f"{pair.hypnogram}: starts {scored.start}, its PSG {psg.start}; they are not one night"
+            f"{pair.hypnogram}: starts {scored.clock}, its PSG {psg.clock}; they are not one night"
         )
     bouts = read_bouts(scored)
     stages = stages_from_bouts(bouts, whole_epochs(psg.seconds))
@@ -151,6 +155,16 @@ def read(pair: Pair) -> Recording:
     )
 
 
+def _starts_apart(psg: EdfFile, scored: EdfFile) -> bool:
+    """Whether both have other starts, or other times of day where a date cannot be read."""
+    if psg.clock is None or scored.clock is None:
+        return False
+    began, begins = psg.clock.replace(microsecond=0), scored.clock
+    if psg.start is None or scored.start is None:
+        return began.time() != begins.time()
+    return began != begins
+
+
 def read_bouts(file: EdfFile) -> tuple[Bout, ...]:
     """The scorer's bouts in file order; onsets need not begin at 0 (telemetry starts late).
 
@@ -161,16 +175,16 @@ def read_bouts(file: EdfFile) -> tuple[Bout, ...]:
     bouts = []
     scored_until = 0
     for annotation in file.annotations():
-        if annotation.text not in STAGE_OF_TEXT:
+        stage = vocabulary.word_of(annotation.text)
+        if stage.code is None or stage.vague:
             raise UserError(
-                f"{file.path}: unknown stage {annotation.text!r} at {annotation.onset:g} s; "
-                f"known are {', '.join(STAGE_OF_TEXT)}"
+                f"{file.path}: unknown stage {annotation.text!r} at {annotation.onset:g} s; known "
+                "are Sleep stage W, 1 to 4, N1 to N3, R, ?, and Movement time; correct the file"
             )
-        first, length = (
-            int(seconds // EPOCH_SECONDS) for seconds in (annotation.onset, annotation.duration)
-        )
-        on_grid = (first * EPOCH_SECONDS, length * EPOCH_SECONDS)
-        if on_grid != (annotation.onset, annotation.duration) or first < 0 or length < 1:
+        times = (annotation.onset, annotation.duration)
+        first, length = (round(seconds / EPOCH_SECONDS) for seconds in times)
+        on_grid = all(abs(t - round(t / EPOCH_SECONDS) * EPOCH_SECONDS) <= TOLERANCE for t in times)
+        if not on_grid or first < 0 or length < 1:
             raise UserError(
                 f"{file.path}: {annotation.text!r} at {annotation.onset:g} s for "
                 f"{annotation.duration:g} s does not fill whole 30 s epochs; correct the file"
@@ -181,7 +195,7 @@ def read_bouts(file: EdfFile) -> tuple[Bout, ...]:
                 "annotation above it ends; correct the file"
             )
         scored_until = first + length
-        bouts.append(Bout(first, length, STAGE_OF_TEXT[annotation.text]))
+        bouts.append(Bout(first, length, stage.code))
     if not bouts:
         raise UserError(f"{file.path}: holds no sleep stages; is it a hypnogram?")
     return tuple(bouts)

@@ -62,11 +62,18 @@ def find_pairs(raw_path: Path, *, salvage: bool = False) -> list[Pair]:
     recordings, _ = recordings_among(files)
     if not recordings:
         raise UserError(f"{raw_path}: no *.edf or *.rec recordings there; name their --raw_path")
-    pairs = [Pair(path, path.with_name(f"{path.stem}_stage.txt"), salvage) for path in recordings]
+    pairs = [Pair(path, _scoring_of(path), salvage) for path in recordings]
     for pair in pairs:
         if not pair.scoring.exists():
             raise UserError(f"{pair.psg}: no {pair.scoring.name} beside it; fetch it or move this")
     return pairs
+
+
+def _scoring_of(psg: Path) -> Path:
+    """The list of stages beside a recording, also in capitals."""
+    endings = ("_stage.txt", "_stage.TXT", "_STAGE.TXT")
+    paths = [psg.with_name(f"{psg.stem}{ending}") for ending in endings]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def read(pair: Pair) -> Recording:
@@ -102,7 +109,9 @@ def read_codes(path: Path) -> np.ndarray:
     """
     # UTF-16 and byte order marks, too
     text = decoding.text_of(path)
-    lines = [line.strip() for line in text.whole.strip().split("\n")]
+    lines = [line.strip() for line in text.lines]
+    while lines and not lines[-1]:
+        lines.pop()  # a blank line before others is an epoch that nobody scored
     known = {str(number): code for number, code in VOCABULARIES["ucddb"].items()} | {"": UNSCORED}
     for number, line in enumerate(lines, 1):
         if line not in known:

@@ -8,6 +8,8 @@ from fractions import Fraction
 import numpy as np
 from scipy import signal
 
+from utils.stages import EPOCH_SECONDS
+
 _MOST_DRIFT_SECONDS = 1e-4  # over a whole recording, by which a simple ratio may be wrong
 _REACH_SAMPLES = 10  # of the lower rate to either side, as scipy's own filter has
 _PHASES, _AT_ONCE = 512, 50_000
@@ -77,6 +79,21 @@ def resample(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
     near = Fraction(new_fs / fs).limit_denominator(100)
     samples = signal.resample_poly(samples, near.numerator, near.denominator)
     return _at_instants(samples, fs * float(near), new_fs)
+
+
+def resample_epochs(epochs: np.ndarray, fs: float, new_fs: float) -> np.ndarray:
+    """Consecutive epochs (n, c, t) at ``new_fs`` Hz, each channel resampled as one signal."""
+    if fs == new_fs:
+        return epochs
+    shape = (*epochs.shape[:2], round(new_fs * EPOCH_SECONDS))
+    out = np.empty(shape, np.float32)
+    for channel in range(shape[1]):
+        samples = epochs[:, channel].reshape(-1).astype(np.float32)
+        samples = resample(samples, fs, new_fs)[: shape[0] * shape[2]]
+        # rates without a simple ratio may leave a last sample out
+        samples = np.pad(samples, (0, shape[0] * shape[2] - len(samples)), "edge")
+        out[:, channel] = samples.reshape(shape[0], shape[2])
+    return out
 
 
 def _at_instants(samples: np.ndarray, fs: float, new_fs: float) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from datasets.store import stored_arrays
+from datasets.store.filters import resample_epochs
 from datasets.store.integers import INTEGERS, to_values
 from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
@@ -22,10 +23,12 @@ class NightFiles:
 
     A memory map would do, but its pages count as the process's memory until the kernel takes them
     back; plain reads keep the resident size flat and are as fast.
+
+    Channels stored at ``fs`` Hz are brought to ``new_fs``.
     """
 
-    def __init__(self, nights: Sequence[Night], fs: float) -> None:
-        self._nights = nights
+    def __init__(self, nights: Sequence[Night], fs: float, new_fs: float) -> None:
+        self._nights, self._fs, self._new_fs = nights, fs, new_fs
         self._paths = [night.signals_path(fs) for night in nights]
         first = nights[0].stored(fs)
         self._scales = [night.scales_at(fs) for night in nights]
@@ -36,6 +39,18 @@ class NightFiles:
 
     def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
         """Windows of ``length`` epochs, (b, length, channels, t): values, also of integers."""
+        if self._fs == self._new_fs:
+            return self._read_values(nights, first, length)
+        windows = []
+        for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
+            # an epoch more on either side: the filter reaches into it
+            start, stop = max(0, epoch - 1), min(self._nights[night].n_epochs, epoch + length + 1)
+            (wider,) = self._read_values(np.array([night]), np.array([start]), stop - start)
+            resampled = resample_epochs(wider, self._fs, self._new_fs)
+            windows.append(resampled[epoch - start :][:length])
+        return np.stack(windows)
+
+    def _read_values(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
         out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
         # the same memory as bytes, one row per window
         rows = out.reshape(len(nights), -1).view(np.uint8)

@@ -6,16 +6,30 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn.functional import pad
 
-from datasets.store.views import Batch, View
+from datasets.store.batches import Batch, Windows, keys_of
+from datasets.store.views import View
 from utils.stages import UNSCORED
 
-Piece = tuple[int, int, int]  # number of the night in the view, first epoch, epochs
+
+class Piece(NamedTuple):
+    """Some epochs of a night, and the key that random changes of it are drawn by.
+
+    It is ``padded`` to so many epochs, the most in its batch, on however many processes.
+    A ``stand_in`` is read for a process that would be left without a night.
+    """
+
+    night: int
+    first: int
+    length: int
+    key: int = 0
+    padded: int = 0
+    stand_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -46,6 +60,11 @@ class NightBatches:
             if coming is not None:
                 yield coming.result()
 
+    @property
+    def sizes(self) -> list[int]:
+        """Pieces of every batch, without those that stand in."""
+        return [sum(not piece.stand_in for piece in part) for part in self.pieces]
+
     def after(self, step: int) -> NightBatches:
         """The batches that follow the first ``step``; those are not read."""
         return replace(self, pieces=self.pieces[step:])
@@ -57,28 +76,31 @@ class NightBatches:
     def for_process(self, rank: int, processes: int) -> NightBatches:
         """Every batch shared among processes: together they see it whole, once.
 
-        A last batch too small for all of them joins the one before it.
+        Where a batch has fewer nights than processes, the others get one that stands in: they take
+        the same step, and add nothing to loss and gradient.
         """
-        pieces = list(self.pieces)
-        # an empty share would leave a process without a step that the others take
-        if len(pieces) > 1 and len(pieces[-1]) < processes:
-            last = pieces.pop()
-            pieces[-1] = pieces[-1] + last
-        return replace(self, pieces=tuple(part[rank::processes] for part in pieces))
+        shares = (
+            part[rank::processes] or (part[0]._replace(stand_in=True),) for part in self.pieces
+        )
+        return replace(self, pieces=tuple(shares))
 
 
 def read_padded(view: View, pieces: Sequence[Piece]) -> Batch:
     """Batch of pieces padded to the longest: NaN in the signals, unscored in the stages."""
-    longest = max(length for _, _, length in pieces)
+    longest = max(max(piece.length, piece.padded) for piece in pieces)
     signals, stages = [], []
-    for night, first, length in pieces:
-        (one,) = view.read([(np.array([night]), np.array([first]))], length)
-        more = longest - length
+    for piece in pieces:
+        where = Windows(np.array([piece.night]), np.array([piece.first]))
+        (one,) = view.read([where], piece.length)
+        more = longest - piece.length
         # pairs of the last axis first: t, c and then the epochs
         signals.append(pad(one.signals, (0, 0, 0, 0, 0, more), value=float("nan")))
         stages.append(pad(one.stages, (0, more), value=UNSCORED))
-    where = np.array(pieces)
-    return Batch(torch.cat(signals), torch.cat(stages), where[:, 0], where[:, 1])
+    stages = torch.cat(stages)
+    if stand_in := pieces[0].stand_in:
+        stages.fill_(UNSCORED)
+    nights, firsts, _, keys, *_ = np.array(pieces).T
+    return Batch(torch.cat(signals), stages, nights, firsts, keys, stand_in)
 
 
 def in_batches(
@@ -89,7 +111,7 @@ def in_batches(
     ``longest`` epochs of a night at most, from a place drawn by ``seed``; 0 takes whole nights.
     ``seed`` also shuffles nights among batches of like length, and the batches.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0 if seed is None else seed)
     lengths = view.lengths.copy()
     firsts = np.zeros_like(lengths)
     if longest:
@@ -102,8 +124,13 @@ def in_batches(
     parts = [order[k : k + batch_size] for k in range(0, len(order), batch_size)]
     if seed is not None:
         parts = [parts[k] for k in rng.permutation(len(parts))]
+    rows = np.stack([np.arange(len(lengths)), firsts, lengths, keys_of(rng, len(lengths))], axis=1)
+    pieces = [Piece(*row) for row in rows.tolist()]
     return NightBatches(
         partial(read_padded, view),
-        tuple(tuple((int(n), int(firsts[n]), int(lengths[n])) for n in part) for part in parts),
+        tuple(
+            tuple(pieces[n]._replace(padded=int(lengths[part].max())) for n in part)
+            for part in parts
+        ),
         ahead=not view.resident,
     )

@@ -14,6 +14,7 @@ from utils.errors import UserError
 from utils.stages import UNSCORED
 
 MARGIN = 60  # epochs of Wake kept on either side: 30 min
+KEEP_ALL = "keep_all"
 _WAKE = 0
 
 
@@ -68,7 +69,7 @@ PROTOCOLS = {
     "tinysleepnet": tinysleepnet,
     "deepsleepnet": deepsleepnet,
     "cmt": cmt,
-    "keep_all": keep_all,
+    KEEP_ALL: keep_all,
 }
 
 
@@ -79,6 +80,17 @@ WAKE_KEPT = {
     "cmt": "30 min around second and last but one annotation",
     "keep_all": "all Wake",
 }
+
+
+def around_most_sleep(stages: np.ndarray) -> tuple[int, int]:
+    """Range with margins around the stretch in which sleep outweighs Wake most, of stages (n,).
+
+    For stages of a model, which takes some epochs of the day for sleep where an expert does not.
+    """
+    balance = np.concatenate(([0], np.cumsum(np.where(stages != _WAKE, 1, -1))))
+    end = int(np.argmax(balance - np.minimum.accumulate(balance)))
+    first = int(np.argmin(balance[: end + 1]))
+    return _around(np.arange(first, end), len(stages))
 
 
 def _around(indices: np.ndarray, n_epochs: int) -> tuple[int, int]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from datasets.store.views import Batch, Batches, View
+from datasets.store.batches import Batch, Batches, Windows, keys_of, listed_windows
+from datasets.store.views import View
 from utils.errors import UserError
 from utils.stages import STAGES
 
@@ -31,7 +32,7 @@ def parallel_nights(
     order = rng.permutation(len(view.lengths))
     # within what fills no chunk, so that no night loses a whole one
     begin = {n: int(rng.integers(0, view.lengths[n] % length + 1)) for n in order}
-    return _side_by_side(view, length, n_parallel, begin, dict(enumerate(view.lengths)))
+    return _side_by_side(view, length, n_parallel, begin, dict(enumerate(view.lengths)), rng)
 
 
 def moved_parallel_nights(
@@ -52,11 +53,16 @@ def moved_parallel_nights(
     skipped = rng.integers(0, MOST_SKIPPED + 1, len(order))
     begin = {n: int(skipped[n] + (shifts[n] > 0)) for n in order}
     end = {n: int(view.lengths[n] - (shifts[n] <= 0)) for n in order}
-    return MovedNights(_side_by_side(view, length, n_parallel, begin, end), shifts)
+    return MovedNights(_side_by_side(view, length, n_parallel, begin, end, rng), shifts)
 
 
 def _side_by_side(
-    view: View, length: int, n_parallel: int, begin: dict[int, int], end: dict[int, int]
+    view: View,
+    length: int,
+    n_parallel: int,
+    begin: dict[int, int],
+    end: dict[int, int],
+    rng: np.random.Generator,
 ) -> Batches:
     # in the order drawn: dictionaries keep it
     fitting = np.array([n for n in begin if end[n] - begin[n] >= length])
@@ -69,7 +75,8 @@ def _side_by_side(
         chunks = np.array([(end[n] - begin[n]) // length for n in nights])
         for step in range(chunks.max()):
             left = chunks > step  # nights of a batch end at different steps
-            windows.append((nights[left], first[left] + step * length))
+            keys = keys_of(rng, int(left.sum()))
+            windows.append(Windows(nights[left], first[left] + step * length, keys))
     return Batches(view, length, tuple(windows))
 
 
@@ -95,7 +102,10 @@ class MovedNights:
         view, length = self.parallel_nights.view, self.parallel_nights.length
         later = self.shifts > 0
         # an epoch more, on the side from which the shift brings samples in
-        wider = [(nights, first - later[nights]) for nights, first in self.parallel_nights.windows]
+        wider = [
+            each._replace(first=each.first - later[each.nights])
+            for each in self.parallel_nights.windows
+        ]
         for batch in view.read(wider, length + 1):
             before = later[batch.nights].astype(int)  # epochs read before the chunk
             yield _cut(batch, before, before * view.n_samples - self.shifts[batch.nights])
@@ -112,7 +122,7 @@ def _cut(batch: Batch, epochs: np.ndarray, samples: np.ndarray) -> Batch:
     ]
     stages = [s[e : e + length] for s, e in zip(batch.stages, epochs.tolist(), strict=True)]
     signals = torch.stack(signals).transpose(1, 2)
-    return Batch(signals, torch.stack(stages), batch.nights, batch.first + epochs)
+    return replace(batch, signals=signals, stages=torch.stack(stages), first=batch.first + epochs)
 
 
 def class_balanced_windows(
@@ -140,5 +150,4 @@ def class_balanced_windows(
     for code, epochs in enumerate(of_stage):
         here = stage == code
         drawn[here] = rng.choice(epochs, int(here.sum()))
-    parts = np.split(drawn, range(batch_size, len(drawn), batch_size))
-    return Batches(view, length, tuple((nights[part], first[part]) for part in parts))
+    return listed_windows(view, length, batch_size, Windows(nights[drawn], first[drawn]), rng)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from datasets.readers.wishes import parts_of
-from datasets.store.preparation import StoredChannel
+from datasets.store.filters import resample_epochs
+from datasets.store.preparation import StoredChannel, channel_moments
 from datasets.store.store import Store
 from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
 
-Standardise = Literal["recording", "present", "train", "none"]
 _FLAT = 1e-6  # sd below which a channel is only centred
 
 
@@ -26,6 +26,9 @@ class Statistics:
 
     mean: np.ndarray
     sd: np.ndarray
+
+
+Standardise = Literal["recording", "present", "none"] | Statistics
 
 
 def refuse_not_finite(night: Night, signals: Tensor, is_present: np.ndarray) -> None:
@@ -112,8 +115,24 @@ def train_statistics(
     return Statistics(mean, np.sqrt(np.maximum(square - mean**2, 0)))
 
 
-def night_statistics(night: Night, fs: float, columns: Sequence[int]) -> Statistics:
-    """The moments stored with a night, in the order of ``columns``."""
+def resampled_line(fs: float, new_fs: float, reader: str) -> str:
+    """What is printed, once, where signals of ``fs`` Hz are brought to ``new_fs`` for a reader."""
+    lacking = f"; above {fs / 2:g} Hz there is nothing in them" if fs < new_fs else ""
+    return f"signals of {fs:g} Hz are brought to the {new_fs:g} Hz of {reader}{lacking}"
+
+
+def night_signals(night: Night, fs: float, columns: Sequence[int], new_fs: float) -> np.ndarray:
+    """Columns of a night's file of ``fs`` Hz, brought to ``new_fs``: (n, c, t)."""
+    return resample_epochs(np.array(night.signals(fs)[:, columns]), fs, new_fs)
+
+
+def night_statistics(
+    night: Night, fs: float, columns: Sequence[int], new_fs: float | None = None
+) -> Statistics:
+    """The moments stored with a night, in the order of ``columns``; at another rate new ones."""
+    if new_fs not in (None, fs):  # what the new rate does not hold is no part of them
+        signals = night_signals(night, fs, columns, new_fs)
+        return Statistics(*channel_moments(signals, night.stages))
     # moments are stored for all channels, columns count those of one rate
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]
@@ -121,18 +140,15 @@ def night_statistics(night: Night, fs: float, columns: Sequence[int]) -> Statist
 
 
 def night_scaling(
-    night: Night,
-    fs: float,
-    columns: Sequence[int],
-    standardise: Standardise,
-    statistics: Statistics | None,
+    night: Night, fs: float, columns: Sequence[int], standardise: Standardise, new_fs: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What to subtract and divide by for one night, float32 (c,) each."""
+    """What to subtract and divide by for one night brought to ``new_fs``, float32 (c,) each."""
     if standardise == "none":
         ones = np.ones(len(columns), np.float32)
         return np.zeros_like(ones), ones
-    if statistics is None:
-        statistics = night_statistics(night, fs, columns)
+    statistics = standardise
+    if not isinstance(statistics, Statistics):
+        statistics = night_statistics(night, fs, columns, new_fs)
     flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
     # a mean of NaN makes the whole channel NaN, which models take for absent
     mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
@@ -140,15 +156,19 @@ def night_scaling(
 
 
 def refuse_absent(
-    store: Store, nights: Sequence[Night], channels: Sequence[StoredChannel], columns: Sequence[int]
+    store: Store,
+    nights: Sequence[Night],
+    channels: Sequence[StoredChannel],
+    fs: float,
+    columns: Sequence[int],
 ) -> None:
-    """Refuse nights that lack one of these channels, which are those of ``columns``.
+    """Refuse nights that lack one of these channels, ``columns`` of the file of ``fs`` Hz.
 
     Raises:
         UserError: naming the first such night and what it lacks.
     """
     for night in nights:
-        absent = np.isnan(night_statistics(night, channels[0].fs, columns).mean)
+        absent = np.isnan(night_statistics(night, fs, columns).mean)
         if absent.any():
             lacking = ", ".join(channels[k].label for k in np.flatnonzero(absent))
             raise UserError(

@@ -10,81 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, distributed
 
+from datasets.store.batches import Batch, Batches, Windows, listed_windows
 from datasets.store.night_files import NightFiles
 from datasets.store.preparation import StoredChannel
 from datasets.store.store import Store
 from datasets.store.stored_channels import (
     Standardise,
-    Statistics,
     known_channels,
     night_scaling,
+    night_signals,
     refuse_absent,
     refuse_not_finite,
     select_channels,
 )
+from utils.devices import free_gb
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Windows of one length: ``signals`` (b, l, c, t) float32, ``stages`` (b, l) int64.
-
-    ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch.
-    """
-
-    signals: Tensor
-    stages: Tensor
-    nights: np.ndarray
-    first: np.ndarray
-
-
-Windows = tuple[np.ndarray, np.ndarray] | np.ndarray  # night numbers, first epochs
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Batches of one pass: windows listed beforehand, read when iterated over."""
-
-    view: View
-    length: int
-    windows: tuple[Windows, ...]
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.view.read(self.windows, self.length)
-
-    def after(self, step: int) -> Batches:
-        """The batches that follow the first ``step``; those are not read."""
-        return replace(self, windows=self.windows[step:])
-
-    def until(self, step: int) -> Batches:
-        """The first ``step`` batches."""
-        return replace(self, windows=self.windows[:step])
-
-    def for_process(self, rank: int, processes: int) -> Batches:
-        """Every batch shared among processes: together they see it whole, once.
-
-        A last batch too small for all of them, or of a single window, joins the one before it.
-        """
-        windows = list(self.windows)
-        # two at least: batch normalisation has no variance of one
-        if len(windows) > 1 and len(windows[-1][0]) < max(2, processes):
-            last, before = windows.pop(), windows.pop()
-            windows.append(tuple(np.concatenate(pair) for pair in zip(before, last, strict=True)))
-        if processes > 1:
-            windows = [(n[rank::processes], f[rank::processes]) for n, f in windows]
-        return replace(self, windows=tuple(windows))
 
 
 class View:
@@ -94,10 +43,10 @@ class View:
         store: an opened store.
         recordings: recording ids; sequences never run from one into the next.
         channels: labels or roles, all of one rate; default: those at the first channel's rate.
-        standardise: per recording and channel, by training statistics, or not at all; "present" is
-            per recording too, where channels may be absent (in a recording, or in the whole store)
-            or flat, which are NaN then.
-        statistics: what "train" standardises by: :func:`train_statistics` of the training split.
+        fs: rate in Hz that signals are brought to when they are read; default: as stored.
+        standardise: per recording and channel, by :func:`train_statistics` of the training split,
+            or not at all; "present" is per recording too, where channels may be absent (in a
+            recording, or in the whole store) or flat, which are NaN then.
         device: where batches live.
         budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
             of a GPU's free memory, or 4 GB of the host's for all processes together.
@@ -113,21 +62,22 @@ class View:
         recordings: Sequence[str],
         *,
         channels: Sequence[str] | None = None,
+        fs: float | None = None,
         standardise: Standardise = "recording",
-        statistics: Statistics | None = None,
         device: torch.device | str = "cpu",
         budget_gb: float | None = None,
     ) -> None:
         if not recordings:
             raise UserError(f"{store.path}: no recordings chosen; check the folds")
-        if (standardise == "train") != (statistics is not None):
-            raise ValueError("statistics belong to standardise='train', and only to it")
+        if standardise == "train":
+            raise UserError("scaled by its training nights, whose statistics are not stored here")
         self.recordings = list(recordings)
         self.nights = [store.night(recording) for recording in recordings]
         known = known_channels(store, channels) if standardise == "present" else channels
-        self.fs, self.columns = select_channels(store, known)
-        of_rate = [channel for channel in store.channels if channel.fs == self.fs]
-        self.channels = tuple(of_rate[column] for column in self.columns)
+        self.stored_fs, self.columns = select_channels(store, known)
+        self.fs = fs or self.stored_fs
+        of_rate = [channel for channel in store.channels if channel.fs == self.stored_fs]
+        self.channels = tuple(replace(of_rate[column], fs=self.fs) for column in self.columns)
         self.slots = list(range(len(self.columns)))  # of the store's channels among those wanted
         if known is not None and len(known) < len(channels):
             self.slots = [k for k, name in enumerate(channels) if name in known]
@@ -141,11 +91,11 @@ class View:
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
         self._moments = [
-            night_scaling(night, self.fs, self.columns, standardise, statistics)
+            night_scaling(night, self.stored_fs, self.columns, standardise, self.fs)
             for night in self.nights
         ]
         if standardise != "present":
-            refuse_absent(store, self.nights, self.channels, self.columns)
+            refuse_absent(store, self.nights, self.channels, self.stored_fs, self.columns)
         rank, processes = _share()
         budget = _budget(self.device, processes) if budget_gb is None else budget_gb
         own = np.arange(len(self.nights)) % processes == rank
@@ -155,7 +105,7 @@ class View:
         # where each night begins in the tensor, whose first axis is the epochs of those held
         self._places = np.cumsum(self.lengths * self._held) - self.lengths * self._held
         self._data = self._load_held()
-        self._files = None if self.resident else NightFiles(self.nights, self.fs)
+        self._files = None if self.resident else NightFiles(self.nights, self.stored_fs, self.fs)
 
     @property
     def n_samples(self) -> int:
@@ -191,13 +141,14 @@ class View:
 
         The last window of a recording ends with it. ``seed`` shuffles; ``jitter`` also starts each
         recording anywhere within its first stride, so that the borders between windows move from
-        seed to seed. ``scored_only`` leaves out windows without a single scored epoch. Recordings
-        shorter than ``length`` give no window.
+        seed to seed; one end is then filled up by a further window, the other not, so that ends are
+        drawn as often as the rest. ``scored_only`` leaves out windows without a single scored
+        epoch. Recordings shorter than ``length`` give no window.
 
         Raises:
             UserError: no recording is long enough.
         """
-        rng = np.random.default_rng(seed)
+        rng = np.random.default_rng(0 if seed is None else seed)
         nights, first = self._windows(length, stride or length, rng if jitter else None)
         if scored_only:
             # scored epochs before each one: a window's count is a difference
@@ -208,9 +159,7 @@ class View:
         if seed is not None:
             order = rng.permutation(len(nights))
             nights, first = nights[order], first[order]
-        # rows of one array: a large cohort has hundreds of thousands of batches
-        listed, starts = np.stack((nights, first)), range(0, len(nights), batch_size)
-        return Batches(self, length, tuple(listed[:, k : k + batch_size] for k in starts))
+        return listed_windows(self, length, batch_size, Windows(nights, first), rng)
 
     def whole_nights(
         self, rank: int = 0, processes: int = 1
@@ -218,7 +167,8 @@ class View:
         """Each recording, or this process's share: id, signals (n, c, t), stages (n,)."""
         for number in range(rank, len(self.recordings), processes):
             recording = self.recordings[number]
-            batch = self._batch(np.array([number]), np.array([0]), int(self.lengths[number]))
+            where = Windows(np.array([number]), np.array([0]))
+            batch = self._batch(where, int(self.lengths[number]))
             yield recording, batch.signals[0], batch.stages[0]
 
     def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
@@ -235,10 +185,13 @@ class View:
         for number, n_epochs in enumerate(self.lengths):
             if n_epochs < length:
                 continue
-            # negative and clipped to 0 below, so that the first epochs are always in a window
+            last = n_epochs - length
             start = -int(jitter.integers(stride)) if jitter else 0
-            first = np.arange(start, n_epochs - length + stride, stride)
-            first = first.clip(0, n_epochs - length)
+            first = np.arange(start, last + stride, stride)
+            if jitter:  # windows that reach beyond an end are moved into it, at one of the ends
+                beyond = first < 0 if jitter.integers(2) else first > last
+                first = first[~beyond]
+            first = first.clip(0, last)
             first = first[np.diff(first, prepend=-1) > 0]  # ascending: equal ones are neighbours
             nights.append(np.full(len(first), number))
             firsts.append(first)
@@ -252,11 +205,12 @@ class View:
     def read(self, windows: Sequence[Windows], length: int) -> Iterator[Batch]:
         """Batches of the windows listed, in order."""
         if self.resident:
-            return (self._batch(*pair, length) for pair in windows)
+            return (self._batch(each, length) for each in windows)
         return self._read_ahead(windows, length)
 
-    def _batch(self, nights: np.ndarray, first: np.ndarray, length: int) -> Batch:
+    def _batch(self, windows: Windows, length: int) -> Batch:
         """A batch from what is held and, for the rest, from the files."""
+        nights, first, keys = windows
         held = self._held[nights]
         if held.all():
             signals = self._gather(nights, first, length)
@@ -269,7 +223,7 @@ class View:
             signals = torch.cat((own, others))[torch.from_numpy(order).to(self.device)]
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
         stages = torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
-        return Batch(self._placed(signals), stages, nights, first)
+        return Batch(self._placed(signals), stages, nights, first, keys)
 
     def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Tensor:
         """Signals (b, l, c, t) from the resident tensor."""
@@ -287,12 +241,12 @@ class View:
         out[:, :, self.slots] = signals
         return out
 
-    def _read_ahead(self, pairs: Sequence[Windows], length: int):
+    def _read_ahead(self, windows: Sequence[Windows], length: int):
         """Batches from the files, the next one being read while this one is used."""
         with ThreadPoolExecutor(1) as reader:
             coming = None
-            for pair in pairs:
-                current, coming = coming, reader.submit(self._batch, *pair, length)
+            for each in windows:
+                current, coming = coming, reader.submit(self._batch, each, length)
                 if current is not None:
                     yield current.result()
             if coming is not None:
@@ -306,7 +260,9 @@ class View:
             is_present = np.isfinite(self._moments[n][0])
             refuse_not_finite(self.nights[n], window[:, self.columns], is_present)
         if self.device.type == "cuda":
-            signals = signals.pin_memory().to(self.device, non_blocking=True)
+            # a thread begins on the first GPU, where pinning would take memory of its process
+            with torch.cuda.device(self.device):
+                signals = signals.pin_memory().to(self.device, non_blocking=True)
         if self.columns != list(range(signals.shape[2])):
             signals = signals[:, :, self.columns]
         signals = signals.float()
@@ -325,7 +281,8 @@ class View:
         for number in np.flatnonzero(self._held):
             night, start = self.nights[number], self._places[number]
             part = data[start : start + self.lengths[number]]
-            part.copy_(torch.from_numpy(np.array(night.signals(self.fs)[:, self.columns])))
+            signals = night_signals(night, self.stored_fs, self.columns, self.fs)
+            part.copy_(torch.from_numpy(signals))
             refuse_not_finite(night, part, np.isfinite(self._moments[number][0]))
             mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
             part.sub_(mean[:, None]).div_(sd[:, None])
@@ -341,8 +298,8 @@ def _share() -> tuple[int, int]:
 
 def _budget(device: torch.device, processes: int) -> float:
     """Default of the memory in GB that signals may take in this process."""
-    if device.type == "cuda":
-        # of what was free before this process took any: several views share it
-        free, taken = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_allocated(device)
-        return max(0.0, _GPU_SHARE * (free + taken) - taken) / 1e9
-    return _HOST_GB / processes
+    if (free := free_gb(device)) is None:
+        return _HOST_GB / processes
+    # of what was free before this process took any: several views share it
+    taken = torch.cuda.memory_allocated(device) / 1e9
+    return max(0.0, _GPU_SHARE * (free + taken) - taken)

@@ -27,14 +27,14 @@ from datasets.store.preparation import (
     UNITLESS,
     RolePreprocessing,
     Settings,
-    channel_moments,
     formerly_equalised,
     prepare,
     preset_named,
 )
-from evaluation.stage import load_model
+from evaluation.stage import load_staging_model
 from evaluation.staged_file import Explainer, StagedFile
 from evaluation.stagers.band_reasons import BandReasons
+from evaluation.stagers.scaling import is_trimmed, scaled_and_staged
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
 from interpret.explain_nights import explain_epochs
@@ -43,10 +43,9 @@ from interpret.index import Entry
 from interpret.question import Plan
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
-from utils.staged_night import Vote, stage_signals
+from utils.staged_night import Vote, mean_of, stage_signals
 from utils.stages import EPOCH_SECONDS
 
-_FLAT = 1e-6  # standard deviation up to which a channel is flat
 _UNITS = {EQUALISED: "µV, equalised", ROBUST: "quartile ranges"}
 HOUR_EPOCHS = 120  # of a recording that is long enough to know the rest of its night
 _SHORT = 60  # epochs below which a model of equalised spectra knows little of the recorder
@@ -108,6 +107,8 @@ class NetworkStager(ChannelStager):
             "standardise": self.checkpoint.standardise,
             "store": self.checkpoint.training.preparation,
         }
+        if is_trimmed(self.checkpoint):  # results from before are not reused
+            self.preparation["scaled_over"] = self.checkpoint.scaled_over
 
     @property
     def roles(self) -> Sequence[str]:
@@ -159,21 +160,15 @@ class NetworkStager(ChannelStager):
         if self.ignores_units and len(recording.stages) >= HOUR_EPOCHS:
             recording = without_units(recording)
         signals = self.prepare(recording, self.checkpoint, wanted)
-        scaled, mean, sd = standardised(signals, self.checkpoint.standardise)
-        x = torch.from_numpy(scaled).to(self.device)
-        probabilities = {
-            name: stage_signals(net.to(self.device), x).float().cpu().numpy()
-            for name, net in self.nets.items()
-        }
-        votes = [Vote(name, p, 1 / len(probabilities)) for name, p in probabilities.items()]
-        notes = []
+        (scaled, mean, sd), votes = scaled_and_staged(signals, self.checkpoint, self.votes)
+        x, notes = torch.from_numpy(scaled).to(self.device), []
         if is_unitless(self.checkpoint) and len(x) < _SHORT:
             notes = [f"shorter than {_SHORT * EPOCH_SECONDS // 60} minutes: less reliable"]
         is_sized = all(one.is_sized for one in matches.values())
         unit = _UNITS.get(preset_of(self.checkpoint), "µV" if is_sized else "no unit")
         recorded = [k for k, (label, _) in enumerate(wanted) if label in matches]
         return Computed(
-            probabilities=sum(vote.probabilities * np.float32(vote.weight) for vote in votes),
+            probabilities=mean_of(votes),
             signals=x[:, recorded],
             mean=mean[recorded],
             sd=sd[recorded],
@@ -183,6 +178,15 @@ class NetworkStager(ChannelStager):
             votes=votes if len(votes) > 1 else (),
             notes=notes,
         )
+
+    def votes(self, scaled: np.ndarray) -> list[Vote]:
+        """What every network makes of scaled signals (n, c, t)."""
+        x = torch.from_numpy(scaled).to(self.device)
+        probabilities = {
+            name: stage_signals(net.to(self.device), x).float().cpu().numpy()
+            for name, net in self.nets.items()
+        }
+        return [Vote(name, p, 1 / len(probabilities)) for name, p in probabilities.items()]
 
     def explainer_of(self, x: torch.Tensor) -> Explainer:
         """Who explains the stages of the signals ``x`` (n, c, t): networks of band powers apart."""
@@ -227,12 +231,7 @@ def opened_net(checkpoint: Checkpoint) -> Any:
             f"{checkpoint.path}: trained on nights that an earlier version equalised about their "
             "median, as no file is any more; prepare them again and train again"
         )
-    net = load_model(checkpoint)
-    if not net.stages_nights:
-        raise UserError(
-            f"{checkpoint.path}: a {checkpoint.model}, which stages nothing; train a head first"
-        )
-    return net
+    return load_staging_model(checkpoint)
 
 
 def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
@@ -337,24 +336,3 @@ def settings_of(checkpoint: Checkpoint, wanted: Sequence[tuple[str, str]]) -> Se
         preset=preset_of(checkpoint),
         kept=kept,
     )
-
-
-def standardised(signals: np.ndarray, how: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standardise signals per recording and channel, as in training; also the mean and sd (c,).
-
-    "present" leaves flat channels out as NaN, "none" changes nothing.
-
-    Raises:
-        UserError: the checkpoint was trained on statistics that it does not carry.
-    """
-    n_channels = signals.shape[1]
-    if how == "none":
-        return signals, np.zeros(n_channels), np.ones(n_channels)
-    if how == "train":
-        raise UserError("a checkpoint scaled by its training nights cannot stage other files")
-    # every epoch counts: those of a new file are not scored
-    mean, sd = channel_moments(signals, np.zeros(len(signals), np.int8))
-    flat = ~(sd > _FLAT)  # so written, NaN counts as flat
-    taken = np.where(flat & (how == "present"), np.nan, mean)
-    scaled = (signals - taken[:, None]) / np.where(flat, 1.0, sd)[:, None]
-    return scaled.astype(np.float32), mean, sd

@@ -215,9 +215,11 @@ def expert_of(
         UserError: the file that was named cannot be read, or scores nothing of this recording.
     """
     nobody = np.full(n_epochs, UNSCORED, np.int8)
+    path = Path(asked.expert) if asked.expert not in (None, "none") else None
+    wish = asked.scoring.vocabulary or asked.scoring.table
     if asked.expert == "none":
+        notes += [f"{wish!r} is not used: no expert's stages are asked for"] if wish else []
         return None, nobody
-    path = Path(asked.expert) if asked.expert else None
     if path is None and file.path.is_file():  # recordings in memory have nothing beside them
         path = expert_annotations.find(file.path)
         passed_over = expert_annotations.exports_beside(file.path)
@@ -226,6 +228,7 @@ def expert_of(
     assumed: list[str] = []
     try:
         if path is None:
+            notes += [f"{wish!r} is not used: no expert's file lies there"] if wish else []
             path, stages = file.path, within(file, n_epochs, assumed)
         else:
             stages, note = expert_annotations.read(path, file, n_epochs, asked.scoring)

@@ -14,7 +14,7 @@ from evaluation.staged_file import StagedFile
 from evaluation.stagers.stager import Asked, Stager
 from utils.arguments import nearest
 from utils.errors import UserError
-from utils.staged_night import Vote
+from utils.staged_night import Vote, mean_of
 
 ALL = "all"
 
@@ -131,7 +131,7 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
     names = list(dict.fromkeys(name.split()[0] for name, _, _ in staged))
     return replace(
         nights[0],
-        probabilities=sum(vote.probabilities * np.float32(vote.weight) for vote in votes),
+        probabilities=mean_of(votes),
         votes=votes,
         quality_flags=[
             "; ".join(dict.fromkeys(words for flag in flags for words in flag.split("; ") if words))

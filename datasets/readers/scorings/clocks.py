@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from datasets.readers.scorings.scoring import Recorded
@@ -12,7 +13,7 @@ from utils.errors import UserError
 DAY = 86_400
 _TIME = r"(\d{1,2})([:.hH])(\d{2})(?:[:.mM](\d{2})(?:[.,](\d{1,9})|s)?)?"
 _CLOCK = re.compile(
-    rf"(?:(\d{{1,4}})[-/.](\d{{1,2}})[-/.](\d{{1,4}})[T ,]+)?{_TIME}"
+    rf"(?:(\d{{1,4}})[-/.](\d{{1,2}})[-/.](\d{{1,4}})[T ,-]+)?{_TIME}"
     r"(?:\s*([apAP])\.?\s?[mM]\.?)?(?:\s*(?:Z|[+-]\d{2}:?\d{2}))?",
     re.ASCII,
 )
@@ -88,7 +89,10 @@ class Timeline:
         if _EPOCH in clock.dates:
             return clock.seconds
         if start is None:
-            raise UserError("has clock times, and the recording's start is unknown")
+            raise UserError(
+                "has clock times, and the recording's start is unknown; one row per epoch is read "
+                "without them: --expert_table stage=…, with the number of the column"
+            )
         since = clock.seconds - (start - datetime.combine(start.date(), datetime.min.time())
                                  ).total_seconds()  # fmt: skip
         days = [(day - start.date()).days for day in clock.dates if is_real(day)]
@@ -104,3 +108,32 @@ class Timeline:
         else:
             self.last += (since - self.last + DAY / 2) % DAY - DAY / 2
         return self.last
+
+
+def timeline_of(cells: Sequence[str], recorded: Recorded, notes: list[str]) -> Timeline:
+    """The timeline of a column of times; a note where they count from the recording's start.
+
+    Clock times that begin at 0:00:00 are taken for such if they fill the recording to its end, or
+    would all lie outside it by its own clock.
+    """
+    clocks = [clock for cell in cells if (clock := clock_of(cell)) is not None]
+    if not clocks or clocks[0].seconds or any(clock.dates for clock in clocks):
+        return Timeline(recorded)
+    since_midnight = replace(recorded, start=datetime(1970, 1, 1))
+    first, last = _ends_of(clocks, Timeline(since_midnight))
+    is_filled = first >= 0 and recorded.seconds - 90 < last < recorded.seconds
+    if recorded.start is not None:
+        begins, ends = _ends_of(clocks, Timeline(recorded))
+        is_inside = begins >= 0 and ends < recorded.seconds
+        is_apart = ends < 0 or begins >= recorded.seconds
+        if is_inside or not (is_filled or (is_apart and last < recorded.seconds)):
+            return Timeline(recorded)
+    elif not is_filled:
+        return Timeline(recorded)
+    notes.append("its times count from the start of the recording")
+    return Timeline(since_midnight)
+
+
+def _ends_of(clocks: Sequence[Clock], line: Timeline) -> tuple[float, float]:
+    seconds = [line.seconds(clock) for clock in clocks]
+    return min(seconds), max(seconds)

@@ -115,7 +115,7 @@ def read_markers(text: Text, recorded: Recorded) -> Scoring:
     if not rows:
         raise text.wrong("holds no sleep stages")
     timed = [(k, float(sample), None) for k, sample in enumerate(samples)]
-    rates = [r for r in dict.fromkeys(recorded.rates) if times.fits_rate(timed, r, recorded)]
+    rates = [r for r in dict.fromkeys(recorded.rates) if times.fits_unit(timed, 1 / r, recorded)]
     if len(rates) == 1:
         rows = [
             Row(row.word, sample / rates[0]) for row, sample in zip(rows, samples, strict=True)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
 from datasets.readers.scorings import nsrr_annotations, times
-from datasets.readers.scorings.clocks import Timeline, clock_of
+from datasets.readers.scorings.clocks import clock_of, timeline_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text
 
 _STAGINGS = ("UserStaging", "MachineStaging")  # a person's is preferred
@@ -74,7 +74,9 @@ def read_wonambi(text: Text, root: ElementTree.Element, recorded: Recorded) -> S
 
 def read_edfbrowser(text: Text, root: ElementTree.Element, recorded: Recorded) -> Scoring:
     """Read EDFbrowser's list of annotations; onsets are seconds, clock times or ISO 8601."""
-    line_of, rows, notes = Timeline(recorded), [], []
+    rows, notes = [], []
+    onsets = [(one.findtext("onset") or "").strip() for one in _named(root, "annotation")]
+    line_of = timeline_of(onsets, recorded, notes)
     for one in _named(root, "annotation"):
         cell = (one.findtext("onset") or "").strip()
         onset, clock = times.number_of(cell), clock_of(cell)

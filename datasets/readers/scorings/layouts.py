@@ -7,7 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.readers.scorings import lab_texts, lab_xml, lists, placement, stage_tables, vocabulary
+from datasets.readers.scorings import (
+    declared_table,
+    lab_texts,
+    lab_xml,
+    lists,
+    placement,
+    stage_tables,
+    vocabulary,
+)
 from datasets.readers.scorings.decoding import text_of, xml_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text, Wishes
 from utils.errors import UserError
@@ -50,7 +58,7 @@ def read(path: Path, recorded: Recorded, wishes: Wishes) -> tuple[np.ndarray, li
 def _scoring(text: Text, recorded: Recorded, wishes: Wishes) -> Scoring:
     try:
         if wishes.table is not None:
-            return stage_tables.read_declared(text, wishes.table, recorded)
+            return declared_table.read(text, wishes.table, recorded)
         if text.whole.lstrip("\ufeff \r\n\t").startswith("<"):
             root = xml_of(text)
             reader = lab_xml.READERS.get(lab_xml.tag_of(root))

@@ -19,8 +19,10 @@ from datasets.readers.scorings.times import number_of
 
 _DREAMS_SECONDS = 5
 _TWO_NUMBERS = re.compile(r"\s*(\d{1,6})(?:\s*[,;]\s*|\s+)([+-]?\d{1,3}|\?)\s*", re.ASCII)
+_STA = re.compile(_TWO_NUMBERS.pattern + r"(?:\s[\s\d.-]*)?", re.ASCII)
 _PRANA = re.compile(r"\s*\d{1,2}\s+(\d{1,2}:\d{2}:\d{2})\b(.*)", re.ASCII)
 _LONGEST_PREAMBLE = 40
+_AROUND = " \t,;\"'"  # what spreadsheets write around the only cell of a line
 
 
 def is_stage(cell: str) -> bool:
@@ -34,16 +36,17 @@ def read(text: Text, recorded: Recorded) -> Scoring:
 
     U-Sleep's ``EPOCH=`` and ``START=`` before the list are its length of an epoch and its start.
     """
-    lines = [line for line in text.lines if not line.startswith("#")]
+    lines = [line.strip(_AROUND) for line in text.lines if not line.startswith("#")]
     # what follows the last line end is no line
     lines = lines[:-1] if lines and not lines[-1] else lines
+    lines = _one_by_one(lines)
     first = _first(lines)
     stated = dict(re.findall(r"(?m)^\s*([A-Za-z]+)\s*=\s*(.+?)\s*$", "\n".join(lines[:first])))
     stated = {key.upper(): value for key, value in stated.items()}
     epoch = number_of(stated.get("EPOCH", ""))
     # one object per word: a list may have a value per sample
-    known = {word: Row(word) for word in {line.strip() for line in lines[first:]}}
-    rows = [known[line.strip()] for line in lines[first:]]
+    known = {word: Row(word) for word in set(lines[first:])}
+    rows = [known[line] for line in lines[first:]]
     # Luna skips blank lines
     if text.path.suffix.lower() == ".eannot":
         rows = [row for row in rows if row.word]
@@ -56,6 +59,17 @@ def read(text: Text, recorded: Recorded) -> Scoring:
     length = epoch or 30.0
     rows = [Row(row.word, start + k * length, length) for k, row in enumerate(rows)]
     return replace(scoring, rows=rows, blanks=False)
+
+
+def _one_by_one(lines: Sequence[str]) -> Sequence[str]:
+    """The stages of a list that is written in one line, also as JSON; other lines as they are."""
+    filled = [line for line in lines if line]
+    if len(filled) != 1 or is_stage(filled[0]):
+        return lines
+    inside = filled[0].strip("[]")
+    words = inside.split("," if "," in inside else ";" if ";" in inside else None)
+    words = [word.strip(_AROUND) for word in words]
+    return words if len(words) > 1 and all(map(is_stage, words)) else lines
 
 
 def _start(stated: str, recorded: Recorded) -> float:
@@ -117,13 +131,18 @@ def read_visbrain(text: Text, recorded: Recorded) -> Scoring:
 
 def is_numbered(text: Text) -> bool:
     """Whether lines have two numbers: epoch and code (STA), or length and code (Deltamed)."""
-    pairs = [_TWO_NUMBERS.fullmatch(line) for line in text.first]
+    pairs = [_pair_of(text).fullmatch(line) for line in text.first]
     begin = next((k for k, pair in enumerate(pairs[:_LONGEST_PREAMBLE]) if pair), 0)
     pairs = pairs[begin:]
     if len(pairs) < 2 or None in pairs:
         return False
     numbers = [int(pair[1]) for pair in pairs]
     return len(set(numbers)) == 1 or _is_counted(numbers)
+
+
+def _pair_of(text: Text) -> re.Pattern[str]:
+    """Lines of two numbers; STA may have more behind them."""
+    return _STA if text.path.suffix.lower() == ".sta" else _TWO_NUMBERS
 
 
 def _is_counted(numbers: Sequence[int]) -> bool:
@@ -133,8 +152,9 @@ def _is_counted(numbers: Sequence[int]) -> bool:
 def read_numbered(text: Text, recorded: Recorded) -> Scoring:
     """Read lines of two numbers; Deltamed has 1 W and 2 REM, STA and Prana R&K's numbers."""
     lines = [line for line in text.lines if line.strip()]
-    begin = next(k for k, line in enumerate(lines) if _TWO_NUMBERS.fullmatch(line))
-    pairs = [_TWO_NUMBERS.fullmatch(line) for line in lines[begin:]]
+    two = _pair_of(text)
+    begin = next(k for k, line in enumerate(lines) if two.fullmatch(line))
+    pairs = [two.fullmatch(line) for line in lines[begin:]]
     if None in pairs:
         line = lines[begin + pairs.index(None)]
         raise text.wrong(f"{line[:60]!r} is no epoch and code; correct the line")
@@ -175,6 +195,8 @@ def columns_of(text: Text) -> tuple[list[list[str]], Columns] | None:
         times = [k for k in range(width) if _mostly(columns[k], _is_time)]
         stages = [k for k in range(width) if k not in times and _mostly(columns[k], _is_word)]
         if len(stages) == 1 and times:
+            if not any(_is_time(table[0][k]) for k in times):  # a header of names unknown here
+                table, columns = table[1:], [cells[1:] for cells in columns]
             return table, _with_times(columns, times, stages[0], separator)
     return None
 
@@ -195,7 +217,7 @@ def _mostly(cells: Sequence[str], test: object) -> bool:
 def _with_times(
     columns: Sequence[Sequence[str]], times: Sequence[int], stage: int, separator: str
 ) -> Columns:
-    """Which of the columns of times are onsets, ends and lengths, as their numbers show."""
+    """Which of the columns of times are onsets, ends, lengths and numbers of epochs."""
     numbers = {k: [number_of(cell) for cell in columns[k]] for k in times}
     clocks = [k for k in times if not _mostly(columns[k], lambda c: number_of(c) is not None)]
     if len(clocks) >= 2:
@@ -210,14 +232,27 @@ def _with_times(
                 return Columns(stage, onset=a, duration=b, separator=separator)
             if a != b and all(abs(x[1] - y[0]) < 1e-2 for x, y in pairwise(pairs)):
                 return Columns(stage, onset=a, end=b, separator=separator)
-    return Columns(stage, onset=times[0], separator=separator)
+    epochs = [k for k in times if _is_counted_by(columns[k])]
+    onsets = [k for k in times if k not in epochs and len(set(columns[k])) > 1]
+    if epochs and not onsets:
+        return Columns(stage, epoch=epochs[0], separator=separator)
+    return Columns(stage, onset=(onsets or times)[0], separator=separator)
+
+
+def _is_counted_by(cells: Sequence[str]) -> bool:
+    """Whether cells number epochs: 1, 2, 3 …, of which a few may be missing."""
+    plain = [cell.rstrip(".:") for cell in cells]
+    if not all(re.fullmatch(r"\d{1,5}", one, re.ASCII) for one in plain):
+        return False
+    steps = [int(b) - int(a) for a, b in pairwise(plain)]
+    return min(steps, default=0) > 0 and 2 * steps.count(1) > len(steps)
 
 
 def read_columns(text: Text, recorded: Recorded) -> Scoring:
     """Read a table without a header."""
     table, columns = columns_of(text)
     scoring = rows_of(text, table, columns, recorded)
-    open_ended = columns.end is None and columns.duration is None
+    open_ended = columns.onset is not None and columns.end is None and columns.duration is None
     if open_ended and scoring.rows[0].onset > 1e-3 and _mostly_numbers(table, columns.onset):
         stage, time = columns.stage + 1, columns.onset + 1
         raise text.wrong(

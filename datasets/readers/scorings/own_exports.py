@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from utils.stages import MADE_BY_A_MODEL
+from utils.stages import MADE_BY_A_MODEL, STAGES
 
 HASH_COLUMN = "stages_hash"
 _IN_HEADER = re.compile(rb"stages_([0-9a-f]{16})")
@@ -36,6 +36,33 @@ def program_columns(header: Sequence[str]) -> list[str]:
         name for name, low in zip(header, names, strict=True)
         if _OF_PROGRAMS.fullmatch(low) or low == HASH_COLUMN
     ]  # fmt: skip
+
+
+def in_order(header: Sequence[str], table: Sequence[Sequence[str]]) -> list[Sequence[str]]:
+    """The rows of an export by epoch or onset, whatever they were sorted by."""
+    names = [name for name in ("epoch", "onset") if name in header]
+    place = header.index(names[0]) if names else len(header)
+
+    def number(row: Sequence[str]) -> float:
+        text = row[place].replace(",", ".") if len(row) > place else ""
+        return float(text) if re.fullmatch(r"\d+(\.\d*)?", text, re.ASCII) else 0.0
+
+    return sorted((row for row in table if any(row)), key=number)
+
+
+def are_most_probable(
+    header: Sequence[str], table: Sequence[Sequence[str]], codes: Sequence[int]
+) -> bool:
+    """Whether each of an export's stages is the most probable one, as nobody's correction is."""
+    places = [header.index(f"p_{name}") for name in STAGES if f"p_{name}" in header]
+    if len(places) < len(STAGES) or any(len(row) <= max(places) for row in table):
+        return False
+    try:
+        rows = [[float(row[place].replace(",", ".")) for place in places] for row in table]
+    except ValueError:
+        return False
+    pairs = zip(codes, rows, strict=True)
+    return all(code < 0 or row[code] == max(row) for code, row in pairs)
 
 
 def edf_hash(path: Path) -> str | None:

@@ -45,7 +45,8 @@ def of_times(
     Raises:
         UserError: two stages at one time, or none inside the recording.
     """
-    ordered = sorted(placed, key=lambda row: (row.onset, row.code))
+    once = {(row.onset, row.seconds, row.code): row for row in placed}
+    ordered = sorted(once.values(), key=lambda row: (row.onset, row.code))
     for a, b in pairwise(row for row in ordered if row.code != UNSCORED):
         if b.onset - a.onset < TOLERANCE:
             raise UserError(f"{path}: two stages at {b.onset:g} s; correct the file")
@@ -91,7 +92,8 @@ def _with_lengths(
     steps = [b.onset - a.onset for a, b in pairwise(rows) if not a.seconds]
     step = _usual(steps)
     # a row per epoch repeats stages, a row per change does not
-    repeats = any(_is_same(a, b) for a, b in pairwise(rows) if not a.seconds)
+    same = [_is_same(a, b) for a, b in pairwise(rows) if not a.seconds]
+    repeats = 4 * sum(same) > len(same)
     irregular = any(abs(one - step) > 1 for one in steps)
     changes = until_next or (irregular and not repeats)
     # where no row has a length, the last change lasts to the end
@@ -149,6 +151,8 @@ def of_order(
         UserError: the list fits nothing.
     """
     seconds, n = recorded.seconds, len(codes)
+    if epoch and not 1e-3 <= epoch <= 3600:
+        raise UserError(f"{path}: says that its epochs last {epoch:g} s; correct the file")
     lengths = [epoch] if epoch else [EPOCH_SECONDS, *_SHORTER_EPOCHS]
     lengths += [] if epoch else [1 / rate for rate in dict.fromkeys(recorded.rates) if rate > 1]
     length = next((one for one in lengths if fits(n, one, seconds)), None)

@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from datasets.readers.scorings import own_exports, times, vocabulary
 from datasets.readers.scorings.clocks import Timeline, clock_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text
 from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
 
 _STAGES = (
     "stage", "stages", "sleepstage", "sleepstages", "stagehum", "hypnogram", "hypno", "scoring",
-    "stade", "stadium", "schlafstadium",
+    "stade", "stadium", "schlafstadium", "etapa", "estagio", "stadio", "somnstadium", "sovnstadium",
+    "slaapstadium",
 )  # fmt: skip
 _EVENTS = (
     "event", "trialtype", "description", "annotation", "annotations", "name", "label", "value",
-    "evenement", "evenements", "ereignis", "evento", "handelse",
+    "evenement", "evenements", "ereignis", "evento", "handelse", "hendelse", "gebeurtenis",
 )  # fmt: skip
 # in the order in which one is preferred to others in the same table
 _ONSETS = (
@@ -30,37 +33,35 @@ _ONSETS = (
     "epochstart", "begin", "starttime", "time", "timestamp", "datetime", "clockstarttime",
     "clocktime", "debut", "heurededebut", "startuhrzeit",
     "heure", "heuredebut", "startzeit", "beginn", "zeit", "uhrzeit", "hora", "inicio", "inizio",
+    "ora", "tid", "tijd",
 )  # fmt: skip
-_MAY_BE_ENDS = {"time", "timestamp", "datetime", "clocktime", "heure", "zeit", "uhrzeit", "hora"}
+_MAY_BE_ENDS = {
+    "time", "timestamp", "datetime", "clocktime", "heure", "zeit", "uhrzeit", "hora", "ora", "tid",
+    "tijd",
+}  # fmt: skip
 _ENDS = (
-    "end",
-    "ends",
-    "endsec",
-    "stop",
-    "stopsec",
-    "endtime",
-    "epochend",
-    "fin",
-    "heuredefin",
-    "ende",
-    "fine",
-)
+    "end", "ends", "endsec", "stop", "stopsec", "endtime", "epochend", "fin", "heuredefin", "ende",
+    "endzeit", "fine",
+)  # fmt: skip
 _DURATIONS = (
     "duration", "durations", "durationsec", "durationseconds", "length", "lengthsec", "duree",
-    "dauer", "duracion", "durata",
+    "dauer", "duracion", "duracao", "durata", "varaktighet", "varighet", "duur",
 )  # fmt: skip
 _EPOCHS = ("epoch", "epochs", "epochnumber", "epochno", "epochnr", "epoche")
 _NAMES = {*_STAGES, *_EVENTS, *_ONSETS, *_ENDS, *_DURATIONS, *_EPOCHS, "expert"}
-_PREAMBLE = 200  # lines in which a header is looked for
+_UNITS = {"ms": 1e-3, "msec": 1e-3, "min": 60.0, "minutes": 60.0, "h": 3600.0, "hours": 3600.0}
+_UNIT = re.compile(rf"[\[(_]\s*({'|'.join(_UNITS)})\s*[\])]?$")
+PREAMBLE = 200  # lines in which a header is looked for
 SPACES = "  "  # two or more, between columns that are aligned
-_SEPARATORS = ("\t", ";", ",", SPACES)
+SEPARATORS = ("\t", ";", ",", SPACES)
 
 
 @dataclass(frozen=True)
 class Columns:
     """Where a table has what: column numbers from 0, or ``None``; and its separator.
 
-    ``starts``: ``onset`` is said to be a start; ``time`` may be an end.
+    ``starts``: ``onset`` is said to be a start; ``time`` may be an end. ``units`` (s) are those of
+    columns whose header names another one than seconds.
     """
 
     stage: int
@@ -71,12 +72,19 @@ class Columns:
     separator: str = ","
     only_stages: bool = True
     starts: bool = False
+    units: Mapping[int, float] = field(default_factory=dict)
 
 
 def name_of(cell: str) -> str:
-    """A column's name for comparison: without case, accents, units in brackets, punctuation."""
+    """A column's name for comparison: without case, accents, its unit, punctuation."""
     bare = re.sub(r"[\[(].*?[\])]", "", vocabulary.plain(cell))
-    return re.sub(r"[^a-z0-9]", "", bare)
+    return re.sub(r"[^a-z0-9]", "", _UNIT.sub("", bare))
+
+
+def units_of(header: Sequence[str]) -> dict[int, float]:
+    """Units in s that a header names, by column: ``Time (min)``, ``onset_ms``."""
+    named = {k: _UNIT.search(vocabulary.plain(cell)) for k, cell in enumerate(header)}
+    return {k: _UNITS[match[1]] for k, match in named.items() if match}
 
 
 def cells_of(line: str, separator: str) -> list[str]:
@@ -97,10 +105,10 @@ def cells_of(line: str, separator: str) -> list[str]:
 
 def header_of(text: Text) -> tuple[int, str] | None:
     """Line of a table's header and its separator, if there is one."""
-    for number, line in enumerate(text.lines[:_PREAMBLE]):
+    for number, line in enumerate(text.lines[:PREAMBLE]):
         bare = line.lstrip("# ").strip()
         begins = not any(text.lines[:number])
-        for separator in _SEPARATORS:
+        for separator in SEPARATORS:
             names = [name_of(cell) for cell in cells_of(bare, separator)]
             known = sum(name in _NAMES for name in names)
             labels = any(name in _STAGES or name in _EVENTS or name == "expert" for name in names)
@@ -180,6 +188,9 @@ def _columns(
         return next((names.index(name) for name in wanted if name in names), None)
 
     stage, event, onset = first(_STAGES), first(_EVENTS), first(_ONSETS)
+    # BIDS: trial_type is sleep_stage, and value which one
+    events = [k for k, name in enumerate(names) if name in _EVENTS]
+    event = next((k for k in [event, *events] if k is not None and _has_stages(table, k)), event)
     if event is not None and (stage is None or _names_stages(table, event)):
         stage, only_stages = event, False
     elif stage is None and "expert" not in names:
@@ -190,7 +201,14 @@ def _columns(
     return Columns(
         stage, onset, first(_ENDS), first(_DURATIONS), first(_EPOCHS), separator,
         only_stages or onset is None, onset is not None and names[onset] not in _MAY_BE_ENDS,
+        units_of(header),
     )  # fmt: skip
+
+
+def _has_stages(table: Sequence[Sequence[str]], column: int) -> bool:
+    """Whether any cell of a column is a stage that somebody scored."""
+    words = map(vocabulary.word_of, {row[column] for row in table if len(row) > column})
+    return any(word.number is not None or (word.code or 0) > 0 for word in words)
 
 
 def _names_stages(table: Sequence[Sequence[str]], column: int) -> bool:
@@ -212,10 +230,12 @@ def _persons_column(
         UserError: the stages are a program's, and nobody changed them.
     """
 
+    ordered = own_exports.in_order(header, table)
+
     def codes(column: int | None) -> list[int]:
         if column is None:
             return []
-        words = (row[column] if len(row) > column else "" for row in table if any(row))
+        words = (row[column] if len(row) > column else "" for row in ordered)
         return [-1 if (code := vocabulary.stage_of(word)) is None else code for word in words]
 
     expert = names.index("expert") if "expert" in names else None
@@ -227,7 +247,13 @@ def _persons_column(
         was, _, expert_was = stated.partition("-")
         if filled and own_exports.stages_hash(codes(expert)) != expert_was:
             return expert
-        if stage is not None and own_exports.stages_hash(codes(stage)) != was:
+        is_changed = own_exports.stages_hash(codes(stage)) != was
+        # of a part of it no hash is known
+        if (
+            stage is not None
+            and is_changed
+            and not own_exports.are_most_probable(header, ordered, codes(stage))
+        ):
             return stage
         raise text.wrong(
             "stages that this program exported, unchanged: no expert's; correct them in it, fill "
@@ -254,89 +280,66 @@ def rows_of(
     used = [columns.stage, columns.onset, columns.end, columns.duration, columns.epoch]
     width = max(column for column in used if column is not None) + 1
     timed = columns.onset is not None or columns.end is not None
-    notes: list[str] = []
-    if timed:
-        short = [row for row in table if len(row) < width and any(row)]
-        table = [row for row in table if len(row) >= width and any(row)]
-        if short and columns.only_stages:
-            raise text.wrong("its rows have different numbers of columns; correct the file")
-        if any("stage" in " ".join(row).casefold() for row in short):
-            notes.append(f"{len(short)} rows have too few columns, such as {short[0]}")
-    elif any(len(row) < width for row in table if any(row)):
+    table, notes = _without_foot(table, width), []
+    short = [row for row in table if len(row) < width and any(row)]
+    if short and (columns.only_stages or not timed):
         raise text.wrong("its rows have different numbers of columns; correct the file")
+    if any("stage" in " ".join(row).casefold() for row in short):
+        notes.append(f"{len(short)} rows have too few columns, such as {short[0]}")
+    is_list = not timed and columns.epoch is None
+    # what neither times nor numbers place is placed by its line, blank ones too
+    table = [row for row in table if is_list or (len(row) >= width and any(row))]
     if not table:
         raise text.wrong("holds no sleep stages")
     words = [row[columns.stage] if any(row) else "" for row in table]
-    if not timed:
-        if columns.epoch is not None:
-            _check_numbers(text, [row[columns.epoch] if any(row) else "" for row in table])
-        return Scoring([Row(word) for word in words], blanks=columns.epoch is None)
+    if is_list:
+        return Scoring([Row(word) for word in words], blanks=True)
+    if columns.epoch is not None and (not timed or _are_vague(table, columns, recorded)):
+        return _numbered(text, [row[columns.epoch] for row in table], words, recorded)
     comma = columns.separator != ","
     timed_rows = times.of_columns(text, table, columns, recorded, comma=comma, notes=notes)
     rows = [Row(words[k], onset, seconds) for k, onset, seconds in timed_rows]
     return Scoring(rows, only_stages=columns.only_stages, notes=notes)
 
 
-def _check_numbers(text: Text, epochs: Sequence[str]) -> None:
-    """Refuse a table that numbers its epochs but lacks some, or has them out of order."""
-    plain = [re.sub(r"\.0*$", "", epoch) for epoch in epochs]
-    if not any(plain == [str(k) for k in range(s, s + len(plain))] for s in (0, 1)):
-        raise text.wrong("its epochs are not 0, 1, 2 … or 1, 2, 3 …, so none is placed")
+def _without_foot(table: Sequence[Sequence[str]], width: int) -> Sequence[Sequence[str]]:
+    """A table without what is written below it, after a blank line and in fewer columns."""
+    whole = [k for k, row in enumerate(table) if len(row) >= width and any(row)]
+    end = whole[-1] + 1 if whole else 0
+    return table[:end] if whole and len(table) > end and not any(table[end]) else table
 
 
-_KEYS = ("time", "stage", "duration", "end", "sep", "skip")
-_NAMED_SEPARATORS = {"tab": "\t", "comma": ",", "semicolon": ";", "space": " "}
+def _are_vague(table: Sequence[Sequence[str]], columns: Columns, recorded: Recorded) -> bool:
+    """Whether clock times place no rows: they lack seconds, or a start to count from."""
+    if columns.onset is None:
+        return False
+    clocks = [clock_of(row[columns.onset]) for row in table]
+    return None not in clocks and (recorded.start is None or len(set(clocks)) < len(clocks))
 
 
-def read_declared(text: Text, spec: str, recorded: Recorded) -> Scoring:
-    """Read a table as ``--expert_table`` describes it: ``time=2,stage=5,sep=tab``.
-
-    Columns are numbers from 1, or names of a header; rows whose stage is none are skipped.
+def _numbered(
+    text: Text, epochs: Sequence[str], words: Sequence[str], recorded: Recorded
+) -> Scoring:
+    """The scoring of a table that numbers its epochs, from 0 or 1, all or only those scored.
 
     Raises:
-        UserError: a description that is wrong, or does not fit the file.
+        UserError: epochs are missing, and where numbers begin is unknown, or they are out of order.
     """
-    wishes = dict(part.partition("=")[::2] for part in spec.split(",") if part)
-    wishes = {key.strip(): value.strip() for key, value in wishes.items()}
-    if unknown := [key for key in wishes if key not in _KEYS]:
-        raise text.wrong(f"--expert_table: no {unknown[0]!r}; it takes {', '.join(_KEYS)}")
-    if "stage" not in wishes:
-        raise text.wrong("--expert_table: name the column of stages, such as stage=2")
-    skip = wishes.get("skip", "0")
-    if not (skip.isascii() and skip.isdigit() and len(skip) < 6):
-        raise text.wrong(f"--expert_table: skip={skip} is no number of lines")
-    lines = [line for line in text.lines[int(skip) :] if line.strip()]
-    separator = wishes.get("sep", "")
-    separator = _NAMED_SEPARATORS.get(separator, separator) or _likely(lines)
-    table = [cells_of(line, separator) for line in lines]
-    places = {key: _place(text, table, wishes[key]) for key in wishes if key not in ("sep", "skip")}
-    columns = Columns(
-        places["stage"], places.get("time"), places.get("end"), places.get("duration"),
-        separator=separator, only_stages=False, starts=True,
-    )  # fmt: skip
-    width = max(places.values()) + 1
-    table = [row for row in table if len(row) >= width and _is_stage(row[columns.stage])]
-    return replace(rows_of(text, table, columns, recorded), blanks=False)
-
-
-def _is_stage(cell: str) -> bool:
-    word = vocabulary.word_of(cell)
-    return word.code is not None or word.number is not None or word.prefixed
-
-
-def _likely(lines: Sequence[str]) -> str:
-    """The separator that most lines have, a comma if none has any."""
-    return max(_SEPARATORS, key=lambda one: sum(one in line for line in lines[:500]))
-
-
-def _place(text: Text, table: Sequence[Sequence[str]], wish: str) -> int:
-    """Number from 0 of a column that is named by number or header."""
-    width = max((len(row) for row in table), default=0)
-    if wish.isascii() and wish.isdigit() and len(wish) < 6:
-        if not 1 <= int(wish) <= width:
-            raise text.wrong(f"--expert_table: no column {wish}; its rows have up to {width}")
-        return int(wish) - 1
-    for row in table[:_PREAMBLE]:
-        if wish in row:
-            return row.index(wish)
-    raise text.wrong(f"--expert_table: no column is called {wish!r}")
+    plain = [re.sub(r"\.0*$", "", epoch) for epoch in epochs]
+    if any(plain == [str(k) for k in range(s, s + len(plain))] for s in (0, 1)):
+        return Scoring([Row(word) for word in words])
+    numbers = [int(one) if re.fullmatch(r"\d{1,6}", one, re.ASCII) else -1 for one in plain]
+    n_epochs = int(recorded.seconds / EPOCH_SECONDS + 1e-6)
+    first = 0 if numbers[0] == 0 else 1
+    # from 1 where the last number shows it, else the first epoch may be missing
+    known = numbers[-1] == n_epochs if first else numbers[-1] < n_epochs
+    if not known or any(b <= a for a, b in pairwise([-1, *numbers])):
+        raise text.wrong(
+            "its epochs are not 0, 1, 2 … or 1, 2, 3 … to the end, so none is placed; give it all "
+            "epochs, or a column of onsets"
+        )
+    rows = [
+        Row(word, EPOCH_SECONDS * (number - first), EPOCH_SECONDS)
+        for word, number in zip(words, numbers, strict=True)
+    ]
+    return Scoring(rows, notes=[f"{n_epochs - len(rows)} epochs are not in it: unscored"])

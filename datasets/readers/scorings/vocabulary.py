@@ -24,12 +24,12 @@ _STAGES = {
     2: "n2 s2 ii nrem2 nonrem2 st2 nr2 nonrapideyemovementsleepn2",
     3: "n3 n4 s3 s4 iii iv nrem3 nrem4 nonrem3 nonrem4 st3 st4 nr3 nr4 sws slowwave "
     "nonrapideyemovementsleepn3 nonrapideyemovementsleepn4",
-    4: "r rem remsleep sr rapideyemovement paradoxal sommeilparadoxal paradoxical",
+    4: "r rem remsleep sr mor rapideyemovement paradoxal sommeilparadoxal paradoxical",
 }
 # nobody's stage, wherever it is written
 _UNSCORED = (
-    "? u mt movementtime mouvement bewegungszeit uns unscored notscored nostage unknownstage "
-    "undefinedstage noscore unstaged notstaged"
+    "? u mt movementtime mouvement movimento movimiento bewegungszeit uns unscored notscored "
+    "nostage unknownstage undefinedstage noscore unstaged notstaged"
 )
 # nobody's stage in a column of stages; elsewhere these may be events within one
 _VAGUE = (
@@ -41,13 +41,16 @@ _VAGUE = (
 _DEPTHLESS = {"n", "nrem", "nonrem", "t", "transitional", "nremsleep", "sleep"}
 _SPELT = {word: code for code, words in _STAGES.items() for word in words.split()}
 _NOBODYS = dict.fromkeys(_UNSCORED.split(), UNSCORED)
-_EMPTY = dict.fromkeys([*_VAGUE.split(), ""], UNSCORED)
+# sommeil paradoxal; elsewhere a spindle
+_EMPTY = dict.fromkeys([*_VAGUE.split(), ""], UNSCORED) | {"sp": 4}
 _PREFIX = re.compile(
-    r"(?:s[dr]o:)?(?:(?:sleep|schlaf)?[\s_-]*(?:stage|stadium|stade|stadio|fase|phase)[\s_:-]*"
+    r"(?:s[dr]o:)?(?:(?:sleep|schlaf|slaap|somn)?[\s_-]*"
+    r"(?:stage|stadium|stade|stadio|etapa|estagio|fase|phase)[\s_:-]*"
     r"|sleep[_-])?"
 )
 _LONGEST = 200  # characters; a stage has fewer, even with a channel behind it
-_NUMBER = re.compile(r"[+-]?\d{1,4}(\.0{0,9})?", re.ASCII)
+# 4, 4.0, 4,0 and numpy.savetxt's 4.000000000000000000e+00
+_NUMBER = re.compile(r"[+-]?\d{1,4}([.,]0{0,18})?(e[+-]?00?)?", re.ASCII)
 _RK = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3, 5: 4, 6: UNSCORED, 7: UNSCORED, 9: UNSCORED, 10: UNSCORED}
 _NEGATIVE = dict.fromkeys((-1, -2, -3, -9), UNSCORED)
 VOCABULARIES = {
@@ -95,17 +98,18 @@ def word_of(text: str) -> Word:
     if len(text) > _LONGEST:
         return Word(None)
     name = re.sub(r",\s*manual$", "", plain(text.split("@@")[0].split("|")[0]))
+    name = re.sub(r"(?<=.)[(\[].*[)\]]$", "", name.strip("\"' "))  # N3 (SWS)
     if _NUMBER.fullmatch(name):
-        return Word(None, number=int(float(name)))
+        return Word(None, number=int(float(name.replace(",", "."))))
     prefix = _PREFIX.match(name)[0]
     bare = name[len(prefix) :]
-    bare = re.sub(r"(?<=.)sleep$", "", re.sub(r"[\s_.-]+", "", bare)) or bare
+    bare = re.sub(r"(?<=.)(sleep|schlaf|sommeil)$", "", re.sub(r"[\s_.-]+", "", bare)) or bare
     if bare in _SPELT or bare in _NOBODYS:
         return Word(_SPELT.get(bare, UNSCORED), prefixed=bool(prefix))
     if prefix and bare and _NUMBER.fullmatch(bare):
-        return Word(_RK.get(int(float(bare))), prefixed=True)
+        return Word(_RK.get(int(float(bare.replace(",", ".")))), prefixed=True)
     if bare in _EMPTY and (bare or not prefix):
-        return Word(UNSCORED, prefixed=bool(prefix), vague=not prefix)
+        return Word(_EMPTY[bare], prefixed=bool(prefix), vague=not prefix)
     if bare in _DEPTHLESS and (prefix or len(bare) > 1):
         return Word(None, prefixed=True)
     # "Sleep stage X" is a stage that is unknown here, "sleep-talking" is not

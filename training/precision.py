@@ -1,0 +1,25 @@
+"""Number formats of the computation that leave signals as they were read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning_fabric.plugins import MixedPrecision
+
+
+class WholeInputs(MixedPrecision):
+    """Mixed precision that does not round its input, as evaluation does not.
+
+    Eight bits of a signal with an offset are steps of microvolts, and noise in its spectrogram.
+    """
+
+    def convert_input(self, data: Any) -> Any:
+        """What the model is given, as it is."""
+        return data
+
+
+def of_fabric(precision: str, kind: str) -> dict[str, Any]:
+    """Arguments by which Fabric computes in ``precision`` on a kind of device."""
+    if precision.endswith("-mixed"):
+        return {"plugins": WholeInputs(precision, kind)}
+    return {"precision": precision}
