@@ -31,7 +31,7 @@ ssl: setup
 	$(BIN)/python ssl_evaluate.py --runs all --tuned False
 	$(BIN)/python latent_space_evaluator.py
 
-# make the default of predict.py again, bit for bit: two hours on two cores
+# train the default of predict.py again: two hours on two cores
 #   make weights TABLE=sc153.npz        a table of band powers of real nights (docs/tables.md: where to get it)
 #   make weights TABLE=… PARTIAL=folder adds the agreement with parts of real nights; HELD_OUT=yes with held-out subjects of the
 #                                       table, REAL=folder with one whole night, which is logged: both at the very end

@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets.readers import dreem, dreem_download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
+from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, Settings
 from utils.arguments import (
     ScriptParser,
@@ -167,6 +168,8 @@ def main(argv: list[str] | None = None) -> None:
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
     tables = folds.names_in(store.path / "folds")
     print(f"{len(records)} records, {epochs:,} epochs, {settings.cohort}")
+    for line in note_lines(store.path / "nights"):
+        print(line)
     print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
 
 

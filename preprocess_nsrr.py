@@ -16,6 +16,7 @@ from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
+from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, RolePreprocessing, Settings
 from datasets.store.store import Store
 from utils.arguments import (
@@ -340,6 +341,8 @@ def report(store: Store, out: dict[str, str]) -> None:
             print(f"  left out: {row['recording']}: {row['reason']}")
         print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
     tables = folds.names_in(store.path / "folds")
+    for line in note_lines(store.path / "nights"):
+        print(line)
     print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
     if tables:
         print(next_command("python", "foundation_training.py", "--data_path", store.path))

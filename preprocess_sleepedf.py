@@ -15,6 +15,7 @@ from datasets.readers import sleepedf
 from datasets.readers.sleepedf_download import check_against, download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
+from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, EQUALISED, ROBUST, Settings, preset_named
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.robust_scaling import FS
@@ -293,6 +294,8 @@ def print_table(store: Store) -> None:
     protocol = store.settings["protocol"]
     print(f"{len(rows)} nights of {len(store.subjects)} subjects; protocol {protocol}; {channels}")
     tables = folds.names_in(store.path / "folds")
+    for line in note_lines(store.path / "nights"):
+        print(line)
     print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
 
 

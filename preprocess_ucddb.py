@@ -11,6 +11,7 @@ from pathlib import Path
 from datasets.readers import ucddb
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
+from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, Settings
 from utils.arguments import ScriptParser, add_flag, add_list, command_of, positive, settings_from
 from utils.errors import UserError, run_script
@@ -120,6 +121,8 @@ def main(argv: list[str] | None = None) -> None:
         folds.write(store.path / "folds", table)
     epochs = sum(int(row["n_epochs"]) for row in store.recordings.values())
     written = table.name if table else folds.OF_ONE_SUBJECT
+    for line in note_lines(store.path / "nights"):
+        print(line)
     print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}   folds: {written}")
 
 

@@ -144,8 +144,9 @@ def _parts(declared: Declaration, folder: Path) -> list[str]:
         ]
     lines += [
         "Simulated nights: `generate_demo_data.py`, whose law was fitted to the same table without "
-        "its 16 held-out subjects. Made again, bit for bit on one processor thread, by `make "
-        "weights`:",
+        "its 16 held-out subjects. Made on one processor thread by `make weights` as it was on 29 "
+        "November 2026; training has since drawn windows and augmentations otherwise, so that they "
+        "come out alike, not bit for bit:",
         "",
     ]
     for name in declared.files:

@@ -102,7 +102,8 @@ def test_stages_among_other_annotations(tmp_path):
         -1,
     ]
     assert "1 of 1 stages do not fill whole 30 s epochs (first at 35 s)" in assumed[0]
-    edfio.Edf([signal], annotations=[notes[0], notes[0]]).write(tmp_path / "c.edf")
+    other = edfio.EdfAnnotation(0, 30, "Sleep stage N2")
+    edfio.Edf([signal], annotations=[notes[0], other]).write(tmp_path / "c.edf")
     with pytest.raises(UserError, match="two stages at 0 s"):
         of_annotations(EdfFile(tmp_path / "c.edf"), 6)
     edfio.Edf([signal], annotations=[notes[1]]).write(tmp_path / "d.edf")
@@ -128,7 +129,7 @@ def test_what_a_model_wrote_is_no_expert(recording, tmp_path):
         ("a.csv", "onset,stage\n15,W\n", "scores no epoch"),
         ("a.csv", "onset,stage\nnow,W\n", "no time in the row now, W"),
         ("a.csv", "epoch,stage\n0\n", "different numbers of columns"),
-        ("a.csv", "epoch,stage\n0,W\n2,N2\n", "its epochs are not 0, 1, 2"),
+        ("a.csv", "epoch,stage\n1,W\n3,N2\n", "its epochs are not 0, 1, 2"),
         ("a.csv", "onset,stage\n30,W\n30,N2\n", "two stages at 30 s"),
         ("a.tsv", "onset\tduration\ttrial_type\n0\t1\tarousal\n", "holds no sleep stages"),
         ("a.txt", "", "holds no sleep stages"),

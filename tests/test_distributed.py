@@ -86,6 +86,7 @@ def restore(rank: int, folder: Path) -> None:
     fabric = SimpleNamespace(
         world_size=2, global_rank=1, is_global_zero=True, device=torch.device("cpu"),
         all_gather=lambda x: gathered.get(x.numel(), x), barrier=lambda: None,
+        strategy=SimpleNamespace(precision=SimpleNamespace(state_dict=dict)),
     )  # fmt: skip
     net = nn.Linear(1, 1)
     optimizer = torch.optim.SGD(net.parameters())

@@ -18,6 +18,7 @@ from datasets.readers.electrodes import site_rank
 from datasets.readers.incoming import believed_unit, denies
 from datasets.readers.missing import filled
 from datasets.readers.recording import Recording, Signal, unit_named
+from datasets.store.descriptions import note_lines
 from datasets.store.filters import butterworth_sections, resample
 from datasets.store.preparation import RolePreprocessing, Settings, prepare
 from evaluation.stagers.interface import stage
@@ -382,3 +383,13 @@ def test_a_filter_that_leaves_nothing_is_an_error():
     eeg16 = Recording("n", "n", 1, {LABEL: of(pink(600, 60), fs=60)}, (), np.zeros(20), None)
     with pytest.raises(UserError, match=r"--bandpass: band-pass 0\.3-35 Hz needs"):
         prepare(eeg16, Settings("c", "keep_all", (LABEL,), bandpass=(0.3, 35.0)), {"EEG": (LABEL,)})
+
+
+def test_notes_of_a_store_are_lines_and_not_too_many(tmp_path):
+    for k in range(14):
+        (tmp_path / f"n{k:02}").mkdir()
+        facts = {"note": f"odd\n{k}"} if k > 1 else {}
+        (tmp_path / f"n{k:02}" / "night.json").write_text(json.dumps(facts))
+    lines = note_lines(tmp_path)
+    assert lines[0] == r"  note: n02: odd\n2" and len(lines) == 11
+    assert lines[-1].startswith("  note: 2 more")

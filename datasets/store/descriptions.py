@@ -12,6 +12,7 @@ from typing import Any
 from utils.files import safe_name
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS
+from utils.text import shown
 
 _FASTEST_HZ = 1e5
 _MOST_EPOCHS = 2 * LONGEST_SECONDS // EPOCH_SECONDS  # with those that a preset pads
@@ -51,6 +52,18 @@ def night_facts(path: Path) -> dict[str, Any]:
         facts, {"mean": _is_moment, "sd": _is_moment}, {"derivation": _is_name, "scale": _is_scale}
     )
     return facts
+
+
+def note_lines(nights: Path, most: int = 10) -> list[str]:
+    """What was odd about recordings below ``nights`` and what was done, in a line each."""
+    lines = [
+        shown(f"  note: {path.parent.name}: {note}")
+        for path in sorted(nights.glob("*/night.json"))
+        if (note := value_in(path).get("note"))
+    ]
+    if len(lines) <= most:
+        return lines
+    return [*lines[:most], f"  note: {len(lines) - most} more, in night.json of {nights}"]
 
 
 def table_rows(path: Path) -> dict[str, dict[str, str]]:

@@ -93,8 +93,9 @@ def _with_lengths(
     step = _usual(steps)
     # a row per epoch repeats stages, a row per change does not
     same = [_is_same(a, b) for a, b in pairwise(rows) if not a.seconds]
-    repeats = 4 * sum(same) > len(same)
-    irregular = any(abs(one - step) > 1 for one in steps)
+    others = sum(abs(one - step) > 1 for one in steps)
+    repeats = 4 * sum(same) > len(same) or (any(same) and 2 * others < len(steps))
+    irregular = others > 0
     changes = until_next or (irregular and not repeats)
     # where no row has a length, the last change lasts to the end
     to_end = changes and (until_next or len(open_rows) == len(rows))
@@ -152,7 +153,7 @@ def of_order(
     """
     seconds, n = recorded.seconds, len(codes)
     if epoch and not 1e-3 <= epoch <= 3600:
-        raise UserError(f"{path}: says that its epochs last {epoch:g} s; correct the file")
+        raise UserError(f"{path}: epochs of {epoch:g} s; correct the file")
     lengths = [epoch] if epoch else [EPOCH_SECONDS, *_SHORTER_EPOCHS]
     lengths += [] if epoch else [1 / rate for rate in dict.fromkeys(recorded.rates) if rate > 1]
     length = next((one for one in lengths if fits(n, one, seconds)), None)
