@@ -53,10 +53,12 @@ def test_unfiltered_nights_hold_the_recorders_integers(raw, both):
         assert (night.mean, night.sd) == (like.mean, like.sd)
 
 
+@pytest.mark.parametrize("fs", [None, 64.0])
 @pytest.mark.parametrize("budget_gb", [4.0, 0.0])
-def test_views_see_the_same(both, budget_gb):
+def test_views_see_the_same(both, budget_gb, fs):
     floats, integers = (
-        View(s, list(s.recordings), channels=["EOG", "EEG"], budget_gb=budget_gb) for s in both
+        View(s, list(s.recordings), channels=["EOG", "EEG"], fs=fs, budget_gb=budget_gb)
+        for s in both
     )
     for a, b in zip(
         *(v.sequences(6, batch_size=4, seed=1) for v in (floats, integers)), strict=True

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 import foundation_training
 import models
 import staging_training
-from training import resume
+from training import flags, resume
 from training.sharding import Sharded, clip_norm, load_whole, optimiser_state_of, weights_of
 from utils.errors import UserError
 
@@ -155,3 +155,9 @@ def test_every_process_resumes_with_a_random_state_of_its_own(monkeypatch, tmp_p
 def test_what_cannot_be_divided_is_refused(main, words, message):
     with pytest.raises(UserError, match=message):
         main(["--strategy", "fsdp", *words])
+
+
+def test_fp16_is_refused_with_divided_weights():
+    run = SimpleNamespace(accelerator="cuda", strategy="fsdp", precision="16-mixed", devices=2)
+    with pytest.raises(UserError, match="not in 16-mixed; choose --precision 32-true"):
+        flags.start_fabric(run)

@@ -222,8 +222,7 @@ class View:
             order = np.argsort(np.argsort(~held, kind="stable"))  # back from own ones first
             signals = torch.cat((own, others))[torch.from_numpy(order).to(self.device)]
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
-        stages = torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
-        return Batch(self._placed(signals), stages, nights, first, keys)
+        return Batch(self._placed(signals), self._stages_at(index), nights, first, keys)
 
     def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Tensor:
         """Signals (b, l, c, t) from the resident tensor."""
@@ -273,6 +272,9 @@ class View:
             )
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
         return signals
+
+    def _stages_at(self, index: np.ndarray) -> Tensor:
+        return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
 
     def _load_held(self) -> Tensor:
         """Signals of the nights that this process holds, on the device, standardised."""
