@@ -113,6 +113,8 @@ bench: setup
 	$(BIN)/python -m benchmarks.cmt
 	$(BIN)/python -m benchmarks.zoo
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.training --cohort
+	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.devices
 	$(BIN)/python -m benchmarks.explaining
 	$(BIN)/python -m benchmarks.pretraining

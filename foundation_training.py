@@ -60,8 +60,8 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(DEFAULTS)
     parser.set_defaults(channels=None)  # main() takes them from the store or the pretrained model
-    settings = flags.resolve_shared(settings_from(parser.parse(argv), FoundationSettings))
-    settings = resolve_defaults(settings)
+    settings = resolve_defaults(settings_from(parser.parse(argv), FoundationSettings))
+    settings = flags.resolve_shared(settings, divides=settings.learning.stage == "pretrain")
     check(settings)
     return settings
 

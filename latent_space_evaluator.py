@@ -6,6 +6,7 @@ python latent_space_evaluator.py --runs "ssl_contrastive_*" --maps False
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,16 +92,15 @@ def main(argv: list[str] | None = None) -> None:
     refuse_inputs([flags.output], [folder / "embeddings" for folder in folders])
     output = flags.output.resolve()  # a link, where a user chose one
     check_folder(output, REPORT)  # before the long work, not after it
-    spaces = spaces_of(folders)
-    rows = []
-    for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
-        rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
+    for folder in folders:
+        refuse_outdated(folder)
+    rows, shown = measured(spaces_of(folders), flags)
     probe = probes_of(folders)
     with written_folder(output, REPORT) as folder:
         write_table(folder / "metrics.csv", filled(rows))
         correlated = correlations(rows, probe)
         write_table(folder / "correlations.csv", correlated)
-        pictures = draw(spaces, rows, probe, flags, folder)
+        pictures = draw(shown, rows, probe, flags, folder)
         about = {"runs": [f.name for f in folders], "probe_macro_f1": probe}
         write_json(folder / "metrics.json", {**about, "rows": rows, "correlations": correlated})
         write_latent_page(folder / "index.html", rows, probe, correlated, pictures)
@@ -108,33 +108,76 @@ def main(argv: list[str] | None = None) -> None:
     print(f"written: {flags.output / 'metrics.csv'}   open in a browser: {flags.output}/index.html")
 
 
-def spaces_of(folders: list[Path]) -> list[Space]:
-    """Held-out embeddings of every run, and the controls of the first run with each subjects."""
-    spaces: list[Space] = []
+def refuse_outdated(run: Path) -> None:
+    """Refuse embeddings of weights that the run has no more, before the long work.
+
+    Raises:
+        UserError: naming the run.
+    """
+    splits = embeddings.load(run / "embeddings", z_of=())
+    files = (*splits.values(), controls_of(run, ("weights", "version")))
+    if not all(is_of_stamp(stamped(one), run) for one in files):
+        raise UserError(
+            f"{run}: was trained again, or embedded by an earlier version of this program, so "
+            f"its embeddings are out of date; run ssl_evaluate.py --runs {run.name} again"
+        )
+
+
+def controls_of(run: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Those of these arrays that a run's file of controls has."""
+    try:
+        with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in names if name in file.files}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
+
+
+def spaces_of(folders: list[Path]) -> Iterator[Space]:
+    """Held-out embeddings of every run, and the controls of the first run with each subjects.
+
+    One at a time: together they could be larger than the memory.
+    """
     seen: set[tuple] = set()
     for run in folders:
-        splits = embeddings.load(run / "embeddings")
-        arrays = splits["held_out"]
+        arrays = embeddings.load(run / "embeddings", z_of=("held_out",))["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
-        try:
-            with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
-                more = {name: file[name] for name in file.files}
-        except (OSError, ValueError) as error:
-            raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
-        if not all(is_of_stamp(stamped(one), run) for one in (*splits.values(), more)):
-            raise UserError(
-                f"{run}: was trained again, or embedded by an earlier version of this program, so "
-                f"its embeddings are out of date; run ssl_evaluate.py --runs {run.name} again"
-            )
         # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
-        spaces.append(Space(run.name, arrays["z"], *about, views=more["z_view"]))
+        views = controls_of(run, ["z_view"])["z_view"]
+        yield Space(run.name, arrays.pop("z"), *about, views=views)
         # runs of one fold have the same subjects, for whom one set of controls is enough
         subjects = tuple(sorted(set(arrays["subject"].tolist())))
         if subjects not in seen:
             seen.add(subjects)
-            names = {name: f"{name}, as in {run.name}" for name in CONTROLS}
-            spaces += [Space(names[name], more[name], *about) for name in CONTROLS]
-    return spaces
+            for name in CONTROLS:
+                control = controls_of(run, [name])[name]
+                yield Space(f"{name}, as in {run.name}", control, *about)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What pictures need of the spaces: ``rows`` of those of the same nights, and one night."""
+
+    spaces: list[Space]
+    rows: np.ndarray
+    night: Space
+
+
+def measured(spaces: Iterator[Space], flags: ReportFlags) -> tuple[list[dict[str, Any]], Shown]:
+    """Measure one space after the other; rows of the table, and what is drawn of them."""
+    rows, shown, recordings = [], None, None
+    for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
+        rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
+        if shown is None:
+            recordings = space.recording
+            night = space.some(np.flatnonzero(recordings == recordings[0]))
+            drawn = latent_metrics.stratified(
+                space.y, space.subject, flags.map_epochs, seed=flags.seed
+            )
+            shown = Shown([], drawn, night)
+        # only spaces of the same nights can be compared epoch by epoch
+        if np.array_equal(space.recording, recordings):
+            shown.spaces.append(space.some(shown.rows))
+    return rows, shown
 
 
 def stamped(arrays: dict[str, np.ndarray]) -> dict[str, str]:
@@ -164,7 +207,7 @@ def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def draw(
-    spaces: list[Space],
+    shown: Shown,
     rows: list[dict[str, Any]],
     probe: dict[str, float],
     flags: ReportFlags,
@@ -176,37 +219,31 @@ def draw(
     def keep(picture: Any, name: str, caption: str) -> None:
         pictures.append((caption, figures.save(picture, folder / f"{name}.png")))
 
-    # only spaces of the same nights can be compared epoch by epoch
-    first = spaces[0]
-    alike = [s for s in spaces if np.array_equal(s.recording, first.recording)]
-    chosen = latent_metrics.stratified(first.y, first.subject, flags.map_epochs, seed=flags.seed)
+    alike, first = shown.spaces, shown.spaces[0]
     if flags.maps:
-        drawn = {s.name: maps(s.z[chosen], seed=flags.seed) for s in alike}
-        quality = {s.name: map_quality(s.z[chosen], drawn[s.name]) for s in alike}
+        drawn = {s.name: maps(s.z, seed=flags.seed) for s in alike}
+        quality = {s.name: map_quality(s.z, drawn[s.name]) for s in alike}
         write_json(folder / "map_quality.json", quality)
         for kind in ("PCA", "t-SNE", "UMAP"):
             flat = {name: of_kind[kind] for name, of_kind in drawn.items()}
-            write_arrays(folder / f"map_{kind}.npz", {"rows": chosen, **flat})
+            write_arrays(folder / f"map_{kind}.npz", {"rows": shown.rows, **flat})
             picture = latent_figures.draw_maps(
                 {short(n): p for n, p in flat.items()},
-                first.y[chosen],
-                first.subject[chosen],
+                first.y,
+                first.subject,
                 kind=kind,
             )
             keep(picture, f"map_{kind}", f"{kind}, by stage and by subject")
-    night = np.flatnonzero(first.recording == first.recording[0])
     # principal components of this night alone: (epochs, 2)
-    path = first.z[night] - first.z[night].mean(axis=0)
+    path = shown.night.z - shown.night.z.mean(axis=0)
     components = path @ np.linalg.svd(path, full_matrices=False)[2][:2].T
-    title = f"{first.name}: {first.recording[0]}"
+    title = f"{first.name}: {shown.night.recording[0]}"
     keep(
-        latent_figures.draw_night(components, first.y[night], title=title),
+        latent_figures.draw_night(components, shown.night.y, title=title),
         "night",
         "A night's path along its two main components",
     )
-    likeness = np.array(
-        [[latent_metrics.linear_cka(a.z[chosen], b.z[chosen]) for b in alike] for a in alike]
-    )
+    likeness = np.array([[latent_metrics.linear_cka(a.z, b.z) for b in alike] for a in alike])
     names = [short(s.name) for s in alike]
     keep(
         latent_figures.draw_likeness(names, likeness, title="linear CKA"),

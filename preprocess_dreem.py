@@ -14,7 +14,7 @@ from datasets.readers import dreem, dreem_download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
-from datasets.store.preparation import Settings
+from datasets.store.preparation import DTYPES, Settings
 from utils.arguments import (
     ScriptParser,
     add_flag,
@@ -48,6 +48,7 @@ class DreemFlags:
     preset: str | None
     bandpass: list[float] | None
     resample: int
+    store_dtype: str | None
     scorers: Path | None
     allow_length_mismatch: bool
     jobs: int
@@ -93,6 +94,12 @@ def make_parser() -> ScriptParser:
     )
     add_list(parser, "--bandpass", item=float, help="zero-phase FIR band-pass in Hz, as in 0.3 35")
     parser.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
+    parser.add_argument(
+        "--store_dtype",
+        choices=DTYPES,
+        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
+        "recorder wrote where nothing is filtered (default: float32)",
+    )
     parser.add_argument(
         "--scorers",
         type=Path,
@@ -144,6 +151,7 @@ def main(argv: list[str] | None = None) -> None:
         channels=tuple(flags.channels),
         bandpass=tuple(flags.bandpass) if flags.bandpass else None,
         fs=float(flags.resample),
+        dtype=flags.store_dtype or DTYPES[0],
         preset=flags.preset,
         pad_epochs=PAD_EPOCHS if flags.preset else 0,
     )

@@ -17,7 +17,7 @@ from datasets.readers.channels import alternatives
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.descriptions import note_lines
-from datasets.store.preparation import RolePreprocessing, Settings
+from datasets.store.preparation import DTYPES, RolePreprocessing, Settings
 from datasets.store.store import Store
 from utils.arguments import (
     ScriptParser,
@@ -65,9 +65,10 @@ class FileFlags:
 
 @dataclass(frozen=True)
 class ContentFlags:
-    """Sampling rate and fold tables of the store."""
+    """Sampling rate, type and fold tables of the store."""
 
     resample: int
+    store_dtype: str | None
     folds: list[str]
 
 
@@ -180,8 +181,9 @@ def add_files(group: argparse._ArgumentGroup) -> None:
 
 
 def add_content(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of sampling rate and fold tables."""
+    """Add the flags of sampling rate, type and fold tables."""
     group.add_argument("--resample", type=positive, default=125, help="rate of all channels in Hz")
+    group.add_argument("--store_dtype", choices=DTYPES, help="type of samples (default: float32)")
     add_list(group, "--folds", default=["kfold:5:0"], help="fold tables by subject: kfold:N:seed")
 
 
@@ -303,6 +305,7 @@ def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
         protocol="keep_all",
         channels=tuple(flags.roles),
         fs=float(flags.resample),
+        dtype=flags.store_dtype or DTYPES[0],
         kept=kept,
     )
 

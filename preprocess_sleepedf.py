@@ -16,7 +16,7 @@ from datasets.readers.sleepedf_download import check_against, download
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.descriptions import note_lines
-from datasets.store.preparation import EQUALISED, ROBUST, Settings, preset_named
+from datasets.store.preparation import DTYPES, EQUALISED, ROBUST, Settings, preset_named
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.robust_scaling import FS
 from datasets.store.store import Store
@@ -67,7 +67,7 @@ class ContentFlags:
     bandpass: list[float] | None
     preset: str | None
     resample: float | None
-    dtype: str
+    store_dtype: str
     folds: list[str]
     allow_missing: bool
 
@@ -170,7 +170,14 @@ def add_content(what: argparse._ArgumentGroup) -> None:
     )
     what.add_argument("--resample", type=float, help="new sampling rate of all channels in Hz")
     what.add_argument(
-        "--dtype", choices=("float32", "float16"), default="float32", help="float16 halves the size"
+        # the former name first, as the commands that stores hold are worded
+        "--dtype",
+        "--store_dtype",
+        dest="store_dtype",
+        choices=DTYPES,
+        default=DTYPES[0],
+        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
+        "recorder wrote where nothing is filtered",
     )
     add_list(
         what,
@@ -248,7 +255,7 @@ def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:
         channels=tuple(flags.channels),
         bandpass=tuple(flags.bandpass) if flags.bandpass else None,
         fs=flags.resample,
-        dtype=flags.dtype,
+        dtype=flags.store_dtype,
         preset=flags.preset,
     )
 

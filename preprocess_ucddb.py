@@ -12,7 +12,7 @@ from datasets.readers import ucddb
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
-from datasets.store.preparation import Settings
+from datasets.store.preparation import DTYPES, Settings
 from utils.arguments import ScriptParser, add_flag, add_list, command_of, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import check_file
@@ -30,6 +30,7 @@ class UcddbFlags:
     channels: list[str]
     bandpass: list[float] | None
     resample: int | None
+    store_dtype: str | None
     salvage: bool
     jobs: int
 
@@ -66,6 +67,12 @@ def make_parser() -> ScriptParser:
         "filtered",
     )
     parser.add_argument("--resample", type=positive, help="new sampling rate of all channels in Hz")
+    parser.add_argument(
+        "--store_dtype",
+        choices=DTYPES,
+        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
+        "recorder wrote where nothing is filtered (default: float32)",
+    )
     add_flag(
         parser,
         "--salvage",
@@ -100,6 +107,7 @@ def main(argv: list[str] | None = None) -> None:
         channels=tuple(flags.channels),
         bandpass=tuple(flags.bandpass) if flags.bandpass else None,
         fs=float(flags.resample) if flags.resample else None,
+        dtype=flags.store_dtype or DTYPES[0],
     )
     store = build_store(
         flags.save_path,

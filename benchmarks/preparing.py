@@ -20,7 +20,8 @@ from benchmarks.side_by_side import one_core, seconds
 from datasets.readers import sleepedf
 from datasets.readers.scorings.vocabulary import stage_of
 from datasets.store.preparation import Settings, prepare
-from datasets.store.store import read_night, write_night
+from datasets.store.store import write_night
+from datasets.store.stored_night import read_night
 from datasets.synthetic import sleepedf_files
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject

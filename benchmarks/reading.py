@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,13 @@ CHANNELS = (
 )
 
 
-def make_store(path: Path, n_nights: int = N_NIGHTS, n_epochs: int = N_EPOCHS) -> Store:
-    """A store of random nights, 1.4 GB by default; one is drawn, the others are copies."""
+def make_store(
+    path: Path, n_nights: int = N_NIGHTS, n_epochs: int = N_EPOCHS, copy: Any = shutil.copyfile
+) -> Store:
+    """A store of random nights, 1.4 GB by default; one is drawn, the others are copies.
+
+    With ``os.link`` for ``copy`` all nights share one file of signals, for listing thousands.
+    """
     settings = Settings("benchmark", "keep_all", ("EEG", "EOG"))
     rng = np.random.default_rng(0)
     signals = rng.standard_normal((n_epochs, 2, FS * 30), dtype=np.float32)
@@ -45,7 +51,8 @@ def make_store(path: Path, n_nights: int = N_NIGHTS, n_epochs: int = N_EPOCHS) -
     first = path / "nights" / "N000"
     for number in range(1, n_nights):
         name = f"N{number:03d}"
-        shutil.copytree(first, path / "nights" / name)
+        own = shutil.ignore_patterns("night.json")
+        shutil.copytree(first, path / "nights" / name, copy_function=copy, ignore=own)
         # ids are part of the description; every night is of another subject
         facts = (first / "night.json").read_text().replace("N000", name).replace("S000", f"S{name}")
         (path / "nights" / name / "night.json").write_text(facts)

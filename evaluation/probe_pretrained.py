@@ -17,7 +17,7 @@ from datasets.store.views import View
 from evaluation import embed
 from probing import embeddings, probes
 from probing.probes import Labelled, Probed
-from training.fine_tuning import Tuning, context_probe, tune
+from training.fine_tuning import EpochsOf, Tuning, context_probe, tune
 from utils import metrics
 from utils.checkpoint import Checkpoint, is_of_stamp
 from utils.errors import UserError
@@ -234,14 +234,11 @@ def tuned_rows(
 
 
 def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
-    """All epochs of a split as one tensor, with their stages and subjects."""
-    nights = list(view.whole_nights())
-    signals = torch.cat([x for _, x, _ in nights])
-    if checkpoint.standardise != "none":
-        signals = signals.clamp(-embed.CLIP, embed.CLIP)
-    by_id = {night.id: night.subject for night in view.nights}
-    subjects = np.concatenate([np.full(len(s), by_id[r]) for r, _, s in nights])
-    return Tuning(signals, torch.cat([s for _, _, s in nights]), subjects)
+    """All epochs of a split with their stages and subjects; signals are read batch by batch."""
+    clip = embed.CLIP if checkpoint.standardise != "none" else None
+    subjects = np.repeat([night.subject for night in view.nights], view.lengths)
+    stages = torch.from_numpy(view.stages.astype(np.int64))
+    return Tuning(EpochsOf(view, clip), stages, subjects)
 
 
 def context_row(splits: Splits, arrays: Mapping[str, Any], seeds: list[int]) -> dict[str, Any]:

@@ -66,6 +66,10 @@ class SleepModel(nn.Module):
         """Parameters that weight decay applies to; all, unless the paper names some."""
         return list(self.parameters())
 
+    def divided_parts(self) -> list[nn.Module]:
+        """Parts whose weights are gathered one by one where processes share the weights out."""
+        return []
+
     def output_layers(self) -> list[nn.Module]:
         """The layers that make logits: one, or one for each position of a window."""
         return [self.head]

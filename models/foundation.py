@@ -265,6 +265,10 @@ class FoundationPretraining(SleepModel):
             valid=valid,
         )
 
+    def divided_parts(self) -> list[nn.Module]:
+        """The transformer's layers, which hold nearly all weights."""
+        return [*self.encoder.local, *self.encoder.layers]
+
     @torch.no_grad()
     def begin_linear(self, inward: Tensor, outward: Tensor, mean: Tensor) -> None:
         """Begin as a linear autoencoder of every role, to which layers add nothing yet.

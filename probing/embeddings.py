@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -108,8 +108,10 @@ def write_embeddings(
         save(run / "embeddings" / f"{split}.npz", arrays, about)
 
 
-def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
+def load(folder: Path, z_of: Sequence[str] = SPLITS) -> dict[str, dict[str, np.ndarray]]:
     """The embeddings of a run by split, of one encoder and of different subjects.
+
+    z is read of the splits ``z_of`` alone: of a large cohort it takes gigabytes.
 
     Raises:
         UserError: a file is missing or broken, of another encoder than the others, or holds
@@ -121,10 +123,12 @@ def load(folder: Path) -> dict[str, dict[str, np.ndarray]]:
         try:
             # without pickle: a file from elsewhere runs no code
             with np.load(path, allow_pickle=False) as arrays:
-                splits[split] = {name: arrays[name] for name in arrays.files}
+                names = arrays.files
+                read = [name for name in names if name != "z" or split in z_of]
+                splits[split] = {name: arrays[name] for name in read}
         except (OSError, ValueError) as error:
             raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
-        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in splits[split]]:
+        if missing := [name for name in (*_FIELDS, "encoder_sha256") if name not in names]:
             raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
     if len({str(arrays["encoder_sha256"]) for arrays in splits.values()}) > 1:
         raise UserError(f"{folder}: its files are of different encoders; run ssl_evaluate.py again")

@@ -238,7 +238,8 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         )
 
 
-def test_two_processes_share_a_pass(role_store, tmp_path):
+@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+def test_two_processes_share_a_pass(role_store, tmp_path, strategy):
     script = Path(foundation_training.__file__)
     words = [
         "--data_path",
@@ -254,7 +255,7 @@ def test_two_processes_share_a_pass(role_store, tmp_path):
         "--accelerator",
         "cpu",
         "--strategy",
-        "ddp",
+        strategy,
         "--logger",
         "csv",
         *TINY,
@@ -267,8 +268,16 @@ def test_two_processes_share_a_pass(role_store, tmp_path):
         tmp_path / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "last.pt"
     )
     assert last.progress["schedule"]["last_epoch"] == 3
-    with pytest.raises(UserError, match="--strategy ddp holds every model"):
-        run("--strategy", "fsdp", *TINY, store=role_store, project=tmp_path)
+    assert not any(value.isnan().any() for value in last.state.values())
+    if strategy == "ddp":
+        return
+    # the same command, for a pass more, resumes from what was saved whole
+    words[words.index("--n_epochs") + 1] = "2"
+    process = subprocess.run(
+        [sys.executable, str(script), *words], capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert "resuming after pass 1, step 0" in process.stdout
 
 
 def test_the_published_sizes_by_one_flag(role_store):

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -330,6 +331,29 @@ def test_tuning_learns_and_leaves_its_start_as_it_was():
     assert all(torch.equal(v, before[k]) for k, v in encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("budget_gb", [4.0, 0.0], ids=["resident", "streamed"])
+def test_tuning_reads_epochs_when_it_needs_them(project, store, monkeypatch, budget_gb):
+    """Was: all signals of all splits on the device, whatever their size."""
+    checkpoint = load_checkpoint(masked(project) / "checkpoints" / "best.pt")
+    two = list(store.recordings)[:2]
+    view = View(store, two, channels=["EEG"], budget_gb=budget_gb)
+    signals = torch.cat([x for _, x, _ in view.whole_nights()]).clamp(-embed.CLIP, embed.CLIP)
+    subjects = [store.night(r).subject for r, x, _ in view.whole_nights() for _ in x]
+    monkeypatch.setattr(View, "whole_nights", None)
+    data = probe_pretrained.tuning_data(view, checkpoint)
+    rows = torch.randperm(len(signals))[:50]
+    assert torch.equal(data.signals[rows], signals[rows])
+    assert data.stages.tolist() == view.stages.tolist()
+    assert data.subjects.tolist() == subjects
+    net = embed.encoder_of(checkpoint)
+    # the first epochs of all: enough to train, validate and test once
+    data = replace(data, stages=data.stages[:20])
+    splits = dict.fromkeys(("train", "validation", "held_out"), data)
+    whole = dict.fromkeys(splits, replace(data, signals=signals))
+    ours, theirs = (tune(net.encoder, some, None, 1, 0) for some in (splits, whole))
+    assert np.array_equal(ours.probabilities, theirs.probabilities)
+
+
 # latent metrics ---------------------------------------------------------------------------------
 
 
@@ -422,6 +446,17 @@ def test_one_table_and_one_page_of_all_runs(project):
         assert (folder / f"{name}.png").stat().st_size > 5_000
     result = json.loads((folder / "metrics.json").read_text())
     assert len(result["probe_macro_f1"]) == 2
+
+
+def test_one_latent_space_is_in_memory_at_a_time(project):
+    folders = sorted(project.glob("ssl_*/"))
+    seen: list[weakref.ref] = []
+    for latents in latent_space_evaluator.spaces_of(folders):
+        assert sum(z() is not None for z in seen) <= 1  # the one before, until this one is handed
+        seen.append(weakref.ref(latents.z))
+    assert len(seen) == 4
+    splits = embeddings.load(folders[0] / "embeddings", z_of=("held_out",))
+    assert [split for split, arrays in splits.items() if "z" in arrays] == ["held_out"]
 
 
 def test_a_latent_report_replaces_nothing_but_a_latent_report(project, store, tmp_path):

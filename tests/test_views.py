@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from datasets.store import views
 from datasets.store.store import Store
 from datasets.store.stored_channels import select_channels, train_statistics
 from datasets.store.views import View
@@ -294,3 +296,64 @@ def test_processes_share_whole_nights(store):
     shares = [[r for r, *_ in view.whole_nights(rank, 2)] for rank in (0, 1)]
     assert sorted(chain.from_iterable(shares)) == sorted(view.recordings)
     assert not set(shares[0]) & set(shares[1])
+
+
+@pytest.mark.parametrize(("processes", "fs"), [(2, 100.0), (3, 100.0), (2, 64.0)])
+def test_a_process_holds_its_share_and_sees_what_one_alone_sees(store, monkeypatch, processes, fs):
+    def alike(ours, theirs):
+        # resampled as a part of a night, of which the filter sees an epoch more on either side
+        return torch.allclose(ours, theirs, atol=0 if fs == 100 else 1e-4, rtol=0)
+
+    alone = View(store, list(store.recordings), fs=fs)
+    batches = list(alone.sequences(6, stride=2, batch_size=5, seed=4))
+    nights = [(r, x) for r, x, _ in alone.whole_nights()]
+    for rank in range(processes):
+        monkeypatch.setattr(views, "_share", lambda rank=rank: (rank, processes))
+        # room for a share, not for the whole
+        own = alone.lengths[rank::processes].sum()
+        view = View(store, list(store.recordings), fs=fs, budget_gb=(own * 12 * 30 * fs + 1) / 1e9)
+        assert view._data.shape[0] == own < alone.n_epochs
+        assert not view.resident
+        for ours, theirs in zip(
+            view.sequences(6, stride=2, batch_size=5, seed=4), batches, strict=True
+        ):
+            assert alike(ours.signals, theirs.signals)
+            assert torch.equal(ours.stages, theirs.stages)
+            assert np.array_equal(ours.keys, theirs.keys)
+        # those it stages in a validation are those that it holds
+        monkeypatch.setattr(view, "_files", None)
+        seen = [(r, x) for r, x, _ in view.whole_nights(rank, processes)]
+        assert all(
+            r == name and alike(x, y)
+            for (r, x), (name, y) in zip(seen, nights[rank::processes], strict=True)
+        )
+
+
+def test_views_of_one_process_share_a_gpu(monkeypatch):
+    """Was: 60 % of what was left, for each: three views filled 94 % of the memory."""
+    memory = {"free": 100e9, "taken": 0.0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (memory["free"], 140e9))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: memory["taken"])
+    gpu = torch.device("cuda")
+    assert views._budget(gpu, 1) == pytest.approx(60)
+    memory.update(free=60e9, taken=40e9)
+    assert views._budget(gpu, 1) == pytest.approx(20)
+    memory.update(free=30e9, taken=70e9)
+    assert views._budget(gpu, 1) == 0
+    # of a host all processes take from one memory
+    assert views._budget(torch.device("cpu"), 4) == 1.0
+
+
+def test_one_process_alone_holds_everything(store):
+    assert views._share() == (0, 1)
+    view = View(store, list(store.recordings))
+    assert view.resident
+    assert view._data.shape[0] == view.n_epochs
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="lists maps on Linux alone")
+def test_stages_of_many_nights_take_no_maps(store):
+    view = View(store, list(store.recordings), budget_gb=0.0)
+    assert len(view.stages) == view.n_epochs
+    # a process may have 65,530 maps
+    assert "stages.npy" not in Path("/proc/self/maps").read_text()

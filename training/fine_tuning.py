@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from datasets.store.batches import Windows
+from datasets.store.views import View
 from probing.probes import Labelled, Probed
 from utils import metrics
 from utils.stages import STAGES
@@ -19,18 +21,34 @@ _BATCH, _CHECKS = 64, 6  # epochs per step, validations per training
 _ENCODER_LR, _HEAD_LR = 3e-4, 1e-3
 
 
+class EpochsOf:
+    """Signals of a view's epochs by number, cut at ``clip``: read when they are asked for."""
+
+    def __init__(self, view: View, clip: float | None) -> None:
+        self._view, self._clip, self.device = view, clip, view.device
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """Signals (n, c, t) of the epochs ``rows`` (n,), counted over all recordings."""
+        starts = self._view.offsets
+        nights = np.searchsorted(starts, rows.numpy(), side="right") - 1
+        where = Windows(nights, rows.numpy() - starts[nights])
+        (batch,) = self._view.read([where], 1)
+        signals = batch.signals[:, 0]
+        return signals if self._clip is None else signals.clamp(-self._clip, self._clip)
+
+
 @dataclass(frozen=True)
 class Tuning:
-    """Epochs of one split: signals (n, c, t), stages (n,) and subjects (n,)."""
+    """Epochs of one split: signals (n, c, t) by row, stages (n,) and subjects (n,) on the CPU."""
 
-    signals: Tensor
+    signals: Tensor | EpochsOf
     stages: Tensor
     subjects: np.ndarray
 
     @property
     def labelled(self) -> Labelled:
         """Stages and subjects without signals, which is all that drawing labels needs."""
-        stages = self.stages.cpu().numpy()
+        stages = self.stages.numpy()
         return Labelled(np.zeros((len(stages), 1), np.float32), stages, self.subjects)
 
 
@@ -59,7 +77,7 @@ def tune(
         copied = deepcopy(encoder)
         # the latent's width differs by encoder, so two epochs are encoded to learn it
         with torch.no_grad():
-            width = copied.eval().latent(train.signals[:2]).shape[1]
+            width = copied.eval().latent(train.signals[torch.arange(2)]).shape[1]
         net = _Stager(copied, width).to(train.signals.device)
         groups = [
             {"params": net.encoder.parameters(), "lr": _ENCODER_LR},
@@ -76,10 +94,10 @@ def _fit(
     steps: int,
 ) -> Probed:
     train, validation, test = splits
-    chosen = torch.nonzero(train.stages >= 0)[:, 0].cpu()
+    chosen = torch.nonzero(train.stages >= 0)[:, 0]
     # epochs nobody scored have stage -1 and cannot train
     if rows is not None:
-        chosen = torch.from_numpy(rows)[train.stages.cpu()[rows] >= 0]
+        chosen = torch.from_numpy(rows)[train.stages[rows] >= 0]
     optimizer = torch.optim.Adam(groups, weight_decay=1e-4)
     best: tuple[float, int, dict] | None = None
     every = max(1, steps // _CHECKS)
@@ -87,28 +105,29 @@ def _fit(
         net.train()
         # at least two epochs: batch normalisation has no variance of one
         batch = chosen[torch.randint(len(chosen), (min(_BATCH, max(2, len(chosen))),))]
-        batch = batch.to(train.signals.device)
-        loss = nn.functional.cross_entropy(net(train.signals[batch]), train.stages[batch])
+        stages = train.stages[batch].to(train.signals.device)
+        loss = nn.functional.cross_entropy(net(train.signals[batch]), stages)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         if step % every and step != steps:
             continue
-        predicted = _stage(net, validation.signals).argmax(axis=1)
-        counts = metrics.confusion(validation.stages.cpu().numpy(), predicted)
+        predicted = _stage(net, validation).argmax(axis=1)
+        counts = metrics.confusion(validation.stages.numpy(), predicted)
         # an undefined macro-F1 is worse than any that is defined
         score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
         if best is None or score > best[0]:
             best = score, step, deepcopy(net.state_dict())
     net.load_state_dict(best[2])
-    probabilities = _stage(net, test.signals)
+    probabilities = _stage(net, test)
     return Probed(probabilities.argmax(axis=1), probabilities, f"step {best[1]} of {steps}")
 
 
 @torch.no_grad()
-def _stage(net: nn.Module, signals: Tensor) -> np.ndarray:
+def _stage(net: nn.Module, epochs: Tuning) -> np.ndarray:
     net.eval()
-    parts = [net(part).float().softmax(dim=1) for part in signals.split(512)]
+    rows = torch.arange(len(epochs.stages)).split(512)
+    parts = [net(epochs.signals[part]).float().softmax(dim=1) for part in rows]
     return torch.cat(parts).cpu().numpy()
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 RESULTS = Path("results")
+SHARDED = "fsdp"  # --strategy
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 
 
@@ -151,7 +152,7 @@ def add_data(group: Any) -> None:
         "--budget_gb",
         type=not_negative,
         help="memory in GB that the signals may take; above it they are streamed from disk "
-        "(default: 60 %% of a GPU's free memory, 4 without a GPU)",
+        "(default: 60 %% of a GPU's free memory; without a GPU 4, shared by all processes)",
     )
 
 
@@ -223,7 +224,10 @@ def add_run(group: Any) -> None:
         "--num_nodes", type=positive, default=1, help="machines, the script started by torchrun"
     )
     group.add_argument(
-        "--strategy", default="auto", help="how Lightning Fabric uses several devices: auto, ddp, …"
+        "--strategy",
+        default="auto",
+        help="how Lightning Fabric uses several devices: auto, ddp, …; fsdp (FSDP2, of "
+        "foundation_training.py --stage pretrain) divides the weights among them",
     )
     group.add_argument(
         "--precision",
@@ -250,8 +254,10 @@ def add_run(group: Any) -> None:
     )
 
 
-def resolve_shared(settings: _Training) -> _Training:
+def resolve_shared(settings: _Training, *, divides: bool = False) -> _Training:
     """Check the shared flags, and let --is_neptune choose the logger.
+
+    ``divides``: the model's weights can be divided among processes.
 
     Raises:
         UserError: before any file is touched.
@@ -261,6 +267,18 @@ def resolve_shared(settings: _Training) -> _Training:
         raise UserError(
             "--nep_api: a token on the command line ends in logs; set NEPTUNE_API_TOKEN in the "
             "environment instead"
+        )
+    if "fsdp" in run.strategy and not divides:
+        raise UserError(
+            f"--strategy {run.strategy}: only foundation_training.py --stage pretrain divides its "
+            "weights; --strategy ddp holds every other model"
+        )
+    if "fsdp" in run.strategy and (
+        run.strategy != SHARDED or run.compile or run.devices * run.num_nodes < 2
+    ):
+        raise UserError(
+            f"--strategy {run.strategy}: written fsdp, it divides the weights among several "
+            "--devices, without --compile"
         )
     # Adam divides by 1 - beta ** step
     if isinstance(optimiser, OptimiserFlags):
@@ -280,19 +298,17 @@ def start_fabric(run: RunFlags) -> Fabric:
 
     from training.precision import of_fabric
 
-    if "fsdp" in run.strategy:
-        raise UserError(
-            f"--strategy {run.strategy}: checkpoints of sharded weights are not written here; "
-            "--strategy ddp holds every model of this repository"
-        )
     kind = devices.kind_of(run.accelerator)
     precision = devices.precision_of(kind) if run.precision == "auto" else run.precision
     if precision == "16-mixed" and kind == "cpu":
         raise UserError("--precision 16-mixed: a CPU has no such numbers; leave the flag out")
+    if precision == "16-mixed" and run.strategy == SHARDED:
+        # Fabric scales no losses of divided weights
+        raise UserError("--strategy fsdp: not in 16-mixed; choose --precision 32-true")
     try:
         fabric = Fabric(
             accelerator=run.accelerator,
-            strategy=run.strategy,
+            strategy=_strategy(run),
             devices=run.devices,
             num_nodes=run.num_nodes,
             **of_fabric(precision, kind),
@@ -308,6 +324,15 @@ def start_fabric(run: RunFlags) -> Fabric:
     fabric.launch()
     torch.manual_seed(run.seed)
     return fabric
+
+
+def _strategy(run: RunFlags) -> Any:
+    """Fabric's name of a strategy, or the one that divides the weights."""
+    if run.strategy != SHARDED:
+        return run.strategy
+    from training.sharding import Sharded
+
+    return Sharded(run.devices * run.num_nodes)
 
 
 def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:

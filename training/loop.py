@@ -15,11 +15,12 @@ from typing import Any, Protocol
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from training.interruption import Interruption
 from training.resume import Learner, Outputs, Position, resume, save_last
+from training.sharding import clip_norm, weights_of
 from utils.checkpoint import save_checkpoint
 from utils.devices import widest
 from utils.errors import UserError
@@ -154,7 +155,7 @@ def clip(fabric: Fabric, learner: Learner, largest: float) -> Tensor:
     scaler = precision.scaler if isinstance(precision, MixedPrecision) else None
     if scaler is not None:
         scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(precision.main_params(optimizer), largest).detach()
+    norm = clip_norm(precision.main_params(optimizer), largest).detach()
     return norm if scaler is None else norm.nan_to_num(0.0, 0.0, 0.0)
 
 
@@ -234,9 +235,10 @@ def finish_pass(
     # --max_minutes must stop all processes at the same pass, so they agree on the time
     spent = fabric.all_reduce(_scalar(fabric, position.seconds), reduce_op="mean")
     position.total_seconds, position.seconds = position.total_seconds + float(spent), 0.0
+    state = weights_of(learner.net)  # by all processes, which may hold parts of it
     if fabric.is_global_zero:
         names = [*better, f"pass_{position.passes:03d}"]
-        weights = {**outputs.description, "state": learner.net.state_dict(), "figures": figures}
+        weights = {**outputs.description, "state": state, "figures": figures}
         for name in names if position.passes % plan.save_every == 0 else better:
             save_checkpoint(outputs.run.checkpoint(name), weights | {"pass": position.passes})
         # JSON has no NaN, the only value that differs from itself

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from training.loggers import Log
+from training.sharding import load_whole, optimiser_state_of, weights_of
 from utils import devices
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import UserError
@@ -70,12 +71,15 @@ def save_last(fabric: Fabric, learner: Learner, position: Position, outputs: Out
     if fabric.world_size > 1:  # an Apple GPU, which has no doubles, is never one of several
         own = own.to(fabric.device)
     sums = fabric.all_gather(own).reshape(fabric.world_size, len(names))
+    # by all processes, which may hold parts of them
+    weights = weights_of(learner.net)
+    optimizer = optimiser_state_of(learner.net, learner.optimizer)
     if fabric.is_global_zero:
         checkpoint = {
             **outputs.description,
             # names as in the bare module: the same with and without DDP or torch.compile
-            "state": learner.net.state_dict(),
-            "optimizer": learner.optimizer.state_dict(),
+            "state": weights,
+            "optimizer": optimizer,
             "schedule": learner.schedule.state_dict(),
             "rng": rng,
             "position": asdict(position),
@@ -97,9 +101,8 @@ def resume(fabric: Fabric, learner: Learner, run: Run) -> Position:
         return Position()
     checkpoint = load_checkpoint(path)
     progress, rng = checkpoint.progress, checkpoint.progress["rng"]
-    learner.net.load_state_dict(checkpoint.state)
     try:
-        learner.optimizer.load_state_dict(progress["optimizer"])
+        load_whole(learner.net, learner.optimizer, checkpoint.state, progress["optimizer"])
     except ValueError as error:
         raise UserError(
             f"{path}: an earlier version's optimiser, which cannot be resumed ({error}); "

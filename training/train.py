@@ -140,17 +140,13 @@ def fit_run(
     elif is_new and lacks_scaling(net):
         fit_scaling(net, data.training)
     seed_dropout(settings.run.seed, fabric.global_rank)
-    optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
-    # the bare net stays at hand: compiled and distributed modules rename their parameters
-    compiled = torch.compile(net) if settings.run.compile else net
-    model, optimizer = fabric.setup(compiled, optimizer)
-    learner = Learner(net, model, optimizer, schedule, spec.objective)
+    learner = learner_of(settings, spec, fabric, net)
 
     def batches(number: int) -> Batches:
         return spec.batches(data.training, number, fabric.global_rank, fabric.world_size)
 
     def validate() -> dict[str, float]:
-        return (spec.validate or staged)(net, model, data.validation, fabric)
+        return (spec.validate or staged)(net, learner.model, data.validation, fabric)
 
     position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
     if fabric.is_global_zero:
@@ -164,6 +160,21 @@ def seed_dropout(seed: int, rank: int) -> None:
     """
     if rank:
         torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
+
+
+def learner_of(settings: TrainingSettings, spec: TrainingSpec, fabric: Any, net: nn.Module):
+    """Model and optimiser set up by Fabric on this process's device."""
+    if settings.run.strategy == flags.SHARDED:
+        # first the weights are divided, then the optimiser gets their parts
+        model = fabric.setup_module(net)
+        optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+        optimizer = fabric.setup_optimizers(optimizer)
+        return Learner(net, model, optimizer, schedule, spec.objective)
+    optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+    # the bare net stays at hand: compiled and distributed modules rename their parameters
+    compiled = torch.compile(net) if settings.run.compile else net
+    model, optimizer = fabric.setup(compiled, optimizer)
+    return Learner(net, model, optimizer, schedule, spec.objective)
 
 
 def begin(

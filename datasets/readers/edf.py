@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.readers.edf_header import ANNOTATION_LABELS, Header
+from datasets.readers.recording import Scale
 from utils.errors import UserError
 from utils.stages import LONGEST_SECONDS
 
@@ -44,11 +45,19 @@ class Channel:
     columns: slice
     fault: str | None = None
 
+    @property
+    def scale(self) -> Scale | None:
+        """Gain and offset of digital values; none of files that have no such ranges."""
+        (bottom, top), (low, high) = self.physical, self.digital
+        if top == bottom or low == high:
+            return None
+        gain = (top - bottom) / (high - low)
+        return gain, top / gain - high
+
     def calibrate(self, digital: np.ndarray) -> np.ndarray:
         """Physical values, float64, of digital ones."""
-        (bottom, top), (low, high) = self.physical, self.digital
-        gain = (top - bottom) / (high - low)
-        return (digital + (top / gain - high)) * gain
+        gain, offset = self.scale
+        return (digital + offset) * gain
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # factors of units in lower case
 TO_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+Scale = tuple[float, float]  # gain and offset: a value is (a recorder's integer + offset) * gain
 # signs of Unicode: both letters mu, nV, uV and mV
 _SIGNS = {0xB5: "\u03bc", 0x33B5: "nV", 0x33B6: "uV", 0x33B7: "mV"}
 # mu, as in code pages of Greek and Russian, and read in one that it is not, of Japan or China
@@ -42,13 +43,15 @@ def unit_named(written: str) -> str:
 class Signal:
     """One channel at its own rate; ``read(start_s, stop_s)`` returns float64 in ``unit``.
 
-    Samples that the file lacks, or that are no numbers, are NaN in what is read.
+    Samples that the file lacks, or that are no numbers, are NaN in what is read. ``scale`` is the
+    recorder's own, in ``unit``, if it is known; whoever changes the samples may leave it.
     """
 
     fs: float
     unit: str
     seconds: float
     read: Callable[[float, float], np.ndarray] = field(repr=False)
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,9 @@ class LabelledChannel(Protocol):
     unit: str
     fs: float
 
+    @property
+    def scale(self) -> Scale | None: ...
+
 
 class SignalFile(Protocol):
     """A file with channels, whatever its format; ``channel`` refuses broken ones."""
@@ -119,7 +125,8 @@ class FileSignals(Mapping[str, Signal]):
     def __getitem__(self, label: str) -> Signal:
         channel = self._file.channel(label)
         unit = unit_named(channel.unit)
-        return Signal(channel.fs, unit, self._file.seconds, partial(self._file.read, label))
+        read = partial(self._file.read, label)
+        return Signal(channel.fs, unit, self._file.seconds, read, channel.scale)
 
     def __contains__(self, label: object) -> bool:
         # Mapping's own would look the channel up, which refuses broken ones

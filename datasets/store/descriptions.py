@@ -30,7 +30,7 @@ def store_facts(path: Path, version: int) -> dict[str, Any]:
     if facts["format"] == version:
         _check(facts, {"cohort": _is_text, "settings": _is_mapping})
         _check(facts["settings"], {"protocol": _is_text})
-        _check_channels(facts, {})
+        _check_channels(facts, {}, {})
     return facts
 
 
@@ -48,7 +48,9 @@ def night_facts(path: Path) -> dict[str, Any]:
     }  # fmt: skip
     # nights made by hand in memory have neither
     _check({"settings": {}, "sources": {}} | facts if isinstance(facts, dict) else facts, fields)
-    _check_channels(facts, {"mean": _is_moment, "sd": _is_moment})
+    _check_channels(
+        facts, {"mean": _is_moment, "sd": _is_moment}, {"derivation": _is_name, "scale": _is_scale}
+    )
     return facts
 
 
@@ -99,7 +101,11 @@ def _check(facts: Any, fields: Mapping[str, Callable[[Any], bool]]) -> None:
             raise ValueError(f"its {name!r} is {str(facts[name])[:40]!r}")
 
 
-def _check_channels(facts: Mapping[str, Any], more: Mapping[str, Callable[[Any], bool]]) -> None:
+def _check_channels(
+    facts: Mapping[str, Any],
+    more: Mapping[str, Callable[[Any], bool]],
+    optional: Mapping[str, Callable[[Any], bool]],
+) -> None:
     channels = facts.get("channels")
     if not isinstance(channels, list) or not channels:
         raise ValueError("it lists no channels")
@@ -108,8 +114,9 @@ def _check_channels(facts: Mapping[str, Any], more: Mapping[str, Callable[[Any],
     }  # fmt: skip
     for channel in channels:
         _check(channel, fields | more)
-        if strange := sorted(channel.keys() - fields.keys() - more.keys() - {"derivation"}):
+        if strange := sorted(channel.keys() - (fields | more | optional).keys()):
             raise ValueError(f"a channel has {strange[0][:40]!r}")
+        _check(channel, {name: of for name, of in optional.items() if name in channel})
 
 
 def _is_text(value: Any) -> bool:
@@ -142,6 +149,15 @@ def _is_rate(value: Any) -> bool:
 
 def _is_moment(value: Any) -> bool:
     return value is None or _is_number(value)  # absent channels have none
+
+
+def _is_name(value: Any) -> bool:
+    return value is None or _is_text(value)
+
+
+def _is_scale(value: Any) -> bool:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+    return value is None or is_pair  # absent channels have none
 
 
 def _is_band(value: Any) -> bool:

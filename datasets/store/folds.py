@@ -145,11 +145,12 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
     rng = np.random.default_rng(seed)
     folds = []
     for test in np.array_split(rng.permutation(ids), n_folds):
-        rest = [s for s in ids if s not in set(test)]
+        tested = set(test.tolist())
+        rest = [s for s in ids if s not in tested]
         # at least one validates, but the last one trains
         n_val = min(max(1, round(_VALIDATION_SHARE * len(rest))), len(rest) - 1)
         val = set(rng.choice(rest, n_val, replace=False).tolist())
-        folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(test.tolist())))
+        folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(tested)))
     return FoldTable(name, f"{n_folds} folds drawn from the store's subjects, seed {seed}", folds)
 
 
@@ -161,10 +162,10 @@ def in_order(name: str, ids: Sequence[str], n_folds: int) -> FoldTable:
     """
     ids, rng, tables = sorted(ids), np.random.default_rng(0), []
     for block in np.array_split(np.array(ids), n_folds):
-        test = block.tolist()
-        rest = [s for s in ids if s not in set(test)]
+        test = set(block.tolist())
+        rest = [s for s in ids if s not in test]
         val = set(rng.choice(rest, max(1, round(0.2 * len(rest))), replace=False).tolist())
-        tables.append(Fold([s for s in rest if s not in val], sorted(val), test))
+        tables.append(Fold([s for s in rest if s not in val], sorted(val), sorted(test)))
     return FoldTable(name, f"{n_folds} blocks of the ids sorted as text, seed 0", tables)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from datasets.store import stored_arrays
 from datasets.store.filters import resample_epochs
-from datasets.store.store import Night, remake
+from datasets.store.integers import INTEGERS, to_values
+from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
 
 _OPEN_FILES = 128  # far below what a process may have open: 1024, or 256 on macOS
@@ -29,26 +30,27 @@ class NightFiles:
     def __init__(self, nights: Sequence[Night], fs: float, new_fs: float) -> None:
         self._nights, self._fs, self._new_fs = nights, fs, new_fs
         self._paths = [night.signals_path(fs) for night in nights]
-        first = nights[0].signals(fs)
+        first = nights[0].stored(fs)
+        self._scales = [night.scales_at(fs) for night in nights]
         self._dtype, self._epoch_shape = first.dtype, first.shape[1:]
         self._epoch_bytes = first.dtype.itemsize * int(np.prod(self._epoch_shape))
         self._starts: dict[int, int] = {}
         self._open: OrderedDict[Path, BinaryIO] = OrderedDict()
 
     def read(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
-        """Windows of ``length`` epochs, (b, length, channels, t); unless resampled, as stored."""
+        """Windows of ``length`` epochs, (b, length, channels, t): values, also of integers."""
         if self._fs == self._new_fs:
-            return self._read_stored(nights, first, length)
+            return self._read_values(nights, first, length)
         windows = []
         for night, epoch in zip(nights.tolist(), first.tolist(), strict=True):
             # an epoch more on either side: the filter reaches into it
             start, stop = max(0, epoch - 1), min(self._nights[night].n_epochs, epoch + length + 1)
-            (wider,) = self._read_stored(np.array([night]), np.array([start]), stop - start)
+            (wider,) = self._read_values(np.array([night]), np.array([start]), stop - start)
             resampled = resample_epochs(wider, self._fs, self._new_fs)
             windows.append(resampled[epoch - start :][:length])
         return np.stack(windows)
 
-    def _read_stored(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
+    def _read_values(self, nights: np.ndarray, first: np.ndarray, length: int) -> np.ndarray:
         out = np.empty((len(nights), length, *self._epoch_shape), self._dtype)
         # the same memory as bytes, one row per window
         rows = out.reshape(len(nights), -1).view(np.uint8)
@@ -58,7 +60,12 @@ class NightFiles:
             if file.readinto(rows[row]) != rows.shape[1]:
                 path = self._paths[night]
                 raise UserError(f"{path}: shorter than it was; {remake(path.parent)}")
-        return out
+        if self._dtype != INTEGERS:
+            return out
+        values = np.empty(out.shape, np.float32)
+        for row, night in enumerate(nights.tolist()):
+            values[row] = to_values(out[row], self._scales[night])
+        return values
 
     def __del__(self) -> None:
         for file in self._open.values():

@@ -27,11 +27,13 @@ from datasets.store.filters import (
     resample,
     resample_reach_seconds,
 )
+from datasets.store.integers import INTEGERS
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.robust_scaling import FS, prepare_robustly
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
+DTYPES = ("float32", "float16", INTEGERS)  # of stored samples
 EQUALISED, ROBUST = "equalised", "robust"
 UNITLESS = (EQUALISED, ROBUST)  # presets that set the scale of a signal themselves
 _OLD_PRESETS = {"levelled": EQUALISED}  # as stores and checkpoints from before call them
@@ -145,7 +147,9 @@ def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> Pr
     for fs in dict.fromkeys(channel.fs for channel in channels):
         group = [channel for channel in channels if channel.fs == fs]
         shape = (stop - start, len(group), round(fs * EPOCH_SECONDS))
-        signals[fs] = np.empty(shape, settings.dtype)
+        # integers are made of values when these are written
+        dtype = np.float32 if settings.dtype == INTEGERS else settings.dtype
+        signals[fs] = np.empty(shape, dtype)
         for index, channel in enumerate(group):
             if channel.label not in recording.signals:
                 signals[fs][:, index] = np.nan  # absent, and not flat

@@ -5,7 +5,7 @@
     dataset.json                     format, cohort, settings, channels, the command that made it
     recordings.csv                   one row per night: subject, stage counts, source, checksum
     folds/<name>.json                lists of subject ids
-    nights/<recording>/signals.npy   [n_epochs, n_channels, fs*30], uV
+    nights/<recording>/signals.npy   [n_epochs, n_channels, fs*30], uV or integers
     nights/<recording>/signals_<fs>hz.npy   channels of other rates, where asked for
     nights/<recording>/stages.npy    int8 [n_epochs], -1 = unscored
     nights/<recording>/night.json    channels, mean and sd, offset in the source, start time
@@ -19,85 +19,27 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.store import descriptions, stored_arrays
-from datasets.store.preparation import (
-    PreparedNight,
-    Settings,
-    StoredChannel,
-    channel_moments,
-    preset_named,
-)
+from datasets.readers.recording import Scale
+from datasets.store import descriptions
+from datasets.store.integers import INTEGERS, recorded_scale, to_integers, to_values
+from datasets.store.preparation import PreparedNight, Settings, channel_moments, preset_named
+from datasets.store.stored_night import Night, channel_of, read_night, remake, signals_name
 from utils.errors import UserError
 from utils.files import sha256, write_array, write_json, write_text, written_folder
 from utils.json_values import value_in
-from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED, stage_counts
+from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
 from utils.version import VERSION
 
 FORMAT_VERSION = 1
 STORED_NIGHT = "stored night"  # what a night's folder is called where it may be replaced
 # what differs between the nights of a store, whose channels are otherwise the same
-_OF_ONE_NIGHT = ("mean", "sd", "derivation")
-
-
-@dataclass(frozen=True)
-class Night:
-    """One stored night; arrays are memory maps, opened when asked for.
-
-    A channel that the recording lacks is NaN throughout, as are its ``mean`` and ``sd``;
-    ``derivations`` name what channels named by role are made of.
-    """
-
-    folder: Path
-    subject: str
-    night: int
-    n_epochs: int
-    first_epoch: int
-    start: str | None
-    channels: tuple[StoredChannel, ...]
-    mean: tuple[float, ...]
-    sd: tuple[float, ...]
-    derivations: tuple[str | None, ...]
-
-    @property
-    def id(self) -> str:
-        """Recording id: the folder's name."""
-        return self.folder.name
-
-    @cached_property
-    def stages(self) -> np.ndarray:
-        """Codes per epoch, int8 (n_epochs,)."""
-        stages = self._load("stages.npy", (self.n_epochs,), stored_arrays.STAGES)
-        if ((stages < UNSCORED) | (stages >= len(STAGES))).any():
-            raise UserError(
-                f"{self.folder / 'stages.npy'}: holds codes that are no stages; "
-                f"{remake(self.folder)}"
-            )
-        return stages
-
-    def signals(self, fs: float | None = None) -> np.ndarray:
-        """Memory map [n_epochs, n_channels, fs*30] of the channels at ``fs`` (default: first's)."""
-        fs = fs or self.channels[0].fs
-        n_channels = sum(channel.fs == fs for channel in self.channels)
-        shape = (self.n_epochs, n_channels, round(fs * EPOCH_SECONDS))
-        return self._load(signals_name(fs, self.channels), shape, stored_arrays.SIGNALS)
-
-    def signals_path(self, fs: float) -> Path:
-        """Path of the file that :meth:`signals` maps."""
-        return self.folder / signals_name(fs, self.channels)
-
-    def _load(self, name: str, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
-        path = self.folder / name
-        try:
-            return stored_arrays.mapped(path, shape, types)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: {error}; {remake(self.folder)}") from error
+_OF_ONE_NIGHT = ("mean", "sd", "derivation", "scale")
 
 
 class Store:
@@ -112,7 +54,7 @@ class Store:
         description = self._read_description()
         self.cohort: str = description["cohort"]
         self.settings: dict[str, Any] = description["settings"]
-        self.channels = tuple(_channel(fields) for fields in description["channels"])
+        self.channels = tuple(channel_of(fields) for fields in description["channels"])
         try:
             self.recordings = descriptions.table_rows(self.path / "recordings.csv")
         except (OSError, ValueError) as error:
@@ -163,58 +105,13 @@ class Store:
         return night
 
 
-def signals_name(fs: float, channels: Iterable[StoredChannel]) -> str:
-    """File of the channels at ``fs``; those at the first channel's rate are ``signals.npy``."""
-    main = next(iter(channels)).fs
-    return "signals.npy" if fs == main else f"signals_{fs:g}hz.npy"
-
-
-def read_night(folder: Path) -> Night:
-    """Open a stored night by its folder.
-
-    Raises:
-        UserError: the folder is missing or its ``night.json`` cannot be read.
-    """
-    try:
-        facts = descriptions.night_facts(folder / "night.json")
-        channels = [dict(channel) for channel in facts["channels"]]
-        # absent channels: JSON has null, as it has no NaN
-        mean, sd = (
-            tuple(np.nan if (v := channel.pop(name)) is None else v for channel in channels)
-            for name in ("mean", "sd")
-        )
-        derivations = tuple(channel.pop("derivation", None) for channel in channels)
-        return Night(
-            folder=folder,
-            subject=facts["subject"],
-            night=facts["night"],
-            n_epochs=facts["n_epochs"],
-            first_epoch=facts["first_epoch"],
-            start=facts["start"],
-            channels=tuple(_channel(fields) for fields in channels),
-            mean=mean,
-            sd=sd,
-            derivations=derivations,
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: not a stored night ({error}); {remake(folder)}") from error
-
-
-def _channel(fields: dict[str, Any]) -> StoredChannel:
-    band = fields["bandpass"]
-    return StoredChannel(**fields | {"bandpass": tuple(band) if band else None})
-
-
-def remake(folder: Path) -> str:
-    """What to do about a damaged night."""
-    return f"delete {folder} and run the preprocess script again"
-
-
 def write_night(
     nights: Path, prepared: PreparedNight, settings: Settings, sources: Iterable[Path]
 ) -> None:
     """Write one night's folder under ``nights``, whole or not at all."""
-    recording = prepared.recording
+    recording, stored, scales = prepared.recording, prepared.signals, {}
+    if settings.dtype == INTEGERS:
+        stored, scales = _as_integers(prepared)
     moments = {
         fs: np.stack(channel_moments(epochs, prepared.stages), axis=1).tolist()
         for fs, epochs in prepared.signals.items()
@@ -226,6 +123,8 @@ def write_night(
         of_night = {"mean": mean, "sd": sd}
         if settings.kept is not None:
             of_night["derivation"] = recording.derivations.get(channel.label)
+        if scales:
+            of_night["scale"] = scales[channel.label]
         channels.append(asdict(channel) | of_night)
     facts = {
         "version": VERSION,
@@ -244,10 +143,26 @@ def write_night(
         },
     }
     with written_folder(nights / recording.id, STORED_NIGHT) as folder:
-        for fs, epochs in prepared.signals.items():
+        for fs, epochs in stored.items():
             write_array(folder / signals_name(fs, prepared.channels), epochs)
         write_array(folder / "stages.npy", prepared.stages)
         write_json(folder / "night.json", facts)
+
+
+def _as_integers(
+    prepared: PreparedNight,
+) -> tuple[dict[float, np.ndarray], dict[str, Scale | None]]:
+    """Integers by rate and scales by label; ``prepared`` gets the values that will be read back."""
+    stored, scales = {}, {}
+    for fs, epochs in prepared.signals.items():
+        stored[fs] = np.empty(epochs.shape, np.int16)
+        labels = [channel.label for channel in prepared.channels if channel.fs == fs]
+        for k, label in enumerate(labels):
+            recorded = recorded_scale(prepared.recording.signals.get(label))
+            stored[fs][:, k], scales[label] = to_integers(epochs[:, k], recorded)
+        # moments are those of what is read back
+        epochs[:] = to_values(stored[fs], [scales[label] for label in labels])
+    return stored, scales
 
 
 def refuse_other_settings(nights: Path, settings: Settings) -> None:

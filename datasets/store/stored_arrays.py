@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-SIGNALS, STAGES = ("float32", "float16"), ("int8",)
+SIGNALS, STAGES = ("float32", "float16", "int16"), ("int8",)
 
 
 def mapped(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
@@ -21,6 +21,18 @@ def mapped(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.nda
     with path.open("rb") as file:
         dtype, start = start_of(file, shape, types)
     return np.memmap(path, dtype, "r", start, shape).view(np.ndarray)
+
+
+def whole(path: Path, shape: tuple[int, ...], types: tuple[str, ...]) -> np.ndarray:
+    """A small array in memory, read-only: a map per night would exhaust the maps of a process.
+
+    Raises:
+        ValueError: as :func:`start_of`.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        dtype, _ = start_of(file, shape, types)
+        return np.frombuffer(file.read(), dtype).reshape(shape)
 
 
 def start_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,8 +13,11 @@ from torch import Tensor
 from datasets.readers.wishes import parts_of
 from datasets.store.filters import resample_epochs
 from datasets.store.preparation import StoredChannel, channel_moments
-from datasets.store.store import Night, Store, remake
+from datasets.store.store import Store
+from datasets.store.stored_night import Night, remake
 from utils.errors import UserError
+
+_FLAT = 1e-6  # sd below which a channel is only centred
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,9 @@ class Statistics:
 
     mean: np.ndarray
     sd: np.ndarray
+
+
+Standardise = Literal["recording", "present", "none"] | Statistics
 
 
 def refuse_not_finite(night: Night, signals: Tensor, is_present: np.ndarray) -> None:
@@ -130,3 +137,41 @@ def night_statistics(
     of_rate = [k for k, channel in enumerate(night.channels) if channel.fs == fs]
     index = [of_rate[column] for column in columns]
     return Statistics(np.array(night.mean)[index], np.array(night.sd)[index])
+
+
+def night_scaling(
+    night: Night, fs: float, columns: Sequence[int], standardise: Standardise, new_fs: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What to subtract and divide by for one night brought to ``new_fs``, float32 (c,) each."""
+    if standardise == "none":
+        ones = np.ones(len(columns), np.float32)
+        return np.zeros_like(ones), ones
+    statistics = standardise
+    if not isinstance(statistics, Statistics):
+        statistics = night_statistics(night, fs, columns, new_fs)
+    flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
+    # a mean of NaN makes the whole channel NaN, which models take for absent
+    mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
+    return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
+
+
+def refuse_absent(
+    store: Store,
+    nights: Sequence[Night],
+    channels: Sequence[StoredChannel],
+    fs: float,
+    columns: Sequence[int],
+) -> None:
+    """Refuse nights that lack one of these channels, ``columns`` of the file of ``fs`` Hz.
+
+    Raises:
+        UserError: naming the first such night and what it lacks.
+    """
+    for night in nights:
+        absent = np.isnan(night_statistics(night, fs, columns).mean)
+        if absent.any():
+            lacking = ", ".join(channels[k].label for k in np.flatnonzero(absent))
+            raise UserError(
+                f"{store.path}: {night.id} has no {lacking}; choose other --channels, or "
+                "prepare the store with them as --required"
+            )

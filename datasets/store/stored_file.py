@@ -9,7 +9,8 @@ import numpy as np
 
 from datasets.readers.edf import Annotation, Channel
 from datasets.store.preparation import UNITLESS, preset_named
-from datasets.store.store import Store, remake
+from datasets.store.store import Store
+from datasets.store.stored_night import remake
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS
 

@@ -2,7 +2,8 @@
 
 Where the chosen nights fit the budget they live on the device as one tensor, standardised once, and
 a batch is one ``index_select``. Otherwise batches are read from the night files one ahead, into
-buffers of their own, so that memory stays flat whatever the size of the store.
+buffers of their own, so that memory stays flat whatever the size of the store. Of several processes
+each holds its share of the nights, those that ``whole_nights`` gives it, and reads the others.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from datasets.store.batches import Batch, Batches, Windows, listed_windows
 from datasets.store.night_files import NightFiles
 from datasets.store.preparation import StoredChannel
-from datasets.store.store import Night, Store
+from datasets.store.store import Store
 from datasets.store.stored_channels import (
-    Statistics,
+    Standardise,
     known_channels,
+    night_scaling,
     night_signals,
-    night_statistics,
+    refuse_absent,
     refuse_not_finite,
     select_channels,
 )
@@ -32,9 +33,7 @@ from utils.devices import free_gb
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
 
-Standardise = Literal["recording", "present", "none"] | Statistics
 _GPU_SHARE, _HOST_GB = 0.6, 4.0
-_FLAT = 1e-6  # sd below which a channel is only centred
 
 
 class View:
@@ -50,7 +49,7 @@ class View:
             recording, or in the whole store) or flat, which are NaN then.
         device: where batches live.
         budget_gb: device memory the signals may take; above it batches are streamed. Default: 60 %
-            of a GPU's free memory, or 4 GB of the host's.
+            of a GPU's free memory, or 4 GB of the host's for all processes together.
 
     Raises:
         UserError: unknown channels or recordings, channels of different rates, no recordings, or
@@ -91,12 +90,21 @@ class View:
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
-        self._moments = [self._moments_of(night, standardise) for night in self.nights]
+        self._moments = [
+            night_scaling(night, self.stored_fs, self.columns, standardise, self.fs)
+            for night in self.nights
+        ]
         if standardise != "present":
-            self._refuse_absent(store)
-        n_bytes = 4 * len(self.stages) * len(self.columns) * self.n_samples
-        self.resident = n_bytes <= 1e9 * (_budget(self.device) if budget_gb is None else budget_gb)
-        self._data = self._load_all() if self.resident else None
+            refuse_absent(store, self.nights, self.channels, self.stored_fs, self.columns)
+        rank, processes = _share()
+        budget = _budget(self.device, processes) if budget_gb is None else budget_gb
+        own = np.arange(len(self.nights)) % processes == rank
+        n_bytes = 4 * self.lengths[own].sum() * len(self.columns) * self.n_samples
+        self._held = own & (n_bytes <= 1e9 * budget)
+        self.resident = bool(self._held.all())
+        # where each night begins in the tensor, whose first axis is the epochs of those held
+        self._places = np.cumsum(self.lengths * self._held) - self.lengths * self._held
+        self._data = self._load_held()
         self._files = None if self.resident else NightFiles(self.nights, self.stored_fs, self.fs)
 
     @property
@@ -160,8 +168,7 @@ class View:
         for number in range(rank, len(self.recordings), processes):
             recording = self.recordings[number]
             where = Windows(np.array([number]), np.array([0]))
-            length = int(self.lengths[number])
-            batch = self._gather(where, length) if self.resident else self._read(where, length)
+            batch = self._batch(where, int(self.lengths[number]))
             yield recording, batch.signals[0], batch.stages[0]
 
     def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +191,8 @@ class View:
             if jitter:  # windows that reach beyond an end are moved into it, at one of the ends
                 beyond = first < 0 if jitter.integers(2) else first > last
                 first = first[~beyond]
-            first = np.unique(first.clip(0, last))
+            first = first.clip(0, last)
+            first = first[np.diff(first, prepend=-1) > 0]  # ascending: equal ones are neighbours
             nights.append(np.full(len(first), number))
             firsts.append(first)
         if not nights:
@@ -197,18 +205,31 @@ class View:
     def read(self, windows: Sequence[Windows], length: int) -> Iterator[Batch]:
         """Batches of the windows listed, in order."""
         if self.resident:
-            return (self._gather(each, length) for each in windows)
+            return (self._batch(each, length) for each in windows)
         return self._read_ahead(windows, length)
 
-    def _gather(self, windows: Windows, length: int) -> Batch:
-        """A batch from the resident tensor."""
+    def _batch(self, windows: Windows, length: int) -> Batch:
+        """A batch from what is held and, for the rest, from the files."""
         nights, first, keys = windows
-        # (b, l): places in the tensor, whose first axis is the epochs of all nights
+        held = self._held[nights]
+        if held.all():
+            signals = self._gather(nights, first, length)
+        elif not held.any():
+            signals = self._read(nights, first, length)
+        else:
+            own = self._gather(nights[held], first[held], length)
+            others = self._read(nights[~held], first[~held], length)
+            order = np.argsort(np.argsort(~held, kind="stable"))  # back from own ones first
+            signals = torch.cat((own, others))[torch.from_numpy(order).to(self.device)]
         index = (self.offsets[nights] + first)[:, None] + np.arange(length)
+        return Batch(self._placed(signals), self._stages_at(index), nights, first, keys)
+
+    def _gather(self, nights: np.ndarray, first: np.ndarray, length: int) -> Tensor:
+        """Signals (b, l, c, t) from the resident tensor."""
+        index = (self._places[nights] + first)[:, None] + np.arange(length)
         on_device = torch.from_numpy(index.reshape(-1)).to(self.device)
         signals = self._data.index_select(0, on_device)
-        signals = self._placed(signals.view(len(nights), length, *signals.shape[1:]))
-        return Batch(signals, self._stages_at(index), nights, first, keys)
+        return signals.view(len(nights), length, *signals.shape[1:])
 
     def _placed(self, signals: Tensor) -> Tensor:
         """Channels (b, l, c, t) among those wanted, NaN where the store has none."""
@@ -224,15 +245,14 @@ class View:
         with ThreadPoolExecutor(1) as reader:
             coming = None
             for each in windows:
-                current, coming = coming, reader.submit(self._read, each, length)
+                current, coming = coming, reader.submit(self._batch, each, length)
                 if current is not None:
                     yield current.result()
             if coming is not None:
                 yield coming.result()
 
-    def _read(self, windows: Windows, length: int) -> Batch:
-        """A batch from the files."""
-        nights, first, keys = windows
+    def _read(self, nights: np.ndarray, first: np.ndarray, length: int) -> Tensor:
+        """Signals (b, l, c, t) from the files."""
         raw = self._files.read(nights, first, length)
         signals = torch.from_numpy(raw)
         for window, n in zip(signals, nights, strict=True):
@@ -251,18 +271,18 @@ class View:
                 for k in (0, 1)
             )
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
-        index = (self.offsets[nights] + first)[:, None] + np.arange(length)
-        return Batch(self._placed(signals), self._stages_at(index), nights, first, keys)
+        return signals
 
     def _stages_at(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
 
-    def _load_all(self) -> Tensor:
-        """All signals on the device, standardised."""
-        shape = (self.n_epochs, len(self.columns), self.n_samples)
+    def _load_held(self) -> Tensor:
+        """Signals of the nights that this process holds, on the device, standardised."""
+        shape = (int(self.lengths[self._held].sum()), len(self.columns), self.n_samples)
         data = torch.empty(shape, dtype=torch.float32, device=self.device)
-        for number, night in enumerate(self.nights):
-            part = data[self.offsets[number] : self.offsets[number + 1]]
+        for number in np.flatnonzero(self._held):
+            night, start = self.nights[number], self._places[number]
+            part = data[start : start + self.lengths[number]]
             signals = night_signals(night, self.stored_fs, self.columns, self.fs)
             part.copy_(torch.from_numpy(signals))
             refuse_not_finite(night, part, np.isfinite(self._moments[number][0]))
@@ -270,31 +290,18 @@ class View:
             part.sub_(mean[:, None]).div_(sd[:, None])
         return data
 
-    def _moments_of(self, night: Night, standardise: Standardise) -> tuple[np.ndarray, np.ndarray]:
-        """What to subtract and divide by for one night, float32 (c,) each."""
-        if standardise == "none":
-            ones = np.ones(len(self.columns), np.float32)
-            return np.zeros_like(ones), ones
-        statistics = standardise
-        if not isinstance(statistics, Statistics):
-            statistics = night_statistics(night, self.stored_fs, self.columns, self.fs)
-        flat = ~(statistics.sd > _FLAT)  # true of NaN, too: a channel that is absent
-        # a mean of NaN makes the whole channel NaN, which models take for absent
-        mean = np.where(flat & (standardise == "present"), np.nan, statistics.mean)
-        return mean.astype(np.float32), np.where(flat, 1.0, statistics.sd).astype(np.float32)
 
-    def _refuse_absent(self, store: Store) -> None:
-        for night in self.nights:
-            absent = np.isnan(night_statistics(night, self.stored_fs, self.columns).mean)
-            if absent.any():
-                lacking = ", ".join(self.channels[k].label for k in np.flatnonzero(absent))
-                raise UserError(
-                    f"{store.path}: {night.id} has no {lacking}; choose other --channels, or "
-                    "prepare the store with them as --required"
-                )
+def _share() -> tuple[int, int]:
+    """Number of this process, and of all that train together."""
+    if not distributed.is_available() or not distributed.is_initialized():
+        return 0, 1
+    return distributed.get_rank(), distributed.get_world_size()
 
 
-def _budget(device: torch.device) -> float:
-    """Default of the memory in GB that signals may take."""
-    free = free_gb(device)
-    return _HOST_GB if free is None else _GPU_SHARE * free
+def _budget(device: torch.device, processes: int) -> float:
+    """Default of the memory in GB that signals may take in this process."""
+    if (free := free_gb(device)) is None:
+        return _HOST_GB / processes
+    # of what was free before this process took any: several views share it
+    taken = torch.cuda.memory_allocated(device) / 1e9
+    return max(0.0, _GPU_SHARE * (free + taken) - taken)
