@@ -18,8 +18,9 @@ import torch
 import models
 from tests.together import join_group
 
-_STAGING = ["--n_epochs", "1", "--num_seq", "5", "--batch_size", "8", "--first_epochs", "0",
+_STAGING = ["--n_epochs", "1", "--batch_size", "8", "--first_epochs", "0",
             "--channels", "EEG"]  # fmt: skip
+_LENGTH = ["--num_seq", "5"]  # but of models that stage every epoch alone
 _SSL = ["--n_epochs", "1", "--batch_size", "8", "--encoder", "cnn"]
 _NIGHTS = ["--n_epochs", "1", "--batch_size", "1", "--d_model", "16", "--dim_feedforward", "16",
            "--local_layers", "1", "--layers", "1"]  # fmt: skip
@@ -29,7 +30,10 @@ FAMILIES = {
     "epoch_cmt": ("cmt_training", ["--model_type", "Epoch", *_CMT]),
     "sequence_cmt": ("cmt_training", ["--model_type", "Seq", "--num_seq", "5", *_CMT]),
     **{
-        name: ("staging_training", ["-e", name, *_STAGING])
+        name: (
+            "staging_training",
+            ["-e", name, *_STAGING, *([] if name in models.ENCODERS else _LENGTH)],
+        )
         for name in (*models.names(), "shufflenet_v2_x0_5")
         if not name.endswith("_cmt")
     },
