@@ -31,7 +31,7 @@ DIAGONAL = [
 def store_at(tmp_path_factory):
     """Stores of five short nights by rate, each prepared once: two processes make two steps."""
     raw = tmp_path_factory.mktemp("matrix_raw")
-    words = ["--subjects", "5", "--nights", "1", "--hours", "0.25", "--jobs", "1"]
+    words = ["--subjects", "5", "--nights", "1", "--hours", "0.3", "--jobs", "1"]
     generate_demo_data.main(["--output", str(raw), *words])
     stores: dict[int, Path] = {}
 
