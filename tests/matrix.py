@@ -20,7 +20,6 @@ from tests.together import join_group
 
 _STAGING = ["--n_epochs", "1", "--batch_size", "8", "--first_epochs", "0",
             "--channels", "EEG"]  # fmt: skip
-_LENGTH = ["--num_seq", "5"]  # but of models that stage every epoch alone
 _SSL = ["--n_epochs", "1", "--batch_size", "8", "--encoder", "cnn"]
 _NIGHTS = ["--n_epochs", "1", "--batch_size", "1", "--d_model", "16", "--dim_feedforward", "16",
            "--local_layers", "1", "--layers", "1"]  # fmt: skip
@@ -32,7 +31,7 @@ FAMILIES = {
     **{
         name: (
             "staging_training",
-            ["-e", name, *_STAGING, *([] if name in models.ENCODERS else _LENGTH)],
+            ["-e", name, *_STAGING, "--num_seq", "1" if name in models.ENCODERS else "5"],
         )
         for name in (*models.names(), "shufflenet_v2_x0_5")
         if not name.endswith("_cmt")
