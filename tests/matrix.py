@@ -110,7 +110,7 @@ def words_of(cell: Cell, store: Path, project: Path) -> tuple[str, list[str]]:
     return script, [
         *words, *budget, "--precision", cell.precision, "--devices", str(cell.processes),
         "--data_path", str(store), "--project_path", str(project), "--accelerator", "cpu",
-        "--train_data_list", "0,1", "--logger", "csv",
+        "--train_data_list", "0,1,2,3", "--logger", "csv",
     ]  # fmt: skip
 
 
