@@ -135,10 +135,10 @@ def differences(one: Path, two: Path) -> list[str]:
 
 
 def listed_wrongly(folder: Path) -> list[str]:
-    """Files of ours that the lists do not know, or know otherwise."""
+    """Files of ours that the lists do not know, or know otherwise; submitit's own are none."""
     names = ("out", "runs", "store", "tables")
     return [str(p) for name in names if (folder / name).exists()
-            for p in manifest.strangers(folder / name)]  # fmt: skip
+            for p in manifest.strangers(folder / name) if "submitted" not in p.parts]  # fmt: skip
 
 
 def killed_and_resumed(name: str, inputs: Path, reference: Path, rng: random.Random) -> list[str]:
