@@ -240,10 +240,8 @@ def main(argv: list[str] | None = None) -> None:
         }
     chosen = [source for source in sources if source.id not in out]
     if not chosen:
-        raise UserError(
-            f"{flags.raw_path}: nothing left: "
-            + "; ".join(f"{name}: {reason}" for name, reason in out.items())
-        )
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in out.items())
+        raise UserError(f"{flags.raw_path}: nothing left: {reasons}")
     for name in flags.folds:
         check_file(folds.path_of(flags.save_path / "folds", name))
     settings = settings_of(flags, any(nsrr.is_synthetic(source) for source in chosen))
@@ -255,7 +253,7 @@ def main(argv: list[str] | None = None) -> None:
             settings=settings,
             jobs=flags.jobs,
             command=command_of(make_parser(), flags, leave_out=NO_TRACE),
-            # nights that cannot be prepared are added to this dictionary; without one they stop all
+            # nights that cannot be prepared are added here; without it the store stays open
             faults=out if flags.skip_faulty else None,
         )
     for name in flags.folds:

@@ -22,7 +22,7 @@ from objectives.draws import Draws
 from objectives.staging import Staging
 from tests.together import run_together
 from training import loop
-from training.train import seed_dropout
+from training.loop import seed_dropout
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,8 +14,8 @@ import predict
 from evaluation import prediction_files, reuse
 from evaluation.reuse import Origin, Place, names_of, namesakes_of
 from evaluation.stagers import catalogue
-from tests.edf_files import write_psg
 from tests.stand_in import StandIn
+from tests.test_nothing_lost import night, stage
 from utils import manifest
 from utils.files import is_ours
 
@@ -32,19 +32,6 @@ def stager(monkeypatch) -> StandIn:
         monkeypatch.delitem(prediction_files.FORMATS, suffix)
     monkeypatch.setattr(prediction_files, "write_disagreement", lambda folder, staged: None)
     return stager
-
-
-def night(path: Path, n_epochs: int = 2) -> Path:
-    """A small recording with one EEG."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_psg(path, n_epochs, EEG)
-    return path
-
-
-def stage(edf, output, *more) -> None:
-    outputs = output if isinstance(output, list) else [output]
-    words = ["--edf", edf, "--is_interpret", "False", *more, "-o", *outputs]
-    predict.main([str(word) for word in words])
 
 
 def epochs_in(path: Path) -> int:

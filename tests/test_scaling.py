@@ -11,7 +11,8 @@ import pytest
 from datasets.store.preparation import channel_moments
 from datasets.store.protocols import MARGIN, around_most_sleep
 from evaluation.stagers.scaling import scaled_and_staged
-from utils.checkpoint import FILE, KEPT, Checkpoint, Training
+from utils.checkpoint import Checkpoint, Training
+from utils.checkpoint_fields import FILE, KEPT
 from utils.staged_night import Vote
 
 ASLEEP = slice(200, 400)  # of a tape of 600 epochs

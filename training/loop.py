@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
@@ -90,6 +91,15 @@ def fit(
     return position
 
 
+def seed_dropout(seed: int, rank: int) -> None:
+    """Seed a process's dropout: equal draws would drop the same units in all parts of a batch.
+
+    The first process continues with the state that the weights were drawn by.
+    """
+    if rank:
+        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
+
+
 def train_pass(
     fabric: Fabric,
     learner: Learner,
@@ -104,15 +114,7 @@ def train_pass(
     started, n_steps = time.monotonic() - position.seconds, len(batches)
     sums = {name: _scalar(fabric, value) for name, value in position.sums.items()}
     losses = _Losses(fabric)
-    bar = tqdm(
-        batches.after(position.step),
-        desc=f"pass {position.passes + 1}/{plan.n_passes}",
-        total=n_steps,
-        initial=position.step,
-        leave=False,
-        # one bar for all processes; None draws it in a terminal only
-        disable=None if fabric.is_global_zero else True,
-    )
+    bar = _bar(fabric, batches, position, plan)
     for step, batch in enumerate(bar, start=position.step):
         # the last group of a pass may have fewer batches; its gradient is their mean all the same
         group = min(plan.accumulate, n_steps - step // plan.accumulate * plan.accumulate)
@@ -127,14 +129,10 @@ def train_pass(
             sums[name] = sums.get(name, _scalar(fabric)) + value
         if not last_of_group:
             continue
-        if plan.grad_clip:
-            norm = clip(fabric, learner, plan.grad_clip)
+        norm = step_optimiser(fabric, learner, plan)
+        if norm is not None:
             # once for every batch of the group: the sum is divided by the number of batches
             sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm
-        learner.optimizer.step()
-        if plan.per_step:
-            advance(learner)
-        learner.optimizer.zero_grad()
         # only here can a pass resume: accumulated gradients are not saved
         position.step = step + 1
         if position.step < n_steps and _agreed(
@@ -146,6 +144,29 @@ def train_pass(
     position.sums = {name: value.item() for name, value in sums.items()}
     position.seconds = time.monotonic() - started
     return position.step == n_steps
+
+
+def _bar(fabric: Fabric, batches: Batches, position: Position, plan: Plan) -> tqdm:
+    """The rest of a pass, with its progress."""
+    return tqdm(
+        batches.after(position.step),
+        desc=f"pass {position.passes + 1}/{plan.n_passes}",
+        total=len(batches),
+        initial=position.step,
+        leave=False,
+        # one bar for all processes; None draws it in a terminal only
+        disable=None if fabric.is_global_zero else True,
+    )
+
+
+def step_optimiser(fabric: Fabric, learner: Learner, plan: Plan) -> Tensor | None:
+    """Change the weights by their gradients; the norm of these, where it is limited."""
+    norm = clip(fabric, learner, plan.grad_clip) if plan.grad_clip else None
+    learner.optimizer.step()
+    if plan.per_step:
+        advance(learner)
+    learner.optimizer.zero_grad()
+    return norm
 
 
 def clip(fabric: Fabric, learner: Learner, largest: float) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,7 +20,7 @@ from datasets.store.views import Batches, View
 from training import flags
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
-from training.loop import SELECTIONS, Plan, fit
+from training.loop import SELECTIONS, Plan, fit, seed_dropout
 from training.resume import Learner, Outputs
 from training.starting_weights import (
     check_same_model,
@@ -32,7 +31,8 @@ from training.starting_weights import (
 )
 from utils import metrics
 from utils.arguments import DEMO_STORE, by_flag, changed, next_command
-from utils.checkpoint import KEPT, Checkpoint
+from utils.checkpoint import Checkpoint
+from utils.checkpoint_fields import KEPT
 from utils.errors import UserError
 from utils.files import refuse_inputs, write_table
 from utils.locks import locked_alone
@@ -153,27 +153,18 @@ def fit_run(
         finish(settings.data, run, position.best_pass, spec)
 
 
-def seed_dropout(seed: int, rank: int) -> None:
-    """Seed a process's dropout: equal draws would drop the same units in all parts of a batch.
-
-    The first process continues with the state that the weights were drawn by.
-    """
-    if rank:
-        torch.manual_seed(int(np.random.SeedSequence([seed, rank]).generate_state(1)[0]))
-
-
 def learner_of(settings: TrainingSettings, spec: TrainingSpec, fabric: Any, net: nn.Module):
     """Model and optimiser set up by Fabric on this process's device."""
-    if settings.run.strategy == flags.SHARDED:
-        # first the weights are divided, then the optimiser gets their parts
-        model = fabric.setup_module(net)
-        optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
-        optimizer = fabric.setup_optimizers(optimizer)
-        return Learner(net, model, optimizer, schedule, spec.objective)
-    optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+    is_divided = settings.run.strategy == flags.SHARDED
     # the bare net stays at hand: compiled and distributed modules rename their parameters
-    compiled = torch.compile(net) if settings.run.compile else net
-    model, optimizer = fabric.setup(compiled, optimizer)
+    model = torch.compile(net) if settings.run.compile else net
+    # weights are divided before the optimiser gets their parts
+    model = fabric.setup_module(model) if is_divided else model
+    optimizer, schedule = spec.optimiser(stepping(settings, spec), net)
+    if is_divided:
+        optimizer = fabric.setup_optimizers(optimizer)
+    else:
+        model, optimizer = fabric.setup(model, optimizer)
     return Learner(net, model, optimizer, schedule, spec.objective)
 
 

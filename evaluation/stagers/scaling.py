@@ -8,7 +8,8 @@ import numpy as np
 
 from datasets.store.preparation import channel_moments
 from datasets.store.protocols import KEEP_ALL, around_most_sleep
-from utils.checkpoint import KEPT, Checkpoint
+from utils.checkpoint import Checkpoint
+from utils.checkpoint_fields import KEPT
 from utils.errors import UserError
 from utils.staged_night import Vote, mean_of
 
