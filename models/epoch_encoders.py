@@ -131,7 +131,7 @@ class EpochStager(StagingModel):
     ) -> None:
         super().__init__()
         if num_seq != 1:
-            raise ValueError(f"num_seq {num_seq}: {encoder} stages every epoch alone")
+            raise ValueError(f"num_seq {num_seq}: {encoder} stages every epoch alone; it takes 1")
         self.encoder = build_encoder(
             encoder, n_channels=n_channels, n_samples=n_samples, **settings
         )
