@@ -10,14 +10,13 @@ import pytest
 import foundation_evaluate
 from tests.test_foundation_scripts import TINY, run
 from utils.checkpoint import (
-    FILE,
-    KEPT,
     Training,
     checkpoint_from,
     load_checkpoint,
     load_tensors,
     save_checkpoint,
 )
+from utils.checkpoint_fields import FILE, KEPT
 from utils.errors import UserError
 
 PRETRAINED, PROBE = "foundation_pretrain_both_fold4_seed0", "foundation_probe_linear_fold4_seed0"
