@@ -14,11 +14,19 @@ def one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def seconds(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of every way; they take turns, so a busy machine slows all alike."""
+def seconds(
+    ways: dict[str, Callable[[], object]], repeats: int, *, steady: bool = False
+) -> dict[str, float]:
+    """Median seconds of every way; they take turns, so a busy machine slows all alike.
+
+    ``steady``: each turn begins with a call that is not timed, as one step of many follows its
+    like, and not another way that left its own arrays in the caches.
+    """
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
+            if steady:
+                way()
             started = time.perf_counter()
             way()
             taken[name].append(time.perf_counter() - started)

@@ -12,6 +12,9 @@ import torch
 from einops import einsum, rearrange
 from torch import Tensor, nn
 
+from models.dense import Dense
+from models.dropout import Dropout
+
 _MOST_ROWS = 65_535  # that a grid of a CUDA kernel has along the axis of the batch
 
 
@@ -51,10 +54,10 @@ class AttentionBlock(nn.Module):
     def __init__(self, d_model: int, heads: int = 8, dropout: float = 0.1) -> None:
         super().__init__()
         self.heads = heads
-        self.to_qkv = nn.Linear(d_model, 3 * d_model)
-        self.out = nn.Linear(d_model, d_model)
-        self.dropout_weights = nn.Dropout(dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.to_qkv = Dense(d_model, 3 * d_model)
+        self.out = Dense(d_model, d_model)
+        self.dropout_weights = Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(d_model)
         # as nn.MultiheadAttention begins: queries, keys and values drawn as one matrix
         nn.init.xavier_uniform_(self.to_qkv.weight)
@@ -66,15 +69,16 @@ class AttentionBlock(nn.Module):
         q, k, v = rearrange(
             self.to_qkv(tokens), "b n (three h d) -> three b h n d", three=3, h=self.heads
         )
-        weights = None
-        if shown:
+        weights, rate = None, self.dropout_weights.p if self.training else 0.0
+        # the fused kernel never holds the (n, n) weights, so it cannot return them, nor, on a
+        # processor, leave some out
+        if shown or (rate and tokens.device.type == "cpu"):
             weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(dim=-1)
             mixed = self.dropout_weights(weights) @ v
-        else:  # the fused kernel never holds the (n, n) weights, so it cannot return them
-            rate = self.dropout_weights.p if self.training else 0.0
+        else:
             mixed = attend(q, k, v, dropout_p=rate)
         mixed = rearrange(mixed, "b h n d -> b n (h d)")
-        return self.norm(tokens + self.dropout(self.out(mixed))), weights
+        return self.norm(tokens + self.dropout(self.out(mixed))), weights if shown else None
 
     def first(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Row 0 of :meth:`forward` alone: (b, n, d) -> output (b, d), weights (b, h, n).
@@ -86,18 +90,19 @@ class AttentionBlock(nn.Module):
         q_weight, k_weight, v_weight = self.to_qkv.weight.chunk(3)
         # the key bias adds the same to all scores of a query
         q_bias, _, v_bias = self.to_qkv.bias.chunk(3)
-        query = nn.functional.linear(tokens[:, 0], q_weight, q_bias)
+        first = tokens[:, 0]
+        query = nn.functional.linear(first, q_weight, q_bias)
         query = rearrange(query, "b (h e) -> b h e", h=self.heads)
         per_head = rearrange(k_weight, "(h e) d -> h e d", h=self.heads)
         folded = einsum(query, per_head, "b h e, h e d -> b h d") * query.shape[-1] ** -0.5
-        weights = (folded @ tokens.transpose(-1, -2)).softmax(dim=-1)
+        weights = (folded @ tokens.transpose(1, 2)).softmax(dim=-1)
         dropped = self.dropout_weights(weights)
         per_head = rearrange(v_weight, "(h e) d -> h e d", h=self.heads)
         mixed = einsum(dropped @ tokens, per_head, "b h d, h e d -> b h e")
         bias = rearrange(v_bias, "(h e) -> h e", h=self.heads)
         mixed = mixed + dropped.sum(dim=-1, keepdim=True) * bias
         mixed = rearrange(mixed, "b h e -> b (h e)")
-        return self.norm(tokens[:, 0] + self.dropout(self.out(mixed))), weights
+        return self.norm(first + self.dropout(self.out(mixed))), weights
 
 
 class FeedForward(nn.Module):
@@ -106,11 +111,11 @@ class FeedForward(nn.Module):
     def __init__(self, d_model: int, dim_feedforward: int, dropout: float = 0.1) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(d_model, dim_feedforward),
+            Dense(d_model, dim_feedforward),
             nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(dim_feedforward, d_model),
-            nn.Dropout(dropout),
+            Dropout(dropout),
+            Dense(dim_feedforward, d_model),
+            Dropout(dropout),
         )
         self.norm = nn.LayerNorm(d_model)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.attention import by_rows, sinusoidal_positions
 from models.base import StagingModel
 from models.batch_norm import share_batch_norm
+from models.dropout import Dropout
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
 
@@ -87,7 +88,7 @@ class Backbone(StagingModel):
         self.planes = nn.Conv2d(n_channels, 3, 1)
         self.network = networks.get_model(name, weights=None, num_classes=width, **options)
         share_batch_norm(self.network, _MOMENTUM)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         if sequence_encoder == "recurrent":
             self.sequence = _Recurrent(width)
         elif sequence_encoder == "transformer":

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from models.dense import Dense, linear
 from utils.collectives import n_processes, summed
 
 
@@ -20,30 +24,13 @@ class _OverProcesses(nn.modules.batchnorm._BatchNorm):
         """Normalise over all axes but that of the channels."""
         if not self.training or n_processes() == 1:
             return self.alone(x)
-        # sums of squares overflow float16 and lose digits in bfloat16
-        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-        wide = wide.movedim(self.axis, -1)
-        rows = wide.flatten(0, -2)
-        count = rows.new_full((1,), len(rows))  # summed too: shares may differ in size
-        sums = torch.cat((rows.sum(dim=0), rows.square().sum(dim=0), count))
-        total, squares, count = summed(sums).split([rows.shape[1], rows.shape[1], 1])
-        mean = total / count
-        variance = (squares / count - mean.square()).clamp_min(0)  # rounding can make it negative
-        # torch, too, normalises by the biased variance and keeps the unbiased one
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        out = wide * scale + (self.bias - mean * scale)
-        return out.movedim(-1, self.axis).to(x.dtype)
+        wide = _wide(x).movedim(self.axis, -1)
+        scale, shift = _scale_and_shift([self], wide.flatten(0, -2))
+        return (wide * scale + shift).movedim(-1, self.axis).to(x.dtype)
 
     def alone(self, x: Tensor) -> Tensor:
         """Normalise as torch does."""
         return super().forward(x)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked.add_(1)
 
 
 class BatchNorm(_OverProcesses, nn.BatchNorm1d):
@@ -72,3 +59,77 @@ def share_batch_norm(network: nn.Module, momentum: float) -> None:
                 norm = ImageBatchNorm(child.num_features, child.eps, momentum)
                 norm.load_state_dict(child.state_dict())  # some networks begin some gains at 0
                 setattr(module, name, norm)
+
+
+def normed_linear(
+    norms: Sequence[BatchNorm], x: Tensor, layer: Dense, leak: float | None = None
+) -> Tensor:
+    """``layer`` of x (…, c) after ``norms``, each of its own columns: (…, o); ``leak`` as there.
+
+    The norms are scales and shifts, which the layer's weights take over: one product, and no
+    normalised copy of ``x``.
+    """
+    scale, shift = _scale_and_shift(norms, x.flatten(0, -2))
+    bias = torch.addmv(layer.bias, layer.weight, shift)
+    return linear(x, layer.weight * scale, bias, leak)
+
+
+def _scale_and_shift(norms: Sequence[_OverProcesses], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What norms of the columns of (n, c) multiply by and add, (c,) each; they remember them."""
+    sizes = [norm.num_features for norm in norms]
+    if norms[0].training:
+        mean, variance, count = _statistics(rows)
+        parts = (each.detach().split(sizes) for each in (mean, variance * count / (count - 1)))
+        for norm, *seen in zip(norms, *parts, strict=True):
+            _remember(
+                norm, *seen
+            )  # torch, too, keeps the unbiased variance, and divides by the other
+    else:
+        mean = torch.cat([norm.running_mean for norm in norms])
+        variance = torch.cat([norm.running_var for norm in norms])
+    scale = torch.cat([norm.weight for norm in norms]) * torch.rsqrt(variance + norms[0].eps)
+    return scale, torch.cat([norm.bias for norm in norms]) - mean * scale
+
+
+def _statistics(rows: Tensor) -> tuple[Tensor, Tensor, Any]:
+    """Mean and variance (c,) of the rows (n, c) of all processes, and their number."""
+    rows = _wide(rows)
+    if n_processes() == 1:
+        return *_Moments.apply(rows), len(rows)
+    count = rows.new_full((1,), len(rows))  # summed too: shares may differ in size
+    sums = torch.cat((rows.sum(dim=0), rows.square().sum(dim=0), count))
+    total, squares, count = summed(sums).split([rows.shape[1], rows.shape[1], 1])
+    mean = total / count
+    # rounding can make it negative
+    return mean, (squares / count - mean.square()).clamp_min(0), count
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and variance of columns, with a gradient of one pass over them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Of (n, c): (c,) each."""
+        # of all that torch has, batch norm is quickest at it
+        _, mean, inverse = torch.native_batch_norm(rows, None, None, None, None, True, 0.0, 0.0)
+        ctx.save_for_backward(rows, mean)
+        return mean, inverse.square().reciprocal_()
+
+    @staticmethod
+    def backward(ctx: Any, to_mean: Tensor, to_variance: Tensor) -> Tensor:
+        """2 / n times the distance from the mean, for the variance, and 1 / n for the mean."""
+        rows, mean = ctx.saved_tensors
+        slope = to_variance * (2 / len(rows))
+        return torch.addcmul(to_mean / len(rows) - slope * mean, rows, slope)
+
+
+@torch.no_grad()
+def _remember(norm: _OverProcesses, mean: Tensor, variance: Tensor) -> None:
+    norm.running_mean.lerp_(mean, norm.momentum)
+    norm.running_var.lerp_(variance, norm.momentum)
+    norm.num_batches_tracked.add_(1)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Sums of squares overflow float16 and lose digits in bfloat16."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

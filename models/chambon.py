@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from models.base import StagingModel, windows_of
 from models.batch_norm import ChannelBatchNorm
+from models.dropout import Dropout
 from utils.stages import STAGES
 
 _MAPS, _INITIAL_SD = 8, 0.1
@@ -54,7 +55,7 @@ class Chambon2018(StagingModel):
         with torch.no_grad():
             # measured: padding and pools round
             steps = self.layers(torch.zeros(1, 1, n_samples)).shape[-1]
-        self.dropout = nn.Dropout(dropout if num_seq == 1 else context_dropout)
+        self.dropout = Dropout(dropout if num_seq == 1 else context_dropout)
         self.head = nn.Linear(num_seq * _MAPS * n_channels * steps, len(STAGES))
         for module in self.modules():
             if isinstance(module, (nn.Conv1d, nn.Linear)):

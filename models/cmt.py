@@ -7,6 +7,7 @@ published design's. Computation that no logit depends on is left out.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Literal
 
 import torch
@@ -15,31 +16,32 @@ from torch import Tensor, nn
 
 from models.attention import AttentionBlock, FeedForward, sinusoidal_positions
 from models.base import AttentionMaps, StagingModel, average_windows, windows_of
-from models.batch_norm import BatchNorm
+from models.batch_norm import BatchNorm, normed_linear
+from models.dense import Dense, linear
+from models.dropout import Dropout
 from utils.stages import STAGES
 
 N_STAGES = len(STAGES)
+_LEAK = 0.01
 _UNIT = 25  # window sizes are multiples of the finest branch's 5 x 5 samples
 
 
-class _Patches(nn.Linear):
-    """A convolution whose stride is its kernel, as one product: (n, t, c) -> (n, t / k, o)."""
+class _Patches(Dense):
+    """A convolution whose stride is its kernel, as one product, and LeakyReLU after it."""
 
     def __init__(self, kernel: int, inputs: int, outputs: int) -> None:
         super().__init__(kernel * inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each ``kernel`` rows of ``x`` side by side become one row."""
-        return super().forward(x.reshape(len(x), -1, self.in_features))
+        """Each ``kernel`` rows of (n, t, c) side by side become one row: (n, t / kernel, o)."""
+        return linear(x.reshape(len(x), -1, self.in_features), self.weight, self.bias, _LEAK)
 
 
 def _convolutions(*steps: tuple[int, int, int]) -> nn.Sequential:
     """Convolutions (kernel = stride, in, out), each with LeakyReLU; batch norm after the last."""
-    layers: list[nn.Module] = []
-    for step in steps:
-        # in place: the gradient of a product does not need its result
-        layers += [_Patches(*step), nn.LeakyReLU(0.01, inplace=True)]
-    return nn.Sequential(*layers, BatchNorm(steps[-1][2]))
+    layers: list[nn.Module] = [*(_Patches(*step) for step in steps), BatchNorm(steps[-1][2])]
+    # weights are saved by these names: every second layer was an activation
+    return nn.Sequential(OrderedDict((str(2 * k), layer) for k, layer in enumerate(layers)))
 
 
 class WindowEmbedding(nn.Module):
@@ -61,13 +63,15 @@ class WindowEmbedding(nn.Module):
         self.cls = nn.Parameter(torch.randn(1, 1, d_model))
         positions = sinusoidal_positions(1 + n_windows, d_model)
         self.register_buffer("positions", positions, persistent=False)  # no weights: not saved
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """Embed epochs of one modality: (n, t) -> (n, 1 + windows, d), CLS first."""
-        scales = torch.cat([branch(x[..., None]) for branch in self.branches], dim=2)
-        cls = repeat(self.cls, "1 1 d -> n 1 d", n=len(x))
-        tokens = torch.cat((cls, self.fuse(scales)), dim=1)
+        x = x[..., None].contiguous()  # each branch would copy it
+        scales = torch.cat([branch[:-1](x) for branch in self.branches], dim=2)
+        norms, (fuse, norm) = [branch[-1] for branch in self.branches], self.fuse
+        windows = norm(normed_linear(norms, scales, fuse, _LEAK))
+        tokens = torch.cat((repeat(self.cls, "1 1 d -> n 1 d", n=len(x)), windows), dim=1)
         return self.dropout(tokens.add_(self.positions))  # in place: cat has made a copy
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.base import StagingModel
 from models.batch_norm import BatchNorm
 from models.convolutions import SamePool, conv_block
+from models.dropout import Dropout
 from models.recurrent import PeepholeLSTM
 from utils.stages import STAGES
 
@@ -55,7 +56,7 @@ class DeepSleepNet(StagingModel):
         small, large = (int(fs / 2), int(fs / 16)), (int(4 * fs), int(fs / 2))
         self.small = _branch(n_channels, small, 8, 8, 4, dropout)
         self.large = _branch(n_channels, large, 4, 6, 2, dropout)
-        self.features = nn.Dropout(dropout)
+        self.features = Dropout(dropout)
         with torch.no_grad():
             epoch = torch.zeros(1, n_channels, n_samples)
             # eval: an epoch of zeros must not enter batch norm's statistics
@@ -69,7 +70,7 @@ class DeepSleepNet(StagingModel):
         self.shortcut = nn.Linear(width, 2 * _HIDDEN, bias=False)
         self.shortcut_norm = BatchNorm(2 * _HIDDEN, **_NORM)
         self.forwards, self.backwards = (_Stack(width, cells, dropout) for _ in range(2))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class _Stack(nn.Module):
         super().__init__()
         kind = PeepholeLSTM if cells == "peephole" else _PlainLSTM
         self.layers = nn.ModuleList([kind(width, _HIDDEN), kind(_HIDDEN, _HIDDEN)])
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, z: Tensor) -> Tensor:
         for layer in self.layers:
@@ -118,7 +119,7 @@ def _branch(
     return nn.Sequential(
         conv_block((n_channels, 64), *first, **_NORM),
         SamePool(pool),
-        nn.Dropout(dropout),
+        Dropout(dropout),
         *(conv_block(pair, kernel, **_NORM) for pair in pairwise(widths)),
         SamePool(last),
         nn.Flatten(),

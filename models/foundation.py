@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.base import SleepModel
+from models.dropout import Dropout
 from models.probing_heads import build_head, by_epoch, masked_mean
 from models.role_layers import Layer, LogSpectrum, RoleLinear
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -117,7 +118,7 @@ class FoundationEncoder(nn.Module):
             Layer(*shape, mixing=mix, recompute=again) for _ in range(layers)
         )
         self.norm = nn.LayerNorm(d_model, elementwise_affine=False)
-        self.dropout, self.recompute = nn.Dropout(dropout), recompute == "layers"
+        self.dropout, self.recompute = Dropout(dropout), recompute == "layers"
 
     def patches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Signals (b, c, t) with NaN -> patches (b, c, p, s) with zeros for it, valid (b, c, p).

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import SleepModel
+from models.dropout import Dropout
 from utils.stages import EPOCH_SECONDS, NIGHT_RANGE, STAGES
 
 # name -> from, to in Hz; powers of published tables are of the same five bands
@@ -73,7 +74,7 @@ class NightBands(SleepModel):
         widths = [N_FEATURES, *[2 * hidden] * (layers - 1)]
         self.forwards = nn.ModuleList(nn.LSTM(w, hidden, batch_first=True) for w in widths)
         self.backwards = nn.ModuleList(nn.LSTM(w, hidden, batch_first=True) for w in widths)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(2 * hidden, len(STAGES))
 
     def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from models.dropout import Dropout
 from utils.stages import STAGES
 
 N = len(STAGES)
@@ -79,7 +80,7 @@ class Mlp(Fused):
 
     def __init__(self, n_roles: int, d_model: int, width: int = 128) -> None:
         super().__init__(n_roles, d_model, width, width)
-        self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Dropout(0.1))
+        self.hidden = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(0.1))
 
     def mix(self, x: Tensor, valid: Tensor) -> Tensor:
         """Features of each epoch alone."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from models.dropout import Dropout
+
 State = tuple[Tensor, Tensor]
 
 
@@ -56,7 +58,7 @@ class ResidualGRU(nn.Module):
         super().__init__()
         self.linear = nn.Linear(width, 2 * hidden)
         self.rnn = nn.GRU(width, hidden, batch_first=True, bidirectional=True)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, h: Tensor) -> Tensor:
         """Run over the sequence in both directions."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base import StagingModel, average_windows, windows_of
+from models.dropout import Dropout
 from models.pooling import AttentionPool
 from models.recurrent import ResidualGRU
 from models.spectrogram import log_power
@@ -76,7 +77,7 @@ class RobustSleepNet(StagingModel):
         self.virtual = nn.ModuleList(
             AttentionPool(_FILTERS, _CHANNEL_CONTEXT) for _ in range(_VIRTUAL)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.epoch_rnn = nn.GRU(_FILTERS * _VIRTUAL, _HIDDEN, batch_first=True, bidirectional=True)
         self.reduction = nn.Linear(2 * _HIDDEN, _REDUCED)
         self.pool = AttentionPool(_REDUCED, _CONTEXT)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.attention import attend
+from models.dropout import Dropout
 
 _BINS = 40
 _FLOOR = 1e-4
@@ -94,7 +95,7 @@ class Attention(nn.Module):
         self.n_heads = n_heads
         self.qkv = nn.Linear(d_model, 3 * d_model)
         self.out = nn.Linear(d_model, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scale = nn.Parameter(torch.ones(()))  # of the scores; the published model learns it
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
@@ -155,7 +156,7 @@ class Layer(nn.Module):
             nn.Linear(d_model, dim_feedforward),
             nn.GELU(),
             nn.Linear(dim_feedforward, d_model),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
 
     def forward(self, h: Tensor, valid: Tensor) -> Tensor:

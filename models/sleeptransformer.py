@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from models.attention import attend, by_rows, sinusoidal_positions
 from models.base import StagingModel
+from models.dropout import Dropout
 from models.pooling import AttentionPool
 from models.spectrogram import Spectrogram
 from utils.stages import STAGES
@@ -54,8 +55,8 @@ class SleepTransformer(StagingModel):
         self.epochs = nn.Sequential(*(block(width, dropout) for _ in range(n_blocks)))
         self.head = nn.Linear(width, len(STAGES))
         if published:
-            dense = [nn.Linear(width, 1024), nn.ReLU(), nn.Dropout(dropout)]
-            dense += [nn.Linear(1024, 1024), nn.ReLU(), nn.Dropout(dropout)]
+            dense = [nn.Linear(width, 1024), nn.ReLU(), Dropout(dropout)]
+            dense += [nn.Linear(1024, 1024), nn.ReLU(), Dropout(dropout)]
             self.head = nn.Sequential(*dense, nn.Linear(1024, len(STAGES)))
 
     def encode_epochs(self, x: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class _Block(nn.Module):
         self.feed_forward = nn.Sequential(
             nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, width)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         # (b, steps, 3 d) -> three of (b, heads, steps, d / heads)

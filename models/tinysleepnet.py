@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from models.base import StagingModel
 from models.convolutions import SamePool, conv_block
+from models.dropout import Dropout
 from models.recurrent import PeepholeLSTM, State
 from utils.stages import STAGES
 
@@ -50,11 +51,11 @@ class TinySleepNet(StagingModel):
         self.cnn = nn.Sequential(
             conv_block((n_channels, 128), int(fs / 2), int(fs / 16), **_NORM),
             SamePool(8),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             *(conv_block((128, 128), 8, **_NORM) for _ in range(3)),
             SamePool(4),
             nn.Flatten(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
         )
         with torch.no_grad():
             # eval: an epoch of zeros must not enter batch norm's statistics
@@ -67,7 +68,7 @@ class TinySleepNet(StagingModel):
         else:
             raise ValueError(f"cells {cells!r}: peephole or lstm")
         self.cells = cells
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.head = nn.Linear(128, len(STAGES))
 
     def forward(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from utils.memory import keep_freed_memory
 from utils.text import shown
 
 _LONGEST = 2000  # characters of a message; a damaged file may name something by a million
@@ -51,6 +52,7 @@ def run_script(main: Callable[[], None]) -> int:
         # names of files may hold what the code page of a console does not
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    keep_freed_memory()
     try:
         main()
     except UserError as error:
