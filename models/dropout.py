@@ -23,10 +23,7 @@ class Dropout(nn.Dropout):
         left_out = round(self.p * _LEVELS)
         if not self.training or x.device.type != "cpu" or not 0 < left_out < _LEVELS:
             return super().forward(x)
-        if torch.compiler.is_compiling():
-            return super().forward(x)
-        # not random_() alone, which leaves the sign out
-        drawn = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+        drawn = torch.randint(-(2**63), 2**63 - 1, (-(-x.numel() // 4),))
         numbers = drawn.view(torch.int16)[: x.numel()].view(x.shape)
         scale = torch.empty(x.shape, dtype=x.dtype)
         torch.ge(numbers, left_out - _LEVELS // 2, out=scale)
