@@ -23,7 +23,7 @@ from utils.runs import Run
 DIAGONAL = [
     Cell("sequence_cmt", 125, "bf16-mixed", 2, True, True),
     Cell("contrastive", 100, "32-true", 3, False, False),
-    Cell("pretrain", 64, "32-true", 1, True, False),
+    Cell("pretrain", 64, "16-mixed", 1, True, False),
 ]
 
 
@@ -54,17 +54,23 @@ def test_every_two_values_meet_in_a_cell():
 
 def check(cell: Cell, store: Path, folder: Path) -> None:
     """Train a cell; one that is killed and resumed ends as one that was left alone."""
-    work = (cell.processes, train)
-    run_together(*work, folder / "whole", cell, store, folder / "runs", False)
+
+    def trained(name: str, runs: str, stop: bool = False) -> None:
+        given = (cell, store, folder / runs, stop)
+        run_together(cell.processes, train, folder / name, *given, seconds=600)
+
+    trained("whole", "runs")
     (run,) = (path.parent for path in (folder / "runs").glob("*/run.json"))
+    scaled = "scaler" in load_checkpoint(run / "checkpoints/last.pt").progress
+    assert scaled == (cell.precision == "16-mixed")
     rows = [{k: v for k, v in row.items() if k != "seconds"} for row in Run(run).rows()]
     assert len(rows) == 1 and math.isfinite(rows[0]["train_loss"])
     if cell.killed:
         again = folder / "again"
-        run_together(*work, folder / "stopped", cell, store, again, True)
+        trained("stopped", "again", stop=True)
         (other,) = (path.parent for path in again.glob("*/run.json"))
         assert load_checkpoint(other / "checkpoints/last.pt").progress["position"]["step"] == 1
-        run_together(*work, folder / "resumed", cell, store, again, False)
+        trained("resumed", "again")
         (resumed,) = ({k: v for k, v in row.items() if k != "seconds"} for row in Run(other).rows())
         if cell.processes > 2:
             # DDP groups gradients anew after a first step, so three are summed in another order
