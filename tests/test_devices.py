@@ -24,6 +24,7 @@ from objectives.staging import Staging
 from tests.test_training import Recorder, figures_of
 from training import flags, loop
 from training.loop import Plan
+from training.validation import mean_figures
 from utils import devices
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -237,6 +238,27 @@ def test_statistics_are_summed_off_an_apple_gpu(apple, monkeypatch):
 def test_sums_of_a_pass_are_no_doubles_on_an_apple_gpu():
     assert devices.widest(torch.device("mps")) == torch.float32
     assert loop._scalar(SimpleNamespace(device=torch.device("cpu"))).dtype == torch.float64
+
+
+def test_validation_losses_are_no_doubles_on_an_apple_gpu(monkeypatch):
+    """Was: pretraining on an Apple GPU ended in a TypeError at its first validation."""
+    monkeypatch.setattr("training.validation.widest", lambda device: torch.float32)
+    reduced = []
+
+    class Shared:
+        def all_reduce(self, x, reduce_op):
+            reduced.append(x.dtype)
+            return x
+
+    class Listed(list):
+        sizes = (3, 1)
+
+    losses = Listed([torch.tensor(1.0), torch.tensor(5.0)])
+    figures = mean_figures(
+        lambda model, loss: (loss, {"part": loss}), nn.Linear(1, 1), losses, Shared()
+    )
+    assert figures == {"loss": 2.0, "part": 2.0}
+    assert reduced == [torch.float32, torch.float32]
 
 
 @pytest.fixture
