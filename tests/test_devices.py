@@ -235,9 +235,12 @@ def test_statistics_are_summed_off_an_apple_gpu(apple, monkeypatch):
     LogSpectrum(2, 600).to(apple).fit([(torch.randn(1, 2, 4, 600, device=apple), valid)])
 
 
-def test_sums_of_a_pass_are_no_doubles_on_an_apple_gpu():
+def test_sums_of_a_pass_are_no_doubles_on_an_apple_gpu(monkeypatch):
     assert devices.widest(torch.device("mps")) == torch.float32
-    assert loop._scalar(SimpleNamespace(device=torch.device("cpu"))).dtype == torch.float64
+    here = SimpleNamespace(device=torch.device("cpu"))
+    assert loop._scalar(here).dtype == torch.float64
+    monkeypatch.setattr(loop, "widest", lambda device: torch.float32)
+    assert loop._scalar(here).dtype == torch.float32
 
 
 def test_validation_losses_are_no_doubles_on_an_apple_gpu(monkeypatch):
