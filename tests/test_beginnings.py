@@ -114,7 +114,7 @@ def test_a_pretraining_selected_on_the_test_fold_is_not_forgotten(probed, facts)
 
 def test_checkpoints_hold_what_their_signals_are_scaled_over(probed):
     raw = load_tensors(best(probed, PROBE))
-    assert checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
+    assert raw["scaled_over"] == checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
     del raw["scaled_over"]  # as before: stored moments were of that range, too
     assert checkpoint_from(raw, Path("a.pt")).scaled_over == KEPT
     del raw["trained"]

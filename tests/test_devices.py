@@ -24,6 +24,7 @@ from objectives.staging import Staging
 from tests.test_training import Recorder, figures_of
 from training import flags, loop
 from training.loop import Plan
+from training.validation import mean_figures
 from utils import devices
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -234,9 +235,33 @@ def test_statistics_are_summed_off_an_apple_gpu(apple, monkeypatch):
     LogSpectrum(2, 600).to(apple).fit([(torch.randn(1, 2, 4, 600, device=apple), valid)])
 
 
-def test_sums_of_a_pass_are_no_doubles_on_an_apple_gpu():
+def test_sums_of_a_pass_are_no_doubles_on_an_apple_gpu(monkeypatch):
     assert devices.widest(torch.device("mps")) == torch.float32
-    assert loop._scalar(SimpleNamespace(device=torch.device("cpu"))).dtype == torch.float64
+    here = SimpleNamespace(device=torch.device("cpu"))
+    assert loop._scalar(here).dtype == torch.float64
+    monkeypatch.setattr(loop, "widest", lambda device: torch.float32)
+    assert loop._scalar(here).dtype == torch.float32
+
+
+def test_validation_losses_are_no_doubles_on_an_apple_gpu(monkeypatch):
+    """Was: pretraining on an Apple GPU ended in a TypeError at its first validation."""
+    monkeypatch.setattr("training.validation.widest", lambda device: torch.float32)
+    reduced = []
+
+    class Shared:
+        def all_reduce(self, x, reduce_op):
+            reduced.append(x.dtype)
+            return x
+
+    class Listed(list):
+        sizes = (3, 1)
+
+    losses = Listed([torch.tensor(1.0), torch.tensor(5.0)])
+    figures = mean_figures(
+        lambda model, loss: (loss, {"part": loss}), nn.Linear(1, 1), losses, Shared()
+    )
+    assert figures == {"loss": 2.0, "part": 2.0}
+    assert reduced == [torch.float32, torch.float32]
 
 
 @pytest.fixture
@@ -306,9 +331,16 @@ def tiny_model(store, project, *words: str):
 
 def test_a_compiled_model_trains_as_it_is(store, tmp_path, monkeypatch):
     plain = tiny_model(store, tmp_path / "plain")
+    graphs = []
+
+    def traced(graph, inputs):
+        graphs.append(graph)
+        return graph
+
     # all of torch.compile but the kernels, which a compiler would take a minute for
-    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=traced))
     compiled = tiny_model(store, tmp_path / "compiled", "--compile", "True")
+    assert graphs
     assert plain.keys() == compiled.keys()
     assert all(torch.equal(plain[name], compiled[name]) for name in plain)
 

@@ -71,6 +71,16 @@ def test_passes_resume_where_they_stopped_and_are_shared(view):
     assert len(shares[0]) == len(shares[1])
 
 
+def test_a_process_without_a_night_takes_the_step_all_the_same(view):
+    """Was: the others waited for it, where a batch had fewer nights than there are processes."""
+    listed = in_batches(view, 1, seed=[0, 1])
+    first, second = (listed.for_process(rank, 2) for rank in range(2))
+    assert len(first) == len(second) == len(view.recordings)
+    batch = next(iter(second))
+    assert batch.stand_in and (batch.stages == -1).all()
+    assert sum(first.sizes) == len(view.recordings) and not sum(second.sizes)
+
+
 def test_streamed_nights_are_the_resident_ones(view, role_store):
     store = Store(role_store)
     streamed = View(

@@ -126,18 +126,23 @@ def test_equal_commands_begun_together_share_a_study(toy, tmp_path):
 
 
 def test_a_search_that_is_continued_draws_what_one_would_have_drawn(toy, tmp_path):
-    """Was: its sampler was seeded anew, and drew the first settings again."""
+    """Was: its sampler was seeded anew, and drew the first settings again; pictures differed."""
     space = search_space.read_space(tmp_path / "space.json")
     whole = search.Search(
         tmp_path / "toy.py", (), space, "val_kappa", True, tmp_path / "whole", 4, True, 0
     )
     one, other = (replace(whole, output=tmp_path / "out", n_trials=n) for n in (2, 4))
     search.run(one)
-    settings = [
-        [(trial.params, trial.state) for trial in search.run(asked).trials]
-        for asked in (other, whole)
-    ]
+    studies = [search.run(asked) for asked in (other, whole)]
+    settings = [[(trial.params, trial.state) for trial in study.trials] for study in studies]
     assert settings[0] == settings[1]
+    for asked, study in zip((other, whole), studies, strict=True):
+        search.report(asked, study)
+    results = [
+        {path.name: path.read_bytes() for end in ("png", "csv") for path in folder.glob(f"*.{end}")}
+        for folder in (tmp_path / "out", tmp_path / "whole")
+    ]
+    assert len(results[0]) > 3 and results[0] == results[1]
 
 
 def test_a_trial_that_is_tried_again_is_counted_once():

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from utils.devices import widest
+
 
 def mean_figures(
     objective: Callable[..., Any], model: nn.Module, listed: Any, fabric: Any
@@ -24,7 +26,8 @@ def mean_figures(
             loss, parts = objective(model, batch)
             figures = {"loss": loss, **parts}
             names = list(figures)
-            rows.append(torch.stack([value.detach().double() for value in figures.values()]))
+            values = [value.detach() for value in figures.values()]
+            rows.append(torch.stack([value.to(widest(value.device)) for value in values]))
     # the mean over processes is the loss of a whole batch, which counts by its samples
     figures = fabric.all_reduce(torch.stack(rows), reduce_op="mean")
     sizes = torch.tensor(listed.sizes, dtype=figures.dtype, device=figures.device)
