@@ -118,7 +118,7 @@ def test_embedding_moves_no_statistic_and_ignores_the_scale_of_the_file(store):
     louder = View(store, list(store.recordings)[:1], channels=["EEG"], budget_gb=0)
     read = louder._files.read
     louder._files = SimpleNamespace(read=lambda *a: 10 * read(*a), _open={})
-    louder._moments = [(10 * mean, 10 * sd) for mean, sd in louder._moments]
+    louder._moments = 10 * louder._moments
     assert np.allclose(one, embed.embed(net, louder, clip=True)["z"], atol=1e-4)
 
 
