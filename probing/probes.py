@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from probing.row_files import Rows, moments, parts_of
+from probing.row_files import Rows, parts_of
 from utils import metrics
 from utils.signals import BANDS, band_powers
 from utils.stages import STAGES
@@ -64,7 +64,7 @@ def linear_probe(
     from sklearn.linear_model import LogisticRegression
 
     train, note = in_memory(train)
-    mean, sd = moments(train.z)
+    mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
     sd = np.where(sd > _FLOOR, sd, 1.0)
     if len(np.unique(train.stages)) < 2:  # scikit-learn refuses a single class
         return _constant(train, test, "one stage")
