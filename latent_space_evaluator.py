@@ -17,7 +17,6 @@ from tqdm import tqdm
 from probing import embeddings, latent_figures, latent_metrics
 from probing.latent_page import write_latent_page
 from probing.latent_report import Space, correlations, map_quality, maps, measure
-from probing.row_files import open_rows
 from utils import figures
 from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
 from utils.checkpoint import is_of_stamp
@@ -114,22 +113,17 @@ def refuse_outdated(run: Path) -> None:
     Raises:
         UserError: naming the run.
     """
-    splits = embeddings.load(run / "embeddings", of=())
-    files = (*splits.values(), controls_of(run, ("weights", "version")))
+    folder = run / "embeddings"
+    splits = embeddings.load(folder, of=("held_out",))
+    files = (
+        *splits.values(),
+        embeddings.load_controls(folder, len(splits["held_out"]["stage"])),
+    )
     if not all(is_of_stamp(stamped(one), run) for one in files):
         raise UserError(
             f"{run}: was trained again, or embedded by an earlier version of this program, so "
             f"its embeddings are out of date; run ssl_evaluate.py --runs {run.name} again"
         )
-
-
-def controls_of(run: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of these arrays that a run's file of controls has."""
-    try:
-        with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
 
 
 def spaces_of(folders: list[Path]) -> Iterator[Space]:
@@ -138,16 +132,15 @@ def spaces_of(folders: list[Path]) -> Iterator[Space]:
     for run in folders:
         arrays = embeddings.load(run / "embeddings", of=("held_out",))["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
+        controls = embeddings.load_controls(run / "embeddings", len(arrays["stage"]))
         # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
-        views = controls_of(run, ["z_view"])["z_view"]
-        yield Space(run.name, arrays["z"], *about, views=views)
+        yield Space(run.name, arrays["z"], *about, views=controls["z_view"])
         # runs of one fold have the same subjects, for whom one set of controls is enough
         subjects = tuple(sorted(set(arrays["subject"].tolist())))
         if subjects not in seen:
             seen.add(subjects)
             for name in embeddings.CONTROLS:
-                control = open_rows(run / "embeddings" / f"{name}.npy", len(arrays["stage"]))
-                yield Space(f"{name}, as in {run.name}", control, *about)
+                yield Space(f"{name}, as in {run.name}", controls[name], *about)
 
 
 @dataclass(frozen=True)

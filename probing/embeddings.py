@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from probing.row_files import AT_ONCE, Rows, open_rows, write_rows
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import remove_ours, write_arrays, written_whole
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 
 N_VIEWS = 10
 SPLITS = ("train", "validation", "held_out")
 CONTROLS = ("random_encoder", "band_powers")  # of the held-out subjects
-# one row per epoch in every array; ``t_sec`` is its onset in seconds
-_FIELDS = ("stage", "subject", "night", "recording", "epoch", "t_sec")
+# one row per epoch in every array, of numbers or text; ``t_sec`` is its onset in seconds
+_FIELDS = {"stage": "i", "subject": "U", "night": "i", "recording": "U", "epoch": "i", "t_sec": "i"}
 Embed = Callable[[Any, Path], Rows]  # embeds every epoch of a view into a file
 
 
@@ -140,25 +140,62 @@ def load(folder: Path, of: Sequence[str] = SPLITS) -> dict[str, dict[str, Any]]:
     splits, ids = {}, []
     for split in SPLITS:
         path = folder / f"{split}.npz"
-        try:
-            # without pickle: a file from elsewhere runs no code
-            with np.load(path, allow_pickle=False) as arrays:
-                names = arrays.files
-                read = [name for name in names if name not in _FIELDS or split in of]
-                splits[split] = {name: arrays[name] for name in read}
-                if not (missing := [n for n in (*_FIELDS, "encoder_sha256") if n not in names]):
-                    ids.append(set(arrays["subject"].tolist()))
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
-        if missing:
-            raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
+        rest = () if split in of else _FIELDS.keys() - {"subject"}
+        splits[split] = arrays_in(path, but=rest)
+        _check(path, splits[split], but=rest)
+        ids.append(set(splits[split]["subject"].tolist()))
     if len({str(arrays["encoder_sha256"]) for arrays in splits.values()}) > 1:
         raise UserError(f"{folder}: its files are of different encoders; run ssl_evaluate.py again")
     if both := (ids[0] & ids[1]) | (ids[0] & ids[2]) | (ids[1] & ids[2]):
         raise UserError(f"{folder}: {', '.join(sorted(both)[:5])} in more than one split")
-    for split in of:
-        splits[split]["z"] = open_rows(folder / f"{split}.npy", len(splits[split]["stage"]))
+    for split in SPLITS:
+        if split in of:
+            splits[split]["z"] = open_rows(folder / f"{split}.npy", len(splits[split]["stage"]))
+        else:
+            del splits[split]["subject"]
     return splits
+
+
+def load_controls(folder: Path, n: int) -> dict[str, Any]:
+    """z (n, d) of each control, and views ``z_view`` (q, m, d) of some epochs, all held out.
+
+    Raises:
+        UserError: they are missing or broken.
+    """
+    path = folder / "controls.npz"
+    arrays = arrays_in(path)
+    z_view = arrays.get("z_view")
+    if z_view is None or z_view.ndim != 3 or z_view.dtype.kind != "f":
+        raise UserError(f"{path}: no controls of ours: no views; run ssl_evaluate.py")
+    return arrays | {name: open_rows(folder / f"{name}.npy", n) for name in CONTROLS}
+
+
+def arrays_in(path: Path, but: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an ``.npz``, ``but`` for some of these names.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        # without pickle: a file from elsewhere runs no code; numpy leaves damaged files open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: np.asarray(file[name]) for name in file.files if name not in but}
+    except Exception as error:  # archives and headers have many ways to be damaged
+        raise UserError(f"{path}: no embeddings ({error}); run ssl_evaluate.py") from error
+
+
+def _check(path: Path, arrays: Mapping[str, np.ndarray], but: Collection[str]) -> None:
+    """Refuse other arrays than those of :func:`save`."""
+    kinds = {name: kind for name, kind in _FIELDS.items() if name not in but}
+    if missing := [name for name in (*kinds, "encoder_sha256") if name not in arrays]:
+        raise UserError(f"{path}: no embeddings of ours: no {', '.join(missing)}")
+    shape = arrays["subject"].shape
+    sound = len(shape) == 1 and all(
+        (arrays[name].dtype.kind, arrays[name].shape) == (kind, shape)
+        for name, kind in kinds.items()
+    )
+    if not sound or not np.isin(arrays.get("stage", UNSCORED), range(UNSCORED, len(STAGES))).all():
+        raise UserError(f"{path}: no embeddings of ours: its arrays are not one value per epoch")
 
 
 def fingerprint(net: torch.nn.Module) -> str:

@@ -20,6 +20,7 @@ from probing.probes import Labelled
 from probing.row_files import Rows, moments, open_rows, write_rows
 from training.fine_tuning import context_probe
 from utils.errors import UserError
+from utils.files import write_arrays
 
 WIDTH = 32
 
@@ -92,35 +93,95 @@ def test_files_of_anything_else_are_refused(tmp_path, content):
         open_rows(path, 6)
 
 
+def written(folder: Path) -> Path:
+    """Embeddings of three splits of one night, and controls."""
+    views = {split: view_of(split) for split in embeddings.SPLITS}
+    embeddings.write_embeddings(folder, views, embed_ones, CHECKPOINT, NET)
+    for name in embeddings.CONTROLS:
+        embed_ones(None, folder / "embeddings" / f"{name}.npy")
+    views_of_some = {"z_view": np.zeros((2, 3, 2), np.float32)}
+    write_arrays(folder / "embeddings" / "controls.npz", views_of_some)
+    return folder / "embeddings"
+
+
+def embed_ones(view: object, path: Path) -> Rows:
+    return write_rows(path, [np.ones((3, 2), np.float32)], 3)
+
+
+NET = SimpleNamespace(encoder=torch.nn.Linear(1, 1))
+CHECKPOINT = SimpleNamespace(stamp=dict, training=SimpleNamespace(command="c"))
+
+
+def view_of(subject: str) -> SimpleNamespace:
+    night = SimpleNamespace(subject=subject, night=1, first_epoch=4)
+    stages = np.zeros(3, np.int8)
+    return SimpleNamespace(nights=[night], recordings=["r"], lengths=np.array([3]), stages=stages)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"stage": np.array([0, 9, 0], np.int8)}, {"subject": np.arange(3)},
+        {"epoch": np.arange(4)}, {"recording": np.array("r")}, {"stage": np.zeros(2, np.int8)},
+    ],
+    ids=lambda change: "_".join(f"{k}{np.shape(v)}" for k, v in change.items()),
+)  # fmt: skip
+def test_arrays_of_another_kind_are_refused(tmp_path, change):
+    folder = written(tmp_path)
+    with np.load(folder / "held_out.npz") as file:
+        arrays = dict(file)
+    np.savez(folder / "held_out.npz", **arrays | change)
+    with pytest.raises(UserError, match=r"held_out\.npz: no embeddings of ours"):
+        embeddings.load(folder, of=("held_out",))
+
+
+def test_damaged_archives_and_files_of_before_are_refused(tmp_path):
+    """Was: a traceback where an archive was damaged."""
+    folder = written(tmp_path)
+    whole = {path: path.read_bytes() for path in folder.glob("*.np?")}
+    load = {
+        "held_out.npz": lambda: embeddings.load(folder, of=("held_out",)),
+        "controls.npz": lambda: embeddings.load_controls(folder, 3),
+    }
+    rng = np.random.default_rng(0)
+    for name, read in load.items():
+        path = folder / name
+        for _ in range(12):
+            damaged = bytearray(whole[path])
+            damaged[rng.integers(len(damaged))] ^= 255
+            path.write_bytes(damaged)
+            try:
+                read()
+            except UserError as error:
+                assert name in str(error)
+        path.write_bytes(whole[path][:-9])
+        with pytest.raises(UserError, match="run ssl_evaluate"):
+            read()
+        path.write_bytes(whole[path])
+        read()
+    # before, z was in the .npz
+    for name, of in (("held_out", "held_out.npz"), ("band_powers", "controls.npz")):
+        (folder / f"{name}.npy").unlink()
+        with pytest.raises(UserError, match=rf"{name}\.npy: no embeddings"):
+            load[of]()
+
+
 def test_an_evaluation_cut_short_leaves_no_file_of_two_encoders(tmp_path):
-    folder = tmp_path / "embeddings"
-    night = SimpleNamespace(subject="s", night=1, first_epoch=4)
-    view = SimpleNamespace(
-        nights=[night], recordings=["r"], lengths=np.array([3]), stages=np.zeros(3, np.int8)
-    )
-    views = {split: replace_subject(view, split) for split in embeddings.SPLITS}
-    net = SimpleNamespace(encoder=torch.nn.Linear(1, 1))
-    checkpoint = SimpleNamespace(stamp=dict, training=SimpleNamespace(command="c"))
-
-    def embed(view, path):
-        if view is broken:
-            raise UserError("no space left")
-        return write_rows(path, [np.ones((3, 2), np.float32)], 3)
-
-    broken = None
-    embeddings.write_embeddings(tmp_path, views, embed, checkpoint, net)
+    folder = written(tmp_path)
     loaded = embeddings.load(folder)["held_out"]
     assert loaded["t_sec"].tolist() == [120, 150, 180] and loaded["z"].shape == (3, 2)
-    broken = views["validation"]
+    views = {split: view_of(split) for split in embeddings.SPLITS}
+
+    def embed(view, path):
+        if view is views["validation"]:
+            raise UserError("no space left")
+        return embed_ones(view, path)
+
     with pytest.raises(UserError, match="no space left"):
-        embeddings.write_embeddings(tmp_path, views, embed, checkpoint, net)
-    with pytest.raises(UserError, match=r"validation\.npz: no embeddings"):
-        embeddings.load(folder)
-
-
-def replace_subject(view: SimpleNamespace, name: str) -> SimpleNamespace:
-    night = SimpleNamespace(**vars(view.nights[0]) | {"subject": name})
-    return SimpleNamespace(**vars(view) | {"nights": [night]})
+        embeddings.write_embeddings(tmp_path, views, embed, CHECKPOINT, NET)
+    for read in (embeddings.load, lambda folder: embeddings.load_controls(folder, 3)):
+        with pytest.raises(UserError, match="no embeddings"):
+            read(folder)
 
 
 # probes -----------------------------------------------------------------------------------------
@@ -186,7 +247,7 @@ def test_whole_nights_are_probed_as_they_are_read(both):
     for splits in both:
         named = dict(zip(embeddings.SPLITS, splits, strict=True))
         offsets = {name: np.linspace(0, len(s.z), 5).astype(int) for name, s in named.items()}
-        results.append(context_probe(named, offsets, seed=0, passes=2))
+        results.append(context_probe(named, offsets, seed=0, passes=1))
     assert results[0].chosen == results[1].chosen
     np.testing.assert_allclose(results[0].probabilities, results[1].probabilities, atol=1e-6)
 
