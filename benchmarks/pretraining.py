@@ -133,26 +133,22 @@ def untrained_run(path: Path, project: Path) -> None:
 
 def report_memory(numbers: Sequence[int]) -> None:
     """Peak resident memory of both scripts that evaluate encoders, by number of epochs."""
-    print(
-        "| epochs | one space, MB | ssl_evaluate.py, MB | s | latent_space_evaluator.py, MB | s |"
-    )
-    print("|---|---|---|---|---|---|")
+    print("| epochs | embeddings of one encoder | ssl_evaluate.py | latent_space_evaluator.py |")
+    print("|---|---|---|---|")
     probe = ["ssl_evaluate.py", "--tuned", "False", "--seeds", "0", "--device", "cpu"]
+    measure = ["latent_space_evaluator.py", "--maps", "False"]
     for n_epochs in numbers:
         with tempfile.TemporaryDirectory() as folder:
             store, project = Path(folder) / "store", Path(folder) / "results"
             store.mkdir()
             store_of(store, n_epochs // _NIGHT, _NIGHT, copy=os.link)
             untrained_run(store, project)
-            row = []
-            for words in (
-                [*probe, "--data_path", str(store)],
-                ["latent_space_evaluator.py", "--maps", "False"],
-            ):
-                started = time.perf_counter()
-                peak = peak_mb([sys.executable, *words, "--project_path", str(project)])
-                row += [f"{peak:.0f}", f"{time.perf_counter() - started:.0f}"]
-            print(f"| {n_epochs:,} | {512e-6 * n_epochs:.0f} | {' | '.join(row)} |", flush=True)
+            peaks = [
+                peak_mb([sys.executable, *words, "--project_path", str(project)])
+                for words in ([*probe, "--data_path", str(store)], measure)
+            ]
+        sizes = [512e-6 * n_epochs, *peaks]
+        print(f"| {n_epochs:,} | {' | '.join(f'{mb:.0f} MB' for mb in sizes)} |", flush=True)
 
 
 def main() -> None:
