@@ -21,7 +21,7 @@ from datasets.store import splits
 from datasets.store.store import Store
 from evaluation import evaluate_run
 from evaluation import foundation_evaluation as foundation
-from evaluation.embed import split_views
+from evaluation.embed import embedded_spaces, split_views
 from evaluation.evaluate_run import CheckpointFlags
 from evaluation.evaluation_files import EVALUATION
 from evaluation.foundation_evaluation import ReportFlags
@@ -164,7 +164,9 @@ def main(argv: list[str] | None = None) -> None:
     print(f"all cohorts: {write_table(run / 'cohorts.csv', table)}")
     if reported.embed:
         views = split_views(checkpoint, own_store(evaluated, checkpoint), device)
-        foundation.embedded_spaces(run, checkpoint, model.encoder, views, reported)
+        encoders = foundation.encoders_of(checkpoint, model.encoder, reported.pool)
+        with embedded_spaces(run, checkpoint, views, encoders, reported.seeds):
+            pass  # they are written, and not probed
         print(f"embeddings: {run / 'embeddings'}")
 
 

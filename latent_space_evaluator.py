@@ -33,7 +33,6 @@ from utils.files import (
 
 # kind of the output folder, which another report may replace, but no other output
 REPORT = "report of latent spaces"
-CONTROLS = ("random_encoder", "band_powers")
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def parse_args(argv: list[str] | None) -> ReportFlags:
     """Parse the command line; ``--help`` documents it."""
     parser = ScriptParser(
         "Measure and draw the embeddings of held-out subjects, of every run of ssl_evaluate.py.",
-        "Metrics that compare pairs of epochs take --sample epochs, so memory is bounded.",
+        "Metrics that compare pairs of epochs take --sample epochs; the rest reads them in parts.",
     )
     parser.add_argument(
         "--project_path", type=Path, default=Path("results"), help="folder with the runs"
@@ -114,8 +113,12 @@ def refuse_outdated(run: Path) -> None:
     Raises:
         UserError: naming the run.
     """
-    splits = embeddings.load(run / "embeddings", z_of=())
-    files = (*splits.values(), controls_of(run, ("weights", "version")))
+    folder = run / "embeddings"
+    splits = embeddings.load(folder, of=("held_out",))
+    files = (
+        *splits.values(),
+        embeddings.load_controls(folder, len(splits["held_out"]["stage"])),
+    )
     if not all(is_of_stamp(stamped(one), run) for one in files):
         raise UserError(
             f"{run}: was trained again, or embedded by an earlier version of this program, so "
@@ -123,34 +126,21 @@ def refuse_outdated(run: Path) -> None:
         )
 
 
-def controls_of(run: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Those of these arrays that a run's file of controls has."""
-    try:
-        with np.load(run / "embeddings" / "controls.npz", allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file.files}
-    except (OSError, ValueError) as error:
-        raise UserError(f"{run}: no controls ({error}); run ssl_evaluate.py") from error
-
-
 def spaces_of(folders: list[Path]) -> Iterator[Space]:
-    """Held-out embeddings of every run, and the controls of the first run with each subjects.
-
-    One at a time: together they could be larger than the memory.
-    """
+    """Held-out embeddings of every run, and the controls of the first run with each subjects."""
     seen: set[tuple] = set()
     for run in folders:
-        arrays = embeddings.load(run / "embeddings", z_of=("held_out",))["held_out"]
+        arrays = embeddings.load(run / "embeddings", of=("held_out",))["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
+        controls = embeddings.load_controls(run / "embeddings", len(arrays["stage"]))
         # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
-        views = controls_of(run, ["z_view"])["z_view"]
-        yield Space(run.name, arrays.pop("z"), *about, views=views)
+        yield Space(run.name, arrays["z"], *about, views=controls["z_view"])
         # runs of one fold have the same subjects, for whom one set of controls is enough
         subjects = tuple(sorted(set(arrays["subject"].tolist())))
         if subjects not in seen:
             seen.add(subjects)
-            for name in CONTROLS:
-                control = controls_of(run, [name])[name]
-                yield Space(f"{name}, as in {run.name}", control, *about)
+            for name in embeddings.CONTROLS:
+                yield Space(f"{name}, as in {run.name}", controls[name], *about)
 
 
 @dataclass(frozen=True)
@@ -169,14 +159,14 @@ def measured(spaces: Iterator[Space], flags: ReportFlags) -> tuple[list[dict[str
         rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
         if shown is None:
             recordings = space.recording
-            night = space.some(np.flatnonzero(recordings == recordings[0]))
+            night = space.read(np.flatnonzero(recordings == recordings[0]))
             drawn = latent_metrics.stratified(
                 space.y, space.subject, flags.map_epochs, seed=flags.seed
             )
             shown = Shown([], drawn, night)
         # only spaces of the same nights can be compared epoch by epoch
         if np.array_equal(space.recording, recordings):
-            shown.spaces.append(space.some(shown.rows))
+            shown.spaces.append(space.read(shown.rows))
     return rows, shown
 
 
@@ -206,60 +196,76 @@ def filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: row.get(key) for key in keys} for row in rows]
 
 
+Pictures = list[tuple[str, Path]]  # captions and paths
+
+
 def draw(
     shown: Shown,
     rows: list[dict[str, Any]],
     probe: dict[str, float],
     flags: ReportFlags,
     folder: Path,
-) -> list[tuple[str, Path]]:
-    """Draw all pictures, each beside a file of the numbers it shows; captions and paths."""
-    pictures = []
+) -> Pictures:
+    """Draw all pictures, each beside a file of the numbers it shows."""
+    pictures = draw_maps(shown, flags.seed, folder) if flags.maps else []
+    pictures += [draw_night(shown, folder), draw_likeness(shown.spaces, folder)]
+    if len(probe) > 1:  # one run is no relation
+        points = against_probe(rows, probe)
+        path = figures.save(latent_figures.draw_against_probe(points), folder / "against_probe.png")
+        pictures.append(("Label-free metrics against what a linear probe reaches", path))
+    return pictures
 
-    def keep(picture: Any, name: str, caption: str) -> None:
-        pictures.append((caption, figures.save(picture, folder / f"{name}.png")))
 
-    alike, first = shown.spaces, shown.spaces[0]
-    if flags.maps:
-        drawn = {s.name: maps(s.z, seed=flags.seed) for s in alike}
-        quality = {s.name: map_quality(s.z, drawn[s.name]) for s in alike}
-        write_json(folder / "map_quality.json", quality)
-        for kind in ("PCA", "t-SNE", "UMAP"):
-            flat = {name: of_kind[kind] for name, of_kind in drawn.items()}
-            write_arrays(folder / f"map_{kind}.npz", {"rows": shown.rows, **flat})
-            picture = latent_figures.draw_maps(
-                {short(n): p for n, p in flat.items()},
-                first.y,
-                first.subject,
-                kind=kind,
-            )
-            keep(picture, f"map_{kind}", f"{kind}, by stage and by subject")
-    # principal components of this night alone: (epochs, 2)
+def draw_maps(shown: Shown, seed: int, folder: Path) -> Pictures:
+    """Draw every space in two dimensions, in three ways, and write how true the maps are."""
+    first, pictures = shown.spaces[0], []
+    drawn = {s.name: maps(s.z, seed=seed) for s in shown.spaces}
+    quality = {s.name: map_quality(s.z, drawn[s.name]) for s in shown.spaces}
+    write_json(folder / "map_quality.json", quality)
+    for kind in ("PCA", "t-SNE", "UMAP"):
+        flat = {name: of_kind[kind] for name, of_kind in drawn.items()}
+        write_arrays(folder / f"map_{kind}.npz", {"rows": shown.rows, **flat})
+        titled = {short(name): points for name, points in flat.items()}
+        picture = latent_figures.draw_maps(titled, first.y, first.subject, kind=kind)
+        path = figures.save(picture, folder / f"map_{kind}.png")
+        pictures.append((f"{kind}, by stage and by subject", path))
+    return pictures
+
+
+def draw_night(shown: Shown, folder: Path) -> tuple[str, Path]:
+    """Draw the first night along its two main components."""
+    # of this night alone: (epochs, 2)
     path = shown.night.z - shown.night.z.mean(axis=0)
     components = path @ np.linalg.svd(path, full_matrices=False)[2][:2].T
-    title = f"{first.name}: {shown.night.recording[0]}"
-    keep(
-        latent_figures.draw_night(components, shown.night.y, title=title),
-        "night",
-        "A night's path along its two main components",
+    title = f"{shown.night.name}: {shown.night.recording[0]}"
+    picture = latent_figures.draw_night(components, shown.night.y, title=title)
+    return "A night's path along its two main components", figures.save(
+        picture, folder / "night.png"
     )
+
+
+def draw_likeness(alike: Sequence[Space], folder: Path) -> tuple[str, Path]:
+    """Draw how alike every two of the spaces are, and write it as a table."""
     likeness = np.array([[latent_metrics.linear_cka(a.z, b.z) for b in alike] for a in alike])
-    names = [short(s.name) for s in alike]
-    keep(
-        latent_figures.draw_likeness(names, likeness, title="linear CKA"),
-        "cka",
-        "How alike the encoders see the same epochs (linear CKA)",
-    )
-    write_table(
-        folder / "cka.csv",
-        [
-            {"space": name, **dict(zip(names, map(float, row), strict=True))}
-            for name, row in zip(names, likeness, strict=True)
-        ],
-    )
-    # metric -> (space, value, probe's macro-F1), of metrics that need no labels: can they tell,
-    # before anything is scored, how well a probe will do?
-    points = {
+    names = [short(space.name) for space in alike]
+    table = [
+        {"space": name, **dict(zip(names, map(float, row), strict=True))}
+        for name, row in zip(names, likeness, strict=True)
+    ]
+    write_table(folder / "cka.csv", table)
+    picture = latent_figures.draw_likeness(names, likeness, title="linear CKA")
+    caption = "How alike the encoders see the same epochs (linear CKA)"
+    return caption, figures.save(picture, folder / "cka.png")
+
+
+def against_probe(
+    rows: list[dict[str, Any]], probe: dict[str, float]
+) -> dict[str, list[tuple[str, float, float]]]:
+    """Space, value and probe's macro-F1 of each metric that needs no labels.
+
+    Can it tell, before anything is scored, how well a probe will do?
+    """
+    return {
         metric: [
             (r["space"], r["value"], probe[r["space"]])
             for r in rows
@@ -267,13 +273,6 @@ def draw(
         ]
         for metric in dict.fromkeys(r["metric"] for r in rows if r.get("needs_labels") is False)
     }
-    if len(probe) > 1:  # one run is no relation
-        keep(
-            latent_figures.draw_against_probe(points),
-            "against_probe",
-            "Label-free metrics against what a linear probe reaches",
-        )
-    return pictures
 
 
 def short(name: str) -> str:

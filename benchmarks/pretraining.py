@@ -2,33 +2,40 @@
 
 python -m benchmarks.pretraining                  # this machine's processor
 python -m benchmarks.pretraining --device cuda    # a GPU
+python -m benchmarks.pretraining --memory         # of the scripts that evaluate encoders
 
 Both take the same optimiser steps of the same encoder on the same epochs; the views are the same
-six changes. The memory of the latent metrics at 200,000 embeddings is that of a process of its own.
+six changes. Memory is the peak of ssl_evaluate.py and of latent_space_evaluator.py on nights that
+share one file of signals, embedded by an untrained encoder.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import models
+from benchmarks.side_by_side import peak_mb
+from benchmarks.training import store_of
+from datasets.store import splits
+from datasets.store.store import Store
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
+from utils.checkpoint import save_checkpoint
 
 EPOCHS, BATCH, SAMPLES = 512, 128, 3000
-_MANY, _WIDTH = 200_000, 128
-_MEASURE = "from benchmarks.pretraining import measure_many; measure_many()"
+_NIGHT = 1000  # epochs
 
 
 class OneByOne(Dataset):
@@ -103,33 +110,60 @@ def of_views(device: torch.device) -> tuple[float, float]:
     return apart, 5 * BATCH / (time.perf_counter() - started)
 
 
-def measure_many() -> None:
-    """Every metric of 200,000 embeddings; prints seconds and the largest memory in GB."""
-    from probing.latent_report import Space, measure
+def untrained_run(path: Path, project: Path) -> None:
+    """A run of a small encoder of random weights, 128 numbers per epoch, on a store's last fold."""
+    store = Store(path)
+    split = splits.split(splits.find_table(store, None), range(4), [4], share=0.1, seed=0)
+    settings = {"encoder": "seqsleepnet", "decoder": False, "projection": []}
+    facts = {
+        "command": "benchmark", "cohort": store.cohort, "protocol": store.settings["protocol"],
+        "preparation": store.settings, "store": splits.fingerprint(store), "folds": None,
+        "train_folds": [0, 1, 2, 3], "held_out_folds": [4], "select_on": "validation",
+        "subjects": asdict(split),
+    }  # fmt: skip
+    checkpoint = {
+        "model": "pretraining", "settings": settings, "channels": [["EEG Fpz-Cz", "EEG"]],
+        "fs": 100.0, "standardise": "recording", "scaled_over": "kept", "trained": facts, "pass": 1,
+        "state": models.build("pretraining", **settings).state_dict(),
+    }  # fmt: skip
+    folder = project / "ssl_contrastive_seqsleepnet_fold4_seed0" / "checkpoints"
+    folder.mkdir(parents=True)
+    save_checkpoint(folder / "best.pt", checkpoint)
 
-    rng = np.random.default_rng(0)
-    # bouts of 20 epochs, as metrics of continuity along the night expect
-    y = np.repeat(rng.integers(0, 5, _MANY // 20), 20)
-    z = rng.normal(size=(_MANY, _WIDTH)).astype(np.float32)
-    z += 2 * np.eye(5, _WIDTH, dtype=np.float32)[y]
-    # 200 nights of 1000 epochs, each of a subject of its own
-    night, number = (np.arange(_MANY) // 1000).astype(str), np.arange(_MANY) % 1000
-    space = Space("many", z, y, np.char.add("s", night), np.char.add("r", night), number)
-    started = time.perf_counter()
-    measure(space, samples=20)
-    seconds = time.perf_counter() - started
-    # of this program alone: getrusage would carry over what its parent had before it began
-    status = Path("/proc/self/status").read_text()
-    highest = int(re.search(r"VmHWM:\s+(\d+)", status)[1])
-    print(f"{seconds:.1f} {highest / 1e6:.2f}")
+
+def report_memory(numbers: Sequence[int]) -> None:
+    """Peak resident memory of both scripts that evaluate encoders, by number of epochs."""
+    print("| epochs | embeddings of one encoder | ssl_evaluate.py | latent_space_evaluator.py |")
+    print("|---|---|---|---|")
+    probe = ["ssl_evaluate.py", "--tuned", "False", "--seeds", "0", "--device", "cpu"]
+    measure = ["latent_space_evaluator.py", "--maps", "False"]
+    for n_epochs in numbers:
+        with tempfile.TemporaryDirectory() as folder:
+            store, project = Path(folder) / "store", Path(folder) / "results"
+            store.mkdir()
+            store_of(store, n_epochs // _NIGHT, _NIGHT, copy=os.link)
+            untrained_run(store, project)
+            peaks = [
+                peak_mb([sys.executable, *words, "--project_path", str(project)])
+                for words in ([*probe, "--data_path", str(store)], measure)
+            ]
+        sizes = [512e-6 * n_epochs, *peaks]
+        print(f"| {n_epochs:,} | {' | '.join(f'{mb:.0f} MB' for mb in sizes)} |", flush=True)
 
 
 def main() -> None:
-    """Measure throughput, then memory."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measure throughput, or memory."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--memory", action="store_true", help="only that of evaluating encoders")
+    parser.add_argument("--epochs", type=int, nargs="+", default=[50_000, 200_000], help="of it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--encoders", nargs="+", default=["tinysleepnet", "transformer", "cnn"])
     args = parser.parse_args()
+    if args.memory:
+        report_memory(args.epochs)
+        return
     device = torch.device(args.device)
     print(f"{device}, {torch.get_num_threads()} threads; epochs per second, batches of {BATCH}")
     apart, together = of_views(device)
@@ -137,12 +171,6 @@ def main() -> None:
     for name in args.encoders:
         plain, ours = throughput(name, device)
         print(f"{name:<14} plain loop {plain:>8,.1f}   ours {ours:>8,.1f}   {ours / plain:.2f}x")
-    # its own process: the peak of this one includes the training above
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE], capture_output=True, text=True, check=True
-    )
-    seconds, memory = done.stdout.split()
-    print(f"latent metrics of {_MANY:,} embeddings of {_WIDTH}: {seconds} s, {memory} GB")
 
 
 if __name__ == "__main__":

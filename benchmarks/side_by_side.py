@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import median
 
 
@@ -42,3 +44,16 @@ def resident_mb() -> float:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
     except OSError:
         return 0.0
+
+
+def peak_mb(command: Sequence[str]) -> float:
+    """Run a command of this project in a process of its own: its peak resident memory in MB."""
+    folder = Path(__file__).parents[1]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
+    # wait4 has the peak of this child; getrusage would have the largest of all so far
+    _, status, usage = os.wait4(process.pid, 0)
+    # the child is gone: Popen must not wait for it again
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} left with {process.returncode}")
+    return usage.ru_maxrss / 1024

@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.opening import steps
 from benchmarks.reading import make_store
+from benchmarks.side_by_side import peak_mb
 from datasets.store import folds
 
-ROOT = Path(__file__).parents[1]
 # a model so small that memory is that of reading nights
 SMALL = ["cmt_training.py", "--model_type", "Epoch", "--d_model", "16", "--dim_feedforward", "16"]
 SEQ = ["cmt_training.py", "--model_type", "Seq"]
@@ -47,9 +48,11 @@ class Trained:
         return self.n_epochs / min(self.seconds)
 
 
-def store_of(folder: Path, n_nights: int, n_epochs: int) -> Path:
-    """A store of random nights with folds."""
-    store = make_store(folder, n_nights, n_epochs)
+def store_of(
+    folder: Path, n_nights: int, n_epochs: int, copy: Callable[..., Any] = shutil.copyfile
+) -> Path:
+    """A store of random nights with folds; with ``os.link`` for ``copy`` they share one file."""
+    store = make_store(folder, n_nights, n_epochs, copy)
     folds.write(folder / "folds", folds.make("kfold:5:0", store.subjects))
     return folder
 
@@ -58,20 +61,13 @@ def train(store: Path, *words: str) -> Trained:
     """Run a training script in a process of its own."""
     with tempfile.TemporaryDirectory() as project:
         paths = ["--data_path", str(store), "--project_path", project, "--logger", "csv"]
-        command = [sys.executable, *words, *paths]
-        # wait4 has the peak of this child; getrusage would have the largest of all so far
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        # the child is gone: Popen must not wait for it again
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise SystemExit(f"{words[0]} left with {process.returncode}")
+        peak = peak_mb([sys.executable, *words, *paths])
         run = next(Path(project).glob("*/metrics.jsonl")).parent
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         trained = json.loads((run / "run.json").read_text())["subjects"]["train"]
     # every night is of a subject of its own
     n_epochs = len(trained) * epochs_per_night(store)
-    return Trained([row["seconds"] for row in rows], n_epochs, usage.ru_maxrss / 1024)
+    return Trained([row["seconds"] for row in rows], n_epochs, peak)
 
 
 def epochs_per_night(store: Path) -> int:

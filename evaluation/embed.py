@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +16,21 @@ from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation.stage import load_model, open_view
 from objectives.contrast_views import views_of
-from probing.embeddings import N_VIEWS, SPLITS, arrays_of, seen_again
+from probing.embeddings import (
+    CONTROLS,
+    N_VIEWS,
+    SPLITS,
+    Embed,
+    seen_again,
+    write_embeddings,
+    write_z,
+)
+from probing.probes import Labelled, hand_made
+from probing.row_files import Rows, parts_of, write_rows
 from training.ssl_family import CLIP
 from utils.checkpoint import Checkpoint, refuse_seen
 from utils.errors import UserError
+from utils.files import scratch_beside, write_arrays
 
 
 def encoder_of(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -55,8 +71,10 @@ def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> d
     }
 
 
-def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512) -> dict:
-    """Embed every epoch of a view: arrays as those of :func:`arrays_of`.
+def embed(
+    net: torch.nn.Module, view: View, path: Path, *, clip: bool, batch_size: int = 512
+) -> Rows:
+    """Embed every epoch of a view into a file.
 
     What projection heads make is never kept: z is the encoder's own latent, not normalised.
     """
@@ -67,7 +85,16 @@ def embed(net: torch.nn.Module, view: View, *, clip: bool, batch_size: int = 512
             signals = signals.clamp(-CLIP, CLIP)
         return torch.cat([net.encoder.latent(part) for part in signals.split(batch_size)])
 
-    return arrays_of(latent, view)
+    return write_z(path, latent, view)
+
+
+def embed_powers(view: View, path: Path) -> Rows:
+    """Hand-made features of every epoch in the place of embeddings; zeros are absent channels'."""
+
+    def powers(signals: Tensor) -> Tensor:
+        return torch.from_numpy(hand_made(signals.nan_to_num(0.0).cpu().numpy(), view.fs))
+
+    return write_z(path, powers, view)
 
 
 def embed_views(
@@ -81,3 +108,49 @@ def embed_views(
         return [net.encoder.latent(change(x)) for _ in range(n_views)]
 
     return seen_again(latent, view)
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """A network with an ``encoder``, and how it, random ones by seed and its views embed nights."""
+
+    net: torch.nn.Module
+    pretrained: Embed
+    random: Callable[[int], Embed]
+    views: Callable[[View], tuple[np.ndarray, np.ndarray]]
+
+
+@contextmanager
+def embedded_spaces(
+    run: Path,
+    checkpoint: Checkpoint,
+    views: Mapping[str, View],
+    encoders: Encoders,
+    seeds: Sequence[int],
+) -> Iterator[dict[str, list[dict[str, Labelled]]]]:
+    """The spaces that probes compare, by name; writes what ``latent_space_evaluator.py`` reads.
+
+    All z are in files, those of the controls in a folder that is gone when the block ends.
+    """
+    folder = run / "embeddings"
+    like = write_embeddings(run, views, encoders.pretrained, checkpoint, encoders.net)
+    with scratch_beside(folder) as scratch:
+
+        def control(embed: Embed, name: str) -> dict[str, Labelled]:
+            return {
+                split: replace(like[split], z=embed(view, scratch / f"{name}_{split}.npy"))
+                for split, view in views.items()
+            }
+
+        spaces = {
+            "pretrained": [like],
+            "random encoder": [control(encoders.random(seed), f"random_{seed}") for seed in seeds],
+            "band powers": [control(embed_powers, "powers")],
+        }
+        for name in CONTROLS:
+            z = spaces[name.replace("_", " ")][0]["held_out"].z
+            write_rows(folder / f"{name}.npy", parts_of(z), len(z))
+        rows, z_view = encoders.views(views["held_out"])
+        about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
+        write_arrays(folder / "controls.npz", {"z_view": z_view, "view_rows": rows, **about})
+        yield spaces

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,11 @@ from interpret.explained_run import EXPLANATIONS
 from interpret.index import Entry
 from objectives.denoising import dropped_roles
 from objectives.draws import Draws
-from probing import embeddings, probes
-from probing.probes import Labelled
+from probing import embeddings
+from probing.row_files import Rows
 from training.foundation_family import corrupted_nights, linear_autoencoders
 from utils.checkpoint import Checkpoint
-from utils.files import write_arrays, write_json, write_table, written_folder
+from utils.files import write_json, write_table, written_folder
 from utils.staged_night import StagedNight
 
 _DROP = 0.3  # probability that a role is left out of a view
@@ -131,10 +132,10 @@ def present_roles(view: View) -> tuple[str, ...]:
     return tuple(c.role for c, has in zip(view.channels, recorded, strict=True) if has)
 
 
-def embed_roles(encoder: nn.Module, view: View, pool: str) -> dict[str, np.ndarray]:
-    """Embed every epoch of a view: arrays as those of ``evaluation.embed``."""
+def embed_roles(encoder: nn.Module, pool: str, view: View, path: Path) -> Rows:
+    """Embed every epoch of a view into a file."""
     encoder.to(view.device).eval()
-    return embeddings.arrays_of(lambda signals: encoder.embed(signals, pool), view)
+    return embeddings.write_z(path, lambda signals: encoder.embed(signals, pool), view)
 
 
 def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Module:
@@ -150,52 +151,20 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
     return fresh
 
 
-def embedded_spaces(
-    run: Path,
-    checkpoint: Checkpoint,
-    encoder: nn.Module,
-    views: Mapping[str, View],
-    flags: ReportFlags,
-) -> dict[str, list[dict[str, Labelled]]]:
-    """The spaces that probes compare, by name; writes what ``latent_space_evaluator.py`` reads."""
-    pretrained = {split: embed_roles(encoder, view, flags.pool) for split, view in views.items()}
+def encoders_of(checkpoint: Checkpoint, encoder: nn.Module, pool: str) -> embed.Encoders:
+    """How the pretrained encoder and its controls embed nights."""
     # the checksum is taken of a network's attribute ``encoder``
     holder = nn.Module()
     holder.encoder = encoder
-    embeddings.write_embeddings(run, pretrained, checkpoint, holder)
-    spaces = {
-        "pretrained": [embeddings.labelled_splits(pretrained)],
-        "random encoder": [],
-        "band powers": [],
-    }
-    for seed in flags.seeds:
-        fresh = random_encoder(checkpoint, encoder, seed)
-        control = {split: embed_roles(fresh, view, flags.pool) for split, view in views.items()}
-        spaces["random encoder"].append(embeddings.labelled_splits(control))
-    spaces["band powers"].append(powers(spaces["pretrained"][0], views))
-    rows, z_view = views_of_roles(encoder, views["held_out"], flags.pool)
-    controls = {
-        name.replace(" ", "_"): spaces[name][0]["held_out"].z
-        for name in ("random encoder", "band powers")
-    }
-    about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
-    arrays = {"z_view": z_view, "view_rows": rows, **controls, **about}
-    write_arrays(run / "embeddings" / "controls.npz", arrays)
-    return spaces
+    return embed.Encoders(
+        holder,
+        partial(embed_roles, encoder, pool),
+        lambda seed: partial(embed_roles, random_encoder(checkpoint, encoder, seed), pool),
+        partial(views_of_roles, encoder, pool),
+    )
 
 
-def powers(like: Mapping[str, Labelled], views: Mapping[str, View]) -> dict[str, Labelled]:
-    """Band powers of all roles in the same epochs, those of zeros where a role is absent."""
-    features = {}
-    for split, view in views.items():
-        parts = []
-        for _, signals, _ in view.whole_nights():
-            parts.append(probes.hand_made(signals.nan_to_num(0.0).cpu().numpy(), view.fs))
-        features[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
-    return features
-
-
-def views_of_roles(encoder: nn.Module, view: View, pool: str) -> tuple[np.ndarray, np.ndarray]:
+def views_of_roles(encoder: nn.Module, pool: str, view: View) -> tuple[np.ndarray, np.ndarray]:
     """Embed some scored epochs, other roles left out in each view: rows (m,), z (q, m, d)."""
 
     def encoded(signals: Tensor, epochs: Tensor) -> list[Tensor]:
@@ -260,8 +229,9 @@ def benchmark_run(
     probe_pretrained.check_writable(run)
     net = load_model(checkpoint)
     views = embed.split_views(checkpoint, store, device)
-    spaces = embedded_spaces(run, checkpoint, net.encoder, views, flags)
-    rows = list(probe_pretrained.frozen_rows(spaces, flags))
+    encoders = encoders_of(checkpoint, net.encoder, flags.pool)
+    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds) as spaces:
+        rows = list(probe_pretrained.frozen_rows(spaces, flags))
     probe_pretrained.write_probes(run, checkpoint, rows)
     folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)
     cleaned = cleaning(net, views)

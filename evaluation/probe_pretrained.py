@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from training.fine_tuning import EpochsOf, Tuning, context_probe, tune
 from utils import metrics
 from utils.checkpoint import Checkpoint, is_of_stamp
 from utils.errors import UserError
-from utils.files import check_file, read_json, write_arrays, write_json, write_table
+from utils.files import check_file, read_json, write_json, write_table
 from utils.metrics import plain
 from utils.stages import STAGES
 
@@ -68,25 +69,19 @@ def evaluate(
             f"{run}: nobody scored the epochs of its {', '.join(bare)} subjects, so nothing can "
             "be probed; choose another fold"
         )
-    pretrained = embedded(net, views, checkpoint)
-    embeddings.write_embeddings(run, pretrained, checkpoint, net)
-    spaces = {
-        "pretrained": [embeddings.labelled_splits(pretrained)],
-        "random encoder": [],
-        "band powers": [],
-    }
-    for seed in flags.seeds:
-        control = embed.untrained(checkpoint, seed)
-        spaces["random encoder"].append(
-            embeddings.labelled_splits(embedded(control, views, checkpoint))
-        )
-    spaces["band powers"].append(with_powers(embeddings.labelled_splits(pretrained), views))
-    write_controls(run, net, views, checkpoint, spaces)
-    rows = list(frozen_rows(spaces, flags))
-    if flags.tuned:
-        rows += tuned_rows(net, checkpoint, views, flags)
-    if flags.context:
-        rows.append(context_row(spaces["pretrained"][0], pretrained, flags.seeds))
+    clip = checkpoint.standardise != "none"  # the limit is in standard deviations
+    encoders = embed.Encoders(
+        net,
+        partial(embed.embed, net, clip=clip),
+        lambda seed: partial(embed.embed, embed.untrained(checkpoint, seed), clip=clip),
+        partial(embed.embed_views, net, clip=clip),
+    )
+    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds) as spaces:
+        rows = list(frozen_rows(spaces, flags))
+        if flags.tuned:
+            rows += tuned_rows(net, checkpoint, views, flags)
+        if flags.context:
+            rows.append(context_row(spaces["pretrained"][0], views, flags.seeds))
     write_probes(run, checkpoint, rows)
     return rows
 
@@ -126,48 +121,13 @@ def check_writable(run: Path) -> None:
     Raises:
         UserError: naming one.
     """
-    names = [f"embeddings/{s}{end}" for s in embeddings.SPLITS for end in (".npz", ".csv")]
+    names = [f"{s}.{end}" for s in embeddings.SPLITS for end in ("npy", "npz", "csv")]
+    names += ["controls.npz", *(f"{name}.npy" for name in embeddings.CONTROLS)]
     evaluated = [
         f"evaluation/{what}.{end}" for what in ("probes", "cleaning") for end in ("csv", "json")
     ]
-    for name in (*names, "embeddings/controls.npz", *evaluated):
+    for name in (*(f"embeddings/{name}" for name in names), *evaluated):
         check_file(run / name)
-
-
-def embedded(
-    net: nn.Module, views: Mapping[str, View], checkpoint: Checkpoint
-) -> dict[str, dict[str, np.ndarray]]:
-    """Embed the nights of every split: arrays by split."""
-    clip = checkpoint.standardise != "none"  # the limit is in standard deviations
-    return {split: embed.embed(net, view, clip=clip) for split, view in views.items()}
-
-
-def write_controls(
-    run: Path,
-    net: nn.Module,
-    views: Mapping[str, View],
-    checkpoint: Checkpoint,
-    spaces: Mapping[str, list[Splits]],
-) -> None:
-    """Write the control embeddings for latent metrics, and views of some held-out epochs."""
-    controls = {
-        name.replace(" ", "_"): spaces[name][0]["held_out"].z
-        for name in ("random encoder", "band powers")
-    }
-    clip = checkpoint.standardise != "none"
-    rows, z_view = embed.embed_views(net, views["held_out"], clip=clip)
-    about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
-    arrays = {"z_view": z_view, "view_rows": rows, **controls, **about}
-    write_arrays(run / "embeddings" / "controls.npz", arrays)
-
-
-def with_powers(like: Splits, views: Mapping[str, View]) -> Splits:
-    """Hand-made features of the same epochs in the place of embeddings."""
-    features = {}
-    for split, view in views.items():
-        parts = [probes.hand_made(x.cpu().numpy(), view.fs) for _, x, _ in view.whole_nights()]
-        features[split] = Labelled(np.concatenate(parts), like[split].stages, like[split].subjects)
-    return features
 
 
 def frozen_rows(spaces: Mapping[str, list[Splits]], flags: LabelFlags) -> Iterator[dict[str, Any]]:
@@ -241,10 +201,10 @@ def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
     return Tuning(EpochsOf(view, clip), stages, subjects)
 
 
-def context_row(splits: Splits, arrays: Mapping[str, Any], seeds: list[int]) -> dict[str, Any]:
+def context_row(splits: Splits, views: Mapping[str, View], seeds: Sequence[int]) -> dict[str, Any]:
     """Probe whole nights of frozen embeddings by a recurrent network: a row of the table."""
-    recordings = {split: arrays[split]["recording"] for split in splits}
-    probed = [context_probe(splits, recordings, seed) for seed in seeds]
+    offsets = {split: view.offsets for split, view in views.items()}
+    probed = [context_probe(splits, offsets, seed) for seed in seeds]
     return row_of("pretrained", "temporal context", "all", 1.0, splits, probed)
 
 

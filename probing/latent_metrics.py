@@ -1,7 +1,8 @@
 """Metrics of a latent space: clusters against stages, alignment, uniformity, rank, dimension.
 
-Embeddings are z (n, d), stages y (n,) with -1 where nobody scored. Everything takes memory linear
-in n or works on a sample of at most 5,000 epochs. Undefined is NaN, never a quiet 0.
+Embeddings are z (n, d), stages y (n,) with -1 where nobody scored. What compares neighbours in time
+reads z part by part; the rest takes memory linear in n, and is meant for samples of 5,000 epochs.
+Undefined is NaN, never a quiet 0.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import pdist
+
+from probing.row_files import AT_ONCE, Rows
 
 MOST = 5_000  # epochs for what compares all pairs
 _CHUNK = 512  # rows of the distance matrix at a time
@@ -148,18 +151,23 @@ def linear_cka(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def continuity_of_nights(
-    z: np.ndarray, y: np.ndarray, recording: np.ndarray, epoch: np.ndarray
+    z: np.ndarray | Rows, y: np.ndarray, recording: np.ndarray, epoch: np.ndarray
 ) -> tuple[float, float]:
     """Mean cosine distance of neighbours in time that share a stage, and of those that do not."""
     # rows of two nights, or on both sides of an epoch left out, are no neighbours in time
     next_to = (recording[1:] == recording[:-1]) & (epoch[1:] == epoch[:-1] + 1)
     next_to &= (y[1:] >= 0) & (y[:-1] >= 0)
-    unit = normalised(z)
-    distance = 1 - (unit[1:] * unit[:-1]).sum(axis=1)
     same = y[1:] == y[:-1]
+    kinds = next_to & same, next_to & ~same
+    sums = np.zeros(2)
+    for start in range(0, len(next_to), AT_ONCE):
+        unit = normalised(z[start : start + AT_ONCE + 1])  # each part begins with the last of one
+        distance = 1 - (unit[1:] * unit[:-1]).sum(axis=1)
+        part = slice(start, start + AT_ONCE)
+        sums += [distance[kind[part]].sum(dtype=float) for kind in kinds]
     return tuple(
-        float(distance[next_to & kind].mean()) if (next_to & kind).any() else float("nan")
-        for kind in (same, ~same)
+        float(total / kind.sum()) if kind.any() else float("nan")
+        for total, kind in zip(sums, kinds, strict=True)
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from probing import latent_metrics
+from probing.row_files import Rows
 from utils.metrics import plain
 from utils.stages import STAGES
 
@@ -29,11 +30,11 @@ _MOST_SUBJECTS, _EPOCHS_EACH = 20, 200
 class Space:
     """Embeddings z (n, d) of epochs with their stages, subjects, recordings and numbers (n,).
 
-    ``views`` (q, m, d) are q augmented views of some of the epochs.
+    z may lie in a file. ``views`` (q, m, d) are q augmented views of some of the epochs.
     """
 
     name: str
-    z: np.ndarray
+    z: np.ndarray | Rows
     y: np.ndarray
     subject: np.ndarray
     recording: np.ndarray
@@ -45,6 +46,11 @@ class Space:
         about = (self.z, self.y, self.subject, self.recording, self.epoch)
         z, y, subject, recording, epoch = (part[rows] for part in about)
         return replace(self, z=z, y=y, subject=subject, recording=recording, epoch=epoch)
+
+    def read(self, rows: np.ndarray) -> Space:
+        """The epochs of these rows, with z in memory."""
+        some = self.some(rows)
+        return replace(some, z=np.asarray(some.z))
 
 
 Metric = Callable[[Space], Mapping[str, float]]
@@ -152,7 +158,7 @@ def subject_leakage(space: Space) -> dict[str, float]:
     by_person = [rows[space.subject[rows] == who] for who in subjects]
     # every k-th epoch rather than the first 200, so that both halves of the night stay
     kept = [some[:: -(-len(some) // _EPOCHS_EACH)] for some in by_person]
-    some = space.some(np.sort(np.concatenate(kept)) if kept else rows)
+    some = space.read(np.sort(np.concatenate(kept)) if kept else rows)
     half = np.zeros(len(some.y), bool)
     for recording in np.unique(some.recording):
         rows = np.flatnonzero(some.recording == recording)
@@ -199,7 +205,8 @@ LABEL_FREE: tuple[Metric, ...] = (shape, of_views)
 OF_LABELS: tuple[Metric, ...] = (
     clusters_against_stages, stages_as_clusters, along_nights, n1_against_rem, subject_leakage,
 )  # fmt: skip
-_OF_NIGHTS = (along_nights, subject_leakage)  # need nights whole, not a sample of their epochs
+# need nights whole, not a sample of their epochs: they read z themselves, a part at a time
+_OF_NIGHTS = (along_nights, subject_leakage)
 
 
 def measure(
@@ -215,7 +222,7 @@ def measure(
     if len(scored.y) < _FEWEST["epochs"]:
         return [{"space": space.name, "metric": "all", "note": "too few scored epochs"}]
     rng = np.random.default_rng(seed)
-    sampled = scored.some(latent_metrics.stratified(scored.y, scored.subject, most, seed=seed))
+    sampled = scored.read(latent_metrics.stratified(scored.y, scored.subject, most, seed=seed))
     shuffled = replace(sampled, y=rng.permutation(sampled.y))
     draws = [rng.choice(names, len(names)) for _ in range(samples if len(names) > 1 else 0)]
     rows = []

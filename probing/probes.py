@@ -1,23 +1,29 @@
 """Probes of frozen embeddings: logistic regression, nearest neighbours, hand-made features.
 
 Everything that is chosen is chosen on the validation subjects; the test subjects are read once.
+Embeddings may lie in files. The training epochs that a probe is fitted to are in memory together,
+at most ``MOST`` of them: of more it takes a sample, and what was chosen names its size.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from probing.row_files import Rows, parts_of
 from utils import metrics
 from utils.signals import BANDS, band_powers
 from utils.stages import STAGES
 
 STRENGTHS = (1e-4, 1e-3, 0.01, 0.1, 1.0, 10.0)  # C, the inverse of the penalty
 NEIGHBOURS = 20
+MOST = 50_000  # training epochs; 25 MB of 128 numbers
+_WORKING_MB = 64  # scikit-learn's distances at a time
 _FLOOR = 1e-6  # keeps logarithms and standardised dimensions finite
 
 
@@ -25,7 +31,7 @@ _FLOOR = 1e-6  # keeps logarithms and standardised dimensions finite
 class Labelled:
     """Embeddings z (n, d) of epochs, their stages (n,), -1 where unscored, and subjects (n,)."""
 
-    z: np.ndarray
+    z: np.ndarray | Rows
     stages: np.ndarray
     subjects: np.ndarray
 
@@ -57,7 +63,7 @@ def linear_probe(
     """
     from sklearn.linear_model import LogisticRegression
 
-    train, scored = train.scored, validation.scored
+    train, note = in_memory(train)
     mean, sd = train.z.mean(axis=0), train.z.std(axis=0)
     sd = np.where(sd > _FLOOR, sd, 1.0)
     if len(np.unique(train.stages)) < 2:  # scikit-learn refuses a single class
@@ -66,34 +72,59 @@ def linear_probe(
     model = LogisticRegression(
         max_iter=1000, class_weight="balanced" if balanced else None, warm_start=True
     )
+    standard = (train.z - mean) / sd
     for strength in STRENGTHS:  # strongest penalty first: each starts where the last one ended
         # a copy, as fitting on would change the best model kept so far
         model = deepcopy(model).set_params(C=strength)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # convergence is reported below
-            model.fit((train.z - mean) / sd, train.stages)
-        staged = model.predict((scored.z - mean) / sd)
-        score = float(metrics.macro_f1(metrics.confusion(scored.stages, staged)))
+            model.fit(standard, train.stages)
+        staged = [model.predict((part - mean) / sd) for part in parts_of(validation.z)]
+        counts = metrics.confusion(validation.stages, np.concatenate(staged))
+        score = float(metrics.macro_f1(counts))
         if best is None or score > best[0]:
             best = score, strength, model
     _, strength, model = best
-    # a stage without a training epoch has no column in the model
-    probabilities = np.zeros((len(test.z), len(STAGES)))
-    probabilities[:, model.classes_] = model.predict_proba((test.z - mean) / sd)
+    probabilities = _by_parts(model, ((part - mean) / sd for part in parts_of(test.z)))
     limit = " (not converged)" if (model.n_iter_ >= model.max_iter).any() else ""
-    return Probed(probabilities.argmax(axis=1), probabilities, f"C {strength:g}{limit}")
+    return Probed(probabilities.argmax(axis=1), probabilities, f"C {strength:g}{limit}{note}")
 
 
 def nearest_neighbours(train: Labelled, test: Labelled, *, k: int = NEIGHBOURS) -> Probed:
     """Stage test epochs by their ``k`` nearest training epochs (cosine), weighted by closeness."""
+    from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
 
-    train = train.scored
+    train, note = in_memory(train)
     k = min(k, len(train.z))  # a small share of the labels may be fewer
     model = KNeighborsClassifier(k, weights="distance", metric="cosine").fit(train.z, train.stages)
-    probabilities = np.zeros((len(test.z), len(STAGES)))
-    probabilities[:, model.classes_] = model.predict_proba(test.z)
-    return Probed(probabilities.argmax(axis=1), probabilities, f"k {k}")
+    with config_context(working_memory=_WORKING_MB):
+        probabilities = _by_parts(model, parts_of(test.z))
+    return Probed(probabilities.argmax(axis=1), probabilities, f"k {k}{note}")
+
+
+def in_memory(train: Labelled) -> tuple[Labelled, str]:
+    """The scored epochs, read into memory, and a note: of more than ``MOST`` it is a sample.
+
+    The sample has the same share of every stage.
+    """
+    scored = train.scored
+    total, note = len(scored.stages), ""
+    if total > MOST:
+        scored = scored.some(draw_epochs(scored, MOST / total, seed=0))
+        note = f", {len(scored.stages):,} of {total:,} training epochs"
+    return replace(scored, z=np.asarray(scored.z)), note
+
+
+def _by_parts(model: Any, parts: Iterable[np.ndarray]) -> np.ndarray:
+    """Probabilities (n, 5) of epochs that come in parts, 0 of a stage that the model has not."""
+    each = []
+    for part in parts:
+        probabilities = np.zeros((len(part), len(STAGES)))
+        # a stage without a training epoch has no column in the model
+        probabilities[:, model.classes_] = model.predict_proba(part)
+        each.append(probabilities)
+    return np.concatenate(each)
 
 
 def information_bound(probabilities: np.ndarray, stages: np.ndarray) -> float:

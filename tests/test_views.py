@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.store import views
+from datasets.store import stored_channels, views
 from datasets.store.store import Store
 from datasets.store.stored_channels import select_channels, train_statistics
 from datasets.store.views import View
 from tests.conftest import prepare
 from tests.edf_files import write_pair
+from tests.together import join_group, run_together
 from utils.errors import UserError
 
 
@@ -312,6 +313,7 @@ def test_a_process_holds_its_share_and_sees_what_one_alone_sees(store, monkeypat
         # room for a share, not for the whole
         own = alone.lengths[rank::processes].sum()
         view = View(store, list(store.recordings), fs=fs, budget_gb=(own * 12 * 30 * fs + 1) / 1e9)
+        view._moments = alone._moments  # those of the others come from the others
         assert view._data.shape[0] == own < alone.n_epochs
         assert not view.resident
         for ours, theirs in zip(
@@ -327,6 +329,31 @@ def test_a_process_holds_its_share_and_sees_what_one_alone_sees(store, monkeypat
             r == name and alike(x, y)
             for (r, x), (name, y) in zip(seen, nights[rank::processes], strict=True)
         )
+
+
+def test_two_processes_read_half_of_the_nights_each_to_scale_them(store, tmp_path):
+    """Was: at another rate than the stored one every process read every night."""
+    view = View(store, list(store.recordings), fs=64.0, budget_gb=0)
+    run_together(2, scaled_together, tmp_path / "two", store.path)
+    for rank in (0, 1):
+        with np.load(tmp_path / "two" / f"{rank}.npz") as file:
+            assert file["read"].tolist() == list(store.recordings)[rank::2]
+            assert np.array_equal(file["moments"], view._moments)
+
+
+def scaled_together(rank: int, folder: Path, path: Path) -> None:
+    """As one of two processes, open a resampled view; write what was read and the moments."""
+    join_group(rank, 2, folder / "meeting")
+    read, reads = [], stored_channels.night_signals
+
+    def counted(night, *given):
+        read.append(night.id)
+        return reads(night, *given)
+
+    stored_channels.night_signals = counted
+    store = Store(path)
+    view = View(store, list(store.recordings), fs=64.0, budget_gb=0)
+    np.savez(folder / f"{rank}.npz", read=read, moments=view._moments)
 
 
 def test_views_of_one_process_share_a_gpu(monkeypatch):

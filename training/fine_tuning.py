@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from datasets.store.batches import Windows
 from datasets.store.views import View
 from probing.probes import Labelled, Probed
+from probing.row_files import moments
 from utils import metrics
 from utils.stages import STAGES
 
@@ -133,43 +135,47 @@ def _stage(net: nn.Module, epochs: Tuning) -> np.ndarray:
 
 def context_probe(
     splits: Mapping[str, Labelled],
-    recordings: Mapping[str, np.ndarray],
+    offsets: Mapping[str, np.ndarray],
     seed: int,
     passes: int = 40,
 ) -> Probed:
-    """Train a bidirectional GRU over whole nights of frozen embeddings; its best pass is tested."""
-    mean, sd = splits["train"].z.mean(axis=0), splits["train"].z.std(axis=0) + 1e-6
+    """Train a bidirectional GRU over whole nights of frozen embeddings; its best pass is tested.
 
-    def nights(split: str) -> list[tuple[Tensor, Tensor]]:
-        z = torch.from_numpy((splits[split].z - mean) / sd).float()
-        stages = torch.from_numpy(splits[split].stages)
-        _, first = np.unique(recordings[split], return_index=True)  # in order of names, not rows
-        ends = [*sorted(first)[1:], len(z)]
-        return [(z[a:b], stages[a:b]) for a, b in zip(sorted(first), ends, strict=True)]
+    ``offsets`` (nights + 1,) are rows at which nights of a split begin, and the last one ends.
+    """
+    train = splits["train"]
+    mean, sd = moments(train.z)
 
-    train, validation, test = (nights(s) for s in ("train", "validation", "held_out"))
+    def nights(split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Read one after the other, in every pass."""
+        z, stages = splits[split].z, splits[split].stages.astype(np.int64)
+        for first, end in pairwise(offsets[split]):
+            standard = torch.from_numpy((z[first:end] - mean) / (sd + 1e-6))
+            yield standard, torch.from_numpy(stages[first:end])
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = _Context(train[0][0].shape[1])
+        net = _Context(train.z.shape[1])
         optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
         best: tuple[float, int, dict] | None = None
         for number in range(1, passes + 1):
             net.train()
-            for z, stages in train:
+            for z, stages in nights("train"):
                 loss = nn.functional.cross_entropy(net(z), stages, ignore_index=-1)  # unscored
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
             net.eval()
             with torch.no_grad():
-                predicted = torch.cat([net(z).argmax(dim=1) for z, _ in validation]).numpy()
-            counts = metrics.confusion(splits["validation"].stages, predicted)
+                predicted = torch.cat([net(z).argmax(dim=1) for z, _ in nights("validation")])
+            counts = metrics.confusion(splits["validation"].stages, predicted.numpy())
             score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
             if best is None or score > best[0]:
                 best = score, number, deepcopy(net.state_dict())
         net.load_state_dict(best[2])
         with torch.no_grad():
-            probabilities = torch.cat([net(z).softmax(dim=1) for z, _ in test]).numpy()
+            each = [net(z).softmax(dim=1) for z, _ in nights("held_out")]
+        probabilities = torch.cat(each).numpy()
     return Probed(probabilities.argmax(axis=1), probabilities, f"pass {best[1]} of {passes}")
 
 

@@ -29,6 +29,7 @@ from datasets.store.stored_channels import (
     refuse_not_finite,
     select_channels,
 )
+from utils.collectives import summed
 from utils.devices import free_gb
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -90,15 +91,12 @@ class View:
         self.offsets = np.concatenate(([0], np.cumsum(self.lengths)))
         self._standardised = standardise != "none"
         self.stages = np.concatenate([night.stages for night in self.nights])
-        self._moments = [
-            night_scaling(night, self.stored_fs, self.columns, standardise, self.fs)
-            for night in self.nights
-        ]
         if standardise != "present":
             refuse_absent(store, self.nights, self.channels, self.stored_fs, self.columns)
         rank, processes = _share()
-        budget = _budget(self.device, processes) if budget_gb is None else budget_gb
         own = np.arange(len(self.nights)) % processes == rank
+        self._moments = self._scalings(own, standardise)
+        budget = _budget(self.device, processes) if budget_gb is None else budget_gb
         n_bytes = 4 * self.lengths[own].sum() * len(self.columns) * self.n_samples
         self._held = own & (n_bytes <= 1e9 * budget)
         self.resident = bool(self._held.all())
@@ -173,7 +171,8 @@ class View:
 
     def moments(self, recording: str) -> tuple[np.ndarray, np.ndarray]:
         """What was subtracted from a recording's channels and divided by, (c,) each."""
-        return self._moments[self.recordings.index(recording)]
+        mean, sd = self._moments[self.recordings.index(recording)].numpy()
+        return mean, sd
 
     def too_short(self, length: int) -> list[str]:
         """Recordings that hold no window of ``length`` epochs."""
@@ -256,7 +255,7 @@ class View:
         raw = self._files.read(nights, first, length)
         signals = torch.from_numpy(raw)
         for window, n in zip(signals, nights, strict=True):
-            is_present = np.isfinite(self._moments[n][0])
+            is_present = np.isfinite(self._moments[n, 0].numpy())
             refuse_not_finite(self.nights[n], window[:, self.columns], is_present)
         if self.device.type == "cuda":
             # a thread begins on the first GPU, where pinning would take memory of its process
@@ -266,15 +265,26 @@ class View:
             signals = signals[:, :, self.columns]
         signals = signals.float()
         if self._standardised:
-            mean, sd = (
-                torch.from_numpy(np.stack([self._moments[n][k] for n in nights])).to(self.device)
-                for k in (0, 1)
-            )
+            mean, sd = self._moments[torch.from_numpy(nights)].to(self.device).unbind(dim=1)
             signals.sub_(mean[:, None, :, None]).div_(sd[:, None, :, None])
         return signals
 
     def _stages_at(self, index: np.ndarray) -> Tensor:
         return torch.from_numpy(self.stages[index].astype(np.int64)).to(self.device)
+
+    def _scalings(self, own: np.ndarray, standardise: Standardise) -> Tensor:
+        """What to subtract from each night's channels and divide by, (nights, 2, c) on the CPU.
+
+        At another rate than the stored one a whole night is read for it, so every process reads
+        its ``own`` and is sent the others: processes open their views together.
+        """
+        scalings = torch.zeros(len(self.nights), 2, len(self.columns))
+        for number in np.flatnonzero(own):
+            scaling = night_scaling(
+                self.nights[number], self.stored_fs, self.columns, standardise, self.fs
+            )
+            scalings[number] = torch.from_numpy(np.stack(scaling))
+        return summed(scalings.to(self.device)).cpu()  # zeros where others have their nights
 
     def _load_held(self) -> Tensor:
         """Signals of the nights that this process holds, on the device, standardised."""
@@ -285,8 +295,8 @@ class View:
             part = data[start : start + self.lengths[number]]
             signals = night_signals(night, self.stored_fs, self.columns, self.fs)
             part.copy_(torch.from_numpy(signals))
-            refuse_not_finite(night, part, np.isfinite(self._moments[number][0]))
-            mean, sd = (torch.from_numpy(m).to(self.device) for m in self._moments[number])
+            mean, sd = self._moments[number].to(self.device)
+            refuse_not_finite(night, part, np.isfinite(self._moments[number, 0].numpy()))
             part.sub_(mean[:, None]).div_(sd[:, None])
         return data
 
