@@ -386,13 +386,3 @@ def test_a_device_that_is_not_here_is_listed(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["devices", "--device", "cuda"])
     benchmark.main()
     assert "skipped (1):\n  cuda, everything: no GPU" in capsys.readouterr().out
-
-
-def test_memory_is_kept_only_where_the_c_library_can(monkeypatch):
-    asked = []
-    library = SimpleNamespace(mallopt=lambda *given: asked.append(given) or 1)
-    monkeypatch.setattr(devices.ctypes, "CDLL", lambda name: library)
-    for name, can in (("", False), ("glibc", True)):
-        monkeypatch.setattr(devices.platform, "libc_ver", lambda name=name: (name, ""))
-        assert devices.keep_freed_memory() is can
-    assert asked == [(-4, 0), (-1, 1 << 30)]

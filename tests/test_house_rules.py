@@ -762,7 +762,6 @@ def test_what_comes_from_elsewhere_is_parsed_in_one_place(path):
 PROBING = {
     "interpret.faithfulness": "torch modules with and without reset_parameters",
     "utils.arguments": "values of parsed flags, by their names",
-    "utils.memory": "whether the C library is one with mallopt",
 }
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from utils import memory
 
 FAULTS = """
 import resource, sys
@@ -30,6 +34,16 @@ def faults(how: str) -> int:
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="mallopt is glibc's")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_pages_are_not_cleared_again_for_each_array():
     assert faults("kept") < 1000 < faults("freed")
+
+
+def test_other_c_libraries_are_left_as_they_are(monkeypatch):
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *given: asked.append(given) or 1)
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: library)
+    for name, can in (("", False), ("glibc", True)):
+        monkeypatch.setattr(memory.platform, "libc_ver", lambda name=name: (name, ""))
+        assert memory.keep_freed_memory() is can
+    assert [option for option, _ in asked] == [-4, -1]

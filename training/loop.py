@@ -23,7 +23,7 @@ from training.interruption import Interruption
 from training.resume import Learner, Outputs, Position, resume, save_last
 from training.sharding import clip_norm, weights_of
 from utils.checkpoint import save_checkpoint
-from utils.devices import keep_freed_memory, widest
+from utils.devices import widest
 from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
@@ -79,8 +79,6 @@ def fit(
         UserError: the loss is not finite; the checkpoints of the passes before are kept.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, with ``last`` saved between two steps.
     """
-    if fabric.device.type == "cpu":
-        keep_freed_memory()
     position = resume(fabric, learner, outputs.run)
     with Interruption() as interruption:
         while not plan.done(position):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
-
 import torch
 from torch import Tensor
 
 # compute capability from which a GPU multiplies in a format itself, and does not imitate it
 _BF16, _FP16 = (8, 0), (7, 0)
-# parameters of glibc's mallopt, and how much it then keeps at the end of its heap, in bytes
-_TRIM_THRESHOLD, _MMAP_MAX, _KEPT = -1, -4, 1 << 30
 
 
 def missing() -> dict[str, str]:
@@ -52,18 +47,6 @@ def precision_of(kind: str) -> str:
 def widest(device: torch.device) -> torch.dtype:
     """The floating point type with most digits that the device computes with."""
     return torch.float32 if device.type == "mps" else torch.float64
-
-
-def keep_freed_memory() -> bool:
-    """Keep memory that tensors on the CPU free, for those to come; whether the C library can.
-
-    glibc returns tensors of some MB to the system at once; every training step asks for the same
-    again, and filling in new pages takes it up to a third of its time. It holds for the process.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return False
-    mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(_MMAP_MAX, 0) and mallopt(_TRIM_THRESHOLD, _KEPT))
 
 
 def free_gb(device: torch.device) -> float | None:
