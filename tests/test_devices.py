@@ -346,6 +346,8 @@ def test_a_compiled_model_trains_as_it_is(store, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+# torch's own, where a model is traced in parts
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", [*models.names(), "resnet18"])
 def test_every_model_compiles(name):
     torch._dynamo.reset()  # compilations of other models count towards a limit
