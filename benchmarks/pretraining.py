@@ -116,7 +116,7 @@ def measure_many() -> None:
     night, number = (np.arange(_MANY) // 1000).astype(str), np.arange(_MANY) % 1000
     space = Space("many", z, y, np.char.add("s", night), np.char.add("r", night), number)
     started = time.perf_counter()
-    measure(space, samples=20)
+    measure(space, parts=20)
     seconds = time.perf_counter() - started
     # of this program alone: getrusage would carry over what its parent had before it began
     status = Path("/proc/self/status").read_text()
