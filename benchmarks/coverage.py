@@ -1,7 +1,7 @@
 """How often the intervals over subjects hold the true value, by number of subjects.
 
 ``python -m benchmarks.coverage`` draws subjects whose kappas are normal or skewed, stages their
-nights at random to those kappas, and prints the table that ``docs/models.md`` holds (20 minutes).
+nights at random to those kappas, and prints the table that ``docs/intervals.md`` holds (2 min).
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ SUBJECTS = (2, 3, 5, 7, 8, 10, 20, 50)
 KINDS = ("normal", "skewed")
 TRIALS = 1000
 DOCS = Path(__file__).parents[1] / "docs" / "intervals.md"
+HEADER = """\
+| subjects | interval | normal kappas | width | jackknife | skewed kappas | width | jackknife |
+|---|---|---|---|---|---|---|---|"""
 _COMPOSITION = 30 * np.array([0.22, 0.08, 0.42, 0.14, 0.14])  # a night's stages vary around it
 _MANY = 100_000  # subjects, whose kappa stands for the population's
 
@@ -80,5 +83,6 @@ def row(n: int, trials: int = TRIALS) -> str:
 
 
 if __name__ == "__main__":
+    print(HEADER)
     for n in map(int, sys.argv[1:] or SUBJECTS):
         print(row(n), flush=True)

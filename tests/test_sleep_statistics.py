@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.coverage import DOCS
 from evaluation.sleep_statistics import STATISTICS, compare, hypnogram, sleep_statistics
 
 W, N1, N2, N3, REM, UNSCORED = 0, 1, 2, 3, 4, -1
@@ -119,3 +120,8 @@ def test_expert_and_model_are_compared_over_the_same_epochs():
     assert made["TST"] == pytest.approx((2, 2.5, 0.5))
     assert made["TIB"] == (5.5, 5.5, 0)
     assert made["WASO"] == (1.5, 1, -0.5)
+
+
+def test_the_docs_define_every_statistic_as_the_code_does():
+    rows = [f"| `{name}` | {unit} | {text} |" for name, (unit, text) in STATISTICS.items()]
+    assert "\n".join(rows) in DOCS.read_text()
