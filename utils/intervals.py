@@ -43,7 +43,7 @@ class Interval:
     subjects: int
 
     def plain(self) -> dict[str, Any]:
-        """For JSON and tables: ``None`` for NaN; without the values of the subjects."""
+        """For JSON and tables; ``None`` for NaN."""
         numbers = {
             "value": self.value,
             "mean_of_subjects": self.mean,
