@@ -121,6 +121,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.foundation
 	$(BIN)/python -m benchmarks.predicting
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.coverage
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

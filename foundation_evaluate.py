@@ -39,7 +39,7 @@ from utils.arguments import (
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
 from utils.errors import UserError, run_script
 from utils.files import check_file, check_folder, write_table
-from utils.metrics import text_of
+from utils.intervals import of_columns, with_interval
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,7 @@ def report(
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
     rows = foundation.evaluate(settings.reported, model, view, folder, about)
     for row in rows:
-        low, high = row["kappa_low"], row["kappa_high"]  # None for fewer than two subjects
-        interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
-        print(f"  {row['pattern']:<14}kappa {text_of(row['kappa'])}{interval}")
+        print(f"  {row['pattern']:<14}kappa {with_interval(of_columns('kappa', row))}")
     print(f"written: {folder}")
     where = {"trained_on": trained_on, "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]

@@ -43,7 +43,7 @@ class ReportFlags:
     runs: str
     output: Path
     sample: int
-    samples: int
+    parts: int
     maps: bool
     map_epochs: int
     seed: int
@@ -71,7 +71,10 @@ def parse_args(argv: list[str] | None) -> ReportFlags:
         help="epochs drawn for metrics that compare pairs of epochs",
     )
     parser.add_argument(
-        "--samples", type=count, default=20, help="bootstrap draws of subjects for the intervals"
+        "--parts",
+        type=count,
+        default=20,
+        help="parts of the subjects left out in turn for the intervals, 0 for none",
     )
     add_flag(parser, "--maps", default=True, help="draw the spaces by PCA, t-SNE and UMAP")
     parser.add_argument("--map_epochs", type=positive, default=1500, help="epochs per map")
@@ -156,7 +159,7 @@ def measured(spaces: Iterator[Space], flags: ReportFlags) -> tuple[list[dict[str
     """Measure one space after the other; rows of the table, and what is drawn of them."""
     rows, shown, recordings = [], None, None
     for space in tqdm(spaces, desc="measuring", unit="space", disable=None):
-        rows += measure(space, seed=flags.seed, samples=flags.samples, most=flags.sample)
+        rows += measure(space, seed=flags.seed, parts=flags.parts, most=flags.sample)
         if shown is None:
             recordings = space.recording
             night = space.read(np.flatnonzero(recordings == recordings[0]))

@@ -296,7 +296,7 @@ def conditions(asked: TableFlags, folds: list[int]) -> str:
     return (
         f"Ours: {how}; held-out fold(s) "
         f"{', '.join(map(str, folds))}, seed(s) {', '.join(map(str, asked.seeds))}; 95 % "
-        f"intervals by subject; {device.type} ({where or platform.machine()}, "
+        f"intervals over subjects; {device.type} ({where or platform.machine()}, "
         f"{torch.get_num_threads()} threads), {asked.jobs} training(s) at once, {date.today()}. "
         "Wake trimming is part of the protocol named in each row."
     )

@@ -59,7 +59,7 @@ COMMANDS = (
     f"ssl_training.py --objective masked --encoder cnn {_ON} {_QUICK}",
     f"ssl_training.py --objective contrastive --encoder transformer {_ON} {_QUICK}",
     f"ssl_evaluate.py {_ON} --runs all --seeds 0 --fractions 0.5,1 --tuning_steps 2 --device cpu",
-    "latent_space_evaluator.py --project_path {0}/results --maps False --samples 3",
+    "latent_space_evaluator.py --project_path {0}/results --maps False --parts 3",
     "generate_demo_data.py --format nsrr --cohort shhs --subjects 5 --hours 0.5 --jobs 1 "
     "--output {0}/shhs",
     "generate_demo_data.py --format nsrr --cohort mesa --subjects 2 --hours 0.5 --jobs 1 "

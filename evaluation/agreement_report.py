@@ -60,7 +60,7 @@ def agreement_report(nights: Sequence[StagedNight]) -> dict[str, list[dict[str, 
     """
     pairs, subjects = paired_statistics(nights), [n.subject for n in nights if _is_scored(n)]
     limits = [
-        {"statistic": name, "unit": STATISTICS[name][1]} | limits_of_agreement(*values, subjects)
+        {"statistic": name, "unit": STATISTICS[name][0]} | limits_of_agreement(*values, subjects)
         for name, values in pairs.items()
     ]
     epochs = [epoch_agreement(night) for night in nights]

@@ -19,6 +19,7 @@ from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
 from utils.checkpoint import Checkpoint, refuse_seen
 from utils.errors import UserError
 from utils.files import check_folder, read_json
+from utils.intervals import with_interval
 from utils.metrics import text_of
 
 
@@ -274,7 +275,9 @@ def folder_for(checkpoint: Checkpoint, store: Store) -> Path:
 
 def report(result: dict[str, Any], folder: Path) -> None:
     """Print the figures with their intervals, those of every stage, and where the files are."""
-    print(f"{result['epochs']:,} scored epochs of {result['subjects']} subjects")
+    print(f"{result['epochs']:,} scored epochs of {result['subjects']} subjects; pooled, 95 %")
+    if result["subjects"] < 2:
+        print("  no intervals: fewer than two subjects say nothing about others")
     for name, figure in result["pooled"].items():
         print(f"  {name.replace('_', ' '):<18}{with_interval(figure)}")
     columns = ("precision", "recall", "specificity", "f1")
@@ -287,11 +290,3 @@ def report(result: dict[str, Any], folder: Path) -> None:
     if result["absent"]:
         print(f"  neither expert nor model gives {', '.join(result['absent'])}: left out of means")
     print(f"written: {folder}   pictures: {folder / 'nights'}")
-
-
-def with_interval(figure: dict[str, float | None]) -> str:
-    """A figure of an evaluation with its interval by subject, as text."""
-    if figure["low"] is None:
-        return f"{text_of(figure['value'])}  (no interval: fewer than two subjects)"
-    low, high = text_of(figure["low"]), text_of(figure["high"])
-    return f"{text_of(figure['value'])}  [{low}, {high}]"

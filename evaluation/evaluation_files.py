@@ -15,6 +15,7 @@ from evaluation.score import score
 from evaluation.sleep_statistics import STATISTICS, compare
 from utils import figures
 from utils.files import write_json, write_table, written_folder
+from utils.intervals import columns
 from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
@@ -44,6 +45,8 @@ def write_evaluation(
 def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
     """Write sleep statistics and those parts of ``metrics.json`` that fit into a spreadsheet."""
     write_table(folder / "recordings.csv", result["recordings"])
+    if result["per_subject"]:  # none where nobody scored
+        write_table(folder / "subjects.csv", result["per_subject"])
     write_table(
         folder / "stages.csv",
         [{"stage": stage} | _flat(row) for stage, row in result["per_stage"].items()],
@@ -69,7 +72,7 @@ def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[st
     write_table(folder / "epoch_agreement.csv", agreement["epochs"])
     write_table(folder / "epoch_agreement_stages.csv", agreement["epochs_by_stage"])
     definitions = {
-        name: {"Units": unit, "Description": text} for name, (_, unit, text) in STATISTICS.items()
+        name: {"Units": unit, "Description": text} for name, (unit, text) in STATISTICS.items()
     }
     write_json(folder / "sleep_statistics.json", definitions)
 
@@ -79,11 +82,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in row.items():
         if isinstance(value, Mapping):
-            flat |= {
-                name: value["value"],
-                f"{name}_low": value["low"],
-                f"{name}_high": value["high"],
-            }
+            flat |= columns(name, value)
         else:
             flat[name] = value
     return flat
@@ -92,7 +91,7 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def statistics_rows(nights: Sequence[StagedNight]) -> list[dict[str, Any]]:
     """Expert, model and difference for every recording and statistic."""
     return [
-        {"recording": night.recording, "statistic": name, "unit": STATISTICS[name][1]}
+        {"recording": night.recording, "statistic": name, "unit": STATISTICS[name][0]}
         | dict(zip(("expert", "model", "difference"), map(plain, values), strict=True))
         for night in nights
         for name, values in compare(night.expert, night.stages).items()

@@ -10,6 +10,7 @@ from evaluation.score import score
 from interpret import role_figures
 from utils.figures import save
 from utils.files import write_json, write_table
+from utils.intervals import columns
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
@@ -44,12 +45,7 @@ def row_of(
         "epochs": result["epochs"],
     }
     for figure in FIGURES:
-        pooled = result["pooled"][figure]
-        row |= {
-            figure: pooled["value"],
-            f"{figure}_low": pooled["low"],
-            f"{figure}_high": pooled["high"],
-        }
+        row |= columns(figure, result["pooled"][figure])
     row |= {f"f1_{stage}": result["per_stage"][stage]["f1"]["value"] for stage in STAGES}
     error = result["calibration"]["expected_calibration_error"]
     return row | {"calibration_error": error, "seconds_per_night": round(seconds, 3)}

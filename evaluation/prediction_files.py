@@ -212,7 +212,7 @@ def summary(staged: StagedFile) -> dict[str, Any]:
         about["mean_spread"] = round(float(staged.spread.mean()), 6)
     if staged.expert_path is not None:
         about |= agreement(staged)
-    return about | {"definitions": {key: text for key, (_, _, text) in STATISTICS.items()}}
+    return about | {"definitions": {key: text for key, (_, text) in STATISTICS.items()}}
 
 
 def agreement(staged: StagedFile) -> dict[str, Any]:

@@ -23,11 +23,11 @@ from utils import metrics
 from utils.checkpoint import Checkpoint, is_of_stamp
 from utils.errors import UserError
 from utils.files import check_file, read_json, write_json, write_table
+from utils.intervals import Figure, columns, of_columns, over_subjects, with_interval
 from utils.metrics import plain
 from utils.stages import STAGES
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
-_DRAWS = 1000  # of the bootstrap
 Splits = dict[str, Labelled]
 
 
@@ -233,20 +233,12 @@ def row_of(
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     summed = counts.sum(axis=0)
     row["per_subject"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
+    means = {figure: _over_seeds(metrics.SUMMARIES[figure]) for figure in FIGURES}
+    # a subject comes with all its seeds: (subjects, seeds, 5, 5)
+    intervals = over_subjects(counts.swapaxes(0, 1), names.tolist(), means)
     for figure in FIGURES:
-        measure = metrics.SUMMARIES[figure]
-        each = measure(counts.sum(axis=1))
-        low, high = metrics.bootstrap(
-            counts.swapaxes(0, 1),  # whole subjects are drawn, with all their seeds
-            names.tolist(),
-            lambda c, m=measure: m(c).mean(axis=-1),
-            samples=_DRAWS,
-        )
-        row |= {
-            figure: plain(each.mean()),
-            f"{figure}_low": plain(low),
-            f"{figure}_high": plain(high),
-        }
+        each = metrics.SUMMARIES[figure](counts.sum(axis=1))
+        row |= columns(figure, intervals[figure].plain())
         row[f"{figure}_sd"] = plain(each.std()) if len(each) > 1 else None
     bits = [probes.information_bound(one.probabilities, test.stages) for one in probed]
     row["information_bits"] = plain(np.mean(bits))
@@ -260,6 +252,11 @@ def row_of(
     return row
 
 
+def _over_seeds(figure: Figure) -> Figure:
+    """The mean of a figure over seeds, of counts (…, seeds, k, k)."""
+    return lambda counts: figure(counts).mean(axis=-1)
+
+
 def counts_by_subject(row: Mapping[str, Any]) -> dict[str, list[list[int]]]:
     """Confusion counts of every held-out subject in a row of ``probes.json``, old files too."""
     # ``people``: files written before the key was renamed
@@ -268,15 +265,13 @@ def counts_by_subject(row: Mapping[str, Any]) -> dict[str, list[list[int]]]:
 
 def report(run: Path, rows: list[dict[str, Any]]) -> None:
     """Print macro-F1 of every row, and where the files are."""
-    print(f"{run.name}: macro-F1 of held-out subjects (95 % by subject)")
+    print(f"{run.name}: macro-F1 of held-out subjects, 95 % over subjects")
     for row in rows:
-        low, high = row["macro_f1_low"], row["macro_f1_high"]
-        interval = "" if low is None else f"[{low:.3f}, {high:.3f}]"
         labels = (
             "all labels" if row["labels"] == "all" else f"{row['share']:.0%} by {row['labels']}"
         )
-        shown = "–" if row["macro_f1"] is None else f"{row['macro_f1']:.3f}"
-        print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}{shown:>7} {interval}")
+        shown = with_interval(of_columns("macro_f1", row))
+        print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}  {shown}")
     print(f"written: {run / 'evaluation' / 'probes.csv'}   embeddings: {run / 'embeddings'}")
 
 

@@ -8,18 +8,34 @@ from typing import Any
 import numpy as np
 
 from utils import metrics
+from utils.intervals import Figure, over_subjects
 from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
-LEVEL = 0.95
-SAMPLES = 2000  # bootstrap draws
+INTERVALS = (
+    "95 % over subjects: below 8 subjects Student's t of the mean of their own values, from 8 on "
+    "BCa of the pooled figure; each names its kind, and how many subjects have the figure"
+)
+
+
+def _of_stage(figure: Figure, k: int) -> Figure:
+    return lambda counts: figure(counts)[..., k]
+
+
+# a number of epochs has no interval
+_RATIOS = [name for name in metrics.PER_STAGE if name != "support"]
+_FIGURES = metrics.SUMMARIES | {
+    f"{name} {stage}": _of_stage(metrics.PER_STAGE[name], k)
+    for name in _RATIOS
+    for k, stage in enumerate(STAGES)
+}
 
 
 def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
     """Score staged nights against the expert, as plain values; undefined figures are ``None``.
 
-    Pooled figures come from one confusion matrix over all scored epochs; intervals resample whole
+    Pooled figures come from one confusion matrix over all scored epochs; intervals are over
     subjects. Nights nobody scored are listed and count for nothing.
     """
     counts = np.stack([night.counts for night in nights])
@@ -29,17 +45,22 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
     error, bins = metrics.calibration(probabilities, expert)
     area, points = metrics.risk_coverage(probabilities, expert)
     scored = counts.sum(axis=(1, 2)) > 0
-    # an unscored night adds nothing, but would be drawn by the bootstrap
+    # an unscored night adds nothing, but its subject would be counted
     pooled, kept = counts.sum(axis=0), [s for s, k in zip(subjects, scored, strict=True) if k]
+    figures = over_subjects(counts[scored], kept, _FIGURES)
     return {
         "epochs": int(counts.sum()),
         "subjects": len(set(kept)),
-        "intervals": f"{LEVEL:.0%} percentile bootstrap over subjects, {SAMPLES} samples",
-        "pooled": {
-            name: _with_interval(counts[scored], kept, figure)
-            for name, figure in metrics.SUMMARIES.items()
+        "intervals": INTERVALS,
+        "pooled": {name: figures[name].plain() for name in metrics.SUMMARIES},
+        "per_stage": {
+            stage: {name: figures[f"{name} {stage}"].plain() for name in _RATIOS} | {"support": n}
+            for stage, n in zip(STAGES, metrics.support(pooled).tolist(), strict=True)
         },
-        "per_stage": _per_stage(counts[scored], kept),
+        "per_subject": [
+            {"subject": name} | _agreement(counts[np.array(subjects) == name].sum(axis=0))
+            for name in sorted(set(kept))
+        ],
         # neither in the expert's stages nor in the model's: their F1 is undefined
         "absent": [s for s, n in zip(STAGES, pooled.sum(0) + pooled.sum(1), strict=True) if not n],
         "confusion": pooled.tolist(),
@@ -55,36 +76,16 @@ def score(nights: Sequence[StagedNight]) -> dict[str, Any]:
 
 
 def _recording(night: StagedNight, counts: np.ndarray) -> dict[str, Any]:
-    row = {
+    about = {
         "recording": night.recording,
         "subject": night.subject,
         "epochs": len(night.expert),
-        "scored": int(counts.sum()),
     }
+    return about | _agreement(counts)
+
+
+def _agreement(counts: np.ndarray) -> dict[str, Any]:
+    row: dict[str, Any] = {"scored": int(counts.sum())}
     row |= {name: plain(figure(counts)) for name, figure in metrics.SUMMARIES.items()}
-    for stage, value in zip(STAGES, metrics.f1(counts), strict=True):
-        row[f"f1_{stage}"] = plain(value)
-    return row
-
-
-def _with_interval(counts: np.ndarray, subjects: Sequence[str], figure: Any) -> dict[str, Any]:
-    if not len(counts):  # nobody scored any night
-        return {"value": None, "low": None, "high": None}
-    low, high = metrics.bootstrap(counts, subjects, figure, samples=SAMPLES, level=LEVEL)
-    return {"value": plain(figure(counts.sum(axis=0))), "low": plain(low), "high": plain(high)}
-
-
-def _per_stage(counts: np.ndarray, subjects: Sequence[str]) -> dict[str, dict[str, Any]]:
-    stages: dict[str, dict[str, Any]] = {stage: {} for stage in STAGES}
-    for name, figure in metrics.PER_STAGE.items():
-        values = figure(counts.sum(axis=0))
-        low = high = np.full(len(STAGES), np.nan)
-        if len(counts) and name != "support":  # a number of epochs has no interval
-            low, high = metrics.bootstrap(counts, subjects, figure, samples=SAMPLES, level=LEVEL)
-        for k, stage in enumerate(STAGES):
-            if name == "support":
-                stages[stage][name] = int(values[k])
-            else:
-                entry = {"value": plain(values[k]), "low": plain(low[k]), "high": plain(high[k])}
-                stages[stage][name] = entry
-    return stages
+    by_stage = zip(STAGES, metrics.f1(counts), strict=True)
+    return row | {f"f1_{stage}": plain(value) for stage, value in by_stage}

@@ -1,4 +1,10 @@
-"""Sleep statistics of a hypnogram, by YASA, with their definitions."""
+"""Sleep statistics of a hypnogram, as the AASM's scoring manual defines them.
+
+AASM Manual for the Scoring of Sleep and Associated Events, version 3, chapter "Parameters to be
+Reported for Polysomnography": total recording time, total sleep time, sleep latency, stage R
+latency, wake after sleep onset, sleep efficiency, time in each stage. Hypnograms have no marks of
+lights: lights out is the beginning of their first scored epoch, lights on the end of the last.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +12,37 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from utils.stages import UNSCORED, YASA_STAGES
+from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED, YASA_STAGES
 
 if TYPE_CHECKING:
     from yasa import Hypnogram
 
-# name: YASA's name, unit and definition
+_PER_MINUTE = 60 // EPOCH_SECONDS
+_PERSISTENT_REM = 3 * _PER_MINUTE  # epochs
+# name: unit and definition
 STATISTICS = {
-    "TIB": ("TIB", "min", "time in bed: all kept epochs, unscored ones included"),
-    "TST": ("TST", "min", "total sleep time: N1 + N2 + N3 + REM"),
-    "SE": ("SE", "%", "sleep efficiency: TST of TIB"),
-    "SOL": ("SOL", "min", "sleep onset latency: first kept epoch to first epoch of sleep"),
-    "WASO": ("WASO", "min", "wake after sleep onset, up to the last epoch of sleep"),
-    "REM_latency": ("Lat_REM", "min", "first epoch of sleep to first epoch of REM"),
-    "W": ("WAKE", "min", "minutes of W"),
-    "N1": ("N1", "min", "minutes of N1"),
-    "N2": ("N2", "min", "minutes of N2"),
-    "N3": ("N3", "min", "minutes of N3"),
-    "REM": ("REM", "min", "minutes of REM"),
-    "SFI": ("SFI", "1/h", "sleep fragmentation: awakenings per hour of TST"),
+    "TIB": (
+        "min",
+        "time in bed, the AASM's total recording time: lights out (beginning of the first scored "
+        "epoch) to lights on (end of the last), unscored epochs between them included",
+    ),
+    "TST": ("min", "total sleep time: N1 + N2 + N3 + REM; unscored epochs are no sleep"),
+    "SE": ("%", "sleep efficiency: TST of TIB"),
+    "SOL": ("min", "sleep latency: lights out to sleep onset, the first epoch of any sleep"),
+    "WASO": ("min", "wake after sleep onset up to lights on, as the AASM counts it"),
+    "WASO_SPT": ("min", "wake after sleep onset up to the final awakening (last epoch of sleep)"),
+    "REM_latency": ("min", "sleep onset to the first epoch of REM"),
+    "REM_latency_3min": (
+        "min",
+        "sleep onset to the first REM that persists for 3 min; not the AASM's, definitions differ "
+        "between studies (Knowles et al. 1982, Biological Psychiatry 17, 993)",
+    ),
+    "W": ("min", "minutes of W"),
+    "N1": ("min", "minutes of N1"),
+    "N2": ("min", "minutes of N2"),
+    "N3": ("min", "minutes of N3"),
+    "REM": ("min", "minutes of REM"),
+    "SFI": ("1/h", "sleep fragmentation: awakenings per hour of TST, as YASA has it"),
 }
 
 
@@ -38,14 +56,44 @@ def hypnogram(stages: np.ndarray, scorer: str | None = None) -> Hypnogram:
 def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
     """Sleep statistics of a hypnogram (n,), named as in :data:`STATISTICS`; NaN where undefined.
 
-    They depend on how much Wake the protocol keeps around the night: TIB, SE and SOL above all.
+    They depend on how much Wake the protocol keeps around the night: TIB, SE, SOL and WASO above
+    all. ``WASO_SPT`` and the latencies of REM do not.
     """
-    if not len(stages):
+    scored = np.flatnonzero(stages != UNSCORED)
+    if not len(scored):
         return dict.fromkeys(STATISTICS, float("nan"))
-    values = hypnogram(stages).sleep_statistics()
-    ours = {name: float(values[theirs]) for name, (theirs, *_) in STATISTICS.items()}
-    # YASA counts it from the first epoch, the AASM manual from the onset of sleep
-    return ours | {"REM_latency": ours["REM_latency"] - ours["SOL"]}
+    night = stages[scored[0] : scored[-1] + 1]
+    asleep = night > STAGES.index("W")  # unscored is below
+    minutes = {stage: float((night == k).sum()) / _PER_MINUTE for k, stage in enumerate(STAGES)}
+    tst, tib = float(asleep.sum()) / _PER_MINUTE, len(night) / _PER_MINUTE
+    values = dict.fromkeys(STATISTICS, float("nan")) | minutes
+    values |= {"TIB": tib, "TST": tst, "SE": 100 * tst / tib}
+    if not tst:  # what begins with sleep is undefined
+        return values
+    onset, awakening = int(asleep.argmax()), len(night) - int(asleep[::-1].argmax())
+    wake, rem = night == STAGES.index("W"), night == STAGES.index("REM")
+    return values | {
+        "SOL": onset / _PER_MINUTE,
+        "WASO": float(wake[onset:].sum()) / _PER_MINUTE,
+        "WASO_SPT": float(wake[onset:awakening].sum()) / _PER_MINUTE,
+        "REM_latency": (_first_run(rem, 1) - onset) / _PER_MINUTE,
+        "REM_latency_3min": (_first_run(rem, _PERSISTENT_REM) - onset) / _PER_MINUTE,
+        "SFI": _awakenings(stages[scored]) / (tst / 60),
+    }
+
+
+def _first_run(those: np.ndarray, length: int) -> float:
+    """Where the first run of at least ``length`` true values (n,) begins; NaN if there is none."""
+    if len(those) < length:
+        return float("nan")
+    runs = np.lib.stride_tricks.sliding_window_view(those, length).all(axis=1)
+    return float(runs.argmax()) if runs.any() else float("nan")
+
+
+def _awakenings(scored: np.ndarray) -> int:
+    """How often sleep is followed by W, without the unscored epochs in between."""
+    wake = STAGES.index("W")
+    return int(((scored[:-1] != wake) & (scored[1:] == wake)).sum())
 
 
 def compare(expert: np.ndarray, model: np.ndarray) -> dict[str, tuple[float, float, float]]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError
+from utils.intervals import of_columns, with_interval
 from utils.stages import STAGES
 
 # as candidates are compared, and as what is bundled stages
@@ -193,15 +194,9 @@ def _partial(measured: Mapping[str, Any]) -> list[str]:
         f"Wake and N3 alone ({one['epochs']:,} epochs; nights of odd composition on purpose, used "
         f"for building and choosing): recall of N3 {one['recall'][3]:.2f}, F1 of W "
         f"{one['f1'][0]:.2f} (W throughout: {one['w_throughout']['f1']:.2f}), "
-        f"kappa {_interval(one, 2)} by subject; each part's kappa: {parts}.",
+        f"kappa {with_interval(of_columns('kappa', one), 2)}; each part's kappa: {parts}.",
         "",
     ]
-
-
-def _interval(one: Mapping[str, Any], digits: int) -> str:
-    """Kappa with its interval."""
-    kappa, low, high = (f"{one[k]:.{digits}f}" for k in ("kappa", "kappa_low", "kappa_high"))
-    return f"{kappa} [{low}, {high}]"
 
 
 def _table(measured: Mapping[str, Any]) -> list[str]:
@@ -210,14 +205,14 @@ def _table(measured: Mapping[str, Any]) -> list[str]:
     return [
         "## Networks on band powers, on 16 held-out subjects of the table",
         "",
-        "Split by subject with seed 20; the mean of all seeds, and each seed alone; 95 % by "
-        "subject. `bands-simulated` has seen no real epoch, only the simulator's law. ECE: "
+        "Split by subject with seed 20; the mean of all seeds, and each seed alone; 95 % over "
+        "subjects. `bands-simulated` has seen no real epoch, only the simulator's law. ECE: "
         "expected calibration error. W throughout has kappa 0.",
         "",
         "| trained on | derivation | kappa | seeds | macro-F1 | N3, expert / model | ECE |",
         "|---" * 7 + "|",
         *(
-            f"| {name.replace(' ', ' | ')} | {_interval(row, 3)} "
+            f"| {name.replace(' ', ' | ')} | {with_interval(of_columns('kappa', row))} "
             f"| {', '.join(f'{k:.3f}' for k in row['seeds'])} | {row['macro_f1']:.3f} "
             f"| {row['n3_share_expert']:.3f} / {row['n3_share']:.3f} "
             f"| {row['calibration_error']:.3f} |"
@@ -236,7 +231,8 @@ def _simulated(measured: Mapping[str, Any]) -> list[str]:
         "## On simulated nights that trained nothing",
         "",
         f"{one['nights']} nights, {one['epochs']:,} epochs (`--varied --seed 905`), used for "
-        f"choosing: kappa {_interval(one, 3)}, accuracy {one['accuracy']:.3f} (W throughout: "
+        f"choosing: kappa {with_interval(of_columns('kappa', one))}, accuracy "
+        f"{one['accuracy']:.3f} (W throughout: "
         f"{one['w_throughout']['accuracy']:.3f}, kappa 0); each part's kappa: {parts}. "
         f"{one['false_n3']:.1%} of W, N1 and REM are called N3. These figures say nothing of real "
         "nights.",

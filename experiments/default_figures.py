@@ -20,6 +20,7 @@ from evaluation.stagers.stager import Asked, Stager
 from training.bands_family import probabilities_of
 from utils import metrics
 from utils.checkpoint import Checkpoint
+from utils.intervals import over_subjects
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
@@ -64,7 +65,8 @@ def of_table(
 def summary(nights: Sequence[StagedNight]) -> dict[str, Any]:
     """Pooled agreement with its interval by subject, calibration, and what review would find."""
     counts = np.stack([night.counts for night in nights])
-    low, high = metrics.bootstrap(counts, [night.subject for night in nights], metrics.kappa)
+    subjects = [night.subject for night in nights]
+    kappa = over_subjects(counts, subjects, {"kappa": metrics.kappa})["kappa"]
     pooled = counts.sum(axis=0)
     probabilities = np.concatenate([night.probabilities for night in nights])
     expert = np.concatenate([night.expert for night in nights])
@@ -73,11 +75,14 @@ def summary(nights: Sequence[StagedNight]) -> dict[str, Any]:
     others = [STAGES.index(stage) for stage in ("W", "N1", "REM")]
     return {
         "nights": len(nights),
-        "subjects": len({night.subject for night in nights}),
+        "subjects": len(set(subjects)),
         "epochs": int(pooled.sum()),
-        "kappa": _rounded(metrics.kappa(pooled)),
-        "kappa_low": _rounded(low),
-        "kappa_high": _rounded(high),
+        "kappa": _rounded(kappa.value),
+        "kappa_mean_of_subjects": _rounded(kappa.mean),
+        "kappa_low": _rounded(kappa.low),
+        "kappa_high": _rounded(kappa.high),
+        "kappa_interval": kappa.kind,
+        "kappa_subjects": kappa.subjects,
         "accuracy": _rounded(metrics.accuracy(pooled)),
         "macro_f1": _rounded(metrics.macro_f1(pooled)),
         "f1": [_rounded(value) for value in metrics.f1(pooled)],

@@ -21,8 +21,8 @@ from utils import metrics
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, write_json, write_table, write_text
+from utils.intervals import columns, of_columns, over_subjects, with_interval
 from utils.json_values import parsed
-from utils.metrics import plain
 from utils.staged_night import stage_signals
 from utils.stages import STAGES, UNSCORED
 
@@ -135,14 +135,10 @@ def data_of(about: Mapping[str, Any]) -> str:
     return f"{about['cohort']}, {about['protocol']}: {wake}"
 
 
-def figures_of(subjects: Sequence[str], counts: np.ndarray) -> dict[str, float | None]:
+def figures_of(subjects: Sequence[str], counts: np.ndarray) -> dict[str, Any]:
     """Figures of pooled confusion matrices (n, 5, 5), with their intervals by subject."""
-    figures = {}
-    for figure in FIGURES:
-        low, high = metrics.bootstrap(counts, subjects, metrics.SUMMARIES[figure])
-        pooled = plain(metrics.SUMMARIES[figure](counts.sum(axis=0)))
-        figures |= {figure: pooled, f"{figure}_low": plain(low), f"{figure}_high": plain(high)}
-    return figures
+    intervals = over_subjects(counts, subjects, {name: metrics.SUMMARIES[name] for name in FIGURES})
+    return {k: v for name, one in intervals.items() for k, v in columns(name, one.plain()).items()}
 
 
 def check_cohort(runs: Sequence[Path], cohort: str) -> None:
@@ -242,8 +238,7 @@ def cell(row: Mapping[str, Any], key: str) -> str:
     if value is None:
         return "–"
     if key in FIGURES:
-        low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-        return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+        return with_interval(of_columns(key, row))
     if key == "parameters":
         return f"{value:,}"
     return f"{value:.3g}" if isinstance(value, float) else str(value)

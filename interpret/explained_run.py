@@ -23,6 +23,7 @@ from interpret.scoreboard import Score
 from interpret.selection import select
 from interpret.stage_means import StageMeans
 from utils.files import written_folder
+from utils.intervals import with_interval
 from utils.staged_night import StagedNight
 
 EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
@@ -132,9 +133,5 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
             continue
-        low, high = row["low"], row["high"]
-        interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
-        print(
-            f"  {row['measure']:<28}{row['method']:<26}{row['mean']:>8.3f}{interval}"
-            f"  {row['epochs']} epochs"
-        )
+        figure = with_interval({**row, "value": row["mean"]})
+        print(f"  {row['measure']:<28}{row['method']:<26}  {figure}  {row['epochs']} epochs")

@@ -238,17 +238,22 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
     stages = [stage for stage in PLOT_ORDER if (stage, bands[0]) in rows]
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    width = 0.8 / len(stages)
+    width, kinds = 0.8 / len(stages), []
     for k, stage in enumerate(stages):
         at = np.arange(len(bands)) + (k - (len(stages) - 1) / 2) * width
         shown = [rows[stage, band] for band in bands]
         means = np.array([row["mean"] for row in shown])
-        axes.bar(at, means, width, color=COLOURS[stage], label=stage)
+        label = f"{stage}, n = {shown[0]['subjects']}"
+        axes.bar(at, means, width, color=COLOURS[stage], label=label)
         if all(row["low"] is not None for row in shown):  # one subject has no interval
-            low, high = (np.array([row[end] for row in shown]) for end in ("low", "high"))
-            axes.errorbar(
-                at, means, [means - low, high - means], fmt="none", ecolor="#303030", linewidth=0.8
-            )
+            low, high = ([row[end] for row in shown] for end in ("low", "high"))
+            axes.vlines(at, low, high, color="#303030", linewidth=0.8)
+            kinds.append(shown[0]["interval"])
+    # lines of two subjects reach far beyond the bars
+    ends = np.array([0.0, *(rows[stage, band]["mean"] for stage in stages for band in bands)])
+    axes.set_ylim(ends.min() - np.ptp(ends) - 0.01, ends.max() + np.ptp(ends) + 0.01)
+    about = " or ".join(dict.fromkeys(kinds)) or "none of one subject"
+    axes.set_title(f"n subjects; lines: 95 % intervals, {about}", fontsize=9, loc="left")
     axes.axhline(0, color="#404040", linewidth=0.8)
     axes.set_xticks(range(len(bands)), bands)
     axes.set_ylabel("probability lost without the band\n(Shapley value)")

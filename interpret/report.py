@@ -14,7 +14,7 @@ from interpret.explain_nights import ExplainedEpochs
 from interpret.explanation_metrics import Evaluated
 from interpret.faithfulness import Curves
 from interpret.method_comparison import evaluate_methods
-from interpret.scoreboard import Score, summarise
+from interpret.scoreboard import Score, by_subject, differences, summarise
 from interpret.stage_means import StageMeans
 from utils import figures
 from utils.files import write_json, write_table
@@ -50,7 +50,8 @@ def write_report(
 ) -> list[dict[str, Any]]:
     """Write tables and figures of the explanation metrics; returns the rows of ``summary.csv``.
 
-    ``summary.csv``, ``faithfulness.json``, ``planted_events.csv`` (or ``detected_events.csv``),
+    ``summary.csv`` and the same by subject, ``differences.csv`` from the control, paired by
+    subject, ``faithfulness.json``, ``planted_events.csv`` (or ``detected_events.csv``),
     ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``, ``stage_means.*``.
     """
     rows = summarise(gathered.scores)
@@ -58,6 +59,10 @@ def write_report(
     if not rows:  # no epoch was explained, so there is nothing to draw
         return rows
     write_table(folder / "summary.csv", rows)
+    write_table(folder / "summary_by_subject.csv", by_subject(gathered.scores))
+    control = registry.control().name
+    if compared := differences(gathered.scores, control):
+        write_table(folder / "differences.csv", compared)
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
         name = "planted" if gathered.planted else "detected"
         write_table(folder / f"{name}_events.csv", evidence)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from utils.figures import draw_hypnogram
+from utils.intervals import T, of_columns
 from utils.staged_night import StagedNight
 from utils.stages import COLOURS, STAGES
 
@@ -21,19 +22,24 @@ def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
 
     figure = Figure(figsize=(8, 1.4 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
+    about, values = "no interval: fewer than two subjects", [0.0]
     for k, row in enumerate(rows):
-        value = np.nan if row["kappa"] is None else row["kappa"]
+        kappa = of_columns("kappa", row)
+        value = np.nan if kappa["value"] is None else kappa["value"]
+        values.append(value)
         # the first pattern, with all roles, is the reference
         axes.plot(value, -k, "o", color="#3f87c4" if k else "#222222")
-        if row["kappa_low"] is not None:
-            axes.plot(
-                [row["kappa_low"], row["kappa_high"]], [-k, -k], color="#3f87c4", lw=2, alpha=0.6
-            )
+        if kappa["low"] is not None:
+            about = f"line: 95 %, {kappa['interval']}, n = {kappa['subjects']}"
+            axes.plot([kappa["low"], kappa["high"]], [-k, -k], color="#3f87c4", lw=2, alpha=0.6)
+        if kappa["interval"] == T:  # its middle is not the pooled figure
+            axes.plot(kappa["mean_of_subjects"], -k, "|", color="#3f87c4", ms=9)
         axes.annotate(f"{value:.3f}", (1.01, -k), xycoords=("axes fraction", "data"), va="center")
     if rows and rows[0]["kappa"] is not None:
         axes.axvline(rows[0]["kappa"], color="#999999", lw=0.8, ls=":")
     axes.set_yticks([-k for k in range(len(rows))], [row["pattern"] for row in rows])
-    axes.set_xlabel("kappa with the expert, 95 % interval by subject")
+    axes.set_xlim(np.nanmin(values) - 0.05, 1.02)  # lines of two subjects reach far beyond
+    axes.set_xlabel(f"kappa with the expert, pooled; {about}")
     axes.set_title(title, fontsize=9, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-SAMPLES = 2000  # of the bootstrap
+from utils.intervals import Figure, over_subjects
 
 
 @dataclass(frozen=True)
@@ -24,44 +24,76 @@ class Score:
 
 
 def summarise(scores: Sequence[Score], *, seed: int = 0) -> list[dict[str, Any]]:
-    """Rows by method, measure and stage: mean, 95 % interval by subject, epochs and subjects.
+    """Rows by method, measure and stage: mean over epochs, interval over subjects, their numbers.
 
-    Subjects are resampled whole; fewer than two have no interval. Stage "all" takes every epoch.
+    For few subjects the interval is that of the mean over subjects. Stage "all" takes every epoch.
     """
+    rows = []
+    for (method, measure, stage), group in _groups(scores).items():
+        # epochs of a subject resemble each other: their sum and number are its part in the mean
+        parts = np.array([(score.value, 1) for score in group])
+        row = {"method": method, "measure": measure, "stage": stage}
+        row |= _with_interval(parts, [score.subject for score in group], _mean, seed)
+        rows.append(row | {"epochs": len(group)})
+    return _sorted(rows)
+
+
+def differences(scores: Sequence[Score], other: str, *, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows like those of :func:`summarise`: mean of a method minus that of ``other``, paired.
+
+    Paired are the means of a subject, of those who have both.
+    """
+    groups, rows = _groups(scores), []
+    for (method, measure, stage), group in groups.items():
+        beside = groups.get((other, measure, stage), [])
+        both = {score.subject for score in group} & {score.subject for score in beside}
+        pairs = [(s.subject, (s.value, 1, 0, 0)) for s in group if s.subject in both]
+        pairs += [(s.subject, (0, 0, s.value, 1)) for s in beside if s.subject in both]
+        if method == other or not pairs:
+            continue
+        subjects, parts = zip(*pairs, strict=True)
+        row = {"method": method, "minus": other, "measure": measure, "stage": stage}
+        rows.append(row | _with_interval(np.array(parts), subjects, _difference, seed))
+    return _sorted(rows)
+
+
+def by_subject(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Rows by method, measure, stage and subject: mean over epochs, and their number."""
+    rows = []
+    for (method, measure, stage), group in _groups(scores).items():
+        for subject in sorted({score.subject for score in group}):
+            values = [score.value for score in group if score.subject == subject]
+            row = {"method": method, "measure": measure, "stage": stage, "subject": subject}
+            rows.append(row | {"mean": float(np.mean(values)), "epochs": len(values)})
+    return _sorted(rows)
+
+
+def _groups(scores: Sequence[Score]) -> dict[tuple[str, str, str], list[Score]]:
     groups: dict[tuple[str, str, str], list[Score]] = defaultdict(list)
     for score in scores:
         if not np.isnan(score.value):
             groups[score.method, score.measure, score.stage].append(score)
             groups[score.method, score.measure, "all"].append(score)
-    rows = []
-    for (method, measure, stage), group in groups.items():
-        low, high = _interval(group, seed)
-        rows.append(
-            {
-                "method": method,
-                "measure": measure,
-                "stage": stage,
-                "mean": float(np.mean([score.value for score in group])),
-                "low": low,
-                "high": high,
-                "epochs": len(group),
-                "subjects": len({score.subject for score in group}),
-            }
-        )
-    # an order that does not depend on which night came first
+    return groups
+
+
+def _with_interval(
+    parts: np.ndarray, subjects: Sequence[str], figure: Figure, seed: int
+) -> dict[str, Any]:
+    plain = over_subjects(parts, subjects, {"mean": figure}, seed=seed)["mean"].plain()
+    return {"mean": plain.pop("value"), **plain}
+
+
+def _mean(parts: np.ndarray) -> np.ndarray:
+    """Mean of sums and numbers (…, 2)."""
+    return parts[..., 0] / parts[..., 1]
+
+
+def _difference(parts: np.ndarray) -> np.ndarray:
+    """Difference of two means, of the sums and numbers of both (…, 4)."""
+    return _mean(parts[..., :2]) - _mean(parts[..., 2:])
+
+
+def _sorted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    # an order that does not depend on which night came first; of a subject's rows it stays
     return sorted(rows, key=lambda row: (row["measure"], row["stage"], row["method"]))
-
-
-def _interval(group: Sequence[Score], seed: int) -> tuple[float | None, float | None]:
-    names, of = np.unique([score.subject for score in group], return_inverse=True)
-    if len(names) < 2:
-        return None, None
-    # epochs of a subject resemble each other, so subjects are drawn, not epochs; sums and sizes
-    # suffice for the pooled mean of every draw
-    sums = np.bincount(of, [score.value for score in group])
-    sizes = np.bincount(of)
-    rng = np.random.default_rng(seed)
-    # how often each subject is drawn: (samples, subjects)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=SAMPLES)
-    low, high = np.quantile((times @ sums) / (times @ sizes), (0.025, 0.975))
-    return float(low), float(high)

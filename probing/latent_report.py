@@ -14,6 +14,7 @@ import numpy as np
 
 from probing import latent_metrics
 from probing.row_files import Rows
+from utils.intervals import left_out
 from utils.metrics import plain
 from utils.stages import STAGES
 
@@ -21,7 +22,7 @@ N_CLUSTERS = len(STAGES)
 _FEWEST = {"subjects": 2, "epochs": 20}
 _NEIGHBOURS = 15
 _WORKING_MB = 128  # scikit-learn's distances at a time
-_GROWS = ("calinski_harabasz",)  # with the number of epochs, so draws of fewer give no interval
+_GROWS = ("calinski_harabasz",)  # with the number of epochs, so fewer give no interval
 _LEAST_OF_STAGE = 10
 _MOST_SUBJECTS, _EPOCHS_EACH = 20, 200
 
@@ -210,12 +211,12 @@ _OF_NIGHTS = (along_nights, subject_leakage)
 
 
 def measure(
-    space: Space, *, seed: int = 0, samples: int = 20, most: int = latent_metrics.MOST
+    space: Space, *, seed: int = 0, parts: int = 20, most: int = latent_metrics.MOST
 ) -> list[dict[str, Any]]:
-    """Rows of metric, value, interval by subject, and the value with shuffled labels.
+    """Rows of metric, value, interval over subjects, and the value with shuffled labels.
 
-    Subjects are drawn with replacement ``samples`` times; who is drawn twice counts once, as copies
-    of an epoch would be each other's nearest neighbours.
+    Subjects are divided into up to ``parts``, each left out in turn (0: no intervals): drawn
+    twice, a subject's epochs would be each other's nearest neighbours.
     """
     scored = space.some(np.flatnonzero(space.y >= 0))
     names = np.unique(scored.subject)
@@ -224,28 +225,30 @@ def measure(
     rng = np.random.default_rng(seed)
     sampled = scored.read(latent_metrics.stratified(scored.y, scored.subject, most, seed=seed))
     shuffled = replace(sampled, y=rng.permutation(sampled.y))
-    draws = [rng.choice(names, len(names)) for _ in range(samples if len(names) > 1 else 0)]
+    # fewer epochs: metrics of pairs are computed once for every part
+    fewer = sampled.some(
+        latent_metrics.stratified(sampled.y, sampled.subject, most // 2, seed=seed)
+    )
+    n_parts = min(parts, len(names)) if len(names) > 1 else 0
+    left = [names[k::n_parts] for k in range(n_parts)]
     rows = []
     for metric in (*LABEL_FREE, *OF_LABELS):
-        on = scored if metric in _OF_NIGHTS else sampled
-        value = _quiet(metric, on)
+        value = _quiet(metric, scored if metric in _OF_NIGHTS else sampled)
         by_chance = _quiet(metric, shuffled) if metric in OF_LABELS else {}
-        at_most = len(on.y) if metric in _OF_NIGHTS else most // 2
-        repeated = [
-            _quiet(metric, replace(_of_subjects(on, drawn, at_most, seed), views=None))
-            for drawn in (draws if metric is not of_views else [])
+        of = replace(scored if metric in _OF_NIGHTS else fewer, views=None)
+        without = [
+            _quiet(metric, of.some(np.flatnonzero(~np.isin(of.subject, part))))
+            for part in (left if metric is not of_views else [])
         ]
         for name, figure in value.items():
-            spread = np.array([one.get(name, np.nan) for one in repeated])
-            spread = spread[np.isfinite(spread) & (name not in _GROWS)]
-            low, high = np.quantile(spread, (0.025, 0.975)) if len(spread) > 1 else (np.nan, np.nan)
+            each = [one[name] for one in without if name not in _GROWS]
+            interval = left_out(figure, np.array(each), len(names)).plain()
+            del interval["mean_of_subjects"]  # one subject's epochs alone have no such metrics
             rows.append(
                 {
                     "space": space.name,
                     "metric": name,
-                    "value": plain(figure),
-                    "low": plain(low),
-                    "high": plain(high),
+                    **interval,
                     "shuffled": plain(by_chance.get(name, np.nan)),
                     "needs_labels": metric in OF_LABELS,
                     "note": "" if figure == figure else "undefined",
@@ -260,15 +263,6 @@ def _quiet(metric: Metric, space: Space) -> Mapping[str, float]:
     with warnings.catch_warnings(), config_context(working_memory=_WORKING_MB):
         warnings.simplefilter("ignore")  # unconverged probes of hopeless spaces
         return metric(space)
-
-
-def _of_subjects(space: Space, drawn: np.ndarray, most: int, seed: int) -> Space:
-    """The epochs of the subjects drawn; at most ``most``, night by night."""
-    rows = np.flatnonzero(np.isin(space.subject, drawn))
-    if len(rows) > most:
-        kept = latent_metrics.stratified(space.y[rows], space.subject[rows], most, seed=seed)
-        rows = rows[kept]
-    return space.some(rows)
 
 
 def maps(z: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -33,7 +33,7 @@ SHORTER = {
     "staging_evaluate.py": "--n_random 2 --n_untrained 1 --interpret_select per_stage:1",
     "ssl_training.py": TRAINING,
     "ssl_evaluate.py": "--seeds 0 --fractions 1 --tuning_steps 2",
-    "latent_space_evaluator.py": "--samples 3 --maps False",
+    "latent_space_evaluator.py": "--parts 3 --maps False",
     "foundation_training.py": TRAINING,
     "foundation_evaluate.py": "--seeds 0",
     "generate_demo_data.py": "--subjects 5 --nights 1 --hours 0.7",

@@ -65,19 +65,22 @@ def test_impossible_selections(spec):
         select(spec, STAGED, EXPERT)
 
 
-def test_summary_resamples_subjects():
+def test_summary_is_over_subjects():
     scores = [Score("ig", "m", "N2", f"s{k % 4}", float(k % 4)) for k in range(40)]
     scores += [Score("ig", "m", "N3", "s0", 1.0), Score("ig", "m", "N3", "s0", float("nan"))]
     rows = {(row["stage"]): row for row in summarise(scores)}
     assert rows["N2"]["mean"] == 1.5 and rows["N2"]["epochs"] == 40
     assert rows["N2"]["low"] < 1.5 < rows["N2"]["high"]
+    assert (rows["N2"]["interval"], rows["N2"]["subjects"]) == ("t, mean over subjects", 4)
     assert rows["N3"] | {"mean": 0} == {
         "method": "ig",
         "measure": "m",
         "stage": "N3",
         "mean": 0,
+        "mean_of_subjects": 1.0,
         "low": None,
         "high": None,
+        "interval": "none: fewer than two subjects",
         "epochs": 1,
         "subjects": 1,
     }
@@ -152,7 +155,12 @@ def test_bands_add_up(explained):
 
 def test_scores_of_every_method_and_the_control(explained):
     table = (explained / "summary.csv").read_text().splitlines()
-    assert table[0] == "method,measure,stage,mean,low,high,epochs,subjects"
+    columns = "method,measure,stage,mean,mean_of_subjects,low,high,interval,subjects,epochs"
+    assert table[0] == columns
+    assert (explained / "summary_by_subject.csv").exists()
+    compared = (explained / "differences.csv").read_text().splitlines()
+    assert compared[0] == columns.replace("method,", "method,minus,").removesuffix(",epochs")
+    assert {line.split(",")[1] for line in compared[1:]} == {"random"}
     rows = json.loads((explained / "faithfulness.json").read_text())["rows"]
     measured = {(row["method"], row["measure"]) for row in rows}
     for method in ("ig", "occlusion", "attention", "rollout", "random"):

@@ -720,6 +720,9 @@ def calls_of(name: str) -> set[str]:
         ("View", {"training.train.views_of", "evaluation.stage.open_view"}),
         ("seen", {"utils.checkpoint.refuse_seen"}),
         ("write_index", {"interpret.explain_nights.explain_nights"}),
+        # intervals over subjects
+        ("bootstrap", {"utils.intervals._bca"}),
+        ("stdtrit", {"utils.intervals._t"}),
     ],
 )
 def test_one_path_for_one_job(name, places):

@@ -285,7 +285,8 @@ def test_the_interval_is_of_the_mean_over_seeds(clouds):
     probed = [probes.Probed(s, probabilities, "x") for s in (noisy, wrong)]
     row = row_of("a", "b", "all", 1.0, {"held_out": test}, probed)
     assert row["accuracy"] == pytest.approx((noisy == right).mean() / 2)
-    assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"] < 0.5
+    assert row["accuracy_low"] < row["accuracy_mean_of_subjects"] < row["accuracy_high"] < 0.5
+    assert row["accuracy_interval"] == "t, mean over subjects"
     assert row["accuracy_sd"] > 0.3 and row["subjects"] == 4
 
 
@@ -370,13 +371,15 @@ def space(n: int = 300, apart: float = 6.0, stages: int = 5, name: str = "a") ->
 
 
 def test_stages_that_lie_apart_and_shuffled_ones():
-    rows = {r["metric"]: r for r in measure(space(), samples=6)}
+    rows = {r["metric"]: r for r in measure(space(), parts=6)}
     assert rows["purity"]["value"] == 1 and rows["purity"]["shuffled"] < 0.5
     assert rows["silhouette_stage"]["value"] > 0.4 > 0.05 > rows["silhouette_stage"]["shuffled"]
     assert rows["ari"]["value"] == 1 and abs(rows["ari"]["shuffled"]) < 0.05
     assert rows["auroc_n1_rem"]["value"] > 0.99
     assert abs(rows["subject_leakage"]["value"]) < 0.4
-    assert rows["purity"]["low"] <= 1 and rows["rank_me"]["low"] is not None
+    assert rows["rank_me"]["low"] < rows["rank_me"]["value"] < rows["rank_me"]["high"]
+    assert rows["rank_me"]["interval"] == "jackknife over subjects"
+    assert rows["rank_me"]["subjects"] == 6 and rows["alignment"]["interval"] == "none"
     assert rows["alignment"]["value"] < 0.01 < rows["lidar"]["value"]
     assert rows["neighbours_same_stage"]["value"] < rows["neighbours_other_stage"]["value"]
     assert not rows["rank_me"]["needs_labels"] and rows["purity"]["needs_labels"]
@@ -385,7 +388,7 @@ def test_stages_that_lie_apart_and_shuffled_ones():
 def test_subjects_who_are_identified_by_their_embeddings():
     latents = space()
     latents.z[:, 8:14] += 8 * np.eye(6)[[int(s[1]) for s in latents.subject]]
-    rows = {r["metric"]: r for r in measure(latents, samples=0)}
+    rows = {r["metric"]: r for r in measure(latents, parts=0)}
     assert rows["subject_leakage"]["value"] > 0.9
     assert rows["purity"]["low"] is None
 
@@ -394,21 +397,21 @@ def test_silhouettes_by_stage_and_by_cluster_are_two_things():
     # tight clusters that have nothing to do with the stages
     mixed = space(apart=0.0)
     mixed.z[:] += 20 * np.eye(5, 16)[np.arange(300) % 5]
-    rows = {r["metric"]: r["value"] for r in measure(mixed, samples=0)}
+    rows = {r["metric"]: r["value"] for r in measure(mixed, parts=0)}
     assert rows["silhouette_kmeans"] > 0.6 and rows["silhouette_stage"] < 0.1
 
 
 @pytest.mark.filterwarnings("error")
 def test_missing_stages_collapsed_spaces_and_too_few_epochs():
-    rows = {r["metric"]: r for r in measure(space(stages=3), samples=2)}
+    rows = {r["metric"]: r for r in measure(space(stages=3), parts=2)}
     assert rows["auroc_n1_rem"]["value"] is None and rows["auroc_n1_rem"]["note"] == "undefined"
     assert rows["purity"]["value"] > 0.9
     flat = space()
     flat.z[:] = 1.0
-    rows = {r["metric"]: r for r in measure(flat, samples=2)}
+    rows = {r["metric"]: r for r in measure(flat, parts=2)}
     assert rows["purity"]["value"] is None and rows["two_nn"]["value"] is None
     assert rows["rank_me"]["value"] == pytest.approx(1)
-    few_rows = measure(space(n=15), samples=2)
+    few_rows = measure(space(n=15), parts=2)
     assert few_rows[0]["note"] == "too few scored epochs"
 
 
@@ -434,7 +437,7 @@ def test_correlations_over_runs():
 
 
 def test_one_table_and_one_page_of_all_runs(project):
-    words = ["--project_path", str(project), "--samples", "2", "--map_epochs", "80"]
+    words = ["--project_path", str(project), "--parts", "2", "--map_epochs", "80"]
     latent_space_evaluator.main(words)
     folder = project / "latent"
     with (folder / "metrics.csv").open() as file:
@@ -466,7 +469,7 @@ def test_a_latent_report_replaces_nothing_but_a_latent_report(project, store, tm
     (run,) = results.glob("ssl_*/")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.tex").write_text("mine")
-    paths = ["--project_path", results, "--maps", "False", "--samples", "2", "--output"]
+    paths = ["--project_path", results, "--maps", "False", "--parts", "2", "--output"]
     for output in ("results", f"results/{run.name}", f"results/{run.name}/embeddings", "thesis"):
         refused(
             latent_space_evaluator.main,

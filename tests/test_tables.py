@@ -52,7 +52,12 @@ def test_one_command_makes_the_table(made, store):
     assert row["epochs"] == counts.sum()
     for name in model_table.FIGURES:
         assert row[name] == pytest.approx(float(metrics.SUMMARIES[name](counts)))
-        assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+        mean = row[f"{name}_mean_of_subjects"]
+        assert row[f"{name}_low"] <= mean <= row[f"{name}_high"]
+        assert row[f"{name}_interval"] == "t, mean over subjects"
+        assert (
+            f"{row[name]:.3f}; mean of 2 subjects {mean:.3f} [" in (made / "staging.md").read_text()
+        )
     text = (made / "staging.md").read_text()
     assert "| chambon2018 | ours |" in text and "Wake trimming" in text and "5,661" in text
     latex = (made / "staging.tex").read_text()

@@ -1,12 +1,12 @@
 """Agreement with the expert, from one confusion matrix per recording; undefined is NaN, never 0.
 
 Every figure takes counts ``[..., true, predicted]`` with any leading axes, so pooled figures,
-figures per recording and thousands of bootstrap samples are the same few lines.
+figures per recording and of thousands of draws of subjects are the same few lines.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -115,38 +115,6 @@ PER_STAGE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "f1": f1,
     "support": support,
 }
-
-
-def bootstrap(
-    counts: np.ndarray,
-    subjects: Sequence[str],
-    figure: Callable[[np.ndarray], np.ndarray],
-    *,
-    samples: int = 2000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval of a pooled figure, resampling whole subjects with replacement.
-
-    ``counts`` (recordings, k, k), ``subjects`` one id per recording: both nights of a subject
-    go together. A single subject has no interval: NaN.
-    """
-    names, of = np.unique(subjects, return_inverse=True)
-    by_subject = np.zeros((len(names), *counts.shape[1:]))
-    np.add.at(by_subject, of, counts)
-    if len(names) < 2:
-        undefined = np.full_like(figure(by_subject[0]), np.nan, dtype=float)
-        return undefined, undefined
-    rng = np.random.default_rng(seed)
-    # how often each subject is drawn is all that pooled counts depend on: (samples, subjects)
-    times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=samples)
-    drawn = figure(np.tensordot(times, by_subject, axes=1))
-    low, high = (np.full(drawn.shape[1:], np.nan) for _ in range(2))
-    defined = ~np.isnan(drawn).all(axis=0)
-    if defined.any():  # nanquantile warns where all samples are NaN
-        ends = ((1 - level) / 2, (1 + level) / 2)
-        low[defined], high[defined] = np.nanquantile(drawn[:, defined], ends, axis=0)
-    return low[()], high[()]  # numbers, not 0-d arrays, for a single figure
 
 
 def confidence(probabilities: np.ndarray) -> np.ndarray:
