@@ -215,7 +215,7 @@ def measure(
 ) -> list[dict[str, Any]]:
     """Rows of metric, value, interval over subjects, and the value with shuffled labels.
 
-    Subjects are divided into up to ``parts``, each left out in turn (0: no intervals): drawn
+    Subjects are divided into up to ``parts``, each left out in turn (0 or 1: no intervals): drawn
     twice, a subject's epochs would be each other's nearest neighbours.
     """
     scored = space.some(np.flatnonzero(space.y >= 0))
@@ -229,8 +229,8 @@ def measure(
     fewer = sampled.some(
         latent_metrics.stratified(sampled.y, sampled.subject, most // 2, seed=seed)
     )
-    n_parts = min(parts, len(names)) if len(names) > 1 else 0
-    left = [names[k::n_parts] for k in range(n_parts)]
+    n_parts = min(parts, len(names))
+    left = [names[k::n_parts] for k in range(n_parts)] if n_parts > 1 else []  # one is everybody
     rows = []
     for metric in (*LABEL_FREE, *OF_LABELS):
         value = _quiet(metric, scored if metric in _OF_NIGHTS else sampled)

@@ -262,7 +262,7 @@ def space_of(labelled: Labelled) -> Space:
 
 @pytest.mark.usefixtures("short")
 def test_metrics_of_files_are_those_of_arrays(both):
-    one, other = (measure(space_of(splits[0]), samples=2, most=150) for splits in both)
+    one, other = (measure(space_of(splits[0]), parts=2, most=150) for splits in both)
     assert [row["metric"] for row in one] == [row["metric"] for row in other]
     for ours, theirs in zip(one, other, strict=True):
         for key in ("value", "low", "high", "shuffled"):
@@ -310,4 +310,4 @@ def test_memory_is_that_of_a_part_and_a_sample(tmp_path, monkeypatch):
     assert peak_mb(lambda: np.asarray(z)) > size  # what is measured
     assert peak_mb(lambda: probes.linear_probe(train, train, train)) < size / 3
     latents = space_of(train)
-    assert peak_mb(lambda: measure(latents, samples=1, most=200)) < size / 3
+    assert peak_mb(lambda: measure(latents, parts=2, most=200)) < size / 3
