@@ -30,11 +30,12 @@ _MOST = 4000  # pairs, or epochs of a stage: two thousand random directions meet
 
 
 class PairRows(NamedTuple):
-    """Encodings (k, d) of pairs, whether they are alike (k,), their amounts and subjects (k,)."""
+    """Encodings (k, d) of pairs, how alike they are (k,), their amounts and subjects (k,)."""
 
     more: np.ndarray
     less: np.ndarray
     alike: np.ndarray
+    gap: np.ndarray
     amount_more: np.ndarray
     amount_less: np.ndarray
     subject: np.ndarray
@@ -107,6 +108,7 @@ class ConceptNights:
                 more,
                 less,
                 pair.alike,
+                pair.gap,
                 values[pair.more],
                 values[pair.less],
                 np.full(len(more), subject),
@@ -209,6 +211,7 @@ def _about(
         **dict(zip(("model", "layer", "concept"), key, strict=True)),
         "source": " and ".join(sources),
         "matched": matched,
+        "amplitude_gap_db": float(learned.gap.mean()),
         "unit": " and ".join(units),
         "amount_more": float(learned.amount_more.mean()),
         "amount_less": float(learned.amount_less.mean()),

@@ -82,12 +82,14 @@ class Amounts:
 class Pairs:
     """Epochs ``more`` (k,) and ``less`` (k,) of a night that differ in a concept.
 
-    ``alike`` (k,): their amplitudes differ by less than 0.2 standard deviations of the stage.
+    ``alike`` (k,): their amplitudes differ by less than 0.2 standard deviations of the stage;
+    ``gap`` (k,) by how many dB.
     """
 
     more: np.ndarray
     less: np.ndarray
     alike: np.ndarray
+    gap: np.ndarray
 
 
 def stages_of(night: ExplainedNight) -> np.ndarray:
@@ -159,9 +161,9 @@ def pairs_of(name: str, amounts: Mapping[str, Amounts], stages: np.ndarray, *, s
             features = np.stack([own.amplitude, *others])[:, rows].T
             more, less, alike = _matched(own.values[rows], features, rng)
             parts.append((rows[more], rows[less], alike))
-    if not parts:
-        return Pairs(np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
-    return Pairs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
+    more, less, alike = (np.concatenate(part) for part in zip(empty, *parts, strict=True))
+    return Pairs(more, less, alike, own.amplitude[more] - own.amplitude[less])
 
 
 def _matched(
