@@ -86,7 +86,7 @@ def split_subjects(
 
 
 def some_of(recordings: Sequence[str], n: int) -> list[str]:
-    """At most ``n`` recordings (0: all), evenly over the list, so over subjects."""
+    """At most ``n`` recordings (0: all), spread over the list, so over subjects."""
     if not n or len(recordings) <= n:
         return list(recordings)
     return [recordings[k] for k in np.linspace(0, len(recordings) - 1, n).round().astype(int)]
