@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -31,11 +32,13 @@ class Directions:
 
     ``patterns``: steps that a concept adds to an encoding, one standard deviation long in the
     metric of the pairs' differences. ``probes``: the linear classifiers that belong to them
-    (discriminant analysis); a step along a pattern raises its probe's score by 1.
+    (discriminant analysis); a step along a pattern raises its probe's score by 1. ``covariance``
+    (d, d) of the differences is that metric's inverse.
     """
 
     patterns: np.ndarray
     probes: np.ndarray
+    covariance: np.ndarray
 
 
 def learn(more: np.ndarray, less: np.ndarray, *, seed: int, n_random: int = RANDOM) -> Directions:
@@ -54,7 +57,8 @@ def learn(more: np.ndarray, less: np.ndarray, *, seed: int, n_random: int = RAND
     covariance, _ = ledoit_wolf(difference, assume_centered=True)
     probes = np.linalg.solve(covariance, patterns.T).T
     length = np.sqrt(np.maximum((patterns * probes).sum(axis=1, keepdims=True), _FLOOR))
-    return Directions(patterns / length * scale, probes / length / scale)
+    covariance *= scale * scale[:, None]
+    return Directions(patterns / length * scale, probes / length / scale, covariance)
 
 
 def accuracy(directions: Directions, more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
@@ -73,13 +77,16 @@ class Sensitivity:
 
     ``tcav`` is the share of epochs in which it rises, ``low`` and ``high`` the middle 95 % of that
     share for random concepts, ``derivative`` the mean rise for a step of one standard deviation,
-    ``p`` the two-sided p-value of the derivative.
+    ``alignment`` its share of the rise for such a step in the direction of the gradient, from -1 to
+    1, which compares models whatever the size of their outputs, ``p`` the two-sided p-value of
+    both.
     """
 
     tcav: float
     low: float
     high: float
     derivative: float
+    alignment: float
     p: float
 
 
@@ -90,9 +97,17 @@ def sensitivity(directions: Directions, gradients: np.ndarray) -> Sensitivity:
     low, high = np.quantile(tcav[1:], (0.025, 0.975))
     # tested is the mean, not the share: gradients of a stage resemble each other so much that the
     # share is 0 or 1 for many random directions, too
-    derivative = directions.patterns @ gradients.mean(axis=0)
-    p = _p_value(np.abs(derivative))
-    return Sensitivity(float(tcav[0]), float(low), float(high), float(derivative[0]), p)
+    mean = gradients.mean(axis=0)
+    derivative = directions.patterns @ mean
+    steepest = np.sqrt(max(float(mean @ directions.covariance @ mean), 0.0))
+    return Sensitivity(
+        tcav=float(tcav[0]),
+        low=float(low),
+        high=float(high),
+        derivative=float(derivative[0]),
+        alignment=float(derivative[0] / steepest) if steepest else 0.0,
+        p=_p_value(np.abs(derivative)),
+    )
 
 
 def _p_value(values: np.ndarray) -> float:
@@ -101,15 +116,21 @@ def _p_value(values: np.ndarray) -> float:
     return float((values >= values[0] - _FLOOR * abs(values[0])).mean())
 
 
-def verdict(rule: str, row: Mapping[str, float]) -> str:
-    """What a row of the table means for the manual's rule of its stage; nothing without a rule."""
-    if not rule:
+def verdict(row: Mapping[str, Any], untrained: Sequence[float] = ()) -> str:
+    """What a row of the table means for the manual's rule of its stage; nothing without a rule.
+
+    ``untrained``: alignments of the same concept and stage in copies with random weights.
+    """
+    if not row["rule"]:
         return ""
     if row["probe_p"] > _SURE:
         return "not encoded"  # a direction that does not tell other subjects' epochs apart
     if row["q"] > _SURE:
         return "not used"
-    return "as the rule" if (row["derivative"] > 0) == (rule == "for") else "against the rule"
+    if abs(row["alignment"]) <= max(map(abs, untrained), default=0.0):
+        return "no more than untrained"
+    rises = row["derivative"] > 0
+    return "as the rule" if rises == (row["rule"] == "for") else "against the rule"
 
 
 def with_false_discovery_rate(rows: Sequence[dict]) -> list[dict]:

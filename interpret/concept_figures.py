@@ -14,13 +14,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SURE = 0.05
+_DARK = 0.7  # alignments whose colour asks for white letters
 
 
 def draw_concepts(rows: Sequence[Mapping[str, Any]], trained: str, *, title: str) -> Figure:
-    """Draw TCAV by concept and stage: a row of tables per layer, the ``trained`` model at left.
+    """Draw alignment, and TCAV in numbers, by concept and stage: a row of tables per layer.
 
-    At right the mean over copies with random weights. Stars mark q < 0.05, frames the stage of the
-    rule; numbers beside a concept are its probe's accuracy on other subjects.
+    The ``trained`` model at left, at right the mean over copies with random weights. Stars mark
+    q < 0.05, frames the stage of the rule; numbers beside a concept are its probe's accuracy on
+    other subjects.
     """
     from matplotlib.figure import Figure
 
@@ -39,11 +41,9 @@ def draw_concepts(rows: Sequence[Mapping[str, Any]], trained: str, *, title: str
         for axes, (name, part) in zip(line, sides.items(), strict=True):
             image = _draw_table(axes, part, concepts)
             axes.set_title(f"{layer}: {name}", fontsize=9, loc="left")
-    figure.colorbar(
-        image, ax=grid, label="TCAV: share of the stage's epochs\nthat the concept is evidence for"
-    )
+    figure.colorbar(image, ax=grid, label="alignment of the stage's output with the concept")
     figure.suptitle(
-        f"{title}\n* false discovery rate < 5 %; frame: the stage of the rule; "
+        f"{title}\nin cells: TCAV, * false discovery rate < 5 %; frame: the stage of the rule; "
         "in brackets: accuracy on other subjects",
         fontsize=9,
     )
@@ -60,13 +60,14 @@ def _draw_table(axes: Axes, rows: Sequence[Mapping[str, Any]], concepts: Sequenc
     labels = list(concepts)
     for (concept, stage), cell in cells.items():
         y, x = concepts.index(concept), PLOT_ORDER.index(stage)
-        values[y, x] = np.mean([row["tcav"] for row in cell])
+        values[y, x] = np.mean([row["alignment"] for row in cell])
+        share = np.mean([row["tcav"] for row in cell])
         sure = sum(row["q"] < _SURE for row in cell)
         # of several copies, how many are significant
         mark = "*" if sure and len(cell) == 1 else f" ({sure} of {len(cell)}*)" if sure else ""
-        dark = abs(values[y, x] - 0.5) > 0.35
+        dark = abs(values[y, x]) > _DARK
         axes.text(
-            x, y, f"{values[y, x]:.2f}{mark}", ha="center", va="center", fontsize=7,
+            x, y, f"{share:.2f}{mark}", ha="center", va="center", fontsize=7,
             color="white" if dark else "#202020",
         )  # fmt: skip
         if cell[0]["rule"]:
@@ -75,7 +76,7 @@ def _draw_table(axes: Axes, rows: Sequence[Mapping[str, Any]], concepts: Sequenc
             axes.add_patch(box)
         accuracy = np.mean([row["probe_accuracy"] for row in cell])
         labels[y] = f"{concept.replace('_', ' ')} ({accuracy:.2f})"
-    image = axes.imshow(values, cmap="coolwarm", vmin=0, vmax=1, aspect="auto")
+    image = axes.imshow(values, cmap="coolwarm", vmin=-1, vmax=1, aspect="auto")
     axes.set_xticks(range(len(PLOT_ORDER)), PLOT_ORDER)
     axes.set_yticks(range(len(concepts)), labels, fontsize=8)
     return image

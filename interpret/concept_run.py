@@ -12,7 +12,7 @@ import torch
 from interpret.concept_directions import RANDOM
 from interpret.concept_figures import draw_concepts
 from interpret.concept_layers import calibrate
-from interpret.concept_table import ConceptNights, table_of
+from interpret.concept_table import TRAINED, ConceptNights, table_of
 from interpret.concepts import KINDS, amounts_of
 from interpret.evidence import read_events
 from interpret.explained_night import ExplainedNight
@@ -23,7 +23,6 @@ from utils import figures
 from utils.files import write_json, write_table, written_folder
 
 CONCEPTS = "concepts"  # what their folder is called where it may be replaced
-TRAINED = "trained"
 _LISTS = ("by_subject",)  # columns of the json alone
 
 
@@ -91,13 +90,16 @@ def _read(
 
 def print_rules(rows: Sequence[Mapping[str, Any]], absent: Sequence[Mapping[str, str]]) -> None:
     """Print every concept in the stage of its rule, as the trained model uses it."""
-    print("concept, layer and stage of its rule: TCAV, derivative, q; accuracy on other subjects")
+    print("concept, layer and stage of its rule: TCAV, alignment, q; accuracy on other subjects")
     for row in rows:
         if row["model"] == TRAINED and row["rule"]:
             name = f"{row['concept']} {row['rule']} {row['stage']}"
+            # what a direction may be about as well
+            unequal = "amplitude" not in row["matched"]
+            gap = f"; {row['amplitude_gap_db']:+.1f} dB in amplitude" if unequal else ""
             print(
-                f"  {row['layer']:<9}{name:<26}{row['tcav']:>6.2f}{row['derivative']:>9.3f}"
-                f"  q {row['q']:.3f}  {row['probe_accuracy']:.2f}  {row['verdict']}"
+                f"  {row['layer']:<9}{name:<26}{row['tcav']:>6.2f}{row['alignment']:>8.2f}"
+                f"  q {row['q']:.3f}  {row['probe_accuracy']:.2f}  {row['verdict']}{gap}"
             )
     for row in absent:
         if row["model"] == TRAINED:

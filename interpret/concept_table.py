@@ -25,6 +25,7 @@ from interpret.target import EpochTarget
 from utils.stages import STAGES
 
 _ALIKE, _STAGE = "night, stage, amplitude", "night, stage"  # what epochs of a pair share
+TRAINED = "trained"  # the model that the others are copies of, with random weights
 _PER_STAGE = 100  # epochs per night whose gradients are taken
 _MOST = 4000  # pairs, or epochs of a stage: two thousand random directions meet each of them
 
@@ -235,6 +236,7 @@ def _of_stage(
         "random_low": result.low,
         "random_high": result.high,
         "derivative": result.derivative,
+        "alignment": result.alignment,
         "p": result.p,
         "epochs": len(gradients),
         "subjects": len(set(subjects)),
@@ -245,9 +247,15 @@ def _of_stage(
 def _tested(rows: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """All rows with their false discovery rate and verdict, ranked among stages by derivative."""
     table = [row for own in rows.values() for row in with_false_discovery_rate(own)]
+    by_cell: dict[tuple[str, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    by_concept: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in table:
-        key = [row[name] for name in ("model", "layer", "concept")]
-        rivals = [r for r in table if [r[n] for n in ("model", "layer", "concept")] == key]
-        row["rank"] = 1 + sum(r["derivative"] > row["derivative"] for r in rivals)
-        row["verdict"] = verdict(row["rule"], row)
+        by_cell[row["layer"], row["concept"], row["stage"]][row["model"]] = row
+        by_concept[row["model"], row["layer"], row["concept"]].append(row["derivative"])
+    for row in table:
+        stages = by_concept[row["model"], row["layer"], row["concept"]]
+        row["rank"] = 1 + sum(derivative > row["derivative"] for derivative in stages)
+        cell = by_cell[row["layer"], row["concept"], row["stage"]]
+        copies = [other["alignment"] for name, other in cell.items() if name != TRAINED]
+        row["verdict"] = verdict(row, copies) if row["model"] == TRAINED else ""
     return table

@@ -14,8 +14,7 @@ import cmt_evaluate
 import models
 from evaluation.concept_evaluation import check, some_of, split_subjects
 from interpret import concept_directions, concept_layers, concepts
-from interpret.concept_run import TRAINED
-from interpret.concept_table import ConceptNights, table_of
+from interpret.concept_table import TRAINED, ConceptNights, table_of
 from interpret.concepts import CONCEPTS, Amounts, amounts_of, pairs_of
 from interpret.explained_night import ExplainedNight
 from interpret.faithfulness import with_random_weights
@@ -110,6 +109,7 @@ def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
     spindle = rows["spindle", "N2"]
     assert spindle["tcav"] == 1 and spindle["derivative"] > 0 and spindle["q"] < 0.05
     assert spindle["verdict"] == "as the rule" and spindle["rank"] == 1
+    assert spindle["alignment"] > 0.8
     assert spindle["subjects"] == spindle["subjects_tested"] == 3
     assert spindle["by_subject"] == {"s1": 1, "s3": 1, "s5": 1}
     assert spindle["amount_more"] == pytest.approx(1, abs=0.1) and spindle["amount_less"] == 0
@@ -128,6 +128,29 @@ def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
 def test_spindles_against_n2_contradict_the_rule(nights):
     row = rows_of(BandEnergies(-1.0), nights)["spindle", "N2"]
     assert row["tcav"] == 0 and row["q"] < 0.05 and row["verdict"] == "against the rule"
+    # a larger output is no better aligned
+    louder = rows_of(BandEnergies(-9.0), nights)["spindle", "N2"]
+    assert louder["alignment"] == pytest.approx(row["alignment"], abs=1e-4)
+    assert row["alignment"] < -0.8
+    assert louder["derivative"] == pytest.approx(9 * row["derivative"], rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "untrained", "expected"),
+    [
+        ({}, [0.2], "as the rule"),
+        ({"derivative": -1, "alignment": -0.5}, [0.2], "against the rule"),
+        ({"rule": "against"}, [], "against the rule"),
+        ({"rule": "against", "derivative": -1, "alignment": -0.5}, [], "as the rule"),
+        ({}, [0.2, -0.6], "no more than untrained"),
+        ({"q": 0.06}, [0.2], "not used"),
+        ({"q": 0.06, "probe_p": 0.3}, [0.2], "not encoded"),
+        ({"rule": ""}, [0.2], ""),
+    ],
+)
+def test_verdicts(changes, untrained, expected):
+    row = {"rule": "for", "probe_p": 0.01, "q": 0.01, "derivative": 1, "alignment": 0.5}
+    assert concept_directions.verdict(row | changes, untrained) == expected
 
 
 def test_a_concept_that_is_not_encoded_has_no_verdict_of_use(nights):
