@@ -76,10 +76,10 @@ class Sensitivity:
     """How a stage's output changes along a concept's direction.
 
     ``tcav`` is the share of epochs in which it rises, ``low`` and ``high`` the middle 95 % of that
-    share for random concepts, ``derivative`` the mean rise for a step of one standard deviation,
-    ``alignment`` its share of the rise for such a step in the direction of the gradient, from -1 to
-    1, which compares models whatever the size of their outputs, ``p`` the two-sided p-value of
-    both.
+    share for random concepts, ``derivative`` the mean rise for a step of one standard deviation.
+    ``alignment`` is the mean over epochs of that rise as a share of the steepest one, -1 to 1: it
+    knows no scale, so models can be compared and no epoch counts more than another; ``p`` is its
+    two-sided p-value.
     """
 
     tcav: float
@@ -95,18 +95,19 @@ def sensitivity(directions: Directions, gradients: np.ndarray) -> Sensitivity:
     rises = (gradients @ directions.patterns.T) > 0
     tcav = rises.mean(axis=0)
     low, high = np.quantile(tcav[1:], (0.025, 0.975))
+    steepest = np.sqrt(np.maximum(((gradients @ directions.covariance) * gradients).sum(axis=1), 0))
+    # an output that does not change has no direction
+    unit = gradients / np.where(steepest > 0, steepest, 1.0)[:, None]
     # tested is the mean, not the share: gradients of a stage resemble each other so much that the
     # share is 0 or 1 for many random directions, too
-    mean = gradients.mean(axis=0)
-    derivative = directions.patterns @ mean
-    steepest = np.sqrt(max(float(mean @ directions.covariance @ mean), 0.0))
+    alignment = directions.patterns @ unit.mean(axis=0)
     return Sensitivity(
         tcav=float(tcav[0]),
         low=float(low),
         high=float(high),
-        derivative=float(derivative[0]),
-        alignment=float(derivative[0] / steepest) if steepest else 0.0,
-        p=_p_value(np.abs(derivative)),
+        derivative=float(directions.patterns[0] @ gradients.mean(axis=0)),
+        alignment=float(alignment[0]),
+        p=_p_value(np.abs(alignment)),
     )
 
 
@@ -129,7 +130,9 @@ def verdict(row: Mapping[str, Any], untrained: Sequence[float] = ()) -> str:
         return "not used"
     if abs(row["alignment"]) <= max(map(abs, untrained), default=0.0):
         return "no more than untrained"
-    rises = row["derivative"] > 0
+    rises = row["alignment"] > 0
+    if rises != (row["tcav"] > 0.5):
+        return "mixed"  # it rises in most epochs and falls on average, or the other way round
     return "as the rule" if rises == (row["rule"] == "for") else "against the rule"
 
 

@@ -12,7 +12,7 @@ import torch
 from interpret.concept_directions import RANDOM
 from interpret.concept_figures import draw_concepts
 from interpret.concept_layers import calibrate
-from interpret.concept_table import TRAINED, ConceptNights, table_of
+from interpret.concept_table import OUTPUT, TRAINED, ConceptNights, table_of
 from interpret.concepts import KINDS, amounts_of
 from interpret.evidence import read_events
 from interpret.explained_night import ExplainedNight
@@ -47,7 +47,7 @@ def write_concepts(
         rows, absent = table_of(fitted, tested, seed=flags.interpret_seed)
         about = {
             **about,
-            "output": flags.target_output,
+            "output": OUTPUT,
             "random_concepts": RANDOM,
             "subjects_learned": sorted(fitted.subjects),
             "subjects_tested": sorted(tested.subjects),
@@ -84,7 +84,7 @@ def _read(
         if night.evidence == "planted":  # with the kinds that are no evidence of maps
             events = read_events(truth_file(flags, night.staged.recording), KINDS)
         amounts = amounts_of(night, events, night.evidence)
-        read.add(night, amounts, models, flags.target_output, flags.interpret_seed)
+        read.add(night, amounts, models, flags.interpret_seed)
     return read
 
 

@@ -26,6 +26,8 @@ from utils.stages import STAGES
 
 _ALIKE, _STAGE = "night, stage, amplitude", "night, stage"  # what epochs of a pair share
 TRAINED = "trained"  # the model that the others are copies of, with random weights
+# logits have no zero: what raises those of all stages alike changes no stage
+OUTPUT = "logodds"
 _PER_STAGE = 100  # epochs per night whose gradients are taken
 _MOST = 4000  # pairs, or epochs of a stage: two thousand random directions meet each of them
 
@@ -68,7 +70,6 @@ class ConceptNights:
         night: ExplainedNight,
         amounts: Mapping[str, Amounts],
         models: Mapping[str, Any],
-        output: str,
         seed: int,
     ) -> None:
         """Read the epochs of a night's pairs, and some of every stage, through the models."""
@@ -84,7 +85,7 @@ class ConceptNights:
         if not len(epochs):  # nobody and nothing staged any
             return
         for model_name, model in models.items():
-            target = EpochTarget(model, night.signals, output)
+            target = EpochTarget(model, night.signals, OUTPUT)
             layers = read_layers(target, epochs, stages[epochs])
             for layer, read in layers.items():
                 key = (model_name, layer)
@@ -245,16 +246,16 @@ def _of_stage(
 
 
 def _tested(rows: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """All rows with their false discovery rate and verdict, ranked among stages by derivative."""
+    """All rows with their false discovery rate and verdict, ranked among stages by alignment."""
     table = [row for own in rows.values() for row in with_false_discovery_rate(own)]
     by_cell: dict[tuple[str, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
     by_concept: dict[tuple[str, ...], list[float]] = defaultdict(list)
     for row in table:
         by_cell[row["layer"], row["concept"], row["stage"]][row["model"]] = row
-        by_concept[row["model"], row["layer"], row["concept"]].append(row["derivative"])
+        by_concept[row["model"], row["layer"], row["concept"]].append(row["alignment"])
     for row in table:
         stages = by_concept[row["model"], row["layer"], row["concept"]]
-        row["rank"] = 1 + sum(derivative > row["derivative"] for derivative in stages)
+        row["rank"] = 1 + sum(alignment > row["alignment"] for alignment in stages)
         cell = by_cell[row["layer"], row["concept"], row["stage"]]
         copies = [other["alignment"] for name, other in cell.items() if name != TRAINED]
         row["verdict"] = verdict(row, copies) if row["model"] == TRAINED else ""

@@ -97,7 +97,7 @@ def rows_of(model, nights) -> dict[tuple[str, str], dict]:
     parts = ConceptNights(), ConceptNights()
     for number, night in enumerate(nights):
         amounts = amounts_of(night, night.events, "planted")
-        parts[number % 2].add(night, amounts, {TRAINED: model.eval()}, "logit", 0)
+        parts[number % 2].add(night, amounts, {TRAINED: model.eval()}, 0)
     rows, absent = table_of(*parts, seed=0)
     assert absent == []
     return {(row["concept"], row["stage"]): row for row in rows}
@@ -113,8 +113,11 @@ def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
     assert spindle["subjects"] == spindle["subjects_tested"] == 3
     assert spindle["by_subject"] == {"s1": 1, "s3": 1, "s5": 1}
     assert spindle["amount_more"] == pytest.approx(1, abs=0.1) and spindle["amount_less"] == 0
-    others = [row for key, row in rows.items() if key != ("spindle", "N2")]
+    others = [row for row in rows.values() if row["concept"] != "spindle"]
     assert min(row["q"] for row in others) > 0.05
+    # what is evidence for N2 is evidence against the rest: log odds, not logits
+    against = [row for row in rows.values() if row["concept"] == "spindle" and row["stage"] != "N2"]
+    assert all(row["tcav"] == 0 and row["q"] < 0.05 for row in against)
     # each of them is encoded all the same, in subjects that its probe was not learned from
     for concept in CONCEPTS:
         row = rows[concept.name, "N2"]
@@ -139,9 +142,10 @@ def test_spindles_against_n2_contradict_the_rule(nights):
     ("changes", "untrained", "expected"),
     [
         ({}, [0.2], "as the rule"),
-        ({"derivative": -1, "alignment": -0.5}, [0.2], "against the rule"),
+        ({"alignment": -0.5, "tcav": 0.1}, [0.2], "against the rule"),
+        ({"alignment": -0.5}, [0.2], "mixed"),
         ({"rule": "against"}, [], "against the rule"),
-        ({"rule": "against", "derivative": -1, "alignment": -0.5}, [], "as the rule"),
+        ({"rule": "against", "alignment": -0.5, "tcav": 0.1}, [], "as the rule"),
         ({}, [0.2, -0.6], "no more than untrained"),
         ({"q": 0.06}, [0.2], "not used"),
         ({"q": 0.06, "probe_p": 0.3}, [0.2], "not encoded"),
@@ -149,7 +153,7 @@ def test_spindles_against_n2_contradict_the_rule(nights):
     ],
 )
 def test_verdicts(changes, untrained, expected):
-    row = {"rule": "for", "probe_p": 0.01, "q": 0.01, "derivative": 1, "alignment": 0.5}
+    row = {"rule": "for", "probe_p": 0.01, "q": 0.01, "tcav": 0.9, "alignment": 0.5}
     assert concept_directions.verdict(row | changes, untrained) == expected
 
 
