@@ -125,9 +125,9 @@ def verdict(row: Mapping[str, Any], untrained: Sequence[float] = ()) -> str:
     if not row["rule"]:
         return ""
     if row["probe_p"] > _SURE:
-        return "not encoded"  # a direction that does not tell other subjects' epochs apart
+        return "no direction"  # a direction that does not tell other subjects' epochs apart
     if row["q"] > _SURE:
-        return "not used"
+        return "not shown"
     if abs(row["alignment"]) <= max(map(abs, untrained), default=0.0):
         return "no more than untrained"
     rises = row["alignment"] > 0

@@ -123,7 +123,7 @@ def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
         row = rows[concept.name, "N2"]
         # K-complexes and slow waves of one total amplitude share a band
         assert row["probe_accuracy"] > 0.6 and row["probe_p"] < 0.05, concept.name
-    assert rows["k_complex", "N2"]["verdict"] == "not used"
+    assert rows["k_complex", "N2"]["verdict"] == "not shown"
     for row in rows.values():
         assert row["epochs"] > 0 and row["subjects"] == 3 and row["pairs_learned"] >= 20
 
@@ -147,8 +147,8 @@ def test_spindles_against_n2_contradict_the_rule(nights):
         ({"rule": "against"}, [], "against the rule"),
         ({"rule": "against", "alignment": -0.5, "tcav": 0.1}, [], "as the rule"),
         ({}, [0.2, -0.6], "no more than untrained"),
-        ({"q": 0.06}, [0.2], "not used"),
-        ({"q": 0.06, "probe_p": 0.3}, [0.2], "not encoded"),
+        ({"q": 0.06}, [0.2], "not shown"),
+        ({"q": 0.06, "probe_p": 0.3}, [0.2], "no direction"),
         ({"rule": ""}, [0.2], ""),
     ],
 )
@@ -157,14 +157,14 @@ def test_verdicts(changes, untrained, expected):
     assert concept_directions.verdict(row | changes, untrained) == expected
 
 
-def test_a_concept_that_is_not_encoded_has_no_verdict_of_use(nights):
+def test_a_concept_without_a_direction_has_no_verdict_of_use(nights):
     class Deaf(BandEnergies):
         def encode_epochs(self, x):
             return super().encode_epochs(x) * torch.tensor([1.0] * 10 + [0.0])
 
     rows = rows_of(Deaf(1.0), nights)
     assert rows["muscle_tone", "REM"]["rule"] == "against"
-    assert rows["muscle_tone", "REM"]["verdict"] == "not encoded"
+    assert rows["muscle_tone", "REM"]["verdict"] == "no direction"
 
 
 def test_random_labels_are_significant_in_one_of_twenty():
