@@ -8,11 +8,11 @@ from typing import Any
 
 from datasets.store import splits
 from datasets.store.store import Store
-from evaluation import human_scorers
+from evaluation import concept_evaluation, human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
 from evaluation.night_page import write_page
 from evaluation.stage import load_staging_model, open_view, pick_device, stage
-from interpret import explained_run
+from interpret import concept_run, explained_run
 from interpret.explanation_flags import ExplanationFlags
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
@@ -122,11 +122,17 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     held_out, subjects = choose_subjects(evaluated, store, checkpoint)
     device = pick_device(staging.device)
     folder = folder_for(checkpoint, store)
-    reasons = folder.with_name(folder.name.replace("evaluation", "interpretations", 1))
+    reasons, concepts = (
+        folder.with_name(folder.name.replace("evaluation", name, 1))
+        for name in ("interpretations", "concepts")
+    )
     # before the nights are staged: what could not be written afterwards
     check_folder(folder, EVALUATION)
     if settings.explanations.is_interpret:
         check_folder(reasons, explained_run.EXPLANATIONS)
+    if settings.explanations.concepts:
+        check_folder(concepts, concept_run.CONCEPTS)
+        concept_evaluation.check(checkpoint, store, subjects, model)
     recordings = store.of_subjects(subjects)
     view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
     about = describe(evaluated, checkpoint, store, held_out)
@@ -141,6 +147,11 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     if settings.explanations.is_interpret:
         explained_run.interpret(
             settings.explanations, model, view, nights, about, reasons, write_page
+        )
+    if settings.explanations.concepts:
+        opened = (checkpoint, store, evaluated.channels, device)
+        concept_evaluation.write_concepts(
+            concepts, settings.explanations, model, opened, subjects, about
         )
 
 

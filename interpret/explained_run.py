@@ -110,8 +110,7 @@ def night_of(
 ) -> ExplainedNight:
     """Prepare a night for explaining: its scale in its own unit, planted or detected events."""
     mean, sd = view.moments(staged.recording)
-    # only simulated nights have such a file beside them
-    truth = flags.truth_path / f"{staged.recording}_truth.tsv"
+    truth = truth_file(flags, staged.recording)
     about = {
         "staged": staged,
         "signals": signals,
@@ -126,6 +125,11 @@ def night_of(
     # detection needs a night, which is frozen: the one with events is another
     bare = ExplainedNight(**about, events={})
     return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)
+
+
+def truth_file(flags: ExplanationFlags, recording: str) -> Path:
+    """Where the events planted in a recording are listed; simulated nights alone have it."""
+    return flags.truth_path / f"{recording}_truth.tsv"
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -36,6 +36,8 @@ class ExplanationFlags:
     n_untrained: int
     interpret_seed: int
     truth_path: Path
+    concepts: bool
+    concept_recordings: int
 
 
 def add_flags(group: Any) -> None:
@@ -116,6 +118,17 @@ def add_flags(group: Any) -> None:
         default=Path("data/demo/sleepedf"),
         help="folder with *_truth.tsv of synthetic nights, whose events score the explanations; "
         "other nights are scored by what yasa detects",
+    )
+    add_flag(
+        group,
+        "--concepts",
+        help="which concepts of the scoring manual the model uses (TCAV), into <run>/concepts",
+    )
+    group.add_argument(
+        "--concept_recordings",
+        type=count,
+        default=20,
+        help="recordings that concepts are learned from, and as many to test them on; 0: all",
     )
 
 

@@ -54,6 +54,7 @@ class Backbone(StagingModel):
 
     reads_images = True
     made_for_hz = 100.0
+    sequence_layer = "head"
 
     def __init__(
         self,

@@ -41,6 +41,8 @@ class SleepModel(nn.Module):
     made for, which signals are brought to when they are read; ``None``: its layers follow any.
     ``reads_bands``: it reads the power of one EEG in bands alone, as ``decibels``. ``spectrogram``:
     what it reads, scaled by statistics of the training nights, or ``None`` for models of signals.
+    ``sequence_layer``: the part whose input, (b, l, d), is what the epochs around it have made of
+    every epoch; ``None`` where no layer has that.
     """
 
     stages_nights: bool = False
@@ -52,6 +54,7 @@ class SleepModel(nn.Module):
     any_channels: bool = False
     made_for_hz: float | None = None
     reads_bands: bool = False
+    sequence_layer: str | None = None
 
     def __init__(self) -> None:
         super().__init__()

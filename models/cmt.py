@@ -173,6 +173,7 @@ class SequenceCMT(StagingModel):
 
     shows_attention = True
     made_for_hz = 100.0
+    sequence_layer = "feed_forward"
 
     def __init__(
         self,

@@ -37,6 +37,8 @@ class DeepSleepNet(StagingModel):
         dropout: after pools, features and each LSTM.
     """
 
+    sequence_layer = "head"
+
     def __init__(
         self,
         *,

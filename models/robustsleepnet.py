@@ -49,6 +49,7 @@ class RobustSleepNet(StagingModel):
 
     any_channels = True
     made_for_hz = _FS
+    sequence_layer = "head"
 
     def __init__(
         self,

@@ -67,6 +67,7 @@ class SeqSleepNet(StagingModel):
     """
 
     made_for_hz = 100.0
+    sequence_layer = "head"
 
     def __init__(
         self,

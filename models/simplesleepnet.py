@@ -73,6 +73,7 @@ class SimpleSleepNet(StagingModel):
 
     placed = True  # forward takes the number of each run's first epoch
     made_for_hz = 100.0
+    sequence_layer = "head"
 
     def __init__(
         self,

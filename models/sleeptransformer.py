@@ -31,6 +31,7 @@ class SleepTransformer(StagingModel):
     """
 
     made_for_hz = 100.0
+    sequence_layer = "head"
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class TinySleepNet(StagingModel):
     """
 
     stateful = True
+    sequence_layer = "head"
 
     def __init__(
         self,

@@ -67,7 +67,10 @@ ONLY_IN = {
     "joblib": {
         "datasets.store.build", "evaluation.stagers.yasa_trees",
     },
-    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees"},
+    "sklearn": {
+        "interpret.concept_directions", "probing.probes", "probing.latent_report",
+        "evaluation.stagers.yasa_trees",
+    },
     "optuna": {"experiments.search"},
     "submitit": {"experiments.cells"},
     "umap": {"probing.latent_report"},
@@ -85,6 +88,7 @@ ONLY_IN = {
     "matplotlib": {
         "utils.figures",
         "evaluation.agreement_figures",
+        "interpret.concept_figures",
         "interpret.explanation_figures",
         "interpret.role_figures",
         "probing.latent_figures",
@@ -267,7 +271,8 @@ def test_importing_prints_nothing_and_warns_nothing(quiet_import):
 
 
 SHARED_FLAGS = (
-    "evaluation.band_evaluation", "evaluation.evaluate_run", "evaluation.foundation_evaluation",
+    "evaluation.band_evaluation", "evaluation.concept_evaluation", "evaluation.evaluate_run",
+    "evaluation.foundation_evaluation",
     "interpret.explained_run", "interpret.explanation_flags",
     "evaluation.probe_pretrained", "training.bands_family", "training.foundation_family",
     "training.foundation_flags", "training.frozen_encoder", "training.ssl_family",

@@ -1,0 +1,128 @@
+"""Encodings of epochs at a model's layers, and the gradient of a stage's output there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from interpret.frozen_model import frozen
+from interpret.target import EpochTarget
+from utils.errors import UserError
+
+ENCODER, SEQUENCE = "encoder", "sequence"
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class AtLayer:
+    """Encodings (e, d) of epochs at a layer, and gradients (e, d) of the output explained."""
+
+    encodings: np.ndarray
+    gradients: np.ndarray
+
+
+def check_model(model: Any) -> None:
+    """Refuse models whose epochs have no encoding of their own.
+
+    Raises:
+        UserError: naming what to use instead.
+    """
+    if not (model.stages_epochs and model.separable):
+        raise UserError(
+            "--concepts: this model's encoding of an epoch depends on its place in the window, so "
+            "no direction can be learned from it; use one whose positions share an encoder"
+        )
+
+
+def read_layers(target: EpochTarget, epochs: np.ndarray, classes: np.ndarray) -> dict[str, AtLayer]:
+    """Encodings of ``epochs`` (e,) and gradients of F for their ``classes`` (e,), by layer.
+
+    ``encoder`` is what an epoch becomes on its own, ``sequence`` what the epochs around it have
+    made of it (``sequence_layer`` of the model, where it has one). Every epoch is seen in its
+    window; only its own encoding is varied.
+    """
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    device = target.night.device
+    pairs = zip(
+        torch.from_numpy(epochs.astype(np.int64)).split(target.at_once),
+        torch.from_numpy(classes.astype(np.int64)).split(target.at_once),
+        strict=True,
+    )
+    with frozen(target):
+        for some, wanted in pairs:
+            for name, pair in _read_some(target, some.to(device), wanted.to(device)).items():
+                parts.setdefault(name, []).append(pair)
+    return {
+        name: AtLayer(*(torch.cat(part).cpu().numpy() for part in zip(*rows, strict=True)))
+        for name, rows in parts.items()
+    }
+
+
+def _read_some(
+    target: EpochTarget, epochs: Tensor, classes: Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    model = target.model
+    own = target.encoded[epochs].detach().requires_grad_()
+    with torch.enable_grad(), _inputs_of(_sequence_layer(model)) as seen:
+        windows = target.put(target.encoded, own, epochs)
+        logits = model.classify(windows, **target.placed(epochs))
+        output = target.read(logits, epochs, classes)
+        # rows have windows of their own: the gradient of the sum is that of each
+        gradients = torch.autograd.grad(output.sum(), [own, *seen])
+    layers = {ENCODER: (own.detach(), gradients[0])}
+    if seen:
+        rows = torch.arange(len(epochs), device=own.device)
+        places = target.positions[epochs.cpu()].to(own.device)
+        layers[SEQUENCE] = (seen[0].detach()[rows, places], gradients[1][rows, places])
+    return layers
+
+
+def _sequence_layer(model: Any) -> nn.Module | None:
+    # single epochs have no sequence
+    name = model.sequence_layer if model.num_seq > 1 else None
+    return model.get_submodule(name) if name else None
+
+
+@contextmanager
+def _inputs_of(module: nn.Module | None) -> Iterator[list[Tensor]]:
+    """A list that is filled with what ``module`` is given; empty for no module."""
+    seen: list[Tensor] = []
+    if module is None:
+        yield seen
+        return
+    hook = module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def calibrate(model: Any, night: Tensor) -> None:
+    """Estimate the statistics of batch norms anew on a night (n, m, t), as training would have.
+
+    A copy with random weights but the statistics of the trained ones would be saturated, and a
+    weaker control than one that was never trained.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()  # dropout stays off
+    length = min(model.num_seq, len(night))
+    # parts of equal size: one row has no variance
+    for number, part in enumerate(night.chunk(-(-len(night) // _BATCH)), start=1):
+        for norm in norms:
+            norm.train()
+            norm.momentum = 1 / number  # the mean over all parts
+        encoded = model.encode_epochs(part)
+        n_windows = len(part) // length
+        if n_windows:
+            model.classify(encoded[: n_windows * length].unflatten(0, (n_windows, length)))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()

@@ -1,0 +1,106 @@
+"""Which concepts of the scoring manual a model uses: tables and a figure of a run's nights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interpret.concept_directions import RANDOM
+from interpret.concept_figures import draw_concepts
+from interpret.concept_layers import calibrate
+from interpret.concept_table import OUTPUT, TRAINED, ConceptNights, table_of
+from interpret.concepts import KINDS, amounts_of
+from interpret.evidence import read_events
+from interpret.explained_night import ExplainedNight
+from interpret.explained_run import truth_file
+from interpret.explanation_flags import ExplanationFlags
+from interpret.faithfulness import with_random_weights
+from utils import figures
+from utils.files import write_json, write_table, written_folder
+
+CONCEPTS = "concepts"  # what their folder is called where it may be replaced
+_LISTS = ("by_subject",)  # columns of the json alone
+
+
+def write_concepts(
+    folder: Path,
+    flags: ExplanationFlags,
+    model: torch.nn.Module,
+    nights: tuple[Iterable[ExplainedNight], Iterable[ExplainedNight]],
+    about: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Learn directions of concepts on the first ``nights`` and test them on the second.
+
+    Writes ``concepts.csv``, ``concepts.json`` and ``concepts.png``; copies with random weights are
+    measured beside the model. Returns the rows.
+    """
+    with written_folder(folder, CONCEPTS) as temporary:
+        learning, testing = (iter(part) for part in nights)
+        first = next(learning)
+        models = {TRAINED: model} | dict(_untrained(model, first, flags))
+        fitted = _read(chain([first], learning), models, flags)
+        tested = _read(testing, models, flags)
+        rows, absent = table_of(fitted, tested, seed=flags.interpret_seed)
+        about = {
+            **about,
+            "output": OUTPUT,
+            "random_concepts": RANDOM,
+            "subjects_learned": sorted(fitted.subjects),
+            "subjects_tested": sorted(tested.subjects),
+        }
+        write_json(temporary / "concepts.json", {"about": about, "rows": rows, "left_out": absent})
+        if rows:
+            flat = [{k: v for k, v in row.items() if k not in _LISTS} for row in rows]
+            write_table(temporary / "concepts.csv", flat)
+            picture = draw_concepts(rows, TRAINED, title=str(about["headline"]))
+            figures.save(picture, temporary / "concepts.png")
+    print_rules(rows, absent)
+    print(f"concepts: {folder}")
+    return rows
+
+
+def _untrained(
+    model: torch.nn.Module, night: ExplainedNight, flags: ExplanationFlags
+) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Copies with random weights, their batch norms calibrated on a night of training subjects."""
+    for number in range(flags.n_untrained):
+        copy = with_random_weights(model, flags.interpret_seed + number)
+        calibrate(copy, night.signals)
+        yield f"random weights {number + 1}", copy
+
+
+def _read(
+    nights: Iterable[ExplainedNight],
+    models: Mapping[str, torch.nn.Module],
+    flags: ExplanationFlags,
+) -> ConceptNights:
+    read = ConceptNights()
+    for night in nights:
+        events = night.events
+        if night.evidence == "planted":  # with the kinds that are no evidence of maps
+            events = read_events(truth_file(flags, night.staged.recording), KINDS)
+        amounts = amounts_of(night, events, night.evidence)
+        read.add(night, amounts, models, flags.interpret_seed)
+    return read
+
+
+def print_rules(rows: Sequence[Mapping[str, Any]], absent: Sequence[Mapping[str, str]]) -> None:
+    """Print every concept in the stage of its rule, as the trained model uses it."""
+    print("concept, layer and stage of its rule: TCAV, alignment, q; accuracy on other subjects")
+    for row in rows:
+        if row["model"] == TRAINED and row["rule"]:
+            name = f"{row['concept']} {row['rule']} {row['stage']}"
+            # what a direction may be about as well
+            unequal = "amplitude" not in row["matched"]
+            gap = f"; {row['amplitude_gap_db']:+.1f} dB in amplitude" if unequal else ""
+            print(
+                f"  {row['layer']:<9}{name:<26}{row['tcav']:>6.2f}{row['alignment']:>8.2f}"
+                f"  q {row['q']:.3f}  {row['probe_accuracy']:.2f}  {row['verdict']}{gap}"
+            )
+    for row in absent:
+        if row["model"] == TRAINED:
+            print(f"  {row['layer']:<9}{row['concept']}: left out, {row['why']}")
