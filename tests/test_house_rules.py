@@ -67,7 +67,10 @@ ONLY_IN = {
     "joblib": {
         "datasets.store.build", "evaluation.stagers.yasa_trees",
     },
-    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees"},
+    "sklearn": {
+        "probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees",
+        "interpret.neighbours", "interpret.prototypes",
+    },
     "optuna": {"experiments.search"},
     "submitit": {"experiments.cells"},
     "umap": {"probing.latent_report"},
@@ -86,6 +89,7 @@ ONLY_IN = {
         "utils.figures",
         "evaluation.agreement_figures",
         "interpret.explanation_figures",
+        "interpret.prototype_figures",
         "interpret.role_figures",
         "probing.latent_figures",
     },

@@ -120,6 +120,17 @@ def test_clicks_and_arrow_keys_move(window, page):
     assert "attend" in window.run("return document.getElementById('note').textContent")
 
 
+def test_epochs_for_a_second_look_are_linked_and_prototypes_drawn(window, page):
+    looked = json.loads((page.parent / "second_look.json").read_text())["epochs"]
+    own = [row for row in looked if row["recording"] == page.stem]
+    links = "document.querySelectorAll('#second_look button')"
+    assert window.run(f"return {links}.length") == min(len(own), 40) > 0
+    window.run(f"{links}[0].click()")
+    assert shown(window) == own[0]["epoch"]
+    assert window.run("return document.querySelectorAll('#prototypes h3').length") == 2
+    assert inked(window, "#prototypes canvas")
+
+
 def test_no_errors_and_no_requests(window):
     window.press("ArrowRight")
     assert [line for line in window.log("browser") if line["level"] == "SEVERE"] == []
