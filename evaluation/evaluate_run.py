@@ -174,7 +174,7 @@ def added_by_training(
         expert = np.concatenate([night.expert for night in nights])
         temperature = fitted_temperature(probabilities, expert)
     if training is not None and prototypes.allows(model):
-        known = prototypes.gathered(model, training)
+        known = prototypes.thinned(prototypes.gathered(model, training))
     return explained_run.Additions(write_page, temperature, known)
 
 

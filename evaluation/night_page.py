@@ -49,6 +49,7 @@ def write_page(
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
     data = night_data(night) | {
+        "prototypes": prototypes_data(arrays or path.parent, own),
         "flags": {str(k): words for k, words in enumerate(night.staged.quality_flags) if words},
         "explained": {
             str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
@@ -156,7 +157,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if method == prototypes.METHOD:
             with np.load(place / f"{method}.npz") as arrays:
-                alike = [_alike(one, scale) for one in prototypes.shown(arrays)]
+                alike = [[one["origin"], one["distance"]] for one in prototypes.shown(arrays)]
             continue
         registered = registry.method_named(method)
         if registered.control:
@@ -180,12 +181,20 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _alike(prototype: Mapping[str, Any], scale: np.ndarray) -> dict[str, Any]:
-    """A prototype for the page's script, its traces (m, t) on the ``scale`` (m,) of the epoch."""
-    traces = prototype["traces"]
-    # what is beyond the epoch's largest deflection is cut off
-    within = [_bytes((trace / top).clip(-1, 1)) for trace, top in zip(traces, scale, strict=True)]
-    return {**prototype, "traces": within}
+def prototypes_data(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Prototypes of all explained epochs, each once by its origin: stage, traces, their scale."""
+    files = [entry["methods"].get(prototypes.METHOD, {}).get("file") for entry in entries]
+    known: dict[str, Any] = {}
+    for file in filter(None, files):
+        with np.load(folder / file) as arrays:
+            shown = prototypes.shown(arrays)
+        for one in shown:
+            if one["origin"] not in known:
+                scale = np.abs(one["traces"]).max(axis=1).clip(1e-6)
+                traces = [_bytes(t / top) for t, top in zip(one["traces"], scale, strict=True)]
+                about = {"stage": one["stage"], "scale": scale.round(2).tolist()}
+                known[one["origin"]] = about | {"traces": traces}
+    return known
 
 
 def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from interpret.prototypes import Prototypes
 from interpret.question import Plan
 from interpret.report import Gathered, write_report
 from interpret.scoreboard import Score
-from interpret.second_look_report import write_second_looks
+from interpret.second_look_report import write_run
 from interpret.selection import select
 from interpret.stage_means import StageMeans
 from utils.files import written_folder
@@ -76,7 +76,7 @@ def interpret(
         if run.bands:
             write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
-        listed = write_second_looks(
+        listed = write_run(
             temporary, view, nights, run.nights, entries, added.temperature, added.scorers
         )
         if added.prototypes is not None:

@@ -24,7 +24,7 @@ from utils.stages import STAGES
 
 METHOD = "prototypes"
 BUNDLED = "prototypes.npz"
-PER_STAGE = 200  # epochs of every stage that are kept in memory
+GATHERED, PER_STAGE = 200, 40  # epochs of every stage: of which the medoids are taken, and those
 _FROZEN = 1e-6  # SD of a dimension that hardly varies
 _ROUNDS = 20  # in which medoids may move
 _TEXTS = ("unit", "weights")
@@ -92,7 +92,7 @@ def encoded(model: Any, signals: Tensor, rows: np.ndarray, at_once: int = 256) -
     return torch.cat([model.encode_epochs(part) for part in chosen.split(at_once)]).cpu().numpy()
 
 
-def gathered(model: Any, view: Any, *, per_stage: int = PER_STAGE) -> Prototypes:
+def gathered(model: Any, view: Any, *, per_stage: int = GATHERED) -> Prototypes:
     """Encode scored epochs of a view's recordings, up to ``per_stage`` of every stage in all.
 
     They are drawn by a fixed seed, equally many of every recording as long as there are enough.
@@ -154,7 +154,7 @@ def medoids(z: np.ndarray, k: int) -> np.ndarray:
     return np.sort(chosen)
 
 
-def thinned(prototypes: Prototypes, per_stage: int) -> Prototypes:
+def thinned(prototypes: Prototypes, per_stage: int = PER_STAGE) -> Prototypes:
     """The medoids of every stage, up to ``per_stage``."""
     sd = np.maximum(prototypes.z.std(axis=0), _FROZEN)
     kept = []

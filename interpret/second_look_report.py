@@ -26,7 +26,7 @@ PLANTED = "planted_label_errors.csv"
 Rows = list[dict[str, Any]]
 
 
-def write_second_looks(
+def write_run(
     folder: Path,
     view: Any,
     nights: Sequence[StagedNight],
