@@ -26,9 +26,11 @@ from interpret.label_errors import Evidence, evaluated, scored
 from interpret.prototype_report import compared
 from interpret.prototypes import encoded
 from interpret.scoreboard import Score, summarise
-from interpret.second_look import decibels_of, fitted_temperature
+from interpret.second_look import decibels_of, fitted_temperature, shares_of_alike, with_alike
 from utils.files import write_table
 from utils.stages import STAGES
+
+_HZ = 100.0  # of what the default's networks read
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,18 +44,19 @@ def main(argv: list[str] | None = None) -> None:
     files = sorted(args.recordings.glob("*-PSG.edf"))
     nights = [stager.stage(opened(path), Asked()) for path in files]
     n_fitted = len(nights) // 4
-    fitted = nights[:n_fitted]
-    temperature = fitted_temperature(
-        np.concatenate([night.probabilities for night in fitted]),
-        np.concatenate([night.expert for night in fitted]),
-    )
+    powers = [decibels_of(night.signals[:, 0].cpu().numpy(), _HZ)[1] for night in nights]
+    combined = [
+        with_alike(night.probabilities, shares_of_alike(decibels, night.expert))
+        for night, decibels in zip(nights[:n_fitted], powers, strict=False)
+    ]
+    expert = np.concatenate([night.expert for night in nights[:n_fitted]])
+    temperature = fitted_temperature(np.concatenate(combined), expert)
     print(f"temperature {temperature:.2f} by {n_fitted} nights, tested on {len(nights) - n_fitted}")
     scores: list[Score] = []
     rng = np.random.default_rng(0)
     evidence = []
-    for path, night in zip(files[n_fitted:], nights[n_fitted:], strict=True):
-        signal = night.explained_night()
-        decibels = decibels_of(signal.channel_epochs(0), signal.fs)[1]
+    tested = zip(files[n_fitted:], nights[n_fitted:], powers[n_fitted:], strict=True)
+    for path, night, decibels in tested:
         own = (path.stem[:5], night.probabilities, decibels)
         evidence.append(Evidence(*own, night.expert, temperature))
         truth = np.where(night.expert >= 0, latent_of(path, len(night.expert)), -1)

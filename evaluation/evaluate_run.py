@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.views import View
@@ -17,7 +15,7 @@ from evaluation.night_page import write_page
 from evaluation.stage import load_staging_model, open_view, pick_device, stage
 from interpret import explained_run, prototypes
 from interpret.explanation_flags import ExplanationFlags
-from interpret.second_look import fitted_temperature
+from interpret.second_look_report import temperature_of
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
 from utils.checkpoint import Checkpoint, refuse_seen
@@ -170,9 +168,7 @@ def added_by_training(
     temperature, known = 1.0, None
     if validation is not None:
         nights = [night for night, _ in stage(model, validation)]
-        probabilities = np.concatenate([night.probabilities for night in nights])
-        expert = np.concatenate([night.expert for night in nights])
-        temperature = fitted_temperature(probabilities, expert)
+        temperature = temperature_of(validation, nights)
     if training is not None and prototypes.allows(model):
         known = prototypes.thinned(prototypes.gathered(model, training))
     return explained_run.Additions(write_page, temperature, known)

@@ -17,7 +17,7 @@ from interpret.explain_nights import explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.index import INDEX, Entry
 from interpret.question import Plan
-from interpret.second_look import epochs_to_look_at, expected_gain, second_look
+from interpret.second_look import second_look
 from interpret.second_look_report import reasons_by_epoch
 from utils.errors import UserError
 from utils.files import read_json
@@ -108,11 +108,12 @@ class StagedFile(StagedNight):
         again = self.second_look(arrays)
         return write_page(path, night, entries, [], headline, arrays=arrays, second_look=again)
 
-    def second_look(self, arrays: Path) -> list[dict[str, Any]]:
+    def second_look(self, arrays: Path | None = None) -> list[dict[str, Any]]:
         """Rows of the epochs for a second look, with the reasons that the folder ``arrays`` has."""
-        index, night = arrays / INDEX, self.explained_night()
-        entries = read_json(index)["explanations"] if index.is_file() else []
-        reasons = reasons_by_epoch(arrays, entries, self.recording)
+        night, reasons = self.explained_night(), {}
+        if arrays is not None and (arrays / INDEX).is_file():
+            entries = read_json(arrays / INDEX)["explanations"]
+            reasons = reasons_by_epoch(arrays, entries, self.recording)
         return second_look(self, night.channel_epochs(0), night.fs, reasons=reasons)
 
     def epochs_of_interest(self, epochs: Sequence[int] | int) -> dict[int, str]:
@@ -122,9 +123,9 @@ class StagedFile(StagedNight):
             UserError: the recording has no such epoch.
         """
         if isinstance(epochs, int):
-            gain = expected_gain(self.probabilities, self.expert)
             # without an expert they would be those that are uncertain, which come anyway
-            again = epochs_to_look_at(self, gain) if (self.expert >= 0).any() else ()
+            rows = self.second_look() if (self.expert >= 0).any() else []
+            again = [row["epoch"] for row in rows]
             return dict(choose_epochs(self.probabilities, self.quality_flags, epochs, again))
         last = len(self.probabilities) - 1
         if wrong := [k for k in epochs if not 0 <= k <= last]:

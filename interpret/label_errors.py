@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interpret.neighbours import nearest
 from interpret.scoreboard import Score
-from interpret.second_look import expected_gain, tempered
+from interpret.second_look import expected_gain, shares_of_alike, tempered, with_alike
 from utils.metrics import confidence
 from utils.stages import STAGES
 
@@ -22,7 +21,6 @@ _CONFUSED = {"W": ("N1",), "N1": ("W", "N2", "REM"), "N2": ("N1", "N3"), "N3": (
              "REM": ("N1", "N2")}  # fmt: skip
 _LONGEST = 3  # epochs by which a border between two stages is moved
 SHARE = 0.05  # of the scored epochs that are changed; of a night that is looked at again
-_NEIGHBOURS = 20  # epochs of like powers
 _AROUND = 2  # neighbours in time on either side
 MODEL_FREE = ("band powers", "neighbours in time")
 MODEL = "expected gain"
@@ -33,7 +31,8 @@ PROBABILITIES = (MODEL, "expected gain, not calibrated")
 class Evidence:
     """What rankings may read of a night: probabilities (n, 5), decibels (n, bands), and stages.
 
-    ``expert`` (n,) are the stages before any is changed, ``temperature`` calibrates probabilities.
+    ``expert`` (n,) are the stages before any is changed, ``temperature`` calibrates
+    what :func:`interpret.second_look.with_alike` makes of them.
     """
 
     subject: str
@@ -77,29 +76,18 @@ def rankings(
     night: Evidence, labels: np.ndarray, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Every ranking's score (n,) of how likely each of ``labels`` (n,) is wrong."""
-    raw = night.probabilities
+    raw, shares = night.probabilities, shares_of_alike(night.decibels, labels)
+    both = with_alike(raw, shares)
     return {
-        MODEL: expected_gain(tempered(raw, night.temperature), labels),
-        PROBABILITIES[1]: expected_gain(tempered(raw, 1.0), labels),
+        MODEL: expected_gain(tempered(both, night.temperature), labels),
+        PROBABILITIES[1]: expected_gain(both, labels),
+        "model alone": expected_gain(raw, labels),
         "disagreement, any order": (raw.argmax(axis=1) != labels) + rng.random(len(labels)),
         "entropy alone": 1 - confidence(raw),
-        MODEL_FREE[0]: _unlike_powers(night.decibels, labels),
+        MODEL_FREE[0]: 1 - shares[np.arange(len(labels)), labels],
         MODEL_FREE[1]: _unlike_neighbours(labels),
         "random": rng.random(len(labels)),
     }
-
-
-def _unlike_powers(decibels: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of the scored epochs of most similar powers that have another stage (n,)."""
-    known = np.flatnonzero((labels >= 0) & np.isfinite(decibels).all(axis=1))
-    unlike = np.zeros(len(labels))
-    if len(known) > _NEIGHBOURS:
-        z = decibels[known]
-        z = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), 1e-6)
-        # the first neighbour is the epoch itself
-        numbers = nearest(z, z, _NEIGHBOURS + 1)[1][:, 1:]
-        unlike[known] = (labels[known][numbers] != labels[known][:, None]).mean(axis=1)
-    return unlike
 
 
 def _unlike_neighbours(labels: np.ndarray) -> np.ndarray:

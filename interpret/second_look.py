@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from interpret.bands import BANDS
+from interpret.neighbours import nearest
 from utils.files import write_json, write_table
 from utils.metrics import confidence, plain
 from utils.signals import band_powers
@@ -28,15 +29,18 @@ TABLE, LIST = "second_look.csv", "second_look.json"
 _LEAST = 5  # epochs of a stage in a night, below which no power is usual of it
 _LEAST_SD = 0.5  # dB: a few epochs may happen to be alike
 _STRONGEST = 3  # reasons that are named
+_ALIKE = 20  # epochs of similar powers
 DEFINITION = (
     "expected_gain: probability that the stage in use is not the epoch's, so the mean number of "
-    "stages that one look puts right. Of an expert's stage it is by Bayes' rule, from the model's "
-    "probabilities at the temperature below and from how often scorers give the stage of the "
-    "majority, every other stage being as likely in the rest; of a model's stage it is 1 minus its "
-    "probability. <band>_from_<whom>_db: power about the median of that night's epochs that have "
-    "the stage which expert or model gives. powers_like: the stage whose epochs have the nearest "
-    "powers, in robust SDs. "
-    "p_model, p_expert and entropy (0: certain, 1: uniform) are of the calibrated probabilities."
+    "stages that one look puts right. Of an expert's stage it is by Bayes' rule, from how often "
+    "scorers give the stage of the majority, every other stage being as likely in the rest, and "
+    "from probabilities at the temperature below: the geometric mean of the model's and of how "
+    "this night's 20 epochs of most similar powers were scored, of which alike_with_expert and "
+    "alike_with_model are shares. Of a model's stage it is 1 minus its probability. "
+    "<band>_from_<whom>_db: power about the median of that night's epochs that have the stage "
+    "which expert or model gives. powers_like: the stage whose epochs have the nearest powers, in "
+    "robust SDs. p_model, p_expert and entropy (0: certain, 1: uniform) are of the model's own "
+    "probabilities."
 )
 
 
@@ -77,6 +81,30 @@ def expected_gain(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     own = probabilities[np.arange(len(labels)), labels]
     right, wrong = own * SCORERS_AGREE, (1 - own) * (1 - SCORERS_AGREE) / (len(STAGES) - 1)
     return np.where(labels >= 0, wrong / (right + wrong), 1 - probabilities.max(axis=1))
+
+
+def shares_of_alike(decibels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of every stage among a night's scored epochs of most similar powers: (n, 5).
+
+    ``decibels`` (n, bands), ``labels`` (n,) with -1 where unscored. An epoch is not its own
+    neighbour; one more epoch of each stage keeps every share above 0. Uniform where powers are
+    unknown or too few epochs are scored.
+    """
+    shares = np.full((len(labels), len(STAGES)), 1 / len(STAGES))
+    known = np.flatnonzero((labels >= 0) & np.isfinite(decibels).all(axis=1))
+    if len(known) > _ALIKE:
+        z = decibels[known]
+        z = (z - z.mean(axis=0)) / np.maximum(z.std(axis=0), _LEAST_SD)
+        # the first neighbour is the epoch itself
+        numbers = nearest(z, z, _ALIKE + 1)[1][:, 1:]
+        counts = (labels[known][numbers][..., None] == np.arange(len(STAGES))).sum(axis=1)
+        shares[known] = (counts + 1) / (_ALIKE + len(STAGES))
+    return shares
+
+
+def with_alike(probabilities: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Geometric mean of the model's probabilities and the shares of alike epochs, (n, 5) each."""
+    return tempered(probabilities * shares, 2.0)
 
 
 def epochs_to_look_at(staged: StagedNight, gain: np.ndarray) -> np.ndarray:
@@ -133,9 +161,11 @@ def second_look(
     detected, ``reasons`` what explains an epoch's stage, by its number, ``scorers`` (s, n) the
     stages that several scorers gave.
     """
-    calibrated = tempered(staged.probabilities, temperature)
-    gain = expected_gain(calibrated, staged.expert)
     bands, decibels = decibels_of(epochs, fs)
+    shares, given = shares_of_alike(decibels, staged.expert), staged.probabilities
+    if (staged.expert >= 0).any():
+        given = with_alike(given, shares)
+    gain = expected_gain(tempered(given, temperature), staged.expert)
     in_use = np.where(staged.expert >= 0, staged.expert, staged.scored)
     usual, counts = usual_of(decibels, in_use), _counted(events or {}, staged)
     return [
@@ -143,7 +173,7 @@ def second_look(
             "rank": rank,
             **_stages_at(staged, k),
             "expected_gain": round(float(gain[k]), 4),
-            **_probabilities_at(staged, calibrated, k),
+            **_probabilities_at(staged, shares[k], k),
             **({} if scorers is None else _scorers_at(staged, k, scorers[:, k])),
             **_powers_at(staged, k, bands, decibels[k], usual),
             **{f"{kind}s": int(number[k]) for kind, number in counts.items()},
@@ -176,13 +206,18 @@ def _stages_at(staged: StagedNight, k: int) -> dict[str, Any]:
     }
 
 
-def _probabilities_at(staged: StagedNight, calibrated: np.ndarray, k: int) -> dict[str, Any]:
-    """How certain the model is of its stage and of the expert's, and how far its votes agree."""
-    expert, given = staged.expert[k], calibrated[k]
+def _probabilities_at(staged: StagedNight, alike: np.ndarray, k: int) -> dict[str, Any]:
+    """How certain the model is of its stage and of the expert's, and how far its votes agree.
+
+    ``alike`` (5,) are the shares of stages among epochs of similar powers.
+    """
+    expert, model, given = staged.expert[k], staged.stages[k], staged.probabilities[k]
     values: dict[str, Any] = {
-        "p_model": round(float(given[staged.stages[k]]), 4),
+        "p_model": round(float(given[model]), 4),
         "p_expert": round(float(given[expert]), 4) if expert >= 0 else None,
         "entropy": round(1 - float(confidence(given[None])[0]), 4),
+        "alike_with_expert": round(float(alike[expert]), 4) if expert >= 0 else None,
+        "alike_with_model": round(float(alike[model]), 4) if expert >= 0 else None,
     }
     if staged.votes:
         own = [(vote.probabilities[k].argmax(), vote.weight) for vote in staged.votes]

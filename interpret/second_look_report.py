@@ -15,8 +15,11 @@ from interpret.scoreboard import summarise
 from interpret.second_look import (
     decibels_of,
     eeg_of,
+    fitted_temperature,
     reasons_of,
     second_look,
+    shares_of_alike,
+    with_alike,
     write_second_look,
 )
 from utils.files import write_table
@@ -63,6 +66,17 @@ def write_run(
     write_second_look(folder, [row for own in rows.values() for row in own], temperature)
     write_planted(folder, evidence)
     return rows
+
+
+def temperature_of(view: Any, nights: Sequence[StagedNight]) -> float:
+    """Temperature fitted on staged ``nights`` of a ``datasets.store.views.View``."""
+    channel = eeg_of([one.role for one in view.channels])
+    parts = []
+    for night, (_, signals, _) in zip(nights, view.whole_nights(), strict=True):
+        _, decibels = decibels_of(signals[:, channel].cpu().numpy(), view.fs)
+        parts.append(with_alike(night.probabilities, shares_of_alike(decibels, night.expert)))
+    expert = np.concatenate([night.expert for night in nights])
+    return fitted_temperature(np.concatenate(parts), expert)
 
 
 def write_planted(folder: Path, nights: Sequence[Evidence]) -> Rows:
