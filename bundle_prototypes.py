@@ -52,9 +52,7 @@ def parse_args(argv: list[str] | None) -> PrototypeFlags:
     parser.add_argument(
         "--output", type=Path, default=WEIGHTS / prototypes.BUNDLED, help="file to write"
     )
-    parser.add_argument(
-        "--per_stage", type=positive, default=prototypes.PER_STAGE, help="epochs of every stage"
-    )
+    parser.add_argument("--per_stage", type=positive, default=40, help="epochs of every stage")
     add_flag(parser, "--overwrite", help="replace a file that this script did not write")
     return settings_from(parser.parse(argv), PrototypeFlags)
 

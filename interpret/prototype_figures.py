@@ -27,7 +27,9 @@ def draw_beside(
     """Draw an epoch (m, t) above its ``nearest`` prototypes, every channel on one scale."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9 * len(channels), 1.7 * (1 + len(nearest)) + 0.6))
+    figure = Figure(
+        figsize=(9 * len(channels), 1.7 * (1 + len(nearest)) + 0.6), layout="constrained"
+    )
     grid = figure.subplots(1, len(channels), squeeze=False)[0]
     for k, (axes, channel) in enumerate(zip(grid, channels, strict=True)):
         rows = [(title, "#303030", signals[k])]
@@ -45,7 +47,7 @@ def draw_overview(prototypes: Prototypes) -> Figure:
     codes = prototypes.stages
     by_stage = {name: np.flatnonzero(codes == STAGES.index(name)) for name in PLOT_ORDER}
     columns = max(len(rows) for rows in by_stage.values())
-    figure = Figure(figsize=(7 * columns, 8))
+    figure = Figure(figsize=(7 * columns, 8), layout="constrained")
     for j, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         rows = [
             (

@@ -24,7 +24,7 @@ from utils.stages import STAGES
 
 METHOD = "prototypes"
 BUNDLED = "prototypes.npz"
-GATHERED, PER_STAGE = 200, 40  # epochs of every stage: of which the medoids are taken, and those
+GATHERED, PER_STAGE = 200, 30  # epochs of every stage: of which the medoids are taken, and those
 _FROZEN = 1e-6  # SD of a dimension that hardly varies
 _ROUNDS = 20  # in which medoids may move
 _TEXTS = ("unit", "weights")

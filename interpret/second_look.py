@@ -176,7 +176,7 @@ def second_look(
             **_probabilities_at(staged, shares[k], k),
             **({} if scorers is None else _scorers_at(staged, k, scorers[:, k])),
             **_powers_at(staged, k, bands, decibels[k], usual),
-            **{f"{kind}s": int(number[k]) for kind, number in counts.items()},
+            **{f"n_{kind}": int(number[k]) for kind, number in counts.items()},
             "reasons": (reasons or {}).get(k, ""),
             "quality_flag": staged.quality_flags[k] if staged.quality_flags else "",
         }
@@ -228,7 +228,7 @@ def _probabilities_at(staged: StagedNight, alike: np.ndarray, k: int) -> dict[st
 
 
 def _scorers_at(staged: StagedNight, k: int, given: np.ndarray) -> dict[str, float | None]:
-    """Share of the scorers who gave an epoch a stage (s,) that gave the expert's, the model's."""
+    """Shares of an epoch's scorers, of stages ``given`` (s,), with the expert and the model."""
     own = given[given >= 0]
     return {
         f"scorers_with_{whom}": round(float((own == code).mean()), 4) if len(own) else None

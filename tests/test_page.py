@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation.night_page import _for_script, _thinned
+from interpret.prototypes import PER_STAGE
 from tests import browser
 from tests.test_explaining import evaluate
 from tests.test_training import train
@@ -49,12 +50,12 @@ def test_a_whole_night_stays_small(page, store):
     index = json.loads((page.parent / "index.json").read_text())
     explained = len(index["explanations"])
     assert explained > 50
-    data = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1]
-    # each once, 40 of every stage at most
-    known = json.loads(data)["prototypes"]
-    largest = max(len(json.dumps(one)) for one in known.values())
-    own = page.stat().st_size - sum(len(json.dumps(one)) for one in known.values())
-    assert own / explained * 960 + 200 * largest < 5e6  # three methods at every epoch
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    sizes = {key: len(json.dumps(data[key])) for key in ("explained", "prototypes")}
+    largest = max(len(json.dumps(one)) for one in data["prototypes"].values())
+    rest = page.stat().st_size - sum(sizes.values())
+    # three methods at every epoch; prototypes are there once, 30 of every stage at most
+    assert rest + sizes["explained"] / explained * 960 + 5 * PER_STAGE * largest < 5e6
 
 
 def test_json_cannot_leave_its_element():

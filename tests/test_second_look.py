@@ -126,7 +126,7 @@ def test_rows_describe_epochs_that_differ(night):
     assert (first["expert_before"], first["model_after"]) == ("W", "W")
     assert first["p_expert"] == pytest.approx(0.025) and first["p_model"] == pytest.approx(0.9)
     assert first["expected_gain"] > second["expected_gain"] > 0
-    assert (first["spindles"], second["spindles"]) == (2, 0)
+    assert (first["n_spindle"], second["n_spindle"]) == (2, 0)
     assert (first["reasons"], second["reasons"]) == ("because", "")
     assert first["votes_with_expert"] == 0.25 and first["spread"] > 0
     # an N2 epoch has its sigma, which Wake has not, and lacks the alpha of Wake
