@@ -214,7 +214,7 @@ def shown(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     return [
         {
             "stage": STAGES[stage],
-            "origin": f"{recording}, epoch {epoch}",
+            "origin": f"training night {recording}, epoch {epoch}",
             "distance": round(float(distance), 2),
             "traces": traces,
         }

@@ -207,7 +207,7 @@ def test_tables_and_entries_are_written(tmp_path):
     assert about["settings"]["stages"][0] == "N3" and about["settings"]["distances"][0] == 0
     with np.load(tmp_path / about["file"]) as arrays:
         one, other = prototypes.shown(arrays)
-    assert (one["stage"], one["origin"], one["distance"]) == ("N3", "a, epoch 3", 0)
+    assert (one["stage"], one["origin"], one["distance"]) == ("N3", "training night a, epoch 3", 0)
     assert other["distance"] > 0 and one["traces"].shape == (1, 1200)
     assert (tmp_path / "a_e0003" / "prototypes.png").exists()
     assert not (tmp_path / "a_e0008" / "prototypes.png").exists()
