@@ -90,6 +90,7 @@ candidates: spectra bands-simulated bands-moved bands-table bands-both robust $(
 weights: spectra bands-moved $(WEIGHTS)/raw_compared
 	$(BIN)/python bundle_weights.py --parts $(CHOSEN) $(if $(PARTIAL),--partial $(PARTIAL)) \
 	  $(if $(HELD_OUT),--table $(TABLE)) $(if $(REAL),--real $(REAL))
+	$(BIN)/python bundle_prototypes.py --data_path $(RAW_STORE)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from datasets.store import splits
 from datasets.store.store import Store
+from datasets.store.views import View
 from evaluation import concept_evaluation, human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
 from evaluation.night_page import write_page
 from evaluation.stage import load_staging_model, open_view, pick_device, stage
-from interpret import concept_run, explained_run
+from interpret import concept_run, explained_run, prototypes
 from interpret.explanation_flags import ExplanationFlags
+from interpret.second_look_report import temperature_of
 from utils import runs
 from utils.arguments import DEMO_STORE, add_flag, add_list, count, positive
 from utils.checkpoint import Checkpoint, refuse_seen
@@ -21,6 +23,8 @@ from utils.errors import UserError
 from utils.files import check_folder, read_json
 from utils.intervals import with_interval
 from utils.metrics import text_of
+
+_RECORDINGS = 8  # of training and of validation that explanations use: thousands of epochs
 
 
 @dataclass(frozen=True)
@@ -145,14 +149,41 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
             human_scorers.write_agreement(folder, nights, evaluated.scorers, store.cohort)
         )
     if settings.explanations.is_interpret:
-        explained_run.interpret(
-            settings.explanations, model, view, nights, about, reasons, write_page
-        )
+        added = added_by_training(model, checkpoint, store, view)
+        if evaluated.scorers:
+            added = replace(added, scorers=human_scorers.beside(nights, evaluated.scorers))
+        explained_run.interpret(settings.explanations, model, view, nights, about, reasons, added)
     if settings.explanations.concepts:
         opened = (checkpoint, store, evaluated.channels, device)
         concept_evaluation.write_concepts(
             concepts, settings.explanations, model, opened, subjects, about
         )
+
+
+def added_by_training(
+    model: Any, checkpoint: Checkpoint, store: Store, like: View
+) -> explained_run.Additions:
+    """What the nights of training add to explanations: a temperature, and prototypes.
+
+    Where the ``store`` is another one they add nothing. ``like`` is the view of the nights that are
+    evaluated, whose device is taken.
+    """
+    if checkpoint.training.facts["store"] != splits.fingerprint(store):
+        return explained_run.Additions(write_page)
+
+    def nights_of(split: str) -> View | None:
+        subjects = set(checkpoint.training.subjects[split]) & set(store.subjects)
+        recordings = store.of_subjects(sorted(subjects))[:_RECORDINGS]
+        return open_view(checkpoint, store, recordings, like.device) if recordings else None
+
+    validation, training = nights_of("validation"), nights_of("train")
+    temperature, known = 1.0, None
+    if validation is not None:
+        nights = [night for night, _ in stage(model, validation)]
+        temperature = temperature_of(validation, nights)
+    if training is not None and prototypes.allows(model):
+        known = prototypes.thinned(prototypes.gathered(model, training))
+    return explained_run.Additions(write_page, temperature, known)
 
 
 def find_checkpoint(

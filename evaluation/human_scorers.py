@@ -18,6 +18,7 @@ from utils.errors import UserError
 from utils.files import write_json, write_table
 from utils.metrics import plain
 from utils.staged_night import StagedNight
+from utils.stages import UNSCORED
 
 PROTOCOL = (
     "dod: consensus of the best four of five scorers, epochs weighted by its share of votes, mean "
@@ -74,21 +75,50 @@ def read(night: StagedNight, scorers: Path) -> np.ndarray:
 
 def of_record(night: StagedNight, scored: np.ndarray) -> list[dict[str, Any]]:
     """Figures of the model and of each scorer (5, n); no rows where they cannot be aligned."""
+    placed = on_night(night, scored)
+    if placed is None:
+        return []
+    scored, start, offset = placed
+    own = night.stages[start : start + scored.shape[1]]
+    rows = [{"who": "model", "name": "model"} | record_agreement(own, *consensus.for_model(scored))]
+    for number in range(len(scored)):
+        figures = record_agreement(scored[number], *consensus.for_scorer(scored, number))
+        rows.append({"who": "scorer", "name": f"scorer_{number + 1}"} | figures)
+    about = {"recording": night.recording, "offset": offset, "epochs": scored.shape[1]}
+    return [about | {k: v if isinstance(v, str) else plain(v) for k, v in r.items()} for r in rows]
+
+
+def on_night(night: StagedNight, scored: np.ndarray) -> tuple[np.ndarray, int, int] | None:
+    """Stages (5, m) that all scorers gave epochs of a night, the first of them, and the shift.
+
+    ``None`` where they agree with the night's hypnogram at no shift.
+    """
     first, last = consensus.scored_window(scored, night.recording)
     scored = scored[:, first:last]
     # lists of scorers and the record's hypnogram need not begin at the same epoch
     offset = consensus.aligned(consensus.all_of(scored)[0], night.expert)
     if offset is None:
-        return []
+        return None
     # epochs of the night that both cover; a negative offset: the lists begin before the night
     start, stop = max(0, offset), min(len(night.expert), offset + scored.shape[1])
-    scored, own = scored[:, start - offset : stop - offset], night.stages[start:stop]
-    rows = [{"who": "model", "name": "model"} | record_agreement(own, *consensus.for_model(scored))]
-    for number in range(len(scored)):
-        figures = record_agreement(scored[number], *consensus.for_scorer(scored, number))
-        rows.append({"who": "scorer", "name": f"scorer_{number + 1}"} | figures)
-    about = {"recording": night.recording, "offset": offset, "epochs": stop - start}
-    return [about | {k: v if isinstance(v, str) else plain(v) for k, v in r.items()} for r in rows]
+    return scored[:, start - offset : stop - offset], start, offset
+
+
+def beside(nights: Sequence[StagedNight], scorers: Path) -> dict[str, np.ndarray]:
+    """Stages (5, n) of the scorers on every epoch of each night that they can be aligned with.
+
+    By recording; -1 where somebody scored nothing.
+    """
+    stages = {}
+    for night in nights:
+        placed = on_night(night, read(night, scorers))
+        if placed is not None:
+            scored, start, _ = placed
+            after = len(night.expert) - start - scored.shape[1]
+            stages[night.recording] = np.pad(
+                scored, ((0, 0), (start, after)), constant_values=UNSCORED
+            )
+    return stages
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -5,23 +5,22 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.signal import resample_poly
 
-from interpret import feature_contributions, registry
+from interpret import feature_contributions, prototypes, registry
 from interpret.explained_night import ExplainedNight
 from utils import figures
 from utils.files import write_text
+from utils.signals import slowed
 from utils.staged_night import StagedNight
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_HZ = 40  # sampling rate of traces on the page
 _LIMIT = 99  # percentile: at the maximum, one sharp peak would leave the rest grey
+_LISTED, _NAMED = 40, 3  # epochs for a second look, and bands of each
 # at the top of the table of metrics
 _FIRST = ("deletion_below_random", "insertion_above_random", "completeness_error")
 
@@ -32,15 +31,16 @@ def write_page(
     entries: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     headline: str,
-    flags: Sequence[str] = (),
     *,
     arrays: Path | None = None,
+    second_look: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the page of a night from its index entries and their folder of ``arrays``.
 
     The arrays lie beside ``path`` unless another folder is named.
 
-    ``flags`` (n,): what is wrong with an epoch's signal, "" where nothing is.
+    ``second_look``: rows of :func:`interpret.second_look.second_look`, of which the first are
+    listed, with links.
 
     Everything is inside: no request leaves the page, and all text is escaped. Traces are brought
     to 40 Hz and 8 bits, maps to 0.1 s: a fully explained night stays under 5 MB.
@@ -49,7 +49,8 @@ def write_page(
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
     data = night_data(night) | {
-        "flags": {str(k): words for k, words in enumerate(flags) if words},
+        "prototypes": prototypes_data(arrays or path.parent, own),
+        "flags": {str(k): words for k, words in enumerate(night.staged.quality_flags) if words},
         "explained": {
             str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
         },
@@ -71,6 +72,9 @@ def write_page(
             (row for row in rows if row["stage"] == "all"),
             key=lambda row: (row["measure"] not in _FIRST, row["measure"], -row["mean"]),
         ),
+        listed=listed(second_look[:_LISTED]),
+        n_listed=len(second_look),
+        changes=f"{sum(row['expected_gain'] for row in second_look):.1f}",
         data=_for_script(data),
     )
     write_text(path, page)
@@ -84,6 +88,27 @@ def _for_script(data: Mapping[str, Any]) -> Any:
     # NaN is no JSON: the page could not read any of its data
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def listed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a second look as the page has them: neighbours and powers in words."""
+
+    def stages(row: Mapping[str, Any], whom: str) -> str:
+        return " ".join(row[f"{whom}{at}"] or "·" for at in ("_before", "", "_after"))
+
+    def powers(row: Mapping[str, Any]) -> str:
+        end = f"_from_{'expert' if row['expert'] else 'model'}_db"
+        known = {key.removesuffix(end): row[key] for key in row if key.endswith(end)}
+        sizes = {band: value for band, value in known.items() if value is not None}
+        largest = sorted(sizes, key=lambda band: -abs(sizes[band]))[:_NAMED]
+        return ", ".join(f"{band} {sizes[band]:+.1f}" for band in largest)
+
+    return [
+        row
+        | {"by_expert": stages(row, "expert"), "by_model": stages(row, "model")}
+        | {"powers": powers(row)}
+        for row in rows
+    ]
 
 
 def night_data(night: ExplainedNight) -> dict[str, Any]:
@@ -122,16 +147,17 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     """Traces, maps and shares of channels of one explained epoch, for the page's script."""
     place = folder / entry["folder"]
     with np.load(place / "input.npz") as given:
-        signals = given["signals"]
-    ratio = Fraction(SHOWN_HZ * EPOCH_SECONDS, signals.shape[1])
-    if ratio < 1:  # never up: slow signals gain nothing
-        signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
+        signals = slowed(given["signals"])
     scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
-    maps, shares, reasons = {}, {}, []
+    maps, shares, reasons, alike = {}, {}, [], []
     for method in entry["methods"]:
         if method in feature_contributions.METHODS:
             with np.load(place / f"{method}.npz") as arrays:
                 reasons.append(feature_contributions.shown(dict(arrays), entry, method))
+            continue
+        if method == prototypes.METHOD:
+            with np.load(place / f"{method}.npz") as arrays:
+                alike = [[one["origin"], one["distance"]] for one in prototypes.shown(arrays)]
             continue
         registered = registry.method_named(method)
         if registered.control:
@@ -148,10 +174,27 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "maps": maps,
         "shares": shares,
         "reasons": reasons,
+        "prototypes": alike,
         "explained": entry["explained"],
         "why": entry["why"] or "",
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},
     }
+
+
+def prototypes_data(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Prototypes of all explained epochs, each once by its origin: stage, traces, their scale."""
+    files = [entry["methods"].get(prototypes.METHOD, {}).get("file") for entry in entries]
+    known: dict[str, Any] = {}
+    for file in filter(None, files):
+        with np.load(folder / file) as arrays:
+            shown = prototypes.shown(arrays)
+        for one in shown:
+            if one["origin"] not in known:
+                scale = np.abs(one["traces"]).max(axis=1).clip(1e-6)
+                traces = [_bytes(t / top) for t, top in zip(one["traces"], scale, strict=True)]
+                about = {"stage": one["stage"], "scale": scale.round(2).tolist()}
+                known[one["origin"]] = about | {"traces": traces}
+    return known
 
 
 def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:

@@ -17,6 +17,7 @@ from evaluation.exports import write_edf, write_events, write_predictions, write
 from evaluation.reuse import MADE_WITH
 from evaluation.sleep_statistics import STATISTICS, sleep_statistics
 from evaluation.staged_file import StagedFile
+from interpret.second_look import write_second_look
 from utils import figures, metrics
 from utils.errors import UserError
 from utils.files import (
@@ -33,10 +34,11 @@ from utils.files import (
     written_whole,
 )
 from utils.metrics import plain
-from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
+from utils.stages import STAGES, UNSCORED
 from utils.text import harmless, shown
 
 STAGED = "staged night"  # what files and folders are called where they may be replaced
+REASONS, CONFUSION = "interpretations", "confusion.png"
 # columns of the summary, and what is in them where nothing is known
 SUMMARY = {
     "file": "", "epochs": None, "seconds": None, "channels": "", "flagged_epochs": None,
@@ -71,13 +73,15 @@ def write_folder(
             write(temporary, suffix, staged, explained)
         if staged.votes:
             write_votes(temporary / "votes.csv", staged)
+        write_second_look(temporary, staged.second_look(temporary / REASONS))
         flags = [
             {"epoch": k, "flag": words} for k, words in enumerate(staged.quality_flags) if words
         ]
         if flags:
             write_table(temporary / "quality_flags.csv", flags)
         if staged.expert_path is not None:
-            write_disagreement(temporary, staged)
+            title = title_of(staged, 60)
+            figures.save(figures.draw_confusion(staged.counts, title=title), temporary / CONFUSION)
 
 
 def write_files(
@@ -185,7 +189,7 @@ def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None
         ".edf": lambda: write_edf(path, staged),
         ".json": lambda: write_json(path, summary(staged)),
         ".png": lambda: figures.save(picture(staged), path),
-        ".html": lambda: staged.write_page(path, folder / "interpretations", explained),
+        ".html": lambda: staged.write_page(path, folder / REASONS, explained),
     }
     writers[suffix]()
 
@@ -256,27 +260,6 @@ def title_of(staged: StagedFile, width: int) -> str:
     # a dollar would begin a formula
     name = shown(staged.recording).replace("$", r"\$")
     return textwrap.fill(f"{name}   {staged.headline}", width)
-
-
-def write_disagreement(folder: Path, staged: StagedFile) -> None:
-    """Write the confusion matrix, and the epochs that expert and model stage differently."""
-    title = title_of(staged, 60)
-    figures.save(figures.draw_confusion(staged.counts, title=title), folder / "confusion.png")
-    differ = np.flatnonzero((staged.expert != UNSCORED) & (staged.expert != staged.stages))
-    rows = [
-        {
-            "epoch": k,
-            "onset_s": k * EPOCH_SECONDS,
-            "expert": STAGES[staged.expert[k]],
-            "model": STAGES[staged.stages[k]],
-            "p_model": f"{staged.probabilities[k].max():.4f}",
-            "p_expert": f"{staged.probabilities[k, staged.expert[k]]:.4f}",
-            "quality_flag": staged.quality_flags[k],
-        }
-        for k in differ.tolist()
-    ]
-    if rows:  # a table needs a row for its columns
-        write_table(folder / "disagreements.csv", rows)
 
 
 def check_targets(targets: Sequence[str], n_files: int) -> None:

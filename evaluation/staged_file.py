@@ -15,9 +15,12 @@ from evaluation.night_page import write_page
 from interpret.epochs_of_interest import choose_epochs
 from interpret.explain_nights import explain_nights
 from interpret.explained_night import ExplainedNight
-from interpret.index import Entry
+from interpret.index import INDEX, Entry
 from interpret.question import Plan
+from interpret.second_look import second_look
+from interpret.second_look_report import reasons_by_epoch
 from utils.errors import UserError
+from utils.files import read_json
 from utils.staged_night import StagedNight
 
 _STEPS = 20  # of integrated gradients
@@ -101,8 +104,17 @@ class StagedFile(StagedNight):
             entries = self.write_reasons(arrays, chosen)
         if entries and self.votes:
             headline += f". Explained: {self.explainer.explains}"
-        night, flags = self.explained_night(), self.quality_flags
-        return write_page(path, night, entries, [], headline, flags, arrays=arrays)
+        night = self.explained_night()
+        again = self.second_look(arrays)
+        return write_page(path, night, entries, [], headline, arrays=arrays, second_look=again)
+
+    def second_look(self, arrays: Path | None = None) -> list[dict[str, Any]]:
+        """Rows of the epochs for a second look, with the reasons that the folder ``arrays`` has."""
+        night, reasons = self.explained_night(), {}
+        if arrays is not None and (arrays / INDEX).is_file():
+            entries = read_json(arrays / INDEX)["explanations"]
+            reasons = reasons_by_epoch(arrays, entries, self.recording)
+        return second_look(self, night.channel_epochs(0), night.fs, reasons=reasons)
 
     def epochs_of_interest(self, epochs: Sequence[int] | int) -> dict[int, str]:
         """Epochs to explain and why each is of interest; those asked for have no reason.
@@ -111,7 +123,10 @@ class StagedFile(StagedNight):
             UserError: the recording has no such epoch.
         """
         if isinstance(epochs, int):
-            return dict(choose_epochs(self.probabilities, self.quality_flags, epochs))
+            # without an expert they would be those that are uncertain, which come anyway
+            rows = self.second_look() if (self.expert >= 0).any() else []
+            again = [row["epoch"] for row in rows]
+            return dict(choose_epochs(self.probabilities, self.quality_flags, epochs, again))
         last = len(self.probabilities) - 1
         if wrong := [k for k in epochs if not 0 <= k <= last]:
             raise UserError(f"{self.recording}: no epoch {wrong[0]}; it has 0 to {last}")

@@ -1,4 +1,4 @@
-"""Epochs of interest of a staged night, with reasons: transitions, and the least certain."""
+"""Epochs of interest of a staged night: transitions, those to look at again, the least certain."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from utils.stages import STAGES
 _APART = 4  # epochs between two that are chosen
 
 
-def choose_epochs(probabilities: np.ndarray, flags: Sequence[str], n: int) -> list[tuple[int, str]]:
+def choose_epochs(
+    probabilities: np.ndarray, flags: Sequence[str], n: int, again: Sequence[int] = ()
+) -> list[tuple[int, str]]:
     """Up to ``n`` epochs (number, reason), in order: half of them transitions.
 
     A transition counts by the shorter of the two bouts it joins, uncertainty by the highest
-    probability. Epochs with a quality flag ("" for none) are left out: what the model makes of a
-    poor signal explains no stage.
+    probability; epochs ``again``, for a second look, come before uncertain ones. Epochs with a
+    quality flag ("" for none) are left out: what the model makes of a poor signal explains no
+    stage.
     """
     stages, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
     sound = np.array([not flag for flag in flags], bool)
@@ -35,6 +38,7 @@ def choose_epochs(probabilities: np.ndarray, flags: Sequence[str], n: int) -> li
                 chosen[k] = why.format(before=before, sure=sure[k])
 
     take(by_bout, n // 2, "transition from {before}")
+    take(np.asarray(again, int), n, "second look")
     # up to n in all: where transitions are few, uncertain epochs take their places
     take(np.argsort(sure, kind="stable"), n, "uncertain, {sure:.0%} sure")
     return sorted(chosen.items())

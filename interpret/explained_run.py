@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from interpret.band_report import bands_of, write_bands
@@ -17,9 +18,12 @@ from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.explanation_flags import ExplanationFlags, plan_of
 from interpret.index import Entry
+from interpret.prototype_report import add_prototypes, write_control
+from interpret.prototypes import Prototypes
 from interpret.question import Plan
 from interpret.report import Gathered, write_report
 from interpret.scoreboard import Score
+from interpret.second_look_report import write_run
 from interpret.selection import select
 from interpret.stage_means import StageMeans
 from utils.files import written_folder
@@ -31,6 +35,22 @@ EXPLANATIONS = "explanations"  # what their folder is called where it may be rep
 _PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
 
 
+@dataclass(frozen=True)
+class Additions:
+    """What an evaluation adds to explanations.
+
+    ``write_page`` writes a night's page: ``evaluation.night_page.write_page``. ``temperature``
+    calibrates the probabilities by which epochs are listed for a second look. ``prototypes`` are of
+    the training nights, ``None`` for a model that does not encode epochs on their own. ``scorers``
+    (s, n) are the stages that several scorers gave a recording.
+    """
+
+    write_page: Callable[..., Any]
+    temperature: float = 1.0
+    prototypes: Prototypes | None = None
+    scorers: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 def interpret(
     flags: ExplanationFlags,
     model: torch.nn.Module,
@@ -38,15 +58,17 @@ def interpret(
     nights: Sequence[StagedNight],
     about: Mapping[str, Any],
     folder: Path,
-    write_page: Callable[..., Any],
+    added: Additions,
 ) -> None:
-    """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``.
-
-    ``write_page`` writes a night's page: ``evaluation.night_page.write_page``.
-    """
+    """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
     gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
     run = ExplainedRun(
-        model, plan_of(flags), flags.interpret_select, flags.interpret_bands, gathered
+        model,
+        plan_of(flags),
+        flags.interpret_select,
+        flags.interpret_bands,
+        gathered,
+        added.prototypes,
     )
     about = {**about, "interpretation": asdict(run.plan)}
     # complete or not at all: an interrupted run leaves the explanations of the one before
@@ -55,10 +77,16 @@ def interpret(
         if run.bands:
             write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
+        listed = write_run(
+            temporary, view, nights, run.nights, entries, added.temperature, added.scorers
+        )
+        if added.prototypes is not None:
+            print_same_stage(write_control(temporary, view, model, added.prototypes))
         # pages last: each shows the metrics of all nights
         for night in run.nights:
-            page = temporary / f"{night.staged.recording}.html"
-            write_page(page, night, entries, rows, about["headline"])
+            recording = night.staged.recording
+            page, again = temporary / f"{recording}.html", listed[recording]
+            added.write_page(page, night, entries, rows, about["headline"], second_look=again)
     print_rows(rows)
     print(f"explanations: {folder}")
     pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in run.nights)
@@ -77,6 +105,7 @@ class ExplainedRun:
     select: str
     with_bands: bool
     gathered: Gathered
+    prototypes: Prototypes | None = None
     bands: list[Score] = field(default_factory=list)
     nights: list[ExplainedNight] = field(default_factory=list)
 
@@ -89,6 +118,10 @@ class ExplainedRun:
         if explained:
             self.gathered.add(explained)
             draw_epochs(folder, explained)
+            if self.prototypes is not None:
+                add_prototypes(
+                    folder, night, self.model, self.prototypes, explained.entries, plan.pictures
+                )
         self.nights.append(night)  # for its page, with or without epochs to explain
         if self.with_bands:
             self.bands += bands_of(self.model, night)
@@ -130,6 +163,14 @@ def night_of(
 def truth_file(flags: ExplanationFlags, recording: str) -> Path:
     """Where the events planted in a recording are listed; simulated nights alone have it."""
     return flags.truth_path / f"{recording}_truth.tsv"
+
+
+def print_same_stage(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print how often the nearest prototype has the expert's stage, by each space."""
+    by_space = {row["space"]: row["mean"] for row in rows if row["stage"] == "all"}
+    shown = ", ".join(f"{space} {mean:.3f}" for space, mean in by_space.items())
+    if shown:
+        print(f"  nearest prototype has the expert's stage: {shown}")
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:

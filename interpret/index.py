@@ -15,13 +15,14 @@ from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
 VERSION = 1  # of the schema
+INDEX = "index.json"
 Entry = dict[str, Any]
 
 
 def write_index(folder: Path, about: Mapping[str, Any], entries: Sequence[Entry]) -> None:
     """Write the index: ``version``, ``about`` the run, ``explanations`` with relative paths."""
     index = {"version": VERSION, "about": dict(about), "explanations": list(entries)}
-    write_json(folder / "index.json", index)
+    write_json(folder / INDEX, index)
 
 
 def epoch_entry(
@@ -34,7 +35,7 @@ def epoch_entry(
 ) -> Entry:
     """Entry of one explained epoch; ``why`` it is of interest, if it was chosen for that."""
     methods = {
-        method: _answer(
+        method: answer(
             f"{folder}/{method}.npz",
             explanation.settings,
             # plain: NaN is no JSON, and null where a method has no such value
@@ -62,7 +63,7 @@ def feature_entry(
     ``values``: ``value``, ``baseline_value`` and ``completeness_error`` of the method.
     """
     answers = {name: plain(value) for name, value in values.items()}
-    methods = {method: _answer(f"{folder}/{method}.npz", settings, **answers)}
+    methods = {method: answer(f"{folder}/{method}.npz", settings, **answers)}
     return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
 
 
@@ -103,11 +104,11 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
         "evidence": "none",
         "why": None,
         "folder": ".",  # relative to the index, like that of an epoch
-        "methods": {method: _answer(file, about) for method, (file, about) in answers.items()},
+        "methods": {method: answer(file, about) for method, (file, about) in answers.items()},
     }
 
 
-def _answer(
+def answer(
     file: str,
     settings: Mapping[str, Any],
     *,
@@ -115,6 +116,7 @@ def _answer(
     baseline_value: float | None = None,
     completeness_error: float | None = None,
 ) -> dict[str, Any]:
+    """What an entry has of a method: its ``file``, relative to the index, figures, settings."""
     return {
         "file": file,
         "value": value,

@@ -6,10 +6,11 @@ import re
 
 import numpy as np
 
+from interpret.second_look import expected_gain, tempered
 from utils.errors import UserError
 from utils.stages import STAGES
 
-SPELLINGS = "all, errors, uncertain:N, per_stage:N, or epoch numbers such as 10,11,12"
+SPELLINGS = "all, errors, second_look:N, uncertain:N, per_stage:N, or numbers such as 10,11,12"
 
 
 def select(
@@ -17,7 +18,8 @@ def select(
 ) -> np.ndarray:
     """Numbers of the selected epochs, ascending.
 
-    ``errors``: scored epochs the model gets wrong. ``uncertain:N``: the N of smallest highest
+    ``errors``: scored epochs the model gets wrong. ``second_look:N``: the N of those whose stage
+    by the expert is least probable. ``uncertain:N``: the N of smallest highest
     probability. ``per_stage:N``: up to N of every stage the model gives, drawn by ``seed`` among
     those the expert confirms, or among all where nobody scored.
 
@@ -29,6 +31,10 @@ def select(
         return np.arange(len(expert))
     if spec == "errors":
         return np.flatnonzero((expert >= 0) & (predicted != expert))
+    if match := re.fullmatch(r"second_look:(\d+)", spec):
+        wrong = np.flatnonzero((expert >= 0) & (predicted != expert))
+        gain = expected_gain(tempered(probabilities, 1.0), expert)[wrong]
+        return np.sort(wrong[np.argsort(-gain, kind="stable")[: int(match[1])]])
     if match := re.fullmatch(r"uncertain:(\d+)", spec):
         highest = probabilities.max(axis=1)
         # stable: of epochs equally uncertain the earlier ones, on every machine

@@ -107,9 +107,10 @@ def test_every_sample_has_a_folder(explained):
     folders = sorted(path for path in explained.iterdir() if path.is_dir())
     assert [folder.name[-6:] for folder in folders] == ["_e0003", "_e0040"]
     names = set(listing.names(folders[0]))
-    arrays = {f"{m}.npz" for m in ("ig", "occlusion", "attention", "rollout", "random", "input")}
+    own = ("ig", "occlusion", "attention", "rollout", "random", "input", "prototypes")
+    arrays = {f"{m}.npz" for m in own}
     pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "svg")}
-    assert names == arrays | pictures
+    assert names == arrays | pictures | {"prototypes.png"}
     for path in explained.rglob("*"):  # valid on every file system
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", path.name)
 
@@ -151,6 +152,38 @@ def test_bands_add_up(explained):
     assert abs(float(shapley["gap"]["mean"])) < 1e-5
     assert {row["figure"] for row in rows} == {"shapley", "single", "mean", "weighted"}
     assert (explained / "bands.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_epochs_for_a_second_look_are_listed_and_their_order_tested(store, explained):
+    looked = json.loads((explained / "second_look.json").read_text())
+    assert looked["about"]["temperature"] != 1  # fitted on the validation nights
+    by_night = {}
+    for row in looked["epochs"]:
+        by_night.setdefault(row["recording"], []).append(row)
+    assert set(by_night) <= set(store.recordings)
+    for rows in by_night.values():
+        gains = [row["expected_gain"] for row in rows]
+        assert gains == sorted(gains, reverse=True)
+        assert all(row["expert"] != row["model"] for row in rows)
+    reasons = {row["epoch"] for row in looked["epochs"] if row["reasons"]}
+    assert reasons <= {3, 40}
+    with (explained / "planted_label_errors.csv").open() as file:
+        planted = {(row["ranking"], row["measure"]) for row in csv.DictReader(file)}
+    assert {("expected gain", "precision"), ("band powers", "ahead")} <= planted
+
+
+def test_prototypes_are_those_of_training_nights(store, explained):
+    index = json.loads((explained / "index.json").read_text())
+    held_out = {entry["recording"] for entry in index["explanations"]}
+    for entry in index["explanations"]:
+        with np.load(explained / entry["methods"]["prototypes"]["file"]) as arrays:
+            recording, epoch = arrays["recordings"][0], arrays["epochs"][0]
+            assert not held_out & set(arrays["recordings"].tolist())
+            assert store.night(str(recording)).stages[epoch] == arrays["stages"][0]
+    with (explained / "prototypes.csv").open() as file:
+        spaces = {row["space"] for row in csv.DictReader(file)}
+    assert {"latent space", "log band powers", "drawn at random"} <= spaces
+    assert (explained / "prototypes.png").exists()
 
 
 def test_scores_of_every_method_and_the_control(explained):
@@ -241,7 +274,7 @@ def test_a_method_is_one_file_and_one_line(raw, store, explained, monkeypatch):
     project = explained.parents[1]
     evaluate(store, project, raw, *words, *cheap, "--interpret_bands", "False")
     (entry,) = check_index(explained)
-    assert set(entry["methods"]) == {"difference", "random"}
+    assert set(entry["methods"]) == {"difference", "random", "prototypes"}
     place = explained / entry["folder"]
     with np.load(place / "difference.npz") as maps, np.load(place / "input.npz") as given:
         signed, signals = maps["signed"], given["signals"]

@@ -68,8 +68,8 @@ ONLY_IN = {
         "datasets.store.build", "evaluation.stagers.yasa_trees",
     },
     "sklearn": {
-        "interpret.concept_directions", "probing.probes", "probing.latent_report",
-        "evaluation.stagers.yasa_trees",
+        "interpret.concept_directions", "interpret.neighbours", "interpret.prototypes",
+        "probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees",
     },
     "optuna": {"experiments.search"},
     "submitit": {"experiments.cells"},
@@ -90,6 +90,7 @@ ONLY_IN = {
         "evaluation.agreement_figures",
         "interpret.concept_figures",
         "interpret.explanation_figures",
+        "interpret.prototype_figures",
         "interpret.role_figures",
         "probing.latent_figures",
     },

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from evaluation.night_page import _for_script, _thinned
+from interpret.prototypes import PER_STAGE
 from tests import browser
 from tests.test_explaining import evaluate
 from tests.test_training import train
@@ -49,7 +50,12 @@ def test_a_whole_night_stays_small(page, store):
     index = json.loads((page.parent / "index.json").read_text())
     explained = len(index["explanations"])
     assert explained > 50
-    assert page.stat().st_size / explained * 960 < 5e6  # three methods at every epoch
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+    sizes = {key: len(json.dumps(data[key])) for key in ("explained", "prototypes")}
+    largest = max(len(json.dumps(one)) for one in data["prototypes"].values())
+    rest = page.stat().st_size - sum(sizes.values())
+    # three methods at every epoch; prototypes are there once, 30 of every stage at most
+    assert rest + sizes["explained"] / explained * 960 + 5 * PER_STAGE * largest < 5e6
 
 
 def test_json_cannot_leave_its_element():
@@ -118,6 +124,17 @@ def test_clicks_and_arrow_keys_move(window, page):
     )
     window.run("document.querySelectorAll('#methods button')[1].click()")
     assert "attend" in window.run("return document.getElementById('note').textContent")
+
+
+def test_epochs_for_a_second_look_are_linked_and_prototypes_drawn(window, page):
+    looked = json.loads((page.parent / "second_look.json").read_text())["epochs"]
+    own = [row for row in looked if row["recording"] == page.stem]
+    links = "document.querySelectorAll('#second_look button')"
+    assert window.run(f"return {links}.length") == min(len(own), 40) > 0
+    window.run(f"{links}[0].click()")
+    assert shown(window) == own[0]["epoch"]
+    assert window.run("return document.querySelectorAll('#prototypes h3').length") == 2
+    assert inked(window, "#prototypes canvas")
 
 
 def test_no_errors_and_no_requests(window):

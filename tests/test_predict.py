@@ -106,8 +106,9 @@ def test_formats_agree_epoch_by_epoch(raw, checkpoint, tmp_path, capsys):
     assert statistics["scored"] == scored.sum()
     kappa = cohen_kappa_score(expert[scored], np.array(stages)[scored])
     assert statistics["kappa"] == pytest.approx(kappa)
-    differ = pandas.read_csv(folder / "disagreements.csv")
-    assert differ["epoch"].tolist() == np.flatnonzero(scored & (expert != stages)).tolist()
+    differ = pandas.read_csv(folder / "second_look.csv")
+    assert sorted(differ["epoch"]) == np.flatnonzero(scored & (expert != stages)).tolist()
+    assert differ["expected_gain"].is_monotonic_decreasing
     assert (folder / "confusion.png").exists()
 
 

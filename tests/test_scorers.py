@@ -10,7 +10,7 @@ import pytest
 
 from datasets.readers import consensus
 from evaluation.dod_agreement import record_agreement
-from evaluation.human_scorers import of_record, write_agreement
+from evaluation.human_scorers import beside, of_record, write_agreement
 from tests.test_dreem import lists_of
 from tests.test_staging_scripts import evaluate, train
 from utils.errors import UserError
@@ -75,6 +75,17 @@ def test_a_perfect_model_and_what_is_written(scored, tmp_path, capsys):
         write_agreement(tmp_path, [stranger], folder, "synthetic-dodh")
     with pytest.raises(UserError, match="are the ids stale"):
         write_agreement(tmp_path, [staged(codes, agreed)], folder, "dodh")
+
+
+def test_scorers_are_placed_on_epochs_of_the_night(scored, tmp_path):
+    folder = lists_of(tmp_path, "a", scored)
+    agreed = consensus.all_of(scored[:, 5:])[0]
+    whole = staged(np.zeros(60, int), np.concatenate([[-1] * 5, agreed]).astype(np.int8))
+    placed = beside([whole], folder)["a"]
+    assert (placed[:, 5:] == scored[:, 5:]).all() and (placed[:, :5] == -1).all()
+    cropped = staged(np.zeros(30, int), agreed[10:40])
+    assert (beside([cropped], folder)["a"] == scored[:, 15:45]).all()
+    assert beside([staged(np.zeros(30, int), (agreed[10:40] + 1) % 5)], folder) == {}
 
 
 def test_from_the_command_line(dreem_cohort, tmp_path):

@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 
+from datasets.readers import npz_file
 from evaluation.stagers import yasa_stager
 from evaluation.stagers.mean_stager import MeanStager, Part
 from evaluation.stagers.network_stager import Member, NetworkStager, Prepare, PreparedOnce
 from evaluation.stagers.package import Listed
 from evaluation.stagers.stager import Stager
+from interpret.prototypes import BUNDLED, read_from
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import read_json, sha256
@@ -76,10 +78,24 @@ def part_of(
         _, open_stager = _PACKAGES[about["package"]]
         return open_stager(device, name=name, **about["settings"])
     check_weights(about, bundle)
-    members = [Member(path.stem, load_checkpoint(path)) for path in weights_of(about, bundle)]
+    members = [member_of(path, bundle) for path in weights_of(about, bundle)]
     headline = f"{members[0].checkpoint.model}, trained on {about['trained_on']}"
     settings = about.get("settings", {})
     return NetworkStager(name, members, device, headline=headline, prepare=prepare, **settings)
+
+
+def member_of(path: Path, bundle: Path | None = None) -> Member:
+    """A checkpoint with the prototypes that lie beside the bundle, if those are its own.
+
+    Raises:
+        UserError: a file is missing or damaged.
+    """
+    checkpoint, beside = load_checkpoint(path), (bundle or BUNDLE).parent / BUNDLED
+    if not beside.is_file():
+        return Member(path.stem, checkpoint)
+    known = read_from(npz_file.read(beside, "file of prototypes"), beside)
+    own = known.weights == checkpoint.fingerprint()
+    return Member(path.stem, checkpoint, known if own else None)
 
 
 def weights_of(about: Mapping[str, Any], bundle: Path | None = None) -> list[Path]:

@@ -40,6 +40,8 @@ from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
+from interpret.prototype_report import add_prototypes
+from interpret.prototypes import Prototypes
 from interpret.question import Plan
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
@@ -56,10 +58,14 @@ Prepare = Callable[[Recording, Checkpoint, Sequence[tuple[str, str]]], np.ndarra
 
 @dataclass(frozen=True)
 class Member:
-    """One of several checkpoints that are prepared alike, by a short name."""
+    """One of several checkpoints that are prepared alike, by a short name.
+
+    ``prototypes`` of its training nights are shown beside epochs that it explains.
+    """
 
     name: str
     checkpoint: Checkpoint
+    prototypes: Prototypes | None = None
 
 
 class NetworkStager(ChannelStager):
@@ -92,6 +98,7 @@ class NetworkStager(ChannelStager):
         self.checkpoint = members[0].checkpoint
         self.nets = {member.name: opened_net(member.checkpoint) for member in members}
         self.net = next(iter(self.nets.values()))
+        self.prototypes = members[0].prototypes
         self.joint = self.net.any_channels
         trained = f"{self.checkpoint.model}, trained on {self.checkpoint.training.cohort}"
         self.headline = headline or trained
@@ -211,6 +218,8 @@ class NetworkStager(ChannelStager):
             quick = [name for name in plan.methods if registry.method_named(name).by_layer]
             plan = replace(plan, methods=tuple(quick))
         explained = explain_epochs(self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE)
+        if explained and self.prototypes is not None:
+            add_prototypes(folder, night, self.net, self.prototypes, explained.entries)
         return explained.entries if explained else []
 
 
