@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import resample_poly
 
-from interpret import feature_contributions, registry
+from interpret import counterfactual_report, feature_contributions, registry
 from interpret.explained_night import ExplainedNight
 from utils import figures
 from utils.files import write_text
@@ -133,6 +133,8 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             with np.load(place / f"{method}.npz") as arrays:
                 reasons.append(feature_contributions.shown(dict(arrays), entry, method))
             continue
+        if method == counterfactual_report.METHOD:
+            continue  # in words
         registered = registry.method_named(method)
         if registered.control:
             continue  # random maps are for the metrics alone
@@ -148,6 +150,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "maps": maps,
         "shares": shares,
         "reasons": reasons,
+        "counterfactual": counterfactual_report.shown(entry),
         "explained": entry["explained"],
         "why": entry["why"] or "",
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},

@@ -85,6 +85,7 @@ ONLY_IN = {
     "matplotlib": {
         "utils.figures",
         "evaluation.agreement_figures",
+        "interpret.counterfactual_figures",
         "interpret.explanation_figures",
         "interpret.role_figures",
         "probing.latent_figures",

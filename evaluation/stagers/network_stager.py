@@ -40,6 +40,7 @@ from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
+from interpret.playing import Player, mean_player
 from interpret.question import Plan
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
@@ -212,6 +213,10 @@ class NetworkStager(ChannelStager):
             plan = replace(plan, methods=tuple(quick))
         explained = explain_epochs(self.net, night, chosen, plan, folder, why=why, at_once=_AT_ONCE)
         return explained.entries if explained else []
+
+    def player(self, night: ExplainedNight) -> Player:
+        """The mean of the networks, each by its own player."""
+        return mean_player(self.nets, night.signals)
 
 
 def opened_net(checkpoint: Checkpoint) -> Any:
