@@ -177,9 +177,7 @@ def confirmed(search: Search, outcomes: Sequence[Outcome]) -> list[Outcome]:
     for _ in range(_ROUNDS):
         failed = []
         for group in _far_apart(waiting):
-            probabilities = _whole_night(search, group)
-            for one in group:
-                edited = probabilities[one.edit.epoch]
+            for one, edited in zip(group, _in_whole_night(search, group), strict=True):
                 held = search.changed(one.stage, edited)
                 kept = edited if held else one.edited
                 done[one.edit.epoch] = replace(one, edited=kept, confirmed=held)
@@ -202,8 +200,8 @@ def _far_apart(outcomes: Sequence[Outcome]) -> list[list[Outcome]]:
     return groups
 
 
-def _whole_night(search: Search, group: Sequence[Outcome]) -> np.ndarray:
-    """Probabilities (n, 5) of the night with all edits of a group in it."""
+def _in_whole_night(search: Search, group: Sequence[Outcome]) -> np.ndarray:
+    """Probabilities (b, 5) of a group's epochs, in the night with all its edits in it."""
     signals = search.night.signals.clone()
     for outcome in group:
         signals[outcome.edit.epoch] = signals_with(search.night, outcome.edit, outcome.rung)
@@ -214,4 +212,5 @@ def _whole_night(search: Search, group: Sequence[Outcome]) -> np.ndarray:
                                                       search.night.signals.std))  # fmt: skip
         gain = torch.where(size > 0, sd / size, 1.0)
         signals = (signals - shift[:, None]) * gain[:, None] + mean[:, None]
-    return search.player.whole(signals).float().cpu().numpy()
+    epochs = torch.tensor([outcome.edit.epoch for outcome in group], device=signals.device)
+    return search.player.staged(signals, epochs).float().cpu().numpy()

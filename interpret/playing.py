@@ -29,8 +29,8 @@ class Player(ABC):
         """Signals (b, m, t) in place of ``epochs`` (b,) -> their probabilities (b, 5)."""
 
     @abstractmethod
-    def whole(self, night: Tensor) -> Tensor:
-        """Probabilities (n, 5) of a whole edited night (n, m, t), by the model's own staging."""
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
+        """Probabilities (b, 5) of ``epochs`` of an edited night, by the model's own staging."""
 
     def votes(self, edited: Tensor, epochs: Tensor) -> Mapping[str, Tensor]:
         """Probabilities (b, 5) of each part of the model, if it has parts."""
@@ -65,9 +65,16 @@ class WindowPlayer(Player):
             total.index_add_(0, rows, own.to(total))
         return total / torch.bincount(row)[:, None]
 
-    def whole(self, night: Tensor) -> Tensor:
-        """The model's own staging of the night."""
-        return whole_night(self.model, night, self.target.night)
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
+        """By ``stage_night`` on all windows with an epoch, or on the night where it takes part."""
+        if self.model.placed or self.model.adapts_to_night:
+            return of_whole_night(self.model, night, self.target.night, epochs)
+        reach, rows = self.model.num_seq, []
+        for epoch in epochs.tolist():
+            first = max(0, epoch - reach)
+            part = night[first : epoch + reach + 1]
+            rows.append(stage_signals(self.model, part)[epoch - first])
+        return torch.stack(rows)
 
 
 class NightPlayer(Player):
@@ -86,9 +93,9 @@ class NightPlayer(Player):
             rows.append(stage_signals(self.model, part)[epoch - first])
         return torch.stack(rows)
 
-    def whole(self, night: Tensor) -> Tensor:
-        """The model's own staging of the night."""
-        return whole_night(self.model, night, self.night)
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
+        """By ``stage_night`` on the whole night."""
+        return of_whole_night(self.model, night, self.night, epochs)
 
 
 class BandsPlayer(Player):
@@ -111,9 +118,9 @@ class BandsPlayer(Player):
         logits = self.model(features.to(self.model.head.weight))
         return logits[rows, epochs - starts].softmax(dim=-1)
 
-    def whole(self, night: Tensor) -> Tensor:
-        """The model's own staging of the night."""
-        return whole_night(self.model, night, self.night)
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
+        """By ``stage_night`` on the whole night."""
+        return of_whole_night(self.model, night, self.night, epochs)
 
 
 class Unplayed(Player):
@@ -126,9 +133,9 @@ class Unplayed(Player):
         """What it gave to the epochs before they were edited."""
         return self.probabilities[epochs]
 
-    def whole(self, night: Tensor) -> Tensor:
-        """What it gave to the night before it was edited."""
-        return self.probabilities
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
+        """What it gave to the epochs before the night was edited."""
+        return self.probabilities[epochs]
 
 
 class MeanPlayer(Player):
@@ -141,9 +148,9 @@ class MeanPlayer(Player):
         """Mean of the parts' probabilities."""
         return sum(share * player(edited, epochs) for player, share in self.parts.values())
 
-    def whole(self, night: Tensor) -> Tensor:
+    def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
         """Mean of the parts' probabilities."""
-        return sum(share * player.whole(night) for player, share in self.parts.values())
+        return sum(share * player.staged(night, epochs) for player, share in self.parts.values())
 
     def votes(self, edited: Tensor, epochs: Tensor) -> Mapping[str, Tensor]:
         """Probabilities (b, 5) of each part that is played."""
@@ -172,9 +179,9 @@ def mean_player(models: Mapping[str, Any], night: Tensor) -> Player:
     return MeanPlayer({name: (player, 1 / len(players)) for name, player in players.items()})
 
 
-def whole_night(model: Any, night: Tensor, before: Tensor) -> Tensor:
-    """Stage an edited night; afterwards the model is adapted to the night ``before`` again."""
+def of_whole_night(model: Any, night: Tensor, before: Tensor, epochs: Tensor) -> Tensor:
+    """Stage an edited night: (b, 5); then the model is adapted to the night ``before`` again."""
     probabilities = stage_signals(model, night)
     if model.stages_epochs:
         model.adapt_to_night(before)
-    return probabilities
+    return probabilities[epochs.to(probabilities.device)]

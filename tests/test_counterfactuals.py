@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import csv
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import models
+from evaluation.stagers.band_reasons import BandReasons
+from evaluation.stagers.mean_reasons import MeanReasons
 from interpret.activities import ACTIVITIES, measured_in, waves
+from interpret.counterfactual_report import add_counterfactuals, shown, write_counterfactuals
 from interpret.counterfactual_words import RULES, row_of, sentence_of
 from interpret.counterfactuals import confirmed, least, outcomes_of, search_of
 from interpret.edits import edits_of
 from interpret.explained_night import ExplainedNight
 from interpret.plausibility import distance_percentiles, night_powers, plausibility_of
 from interpret.playing import MeanPlayer, Unplayed, WindowPlayer, player_of
+from interpret.question import Plan
 from models.base import StagingModel
-from utils.staged_night import StagedNight
+from utils.staged_night import StagedNight, Vote
 from utils.stages import STAGES
 
 FS, N, N2, N3 = 100, 40, STAGES.index("N2"), STAGES.index("N3")
@@ -107,8 +115,10 @@ def test_a_model_of_sigma_needs_the_spindle(night):
     search = search_with(night, sigma, (quiet + loud) / 2)
     (outcomes,) = outcomes_of(search, [1])
     smallest = least(outcomes)
-    assert smallest.edit.activity.name in ("spindles", "sigma power") and smallest.edit.sign > 0
     by_name = {(o.edit.activity.name, o.edit.sign): o for o in outcomes}
+    assert smallest is by_name["spindles", 1], [
+        (name, o.rung, round(o.deviations, 2)) for name, o in by_name.items() if o.changes
+    ]
     assert by_name["spindles", 1].rung == 1  # one spindle does
     assert not any(by_name[name, 1].changes for name in ("slow waves", "delta power"))
 
@@ -176,7 +186,7 @@ def test_nights_without_events_lend_their_largest_waves():
 def test_without_microvolts_waves_are_relative_to_the_night(night):
     other = ExplainedNight(**vars(night) | {"unit": "no unit"})
     (one, two) = (measured_in(n)[0] for n in (night, other))
-    assert one.floor == 75 and two.floor == pytest.approx(2.5 * two.typical)
+    assert one.floor == 75 and two.floor == pytest.approx(3.5 * two.typical)
 
 
 SMALL = {
@@ -202,7 +212,8 @@ def test_players_answer_as_the_whole_night_does(name):
         night = x.clone()
         night[epoch] = signals
         model.adapt_to_night(x)
-        expected = player.whole(night)[epoch]
+        expected = model.stage_night(night)[epoch]
+        assert torch.allclose(player.staged(night, torch.tensor([epoch]))[0], expected, atol=1e-5)
         assert torch.allclose(answer, expected, atol=1e-4 if name != "seqsleepnet" else 0.02)
 
 
@@ -252,8 +263,10 @@ def test_scaling_by_the_night_is_part_of_what_is_confirmed(night):
     about = vars(night) | {"signals": scaled, "mean": mean, "sd": sd}
     search = search_with(ExplainedNight(**about), lambda x: slow_wave_time(x * sd[0]), 20.0)
     seen = []
-    whole = search.player.whole
-    search.player.whole = lambda signals: (seen.append(signals), whole(signals))[1]
+    staged = search.player.staged
+    search.player.staged = lambda signals, epochs: (seen.append(signals), staged(signals, epochs))[
+        1
+    ]
     (smallest,) = confirmed(search, [least(outcomes_of(search, [5])[0])])
     assert smallest.confirmed
     assert torch.allclose(seen[0].std(dim=(0, 2)), torch.ones(2), atol=1e-4)
@@ -264,3 +277,87 @@ def test_rules_are_those_of_the_manual():
     assert (RULES["slow waves"].stage, RULES["slow waves"].limit) == ("N3", 20.0)
     assert (RULES["alpha"].stage, RULES["alpha"].limit) == ("W", 50.0)
     assert set(RULES) <= set(BY_NAME)
+
+
+def entry_of(night: ExplainedNight, epoch: int) -> dict:
+    folder = f"a_e{epoch:04d}"
+    return {"recording": "a", "epoch": epoch, "folder": folder, "methods": {}, "model": "N2"}
+
+
+def test_files_of_a_night(night, tmp_path):
+    """Arrays, sentences, one row for each edit, a figure."""
+    entries = [entry_of(night, 5), entry_of(night, 9), entry_of(night, 13)]
+    player = player_of(ByMeasure(slow_wave_time, 20.0), night.signals)
+    plan = Plan((), counterfactuals=2)
+    add_counterfactuals(tmp_path, night, entries, player, plan, pictures=1)
+    write_counterfactuals(tmp_path, entries)
+    answers = [entry["methods"].get("counterfactual") for entry in entries]
+    assert answers[2] is None  # two were asked for
+    about = answers[0]["settings"]
+    assert about["sentence"].startswith("N2; with ") and "it would be N3" in about["sentence"]
+    assert about["least"]["confirmed"] and "confirms it" in about["support"]
+    assert "too few real N3 epochs" in about["support"]
+    assert "over 75 µV" in about["criteria"]["slow waves"]
+    with np.load(tmp_path / answers[0]["file"]) as arrays:
+        edited = torch.from_numpy(arrays["edited"])[None]
+        added = arrays["edited"] - night.physical(5)
+        np.testing.assert_allclose(added, arrays["added"], atol=1e-4)
+        assert not arrays["added"][1].any()  # the other channel is as it was
+    assert int(player(edited, torch.tensor([5])).argmax()) == N3
+    lines = (tmp_path / "counterfactuals.csv").read_text().splitlines()
+    table = list(csv.DictReader(lines))
+    assert [row["epoch"] for row in table if row["least"] == "True"] == ["5", "9"]
+    assert len(table) == sum(len(a["settings"]["edits"]) for a in answers[:2])
+    assert len(json.loads((tmp_path / "counterfactuals.json").read_text())["epochs"]) == 2
+    drawn = sorted(path.parent.name for path in tmp_path.rglob("counterfactual.png"))
+    assert drawn == ["a_e0005"]
+    assert shown(entries[0])["sentence"] == about["sentence"] and shown(entries[2]) is None
+
+
+def test_a_deaf_models_files(night, tmp_path):
+    entries = [entry_of(night, 5)]
+    player = player_of(ByMeasure(lambda line: 0.0, 1.0), night.signals)
+    add_counterfactuals(tmp_path, night, entries, player, Plan((), counterfactuals=1), pictures=1)
+    write_counterfactuals(tmp_path, entries)
+    about = entries[0]["methods"]["counterfactual"]["settings"]
+    assert about["least"] is None and about["support"] == ""
+    assert "no edit changes it" in about["sentence"]
+    assert not list(tmp_path.rglob("*.png"))
+    write_counterfactuals(tmp_path / "none", [entry_of(night, 5)])  # nothing was sought
+    assert not (tmp_path / "none").exists()
+
+
+def test_parts_of_the_default_are_played_or_kept(night):
+    """The mean of parts: one with maps, one that reads other signals, one that nothing plays."""
+
+    class Part:
+        explains, maps_signals = "part", True
+
+        def __init__(self, player):
+            self.play = player
+
+        def player(self, night):
+            return self.play
+
+    yes = player_of(ByMeasure(slow_wave_time, 20.0), night.signals)
+    kept = night.staged.probabilities
+    votes = [Vote("one", kept, 0.7), Vote("two", kept, 0.3)]
+    voted = ExplainedNight(**vars(night) | {"staged": replace(night.staged, votes=votes)})
+    reasons = MeanReasons([Part(yes), Part(None)], ["one", "two"])
+    player = reasons.player(voted)
+    edited, epochs = torch.zeros(1, 2, 3000), torch.tensor([5])
+    alone = yes(edited, epochs)
+    assert torch.allclose(player(edited, epochs), 0.7 * alone + 0.3 * torch.eye(5)[[N2]])
+    assert set(player.votes(edited, epochs)) == {"one"}
+    # derivations that were staged each have other votes: the explained part stands alone
+    assert set(reasons.player(night).parts) == {"one"}
+    assert MeanReasons([Part(None)], ["one"]).player(night) is None
+
+
+def test_network_of_other_signals_is_not_played(night):
+    net = models.build("night_bands", hidden=8).eval()
+    own = night.signals[:, :1]
+    of_own = ExplainedNight(**vars(night) | {"signals": own})
+    reasons = BandReasons([net, net], own, "bands")
+    assert set(reasons.player(of_own).parts) == {"bands 0", "bands 1"}
+    assert BandReasons([net], 2 * own, "bands").player(of_own) is None
