@@ -98,8 +98,10 @@ def sentence_of(rows: Sequence[Row], least: Row | None) -> str:
     if not rows:
         return "No channel that edits are known for."
     if least is None:
-        tried = ", ".join(amount_words(row) for row in rows)
-        return f"{rows[0]['stage']}; no edit changes it (up to {tried})."
+        tried = [amount_words(row) for row in rows if not row["edit"].endswith("power")]
+        if of_bands := [abs(row["amount"]) for row in rows if row["edit"].endswith("power")]:
+            tried.append(f"{max(of_bands):.0f} dB more or less power in any band")
+        return f"{rows[0]['stage']}; no edit changes it (up to {', '.join(tried)})."
     facts = [measure_words(least)]
     if least["rule"]:
         facts.append(f"the manual: {least['rule']}")

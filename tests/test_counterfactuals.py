@@ -129,7 +129,7 @@ def test_a_deaf_model_is_changed_by_nothing(night):
     assert least(outcomes) is None and len(outcomes) >= 14
     text = sentence_of([row_of(outcome) for outcome in outcomes], None)
     assert text.startswith("N2; no edit changes it (up to ")
-    assert "15 dB more sigma power" in text and "more slow-wave time" in text
+    assert "15 dB more or less power in any band" in text and "more slow-wave time" in text
 
 
 def test_taking_slow_waves_away_leaves_n3(night):
