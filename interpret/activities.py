@@ -1,4 +1,4 @@
-"""What a scorer looks for in an epoch, measured: slow waves, spindles, alpha, eye movements, bands.
+"""What a scorer sees in an epoch, measured: slow waves, spindles, alpha, eye movements, bands.
 
 The amplitudes and durations are those of the AASM manual where it gives any (Berry et al., version
 2.6, 2020): slow waves of 0.5-2 Hz and more than 75 uV, spindles of 11-16 Hz and at least 0.5 s.
@@ -15,7 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from interpret.bands import BANDS
 from interpret.explained_night import ExplainedNight
-from utils.stages import EPOCH_SECONDS
+from utils.stages import STAGES
 
 SLOW_WAVE_UV = 75.0  # peak to peak
 # the same in medians of the night's own waves, where no microvolt is known: 75 uV are 3.4 and 3.5
@@ -33,7 +33,8 @@ class Activity:
 
     ``how``: waves, from one falling zero crossing to the next; bursts, in which the envelope is
     ``times`` its median in the night for at least ``shortest`` s; or the level of the whole epoch.
-    ``noun`` is what there is more or less of, ``unit`` what of it is counted.
+    ``noun`` is what there is more or less of, ``unit`` what of it is counted, ``stages`` those in
+    which it is no artefact: eye movements look like slow waves, muscle like spindles.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Activity:
     unit: str
     times: float = 0.0
     shortest: float = 0.0
+    stages: tuple[str, ...] = STAGES
 
     @property
     def is_counted(self) -> bool:
@@ -54,11 +56,15 @@ class Activity:
 # bursts: of lengths and levels tried on two simulated nights, those that agreed best with what was
 # planted in their epochs
 ACTIVITIES = (
-    Activity("slow waves", "EEG", (0.5, 2.0), "waves", "slow-wave time", "%"),
-    Activity("spindles", "EEG", (11.0, 16.0), "bursts", "spindle", "events", 3.0, 0.5),
+    Activity("slow waves", "EEG", (0.5, 2.0), "waves", "slow-wave time", "%", stages=("N2", "N3")),
+    Activity(
+        "spindles", "EEG", (11.0, 16.0), "bursts", "spindle", "events", 3.0, 0.5, ("N2", "N3")
+    ),
     # the manual has 8-13 Hz, where slow spindles would count as alpha
-    Activity("alpha", "EEG", (8.0, 12.0), "bursts", "alpha time", "%", 1.5, 1.0),
-    Activity("eye movements", "EOG", (0.5, 5.0), "bursts", "eye movement", "events", 3.0, 0.5),
+    Activity("alpha", "EEG", (8.0, 12.0), "bursts", "alpha time", "%", 1.5, 1.0, ("W", "N1")),
+    Activity(
+        "eye movements", "EOG", (0.5, 5.0), "bursts", "eye movement", "events", 3.0, 0.5, ("REM",)
+    ),
     Activity("muscle tone", "EMG", (10.0, 100.0), "level", "muscle tone", "dB"),
     *(
         Activity(f"{name} power", "EEG", BANDS[name], "level", f"{name} power", "dB")
@@ -103,7 +109,11 @@ class Measured:
 
     def __init__(self, activity: Activity, night: ExplainedNight, columns: Sequence[int]) -> None:
         self.activity, self.fs, self.columns = activity, night.fs, list(columns)
-        self.in_microvolt = night.unit.startswith("µV")
+        self.unit, self.in_microvolt = night.unit, night.unit.startswith("µV")
+        scored = (night.staged.expert >= 0).any()
+        stages = night.staged.expert if scored else night.staged.stages
+        # epochs (n,) whose events can be planted elsewhere
+        self.lends = np.isin(stages, [STAGES.index(name) for name in activity.stages])
         self.part = band_part(
             np.stack([night.channel_epochs(k) for k in columns], axis=1), night.fs, activity.band
         )
@@ -238,8 +248,3 @@ def bursts(line: np.ndarray, fs: float, floor: float, shortest: float) -> Events
     start, stop = start[long], stop[long]
     total = np.concatenate([[0.0], np.cumsum(size)])
     return Events(start, stop, (total[stop] - total[start]) / np.maximum(stop - start, 1))
-
-
-def seconds_of(share: float) -> float:
-    """Seconds of an epoch that a share in % takes."""
-    return share / 100 * EPOCH_SECONDS

@@ -159,7 +159,7 @@ def criterion_of(measured: Measured) -> str:
     low, high = activity.band
     if activity.how == "waves":
         size = (
-            f"{SLOW_WAVE_UV:g} µV"
+            f"{SLOW_WAVE_UV:g} {measured.unit}"
             if measured.in_microvolt
             else f"{SLOW_WAVE_TIMES:g} times the night's median wave (no unit is known)"
         )

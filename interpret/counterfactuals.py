@@ -77,7 +77,7 @@ class Search:
     seed: int = 0
 
     def changed(self, stage: int, probabilities: np.ndarray) -> bool:
-        """Whether probabilities (5,) give an epoch of ``stage`` the stage that is looked for."""
+        """Whether probabilities (5,) give an epoch of ``stage`` the stage that is sought."""
         now = int(probabilities.argmax())
         return now != stage and self.wanted in (None, now)
 
@@ -171,7 +171,7 @@ def confirmed(search: Search, outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Outcomes of different epochs, each checked by staging the whole night with its edit in it.
 
     The night is scaled again as its edits change it. Edits far apart are checked in one night. An
-    edit that fails climbs a few rungs; if it fails on, it says so.
+    edit that fails climbs a few rungs, and is ``confirmed`` or not.
     """
     done, waiting = {}, list(outcomes)
     for _ in range(_ROUNDS):

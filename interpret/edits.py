@@ -112,14 +112,17 @@ def _amounts(measured: Measured, samples: np.ndarray) -> np.ndarray:
 def donors_of(measured: Measured, epoch: int) -> list[np.ndarray]:
     """Events (c, k) of other epochs, of a size that is typical of this night's.
 
-    A night without any lends its largest waves, brought to the size that counts as an event.
+    Those of stages in which they are no artefacts, if there are any. A night without events lends
+    its largest waves, brought to the size that counts as one.
     """
     length, line = measured.length, measured.part.swapaxes(0, 1).reshape(len(measured.columns), -1)
     for share in (1.0, 0.5, 0.25):
         events = measured.events if share == 1 else measured.events_in(measured.line, share)
         events = events.some((events.stop - events.start < length // 2) & _elsewhere(
             events, epoch, length))  # fmt: skip
-        if len(events):
+        lent = events.some(measured.lends[events.start // length])
+        if len(lent) or len(events):
+            events = lent if len(lent) else events
             break
     near = np.argsort(np.abs(events.size - np.median(events.size)), kind="stable")[:_DONORS]
     donors = []
