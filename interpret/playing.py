@@ -45,7 +45,7 @@ class WindowPlayer(Player):
 
     def __call__(self, edited: Tensor, epochs: Tensor) -> Tensor:
         """Mean over the windows that cover an epoch, as ``stage_night`` takes it."""
-        target, model = self.target, self.model
+        target, model, epochs = self.target, self.model, epochs.to(edited.device)
         encoded, night = model.encode_epochs(edited), target.encoded
         if model.middle is not None:  # one window per epoch
             logits = model.classify(target.put(night, encoded, epochs))
@@ -58,7 +58,7 @@ class WindowPlayer(Player):
         total = torch.zeros(len(epochs), 5, device=night.device)
         for starts, rows in zip(first.split(_AT_ONCE), row.split(_AT_ONCE), strict=True):
             windows = night[starts[:, None] + torch.arange(length, device=night.device)]
-            here, place = torch.arange(len(rows)), epochs.to(rows)[rows] - starts
+            here, place = torch.arange(len(rows)), epochs[rows] - starts
             windows[here, place] = encoded[rows]
             about = {"first": starts} if model.placed else {}
             own = model.classify(windows, **about)[here, place].softmax(dim=-1)
@@ -131,11 +131,11 @@ class Unplayed(Player):
 
     def __call__(self, edited: Tensor, epochs: Tensor) -> Tensor:
         """What it gave to the epochs before they were edited."""
-        return self.probabilities[epochs]
+        return self.probabilities[epochs.to(self.probabilities.device)]
 
     def staged(self, night: Tensor, epochs: Tensor) -> Tensor:
         """What it gave to the epochs before the night was edited."""
-        return self.probabilities[epochs]
+        return self.probabilities[epochs.to(self.probabilities.device)]
 
 
 class MeanPlayer(Player):

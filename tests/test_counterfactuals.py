@@ -17,10 +17,10 @@ from interpret.activities import ACTIVITIES, measured_in, waves
 from interpret.counterfactual_report import add_counterfactuals, shown, write_counterfactuals
 from interpret.counterfactual_words import RULES, row_of, sentence_of
 from interpret.counterfactuals import confirmed, least, outcomes_of, search_of
-from interpret.edits import edits_of
+from interpret.edits import donors_of, edits_of
 from interpret.explained_night import ExplainedNight
 from interpret.plausibility import distance_percentiles, night_powers, plausibility_of
-from interpret.playing import MeanPlayer, Unplayed, WindowPlayer, player_of
+from interpret.playing import MeanPlayer, NightPlayer, Unplayed, WindowPlayer, player_of
 from interpret.question import Plan
 from models.base import StagingModel
 from utils.staged_night import StagedNight, Vote
@@ -183,6 +183,22 @@ def test_nights_without_events_lend_their_largest_waves():
     assert row["before"] == 0 and row["new_stage"] == "N3" and 18 < row["after"] < 25
 
 
+def test_what_is_planted_comes_from_stages_where_it_is_no_artefact(night):
+    stages = np.full(N, STAGES.index("W"))
+    stages[[16, 20]] = N2
+    staged = replace(night.staged, probabilities=np.eye(5, dtype=np.float32)[stages])
+    slow, few = (measured_in(one)[0] for one in (night, with_staged(night, staged)))
+    line = few.part[[16, 20], 0].reshape(2, -1)
+    for donor in donors_of(few, 1):
+        windows = np.lib.stride_tricks.sliding_window_view(line, donor.shape[1], axis=1)
+        assert (windows == donor[0]).all(axis=2).any()
+    assert len(donors_of(slow, 1)) > len(donors_of(few, 1)) > 0
+
+
+def with_staged(night: ExplainedNight, staged: StagedNight) -> ExplainedNight:
+    return ExplainedNight(**vars(night) | {"staged": staged})
+
+
 def test_without_microvolts_waves_are_relative_to_the_night(night):
     other = ExplainedNight(**vars(night) | {"unit": "no unit"})
     (one, two) = (measured_in(n)[0] for n in (night, other))
@@ -215,6 +231,25 @@ def test_players_answer_as_the_whole_night_does(name):
         expected = model.stage_night(night)[epoch]
         assert torch.allclose(player.staged(night, torch.tensor([epoch]))[0], expected, atol=1e-5)
         assert torch.allclose(answer, expected, atol=1e-4 if name != "seqsleepnet" else 0.02)
+
+
+@pytest.mark.parametrize("name", ["robustsleepnet", "tinysleepnet"])
+def test_models_whose_epochs_depend_on_others_are_played_by_staging_again(name):
+    torch.manual_seed(0)
+    fs = 60 if name == "robustsleepnet" else 100
+    about = {"n_channels": 1, "fs": float(fs), "n_samples": 30 * fs, "num_seq": 3}
+    model = models.build(name, **about).eval()
+    x = torch.randn(16, 1, 30 * fs)
+    player, epochs = player_of(model, x), torch.tensor([0, 9, 15])
+    assert isinstance(player, NightPlayer)
+    edited = torch.randn(3, 1, 30 * fs)
+    for signals, epoch, answer in zip(edited, epochs, player(edited, epochs), strict=True):
+        night = x.clone()
+        night[epoch] = signals
+        expected = model.stage_night(night)[epoch]
+        assert torch.equal(player.staged(night, epoch[None])[0], expected)
+        # a state is carried from the beginning of the night, which six epochs nearly tell
+        assert torch.allclose(answer, expected, atol=1e-5 if name == "robustsleepnet" else 0.05)
 
 
 def test_band_networks_are_played_from_the_signals():
