@@ -13,7 +13,7 @@ from utils.stages import EPOCH_SECONDS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WIDTH = 150  # characters of a line of the title
+_WIDTH = 130  # characters of a line of the title
 
 
 def draw_counterfactual(
@@ -38,7 +38,8 @@ def draw_counterfactual(
         axes.set_title(name, loc="right", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     panels[-1].set_xlabel("s")
-    panels[0].legend(loc="upper left", frameon=False, ncols=2, fontsize=9)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", frameon=False, ncols=2, fontsize=9)
     # a dollar would begin a formula
     lines = [*textwrap.wrap(title, _WIDTH), *textwrap.wrap(note, _WIDTH)]
     text = "\n".join(lines).replace("$", r"\$")

@@ -145,12 +145,12 @@ def amount_words(row: Row) -> str:
 
 
 def measure_words(row: Row) -> str:
-    """What was measured before and after: ``slow waves over 75 µV in 8 %, then 26 %``."""
+    """What was measured before and after: ``slow waves in 8 %, then 26 % of the epoch``."""
     if row["unit"] == "dB":
         return f"{row['before']:.0f} dB, then {row['after']:.0f} dB"
     if row["unit"] == "events":
-        return f"{row['before']:.0f}, then {row['after']:.0f} in the epoch"
-    return f"in {row['before']:.0f} % of the epoch, then {row['after']:.0f} %"
+        return f"{row['edit']}: {row['before']:.0f}, then {row['after']:.0f}"
+    return f"{row['edit']} in {row['before']:.0f} %, then {row['after']:.0f} % of the epoch"
 
 
 def criterion_of(measured: Measured) -> str:
