@@ -114,6 +114,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         default=12,
         help="number of epochs to explain: half transitions, half uncertain ones",
     )
+    parser.add_argument(
+        "--counterfactuals",
+        type=count,
+        default=0,
+        help="number of explained epochs for which the least edit in a scorer's words is sought "
+        "that changes the stage, such as 18 %% more slow-wave time; seconds for each",
+    )
     add_flag(
         parser,
         "--score_everything",
@@ -234,6 +241,7 @@ class Staging:
         wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
         self.explained = args.explain if wanted else 0
+        self.counterfactuals = args.counterfactuals
         scoring = Wishes(args.vocabulary, args.expert_table)
         self.asked = Asked(
             channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything
@@ -302,9 +310,24 @@ class Staging:
         if reuse.checksum(file) != made["sha256"]:
             raise UserError(f"{file}: was changed while it was staged; run the same command again")
         if files:
-            write_files(files, staged, self.explained, made, progress, overwrite=self.overwrite)
+            write_files(
+                files,
+                staged,
+                self.explained,
+                made,
+                progress,
+                overwrite=self.overwrite,
+                counterfactuals=self.counterfactuals,
+            )
         else:
-            write_folder(folder, staged, self.explained, made, progress)
+            write_folder(
+                folder,
+                staged,
+                self.explained,
+                made,
+                progress,
+                counterfactuals=self.counterfactuals,
+            )
         for line in report(file.name, staged, files or [folder], taken):
             tqdm.write(shown(line))  # print() would cut through the progress bar
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from interpret import feature_contributions, prototypes, registry
+from interpret import counterfactual_report, feature_contributions, prototypes, registry
 from interpret.explained_night import ExplainedNight
 from utils import figures
 from utils.files import write_text
@@ -159,6 +159,8 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             with np.load(place / f"{method}.npz") as arrays:
                 alike = [[one["origin"], one["distance"]] for one in prototypes.shown(arrays)]
             continue
+        if method == counterfactual_report.METHOD:
+            continue  # in words
         registered = registry.method_named(method)
         if registered.control:
             continue  # random maps are for the metrics alone
@@ -175,6 +177,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "shares": shares,
         "reasons": reasons,
         "prototypes": alike,
+        "counterfactual": counterfactual_report.shown(entry),
         "explained": entry["explained"],
         "why": entry["why"] or "",
         "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},

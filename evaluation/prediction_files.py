@@ -58,19 +58,21 @@ def write_folder(
     explained: int,
     made_with: Mapping[str, Any],
     progress: Callable[[str], None] = lambda step: None,
+    *,
+    counterfactuals: int = 0,
 ) -> None:
     """Write every format into a folder of the night's own, and what it was made with.
 
     ``made_with`` is that of :func:`evaluation.reuse.made_with`.
-    ``explained`` is the number of epochs that the page explains; ``progress`` is called with each
-    step before it begins.
+    ``explained`` is the number of epochs that the page explains, for some of which it seeks
+    ``counterfactuals``; ``progress`` is called with each step before it begins.
     """
     with written_folder(folder, STAGED) as temporary:
         source = reuse.relative(made_with["source"], folder)
         write_json(temporary / MADE_WITH, {**made_with, "source": source})
         for suffix in FORMATS:
             progress(step_of(suffix, explained))
-            write(temporary, suffix, staged, explained)
+            write(temporary, suffix, staged, explained, counterfactuals)
         if staged.votes:
             write_votes(temporary / "votes.csv", staged)
         write_second_look(temporary, staged.second_look(temporary / REASONS))
@@ -92,6 +94,7 @@ def write_files(
     progress: Callable[[str], None] = lambda step: None,
     *,
     overwrite: bool,
+    counterfactuals: int = 0,
 ) -> None:
     """Write the formats that the targets' suffixes name; events bring their json along.
 
@@ -101,7 +104,7 @@ def write_files(
     with scratch_beside(targets[0]) as scratch:
         for target in targets:
             progress(step_of(target.suffix.lower(), explained))
-            write(scratch, target.suffix.lower(), staged, explained)
+            write(scratch, target.suffix.lower(), staged, explained, counterfactuals)
         for target in targets:
             name = FORMATS[target.suffix.lower()].format(staged.recording)
             pairs = [(scratch / name, target)]
@@ -179,7 +182,9 @@ def check_writable(
         check_file(path, STAGED, overwrite=overwrite)
 
 
-def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None:
+def write(
+    folder: Path, suffix: str, staged: StagedFile, explained: int, counterfactuals: int = 0
+) -> None:
     """Write one format into a folder, under its usual name."""
     path = folder / FORMATS[suffix].format(staged.recording)
     # as functions, so that only the one asked for is run
@@ -189,7 +194,7 @@ def write(folder: Path, suffix: str, staged: StagedFile, explained: int) -> None
         ".edf": lambda: write_edf(path, staged),
         ".json": lambda: write_json(path, summary(staged)),
         ".png": lambda: figures.save(picture(staged), path),
-        ".html": lambda: staged.write_page(path, folder / REASONS, explained),
+        ".html": lambda: staged.write_page(path, folder / REASONS, explained, counterfactuals),
     }
     writers[suffix]()
 

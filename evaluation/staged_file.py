@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from evaluation.night_page import write_page
+from interpret.counterfactual_report import add_counterfactuals
 from interpret.epochs_of_interest import choose_epochs
 from interpret.explain_nights import explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.index import INDEX, Entry
+from interpret.playing import Player
 from interpret.question import Plan
 from interpret.second_look import second_look
 from interpret.second_look_report import reasons_by_epoch
@@ -43,6 +45,9 @@ class Explainer(Protocol):
     ) -> list[Entry]:
         """Explain the epochs ``chosen`` (b,) into ``folder``; returns their index entries."""
 
+    def player(self, night: ExplainedNight) -> Player | None:
+        """What plays edited epochs of the night forward; ``None`` if nothing can."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StagedFile(StagedNight):
@@ -50,9 +55,9 @@ class StagedFile(StagedNight):
 
     ``signals`` (n, c, t) as the model received them, without channels that are ``absent``; ``mean``
     and ``sd`` (c,) bring them back to ``unit``; ``channels`` the file's channel by the model's
-    label, ``expert_path`` the file of the expert's stages. Where several models voted, signals,
-    ``channels`` and explanations are those of the first, and ``reads`` are the channels of all.
-    ``headline`` names the model.
+    label, ``roles`` (c,) what each is, ``expert_path`` the file of the expert's stages. Where
+    several models voted, signals, ``channels`` and explanations are those of the first, and
+    ``reads`` are the channels of all. ``headline`` names the model.
     """
 
     signals: torch.Tensor
@@ -63,17 +68,22 @@ class StagedFile(StagedNight):
     reads: Mapping[str, str]
     headline: str
     explainer: Explainer
+    roles: Sequence[str] = ()
     absent: Sequence[str] = ()
     notes: Sequence[str] = ()
     expert_path: Path | None = None
 
-    def explain(self, epochs: Sequence[int] | int = 12) -> dict[int, dict[str, Any]]:
+    def explain(
+        self, epochs: Sequence[int] | int = 12, *, counterfactuals: int = 0
+    ) -> dict[int, dict[str, Any]]:
         """Reasons for the stages of ``epochs``, by number and method, as arrays.
 
         ``epochs``: numbers, or how many epochs of interest to choose: transitions and uncertain
         ones. Methods on signals have ``signed`` (c, t), evidence for the stage above 0, against it
         below; ``treeshap`` has ``groups`` and their ``contributions``. Complete methods lead from
-        ``baseline_value`` to ``value``.
+        ``baseline_value`` to ``value``. For the first ``counterfactuals`` epochs the least edit is
+        sought that changes the stage: ``counterfactual`` has a ``sentence`` and the ``edited``
+        signals (c, t).
 
         Raises:
             UserError: no such epoch, or a model whose epochs cannot be explained.
@@ -82,26 +92,30 @@ class StagedFile(StagedNight):
             raise UserError(f"{self.recording}: {reason}")
         chosen = self.epochs_of_interest(epochs)
         with tempfile.TemporaryDirectory() as scratch:
-            entries = self.write_reasons(Path(scratch), chosen)
+            entries = self.write_reasons(Path(scratch), chosen, counterfactuals=counterfactuals)
             return {entry["epoch"]: _arrays(Path(scratch), entry) for entry in entries}
 
-    def page(self, path: Path | str, epochs: Sequence[int] | int = 12) -> Path:
+    def page(
+        self, path: Path | str, epochs: Sequence[int] | int = 12, *, counterfactuals: int = 0
+    ) -> Path:
         """Write the interactive page of the night: stages, probabilities, traces and reasons.
 
-        ``epochs`` as in :meth:`explain`; those of interest are explained, 0 explains none.
+        ``epochs``, of which 0 explains none, and ``counterfactuals`` as in :meth:`explain`.
         """
         path = Path(path)
         with tempfile.TemporaryDirectory() as scratch:
-            return self.write_page(path, Path(scratch), epochs)
+            return self.write_page(path, Path(scratch), epochs, counterfactuals)
 
-    def write_page(self, path: Path, arrays: Path, epochs: Sequence[int] | int) -> Path:
+    def write_page(
+        self, path: Path, arrays: Path, epochs: Sequence[int] | int, counterfactuals: int = 0
+    ) -> Path:
         """Write the page, and the arrays of its explained epochs into the folder ``arrays``."""
         headline, entries = self.headline, []
         chosen = self.epochs_of_interest(epochs)
         if chosen and (reason := self.explainer.why_not(self)):
             headline, chosen = f"{headline}. Not explained. {reason}", {}
         if chosen:
-            entries = self.write_reasons(arrays, chosen)
+            entries = self.write_reasons(arrays, chosen, counterfactuals=counterfactuals)
         if entries and self.votes:
             headline += f". Explained: {self.explainer.explains}"
         night = self.explained_night()
@@ -137,16 +151,20 @@ class StagedFile(StagedNight):
         folder: Path,
         chosen: Mapping[int, str],
         methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention"),
+        counterfactuals: int = 0,
     ) -> list[Entry]:
         """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch.
 
         ``methods`` that a model does not allow are left out; stagers of others have their own.
         """
-        plan = Plan(methods=methods, steps=_STEPS)
+        plan = Plan(methods=methods, steps=_STEPS, counterfactuals=counterfactuals)
         about = {"headline": self.headline, "interpretation": asdict(plan)}
 
         def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:
-            return self.explainer.explain(night, np.array(list(chosen)), plan, into, chosen)
+            entries = self.explainer.explain(night, np.array(list(chosen)), plan, into, chosen)
+            if counterfactuals and (player := self.explainer.player(night)):
+                add_counterfactuals(into, night, entries, player, plan)
+            return entries
 
         return explain_nights(folder, [self.explained_night()], explain_one, about)
 
@@ -158,7 +176,7 @@ class StagedFile(StagedNight):
             mean=self.mean,
             sd=self.sd,
             channels=tuple(self.channels.values()),
-            roles=(),
+            roles=tuple(self.roles),
             unit=self.unit,
             events={},
         )
@@ -171,4 +189,6 @@ def _arrays(folder: Path, entry: Entry) -> dict[str, Any]:
         values = {name: about[name] for name in ("value", "baseline_value")}
         with np.load(folder / about["file"]) as arrays:
             reasons[method] = values | {name: arrays[name] for name in arrays.files}
+        if "sentence" in about["settings"]:
+            reasons[method]["sentence"] = about["settings"]["sentence"]
     return reasons

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from interpret import registry
+from interpret.counterfactual_report import write_counterfactuals
 from interpret.explained_night import ExplainedNight
 from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
@@ -59,6 +60,7 @@ def explain_nights(
     """
     entries = [entry for night in nights for entry in explain(folder, night)]
     write_index(folder, about, entries)
+    write_counterfactuals(folder, entries)
     return entries
 
 

@@ -36,6 +36,11 @@ class ExplainedNight:
         """Samples per second."""
         return self.signals.shape[-1] / EPOCH_SECONDS
 
+    @property
+    def scaled_by_night(self) -> bool:
+        """Whether mean and SD are this night's own, so that edits of its signals change them."""
+        return bool((self.mean != 0).any() or (self.sd != 1).any())
+
     def channel_epochs(self, channel: int) -> np.ndarray:
         """All epochs of one channel in ``unit``: (n, t)."""
         return self.signals[:, channel].cpu().numpy() * self.sd[channel] + self.mean[channel]

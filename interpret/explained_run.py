@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 from interpret.band_report import bands_of, write_bands
+from interpret.counterfactual_report import add_counterfactuals
 from interpret.detected import SOURCE, detect
 from interpret.evidence import read_events
 from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.explanation_flags import ExplanationFlags, plan_of
 from interpret.index import Entry
+from interpret.playing import player_of
 from interpret.prototype_report import add_prototypes, write_control
 from interpret.prototypes import Prototypes
 from interpret.question import Plan
@@ -122,6 +124,9 @@ class ExplainedRun:
                 add_prototypes(
                     folder, night, self.model, self.prototypes, explained.entries, plan.pictures
                 )
+            if plan.counterfactuals:
+                player = player_of(self.model, night.signals)
+                add_counterfactuals(folder, night, explained.entries, player, plan, plan.pictures)
         self.nights.append(night)  # for its page, with or without epochs to explain
         if self.with_bands:
             self.bands += bands_of(self.model, night)

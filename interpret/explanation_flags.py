@@ -34,6 +34,8 @@ class ExplanationFlags:
     interpret_pictures: int
     n_random: int
     n_untrained: int
+    counterfactuals: int
+    counterfactual_to: str
     interpret_seed: int
     truth_path: Path
     concepts: bool
@@ -111,6 +113,19 @@ def add_flags(group: Any) -> None:
     group.add_argument(
         "--n_untrained", type=positive, default=3, help="copies with random weights to compare with"
     )
+    group.add_argument(
+        "--counterfactuals",
+        type=count,
+        default=0,
+        help="explained epochs of a recording for which the least edit in a scorer's words is "
+        "sought that changes the stage, such as 18 %% more slow-wave time",
+    )
+    group.add_argument(
+        "--counterfactual_to",
+        choices=("any", *STAGES),
+        default="any",
+        help="the stage that such an edit has to lead to",
+    )
     group.add_argument("--interpret_seed", type=count, default=0, help="of every random choice")
     group.add_argument(
         "--truth_path",
@@ -162,4 +177,6 @@ def plan_of(flags: ExplanationFlags) -> Plan:
         orders=flags.n_random,
         untrained=flags.n_untrained,
         pictures=flags.interpret_pictures,
+        counterfactuals=flags.counterfactuals,
+        counterfactual_to=flags.counterfactual_to,
     )

@@ -67,6 +67,19 @@ def feature_entry(
     return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
 
 
+def add_answer(
+    entry: Entry,
+    method: str,
+    settings: Mapping[str, Any],
+    *,
+    value: float | None,
+    baseline_value: float | None,
+) -> None:
+    """Add a method's answer to the entry of an epoch, whose folder holds its file of arrays."""
+    file = f"{entry['folder']}/{method}.npz"
+    entry["methods"][method] = answer(file, settings, value=value, baseline_value=baseline_value)
+
+
 def _of_epoch(
     night: ExplainedNight,
     epoch: int,

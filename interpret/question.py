@@ -20,7 +20,8 @@ class Plan:
     ``span`` is the epoch alone or its whole window. ``steps`` of integrated gradients to begin
     with; ``band_hz`` wide bands of spectral gradients, 0 for the named ones; random ``orders`` and
     ``untrained`` copies to compare with. Methods are evaluated on at most ``evaluated_per_stage``
-    epochs of every stage of a night; ``pictures`` epochs are drawn per night.
+    epochs of every stage of a night; ``pictures`` epochs are drawn per night. For so many epochs
+    the ``counterfactuals`` are sought, edits that lead to any other stage or to the one named.
     """
 
     methods: tuple[str, ...]
@@ -36,6 +37,8 @@ class Plan:
     untrained: int = 3
     evaluated_per_stage: int = 20
     pictures: int = 20
+    counterfactuals: int = 0
+    counterfactual_to: str = "any"
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,11 @@ class SleepModel(nn.Module):
     whose epochs can be encoded, and explained, one by one. ``shows_attention``: it has
     ``attention``. ``reads_images``: it has ``cam_layer``. ``placed``: ``forward`` and ``classify``
     take the number of each run's first epoch. ``stateful``: a recurrent state is carried from epoch
-    to epoch of a night, and training has to carry it between chunks. ``any_channels``: it reads
-    signals of any number and kind, in any order. ``made_for_hz``: the rate that it was
-    made for, which signals are brought to when they are read; ``None``: its layers follow any.
+    to epoch of a night, and training has to carry it between chunks. ``adapts_to_night``: it is
+    scaled by the night that it stages, as :meth:`StagingModel.adapt_to_night` sets.
+    ``any_channels``: it reads signals of any number and kind, in any order. ``made_for_hz``: the
+    rate that it was made for, which signals are brought to when they are read; ``None``: its layers
+    follow any.
     ``reads_bands``: it reads the power of one EEG in bands alone, as ``decibels``. ``spectrogram``:
     what it reads, scaled by statistics of the training nights, or ``None`` for models of signals.
     ``sequence_layer``: the part whose input, (b, l, d), is what the epochs around it have made of
@@ -51,6 +53,7 @@ class SleepModel(nn.Module):
     reads_images: bool = False
     placed: bool = False
     stateful: bool = False
+    adapts_to_night: bool = False
     any_channels: bool = False
     made_for_hz: float | None = None
     reads_bands: bool = False

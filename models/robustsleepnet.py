@@ -94,6 +94,11 @@ class RobustSleepNet(StagingModel):
             return self.classify(windows_of(self.encode(power), self.num_seq, stride))
         return self.classify(self.encode(windows_of(power, self.num_seq, stride)))
 
+    @property
+    def adapts_to_night(self) -> bool:
+        """Whether spectra are standardised over the night."""
+        return self.by_night
+
     def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
         """Take the spectra's statistics from the night, if they are standardised over it."""
         if self.by_night:

@@ -90,9 +90,14 @@ class SeqSleepNet(StagingModel):
         self.rnn = nn.GRU(2 * _HIDDEN, _HIDDEN, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * _HIDDEN, len(STAGES))
 
+    @property
+    def adapts_to_night(self) -> bool:
+        """Whether its spectrograms are scaled by the night's own statistics."""
+        return self.scaled_by == "night"
+
     def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
         """Take the spectrograms' statistics from the night, if it is to be scaled by its own."""
-        if self.scaled_by == "night":
+        if self.adapts_to_night:
             self.spectrogram.fit_night(x.split(batch_size))
 
     def encode_epochs(self, x: Tensor) -> Tensor:

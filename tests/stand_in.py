@@ -16,6 +16,9 @@ class NoReasons:
     def why_not(self, staged) -> str:
         return "nothing to explain"
 
+    def player(self, night):
+        return None
+
 
 class StandIn(ChannelStager):
     """Reads one EEG; the stages follow its mean absolute value."""

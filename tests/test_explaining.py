@@ -93,6 +93,7 @@ def explained(raw, store, tmp_path_factory) -> Path:
     project = tmp_path_factory.mktemp("explained")
     run = train(store, project, "--n_epochs", "1")
     words = ["--is_interpret", "True", "--interpret_select", "3,40", "--n_random", "3"]
+    words += ["--counterfactuals", "1"]
     methods = ["--interpret_methods", "ig,occlusion,attention,rollout", "--pictures", "0"]
     evaluate(store, project, raw, *words, *methods)
     return run / "interpretations"
@@ -106,7 +107,7 @@ def evaluate(store, project: Path, raw: Path, *words: str) -> None:
 def test_every_sample_has_a_folder(explained):
     folders = sorted(path for path in explained.iterdir() if path.is_dir())
     assert [folder.name[-6:] for folder in folders] == ["_e0003", "_e0040"]
-    names = set(listing.names(folders[0]))
+    names = {name for name in listing.names(folders[0]) if "counterfactual." not in name}
     own = ("ig", "occlusion", "attention", "rollout", "random", "input", "prototypes")
     arrays = {f"{m}.npz" for m in own}
     pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "svg")}
@@ -140,6 +141,20 @@ def test_the_index_lists_what_was_explained(explained):
         assert entry["methods"]["ig"]["completeness_error"] <= 0.01
         assert entry["methods"]["attention"]["completeness_error"] is None
         assert sum(entry["probabilities"]) == pytest.approx(1, abs=1e-4)
+
+
+def test_counterfactuals_of_as_many_epochs_as_asked_for(explained):
+    entries = json.loads((explained / "index.json").read_text())["explanations"]
+    about = entries[0]["methods"]["counterfactual"]["settings"]
+    assert "counterfactual" not in entries[1]["methods"]
+    assert about["sentence"].startswith(entries[0]["model"])
+    edits = {row["edit"] for row in about["edits"]}
+    assert {"slow waves", "sigma power", "eye movements"} <= edits
+    with (explained / "counterfactuals.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(about["edits"])
+    page = next(explained.glob("*.html")).read_text()
+    # as JSON in the page, without characters that its script would have to escape
+    assert about["sentence"].split(";")[0] in page and '"counterfactual":{"sentence"' in page
 
 
 def test_bands_add_up(explained):

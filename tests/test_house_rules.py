@@ -89,6 +89,7 @@ ONLY_IN = {
         "utils.figures",
         "evaluation.agreement_figures",
         "interpret.concept_figures",
+        "interpret.counterfactual_figures",
         "interpret.explanation_figures",
         "interpret.prototype_figures",
         "interpret.role_figures",

@@ -428,7 +428,10 @@ def test_a_staged_night_as_annotations_and_hypnogram():
 
 def test_reasons_and_pages_from_python(night, tmp_path):
     staged = untrained("chambon2018", ["EEG"], n_channels=1).stage(opened(night), Asked())
-    reasons = staged.explain([3, 40])
+    reasons = staged.explain([3, 40], counterfactuals=1)
+    assert "counterfactual" not in reasons[40]
+    assert reasons[3]["counterfactual"]["edited"].shape == (1, 3000)
+    assert reasons[3]["counterfactual"]["sentence"].startswith(reasons[3]["stage"])
     assert sorted(reasons) == [3, 40] and reasons[3]["stage"] in STAGES
     assert reasons[3]["ig"]["signed"].shape == (1, 3000)
     assert {"value", "baseline_value"} <= reasons[3]["ig"].keys()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from evaluation.staged_file import StagedFile
@@ -15,6 +16,7 @@ from interpret.band_contributions import METHOD, STEPS, band_contributions
 from interpret.explained_night import ExplainedNight
 from interpret.feature_contributions import write_contributions
 from interpret.index import Entry
+from interpret.playing import Player, mean_player
 from interpret.question import Plan
 from models.night_bands import BANDS
 from utils.stages import STAGES
@@ -47,3 +49,11 @@ class BandReasons:
         reasons = band_contributions(self.nets, db, chosen, stages, runners_up, list(BANDS))
         settings = [{"against": STAGES[code], "steps": STEPS} for code in runners_up]
         return write_contributions(folder, night, chosen, reasons, why, METHOD, settings)
+
+    def player(self, night: ExplainedNight) -> Player | None:
+        """The mean of the networks, if the night holds the signals that they read."""
+        # in a mean of stagers it holds those of the part that has maps, prepared alike or not
+        if not torch.equal(self.signals, night.signals):
+            return None
+        nets = {f"{self.explains} {k}": net for k, net in enumerate(self.nets)}
+        return mean_player(nets, night.signals)

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from evaluation.staged_file import Explainer, StagedFile
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
+from interpret.playing import MeanPlayer, Player, Unplayed
 from interpret.question import Plan
 
 
@@ -19,9 +21,11 @@ class MeanReasons:
     """Explains by the first of ``parts`` that maps its signals, and by all that need none.
 
     The night's signals are those of the first part, so that maps and traces belong together.
+    ``names`` are those of the parts' votes.
     """
 
     parts: Sequence[Explainer]
+    names: Sequence[str]
     maps_signals = True
 
     def able(self, staged: StagedFile) -> list[Explainer]:
@@ -51,3 +55,18 @@ class MeanReasons:
                 known = merged.setdefault(entry["epoch"], entry)
                 known["methods"] |= entry["methods"]
         return [merged[epoch] for epoch in sorted(merged)]
+
+    def player(self, night: ExplainedNight) -> Player | None:
+        """The mean of the parts; the vote of one that cannot be played stays what it was."""
+        votes = {vote.name: vote for vote in night.staged.votes}
+        players = {}
+        for name, part in zip(self.names, self.parts, strict=True):
+            player = part.player(night)
+            # as where derivations were staged each: the votes are others then
+            share = votes[name].weight if name in votes else 1 / len(self.parts)
+            if player is None and name in votes:
+                kept = torch.from_numpy(votes[name].probabilities).to(night.signals.device)
+                player = Unplayed(kept)
+            if player is not None:
+                players[name] = (player, share)
+        return MeanPlayer(players) if players else None

@@ -97,7 +97,9 @@ def mean_of(staged: Sequence[tuple[Part, StagedFile]], notes: Sequence[str]) -> 
         notes=[*night.notes, *notes],
         reads=reads_of(staged),
         headline=headline_of([part for part, _ in staged]),
-        explainer=MeanReasons([one.explainer for _, one in ordered]),
+        explainer=MeanReasons(
+            [one.explainer for _, one in ordered], [part.stager.name for part, _ in ordered]
+        ),
     )
 
 

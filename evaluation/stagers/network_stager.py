@@ -40,6 +40,7 @@ from interpret import registry
 from interpret.explain_nights import explain_epochs
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
+from interpret.playing import Player, mean_player
 from interpret.prototype_report import add_prototypes
 from interpret.prototypes import Prototypes
 from interpret.question import Plan
@@ -210,10 +211,7 @@ class NetworkStager(ChannelStager):
     def explain(
         self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
     ) -> list[Entry]:
-        """Explain epochs by the plan's methods that the model allows, by its first member.
-
-        Where every window is encoded anew, slow methods are left out: they would take minutes.
-        """
+        """Explain epochs by the first member: by quick methods where windows are encoded anew."""
         if not self.net.separable:
             quick = [name for name in plan.methods if registry.method_named(name).by_layer]
             plan = replace(plan, methods=tuple(quick))
@@ -221,6 +219,10 @@ class NetworkStager(ChannelStager):
         if explained and self.prototypes is not None:
             add_prototypes(folder, night, self.net, self.prototypes, explained.entries)
         return explained.entries if explained else []
+
+    def player(self, night: ExplainedNight) -> Player:
+        """The mean of the networks, each by its own player."""
+        return mean_player(self.nets, night.signals)
 
 
 def opened_net(checkpoint: Checkpoint) -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 from evaluation.staged_file import StagedFile
 from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
+from interpret.playing import Player
 from interpret.question import Plan
 
 
@@ -60,3 +61,7 @@ class NotExplained:
     ) -> list[Entry]:
         """Explain nothing."""
         return []
+
+    def player(self, night: ExplainedNight) -> Player | None:
+        """Nothing plays it."""
+        return None

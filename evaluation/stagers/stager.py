@@ -163,6 +163,7 @@ class ChannelStager(Stager):
             sd=computed.sd,
             unit=computed.unit,
             channels=channels,
+            roles=[dict(wanted)[label] for label in computed.labels],
             reads=channels,
             headline=self.headline,
             explainer=computed.explainer,

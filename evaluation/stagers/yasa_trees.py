@@ -18,6 +18,7 @@ from evaluation.staged_file import StagedFile
 from interpret.explained_night import ExplainedNight
 from interpret.feature_contributions import FeatureContributions, write_contributions
 from interpret.index import Entry
+from interpret.playing import Player
 from interpret.question import Plan
 from utils.stages import EDF_STAGES, STAGES, UNSCORED
 
@@ -75,6 +76,10 @@ class YasaReasons:
         """Write the contributions to the stage of each epoch in ``chosen`` (b,)."""
         reasons = self.contributions(chosen, night.staged.stages[chosen])
         return write_contributions(folder, night, chosen, reasons, why)
+
+    def player(self, night: ExplainedNight) -> Player | None:
+        """Nothing: features of an edited epoch would need those of the whole night again."""
+        return None
 
     def contributions(self, epochs: np.ndarray, stages: np.ndarray) -> FeatureContributions:
         """Contributions to the margins of ``stages`` (b,), our codes, at ``epochs`` (b,).
