@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from datasets.store import splits
 from datasets.store.store import Store
 from evaluation import human_scorers
@@ -139,8 +142,27 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
         )
     if settings.explanations.is_interpret:
         explained_run.interpret(
-            settings.explanations, model, view, nights, about, reasons, write_page
+            settings.explanations,
+            explained_run.Trained(model, training_epochs(checkpoint, store, device)),
+            view,
+            nights,
+            about,
+            reasons,
+            write_page,
         )
+
+
+def training_epochs(checkpoint: Checkpoint, store: Store, device: torch.device) -> Tensor | None:
+    """Epochs (n, c, t) of a night that the model was trained on; ``None`` in other stores."""
+    facts = checkpoint.training.facts
+    own = facts["cohort"] == store.cohort
+    # converted weights know their cohort alone
+    known = (facts.get("subjects") or {}).get("train", []) if own else []
+    subjects = sorted(set(known) & set(store.subjects))
+    if not subjects:
+        return None
+    view = open_view(checkpoint, store, store.of_subjects(subjects[:1])[:1], device)
+    return next(view.whole_nights())[1]
 
 
 def find_checkpoint(

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from interpret.band_report import bands_of, write_bands
 from interpret.detected import SOURCE, detect
-from interpret.evidence import read_events
+from interpret.evidence import DISTRACTORS, read_events
 from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.explanation_flags import ExplanationFlags, plan_of
@@ -27,12 +27,22 @@ from utils.staged_night import StagedNight
 
 EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
 # beginnings of the measures that are printed
-_PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
+_PRINTED = ("auroc", "from_wrong", "completeness", "deletion", "insertion", "likeness_to")
+
+
+class Trained(NamedTuple):
+    """A trained model, and epochs (n, m, t) of its training subjects if any are at hand.
+
+    Copies with random weights have their batch norms measured on them.
+    """
+
+    model: torch.nn.Module
+    epochs: torch.Tensor | None = None
 
 
 def interpret(
     flags: ExplanationFlags,
-    model: torch.nn.Module,
+    trained: Trained,
     view: Any,
     nights: Sequence[StagedNight],
     about: Mapping[str, Any],
@@ -43,9 +53,9 @@ def interpret(
 
     ``write_page`` writes a night's page: ``evaluation.night_page.write_page``.
     """
-    gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
+    gathered = Gathered(StageMeans([channel.label for channel in view.channels]), trained.epochs)
     run = ExplainedRun(
-        model, plan_of(flags), flags.interpret_select, flags.interpret_bands, gathered
+        trained.model, plan_of(flags), flags.interpret_select, flags.interpret_bands, gathered
     )
     about = {**about, "interpretation": asdict(run.plan)}
     # complete or not at all: an interrupted run leaves the explanations of the one before
@@ -121,7 +131,12 @@ def night_of(
         "unit": view.channels[0].unit.replace("uV", "µV") or "no unit",
     }
     if truth.exists():
-        return ExplainedNight(**about, events=read_events(truth), evidence="planted")
+        return ExplainedNight(
+            **about,
+            events=read_events(truth),
+            evidence="planted",
+            distractors=read_events(truth, DISTRACTORS),
+        )
     # detection needs a night, which is frozen: the one with events is another
     bare = ExplainedNight(**about, events={})
     return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)

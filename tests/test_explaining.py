@@ -120,8 +120,11 @@ def test_arrays_say_what_they_hold(store, explained):
         raw_signals = store.night(recording).signals()[int(epoch)][[0, 2]]
         assert np.allclose(given["signals"], raw_signals, atol=1e-2)  # µV, as recorded
         assert given["time_s"][1] == pytest.approx(0.01)
-    with np.load(folder / "rollout.npz") as maps:
-        assert maps["signed"].sum() == pytest.approx(1, abs=1e-4)
+    with np.load(folder / "rollout.npz") as maps:  # its own share of what a window attends to
+        assert maps["context"].sum() == pytest.approx(1, abs=1e-4)
+        assert 0 < maps["signed"].sum() < 0.5 and maps["signed"].sum() in [
+            pytest.approx(share, abs=1e-5) for share in maps["context"]
+        ]
 
 
 def test_the_index_lists_what_was_explained(explained):

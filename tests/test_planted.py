@@ -1,5 +1,7 @@
 """Slow: do explanations of a trained model point at the only evidence that the nights hold?
 
+One reading of each method, and always beside the best map that knows no model.
+
 On ordinary synthetic nights, as on real ones, the background tells stages apart, and a model may do
 well without any event. Here the noise is the same in every stage and one kind of event marks N2, so
 a model that stages such nights must have detected the events.
