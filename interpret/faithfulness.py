@@ -50,10 +50,13 @@ def curves(
     scores: Tensor,
     *,
     compared: Tensor,
+    mirrored: bool = False,
 ) -> Curves:
     """Curves of F as units change in the order of ``scores`` (b, m * units), highest first.
 
-    What is removed is replaced by ``compared`` (b, m, t).
+    What is removed is replaced by ``compared`` (b, m, t). ``mirrored``: insertion is that in the
+    reversed order, which is deletion read backwards: half the work, for orders that are as good as
+    their reverse, such as random ones.
     """
     x = target.night[epochs]
     # stable: units of equal score, as where a map is 0, keep their order on every device
@@ -70,7 +73,9 @@ def curves(
         for step in steps:
             first = rank < step
             removed.append(target(torch.where(first, compared, x), epochs, classes))
-            added.append(target(torch.where(first, x, compared), epochs, classes))
+            if not mirrored:
+                added.append(target(torch.where(first, x, compared), epochs, classes))
+    added = added or removed[::-1]
     values = [torch.stack(part, dim=1).cpu().numpy() for part in (removed, added)]
     return Curves(steps / order.shape[1], *values)
 

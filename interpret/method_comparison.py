@@ -85,12 +85,13 @@ def against_random_orders(
     graded.output = "prob"
     compared = graded.baseline(question.epochs, baseline, plan.seed)
 
-    def curves_of(order: Tensor) -> Curves:
-        return curves(graded, question.epochs, question.classes, order, compared=compared)
+    def curves_of(order: Tensor, mirrored: bool = False) -> Curves:
+        asked = (graded, question.epochs, question.classes, order)
+        return curves(*asked, compared=compared, mirrored=mirrored)
 
     orders = {name: unit_scores(e.attributions, units) for name, e in explanations.items()}
     seeds = range(plan.seed, plan.seed + plan.orders)
-    chance = [curves_of(random_scores(orders[control], seed)) for seed in seeds]
+    chance = [curves_of(random_scores(orders[control], seed), mirrored=True) for seed in seeds]
     drawn = {name: curves_of(order) for name, order in orders.items() if name != control}
     drawn[control] = Curves(
         chance[0].share,

@@ -149,7 +149,8 @@ def test_bands_add_up(explained):
     }
     assert set(shapley) == {"delta", "theta", "alpha", "sigma", "beta", "gamma", "gap"}
     assert abs(float(shapley["gap"]["mean"])) < 1e-5
-    assert {row["figure"] for row in rows} == {"shapley", "single", "mean", "weighted"}
+    figures = {"shapley", "single", "exchanged", "mean", "weighted"}
+    assert {row["figure"] for row in rows} == figures
     assert (explained / "bands.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -160,10 +161,23 @@ def test_scores_of_every_method_and_the_control(explained):
     measured = {(row["method"], row["measure"]) for row in rows}
     for method in ("ig", "occlusion", "attention", "rollout", "random"):
         assert (method, "deletion_below_random") in measured
+    assert ("total_energy", "deletion_below_random_same_stage") in measured
     for measure in ("completeness_error", "infidelity", "sensitivity_max"):
         assert ("ig", measure) in measured
-    assert ("ig", "likeness_to_random_weights") in measured
+    for measure in ("likeness_to_random_weights", "likeness_of_size_to_random_weights"):
+        assert ("ig", measure) in measured
     assert ("attention", "completeness_error") not in measured
+
+
+def test_every_method_stands_beside_the_best_without_a_model(explained):
+    free = {method.name for method in registry.model_free()}
+    with (explained / "against_model_free.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["measure"] == "deletion_below_random"]
+    assert {"ig", "occlusion", "attention", "rollout", "random"} == {row["method"] for row in rows}
+    assert {row["against"] for row in rows} <= free
+    assert {row["ahead"] for row in rows} == {"False"}  # of one subject nothing is known
+    with (explained / "subjects.csv").open() as file:
+        assert len({row["subject"] for row in csv.DictReader(file)}) == 1
 
 
 def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):

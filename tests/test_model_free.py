@@ -21,6 +21,7 @@ from interpret.baselines import another_of_stage
 from interpret.evidence import DISTRACTORS, Reading, read_events, share_above, values_at
 from interpret.explained_night import ExplainedNight
 from interpret.explanation_metrics import Evaluated, evidence_of
+from interpret.faithfulness import curves
 from interpret.infidelity import infidelity, replaced_pieces, small_noise
 from interpret.method_comparison import evaluate_methods
 from interpret.question import Plan, Question
@@ -196,6 +197,15 @@ def test_every_table_has_the_model_free_rows(planted):
     assert {row["method"] for row in rows} == {"random"}
     # one subject has no interval, so nothing is ahead
     assert not any(row["ahead"] for row in rows)
+
+
+def test_random_orders_are_followed_one_way_and_read_both_ways():
+    torch.manual_seed(0)
+    target, scores = EpochTarget(Linear(), night_of()), torch.randn(4, 60)
+    whole = curves(target, FIRST, CLASSES, -scores, compared=torch.zeros(4, 2, 60))
+    half = curves(target, FIRST, CLASSES, scores, compared=torch.zeros(4, 2, 60), mirrored=True)
+    assert np.allclose(half.insertion, whole.insertion, atol=1e-6)
+    assert np.ptp(half.share + half.share[::-1]) == 0  # steps are as far apart from either end
 
 
 def test_ahead_only_where_the_paired_difference_excludes_zero():
