@@ -150,6 +150,6 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         low, high = row["low"], row["high"]
         interval = "" if low is None else f"  [{low:.3f}, {high:.3f}]"
         print(
-            f"  {row['measure']:<28}{row['method']:<26}{row['mean']:>8.3f}{interval}"
+            f"  {row['measure']:<36}{row['method']:<26}{row['mean']:>8.3f}{interval}"
             f"  {row['epochs']} epochs"
         )
