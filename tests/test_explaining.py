@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 import cmt_evaluate
+from evaluation.evaluate_run import training_epochs
 from interpret import registry
 from interpret.explanation_flags import plan_of
 from interpret.scoreboard import Score, summarise
@@ -19,6 +22,7 @@ from interpret.selection import select
 from tests import listing
 from tests.index_schema import check_index
 from tests.test_training import train
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.stages import STAGES
 
@@ -167,6 +171,17 @@ def test_scores_of_every_method_and_the_control(explained):
     for measure in ("likeness_to_random_weights", "likeness_of_size_to_random_weights"):
         assert ("ig", measure) in measured
     assert ("attention", "completeness_error") not in measured
+
+
+def test_controls_are_calibrated_on_a_night_of_training(store, explained):
+    checkpoint = load_checkpoint(explained.parent / "checkpoints" / "best.pt")
+    training = checkpoint.training.facts["subjects"]["train"]
+    epochs = training_epochs(checkpoint, store, torch.device("cpu"))
+    night = store.night(store.of_subjects(sorted(training)[:1])[0])
+    assert epochs.shape == (len(night.stages), 2, 3000)
+    others = replace(checkpoint.training, facts=checkpoint.training.facts | {"cohort": "another"})
+    elsewhere = replace(checkpoint, training=others)
+    assert training_epochs(elsewhere, store, torch.device("cpu")) is None
 
 
 def test_every_method_stands_beside_the_best_without_a_model(explained):
