@@ -49,6 +49,7 @@ class DemoFlags:
     difficulty: int
     omit: list[str]
     one_background: bool
+    distractors: bool
     varied: bool
     special: str | None
     jobs: int
@@ -94,6 +95,12 @@ def parse_args(argv: list[str] | None) -> DemoFlags:
         parser,
         "--one_background",
         help="the same noise in every stage: only planted events tell stages apart",
+    )
+    add_flag(
+        parser,
+        "--distractors",
+        help="add waves that resemble events in all but shape, band or channel, to test "
+        "explanations",
     )
     add_flag(
         parser,
@@ -233,6 +240,7 @@ def write_one(flags: DemoFlags, subject: int, number: int, last: bool) -> dict:
         special=flags.special,
         omit=tuple(flags.omit),
         one_background=flags.one_background,
+        distractors=flags.distractors,
     )
     stem = layout_of(flags).write(flags.output, night, settings_of(flags), is_last=last)
     return {"recording": stem, "hours": night.seconds / 3600, **agreement(night)}
@@ -255,7 +263,7 @@ def agreement(night: Night) -> dict[str, int]:
 
 def settings_of(flags: DemoFlags) -> dict:
     """Settings that the files' content follows from."""
-    # cohort and varied only where they are set: other files keep the bytes from before these flags
+    # some only where they are set: other files keep the bytes from before these flags
     names = (
         "format",
         *(["cohort"] if flags.cohort else []),
@@ -267,6 +275,7 @@ def settings_of(flags: DemoFlags) -> dict:
         "omit",
         "special",
         "one_background",
+        *(["distractors"] if flags.distractors else []),
         *(["varied"] if flags.varied else []),
     )
     values = asdict(flags)

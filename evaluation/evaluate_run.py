@@ -163,7 +163,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
 def added_by_training(
     model: Any, checkpoint: Checkpoint, store: Store, like: View
 ) -> explained_run.Additions:
-    """What the nights of training add to explanations: a temperature, and prototypes.
+    """What nights of training add to explanations: a temperature, prototypes, usual epochs.
 
     Where the ``store`` is another one they add nothing. ``like`` is the view of the nights that are
     evaluated, whose device is taken.
@@ -177,13 +177,15 @@ def added_by_training(
         return open_view(checkpoint, store, recordings, like.device) if recordings else None
 
     validation, training = nights_of("validation"), nights_of("train")
-    temperature, known = 1.0, None
+    temperature, known, epochs = 1.0, None, None
     if validation is not None:
         nights = [night for night, _ in stage(model, validation)]
         temperature = temperature_of(validation, nights)
-    if training is not None and prototypes.allows(model):
-        known = prototypes.thinned(prototypes.gathered(model, training))
-    return explained_run.Additions(write_page, temperature, known)
+    if training is not None:
+        _, epochs, _ = next(training.whole_nights())
+        if prototypes.allows(model):
+            known = prototypes.thinned(prototypes.gathered(model, training))
+    return explained_run.Additions(write_page, temperature, known, training_epochs=epochs)
 
 
 def find_checkpoint(

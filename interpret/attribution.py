@@ -11,8 +11,9 @@ from torch import Tensor
 
 from interpret.explanation import Explanation, completeness_error
 from interpret.explanation_method import ExplanationMethod
-from interpret.explanation_metrics import Evaluated, under_noise
+from interpret.explanation_metrics import Evaluated, under_changes
 from interpret.frozen_model import frozen, seeded
+from interpret.infidelity import Move, replaced_pieces
 from interpret.question import Plan, Question
 from interpret.scoreboard import Score
 from interpret.target import EpochTarget
@@ -46,6 +47,10 @@ class Attribution(ExplanationMethod):
     def settings_of(self, plan: Plan) -> dict[str, Any]:
         """The settings of the plan that concern this method alone."""
         return {}
+
+    def moves(self, x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
+        """The changes of ``x`` (b, m, t) by whose effect on F the maps are defined."""
+        return replaced_pieces(x, compared, seed)
 
     def compute(self, question: Question) -> Explanation:
         """Explain with the plan's baseline and seed."""
@@ -119,4 +124,5 @@ class Attribution(ExplanationMethod):
         def again(x: Tensor) -> Tensor:
             return self.maps(target, x, compared, extra, **self.quick)
 
-        yield from under_noise(evaluated, explanation, again, times_input=self.times_input)
+        moves = self.moves(target.night[question.epochs], compared, question.plan.seed)
+        yield from under_changes(evaluated, explanation, again, moves)

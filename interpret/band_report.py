@@ -10,6 +10,7 @@ import torch
 
 from interpret import explanation_figures
 from interpret.bands import BANDS, BandImportance, band_importance
+from interpret.baselines import another_of_stage
 from interpret.explained_night import ExplainedNight
 from interpret.scoreboard import Score, summarise
 from utils import figures
@@ -17,7 +18,7 @@ from utils.files import write_table
 from utils.stages import STAGES
 
 # fields of BandImportance, whose names are the table's
-FIGURES = ("shapley", "single", "mean", "weighted")
+FIGURES = ("shapley", "single", "exchanged", "mean", "weighted")
 
 
 def bands_of(model: Any, night: ExplainedNight) -> list[Score]:
@@ -29,7 +30,8 @@ def bands_of(model: Any, night: ExplainedNight) -> list[Score]:
     inside = {name: edges for name, edges in BANDS.items() if edges[1] <= night.fs / 2}
     stages = night.staged.stages
     classes = torch.from_numpy(stages.astype("int64")).to(night.signals.device)
-    importance = band_importance(model, night.signals, night.fs, classes, inside)
+    others = another_of_stage(classes, torch.arange(len(classes)), 0)
+    importance = band_importance(model, night.signals, night.fs, classes, inside, others)
     return list(_scores(importance, [STAGES[code] for code in stages], night.staged.subject))
 
 

@@ -30,6 +30,8 @@ BANDS = {
 
 
 _NEIGHBOURS = 20  # epochs on either side
+_SLOPE_HZ = 1.0  # width of the step between two bands
+_JOIN_SECONDS = 0.5  # in which a band goes over into that of another epoch
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class BandImportance:
 
     ``single``: the band alone removed. ``mean``, ``weighted``: over all subsets with the band,
     plain and by one over the subset's size; they sum to nothing in particular. ``shapley`` sums to
-    ``total`` (n,), the change when all bands are removed.
+    ``total`` (n,), the change when all bands are removed. ``exchanged``: the band alone replaced by
+    that of another epoch, so that the signal stays one that the model has met; NaN without one.
     """
 
     bands: tuple[str, ...]
@@ -47,6 +50,7 @@ class BandImportance:
     weighted: Tensor
     shapley: Tensor
     total: Tensor
+    exchanged: Tensor
 
     def gap(self, name: str) -> Tensor:
         """Difference between the sum over bands of the figure ``name`` and ``total``, (n,)."""
@@ -54,21 +58,39 @@ class BandImportance:
 
 
 def components(night: Tensor, fs: float, bands: Sequence[tuple[float, float]]) -> Tensor:
-    """The part of a continuous night in each band [low, high): (n, m, t) -> (bands, n, m, t).
+    """The part of a continuous night in each band (low, high): (n, m, t) -> (bands, n, m, t).
 
-    Taken from the spectrum of the whole night, so that no epoch border filters anything; disjoint
-    bands and the rest add up to the night.
+    Taken from the spectrum of the whole night, so that no epoch border filters anything. Bands go
+    over into each other within 1 Hz: cut off at once, every wave would ring on for seconds.
+    Neighbouring bands and the rest add up to the night.
     """
     line = night.transpose(0, 1).flatten(1)  # (m, n * t): epochs joined as recorded
     spectrum = torch.fft.rfft(line)
     frequencies = torch.fft.rfftfreq(line.shape[1], 1 / fs, device=night.device)
     parts = []
     for low, high in bands:
-        inside = (frequencies >= low) & (frequencies < high)
+        inside = _above(frequencies, low) - _above(frequencies, high)
         # n, because irfft would return one sample less than an odd number
         part = torch.fft.irfft(spectrum * inside, n=line.shape[1])
         parts.append(part.unflatten(1, (len(night), -1)).transpose(0, 1))
     return torch.stack(parts)
+
+
+def _above(frequencies: Tensor, edge: float) -> Tensor:
+    """Step from 0 to 1 around ``edge``, a raised cosine as wide as 1 Hz or, near 0 Hz, ``edge``."""
+    width = min(_SLOPE_HZ, edge)
+    if not width:
+        return torch.ones_like(frequencies)
+    rise = ((frequencies - edge) / width + 0.5).clamp(0, 1)
+    return 0.5 - 0.5 * torch.cos(torch.pi * rise)
+
+
+def exchanged_with(own: Tensor, others: Tensor, fs: float) -> Tensor:
+    """``others`` (…, t) with the first and last half second going over into ``own`` (…, t)."""
+    length = own.shape[-1]
+    places = (torch.arange(length, device=own.device) + 0.5) / (_JOIN_SECONDS * fs)
+    near = torch.minimum(places, places.flip(0)).clamp(max=1)
+    return own + (0.5 - 0.5 * torch.cos(torch.pi * near)).to(own) * (others - own)
 
 
 def components_of(
@@ -95,8 +117,12 @@ def band_importance(
     fs: float,
     classes: Tensor,
     bands: Mapping[str, tuple[float, float]] = BANDS,
+    others: Tensor | None = None,
 ) -> BandImportance:
-    """Importance of bands to ``classes`` (n,): 2 ** bands stagings of the night (n, m, t)."""
+    """Importance of bands to ``classes`` (n,): 2 ** bands stagings of the night (n, m, t).
+
+    ``others`` (n,): for every epoch another one, whose bands it is given in exchange.
+    """
     # subsets are sums of parts: filtering is linear, and once is enough
     parts = components(night, fs, list(bands.values()))
     rows, numbers = torch.arange(len(night)), range(len(bands))
@@ -113,7 +139,23 @@ def band_importance(
         torch.stack([_mean(lost, b, lambda size: 1 / size) for b in numbers], dim=1),
         torch.stack([_shapley(lost, b, len(bands)) for b in numbers], dim=1),
         lost[tuple(numbers)],
+        _lost_by_exchange(model, night, fs, classes, parts, others),
     )
+
+
+def _lost_by_exchange(
+    model: Any, night: Tensor, fs: float, classes: Tensor, parts: Tensor, others: Tensor | None
+) -> Tensor:
+    """Change of probability where each of ``parts`` (bands, n, m, t) is that of ``others`` (n,)."""
+    if others is None:
+        return torch.full((len(night), len(parts)), torch.nan)
+    rows = torch.arange(len(night))
+    whole = stage_signals(model, night)[rows, classes]
+    columns = []
+    for part in parts:
+        changed = night - part + exchanged_with(part, part[others], fs)
+        columns.append(whole - stage_signals(model, changed)[rows, classes])
+    return torch.stack(columns, dim=1)
 
 
 def _mean(lost: dict[tuple[int, ...], Tensor], band: int, weight: Any) -> Tensor:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from interpret.attribution import Attribution
+from interpret.evidence import SIGNED, Reading
+from interpret.infidelity import (
+    Move,
+    replaced_channels,
+    replaced_pieces,
+    replaced_windows,
+    small_noise,
+)
 from utils.errors import UserError
+from utils.stages import EPOCH_SECONDS
+
+Moves = Callable[[Tensor, Tensor, int], Iterator[Move]]
 
 # layers that keep DeepLIFT complete: those that Captum has rules for, those linear in evaluation
 # mode, and containers
@@ -18,20 +29,26 @@ _RULES = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Flatten, nn.Identity, nn.Sequential, nn.ModuleList,
 )  # fmt: skip
 
+_WINDOW_SECONDS = 1.0  # of occlusion
+
 
 class CaptumAttribution(Attribution):
-    """An attribution by ``attribute``, called with target, x, baseline and (epochs, classes)."""
+    """An attribution by ``attribute``, called with target, x, baseline and (epochs, classes).
+
+    ``moves``, called with x, baseline and seed, are what the maps foretell the effect of.
+    """
 
     def __init__(
         self,
         name: str,
         attribute: Callable[..., Tensor],
         *,
-        times_input: bool = True,
+        moves: Moves = replaced_pieces,
         complete: bool = False,
+        reading: Reading = SIGNED,
     ) -> None:
-        self.name, self.attribute = name, attribute
-        self.times_input, self.complete = times_input, complete
+        self.name, self.attribute, self.moves = name, attribute, moves
+        self.complete, self.reading = complete, reading
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
         """Maps that Captum returns, in the shape of ``x``."""
@@ -82,10 +99,14 @@ def refuse_deep_lift(model: nn.Module) -> None:
             )
 
 
-def _occlusion(target, x, compared, extra, *, seconds: float = 1.0, epoch_seconds: int = 30):
+def _width(x: Tensor, seconds: float) -> int:
+    return max(1, round(seconds * x.shape[-1] / EPOCH_SECONDS))
+
+
+def _occlusion(target, x, compared, extra, *, seconds: float = _WINDOW_SECONDS):
     from captum.attr import Occlusion
 
-    width = max(1, round(seconds * x.shape[-1] / epoch_seconds))
+    width = _width(x, seconds)
     alone = (1,) * (x.dim() - 2)  # one modality, and one epoch of a window, at a time
     # windows overlap by half, and Captum averages what covers a sample
     return Occlusion(target).attribute(
@@ -109,10 +130,26 @@ def _modalities(target, x, compared, extra):
     )
 
 
-SALIENCY = CaptumAttribution("saliency", _saliency, times_input=False)
-INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient)
+def _noise(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
+    return small_noise(x, None, seed)
+
+
+def _noise_times_input(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
+    return small_noise(x, x, seed)
+
+
+def _windows(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
+    return replaced_windows(x, compared, _width(x, _WINDOW_SECONDS), seed)
+
+
+def _channels(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
+    return replaced_channels(x, compared)
+
+
+SALIENCY = CaptumAttribution("saliency", _saliency, moves=_noise, reading=Reading(size=True))
+INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient, moves=_noise_times_input)
 # complete on average over its draws only, so ``complete`` stays False
 GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap)
 DEEP_LIFT = CaptumAttribution("deeplift", _deep_lift, complete=True)
-OCCLUSION = CaptumAttribution("occlusion", _occlusion)
-ABLATION = CaptumAttribution("ablation", _modalities)
+OCCLUSION = CaptumAttribution("occlusion", _occlusion, moves=_windows)
+ABLATION = CaptumAttribution("ablation", _modalities, moves=_channels)

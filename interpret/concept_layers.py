@@ -101,28 +101,3 @@ def _inputs_of(module: nn.Module | None) -> Iterator[list[Tensor]]:
         yield seen
     finally:
         hook.remove()
-
-
-@torch.no_grad()
-def calibrate(model: Any, night: Tensor) -> None:
-    """Estimate the statistics of batch norms anew on a night (n, m, t), as training would have.
-
-    A copy with random weights but the statistics of the trained ones would be saturated, and a
-    weaker control than one that was never trained.
-    """
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    model.eval()  # dropout stays off
-    length = min(model.num_seq, len(night))
-    # parts of equal size: one row has no variance
-    for number, part in enumerate(night.chunk(-(-len(night) // _BATCH)), start=1):
-        for norm in norms:
-            norm.train()
-            norm.momentum = 1 / number  # the mean over all parts
-        encoded = model.encode_epochs(part)
-        n_windows = len(part) // length
-        if n_windows:
-            model.classify(encoded[: n_windows * length].unflatten(0, (n_windows, length)))
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    model.eval()

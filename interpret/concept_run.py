@@ -11,14 +11,13 @@ import torch
 
 from interpret.concept_directions import RANDOM
 from interpret.concept_figures import draw_concepts
-from interpret.concept_layers import calibrate
 from interpret.concept_table import OUTPUT, TRAINED, ConceptNights, table_of
 from interpret.concepts import KINDS, amounts_of
 from interpret.evidence import read_events
 from interpret.explained_night import ExplainedNight
 from interpret.explained_run import truth_file
 from interpret.explanation_flags import ExplanationFlags
-from interpret.faithfulness import with_random_weights
+from interpret.random_weights import with_random_weights
 from utils import figures
 from utils.files import write_json, write_table, written_folder
 
@@ -68,8 +67,8 @@ def _untrained(
 ) -> Iterator[tuple[str, torch.nn.Module]]:
     """Copies with random weights, their batch norms calibrated on a night of training subjects."""
     for number in range(flags.n_untrained):
-        copy = with_random_weights(model, flags.interpret_seed + number)
-        calibrate(copy, night.signals)
+        seed = flags.interpret_seed + number
+        copy = with_random_weights(model, seed, training=night.signals)
         yield f"random weights {number + 1}", copy
 
 

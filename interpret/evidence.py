@@ -1,15 +1,17 @@
-"""Agreement of attributions with evidence: do they point where the graphic elements are?
+"""Agreement of maps with evidence: do they point where the graphic elements are?
 
-Three readings of a map are scored. Its *size* |A| follows large deflections whatever the model has
-learned, as a model with random weights shows. Its *sign* over a second (evidence for the stage)
-does not, but evidence against other stages counts as well. *Net* is the size of what a second adds
-to F, divided by the amplitude of the signal in that second: what an event moves beyond being large.
+Every method is read in one way, fixed here before any run: what a second adds to F, that is the
+signed map over 1 s, of all frequencies together. Large deflections draw many maps whatever a model
+has learned, so two things stand beside every figure: the same figure of maps that know no model
+(``interpret.model_free``), and how far the map tells events from distractors of the same energy
+that have the wrong shape, lie in the wrong band or in the wrong channel.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,6 @@ from scipy.stats import rankdata
 from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS
 
-SMOOTH_SECONDS = 0.2
 _NEAR_SECONDS = 0.25
 _EVENT_SECONDS = 1.0  # within an event gradients change sign with every wave
 # kind of event: stage it is evidence for, role of its channel, band it lies in
@@ -30,6 +31,24 @@ EVIDENCE = {
     "rem": ("REM", "EOG", "delta"),
     "alpha": ("W", "EEG", "alpha"),
 }
+WRONG = ("shape", "band", "channel")
+# as simulated nights name what resembles an event in all but one respect
+DISTRACTORS = tuple(f"{kind}_wrong_{what}" for kind in EVIDENCE for what in WRONG)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a method's maps are read: one way each.
+
+    ``size``: |A|, for maps without the signal as a factor, whose sign turns with every wave.
+    ``in_event_band``: in the band of the event, which is then known beforehand.
+    """
+
+    size: bool = False
+    in_event_band: bool = False
+
+
+SIGNED = Reading()
 
 
 def read_events(path: Path, kinds: Sequence[str] = tuple(EVIDENCE)) -> dict[str, np.ndarray]:
@@ -84,43 +103,54 @@ def pointing(maps: np.ndarray, near: np.ndarray) -> np.ndarray:
     return near[np.arange(len(maps)), maps.argmax(axis=1)]
 
 
-def smooth(maps: np.ndarray, fs: float, seconds: float = SMOOTH_SECONDS) -> np.ndarray:
-    """Moving mean over ``seconds``."""
-    return uniform_filter1d(maps, max(1, round(seconds * fs)), axis=-1, mode="nearest")
-
-
-def net(maps: np.ndarray, fs: float, amplitude: np.ndarray | None) -> np.ndarray:
-    """|mean of maps (n, t) over 1 s|, divided by the root mean square of ``amplitude`` (n, t)."""
-    sums = np.abs(smooth(maps, fs, _EVENT_SECONDS))  # of the mean: opposite samples cancel
-    if amplitude is None:
-        return sums
-    power = smooth(np.square(amplitude), fs, _EVENT_SECONDS)
-    # a flat stretch has no power to divide by; rounding may even leave a negative one
-    return sums / np.sqrt(np.maximum(power, 1e-12))
+def over_a_second(maps: np.ndarray, fs: float) -> np.ndarray:
+    """Moving mean over 1 s."""
+    return uniform_filter1d(maps, max(1, round(_EVENT_SECONDS * fs)), axis=-1, mode="nearest")
 
 
 def agreement(
-    maps: np.ndarray,
-    events: np.ndarray,
-    rows: np.ndarray,
-    *,
-    fs: float,
-    first_epoch: int,
-    amplitude: np.ndarray | None = None,
+    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
 ) -> Mapping[str, np.ndarray]:
     """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value per epoch and measure.
 
-    ``auroc_size``, ``auroc_sign``, ``auroc_net``, ``pointing_size`` and ``pointing_sign``; epochs
-    without an event are NaN. ``amplitude`` (n, t) is the signal that the maps hold as a factor.
+    ``auroc`` and ``pointing`` of the map over 1 s; epochs without an event are NaN.
     """
     n_epochs = int(rows.max()) + 1  # events after the last epoch asked for are cut off
     mask = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch)[rows]
     near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
     present = mask.any(axis=1)  # auroc is NaN elsewhere by itself, pointing is not
-    scores = {"auroc_net": auroc(net(maps, fs, amplitude), mask)}
-    # |A| before smoothing, so that waves add up; the signed map over a second, so that they cancel
-    sizes, signed = smooth(np.abs(maps), fs), smooth(maps, fs, _EVENT_SECONDS)
-    for name, smoothed in (("size", sizes), ("sign", signed)):
-        scores[f"auroc_{name}"] = auroc(smoothed, mask)
-        scores[f"pointing_{name}"] = np.where(present, pointing(smoothed, near), np.nan)
-    return scores
+    smoothed = over_a_second(maps, fs)
+    return {
+        "auroc": auroc(smoothed, mask),
+        "pointing": np.where(present, pointing(smoothed, near), np.nan),
+    }
+
+
+def values_at(
+    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
+) -> np.ndarray:
+    """Mean of the maps (n, t) of the epochs ``rows`` (n,) over every event (k, 2): (at most k,).
+
+    The event is widened by 0.25 s, beyond which filters carry little of it; a moving mean would
+    favour what is largest in its middle. It belongs to the epoch of its middle; those of other
+    epochs are left out.
+    """
+    at, length = {int(epoch): row for row, epoch in enumerate(rows)}, maps.shape[1]
+    values = []
+    for onset, duration in events:
+        begin = onset - first_epoch * EPOCH_SECONDS - _NEAR_SECONDS
+        end = begin + duration + 2 * _NEAR_SECONDS
+        epoch = int((begin + end) / 2 // EPOCH_SECONDS)
+        if epoch in at:
+            start, stop = (round((edge - epoch * EPOCH_SECONDS) * fs) for edge in (begin, end))
+            values.append(maps[at[epoch], max(0, start) : min(length, stop)].mean())
+    return np.array(values)
+
+
+def share_above(right: np.ndarray, wrong: np.ndarray) -> float:
+    """Share of pairs in which a value of ``right`` (k,) is above one of ``wrong`` (j,).
+
+    Ties count half; NaN where one of them is empty.
+    """
+    mask = np.arange(len(right) + len(wrong)) < len(right)
+    return float(auroc(np.concatenate((right, wrong))[None], mask[None])[0])

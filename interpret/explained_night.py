@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -18,7 +18,7 @@ class ExplainedNight:
 
     ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
     ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence, and
-    ``evidence`` names where they come from.
+    ``evidence`` names where they come from; ``distractors`` resemble them in all but one respect.
     """
 
     staged: StagedNight
@@ -30,6 +30,7 @@ class ExplainedNight:
     unit: str
     events: Mapping[str, np.ndarray]
     evidence: str = "none"
+    distractors: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def fs(self) -> float:

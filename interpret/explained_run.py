@@ -14,7 +14,7 @@ import torch
 from interpret.band_report import bands_of, write_bands
 from interpret.counterfactual_report import add_counterfactuals
 from interpret.detected import SOURCE, detect
-from interpret.evidence import read_events
+from interpret.evidence import DISTRACTORS, read_events
 from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
 from interpret.explanation_flags import ExplanationFlags, plan_of
@@ -34,7 +34,7 @@ from utils.staged_night import StagedNight
 
 EXPLANATIONS = "explanations"  # what their folder is called where it may be replaced
 # beginnings of the measures that are printed
-_PRINTED = ("auroc_net", "completeness", "deletion", "insertion", "likeness_to")
+_PRINTED = ("auroc", "from_wrong", "completeness", "deletion", "insertion", "likeness_to")
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,15 @@ class Additions:
     ``write_page`` writes a night's page: ``evaluation.night_page.write_page``. ``temperature``
     calibrates the probabilities by which epochs are listed for a second look. ``prototypes`` are of
     the training nights, ``None`` for a model that does not encode epochs on their own. ``scorers``
-    (s, n) are the stages that several scorers gave a recording.
+    (s, n) are the stages that several scorers gave a recording. On ``training_epochs`` (n, m, t) of
+    a subject of the training, copies with random weights have their batch norms measured.
     """
 
     write_page: Callable[..., Any]
     temperature: float = 1.0
     prototypes: Prototypes | None = None
     scorers: Mapping[str, np.ndarray] = field(default_factory=dict)
+    training_epochs: torch.Tensor | None = None
 
 
 def interpret(
@@ -63,7 +65,9 @@ def interpret(
     added: Additions,
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
-    gathered = Gathered(StageMeans([channel.label for channel in view.channels]))
+    gathered = Gathered(
+        StageMeans([channel.label for channel in view.channels]), added.training_epochs
+    )
     run = ExplainedRun(
         model,
         plan_of(flags),
@@ -159,7 +163,12 @@ def night_of(
         "unit": view.channels[0].unit.replace("uV", "µV") or "no unit",
     }
     if truth.exists():
-        return ExplainedNight(**about, events=read_events(truth), evidence="planted")
+        return ExplainedNight(
+            **about,
+            events=read_events(truth),
+            evidence="planted",
+            distractors=read_events(truth, DISTRACTORS),
+        )
     # detection needs a night, which is frozen: the one with events is another
     bare = ExplainedNight(**about, events={})
     return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)
@@ -184,4 +193,4 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         if row["stage"] != "all" or not row["measure"].startswith(_PRINTED):
             continue
         figure = with_interval({**row, "value": row["mean"]})
-        print(f"  {row['measure']:<28}{row['method']:<26}  {figure}  {row['epochs']} epochs")
+        print(f"  {row['measure']:<36}{row['method']:<26}  {figure}  {row['epochs']} epochs")

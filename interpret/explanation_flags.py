@@ -26,6 +26,7 @@ class ExplanationFlags:
     interpret_span: str
     interpret_baseline: str
     interpret_other_baseline: str
+    interpret_replacements: list[str]
     target_output: str
     target_class: str
     ig_steps: int
@@ -73,6 +74,13 @@ def add_flags(group: Any) -> None:
         choices=BASELINES,
         default="shuffled",
         help="the second baseline of ig among the explanation metrics",
+    )
+    add_list(
+        group,
+        "--interpret_replacements",
+        default=["same_stage"],
+        help="baselines that take the place of what is deleted, beside --interpret_baseline; "
+        "same_stage is another epoch of the stage",
     )
     group.add_argument(
         "--target_output",
@@ -148,7 +156,7 @@ def add_flags(group: Any) -> None:
 
 
 def check(flags: ExplanationFlags) -> None:
-    """Refuse explanation methods that are not registered.
+    """Refuse explanation methods and replacements that are unknown.
 
     Raises:
         UserError: naming them.
@@ -157,6 +165,10 @@ def check(flags: ExplanationFlags) -> None:
     if unknown := sorted(set(flags.interpret_methods) - set(names)):
         raise UserError(
             f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
+        )
+    if unknown := sorted(set(flags.interpret_replacements) - set(BASELINES)):
+        raise UserError(
+            f"--interpret_replacements: no {', '.join(unknown)}; there are {', '.join(BASELINES)}"
         )
 
 
@@ -176,6 +188,7 @@ def plan_of(flags: ExplanationFlags) -> Plan:
         band_hz=flags.specgrad_hz,
         orders=flags.n_random,
         untrained=flags.n_untrained,
+        replacements=tuple(flags.interpret_replacements),
         pictures=flags.interpret_pictures,
         counterfactuals=flags.counterfactuals,
         counterfactual_to=flags.counterfactual_to,

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from interpret.evidence import SIGNED, Reading
 from interpret.explained_night import ExplainedNight
 from interpret.explanation import Explanation
 from interpret.explanation_metrics import Evaluated, of_evidence
@@ -24,7 +25,8 @@ class ExplanationMethod(ABC):
     ``control``: the maps that every method has to surpass, always computed.
     ``asks_model``: computed from F, so that it is compared with copies that have random weights;
     ``by_layer``: also while layers lose their weights one after the other, unless that is slow.
-    ``times_input``: maps hold the signal as a factor.
+    ``model_free``: maps of the signal alone, which all others have to surpass as well.
+    ``reading``: the one way in which maps are read where they are compared with events.
     ``signed``: maps hold evidence for and against the stage, not only how much there is.
     ``always_shown``: drawn and averaged wherever the model allows it, even if not asked for.
     ``piece_seconds``: the shortest piece of a map that the page shows.
@@ -34,7 +36,8 @@ class ExplanationMethod(ABC):
     control: bool = False
     asks_model: bool = True
     by_layer: bool = True
-    times_input: bool = False
+    model_free: bool = False
+    reading: Reading = SIGNED
     signed: bool = True
     always_shown: bool = False
     piece_seconds: float = 0.1  # the pieces of a trace in the figures
@@ -63,4 +66,4 @@ class ExplanationMethod(ABC):
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
         """Scores by measures of the method's own: by default its agreement with events."""
-        return of_evidence(evaluated, self.name, explanation, times_input=self.times_input)
+        return of_evidence(evaluated, self.name, explanation, self.reading)

@@ -1,30 +1,45 @@
-"""Metrics of one method's maps: agreement with events, behaviour under noise, likeness."""
+"""Metrics of one method's maps: agreement with events, behaviour under changes, likeness."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
-from interpret.bands import BANDS, components
-from interpret.evidence import EVIDENCE, agreement
+from interpret.bands import BANDS
+from interpret.evidence import (
+    EVIDENCE,
+    WRONG,
+    Reading,
+    agreement,
+    share_above,
+    values_at,
+)
 from interpret.explained_night import ExplainedNight
 from interpret.explanation import Explanation
-from interpret.faithfulness import infidelity, rank_correlation, sensitivity
+from interpret.faithfulness import rank_correlation, sensitivity
 from interpret.frozen_model import frozen, seeded
+from interpret.infidelity import Move, infidelity
 from interpret.question import Question
 from interpret.scoreboard import Score
 from utils.stages import STAGES
 
+Measures = dict[str, tuple[str, np.ndarray]]  # by name: the stage of its epochs, their values
+
 
 @dataclass(frozen=True)
 class Evaluated:
-    """A night and the question whose answers are evaluated; its target varies the epoch alone."""
+    """A night and the question whose answers are evaluated; its target varies the epoch alone.
+
+    ``training`` (n, m, t): epochs of training subjects, on which copies with random weights have
+    their batch norms measured; ``None``: on the night itself.
+    """
 
     night: ExplainedNight
     question: Question
+    training: Tensor | None = None
 
     def scores(self, method: str, measure: str, values: np.ndarray) -> Iterator[Score]:
         """Yield one score per epoch, from ``values`` (b,)."""
@@ -39,77 +54,77 @@ class Evaluated:
 
 
 def of_evidence(
-    evaluated: Evaluated, method: str, explanation: Explanation, *, times_input: bool
+    evaluated: Evaluated, method: str, explanation: Explanation, reading: Reading
 ) -> Iterator[Score]:
     """Scores of pointing at events, in epochs rightly staged as the stage they are typical of.
 
     See :func:`evidence_of`.
     """
-    measures = evidence_of(evaluated, explanation, times_input=times_input)
-    for measure, values in measures.items():
-        yield from evaluated.scores(method, measure, values)
+    for measure, (stage, values) in evidence_of(evaluated, explanation, reading).items():
+        for value in values:
+            yield Score(method, measure, stage, evaluated.night.staged.subject, float(value))
 
 
-def evidence_of(
-    evaluated: Evaluated, explanation: Explanation, *, times_input: bool
-) -> dict[str, np.ndarray]:
-    """Agreement with each kind of event: ``auroc_net_spindle`` …, one value per epoch.
+def evidence_of(evaluated: Evaluated, explanation: Explanation, reading: Reading) -> Measures:
+    """Agreement with each kind of event: ``auroc_spindle`` … of every epoch that has to hold it.
 
-    Maps by band are read in the event's band. Amplitudes are those of the signal in that band, for
-    maps that hold the signal as a factor (``times_input``).
+    ``from_wrong_shape_spindle`` … is one value per night: how often an event gets more than a
+    distractor, summed over all channels.
     """
-    night, classes = evaluated.night, evaluated.question.classes.cpu().numpy()
-    rows, result = evaluated.question.epochs.cpu().numpy(), {}
-    right = night.staged.expert[rows] == night.staged.stages[rows]
-    if (night.staged.expert < 0).all():  # nobody scored: the model's stages have to do
-        right = np.ones(len(rows), bool)
+    night, result = evaluated.night, {}
     for kind, events in night.events.items():
         stage, role, band = EVIDENCE[kind]
-        # an event is evidence for its own stage: in other epochs it is neither a hit nor a miss
-        fits = right & (classes == STAGES.index(stage))
-        if role not in night.roles or not fits.any():
+        rows = _rightly_staged(evaluated, stage)
+        if role not in night.roles or not len(rows):
             continue
-        channel = night.roles.index(role)
-        scored = agreement(
-            _maps_in(explanation, band)[:, channel].cpu().numpy(),
-            events,
-            rows,
-            fs=night.fs,
-            first_epoch=night.staged.first_epoch,
-            amplitude=_amplitude(evaluated, channel, band) if times_input else None,
-        )
-        for measure, values in scored.items():
-            result[f"{measure}_{kind}"] = np.where(fits, values, np.nan)
+        maps = _maps_in(explanation, band if reading.in_event_band else None).cpu().numpy()
+        maps = (np.abs(maps) if reading.size else maps)[rows]
+        epochs = evaluated.question.epochs.cpu().numpy()[rows]
+        about = {"fs": night.fs, "first_epoch": night.staged.first_epoch}
+        scored = agreement(maps[:, night.roles.index(role)], events, epochs, **about)
+        result |= {f"{name}_{kind}": (stage, values) for name, values in scored.items()}
+        whole = maps.sum(axis=1)
+        right = values_at(whole, events, epochs, **about)
+        for what in WRONG:
+            wrong = night.distractors.get(f"{kind}_wrong_{what}")
+            if wrong is not None and len(wrong):
+                apart = share_above(right, values_at(whole, wrong, epochs, **about))
+                result[f"from_wrong_{what}_{kind}"] = (stage, np.array([apart]))
     return result
 
 
-def _maps_in(explanation: Explanation, band: str) -> Tensor:
-    """Maps (b, m, t), of the bands whose middles lie in the named one if maps are split by band."""
-    if explanation.bands is None:
+def _rightly_staged(evaluated: Evaluated, stage: str) -> np.ndarray:
+    """Rows of the epochs explained as ``stage``, and staged as the expert does if there is one.
+
+    An event is evidence for its own stage: in other epochs it is neither a hit nor a miss.
+    """
+    staged, question = evaluated.night.staged, evaluated.question
+    epochs = question.epochs.cpu().numpy()
+    right = staged.expert[epochs] == staged.stages[epochs]
+    if (staged.expert < 0).all():  # nobody scored: the model's stages have to do
+        right = np.ones(len(epochs), bool)
+    return np.flatnonzero(right & (question.classes.cpu().numpy() == STAGES.index(stage)))
+
+
+def _maps_in(explanation: Explanation, band: str | None) -> Tensor:
+    """Maps (b, m, t), of the bands whose middles lie in the named one if one is named."""
+    if explanation.bands is None or band is None:
         return explanation.attributions
     low, high = BANDS[band]
     chosen = [low <= (a + b) / 2 < high for a, b in explanation.edges]
     return explanation.bands[:, chosen].sum(dim=1)
 
 
-def _amplitude(evaluated: Evaluated, channel: int, band: str) -> np.ndarray:
-    """A channel's signal within a band at the epochs evaluated, (b, t)."""
-    night = evaluated.night
-    # filtered as a whole night, so that the edges of epochs leave no trace
-    within = components(night.signals[:, [channel]], night.fs, [BANDS[band]])[0]
-    return within[evaluated.question.epochs, 0].cpu().numpy()
-
-
-def under_noise(
+def under_changes(
     evaluated: Evaluated,
     explanation: Explanation,
     again: Callable[[Tensor], Tensor],
-    *,
-    times_input: bool,
+    moves: Iterator[Move],
 ) -> Iterator[Score]:
     """Infidelity and largest sensitivity of a method's maps.
 
-    ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t).
+    ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t); ``moves`` are
+    the changes by whose effect the method defines its maps.
     """
     question = evaluated.question
     target, seed, method = question.target, question.plan.seed, explanation.method
@@ -119,19 +134,15 @@ def under_noise(
         with frozen(target), seeded(seed):
             return again(x).detach()
 
-    missed = infidelity(
-        target,
-        question.epochs,
-        question.classes,
-        explanation.attributions,
-        times_input=times_input,
-        seed=seed,
-    )
+    x, extra = target.night[question.epochs], (question.epochs, question.classes)
+    missed = infidelity(target, x, extra, explanation.attributions, moves)
     yield from evaluated.scores(method, "infidelity", missed)
-    moved = sensitivity(explainer, target.night[question.epochs], seed=seed)
+    moved = sensitivity(explainer, x, seed=seed)
     yield from evaluated.scores(method, "sensitivity_max", moved)
 
 
-def likeness(one: Explanation, other: Explanation) -> np.ndarray:
-    """Rank correlation of two methods' maps at the same epochs, (b,)."""
-    return rank_correlation(one.attributions.cpu().numpy(), other.attributions.cpu().numpy())
+def likeness(one: Explanation, other: Explanation) -> Mapping[str, np.ndarray]:
+    """Rank correlation of two methods' maps at the same epochs: as they are, and of |A|, (b,)."""
+    maps = [explanation.attributions.cpu().numpy() for explanation in (one, other)]
+    sizes = [np.abs(part) for part in maps]
+    return {"likeness": rank_correlation(*maps), "likeness_of_size": rank_correlation(*sizes)}

@@ -43,7 +43,7 @@ class GradCam(ExplanationMethod):
         night, epoch = shown.night, shown.epoch
         spectrogram = shown.question.model.spectrogram
         with torch.no_grad():
-            decibels = spectrogram.decibels(night.signals[[epoch]])[0]
+            decibels = spectrogram.decibels(night.signals[[epoch]])[0] / spectrogram.per_decibel
         return explanation_figures.draw_image(
             shown.explanation.image[shown.row].cpu().numpy(),
             decibels.cpu().numpy(),

@@ -25,7 +25,6 @@ class IntegratedGradients(Attribution):
     """Attributions that are complete to 1 %, also evaluated against a second baseline."""
 
     name = "ig"
-    times_input = True
     complete = True
     # never doubled: the many copies with random weights need maps to compare, not exact sums
     quick: ClassVar[dict[str, Any]] = {"steps": 20, "doubling": False}
@@ -46,9 +45,9 @@ class IntegratedGradients(Attribution):
         second = self.compute(replace(evaluated.question, plan=other))
         name = f"{self.name}, {other.baseline} baseline"
         yield from evaluated.scores(name, "completeness_error", second.error.cpu().numpy())
-        yield from of_evidence(evaluated, name, second, times_input=self.times_input)
-        alike = likeness(explanation, second)
-        yield from evaluated.scores(name, "likeness_to_first_baseline", alike)
+        yield from of_evidence(evaluated, name, second, self.reading)
+        for measure, values in likeness(explanation, second).items():
+            yield from evaluated.scores(name, f"{measure}_to_first_baseline", values)
 
 
 def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):

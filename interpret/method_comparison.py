@@ -17,15 +17,8 @@ from interpret import registry
 from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
 from interpret.explanation_metrics import Evaluated, evidence_of, likeness
-from interpret.faithfulness import (
-    UNIT_SECONDS,
-    Curves,
-    curves,
-    layers_from_head,
-    random_scores,
-    unit_scores,
-    with_random_weights,
-)
+from interpret.faithfulness import UNIT_SECONDS, Curves, curves, random_scores, unit_scores
+from interpret.random_weights import layers_from_head, with_random_weights
 from interpret.scoreboard import Score
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
@@ -46,8 +39,12 @@ def evaluate_methods(
     rows = some_of_each(question.classes, question.plan.evaluated_per_stage, question.plan.seed)
     few = evaluated.some(rows)
     explanations = {method: _rows_of(one, rows) for method, one in explanations.items()}
-    drawn, measured = against_random_orders(few, explanations)
+    # after the others, whose explanations somebody asked for
+    explanations |= {method.name: method.compute(few.question) for method in registry.model_free()}
+    drawn, measured = against_random_orders(few, explanations, question.plan.baseline)
     scores += measured
+    for kind in question.plan.replacements:
+        scores += against_random_orders(few, explanations, kind, f"_{kind}")[1]
     for method, explanation in explanations.items():
         scores += registry.method_named(method).evaluate(few, explanation)
     scores += while_weights_turn_random(few, explanations)
@@ -74,24 +71,27 @@ def _rows_of(explanation: Explanation, rows: Tensor) -> Explanation:
 
 
 def against_random_orders(
-    evaluated: Evaluated, explanations: Mapping[str, Explanation]
+    evaluated: Evaluated, explanations: Mapping[str, Explanation], baseline: str, ending: str = ""
 ) -> tuple[dict[str, Curves], Iterator[Score]]:
     """Deletion and insertion of the probability, and how far they beat random orders.
 
-    The curve of the control is the mean of all random orders.
+    What is removed is replaced by ``baseline``; ``ending`` of the measures' names. The curve of the
+    control is the mean of all random orders.
     """
     question, control = evaluated.question, registry.control().name
     plan, units = question.plan, round(EPOCH_SECONDS / UNIT_SECONDS)
     # a shallow copy shares the night's encodings, which are costly; only the output differs
     graded = copy(question.target)
     graded.output = "prob"
+    compared = graded.baseline(question.epochs, baseline, plan.seed)
 
-    def curves_of(order: Tensor) -> Curves:
-        return curves(graded, question.epochs, question.classes, order, baseline=plan.baseline)
+    def curves_of(order: Tensor, mirrored: bool = False) -> Curves:
+        asked = (graded, question.epochs, question.classes, order)
+        return curves(*asked, compared=compared, mirrored=mirrored)
 
     orders = {name: unit_scores(e.attributions, units) for name, e in explanations.items()}
     seeds = range(plan.seed, plan.seed + plan.orders)
-    chance = [curves_of(random_scores(orders[control], seed)) for seed in seeds]
+    chance = [curves_of(random_scores(orders[control], seed), mirrored=True) for seed in seeds]
     drawn = {name: curves_of(order) for name, order in orders.items() if name != control}
     drawn[control] = Curves(
         chance[0].share,
@@ -100,19 +100,23 @@ def against_random_orders(
     )
     # the control's score is that of its own maps, one order among many: 0 up to chance
     measured = {**drawn, control: curves_of(orders[control])}
-    return drawn, _beyond(evaluated, measured, drawn[control])
+    return drawn, _beyond(evaluated, measured, drawn[control], ending)
 
 
 def _beyond(
-    evaluated: Evaluated, measured: Mapping[str, Curves], chance: Curves
+    evaluated: Evaluated, measured: Mapping[str, Curves], chance: Curves, ending: str
 ) -> Iterator[Score]:
     """Score every method by the differences between its areas and those of chance."""
     # signs such that higher is better for both
     by_chance = chance.areas()
     for name, own in measured.items():
         deletion, insertion = own.areas()
-        yield from evaluated.scores(name, "deletion_below_random", by_chance[0] - deletion)
-        yield from evaluated.scores(name, "insertion_above_random", insertion - by_chance[1])
+        gained = {
+            "deletion_below": by_chance[0] - deletion,
+            "insertion_above": insertion - by_chance[1],
+        }
+        for measure, values in gained.items():
+            yield from evaluated.scores(name, f"{measure}_random{ending}", values)
 
 
 def while_weights_turn_random(
@@ -131,8 +135,9 @@ def while_weights_turn_random(
         copied = _asked(evaluated, plan.seed, parts[:depth])
         for method in (m for m in methods if m.by_layer):
             alike = likeness(explanations[method.name], method.compute(copied.question))
-            measure = f"likeness_{depth}_{parts[depth - 1]}"
-            yield from evaluated.scores(method.name, measure, alike)
+            for measure, values in alike.items():
+                name = f"{measure}_{depth}_{parts[depth - 1]}"
+                yield from evaluated.scores(method.name, name, values)
     copies = [_asked(evaluated, plan.seed + k, None) for k in range(plan.untrained)]
     for method in methods:
         maps = [method.compute(copied.question) for copied in copies]
@@ -143,18 +148,24 @@ def _of_untrained(
     evaluated: Evaluated, method: ExplanationMethod, own: Explanation, maps: list[Explanation]
 ) -> Iterator[Score]:
     """Score a method's maps of untrained copies, beside those of the trained model."""
-    alike = np.mean([likeness(own, one) for one in maps], axis=0)
-    yield from evaluated.scores(method.name, "likeness_to_random_weights", alike)
-    evidence = [evidence_of(evaluated, one, times_input=method.times_input) for one in maps]
-    for measure in evidence[0]:
-        values = np.mean([one[measure] for one in evidence], axis=0)
-        yield from evaluated.scores(f"{method.name}, {UNTRAINED}", measure, values)
+    alike = [likeness(own, one) for one in maps]
+    for measure in alike[0]:
+        values = np.mean([one[measure] for one in alike], axis=0)
+        yield from evaluated.scores(method.name, f"{measure}_to_random_weights", values)
+    evidence = [evidence_of(evaluated, one, method.reading) for one in maps]
+    subject = evaluated.night.staged.subject
+    for measure, (stage, _) in evidence[0].items():
+        for value in np.mean([one[measure][1] for one in evidence], axis=0):
+            yield Score(f"{method.name}, {UNTRAINED}", measure, stage, subject, float(value))
 
 
 def _asked(evaluated: Evaluated, seed: int, parts: list[str] | None) -> Evaluated:
     """The same question, quick, about a copy of the model with random weights in ``parts``."""
-    question = evaluated.question
-    model = with_random_weights(question.model, seed, parts)
+    question, training = evaluated.question, evaluated.training
+    night = question.target.night
+    if training is None:  # of whom the model was trained on, nothing is at hand
+        training = night
+    model = with_random_weights(question.model, seed, parts, training=training)
     # a new target: encodings of the night depend on the weights
-    target = EpochTarget(model, question.target.night, question.target.output)
+    target = EpochTarget(model, night, question.target.output)
     return replace(evaluated, question=replace(question, target=target, quick=True))

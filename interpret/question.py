@@ -19,9 +19,10 @@ class Plan:
 
     ``span`` is the epoch alone or its whole window. ``steps`` of integrated gradients to begin
     with; ``band_hz`` wide bands of spectral gradients, 0 for the named ones; random ``orders`` and
-    ``untrained`` copies to compare with. Methods are evaluated on at most ``evaluated_per_stage``
-    epochs of every stage of a night; ``pictures`` epochs are drawn per night. For so many epochs
-    the ``counterfactuals`` are sought, edits that lead to any other stage or to the one named.
+    ``untrained`` copies to compare with. What deletion removes is replaced by ``baseline``, then by
+    each of ``replacements``. Methods are evaluated on at most ``evaluated_per_stage`` epochs of
+    every stage of a night; ``pictures`` epochs are drawn per night. For so many epochs the
+    ``counterfactuals`` are sought, edits that lead to any other stage or to the one named.
     """
 
     methods: tuple[str, ...]
@@ -35,6 +36,7 @@ class Plan:
     band_hz: float = 0.0
     orders: int = 20
     untrained: int = 3
+    replacements: tuple[str, ...] = ("same_stage",)
     evaluated_per_stage: int = 20
     pictures: int = 20
     counterfactuals: int = 0

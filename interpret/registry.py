@@ -13,6 +13,7 @@ from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
 from interpret.grad_cam import GradCam
 from interpret.integrated_gradients import IntegratedGradients
+from interpret.model_free import Amplitude, BandEnergy, Edge, Energy, Middle
 from interpret.random_control import RandomControl
 from interpret.rollout import Rollout
 from interpret.spectral_gradients import SpectralGradients
@@ -33,6 +34,11 @@ METHODS: tuple[ExplanationMethod, ...] = (
     GradCam(),
     Attention(),
     Rollout(),
+    BandEnergy(),
+    Energy(),
+    Amplitude(),
+    Middle(),
+    Edge(),
 )
 
 
@@ -56,6 +62,11 @@ def method_named(name: str) -> ExplanationMethod:
 def control() -> ExplanationMethod:
     """The control method, with which all others are compared."""
     return next(method for method in METHODS if method.control)
+
+
+def model_free() -> list[ExplanationMethod]:
+    """Methods that know no model, which stand beside all others wherever these are measured."""
+    return [method for method in METHODS if method.model_free]
 
 
 def explain(

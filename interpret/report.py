@@ -8,26 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from interpret import explanation_figures, registry
 from interpret.explain_nights import ExplainedEpochs
 from interpret.explanation_metrics import Evaluated
 from interpret.faithfulness import Curves
 from interpret.method_comparison import evaluate_methods
-from interpret.scoreboard import Score, by_subject, differences, summarise
+from interpret.scoreboard import Score, by_subject, compare, differences, summarise
 from interpret.stage_means import StageMeans
 from utils import figures
 from utils.files import write_json, write_table
 
 Row = Mapping[str, Any]
-_EVIDENCE = ("auroc_", "pointing_")
+_EVIDENCE = ("auroc_", "pointing_", "from_wrong_")
 
 
 @dataclass
 class Gathered:
-    """Scores, curves and means of the nights explained so far."""
+    """Scores, curves and means of the nights explained so far; ``training`` as in Evaluated."""
 
     means: StageMeans
+    training: Tensor | None = None
     scores: list[Score] = field(default_factory=list)
     curves: list[dict[str, Curves]] = field(default_factory=list)
     planted: bool = False  # events are known, not detected
@@ -36,7 +38,7 @@ class Gathered:
         """Evaluate a night's explanations and add them to the scores, curves and means."""
         night, question = explained.night, explained.question
         # metrics vary the epoch alone, also where whole windows were attributed
-        evaluated = Evaluated(night, replace(question, target=question.alone))
+        evaluated = Evaluated(night, replace(question, target=question.alone), self.training)
         scores, curves = evaluate_methods(evaluated, explained.explanations)
         self.scores += scores
         self.curves.append(curves)
@@ -50,9 +52,10 @@ def write_report(
 ) -> list[dict[str, Any]]:
     """Write tables and figures of the explanation metrics; returns the rows of ``summary.csv``.
 
-    ``summary.csv`` and the same by subject, ``differences.csv`` from the control, paired by
-    subject, ``faithfulness.json``, ``planted_events.csv`` (or ``detected_events.csv``),
-    ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``, ``stage_means.*``.
+    ``summary.csv`` and the same by subject, ``differences.csv`` from the control and
+    ``against_model_free.csv``, paired by subject, ``faithfulness.json``, ``planted_events.csv`` (or
+    ``detected_events.csv``), ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``,
+    ``stage_means.*``.
     """
     rows = summarise(gathered.scores)
     write_json(folder / "faithfulness.json", {"about": about, "rows": rows})
@@ -63,6 +66,9 @@ def write_report(
     control = registry.control().name
     if compared := differences(gathered.scores, control):
         write_table(folder / "differences.csv", compared)
+    free = {method.name for method in registry.model_free()}
+    if compared := compare(gathered.scores, free):
+        write_table(folder / "against_model_free.csv", compared)
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
         name = "planted" if gathered.planted else "detected"
         write_table(folder / f"{name}_events.csv", evidence)

@@ -1,9 +1,9 @@
-"""Scores of all explanation methods in one table: means over epochs, intervals by subject."""
+"""Scores of explanations, and their means by method, measure, stage and subject."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from utils.intervals import Figure, over_subjects
 
+# beginnings of measures of which a method may have more than maps that know no model
+COMPARED = ("auroc", "pointing", "from_wrong", "deletion", "insertion")
+
 
 @dataclass(frozen=True)
 class Score:
-    """One measurement at one epoch; NaN is left out of the table."""
+    """One measurement at one epoch, or of one night; NaN is left out of the tables."""
 
     method: str
     measure: str
@@ -54,6 +57,30 @@ def differences(scores: Sequence[Score], other: str, *, seed: int = 0) -> list[d
         subjects, parts = zip(*pairs, strict=True)
         row = {"method": method, "minus": other, "measure": measure, "stage": stage}
         rows.append(row | _with_interval(np.array(parts), subjects, _difference, seed))
+    return _sorted(rows)
+
+
+def compare(
+    scores: Sequence[Score], free: Collection[str], *, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Rows of every method beside the best of the model-free ones, ``free``, by measure and stage.
+
+    The best is that of the highest mean over subjects. ``difference`` is paired by subject;
+    ``ahead`` is true where its interval lies above 0.
+    """
+    best: dict[tuple[str, str], tuple[float, str]] = {}
+    for (method, measure, stage), group in sorted(_groups(scores).items()):
+        if method in free and measure.startswith(COMPARED):
+            own = [row["mean"] for row in by_subject(group) if row["stage"] == "all"]
+            one = (float(np.mean(own)), method)
+            best[measure, stage] = max(best.get((measure, stage), one), one)
+    rows = []
+    for against in sorted({method for _, method in best.values()}):
+        for row in differences(scores, against, seed=seed):
+            chosen = best.get((row["measure"], row["stage"]), (0.0, ""))[1] == against
+            if chosen and row["method"] not in free:
+                row["against"], row["difference"] = row.pop("minus"), row.pop("mean")
+                rows.append(row | {"ahead": row["low"] is not None and row["low"] > 0})
     return _sorted(rows)
 
 

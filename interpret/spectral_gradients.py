@@ -35,7 +35,6 @@ class SpectralGradients(ExplanationMethod):
     """Maps by frequency band, for ten times the work of integrated gradients."""
 
     name = NAME
-    times_input = True
     by_layer = False  # too slow to repeat for every layer
 
     def compute(self, question: Question) -> Explanation:

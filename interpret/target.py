@@ -127,11 +127,12 @@ class EpochTarget(nn.Module):
 
     def baseline(self, epochs: Tensor, kind: str, seed: int = 0) -> Tensor:
         """Baselines in the shape of :meth:`inputs`; see ``interpret.baselines``."""
-        wake = None
-        if kind == "wake":
+        about = {}
+        if kind in ("wake", "same_stage"):
             # the epoch that the model itself is surest to be Wake; no expert is needed
-            wake = int(stage_signals(self.model, self.night)[:, 0].argmax())
-        return baselines_of(self.night, epochs, kind, seed=seed, wake=wake)
+            staged = stage_signals(self.model, self.night)
+            about = {"wake": int(staged[:, 0].argmax()), "stages": staged.argmax(dim=1)}
+        return baselines_of(self.night, epochs, kind, seed=seed, **about)
 
 
 class WindowTarget(EpochTarget):

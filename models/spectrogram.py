@@ -74,6 +74,7 @@ class Spectrogram(nn.Module):
     ) -> None:
         super().__init__()
         self.fs, self.kind, self.bins, self.hop_seconds = fs, kind, bins, hop_seconds
+        self.per_decibel = 2 if kind == "psd" else 1  # 20 log10 of a power counts each twice
         self.frames = (n_samples - round(SECONDS * fs)) // round(hop_seconds * fs) + 1
         shape = (n_channels, self.frames, bins)
         self.register_buffer("mean", torch.zeros(shape))

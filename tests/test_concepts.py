@@ -17,7 +17,7 @@ from interpret import concept_directions, concept_layers, concepts
 from interpret.concept_table import TRAINED, ConceptNights, table_of
 from interpret.concepts import CONCEPTS, Amounts, amounts_of, pairs_of
 from interpret.explained_night import ExplainedNight
-from interpret.faithfulness import with_random_weights
+from interpret.random_weights import with_random_weights
 from interpret.target import EpochTarget
 from models.base import StagingModel
 from models.batch_norm import BatchNorm
@@ -309,9 +309,8 @@ def test_the_control_is_calibrated_and_the_model_untouched():
     torch.manual_seed(0)
     model = Normed().eval()
     night = torch.randn(600, 2, 10) * 3 + torch.tensor([7.0, -2.0])[None, :, None]
-    copy = with_random_weights(model, 0)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    concept_layers.calibrate(copy, night)
+    copy = with_random_weights(model, 0, training=night)
     encoded = copy.encode_epochs(night)
     assert not copy.norm.training and copy.norm.momentum == model.norm.momentum
     shifted = (encoded - copy.norm.bias) / copy.norm.weight

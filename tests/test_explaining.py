@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,6 +20,7 @@ from interpret.selection import select
 from tests import listing
 from tests.index_schema import check_index
 from tests.test_training import train
+from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.stages import STAGES
 
@@ -125,8 +127,11 @@ def test_arrays_say_what_they_hold(store, explained):
         raw_signals = store.night(recording).signals()[int(epoch)][[0, 2]]
         assert np.allclose(given["signals"], raw_signals, atol=1e-2)  # µV, as recorded
         assert given["time_s"][1] == pytest.approx(0.01)
-    with np.load(folder / "rollout.npz") as maps:
-        assert maps["signed"].sum() == pytest.approx(1, abs=1e-4)
+    with np.load(folder / "rollout.npz") as maps:  # its own share of what a window attends to
+        assert maps["context"].sum() == pytest.approx(1, abs=1e-4)
+        assert 0 < maps["signed"].sum() < 0.5 and maps["signed"].sum() in [
+            pytest.approx(share, abs=1e-5) for share in maps["context"]
+        ]
 
 
 def test_the_index_lists_what_was_explained(explained):
@@ -165,7 +170,8 @@ def test_bands_add_up(explained):
     }
     assert set(shapley) == {"delta", "theta", "alpha", "sigma", "beta", "gamma", "gap"}
     assert abs(float(shapley["gap"]["mean"])) < 1e-5
-    assert {row["figure"] for row in rows} == {"shapley", "single", "mean", "weighted"}
+    figures = {"shapley", "single", "exchanged", "mean", "weighted"}
+    assert {row["figure"] for row in rows} == figures
     assert (explained / "bands.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -213,10 +219,36 @@ def test_scores_of_every_method_and_the_control(explained):
     measured = {(row["method"], row["measure"]) for row in rows}
     for method in ("ig", "occlusion", "attention", "rollout", "random"):
         assert (method, "deletion_below_random") in measured
+    assert ("total_energy", "deletion_below_random_same_stage") in measured
     for measure in ("completeness_error", "infidelity", "sensitivity_max"):
         assert ("ig", measure) in measured
-    assert ("ig", "likeness_to_random_weights") in measured
+    for measure in ("likeness_to_random_weights", "likeness_of_size_to_random_weights"):
+        assert ("ig", measure) in measured
     assert ("attention", "completeness_error") not in measured
+
+
+def test_controls_are_calibrated_on_a_night_of_training(store, explained):
+    checkpoint = load_checkpoint(explained.parent / "checkpoints" / "best.pt")
+    training = checkpoint.training.facts["subjects"]["train"]
+    view = open_view(
+        checkpoint, store, store.of_subjects(sorted(training)[:1])[:1], torch.device("cpu")
+    )
+    epochs = added_by_training(load_staging_model(checkpoint), checkpoint, store, view)
+    assert epochs.training_epochs.shape == (len(view.nights[0].stages), 2, 3000)
+    others = replace(checkpoint.training, facts=checkpoint.training.facts | {"store": "another"})
+    elsewhere = replace(checkpoint, training=others)
+    assert added_by_training(None, elsewhere, store, view).training_epochs is None
+
+
+def test_every_method_stands_beside_the_best_without_a_model(explained):
+    free = {method.name for method in registry.model_free()}
+    with (explained / "against_model_free.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["measure"] == "deletion_below_random"]
+    assert {"ig", "occlusion", "attention", "rollout", "random"} == {row["method"] for row in rows}
+    assert {row["against"] for row in rows} <= free
+    assert {row["ahead"] for row in rows} == {"False"}  # of one subject nothing is known
+    with (explained / "summary_by_subject.csv").open() as file:
+        assert len({row["subject"] for row in csv.DictReader(file)}) == 1
 
 
 def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):

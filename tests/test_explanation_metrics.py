@@ -1,4 +1,4 @@
-"""Second readings of explanations: windows, baselines, net evidence, layers, detected events."""
+"""Second readings of explanations: windows, baselines, layers, detected events."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from datasets.synthetic.subject import Difficulty, draw_subject
 from interpret import explanation_figures
 from interpret.baselines import baselines_of
 from interpret.detected import detect
-from interpret.evidence import agreement, net
 from interpret.explained_night import ExplainedNight
-from interpret.faithfulness import layers_from_head, with_random_weights
+from interpret.random_weights import layers_from_head, with_random_weights
 from interpret.registry import explain
 from interpret.target import EpochTarget, WindowTarget
 from models.base import StagingModel
@@ -103,22 +102,6 @@ def test_the_wake_baseline_is_the_surest_wake_epoch():
     surest = int(target.model.stage_night(target.night)[:, 0].argmax())
     baseline = target.baseline(FIRST, "wake")
     assert torch.equal(baseline, target.night[surest].expand_as(baseline))
-
-
-def test_net_evidence_is_blind_to_amplitude():
-    rng = np.random.default_rng(0)
-    amplitude = rng.standard_normal((40, 3000))
-    amplitude[:, 1000:1100] *= 8  # a large deflection that moves the model no more than others
-    events = np.column_stack((np.arange(40) * 30 + 10.0, np.full(40, 1.0)))
-    rows, about = np.arange(40), {"fs": 100, "first_epoch": 0}
-    blind = np.sign(rng.standard_normal((40, 3000))) * amplitude
-    scores = agreement(blind, events, rows, amplitude=amplitude, **about)
-    assert np.mean(scores["auroc_size"]) > 0.9  # what follows amplitude is fooled
-    assert np.mean(scores["auroc_net"]) == pytest.approx(0.5, abs=0.07)
-    moved = blind + 3.0 * (np.arange(3000) // 100 == 10)
-    assert np.mean(agreement(moved, events, rows, amplitude=amplitude, **about)["auroc_net"]) > 0.6
-    flat = net(np.ones((1, 300)), 100, 2 * np.ones((1, 300)))
-    assert np.allclose(flat, 0.5)
 
 
 def test_layers_lose_their_weights_from_the_head():

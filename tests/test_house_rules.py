@@ -770,7 +770,7 @@ def test_what_comes_from_elsewhere_is_parsed_in_one_place(path):
 
 # why something is asked for by name: modules of torch's own, which declare nothing
 PROBING = {
-    "interpret.faithfulness": "torch modules with and without reset_parameters",
+    "interpret.random_weights": "torch modules with and without reset_parameters",
     "utils.arguments": "values of parsed flags, by their names",
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.synthetic.graphoelements import KINDS, W_CLOSED, W_OPEN
+from datasets.synthetic.graphoelements import ALL_KINDS, KINDS, W_CLOSED, W_OPEN
 from datasets.synthetic.hypnogram import N1, N2, N3, REM
 from datasets.synthetic.streams import stream
 from datasets.synthetic.subject import FOLLOWED, Subject
@@ -39,10 +39,10 @@ class Events:
 
     def add_to(self, signal: np.ndarray, fs: float, derivation: str, gain: float = 1.0) -> None:
         """Add these events to ``signal`` (1-D float32 at ``fs``) as the derivation sees them."""
-        gain = gain * KINDS[self.kind].gains.get(derivation, 0.0)
+        gain = gain * ALL_KINDS[self.kind].gains.get(derivation, 0.0)
         if gain == 0.0 or len(self) == 0:
             return
-        wave = KINDS[self.kind].wave
+        wave = ALL_KINDS[self.kind].wave
         for index, t, of in samples_within(self.onset, self.duration, fs, len(signal)):
             shape = (self.duration, self.hz, self.phase)
             unit = wave(t, *(values[of].astype(np.float32) for values in shape))
@@ -77,14 +77,14 @@ def draw_events(subject: Subject, night: int, timeline: Timeline) -> dict[str, E
         for kind in KINDS
     }
     onsets = {
-        kind: _onsets(streams[kind], _slot_rates(kind, subject, timeline))
+        kind: draw_onsets(streams[kind], _slot_rates(kind, subject, timeline))
         for kind in KINDS
         if kind not in ("rem", "slow_wave", "sawtooth")
     }
     events = {
-        kind: _events(kind, streams[kind], onsets[kind], subject, timeline) for kind in onsets
+        kind: draw_kind(kind, streams[kind], onsets[kind], subject, timeline) for kind in onsets
     }
-    bursts = _onsets(streams["rem"], _slot_rates("rem", subject, timeline))
+    bursts = draw_onsets(streams["rem"], _slot_rates("rem", subject, timeline))
     events["rem"] = _saccades(streams["rem"], bursts, subject, timeline)
     events["sawtooth"] = _before_bursts(streams["sawtooth"], bursts, subject, timeline)
     events["slow_wave"] = _slow_waves(streams["slow_wave"], subject, timeline)
@@ -132,7 +132,7 @@ def _rise(kind: str, timeline: Timeline) -> np.ndarray:
     return 10 ** (np.clip(drift, -_MOST_DRIFT_DB, _MOST_DRIFT_DB) / 10)
 
 
-def _onsets(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
+def draw_onsets(rng: np.random.Generator, rates: np.ndarray) -> np.ndarray:
     """Onsets in seconds of events as frequent as ``rates`` per slot, more even than by chance.
 
     One event, anywhere, for each time that the expected number grows by one. Waves keep a distance
@@ -153,7 +153,7 @@ def _clipped_log_normal(
     return np.clip(factor * median * np.exp(log_sd * rng.standard_normal(n)), low, high)
 
 
-def _events(
+def draw_kind(
     kind: str,
     rng: np.random.Generator,
     onset: np.ndarray,
@@ -183,7 +183,7 @@ def _events(
         rng.random(n),
     )
     end = timeline.n_epochs * EPOCH_SECONDS - 0.1
-    return _select(events, _without_overlap(onset, duration) & (onset + duration < end))
+    return selected(events, _without_overlap(onset, duration) & (onset + duration < end))
 
 
 def _frequencies(
@@ -205,7 +205,8 @@ def _frequencies(
     return np.maximum(mean + sd * spread, 0.2)
 
 
-def _select(events: Events, keep: np.ndarray) -> Events:
+def selected(events: Events, keep: np.ndarray) -> Events:
+    """Those of the events for which ``keep`` (k,) is true."""
     return Events(
         events.kind,
         *(
@@ -238,7 +239,7 @@ def _saccades(
     onset = bursts.repeat(sizes) + within
     # bursts may overlap, and what follows needs onsets in time order
     order = np.argsort(onset, kind="stable")
-    return _events("rem", rng, onset[order], subject, timeline)
+    return draw_kind("rem", rng, onset[order], subject, timeline)
 
 
 def _before_bursts(
@@ -251,7 +252,7 @@ def _before_bursts(
     duration = _clipped_log_normal(rng, KINDS["sawtooth"].seconds, int(led.sum()))
     onset = bursts[led] - duration
     order = np.argsort(onset, kind="stable")
-    return _events("sawtooth", rng, onset[order], subject, timeline, duration[order])
+    return draw_kind("sawtooth", rng, onset[order], subject, timeline, duration[order])
 
 
 def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) -> Events:
@@ -266,7 +267,7 @@ def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) 
     # busy / (1 - busy) trains must begin per train's length (hence the 0.9 above)
     rates = busy / (1 - busy) * SLOT_SECONDS / train_seconds
     rates += timeline.state[:, 1 + N2] * KINDS["slow_wave"].rates[1 + N2] / SLOTS * rise
-    trains = _onsets(rng, rates)
+    trains = draw_onsets(rng, rates)
     deep = timeline.state[(trains // SLOT_SECONDS).astype(int), 1 + N3] > 0.3
     sizes = np.where(deep, rng.integers(2, 5, len(trains)), rng.integers(1, 3, len(trains)))
     n_waves = np.maximum(sizes, 1)
@@ -277,7 +278,7 @@ def _slow_waves(rng: np.random.Generator, subject: Subject, timeline: Timeline) 
     lengths = np.add.reduceat(duration, starts) if len(starts) else np.zeros(0)
     kept = _without_overlap(trains, lengths).repeat(n_waves)
     onset = trains.repeat(n_waves) + within
-    return _events("slow_wave", rng, onset[kept], subject, timeline, duration[kept])
+    return draw_kind("slow_wave", rng, onset[kept], subject, timeline, duration[kept])
 
 
 def _with_k_spindles(
@@ -286,9 +287,9 @@ def _with_k_spindles(
     """The night's own spindles, and those that follow 40 % of the K-complexes."""
     k, own = events["k_complex"], events["spindle"]
     followed = rng.random(len(k)) < _K_WITH_SPINDLE
-    extra = _events("spindle", rng, (k.onset + k.duration)[followed], subject, timeline)
+    extra = draw_kind("spindle", rng, (k.onset + k.duration)[followed], subject, timeline)
     columns = ("onset", "duration", "amplitude", "hz", "phase")
     merged = {c: np.concatenate((vars(extra)[c], vars(own)[c])) for c in columns}
     order = np.argsort(merged["onset"], kind="stable")
     both = Events("spindle", *(merged[c][order] for c in columns))
-    return _select(both, _without_overlap(both.onset, both.duration))
+    return selected(both, _without_overlap(both.onset, both.duration))

@@ -8,7 +8,7 @@ of scoring practice, tuned so that band powers and time-domain figures match rea
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from datasets.synthetic import waveforms
 
@@ -89,3 +89,22 @@ KINDS: dict[str, Kind] = {
         _gains(0, 0, 0, 1), "REM",
     ),
 }  # fmt: skip
+
+
+def _distractors(kind: str, shape: Callable, elsewhere: str) -> dict[str, Kind]:
+    """Kinds that resemble ``kind``: with another ``shape``, at 20 Hz, ``elsewhere`` alone."""
+    spec = replace(KINDS[kind], rates=(), supports="n/a")
+    return {
+        f"{kind}_wrong_shape": replace(spec, wave=shape),
+        f"{kind}_wrong_band": replace(spec, wave=waveforms.twitch, hz=(20.0, 1.0)),
+        f"{kind}_wrong_channel": replace(spec, gains=_gains(0, 0, 0) | {elsewhere: 1}),
+    }
+
+
+DISTRACTORS: dict[str, Kind] = {
+    **_distractors("spindle", waveforms.waning_spindle, "EOG horizontal"),
+    **_distractors("k_complex", waveforms.backwards(waveforms.k_complex), "EOG horizontal"),
+    **_distractors("slow_wave", waveforms.backwards(waveforms.slow_wave), "EOG horizontal"),
+    **_distractors("rem", waveforms.backwards(waveforms.saccade), "EEG Fpz-Cz"),
+}
+ALL_KINDS = KINDS | DISTRACTORS

@@ -9,6 +9,7 @@ import numpy as np
 from datasets.synthetic import artefacts as of_artefacts
 from datasets.synthetic.artefacts import DERIVATIONS, Artefacts, add_artefacts, draw_artefacts
 from datasets.synthetic.background import coloured_noise
+from datasets.synthetic.distractors import draw_distractors
 from datasets.synthetic.events import Events, coverage, draw_events
 from datasets.synthetic.graphoelements import KINDS
 from datasets.synthetic.levels import draw_levels
@@ -115,11 +116,13 @@ def draw_night(
     special: str | None = None,
     omit: tuple[str, ...] = (),
     one_background: bool = False,
+    distractors: bool = False,
 ) -> Night:
     """Draw night ``number`` (1, 2, …) of ``subject``; ``hours`` None is a whole cassette tape.
 
     With ``one_background`` the noise is the same in every stage, so that the planted events alone
-    tell stages apart: a model that stages such nights well must use them.
+    tell stages apart: a model that stages such nights well must use them. ``distractors`` resemble
+    events in all but one respect.
 
     Raises:
         UserError: ``omit`` names something that no night has.
@@ -131,6 +134,8 @@ def draw_night(
     # waves come and go with the levels of their bands
     timeline = replace(timeline, drift=levels.drift)
     events = draw_events(subject, number, timeline)
+    if distractors:
+        events |= draw_distractors(subject, number, timeline, events)
     # stages 3 and 4 of R&K differ by the slow waves of an epoch, which are known only now
     timeline = with_deep_codes(timeline, coverage(events["slow_wave"], timeline.n_epochs))
     return Night(

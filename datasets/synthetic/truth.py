@@ -16,7 +16,7 @@ import numpy as np
 
 from datasets.synthetic.artefacts import ALL, DERIVATIONS, Artefacts
 from datasets.synthetic.events import Events, samples_within
-from datasets.synthetic.graphoelements import KINDS
+from datasets.synthetic.graphoelements import ALL_KINDS
 from datasets.synthetic.night import Night
 from utils.files import write_json, write_text
 from utils.stages import EPOCH_SECONDS, STAGES
@@ -64,10 +64,10 @@ def _event_table(night: Night) -> str:
     rows: list[tuple[float, str]] = []
     for kind, events in night.events.items():
         if kind not in night.omit:
-            spec = KINDS[kind]
+            spec = ALL_KINDS[kind]
             where = ["|".join(_seen_by(spec.gains))] * len(events)
             # spindles take their frequency from the subject, not from the table
-            rhythmic = spec.hz[1] > 0 or kind == "spindle"
+            rhythmic = spec.hz[1] > 0 or kind.startswith("spindle")
             hz = [f"{value:.2f}" if rhythmic else "n/a" for value in events.hz]
             rows += _event_rows(events, where, hz, spec.supports)
     for kind, artefacts in night.artefacts.items():
@@ -154,7 +154,7 @@ def _facts(night: Night, settings: dict) -> dict:
             "amplitude": subject.amplitude,
             "ecg_leak_uv": subject.ecg_leak_uv,
         },
-        "gains": {kind: spec.gains for kind, spec in KINDS.items()},
+        "gains": {kind: ALL_KINDS[kind].gains for kind in night.events},
         # neither promises the same numbers from one version to the next
         "versions": {name: version(name) for name in ("numpy", "scipy")},
         "event_columns": EVENT_COLUMNS,

@@ -47,6 +47,17 @@ def spindle(t, d, hz, phase):
     return 0.5 * _hann(t, d) * np.sin(TWO_PI * (chirp + phase))
 
 
+def waning_spindle(t, d, hz, phase):
+    """Waves of a spindle that are smallest in the middle, where those of a spindle are largest."""
+    chirp = hz * t - 0.25 * t * t / d
+    return 0.5 * _tapered(t, d, 0.1) * (1 - _hann(t, d)) * np.sin(TWO_PI * (chirp + phase))
+
+
+def backwards(wave):
+    """The shape ``wave`` run backwards, which has the same spectrum."""
+    return lambda t, d, hz, phase: wave(d - t, d, hz, phase)
+
+
 def k_complex(t, d, hz, phase):
     """K-complex: sharp negative wave, then a slower positive one, each as wide as it happens."""
     u = t / d
