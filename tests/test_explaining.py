@@ -11,8 +11,11 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 import cmt_evaluate
+from evaluation.evaluate_run import added_by_training
+from evaluation.stage import load_staging_model, open_view
 from interpret import registry
 from interpret.explanation_flags import plan_of
 from interpret.scoreboard import Score, summarise
