@@ -25,10 +25,10 @@ from datasets.synthetic.subject import Difficulty, draw_subject
 from interpret.faithfulness import UNIT_SECONDS, unit_scores
 from interpret.question import Plan, Question
 from interpret.registry import method_named
-from interpret.scoreboard import interval
 from interpret.target import EpochTarget
 from utils.arguments import ScriptParser, add_list, count, positive, settings_from
 from utils.errors import run_script
+from utils.intervals import of_values
 from utils.metrics import confusion, kappa
 from utils.stages import EPOCH_SECONDS
 
@@ -161,9 +161,8 @@ def without(night: Night, ranks: Tensor, share: float) -> Night:
 
 def report(name: str, share: float, own: np.ndarray, other: np.ndarray) -> None:
     """Print kappa after the removal, and what it has less than after that by energy."""
-    subjects = [str(k) for k in range(len(own))]
-    low, high = interval(list(own - other), subjects)
-    shown = "" if low is None else f" [{low:+.3f}, {high:+.3f}]"
+    of = of_values(own - other)
+    shown = "" if of.subjects < 2 else f" [{of.low:+.3f}, {of.high:+.3f}]"
     difference = f"{(own - other).mean():+.3f}{shown}"
     print(f"  {share:.0%} by {name:<12} kappa {own.mean():.3f}   against {COMPARED} {difference}")
 

@@ -86,7 +86,7 @@ def rankings(
         "entropy alone": 1 - confidence(raw),
         MODEL_FREE[0]: 1 - shares[np.arange(len(labels)), labels],
         MODEL_FREE[1]: _unlike_neighbours(labels),
-        "random": rng.random(len(labels)),
+        "any order": rng.random(len(labels)),
     }
 
 

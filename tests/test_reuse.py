@@ -30,7 +30,7 @@ def stager(monkeypatch) -> StandIn:
     # pictures and pages take a second each
     for suffix in (".png", ".html"):
         monkeypatch.delitem(prediction_files.FORMATS, suffix)
-    monkeypatch.setattr(prediction_files, "write_disagreement", lambda folder, staged: None)
+    monkeypatch.setattr(prediction_files, "write_second_look", lambda folder, rows: None)
     return stager
 
 
