@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from models.dense import Dense, linear
 from utils.collectives import n_processes, summed
 
+_EPS = 1e-5
+
 
 class _OverProcesses(nn.modules.batchnorm._BatchNorm):
     """Batch norm with the channels at ``axis``, whose training statistics are of all processes."""
@@ -81,9 +83,8 @@ def _scale_and_shift(norms: Sequence[_OverProcesses], rows: Tensor) -> tuple[Ten
         mean, variance, count = _statistics(rows)
         parts = (each.detach().split(sizes) for each in (mean, variance * count / (count - 1)))
         for norm, *seen in zip(norms, *parts, strict=True):
-            _remember(
-                norm, *seen
-            )  # torch, too, keeps the unbiased variance, and divides by the other
+            # torch, too, keeps the unbiased variance, and divides by the other
+            _remember(norm, *seen)
     else:
         mean = torch.cat([norm.running_mean for norm in norms])
         variance = torch.cat([norm.running_var for norm in norms])
@@ -110,10 +111,11 @@ class _Moments(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Of (n, c): (c,) each."""
-        # of all that torch has, batch norm is quickest at it
-        _, mean, inverse = torch.native_batch_norm(rows, None, None, None, None, True, 0.0, 0.0)
+        # of all that torch has, batch norm is quickest at it; without _EPS it calls a constant
+        # column's inverse 0
+        _, mean, inverse = torch.native_batch_norm(rows, None, None, None, None, True, 0.0, _EPS)
         ctx.save_for_backward(rows, mean)
-        return mean, inverse.square().reciprocal_()
+        return mean, (inverse.square().reciprocal_() - _EPS).clamp_min_(0)
 
     @staticmethod
     def backward(ctx: Any, to_mean: Tensor, to_variance: Tensor) -> Tensor:

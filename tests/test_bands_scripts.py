@@ -78,7 +78,7 @@ def test_it_resumes_bit_for_bit(trained, tmp_path):
     assert last(tmp_path / "a").fingerprint() == last(tmp_path / "b").fingerprint()
 
 
-def test_the_held_out_are_evaluated_and_the_seen_refused(trained, capsys):
+def test_the_held_out_are_evaluated_and_the_seen_refused(trained, capsys, monkeypatch):
     words = ["--project_path", str(trained / "run"), "--table", str(trained / "t.npz")]
     bands_evaluate.main([*words, *SPLIT, "--derivation", "Pz-Oz"])
     printed = capsys.readouterr().out
@@ -91,7 +91,8 @@ def test_the_held_out_are_evaluated_and_the_seen_refused(trained, capsys):
     assert "training has seen" in line and "'seed': 0" in line
     both = [*words, "--data_path", "nowhere"]
     assert "one of them, not both" in error_of(bands_evaluate.main, both, capsys)
-    # without either it is the demo store, which is not made here
+    # without either it is the demo store, of which this folder has none
+    monkeypatch.chdir(trained)
     assert "data/demo/store" in error_of(bands_evaluate.main, words[:2], capsys)
 
 

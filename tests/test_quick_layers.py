@@ -62,6 +62,18 @@ def test_a_norm_that_the_next_layer_takes_over(training):
             assert torch.allclose(norm.state_dict()[name], kept, atol=1e-12), name
 
 
+def test_a_constant_column_leaves_statistics_and_gradients_finite():
+    norm, layer = BatchNorm(3), Dense(3, 2)
+    x = torch.randn(400, 3)
+    x[:, 1] = 0.0  # as of a lead that is off throughout a batch
+    x.requires_grad_()
+    plain = BatchNorm(3)
+    expected, out = layer(plain(x)), normed_linear([norm], x, layer)
+    assert torch.allclose(out, expected, atol=1e-4)
+    assert torch.allclose(norm.running_var, plain.running_var, atol=1e-6)
+    assert gradients(out, x)[0].isfinite().all()
+
+
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5])
 def test_dropout_leaves_out_its_share_and_keeps_the_mean(p):
     torch.manual_seed(0)
