@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 
 from interpret import feature_contributions, registry
 from interpret.explained_night import ExplainedNight
+from interpret.explanation import in_words
 from utils import figures
 from utils.files import write_text
 from utils.staged_night import StagedNight
@@ -126,7 +127,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     ratio = Fraction(SHOWN_HZ * EPOCH_SECONDS, signals.shape[1])
     if ratio < 1:  # never up: slow signals gain nothing
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
-    scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
+    scale = np.abs(signals).max(axis=1)
     maps, shares, reasons = {}, {}, []
     for method in entry["methods"]:
         if method in feature_contributions.METHODS:
@@ -143,14 +144,16 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         size = np.abs(signed).sum(axis=1)
         shares[method] = (size / max(size.sum(), 1e-12)).round(4).tolist()
     return {
-        "signals": [_bytes(s / top) for s, top in zip(signals, scale, strict=True)],
-        "scale": scale.round(2).tolist(),
+        # a flat channel is not divided by zero
+        "signals": [_bytes(s / (top or 1)) for s, top in zip(signals, scale, strict=True)],
+        "scale": [float(f"{top:.2g}") for top in scale],
         "maps": maps,
         "shares": shares,
         "reasons": reasons,
         "explained": entry["explained"],
         "why": entry["why"] or "",
-        "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},
+        "comparison": {name: in_words(entry["methods"][name], entry["explained"]) for name in maps},
+        "incomplete": [name for name in maps if entry["methods"][name]["incomplete"]],
     }
 
 

@@ -29,9 +29,11 @@ class CaptumAttribution(Attribution):
         *,
         times_input: bool = True,
         complete: bool = False,
+        on_spectrogram: bool = False,
     ) -> None:
         self.name, self.attribute = name, attribute
         self.times_input, self.complete = times_input, complete
+        self.on_spectrogram = on_spectrogram
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
         """Maps that Captum returns, in the shape of ``x``."""
@@ -109,10 +111,10 @@ def _modalities(target, x, compared, extra):
     )
 
 
-SALIENCY = CaptumAttribution("saliency", _saliency, times_input=False)
-INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient)
+SALIENCY = CaptumAttribution("saliency", _saliency, times_input=False, on_spectrogram=True)
+INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient, on_spectrogram=True)
 # complete on average over its draws only, so ``complete`` stays False
-GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap)
+GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap, on_spectrogram=True)
 DEEP_LIFT = CaptumAttribution("deeplift", _deep_lift, complete=True)
 OCCLUSION = CaptumAttribution("occlusion", _occlusion)
 ABLATION = CaptumAttribution("ablation", _modalities)

@@ -243,7 +243,7 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
         at = np.arange(len(bands)) + (k - (len(stages) - 1) / 2) * width
         shown = [rows[stage, band] for band in bands]
         means = np.array([row["mean"] for row in shown])
-        axes.bar(at, means, width, color=COLOURS[stage], label=stage)
+        axes.bar(at, means, width, color=COLOURS[stage], label=f"{stage}, n = {shown[0]['epochs']}")
         if all(row["low"] is not None for row in shown):  # one subject has no interval
             low, high = (np.array([row[end] for row in shown]) for end in ("low", "high"))
             axes.errorbar(
@@ -282,7 +282,9 @@ def draw_curves(curves: Mapping[str, Any], *, title: str, control: str) -> Figur
     return figure
 
 
-def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence[str]) -> Figure:
+def draw_randomisation(
+    likeness: Mapping[str, Sequence[float]], layers: Sequence[str], title: str
+) -> Figure:
     """Draw rank correlation with the trained map while layers lose their weights, head first."""
     from matplotlib.figure import Figure
 
@@ -295,6 +297,7 @@ def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence
     axes.set_ylabel("rank correlation of |A|\nwith the trained model's map")
     axes.set_xlabel("random weights from the head up to")
     axes.set_ylim(-0.2, 1.02)
+    axes.set_title(title, loc="left", fontsize=10)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -304,7 +307,8 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
     """Draw the mean explanation of each stage: context, modalities and course in the epoch.
 
     ``means`` by (method, stage) hold ``context`` (offsets, values) or ``None``, ``modalities``
-    (m,) shares and ``course`` (m, pieces) of the mean size over the epoch's 30 s.
+    (m,) shares, ``course`` (m, pieces) of the mean size over the epoch's 30 s, and how many
+    ``epochs`` they are means of.
     """
     from matplotlib.figure import Figure
 
@@ -315,7 +319,8 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
     for row, method in zip(grid, methods, strict=True):
         stages = [stage for stage in PLOT_ORDER if (method, stage) in means]
         for k, stage in enumerate(stages):
-            shown, style = means[method, stage], {"color": COLOURS[stage], "label": stage}
+            shown = means[method, stage]
+            style = {"color": COLOURS[stage], "label": f"{stage}, n = {shown['epochs']}"}
             if shown["context"] is not None:
                 row[0].plot(*shown["context"], marker=".", **style)
             at = np.arange(len(channels)) + (k - (len(stages) - 1) / 2) * 0.8 / len(stages)

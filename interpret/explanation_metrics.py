@@ -16,6 +16,8 @@ from interpret.faithfulness import infidelity, rank_correlation, sensitivity
 from interpret.frozen_model import frozen, seeded
 from interpret.question import Question
 from interpret.scoreboard import Score
+from interpret.spectrogram_maps import spread_frames, within
+from interpret.target import EpochTarget
 from utils.stages import STAGES
 
 
@@ -76,7 +78,10 @@ def evidence_of(
             rows,
             fs=night.fs,
             first_epoch=night.staged.first_epoch,
-            amplitude=_amplitude(evaluated, channel, band) if times_input else None,
+            # cells of a spectrogram hold the logarithm of the signal, not the signal
+            amplitude=_amplitude(evaluated, channel, band)
+            if times_input and explanation.spectrogram is None
+            else None,
         )
         for measure, values in scored.items():
             result[f"{measure}_{kind}"] = np.where(fits, values, np.nan)
@@ -85,6 +90,10 @@ def evidence_of(
 
 def _maps_in(explanation: Explanation, band: str) -> Tensor:
     """Maps (b, m, t), of the bands whose middles lie in the named one if maps are split by band."""
+    if explanation.spectrogram is not None:
+        seconds, hertz = explanation.grid
+        cells = within(explanation.spectrogram, hertz, BANDS[band])
+        return spread_frames(cells, seconds, explanation.attributions.shape[-1])
     if explanation.bands is None:
         return explanation.attributions
     low, high = BANDS[band]
@@ -105,14 +114,15 @@ def under_noise(
     explanation: Explanation,
     again: Callable[[Tensor], Tensor],
     *,
+    target: EpochTarget,
     times_input: bool,
 ) -> Iterator[Score]:
-    """Infidelity and largest sensitivity of a method's maps.
+    """Infidelity and largest sensitivity of a method's maps of what ``target`` varies.
 
-    ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t).
+    ``again`` maps its inputs (b, …) at the same epochs to attributions (b, …).
     """
     question = evaluated.question
-    target, seed, method = question.target, question.plan.seed, explanation.method
+    seed, method = question.plan.seed, explanation.method
 
     def explainer(x: Tensor) -> Tensor:
         # the same draws every time, so that only the noise in x changes the map
@@ -123,15 +133,23 @@ def under_noise(
         target,
         question.epochs,
         question.classes,
-        explanation.attributions,
+        explanation.finest,
         times_input=times_input,
         seed=seed,
     )
     yield from evaluated.scores(method, "infidelity", missed)
-    moved = sensitivity(explainer, target.night[question.epochs], seed=seed)
+    moved = sensitivity(explainer, target.inputs(question.epochs), seed=seed)
     yield from evaluated.scores(method, "sensitivity_max", moved)
 
 
 def likeness(one: Explanation, other: Explanation) -> np.ndarray:
     """Rank correlation of two methods' maps at the same epochs, (b,)."""
-    return rank_correlation(one.attributions.cpu().numpy(), other.attributions.cpu().numpy())
+    return rank_correlation(one.finest.cpu().numpy(), other.finest.cpu().numpy())
+
+
+def signs_kept(one: Explanation, other: Explanation) -> np.ndarray:
+    """Share of each map's size that has the same sign in another map of the same epochs, (b,)."""
+    first, second = (e.finest.flatten(1).cpu().numpy() for e in (one, other))
+    size = np.abs(first)
+    kept = (size * (np.sign(first) == np.sign(second))).sum(axis=1)
+    return kept / np.maximum(size.sum(axis=1), 1e-12)

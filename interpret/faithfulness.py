@@ -99,7 +99,7 @@ def infidelity(
         values = infidelity(
             target,
             moved,
-            target.night[epochs],
+            target.inputs(epochs),
             attributions,
             additional_forward_args=(epochs, classes),
             n_perturb_samples=_DRAWS,

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from interpret.explained_night import ExplainedNight
-from interpret.explanation import Explanation
+from interpret.explanation import Answer, Explanation, answer_of
 from interpret.question import Question
 from utils.files import write_json
-from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
-VERSION = 1  # of the schema
+VERSION = 2  # of the schema
 Entry = dict[str, Any]
 
 
@@ -34,14 +35,7 @@ def epoch_entry(
 ) -> Entry:
     """Entry of one explained epoch; ``why`` it is of interest, if it was chosen for that."""
     methods = {
-        method: _answer(
-            f"{folder}/{method}.npz",
-            explanation.settings,
-            # plain: NaN is no JSON, and null where a method has no such value
-            value=plain(explanation.value[row]),
-            baseline_value=plain(explanation.baseline_value[row]),
-            completeness_error=plain(explanation.error[row]),
-        )
+        method: _answer(f"{folder}/{method}.npz", explanation.settings, explanation.answer(row))
         for method, explanation in explanations.items()
     }
     explained = int(question.classes[row])
@@ -53,16 +47,12 @@ def feature_entry(
     epoch: int,
     folder: str,
     method: str,
-    values: Mapping[str, float],
+    answer: Answer,
     settings: Mapping[str, Any],
     why: str | None = None,
 ) -> Entry:
-    """Entry of an epoch whose stage is explained by named features instead of its signals.
-
-    ``values``: ``value``, ``baseline_value`` and ``completeness_error`` of the method.
-    """
-    answers = {name: plain(value) for name, value in values.items()}
-    methods = {method: _answer(f"{folder}/{method}.npz", settings, **answers)}
+    """Entry of an epoch whose stage is explained by named features instead of its signals."""
+    methods = {method: _answer(f"{folder}/{method}.npz", settings, answer)}
     return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
 
 
@@ -103,22 +93,12 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
         "evidence": "none",
         "why": None,
         "folder": ".",  # relative to the index, like that of an epoch
-        "methods": {method: _answer(file, about) for method, (file, about) in answers.items()},
+        "methods": {
+            method: _answer(file, about, answer_of(*[np.nan] * 3))
+            for method, (file, about) in answers.items()
+        },
     }
 
 
-def _answer(
-    file: str,
-    settings: Mapping[str, Any],
-    *,
-    value: float | None = None,
-    baseline_value: float | None = None,
-    completeness_error: float | None = None,
-) -> dict[str, Any]:
-    return {
-        "file": file,
-        "value": value,
-        "baseline_value": baseline_value,
-        "completeness_error": completeness_error,
-        "settings": dict(settings),
-    }
+def _answer(file: str, settings: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
+    return {"file": file, **answer, "settings": dict(settings)}

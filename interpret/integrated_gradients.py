@@ -1,6 +1,8 @@
-"""Integrated gradients: the mean gradient along the line from a baseline, by Captum.
+"""Integrated gradients: the mean gradient along the line from a baseline.
 
-Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
+Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017. The line is integrated by
+Gauss and Legendre's rule, and halved where that is not exact enough: each part of a line has a
+completeness of its own, the change of F between its ends.
 """
 
 from __future__ import annotations
@@ -9,26 +11,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.explanation import Explanation, completeness_error
-from interpret.explanation_metrics import Evaluated, likeness, of_evidence
+from interpret.explanation import Explanation
+from interpret.explanation_metrics import Evaluated, likeness, of_evidence, signs_kept
 from interpret.question import Plan
 from interpret.scoreboard import Score
+from interpret.target import EpochTarget
 
-TOLERANCE, MOST_STEPS = 0.01, 400  # completeness error; steps before giving up
+TOLERANCE, MOST_STEPS = 0.01, 800  # completeness error; gradients per epoch before giving up
+_OF_PART = 8  # gradients of a part of the line
+_SHARE = 1 / 16  # of the error allowed that even the shortest part may have
 
 
 class IntegratedGradients(Attribution):
-    """Attributions that are complete to 1 %, also evaluated against a second baseline."""
+    """Attributions that are complete to 1 %, also evaluated against other baselines."""
 
     name = "ig"
     times_input = True
     complete = True
-    # never doubled: the many copies with random weights need maps to compare, not exact sums
-    quick: ClassVar[dict[str, Any]] = {"steps": 20, "doubling": False}
+    on_spectrogram = True
+    # never halved: the many copies with random weights need maps to compare, not exact sums
+    quick: ClassVar[dict[str, Any]] = {"steps": 20, "halving": False}
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
         """Maps by :func:`integrated_gradients`."""
@@ -39,41 +46,99 @@ class IntegratedGradients(Attribution):
         return {"steps": plan.steps}
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
-        """Score as all attributions, and by what the choice of the first baseline changes."""
+        """Score as all attributions, and by what another baseline would have changed."""
         yield from super().evaluate(evaluated, explanation)
         plan = evaluated.question.plan
-        other = replace(plan, baseline=plan.other_baseline)
-        second = self.compute(replace(evaluated.question, plan=other))
-        name = f"{self.name}, {other.baseline} baseline"
-        yield from evaluated.scores(name, "completeness_error", second.error.cpu().numpy())
-        yield from of_evidence(evaluated, name, second, times_input=self.times_input)
-        alike = likeness(explanation, second)
-        yield from evaluated.scores(name, "likeness_to_first_baseline", alike)
+        for baseline in plan.other_baselines:
+            if baseline == explanation.settings["baseline"]:
+                continue
+            other = replace(evaluated.question, plan=replace(plan, baseline=baseline))
+            second, name = self.compute(other), f"{self.name}, {baseline} baseline"
+            yield from evaluated.scores(name, "completeness_error", second.error.cpu().numpy())
+            yield from of_evidence(evaluated, name, second, times_input=self.times_input)
+            alike = likeness(explanation, second)
+            yield from evaluated.scores(name, "likeness_to_first_baseline", alike)
+            kept = signs_kept(explanation, second)
+            yield from evaluated.scores(name, "signs_of_first_baseline", kept)
 
 
-def integrated_gradients(target, x, compared, extra, *, steps: int = 50, doubling: bool = True):
-    """Integrate in steps that double while a completeness error is above 1 %, 400 at most."""
-    from captum.attr import IntegratedGradients as Captum
+def integrated_gradients(
+    target: EpochTarget,
+    x: Tensor,
+    compared: Tensor,
+    extra: tuple[Tensor, Tensor],
+    *,
+    steps: int = 20,
+    halving: bool = True,
+    allowed: Tensor | None = None,
+) -> Tensor:
+    """Maps (b, …) of the way from ``compared`` to ``x`` (b, …), which sum to the change of F.
 
-    method = Captum(target)
-    attributions = torch.zeros_like(x)
-    left = torch.arange(len(x), device=x.device)  # rows that are not complete yet
+    Parts of the way are halved until the maps miss no more than ``allowed`` (b,), by default 1 % of
+    the change, or until 800 gradients of an epoch.
+    """
     with torch.no_grad():
-        change = target(x, *extra) - target(compared, *extra)
-    while len(left):
-        part = tuple(argument[left] for argument in extra)
-        # anew at every doubling: Captum's Gauss-Legendre points of n steps are none of those of 2 n
-        attributions[left] = method.attribute(
-            x[left],
-            compared[left],
-            n_steps=steps,
-            # Captum would hold all steps of all epochs in one batch
-            internal_batch_size=4 * target.at_once,
-            additional_forward_args=part,
-        )
-        steps *= 2
-        if not doubling or steps > MOST_STEPS:
-            break
-        error = completeness_error(attributions[left], change[left], torch.zeros_like(change[left]))
-        left = left[error > TOLERANCE]
-    return attributions
+        ends = target(compared, *extra), target(x, *extra)
+    if allowed is None:
+        allowed = TOLERANCE * (ends[1] - ends[0]).abs()
+    maps, spent = torch.zeros_like(x), torch.full_like(allowed, steps)
+    rows = torch.arange(len(x), device=x.device)  # of which epoch each part of a line is
+    edges = torch.zeros_like(allowed), torch.ones_like(allowed)
+    while True:
+        parts = _along(target, x, compared, extra, rows, edges, steps)
+        missing = (parts.flatten(1).sum(dim=1) - (ends[1] - ends[0])).abs()
+        # half of what is allowed: by length, but for kinks, around which parts are short
+        length = (edges[1] - edges[0]).clamp_min(_SHARE)
+        split = missing > allowed[rows] / 2 * length
+        split &= halving & (spent[rows] + 2 * _OF_PART <= MOST_STEPS)
+        maps.index_add_(0, rows[~split], parts[~split])
+        if not split.any():
+            return maps
+        rows, steps = rows[split], _OF_PART
+        spent.index_add_(0, rows, torch.full_like(edges[0][split], 2 * steps))
+        (low, high), (first, last) = (tuple(e[split] for e in pair) for pair in (edges, ends))
+        middle = (low + high) / 2
+        at_middle = _values(target, x, compared, extra, rows, middle)
+        rows, edges = rows.repeat(2), (torch.cat([low, middle]), torch.cat([middle, high]))
+        ends = torch.cat([first, at_middle]), torch.cat([at_middle, last])
+
+
+def _along(target, x, compared, extra, rows, edges, steps) -> Tensor:
+    """Maps (p, …) of parts of the lines of epochs ``rows`` (p,), between ``edges``, two (p,)."""
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    points = torch.from_numpy((points + 1) / 2).to(x)
+    weights = torch.from_numpy(weights / 2).to(x)
+    maps = []
+    # all steps of all parts would be one batch of thousands
+    for part in torch.arange(len(rows)).split(max(1, 4 * target.at_once // steps)):
+        own, low, high = rows[part], edges[0][part], edges[1][part]
+        at = low[:, None] + (high - low)[:, None] * points  # (p, steps)
+        line = _between(x[own][:, None], compared[own][:, None], at).detach().requires_grad_()
+        given = (argument[own].repeat_interleave(steps) for argument in extra)
+        value = target(line.flatten(0, 1), *given)
+        (gradients,) = torch.autograd.grad(value.sum(), line)
+        mean = torch.einsum("ps...,s->p...", gradients, weights)
+        maps.append(mean * (x[own] - compared[own]) * _like(high - low, mean))
+    return torch.cat(maps)
+
+
+def _values(target, x, compared, extra, rows, at) -> Tensor:
+    """F (p,) at the places ``at`` (p,) of the lines of epochs ``rows`` (p,)."""
+    values = []
+    with torch.no_grad():
+        for part in torch.arange(len(rows)).split(4 * target.at_once):
+            own = rows[part]
+            line = _between(x[own], compared[own], at[part])
+            values.append(target(line, *(argument[own] for argument in extra)))
+    return torch.cat(values)
+
+
+def _between(x: Tensor, compared: Tensor, at: Tensor) -> Tensor:
+    """Points of the lines from ``compared`` (0) to ``x`` (1)."""
+    at = at.view(*at.shape, *[1] * (x.dim() - at.dim()))
+    return compared + at * (x - compared)
+
+
+def _like(values: Tensor, maps: Tensor) -> Tensor:
+    """Values (p,) that multiply maps (p, …)."""
+    return values.view(-1, *[1] * (maps.dim() - 1))

@@ -97,7 +97,7 @@ def explained(raw, store, tmp_path_factory) -> Path:
 
 def evaluate(store, project: Path, raw: Path, *words: str) -> None:
     paths = ["--data_path", str(store.path), "--project_path", str(project), "--device", "cpu"]
-    cmt_evaluate.main([*paths, "--truth_path", str(raw), *words])
+    cmt_evaluate.main([*paths, "--truth_path", str(raw), "--interpret_recordings", "1", *words])
 
 
 def test_every_sample_has_a_folder(explained):
@@ -180,10 +180,14 @@ def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):
     assert [entry["epoch"] for entry in index["explanations"]] == [5]
 
 
-def test_the_second_baseline_is_another_one():
-    for first, second in (("zero", "shuffled"), ("shuffled", "zero")):
-        settings = cmt_evaluate.parse_args(["--interpret_baseline", first])
-        assert plan_of(settings.explanations).other_baseline == second
+def test_twenty_epochs_of_every_stage_of_all_subjects_by_default():
+    flags = cmt_evaluate.parse_args([]).explanations
+    assert (flags.interpret_select, flags.interpret_recordings) == ("per_stage:20", 0)
+    assert plan_of(flags).baseline == "auto"
+    assert plan_of(flags).other_baselines == ("mean_epoch", "other_stage")
+    # the demo explains a small sample of its own
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    assert "--is_interpret True --interpret_select per_stage:2 --interpret_recordings 1" in makefile
 
 
 def test_false_means_false(raw, store, explained, capsys):
@@ -196,6 +200,7 @@ def test_false_means_false(raw, store, explained, capsys):
     [
         (["--interpret_methods", "shap"], "no shap; there are saliency"),
         (["--interpret_select", "9999"], "the night has epochs 0 to"),
+        (["--interpret_other_baselines", "zero,black"], "no black; there are auto, training_mean"),
         (["--interpret_methods", "deeplift"], "deeplift has no rule for layer"),
         (["--target_class", "N7"], "--target_class"),
     ],
