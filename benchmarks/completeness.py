@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from functools import cache
 
 import numpy as np
 import torch
@@ -39,14 +40,21 @@ FAMILIES = (
 )  # fmt: skip
 
 
+@cache
+def rendered(subject: int) -> tuple[np.ndarray, np.ndarray]:
+    """A simulated night's EEG (t,) in µV, and its stages (n,)."""
+    night = draw_night(draw_subject(0, subject, Difficulty(0)), 1, hours=HOURS)
+    return night.render("EEG Fpz-Cz", float(HZ)), np.asarray(night.timeline.stages)
+
+
 def night_of(subject: int, hz: int, *, scaled: bool) -> tuple[Tensor, np.ndarray]:
     """A simulated night's EEG (n, 1, t) and stages (n,), in µV or scaled over the night."""
-    night = draw_night(draw_subject(0, subject, Difficulty(0)), 1, hours=HOURS)
-    signal = resample_poly(night.render("EEG Fpz-Cz", float(HZ)), hz, HZ).astype(np.float32)
+    signal, stages = rendered(subject)
+    signal = resample_poly(signal, hz, HZ).astype(np.float32)
     if scaled:
         signal = (signal - signal.mean()) / signal.std()
     epochs = signal.reshape(-1, 1, hz * EPOCH_SECONDS)
-    return torch.from_numpy(epochs), np.asarray(night.timeline.stages)
+    return torch.from_numpy(epochs), stages
 
 
 def trained(name: str, steps: int) -> tuple[nn.Module, Tensor]:
@@ -107,10 +115,10 @@ def main(argv: list[str] | None = None) -> None:
         classes = model.stage_night(night).argmax(dim=1)[chosen]
         plan = Plan(tuple(args.methods), baseline=args.baseline, space=args.space)
         question = Question(EpochTarget(model, night), chosen, classes, plan)
-        for method in args.methods:
+        for method in (m for m in map(method_named, args.methods) if m.allows(model)):
             started = time.perf_counter()
-            explanation = method_named(method).compute(question)
-            row = report(name, method, explanation, time.perf_counter() - started)
+            explanation = method.compute(question)
+            row = report(name, method.name, explanation, time.perf_counter() - started)
             print(row, flush=True)
 
 

@@ -22,6 +22,7 @@ from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_HZ = 40  # sampling rate of traces on the page
+MAPPED_HZ = 40  # up to where maps on spectrograms are shown, by 1 Hz
 _LIMIT = 99  # percentile: at the maximum, one sharp peak would leave the rest grey
 # at the top of the table of metrics
 _FIRST = ("deletion_below_random", "insertion_above_random", "completeness_error")
@@ -101,6 +102,7 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "channels": night.channels,
         "unit": night.unit,
         "unsigned": [method.name for method in registry.METHODS if not method.signed],
+        "mapped": MAPPED_HZ,
         "review": _codes(night.staged.to_review),
         "votes": _votes(night.staged),
     }
@@ -128,7 +130,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
     if ratio < 1:  # never up: slow signals gain nothing
         signals = resample_poly(signals, ratio.numerator, ratio.denominator, axis=1)
     scale = np.abs(signals).max(axis=1)
-    maps, shares, reasons = {}, {}, []
+    maps, cells, shares, reasons = {}, {}, {}, []
     for method in entry["methods"]:
         if method in feature_contributions.METHODS:
             with np.load(place / f"{method}.npz") as arrays:
@@ -139,6 +141,14 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             continue  # random maps are for the metrics alone
         with np.load(place / f"{method}.npz") as explanation:
             signed = explanation["signed"]
+            if "spectrogram" in explanation.files:
+                by_hertz = _by_hertz(explanation["spectrogram"], explanation["bins_hz"])
+                first, second = explanation["frames_s"][:2]
+                cells[method] = {
+                    "maps": [_bytes(channel) for channel in by_hertz],
+                    "first": float(first),
+                    "hop": float(second - first),
+                }
         pieces = round(EPOCH_SECONDS / registered.piece_seconds)
         maps[method] = [_bytes(channel) for channel in _thinned(signed, pieces)]
         size = np.abs(signed).sum(axis=1)
@@ -148,6 +158,7 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
         "signals": [_bytes(s / (top or 1)) for s, top in zip(signals, scale, strict=True)],
         "scale": [float(f"{top:.2g}") for top in scale],
         "maps": maps,
+        "cells": cells,
         "shares": shares,
         "reasons": reasons,
         "explained": entry["explained"],
@@ -164,6 +175,14 @@ def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:
     means = maps.reshape(len(maps), pieces, -1).mean(axis=2)
     limit = max(float(np.percentile(np.abs(means), _LIMIT)), 1e-12)
     return (means / limit).clip(-1, 1)
+
+
+def _by_hertz(cells: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    """Sums over bins of 1 Hz of maps (m, frames, bins), from -1 to 1: (m, 40, frames)."""
+    inside = np.floor(hertz) == np.arange(MAPPED_HZ)[:, None]
+    sums = np.einsum("mfb,hb->mhf", cells, inside)
+    limit = max(float(np.percentile(np.abs(sums), _LIMIT)), 1e-12)
+    return (sums / limit).clip(-1, 1)
 
 
 def _codes(values: np.ndarray) -> str:

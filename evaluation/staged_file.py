@@ -121,7 +121,7 @@ class StagedFile(StagedNight):
         self,
         folder: Path,
         chosen: Mapping[int, str],
-        methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention"),
+        methods: tuple[str, ...] = ("ig", "eg", "specgrad", "gradcam", "attention"),
     ) -> list[Entry]:
         """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch.
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.integrated_gradients import TOLERANCE, integrated_gradients
+from interpret.integrated_gradients import MOST_STEPS, TOLERANCE, integrated_gradients
 from interpret.question import Plan
 from interpret.target import EpochTarget
 
@@ -28,7 +28,11 @@ class ExpectedGradients(Attribution):
     complete = True
     on_spectrogram = True
     by_layer = False  # too slow to repeat for every layer
-    quick: ClassVar[dict[str, Any]] = {"steps": 8, "halving": False, "references": _QUICK}
+    quick: ClassVar[dict[str, Any]] = {"steps": 8, "most": 0, "references": _QUICK}
+
+    def allows(self, model: Any) -> bool:
+        """Whether the model reads spectrograms: other paths have ten times the bends to follow."""
+        return model.reads_spectrograms
 
     def settings_of(self, plan: Plan) -> dict[str, Any]:
         """The number of steps to begin with on each path."""
@@ -48,7 +52,17 @@ class ExpectedGradients(Attribution):
         every = zip(*(of_one(target, one, extra) for one in compared), strict=True)
         return tuple(torch.stack(values).mean(dim=0) for values in every)
 
-    def maps(self, target, x, compared, extra, *, references: int = _REFERENCES, **about) -> Tensor:
+    def maps(
+        self,
+        target,
+        x,
+        compared,
+        extra,
+        *,
+        steps: int = 10,
+        references: int = _REFERENCES,
+        most: int = MOST_STEPS,
+    ) -> Tensor:
         """Means of integrated gradients over the first ``references`` epochs compared with."""
         compared = compared[:references]
         # all paths together, as epochs of their own
@@ -56,8 +70,10 @@ class ExpectedGradients(Attribution):
         given = tuple(argument.repeat(references) for argument in extra)
         with torch.no_grad():
             change = target(every, *given) - target(flat, *given)
-        # paths between alike epochs change F little: what counts is the mean change
+        # paths between alike epochs change F little: what counts is the mean change, and what
+        # paths miss of it differs in sign
         mean = change.unflatten(0, (references, -1)).mean(dim=0)
-        allowed = (TOLERANCE * mean.abs()).repeat(references)
-        maps = integrated_gradients(target, every, flat, given, allowed=allowed, **about)
+        allowed = (TOLERANCE * references**0.5 * mean.abs()).repeat(references)
+        about = {"steps": steps, "allowed": allowed, "most": most // references}
+        maps = integrated_gradients(target, every, flat, given, **about)
         return maps.unflatten(0, (references, -1)).mean(dim=0)

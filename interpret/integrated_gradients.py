@@ -25,6 +25,7 @@ from interpret.target import EpochTarget
 TOLERANCE, MOST_STEPS = 0.01, 800  # completeness error; gradients per epoch before giving up
 _OF_PART = 8  # gradients of a part of the line
 _SHARE = 1 / 16  # of the error allowed that even the shortest part may have
+_LUCK = 5  # times the error allowed: more is not complete, even where errors of parts cancel out
 
 
 class IntegratedGradients(Attribution):
@@ -35,7 +36,7 @@ class IntegratedGradients(Attribution):
     complete = True
     on_spectrogram = True
     # never halved: the many copies with random weights need maps to compare, not exact sums
-    quick: ClassVar[dict[str, Any]] = {"steps": 20, "halving": False}
+    quick: ClassVar[dict[str, Any]] = {"steps": 20, "most": 0}
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
         """Maps by :func:`integrated_gradients`."""
@@ -69,33 +70,41 @@ def integrated_gradients(
     extra: tuple[Tensor, Tensor],
     *,
     steps: int = 20,
-    halving: bool = True,
     allowed: Tensor | None = None,
+    most: int = MOST_STEPS,
 ) -> Tensor:
     """Maps (b, …) of the way from ``compared`` to ``x`` (b, …), which sum to the change of F.
 
     Parts of the way are halved until the maps miss no more than ``allowed`` (b,), by default 1 % of
-    the change, or until 800 gradients of an epoch.
+    the change, or until ``most`` gradients of an epoch.
     """
     with torch.no_grad():
         ends = target(compared, *extra), target(x, *extra)
     if allowed is None:
         allowed = TOLERANCE * (ends[1] - ends[0]).abs()
     maps, spent = torch.zeros_like(x), torch.full_like(allowed, steps)
+    # what the parts that are done miss of each epoch's change, in sum and in size
+    settled = torch.zeros(2, len(x)).to(allowed)
     rows = torch.arange(len(x), device=x.device)  # of which epoch each part of a line is
     edges = torch.zeros_like(allowed), torch.ones_like(allowed)
     while True:
         parts = _along(target, x, compared, extra, rows, edges, steps)
-        missing = (parts.flatten(1).sum(dim=1) - (ends[1] - ends[0])).abs()
+        missing = parts.flatten(1).sum(dim=1) - (ends[1] - ends[0])
+        missing = torch.stack([missing, missing.abs()])
+        total = settled.index_add(1, rows, missing)
+        unfinished = (total[0].abs() > allowed) | (total[1] > _LUCK * allowed)
         # half of what is allowed: by length, but for kinks, around which parts are short
         length = (edges[1] - edges[0]).clamp_min(_SHARE)
-        split = missing > allowed[rows] / 2 * length
-        split &= halving & (spent[rows] + 2 * _OF_PART <= MOST_STEPS)
+        split = unfinished[rows] & (missing[1] > allowed[rows] / 2 * length)
+        # what all parts of an epoch would cost that are to be halved
+        costs = torch.zeros_like(spent).index_add_(0, rows, 2 * _OF_PART * split.to(spent))
+        split &= (spent + costs)[rows] <= most
         maps.index_add_(0, rows[~split], parts[~split])
+        settled.index_add_(1, rows[~split], missing[:, ~split])
         if not split.any():
             return maps
         rows, steps = rows[split], _OF_PART
-        spent.index_add_(0, rows, torch.full_like(edges[0][split], 2 * steps))
+        spent += costs * ((spent + costs) <= most)
         (low, high), (first, last) = (tuple(e[split] for e in pair) for pair in (edges, ends))
         middle = (low + high) / 2
         at_middle = _values(target, x, compared, extra, rows, middle)

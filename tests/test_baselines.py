@@ -183,9 +183,7 @@ def test_expected_gradients_of_a_linear_model_are_exact():
     expected = weights * (target.night[FIRST] - compared.mean(dim=0))
     assert torch.allclose(explanation.attributions, expected, atol=1e-5)
     logits = target.model.encode_epochs(compared.flatten(0, 1)).unflatten(0, (10, 4))
-    assert torch.allclose(
-        explanation.baseline_probabilities, logits.softmax(-1).mean(0), atol=1e-6
-    )
+    assert torch.allclose(explanation.baseline_probabilities, logits.softmax(-1).mean(0), atol=1e-6)
     assert (explanation.error < 1e-4).all()
 
 
