@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.integrated_gradients import MOST_STEPS, TOLERANCE, integrated_gradients
+from interpret.integrated_gradients import MOST_STEPS, integrated_gradients
 from interpret.question import Plan
 from interpret.target import EpochTarget
 
@@ -61,19 +61,10 @@ class ExpectedGradients(Attribution):
         *,
         steps: int = 10,
         references: int = _REFERENCES,
-        most: int = MOST_STEPS,
+        most: int = 2 * MOST_STEPS,
     ) -> Tensor:
         """Means of integrated gradients over the first ``references`` epochs compared with."""
         compared = compared[:references]
-        # all paths together, as epochs of their own
-        every, flat = x.expand_as(compared).flatten(0, 1), compared.flatten(0, 1)
-        given = tuple(argument.repeat(references) for argument in extra)
-        with torch.no_grad():
-            change = target(every, *given) - target(flat, *given)
-        # paths between alike epochs change F little: what counts is the mean change, and what
-        # paths miss of it differs in sign
-        mean = change.unflatten(0, (references, -1)).mean(dim=0)
-        allowed = (TOLERANCE * references**0.5 * mean.abs()).repeat(references)
-        about = {"steps": steps, "allowed": allowed, "most": most // references}
-        maps = integrated_gradients(target, every, flat, given, **about)
+        lines = x.expand_as(compared).flatten(0, 1), compared.flatten(0, 1)
+        maps = integrated_gradients(target, *lines, extra, steps=steps, most=most)
         return maps.unflatten(0, (references, -1)).mean(dim=0)

@@ -8,7 +8,7 @@ completeness of its own, the change of F between its ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -76,76 +76,88 @@ def integrated_gradients(
     """Maps (b, …) of the way from ``compared`` to ``x`` (b, …), which sum to the change of F.
 
     Parts of the way are halved until the maps miss no more than ``allowed`` (b,), by default 1 % of
-    the change, or until ``most`` gradients of an epoch.
+    the change, or until ``most`` gradients of an epoch. There may be k ways to each of b epochs,
+    (k b, …) and then (b,) in ``extra``: what all of them miss together is compared.
     """
-    with torch.no_grad():
-        ends = target(compared, *extra), target(x, *extra)
+    lines = _Lines(target, x, compared, extra)
+    rows = torch.arange(len(x), device=x.device)  # of which line each part is
+    low, high = torch.zeros(len(x)).to(x), torch.ones(len(x)).to(x)
+    ends = lines.values(rows, low), lines.values(rows, high)
+    per_epoch = len(x) // len(extra[0])
     if allowed is None:
-        allowed = TOLERANCE * (ends[1] - ends[0]).abs()
-    maps, spent = torch.zeros_like(x), torch.full_like(allowed, steps)
+        change = (ends[1] - ends[0]).unflatten(0, (per_epoch, -1))
+        allowed = TOLERANCE * change.sum(dim=0).abs()
+    maps, spent = torch.zeros_like(x), torch.full_like(allowed, per_epoch * steps)
     # what the parts that are done miss of each epoch's change, in sum and in size
-    settled = torch.zeros(2, len(x)).to(allowed)
-    rows = torch.arange(len(x), device=x.device)  # of which epoch each part of a line is
-    edges = torch.zeros_like(allowed), torch.ones_like(allowed)
+    settled = torch.zeros(2, len(allowed)).to(allowed)
     while True:
-        parts = _along(target, x, compared, extra, rows, edges, steps)
+        epochs, parts = rows % len(allowed), lines.along(rows, low, high, steps)
         missing = parts.flatten(1).sum(dim=1) - (ends[1] - ends[0])
         missing = torch.stack([missing, missing.abs()])
-        total = settled.index_add(1, rows, missing)
-        unfinished = (total[0].abs() > allowed) | (total[1] > _LUCK * allowed)
+        total = settled.index_add(1, epochs, missing)
+        unfinished = (total[0].abs() > allowed) | (total[1] > _LUCK * per_epoch * allowed)
         # half of what is allowed: by length, but for kinks, around which parts are short
-        length = (edges[1] - edges[0]).clamp_min(_SHARE)
-        split = unfinished[rows] & (missing[1] > allowed[rows] / 2 * length)
-        # what all parts of an epoch would cost that are to be halved
-        costs = torch.zeros_like(spent).index_add_(0, rows, 2 * _OF_PART * split.to(spent))
-        split &= (spent + costs)[rows] <= most
+        limit = (allowed / 2 / per_epoch**0.5)[epochs] * (high - low).clamp_min(_SHARE)
+        split = unfinished[epochs] & (missing[1] > limit)
+        # what it would cost to halve all of these parts
+        costs = torch.zeros_like(spent).index_add_(0, epochs, 2 * _OF_PART * split.to(spent))
+        split &= (spent + costs)[epochs] <= most
         maps.index_add_(0, rows[~split], parts[~split])
-        settled.index_add_(1, rows[~split], missing[:, ~split])
+        settled.index_add_(1, epochs[~split], missing[:, ~split])
         if not split.any():
             return maps
-        rows, steps = rows[split], _OF_PART
         spent += costs * ((spent + costs) <= most)
-        (low, high), (first, last) = (tuple(e[split] for e in pair) for pair in (edges, ends))
-        middle = (low + high) / 2
-        at_middle = _values(target, x, compared, extra, rows, middle)
-        rows, edges = rows.repeat(2), (torch.cat([low, middle]), torch.cat([middle, high]))
+        rows, low, high, first, last = (one[split] for one in (rows, low, high, *ends))
+        middle, steps = (low + high) / 2, _OF_PART
+        at_middle = lines.values(rows, middle)
+        rows, low, high = rows.repeat(2), torch.cat([low, middle]), torch.cat([middle, high])
         ends = torch.cat([first, at_middle]), torch.cat([at_middle, last])
 
 
-def _along(target, x, compared, extra, rows, edges, steps) -> Tensor:
-    """Maps (p, …) of parts of the lines of epochs ``rows`` (p,), between ``edges``, two (p,)."""
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    points = torch.from_numpy((points + 1) / 2).to(x)
-    weights = torch.from_numpy(weights / 2).to(x)
-    maps = []
-    # all steps of all parts would be one batch of thousands
-    for part in torch.arange(len(rows)).split(max(1, 4 * target.at_once // steps)):
-        own, low, high = rows[part], edges[0][part], edges[1][part]
-        at = low[:, None] + (high - low)[:, None] * points  # (p, steps)
-        line = _between(x[own][:, None], compared[own][:, None], at).detach().requires_grad_()
-        given = (argument[own].repeat_interleave(steps) for argument in extra)
-        value = target(line.flatten(0, 1), *given)
-        (gradients,) = torch.autograd.grad(value.sum(), line)
-        mean = torch.einsum("ps...,s->p...", gradients, weights)
-        maps.append(mean * (x[own] - compared[own]) * _like(high - low, mean))
-    return torch.cat(maps)
+@dataclass(frozen=True)
+class _Lines:
+    """Lines from ``compared`` (0) to ``x`` (1), (l, …) each, and F along them.
 
+    ``extra`` (b,): epochs and classes of the first b lines, of the next b, and so on.
+    """
 
-def _values(target, x, compared, extra, rows, at) -> Tensor:
-    """F (p,) at the places ``at`` (p,) of the lines of epochs ``rows`` (p,)."""
-    values = []
-    with torch.no_grad():
-        for part in torch.arange(len(rows)).split(4 * target.at_once):
-            own = rows[part]
-            line = _between(x[own], compared[own], at[part])
-            values.append(target(line, *(argument[own] for argument in extra)))
-    return torch.cat(values)
+    target: EpochTarget
+    x: Tensor
+    compared: Tensor
+    extra: tuple[Tensor, Tensor]
 
+    def along(self, rows: Tensor, low: Tensor, high: Tensor, steps: int) -> Tensor:
+        """Maps (p, …) of parts of the lines ``rows`` (p,), from ``low`` (p,) to ``high`` (p,)."""
+        points, weights = np.polynomial.legendre.leggauss(steps)
+        points = torch.from_numpy((points + 1) / 2).to(self.x)
+        weights = torch.from_numpy(weights / 2).to(self.x)
+        maps = []
+        # all steps of all parts would be one batch of thousands
+        for part in torch.arange(len(rows)).split(max(1, 4 * self.target.at_once // steps)):
+            own, length = rows[part], (high - low)[part]
+            at = low[part][:, None] + length[:, None] * points  # (p, steps)
+            line = self._points(own.repeat_interleave(steps), at.flatten()).requires_grad_()
+            value = self.target(line, *self._given(own.repeat_interleave(steps)))
+            (gradients,) = torch.autograd.grad(value.sum(), line)
+            mean = torch.einsum("ps...,s->p...", gradients.unflatten(0, at.shape), weights)
+            maps.append(mean * (self.x[own] - self.compared[own]) * _like(length, mean))
+        return torch.cat(maps)
 
-def _between(x: Tensor, compared: Tensor, at: Tensor) -> Tensor:
-    """Points of the lines from ``compared`` (0) to ``x`` (1)."""
-    at = at.view(*at.shape, *[1] * (x.dim() - at.dim()))
-    return compared + at * (x - compared)
+    def values(self, rows: Tensor, at: Tensor) -> Tensor:
+        """F (p,) at the places ``at`` (p,) of the lines ``rows`` (p,)."""
+        parts = torch.arange(len(rows)).split(4 * self.target.at_once)
+        with torch.no_grad():
+            return torch.cat(
+                [self.target(self._points(rows[k], at[k]), *self._given(rows[k])) for k in parts]
+            )
+
+    def _given(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Epochs and classes of lines."""
+        return tuple(argument[rows % len(argument)] for argument in self.extra)
+
+    def _points(self, rows: Tensor, at: Tensor) -> Tensor:
+        x, compared = self.x[rows], self.compared[rows]
+        return (compared + _like(at, x) * (x - compared)).detach()
 
 
 def _like(values: Tensor, maps: Tensor) -> Tensor:

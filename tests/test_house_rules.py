@@ -87,6 +87,7 @@ ONLY_IN = {
         "evaluation.agreement_figures",
         "interpret.explanation_figures",
         "interpret.role_figures",
+        "interpret.spectrogram_figure",
         "probing.latent_figures",
     },
     "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},
