@@ -89,12 +89,12 @@ def integrated_gradients(
         allowed = TOLERANCE * change.sum(dim=0).abs()
     maps, spent = torch.zeros_like(x), torch.full_like(allowed, per_epoch * steps)
     # what the parts that are done miss of each epoch's change, in sum and in size
-    settled = torch.zeros(2, len(allowed)).to(allowed)
+    kept = torch.zeros(2, len(allowed)).to(allowed)
     while True:
         epochs, parts = rows % len(allowed), lines.along(rows, low, high, steps)
         missing = parts.flatten(1).sum(dim=1) - (ends[1] - ends[0])
         missing = torch.stack([missing, missing.abs()])
-        total = settled.index_add(1, epochs, missing)
+        total = kept.index_add(1, epochs, missing)
         unfinished = (total[0].abs() > allowed) | (total[1] > _LUCK * per_epoch * allowed)
         # half of what is allowed: by length, but for kinks, around which parts are short
         limit = (allowed / 2 / per_epoch**0.5)[epochs] * (high - low).clamp_min(_SHARE)
@@ -103,7 +103,7 @@ def integrated_gradients(
         costs = torch.zeros_like(spent).index_add_(0, epochs, 2 * _OF_PART * split.to(spent))
         split &= (spent + costs)[epochs] <= most
         maps.index_add_(0, rows[~split], parts[~split])
-        settled.index_add_(1, epochs[~split], missing[:, ~split])
+        kept.index_add_(1, epochs[~split], missing[:, ~split])
         if not split.any():
             return maps
         spent += costs * ((spent + costs) <= most)
