@@ -117,6 +117,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.devices
 	$(BIN)/python -m benchmarks.explaining
+	$(BIN)/python -m benchmarks.completeness
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.foundation
 	$(BIN)/python -m benchmarks.predicting
