@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/python generate_demo_data.py $(DEMO)
 	$(BIN)/python preprocess_sleepedf.py
 	$(BIN)/python cmt_training.py --model_type Seq $(TRAIN)
-	$(BIN)/python cmt_evaluate.py --model_type Seq --is_interpret True
+	$(BIN)/python cmt_evaluate.py --model_type Seq --is_interpret True --interpret_select per_stage:2 --interpret_recordings 1
 	@echo "open the page above in a browser; the run is in results/cmt_seq_fold4; next: README.md"
 
 # pretrain all nine configurations on the demo store, longer with: make ssl SSL="--n_epochs 10"
@@ -118,6 +118,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.devices
 	$(BIN)/python -m benchmarks.explaining
+	$(BIN)/python -m benchmarks.completeness
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.foundation
 	$(BIN)/python -m benchmarks.predicting

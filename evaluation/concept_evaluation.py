@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from evaluation.stage import open_view, stage
 from interpret import concept_run
 from interpret.concept_layers import check_model
 from interpret.explained_night import ExplainedNight
-from interpret.explained_run import first_nights
+from interpret.explained_run import opened_nights
 from interpret.explanation_flags import ExplanationFlags
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
@@ -54,7 +53,7 @@ def write_concepts(
         recordings = some_of(store.of_subjects(part), flags.concept_recordings)
         view = open_view(checkpoint, store, recordings, device, channels=channels)
         staged = [night for night, _ in stage(model, view)]
-        return first_nights(replace(flags, interpret_recordings=0), view, staged)
+        return opened_nights(view, staged, flags.truth_path)
 
     concept_run.write_concepts(
         folder, flags, model, (nights_of(parts[0]), nights_of(parts[1])), about

@@ -12,6 +12,7 @@ import numpy as np
 
 from interpret import counterfactual_report, feature_contributions, prototypes, registry
 from interpret.explained_night import ExplainedNight
+from interpret.explanation import in_words
 from utils import figures
 from utils.files import write_text
 from utils.signals import slowed
@@ -19,6 +20,7 @@ from utils.staged_night import StagedNight
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 TEMPLATES = Path(__file__).parent / "templates"
+MAPPED_HZ = 40  # up to where maps on spectrograms are shown, by 1 Hz
 _LIMIT = 99  # percentile: at the maximum, one sharp peak would leave the rest grey
 _LISTED, _NAMED = 40, 3  # epochs for a second look, and bands of each
 # at the top of the table of metrics
@@ -48,11 +50,13 @@ def write_page(
     from jinja2 import Environment, FileSystemLoader
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
+    known = prototypes_data(arrays or path.parent, own)
     data = night_data(night) | {
-        "prototypes": prototypes_data(arrays or path.parent, own),
+        "prototypes": list(known.values()),
         "flags": {str(k): words for k, words in enumerate(night.staged.quality_flags) if words},
         "explained": {
-            str(entry["epoch"]): epoch_data(arrays or path.parent, entry) for entry in own
+            str(entry["epoch"]): epoch_data(arrays or path.parent, entry, list(known))
+            for entry in own
         },
     }
     # labels of channels and names of files come from the user's recordings
@@ -125,6 +129,7 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "channels": night.channels,
         "unit": night.unit,
         "unsigned": [method.name for method in registry.METHODS if not method.signed],
+        "mapped": MAPPED_HZ,
         "review": _codes(night.staged.to_review),
         "votes": _votes(night.staged),
     }
@@ -143,13 +148,18 @@ def _votes(staged: StagedNight) -> dict[str, Any] | None:
     }
 
 
-def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Traces, maps and shares of channels of one explained epoch, for the page's script."""
+def epoch_data(
+    folder: Path, entry: Mapping[str, Any], origins: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Traces, maps and shares of channels of one explained epoch, for the page's script.
+
+    ``origins``: of the page's prototypes, which are named by their numbers.
+    """
     place = folder / entry["folder"]
     with np.load(place / "input.npz") as given:
         signals = slowed(given["signals"])
-    scale = np.abs(signals).max(axis=1).clip(1e-6)  # a flat channel is not divided by zero
-    maps, shares, reasons, alike = {}, {}, [], []
+    scale = np.abs(signals).max(axis=1)
+    maps, cells, shares, reasons, alike = {}, {}, {}, [], []
     for method in entry["methods"]:
         if method in feature_contributions.METHODS:
             with np.load(place / f"{method}.npz") as arrays:
@@ -157,7 +167,8 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if method == prototypes.METHOD:
             with np.load(place / f"{method}.npz") as arrays:
-                alike = [[one["origin"], one["distance"]] for one in prototypes.shown(arrays)]
+                nearest = prototypes.shown(arrays)
+            alike = [[origins.index(one["origin"]), one["distance"]] for one in nearest]
             continue
         if method == counterfactual_report.METHOD:
             continue  # in words
@@ -166,21 +177,32 @@ def epoch_data(folder: Path, entry: Mapping[str, Any]) -> dict[str, Any]:
             continue  # random maps are for the metrics alone
         with np.load(place / f"{method}.npz") as explanation:
             signed = explanation["signed"]
+            if "spectrogram" in explanation.files:
+                by_hertz = _by_hertz(explanation["spectrogram"], explanation["bins_hz"])
+                first, second = explanation["frames_s"][:2]
+                cells[method] = {
+                    "maps": [_bytes(channel) for channel in by_hertz],
+                    "first": float(first),
+                    "hop": float(second - first),
+                }
         pieces = round(EPOCH_SECONDS / registered.piece_seconds)
         maps[method] = [_bytes(channel) for channel in _thinned(signed, pieces)]
         size = np.abs(signed).sum(axis=1)
-        shares[method] = (size / max(size.sum(), 1e-12)).round(4).tolist()
+        shares[method] = [round(float(share), 2) for share in size / max(size.sum(), 1e-12)]
     return {
-        "signals": [_bytes(s / top) for s, top in zip(signals, scale, strict=True)],
-        "scale": scale.round(2).tolist(),
+        # a flat channel is not divided by zero
+        "signals": [_bytes(s / (top or 1)) for s, top in zip(signals, scale, strict=True)],
+        "scale": [float(f"{top:.2g}") for top in scale],
         "maps": maps,
+        "cells": cells,
         "shares": shares,
         "reasons": reasons,
         "prototypes": alike,
         "counterfactual": counterfactual_report.shown(entry),
         "explained": entry["explained"],
         "why": entry["why"] or "",
-        "error": {name: about["completeness_error"] for name, about in entry["methods"].items()},
+        "comparison": {name: in_words(entry["methods"][name], entry["explained"]) for name in maps},
+        "incomplete": [name for name in maps if entry["methods"][name]["incomplete"]],
     }
 
 
@@ -195,7 +217,11 @@ def prototypes_data(folder: Path, entries: Sequence[Mapping[str, Any]]) -> dict[
             if one["origin"] not in known:
                 scale = np.abs(one["traces"]).max(axis=1).clip(1e-6)
                 traces = [_bytes(t / top) for t, top in zip(one["traces"], scale, strict=True)]
-                about = {"stage": one["stage"], "scale": scale.round(2).tolist()}
+                about = {
+                    "origin": one["origin"],
+                    "stage": one["stage"],
+                    "scale": scale.round(2).tolist(),
+                }
                 known[one["origin"]] = about | {"traces": traces}
     return known
 
@@ -207,6 +233,14 @@ def _thinned(maps: np.ndarray, pieces: int) -> np.ndarray:
     means = maps.reshape(len(maps), pieces, -1).mean(axis=2)
     limit = max(float(np.percentile(np.abs(means), _LIMIT)), 1e-12)
     return (means / limit).clip(-1, 1)
+
+
+def _by_hertz(cells: np.ndarray, hertz: np.ndarray) -> np.ndarray:
+    """Sums over bins of 1 Hz of maps (m, frames, bins), from -1 to 1: (m, 40, frames)."""
+    inside = np.floor(hertz) == np.arange(MAPPED_HZ)[:, None]
+    sums = np.einsum("mfb,hb->mhf", cells, inside)
+    limit = max(float(np.percentile(np.abs(sums), _LIMIT)), 1e-12)
+    return (sums / limit).clip(-1, 1)
 
 
 def _codes(values: np.ndarray) -> str:

@@ -150,7 +150,7 @@ class StagedFile(StagedNight):
         self,
         folder: Path,
         chosen: Mapping[int, str],
-        methods: tuple[str, ...] = ("ig", "specgrad", "gradcam", "attention"),
+        methods: tuple[str, ...] = ("ig", "eg", "specgrad", "gradcam", "attention"),
         counterfactuals: int = 0,
     ) -> list[Entry]:
         """Explain epochs into ``folder``: an index, and a folder of arrays for each epoch.

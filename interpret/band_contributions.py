@@ -43,19 +43,25 @@ def band_contributions(
     baseline = torch.where(db.isnan(), db, middle)
     codes = tuple(torch.from_numpy(k.astype(np.int64)) for k in (epochs, stages, against))
     of_nets = [_of_net(net, db, baseline, *codes) for net in nets]
-    # each (b, 6), (b,), (b,)
-    parts, expected, margin = (
+    # each (b, 6), (b,), (b,), (b, 5)
+    parts, expected, margin, probabilities = (
         np.mean([one.cpu().numpy().astype(float) for one in column], axis=0)
         for column in zip(*of_nets, strict=True)
     )
     rest = np.full((len(epochs), 1), np.nan)  # no one value stands for other epochs
     names = [*bands, REST]
+    recorded = db[~db.isnan().any(dim=1)]
+    apart = (middle - recorded.mean(dim=0)) / recorded.std(dim=0, correction=0)
+    distance = float(torch.where(apart.isfinite(), apart, 0.0).square().mean().sqrt())
     return FeatureContributions(
         names=names,
         values=np.concatenate([(db - middle)[codes[0]].cpu().numpy(), rest], axis=1),
         contributions=parts,
         expected=expected,
         margin=margin,
+        probabilities=probabilities,
+        distance=np.full(len(epochs), distance),
+        deviates_from="the night",
         groups=names,
         spans={"": "this night"},
         place=lambda name: (name, ""),
@@ -64,8 +70,11 @@ def band_contributions(
 
 def _of_net(
     net: Any, db: Tensor, baseline: Tensor, epochs: Tensor, stages: Tensor, against: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Contributions (b, 6), margin at the baseline (b,) and at the night itself (b,) of a net."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What a net has: contributions (b, 6), margin at the baseline (b,) and at the night (b,).
+
+    Last the probabilities (b, 5) at the baseline.
+    """
     net.eval()
     with torch.no_grad():
         at_ends = [net.logits_of(night)[epochs] for night in (baseline, db)]
@@ -77,7 +86,7 @@ def _of_net(
     # cuDNN refuses to differentiate a recurrent layer in evaluation mode
     with torch.backends.cudnn.flags(enabled=False):
         parts = [_integrated(net, db, *group) for group in groups]
-    return torch.cat(parts), expected, margin
+    return torch.cat(parts), expected, margin, at_ends[0].softmax(dim=-1)
 
 
 def _integrated(net: Any, db: Tensor, epochs: Tensor, stages: Tensor, against: Tensor) -> Tensor:

@@ -45,10 +45,12 @@ class CaptumAttribution(Attribution):
         *,
         moves: Moves = replaced_pieces,
         complete: bool = False,
+        on_spectrogram: bool = False,
         reading: Reading = SIGNED,
     ) -> None:
         self.name, self.attribute, self.moves = name, attribute, moves
         self.complete, self.reading = complete, reading
+        self.on_spectrogram = on_spectrogram
 
     def maps(self, target, x, compared, extra, **settings) -> Tensor:
         """Maps that Captum returns, in the shape of ``x``."""
@@ -146,10 +148,14 @@ def _channels(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
     return replaced_channels(x, compared)
 
 
-SALIENCY = CaptumAttribution("saliency", _saliency, moves=_noise, reading=Reading(size=True))
-INPUT_X_GRADIENT = CaptumAttribution("ixg", _input_x_gradient, moves=_noise_times_input)
+SALIENCY = CaptumAttribution(
+    "saliency", _saliency, moves=_noise, on_spectrogram=True, reading=Reading(size=True)
+)
+INPUT_X_GRADIENT = CaptumAttribution(
+    "ixg", _input_x_gradient, moves=_noise_times_input, on_spectrogram=True
+)
 # complete on average over its draws only, so ``complete`` stays False
-GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap)
+GRADIENT_SHAP = CaptumAttribution("gshap", _gradient_shap, on_spectrogram=True)
 DEEP_LIFT = CaptumAttribution("deeplift", _deep_lift, complete=True)
 OCCLUSION = CaptumAttribution("occlusion", _occlusion, moves=_windows)
 ABLATION = CaptumAttribution("ablation", _modalities, moves=_channels)

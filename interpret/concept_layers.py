@@ -72,7 +72,7 @@ def _read_some(
     with torch.enable_grad(), _inputs_of(_sequence_layer(model)) as seen:
         windows = target.put(target.encoded, own, epochs)
         logits = model.classify(windows, **target.placed(epochs))
-        output = target.read(logits, epochs, classes)
+        output = target.output_of(target.own_logits(logits, epochs), classes)
         # rows have windows of their own: the gradient of the sum is that of each
         gradients = torch.autograd.grad(output.sum(), [own, *seen])
     layers = {ENCODER: (own.detach(), gradients[0])}

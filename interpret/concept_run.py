@@ -81,7 +81,7 @@ def _read(
     for night in nights:
         events = night.events
         if night.evidence == "planted":  # with the kinds that are no evidence of maps
-            events = read_events(truth_file(flags, night.staged.recording), KINDS)
+            events = read_events(truth_file(flags.truth_path, night.staged.recording), KINDS)
         amounts = amounts_of(night, events, night.evidence)
         read.add(night, amounts, models, flags.interpret_seed)
     return read

@@ -143,20 +143,28 @@ def write_arrays(
 ) -> None:
     """Write ``input.npz`` and one file per method, with signed and absolute maps.
 
-    ``window`` (l, m, t), ``bands`` (f, m, t) with their ``edges_hz`` and ``image`` (frames, bins)
-    where a method has them.
+    ``window`` (l, m, t), ``bands`` (f, m, t) with their ``edges_hz``, ``image`` (frames, bins) and
+    ``spectrogram`` (m, frames, bins) with the middles of frames and bins, where a method has them;
+    what is known of F and the baseline, as in the index.
     """
     signals = night.physical(epoch).astype(np.float32)
     time = np.arange(signals.shape[1], dtype=np.float32) / night.fs
     files.write_arrays(folder / "input.npz", {"signals": signals, "time_s": time})
     for method, explanation in explanations.items():
-        signed = explanation.attributions[row].cpu().numpy().astype(np.float32)
-        arrays = {"signed": signed, "size": np.abs(signed), "context": explanation.context[row]}
-        if explanation.window is not None:
-            arrays["window"] = explanation.window[row]
-        if explanation.bands is not None:
-            arrays |= {"bands": explanation.bands[row], "edges_hz": np.array(explanation.edges)}
-        if explanation.image is not None:
-            arrays["image"] = explanation.image[row]
-        arrays = {k: v.cpu().numpy() if isinstance(v, Tensor) else v for k, v in arrays.items()}
-        files.write_arrays(folder / f"{method}.npz", arrays)
+        files.write_arrays(folder / f"{method}.npz", arrays_of(explanation, row))
+
+
+def arrays_of(explanation: Explanation, row: int) -> dict[str, np.ndarray]:
+    """Maps of one epoch, and the values of its index entry that are numbers."""
+    signed = explanation.attributions[row].cpu().numpy().astype(np.float32)
+    arrays = {"signed": signed, "size": np.abs(signed), "context": explanation.context[row]}
+    for name in ("window", "bands", "image", "spectrogram"):
+        if (maps := vars(explanation)[name]) is not None:
+            arrays[name] = maps[row]
+    if explanation.bands is not None:
+        arrays["edges_hz"] = np.array(explanation.edges)
+    if explanation.grid is not None:
+        arrays["frames_s"], arrays["bins_hz"] = explanation.grid
+    known = explanation.answer(row).items()
+    arrays |= {k: v for k, v in known if v is not None and not isinstance(v, (str, bool))}
+    return {k: v.cpu().numpy() if isinstance(v, Tensor) else np.array(v) for k, v in arrays.items()}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from itertools import islice
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from interpret.detected import SOURCE, detect
 from interpret.evidence import DISTRACTORS, read_events
 from interpret.explain_nights import draw_epochs, explain_epochs, explain_nights
 from interpret.explained_night import ExplainedNight
+from interpret.explanation import INCOMPLETE
 from interpret.explanation_flags import ExplanationFlags, plan_of
 from interpret.index import Entry
+from interpret.integrated_gradients import TOLERANCE
 from interpret.playing import player_of
 from interpret.prototype_report import add_prototypes, write_control
 from interpret.prototypes import Prototypes
@@ -26,7 +28,7 @@ from interpret.question import Plan
 from interpret.report import Gathered, write_report
 from interpret.scoreboard import Score
 from interpret.second_look_report import write_run
-from interpret.selection import select
+from interpret.selection import select_of_nights
 from interpret.stage_means import StageMeans
 from utils.files import written_folder
 from utils.intervals import with_interval
@@ -65,37 +67,34 @@ def interpret(
     added: Additions,
 ) -> None:
     """Explain the chosen epochs of the first recordings of a ``datasets.store.views.View``."""
+    plan, staged = plan_of(flags), first_staged(flags, view, nights)
+    chosen = select_of_nights(flags.interpret_select, staged, seed=plan.seed)
     gathered = Gathered(
         StageMeans([channel.label for channel in view.channels]), added.training_epochs
     )
-    run = ExplainedRun(
-        model,
-        plan_of(flags),
-        flags.interpret_select,
-        flags.interpret_bands,
-        gathered,
-        added.prototypes,
-    )
-    about = {**about, "interpretation": asdict(run.plan)}
+    run = ExplainedRun(model, plan, chosen, flags.interpret_bands, gathered, added.prototypes)
+    about = {**about, "interpretation": asdict(plan)}
     # complete or not at all: an interrupted run leaves the explanations of the one before
     with written_folder(folder, EXPLANATIONS) as temporary:
-        entries = explain_nights(temporary, first_nights(flags, view, nights), run.explain, about)
+        with_events = opened_nights(view, staged, flags.truth_path)
+        entries = explain_nights(temporary, with_events, run.explain, about)
         if run.bands:
             write_bands(temporary, run.bands)
         rows = write_report(temporary, gathered, about)
         listed = write_run(
-            temporary, view, nights, run.nights, entries, added.temperature, added.scorers
+            temporary, view, nights, run.events, entries, added.temperature, added.scorers
         )
         if added.prototypes is not None:
             print_same_stage(write_control(temporary, view, model, added.prototypes))
-        # pages last: each shows the metrics of all nights
-        for night in run.nights:
+        # pages last, as each shows the metrics of all nights: one night at a time is read again
+        for night in opened_nights(view, staged):
             recording = night.staged.recording
             page, again = temporary / f"{recording}.html", listed[recording]
             added.write_page(page, night, entries, rows, about["headline"], second_look=again)
     print_rows(rows)
+    print_completeness(entries)
     print(f"explanations: {folder}")
-    pages = " ".join(str(folder / f"{night.staged.recording}.html") for night in run.nights)
+    pages = " ".join(str(folder / f"{night.recording}.html") for night in staged)
     print(f"open in a browser: {pages}")
 
 
@@ -103,23 +102,24 @@ def interpret(
 class ExplainedRun:
     """How a run's nights are explained, and the results of those explained so far.
 
-    ``select`` as in ``interpret.selection``; ``with_bands``: band importance of whole nights, too.
+    ``chosen``: recording -> numbers of its epochs; ``with_bands``: band importance of whole nights,
+    too. No night is kept, as they would fill the memory, but its ``events``, by recording.
     """
 
     model: torch.nn.Module
     plan: Plan
-    select: str
+    chosen: Mapping[str, np.ndarray]
     with_bands: bool
     gathered: Gathered
     prototypes: Prototypes | None = None
     bands: list[Score] = field(default_factory=list)
-    nights: list[ExplainedNight] = field(default_factory=list)
+    events: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
     def explain(self, folder: Path, night: ExplainedNight) -> list[Entry]:
         """Explain, evaluate and draw the chosen epochs of a night; their index entries."""
-        staged, plan = night.staged, self.plan
-        chosen = select(self.select, staged.probabilities, staged.expert, seed=plan.seed)
-        print(f"explaining {len(chosen)} epochs of {staged.recording} by {', '.join(plan.methods)}")
+        plan, recording = self.plan, night.staged.recording
+        chosen = self.chosen[recording]
+        print(f"explaining {len(chosen)} epochs of {recording} by {', '.join(plan.methods)}")
         explained = explain_epochs(self.model, night, chosen, plan, folder)
         if explained:
             self.gathered.add(explained)
@@ -131,28 +131,38 @@ class ExplainedRun:
             if plan.counterfactuals:
                 player = player_of(self.model, night.signals)
                 add_counterfactuals(folder, night, explained.entries, player, plan, plan.pictures)
-        self.nights.append(night)  # for its page, with or without epochs to explain
+        self.events[recording] = night.events
         if self.with_bands:
             self.bands += bands_of(self.model, night)
         return explained.entries if explained else []
 
 
-def first_nights(
+def first_staged(
     flags: ExplanationFlags, view: Any, nights: Sequence[StagedNight]
-) -> Iterator[ExplainedNight]:
-    """Yield the view's first nights, as many as the flags ask for, prepared for explaining."""
+) -> list[StagedNight]:
+    """The view's first nights, as many as the flags ask for."""
     staged = {night.recording: night for night in nights}
     wanted = flags.interpret_recordings or len(nights)  # 0 stands for all
-    for recording, signals, _ in islice(view.whole_nights(), wanted):
-        yield night_of(flags, view, staged[recording], signals)
+    return [staged[recording] for recording in view.recordings[:wanted]]
+
+
+def opened_nights(
+    view: Any, nights: Sequence[StagedNight], truth_path: Path | None = None
+) -> Iterator[ExplainedNight]:
+    """Yield the view's first nights with their signals, as many as were staged.
+
+    With the events planted in them, which lie in ``truth_path``, or those detected; without a path
+    no event is searched for.
+    """
+    for staged, (_, signals, _) in zip(nights, view.whole_nights(), strict=False):
+        yield night_of(view, staged, signals, truth_path)
 
 
 def night_of(
-    flags: ExplanationFlags, view: Any, staged: StagedNight, signals: torch.Tensor
+    view: Any, staged: StagedNight, signals: torch.Tensor, truth_path: Path | None
 ) -> ExplainedNight:
     """Prepare a night for explaining: its scale in its own unit, planted or detected events."""
     mean, sd = view.moments(staged.recording)
-    truth = truth_file(flags, staged.recording)
     about = {
         "staged": staged,
         "signals": signals,
@@ -162,21 +172,21 @@ def night_of(
         "roles": tuple(channel.role for channel in view.channels),
         "unit": view.channels[0].unit.replace("uV", "µV") or "no unit",
     }
-    if truth.exists():
-        return ExplainedNight(
-            **about,
-            events=read_events(truth),
-            evidence="planted",
-            distractors=read_events(truth, DISTRACTORS),
-        )
     # detection needs a night, which is frozen: the one with events is another
     bare = ExplainedNight(**about, events={})
-    return ExplainedNight(**about, events=detect(bare), evidence=SOURCE)
+    if truth_path is None:
+        return bare
+    truth = truth_file(truth_path, staged.recording)
+    if truth.exists():
+        distractors = read_events(truth, DISTRACTORS)
+        events = read_events(truth)
+        return replace(bare, events=events, evidence="planted", distractors=distractors)
+    return replace(bare, events=detect(bare), evidence=SOURCE)
 
 
-def truth_file(flags: ExplanationFlags, recording: str) -> Path:
+def truth_file(truth_path: Path, recording: str) -> Path:
     """Where the events planted in a recording are listed; simulated nights alone have it."""
-    return flags.truth_path / f"{recording}_truth.tsv"
+    return truth_path / f"{recording}_truth.tsv"
 
 
 def print_same_stage(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -194,3 +204,18 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             continue
         figure = with_interval({**row, "value": row["mean"]})
         print(f"  {row['measure']:<36}{row['method']:<26}  {figure}  {row['epochs']} epochs")
+
+
+def print_completeness(entries: Sequence[Entry]) -> None:
+    """Print for how many epochs each method's map misses up to 1 %, and more than 5 %."""
+    errors: dict[str, list[float]] = defaultdict(list)
+    for entry in entries:
+        for method, answer in entry["methods"].items():
+            if answer["completeness_error"] is not None:
+                errors[method].append(answer["completeness_error"])
+    for method, own in errors.items():
+        within, beyond = (np.array(own) <= TOLERANCE).mean(), (np.array(own) > INCOMPLETE).sum()
+        print(
+            f"  {method}: complete to {100 * TOLERANCE:g} % at {100 * within:.0f} % of {len(own)} "
+            f"epochs, {beyond} flagged as incomplete"
+        )

@@ -243,7 +243,7 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
         at = np.arange(len(bands)) + (k - (len(stages) - 1) / 2) * width
         shown = [rows[stage, band] for band in bands]
         means = np.array([row["mean"] for row in shown])
-        label = f"{stage}, n = {shown[0]['subjects']}"
+        label = f"{stage}, {shown[0]['epochs']} epochs of {shown[0]['subjects']}"
         axes.bar(at, means, width, color=COLOURS[stage], label=label)
         if all(row["low"] is not None for row in shown):  # one subject has no interval
             low, high = ([row[end] for row in shown] for end in ("low", "high"))
@@ -253,7 +253,7 @@ def draw_bands(rows: Mapping[tuple[str, str], Mapping[str, Any]], bands: Sequenc
     ends = np.array([0.0, *(rows[stage, band]["mean"] for stage in stages for band in bands)])
     axes.set_ylim(ends.min() - np.ptp(ends) - 0.01, ends.max() + np.ptp(ends) + 0.01)
     about = " or ".join(dict.fromkeys(kinds)) or "none of one subject"
-    axes.set_title(f"n subjects; lines: 95 % intervals, {about}", fontsize=9, loc="left")
+    axes.set_title(f"epochs of n subjects; lines: 95 % intervals, {about}", fontsize=9, loc="left")
     axes.axhline(0, color="#404040", linewidth=0.8)
     axes.set_xticks(range(len(bands)), bands)
     axes.set_ylabel("probability lost without the band\n(Shapley value)")
@@ -287,7 +287,9 @@ def draw_curves(curves: Mapping[str, Any], *, title: str, control: str) -> Figur
     return figure
 
 
-def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence[str]) -> Figure:
+def draw_randomisation(
+    likeness: Mapping[str, Sequence[float]], layers: Sequence[str], title: str
+) -> Figure:
     """Draw rank correlation with the trained map while layers lose their weights, head first."""
     from matplotlib.figure import Figure
 
@@ -300,6 +302,7 @@ def draw_randomisation(likeness: Mapping[str, Sequence[float]], layers: Sequence
     axes.set_ylabel("rank correlation of |A|\nwith the trained model's map")
     axes.set_xlabel("random weights from the head up to")
     axes.set_ylim(-0.2, 1.02)
+    axes.set_title(title, loc="left", fontsize=10)
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -309,7 +312,8 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
     """Draw the mean explanation of each stage: context, modalities and course in the epoch.
 
     ``means`` by (method, stage) hold ``context`` (offsets, values) or ``None``, ``modalities``
-    (m,) shares and ``course`` (m, pieces) of the mean size over the epoch's 30 s.
+    (m,) shares, ``course`` (m, pieces) of the mean size over the epoch's 30 s, and how many
+    ``epochs`` they are means of.
     """
     from matplotlib.figure import Figure
 
@@ -320,7 +324,8 @@ def draw_stage_means(means: Mapping[tuple[str, str], Mapping[str, Any]], channel
     for row, method in zip(grid, methods, strict=True):
         stages = [stage for stage in PLOT_ORDER if (method, stage) in means]
         for k, stage in enumerate(stages):
-            shown, style = means[method, stage], {"color": COLOURS[stage], "label": stage}
+            shown = means[method, stage]
+            style = {"color": COLOURS[stage], "label": f"{stage}, n = {shown['epochs']}"}
             if shown["context"] is not None:
                 row[0].plot(*shown["context"], marker=".", **style)
             at = np.arange(len(channels)) + (k - (len(stages) - 1) / 2) * 0.8 / len(stages)

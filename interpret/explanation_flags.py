@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from interpret import registry
+from interpret.baselines import AUTO
 from interpret.baselines import NAMES as BASELINES
-from interpret.question import Plan
+from interpret.question import SPACES, SPECTROGRAM, Plan
 from interpret.selection import SPELLINGS
 from utils.arguments import add_flag, add_list, count, not_negative, positive
 from utils.errors import UserError
@@ -24,8 +25,9 @@ class ExplanationFlags:
     interpret_select: str
     interpret_recordings: int
     interpret_span: str
+    interpret_space: str
     interpret_baseline: str
-    interpret_other_baseline: str
+    interpret_other_baselines: list[str]
     interpret_replacements: list[str]
     target_output: str
     target_class: str
@@ -49,13 +51,13 @@ def add_flags(group: Any) -> None:
     add_list(
         group,
         "--interpret_methods",
-        default=["ig", "specgrad", "gradcam", "attention", "rollout"],
+        default=["ig", "eg", "specgrad", "gradcam", "attention", "rollout"],
         help=f"any of {', '.join(registry.names())}, as far as the model allows them; "
         f"{registry.control().name} is always added as the control",
     )
-    group.add_argument("--interpret_select", default="per_stage:2", help=f"epochs: {SPELLINGS}")
+    group.add_argument("--interpret_select", default="per_stage:20", help=f"epochs: {SPELLINGS}")
     group.add_argument(
-        "--interpret_recordings", type=count, default=1, help="recordings to explain; 0: all"
+        "--interpret_recordings", type=count, default=0, help="recordings to explain; 0: all"
     )
     group.add_argument(
         "--interpret_span",
@@ -64,16 +66,24 @@ def add_flags(group: Any) -> None:
         help="attribute to the epoch alone, or to every epoch the model sees around it",
     )
     group.add_argument(
-        "--interpret_baseline",
-        choices=BASELINES,
-        default="zero",
-        help="what an epoch is compared with; zero is the recording's mean",
+        "--interpret_space",
+        choices=SPACES,
+        default=SPECTROGRAM,
+        help="what gradients are taken by in models that read spectrograms; others have samples",
     )
     group.add_argument(
-        "--interpret_other_baseline",
+        "--interpret_baseline",
         choices=BASELINES,
-        default="shuffled",
-        help="the second baseline of ig among the explanation metrics",
+        default=AUTO,
+        help="what an epoch is compared with; auto: the training mean of spectrograms, for signals "
+        "zero, the recording's mean",
+    )
+    add_list(
+        group,
+        "--interpret_other_baselines",
+        "--interpret_other_baseline",
+        default=["mean_epoch", "other_stage"],
+        help="more baselines of ig among the explanation metrics",
     )
     add_list(
         group,
@@ -156,7 +166,7 @@ def add_flags(group: Any) -> None:
 
 
 def check(flags: ExplanationFlags) -> None:
-    """Refuse explanation methods and replacements that are unknown.
+    """Refuse explanation methods that are not registered, and baselines that there are not.
 
     Raises:
         UserError: naming them.
@@ -166,23 +176,24 @@ def check(flags: ExplanationFlags) -> None:
         raise UserError(
             f"--interpret_methods: no {', '.join(unknown)}; there are {', '.join(names)}"
         )
-    if unknown := sorted(set(flags.interpret_replacements) - set(BASELINES)):
-        raise UserError(
-            f"--interpret_replacements: no {', '.join(unknown)}; there are {', '.join(BASELINES)}"
-        )
+    for flag, chosen in (
+        ("--interpret_other_baselines", flags.interpret_other_baselines),
+        ("--interpret_replacements", flags.interpret_replacements),
+    ):
+        if unknown := sorted(set(chosen) - set(BASELINES)):
+            raise UserError(f"{flag}: no {', '.join(unknown)}; there are {', '.join(BASELINES)}")
 
 
 def plan_of(flags: ExplanationFlags) -> Plan:
-    """The plan of explanation that the flags describe; its two baselines always differ."""
-    # a second baseline equal to the first would compare ig with itself
-    other = flags.interpret_other_baseline
+    """The plan of explanation that the flags describe."""
     return Plan(
         methods=tuple(flags.interpret_methods),
         baseline=flags.interpret_baseline,
-        other_baseline=other if other != flags.interpret_baseline else "zero",
+        other_baselines=tuple(flags.interpret_other_baselines),
         output=flags.target_output,
         target_class=flags.target_class,
         span=flags.interpret_span,
+        space=flags.interpret_space,
         seed=flags.interpret_seed,
         steps=flags.ig_steps,
         band_hz=flags.specgrad_hz,

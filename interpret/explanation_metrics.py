@@ -24,6 +24,7 @@ from interpret.frozen_model import frozen, seeded
 from interpret.infidelity import Move, infidelity
 from interpret.question import Question
 from interpret.scoreboard import Score
+from interpret.target import EpochTarget
 from utils.stages import STAGES
 
 Measures = dict[str, tuple[str, np.ndarray]]  # by name: the stage of its epochs, their values
@@ -119,23 +120,24 @@ def under_changes(
     evaluated: Evaluated,
     explanation: Explanation,
     again: Callable[[Tensor], Tensor],
+    target: EpochTarget,
     moves: Iterator[Move],
 ) -> Iterator[Score]:
-    """Infidelity and largest sensitivity of a method's maps.
+    """Infidelity and largest sensitivity of a method's maps of what ``target`` varies.
 
-    ``again`` maps signals (b, m, t) of the same epochs to attributions (b, m, t); ``moves`` are
-    the changes by whose effect the method defines its maps.
+    ``again`` maps its inputs (b, …) at the same epochs to attributions (b, …); ``moves`` are the
+    changes of them by whose effect the method defines its maps.
     """
     question = evaluated.question
-    target, seed, method = question.target, question.plan.seed, explanation.method
+    seed, method = question.plan.seed, explanation.method
 
     def explainer(x: Tensor) -> Tensor:
         # the same draws every time, so that only the noise in x changes the map
         with frozen(target), seeded(seed):
             return again(x).detach()
 
-    x, extra = target.night[question.epochs], (question.epochs, question.classes)
-    missed = infidelity(target, x, extra, explanation.attributions, moves)
+    x, extra = target.inputs(question.epochs), (question.epochs, question.classes)
+    missed = infidelity(target, x, extra, explanation.finest, moves)
     yield from evaluated.scores(method, "infidelity", missed)
     moved = sensitivity(explainer, x, seed=seed)
     yield from evaluated.scores(method, "sensitivity_max", moved)
@@ -143,6 +145,14 @@ def under_changes(
 
 def likeness(one: Explanation, other: Explanation) -> Mapping[str, np.ndarray]:
     """Rank correlation of two methods' maps at the same epochs: as they are, and of |A|, (b,)."""
-    maps = [explanation.attributions.cpu().numpy() for explanation in (one, other)]
+    maps = [explanation.finest.cpu().numpy() for explanation in (one, other)]
     sizes = [np.abs(part) for part in maps]
     return {"likeness": rank_correlation(*maps), "likeness_of_size": rank_correlation(*sizes)}
+
+
+def signs_kept(one: Explanation, other: Explanation) -> np.ndarray:
+    """Share of each map's size that has the same sign in another map of the same epochs, (b,)."""
+    first, second = (e.finest.flatten(1).cpu().numpy() for e in (one, other))
+    size = np.abs(first)
+    kept = (size * (np.sign(first) == np.sign(second))).sum(axis=1)
+    return kept / np.maximum(size.sum(axis=1), 1e-12)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from interpret.explained_night import ExplainedNight
+from interpret.explanation import Answer, answer_of, in_words
 from interpret.index import Entry, feature_entry
 from utils import files
 from utils.metrics import plain
@@ -75,7 +76,9 @@ class FeatureContributions:
     """Contributions (b, f) of ``names`` (f,) to the margin of a stage at b epochs.
 
     ``values`` (b, f) are the features themselves; ``expected`` (b,) is the margin where nothing
-    is known, ``margin`` (b,) that of the epoch: expected plus all contributions. ``place`` is the
+    is known, ``margin`` (b,) that of the epoch: expected plus all contributions. ``probabilities``
+    (b, 5) are those where nothing is known, ``distance`` (b,) how far that is from the mean of
+    ``deviates_from``, in deviations, if it is an epoch that one could look at. ``place`` is the
     group and the span of a feature.
     """
 
@@ -84,14 +87,30 @@ class FeatureContributions:
     contributions: np.ndarray
     expected: np.ndarray
     margin: np.ndarray
+    probabilities: np.ndarray
+    distance: np.ndarray | None = None
+    deviates_from: str | None = None
     groups: Sequence[str] = GROUPS
     spans: Mapping[str, str] = field(default_factory=lambda: SPANS)
     place: Callable[[str], tuple[str, str]] = place_of
 
     @property
     def error(self) -> np.ndarray:
-        """What the contributions miss of the margin (b,)."""
-        return np.abs(self.margin - self.expected - self.contributions.sum(axis=1))
+        """What the contributions miss of the change of the margin, as a share of it: (b,)."""
+        change = self.margin - self.expected
+        missing = np.abs(change - self.contributions.sum(axis=1))
+        return missing / np.maximum(np.abs(change), 1e-6)
+
+    def answer(self, row: int) -> Answer:
+        """What is known of the margin and of what it is compared with, at one epoch."""
+        return answer_of(
+            self.margin[row],
+            self.expected[row],
+            self.error[row],
+            probabilities=self.probabilities[row].tolist(),
+            distance=None if self.distance is None else self.distance[row],
+            deviates_from=self.deviates_from,
+        )
 
     def grouped(self) -> np.ndarray:
         """Sums of contributions by group and span: (b, groups, spans)."""
@@ -131,13 +150,8 @@ def write_contributions(
             "feature_contributions": reasons.contributions[row],
         }
         files.write_arrays(folder / place / f"{method}.npz", arrays)
-        values = {
-            "value": reasons.margin[row],
-            "baseline_value": reasons.expected[row],
-            "completeness_error": reasons.error[row],
-        }
-        about = settings[row] if settings else {}
-        entries.append(feature_entry(night, epoch, place, method, values, about, why.get(epoch)))
+        about, answer = settings[row] if settings else {}, reasons.answer(row)
+        entries.append(feature_entry(night, epoch, place, method, answer, about, why.get(epoch)))
     return entries
 
 
@@ -161,6 +175,8 @@ def shown(arrays: Mapping[str, np.ndarray], entry: Mapping[str, Any], method: st
             expected=answer["baseline_value"],
             margin=answer["value"],
         ),
+        "comparison": in_words(answer, entry["explained"]),
+        "incomplete": bool(answer["incomplete"]),
         "groups": arrays["groups"][kept].tolist(),
         "spans": arrays["spans"].tolist(),
         "contributions": by_group[kept].round(3).tolist(),

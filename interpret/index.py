@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from interpret.explained_night import ExplainedNight
-from interpret.explanation import Explanation
+from interpret.explanation import NOTHING, Answer, Explanation, answer_of
 from interpret.question import Question
 from utils.files import write_json
-from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
-VERSION = 1  # of the schema
+VERSION = 2  # of the schema
 INDEX = "index.json"
 Entry = dict[str, Any]
 
@@ -35,13 +34,8 @@ def epoch_entry(
 ) -> Entry:
     """Entry of one explained epoch; ``why`` it is of interest, if it was chosen for that."""
     methods = {
-        method: answer(
-            f"{folder}/{method}.npz",
-            explanation.settings,
-            # plain: NaN is no JSON, and null where a method has no such value
-            value=plain(explanation.value[row]),
-            baseline_value=plain(explanation.baseline_value[row]),
-            completeness_error=plain(explanation.error[row]),
+        method: method_entry(
+            f"{folder}/{method}.npz", explanation.settings, explanation.answer(row)
         )
         for method, explanation in explanations.items()
     }
@@ -54,16 +48,12 @@ def feature_entry(
     epoch: int,
     folder: str,
     method: str,
-    values: Mapping[str, float],
+    answer: Answer,
     settings: Mapping[str, Any],
     why: str | None = None,
 ) -> Entry:
-    """Entry of an epoch whose stage is explained by named features instead of its signals.
-
-    ``values``: ``value``, ``baseline_value`` and ``completeness_error`` of the method.
-    """
-    answers = {name: plain(value) for name, value in values.items()}
-    methods = {method: answer(f"{folder}/{method}.npz", settings, **answers)}
+    """Entry of an epoch whose stage is explained by named features instead of its signals."""
+    methods = {method: method_entry(f"{folder}/{method}.npz", settings, answer)}
     return _of_epoch(night, epoch, int(night.staged.stages[epoch]), methods, folder, why)
 
 
@@ -76,8 +66,9 @@ def add_answer(
     baseline_value: float | None,
 ) -> None:
     """Add a method's answer to the entry of an epoch, whose folder holds its file of arrays."""
+    answer = answer_of(value, baseline_value, None)
     file = f"{entry['folder']}/{method}.npz"
-    entry["methods"][method] = answer(file, settings, value=value, baseline_value=baseline_value)
+    entry["methods"][method] = method_entry(file, settings, answer)
 
 
 def _of_epoch(
@@ -117,23 +108,12 @@ def night_entry(staged: StagedNight, answers: Mapping[str, tuple[str, Mapping[st
         "evidence": "none",
         "why": None,
         "folder": ".",  # relative to the index, like that of an epoch
-        "methods": {method: answer(file, about) for method, (file, about) in answers.items()},
+        "methods": {method: method_entry(file, about) for method, (file, about) in answers.items()},
     }
 
 
-def answer(
-    file: str,
-    settings: Mapping[str, Any],
-    *,
-    value: float | None = None,
-    baseline_value: float | None = None,
-    completeness_error: float | None = None,
+def method_entry(
+    file: str, settings: Mapping[str, Any], answer: Answer = NOTHING
 ) -> dict[str, Any]:
-    """What an entry has of a method: its ``file``, relative to the index, figures, settings."""
-    return {
-        "file": file,
-        "value": value,
-        "baseline_value": baseline_value,
-        "completeness_error": completeness_error,
-        "settings": dict(settings),
-    }
+    """What an entry has of a method: its ``file``, relative to the index, answer and settings."""
+    return {"file": file, **answer, "settings": dict(settings)}

@@ -24,7 +24,10 @@ _PIECES = 60  # stretches of an epoch that are replaced or kept
 
 
 class Move(NamedTuple):
-    """A changed signal and the weights of a map's samples in what it foretells, (b, m, t) each."""
+    """A changed input (b, …) and the weights (b, …) of a map's parts in what it foretells.
+
+    There may be several changed ones, (k, b, …): foretold is the mean of F over them.
+    """
 
     changed: Tensor
     weights: Tensor
@@ -45,7 +48,8 @@ def infidelity(
     with frozen(target), torch.no_grad():
         value = target(x, *extra)
         for changed, weights in moves:
-            lost = value - target(changed, *extra)
+            ways = changed.reshape(-1, *x.shape)
+            lost = value - sum(target(way, *extra) for way in ways) / len(ways)
             foretold = (attributions * weights).flatten(1).sum(dim=1)
             missed += (foretold - lost).square().cpu()
             all_of_it += lost.square().cpu()
@@ -64,7 +68,10 @@ def small_noise(x: Tensor, factor: Tensor | None, seed: int) -> Iterator[Move]:
 
 
 def replaced_pieces(x: Tensor, compared: Tensor, seed: int) -> Iterator[Move]:
-    """A random half of the half seconds of every channel, replaced by those of ``compared``."""
+    """A random half of the half seconds of every channel, replaced by those of ``compared``.
+
+    Of spectrograms, a random half of the cells.
+    """
     pieces = _PIECES if x.shape[-1] % _PIECES == 0 else x.shape[-1]
     with seeded(seed):
         drawn = [torch.rand(*x.shape[:-1], pieces, device=x.device) < 0.5 for _ in range(DRAWS)]

@@ -65,6 +65,7 @@ def _rows_of(explanation: Explanation, rows: Tensor) -> Explanation:
         explanation,
         attributions=explanation.attributions[rows],
         bands=None if bands is None else bands[rows],
+        spectrogram=None if explanation.spectrogram is None else explanation.spectrogram[rows],
         window=None,  # metrics read the epoch's own maps
         image=None,
     )

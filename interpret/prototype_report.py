@@ -11,7 +11,7 @@ import numpy as np
 
 from interpret import prototype_figures
 from interpret.explained_night import ExplainedNight
-from interpret.index import Entry, answer
+from interpret.index import Entry, method_entry
 from interpret.prototypes import METHOD, Prototypes, arrays_of, encoded, shown, thinned
 from interpret.scoreboard import Score, summarise
 from interpret.second_look import decibels_of, eeg_of
@@ -51,7 +51,7 @@ def add_prototypes(
             "distances": distances[k].round(4).tolist(),
             "typical_distance": typical,
         }
-        entry["methods"][METHOD] = answer(file, settings)
+        entry["methods"][METHOD] = method_entry(file, settings)
         if k < pictures:
             title = f"{night.staged.recording}, epoch {entry['epoch']}: model {entry['model']}"
             picture = prototype_figures.draw_beside(

@@ -8,29 +8,34 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from interpret.baselines import AUTO
 from interpret.target import EpochTarget
 
 Shared = TypeVar("Shared")
+# what gradients are taken by, of models that read spectrograms; all others have samples alone
+SPECTROGRAM, SAMPLES = SPACES = "spectrogram", "samples"
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is computed for every chosen epoch; ``target_class`` is predicted, true or a stage.
 
-    ``span`` is the epoch alone or its whole window. ``steps`` of integrated gradients to begin
-    with; ``band_hz`` wide bands of spectral gradients, 0 for the named ones; random ``orders`` and
-    ``untrained`` copies to compare with. What deletion removes is replaced by ``baseline``, then by
-    each of ``replacements``. Methods are evaluated on at most ``evaluated_per_stage`` epochs of
-    every stage of a night; ``pictures`` epochs are drawn per night. For so many epochs the
-    ``counterfactuals`` are sought, edits that lead to any other stage or to the one named.
+    ``span`` is the epoch alone or its whole window, ``space`` one of :data:`SPACES`. ``steps`` of
+    integrated gradients to begin with; ``band_hz`` wide bands of spectral gradients, 0 for the
+    named ones; random ``orders`` and ``untrained`` copies to compare with. What deletion removes is
+    replaced by ``baseline``, then by each of ``replacements``. Methods are evaluated on at most
+    ``evaluated_per_stage`` epochs of every stage of a night; ``pictures`` epochs are drawn per
+    night. For so many epochs the ``counterfactuals`` are sought, edits that lead to any other stage
+    or to the one named.
     """
 
     methods: tuple[str, ...]
-    baseline: str = "zero"
-    other_baseline: str = "shuffled"
+    baseline: str = AUTO
+    other_baselines: tuple[str, ...] = ("mean_epoch", "other_stage")
     output: str = "logit"
     target_class: str = "predicted"
     span: str = "epoch"
+    space: str = SPECTROGRAM
     seed: int = 0
     steps: int = 20
     band_hz: float = 0.0

@@ -9,11 +9,14 @@ from torch import Tensor
 from interpret import captum_attributions as captum
 from interpret.attention_maps import Attention
 from interpret.attribution import Attribution
+from interpret.baselines import AUTO
+from interpret.expected_gradients import ExpectedGradients
 from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
 from interpret.grad_cam import GradCam
 from interpret.integrated_gradients import IntegratedGradients
 from interpret.model_free import Amplitude, BandEnergy, Edge, Energy, Middle
+from interpret.question import SPECTROGRAM
 from interpret.random_control import RandomControl
 from interpret.rollout import Rollout
 from interpret.spectral_gradients import SpectralGradients
@@ -25,6 +28,7 @@ METHODS: tuple[ExplanationMethod, ...] = (
     captum.SALIENCY,
     captum.INPUT_X_GRADIENT,
     IntegratedGradients(),
+    ExpectedGradients(),
     captum.GRADIENT_SHAP,
     captum.DEEP_LIFT,
     captum.OCCLUSION,
@@ -75,11 +79,14 @@ def explain(
     classes: Tensor,
     *,
     method: str = "ig",
-    baseline: str = "zero",
+    baseline: str = AUTO,
+    space: str = SPECTROGRAM,
     seed: int = 0,
     **settings: Any,
 ) -> Explanation:
     """Explain F at ``epochs`` (b,) for ``classes`` (b,) by the attribution named ``method``.
+
+    ``space``: "spectrogram", what models that read spectrograms are given, or "samples".
 
     Raises:
         UserError: no such attribution, or one that the model does not allow.
@@ -87,4 +94,5 @@ def explain(
     attribution = method_named(method)
     if not isinstance(attribution, Attribution):
         raise UserError(f"{method} is no attribution: ask for it by interpret.explain_nights")
+    target = attribution.target_of(target, space)
     return attribution.explain(target, epochs, classes, baseline=baseline, seed=seed, **settings)

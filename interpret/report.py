@@ -92,7 +92,13 @@ def mean_curves(parts: Sequence[Mapping[str, Curves]]) -> dict[str, Curves]:
 
 def _write_curves(folder: Path, curves: Mapping[str, Curves], headline: str) -> None:
     table = [
-        {"method": name, "share": share, "deletion": removed, "insertion": added}
+        {
+            "method": name,
+            "share": share,
+            "deletion": removed,
+            "insertion": added,
+            "epochs": len(curve.deletion),
+        }
         for name, curve in curves.items()
         for share, removed, added in zip(
             curve.share.tolist(),
@@ -126,5 +132,6 @@ def _draw_randomisation(folder: Path, rows: Sequence[Row]) -> None:
         m: [1.0, *(overall.get((m, layer), np.nan) for layer in layers)] for m in sorted(methods)
     }
     labels = ["none", *(layer.split("_", 2)[2] for layer in layers[:-1]), "all"]
-    picture = explanation_figures.draw_randomisation(lines, labels)
+    n_epochs = max(r["epochs"] for r in rows if r["measure"] == layers[-1])
+    picture = explanation_figures.draw_randomisation(lines, labels, f"n = {n_epochs} epochs")
     figures.save(picture, folder / "randomisation.png")

@@ -45,39 +45,10 @@ def explain_night(
     ``signals`` (n, c, t) as the model receives them. Returns the mean importance by role, and the
     night's entry of the index.
     """
-    added = importance(whole, without)
     name, roles = whole.recording, list(without)
-    write_table(
-        folder / f"{name}_roles.csv",
-        [
-            {
-                "epoch": k,
-                "stage": STAGES[whole.stages[k]],
-                **dict(zip(roles, map(float, row), strict=True)),
-            }
-            for k, row in enumerate(added)
-        ],
-    )
-    save(
-        role_figures.draw_importance(added, roles, whole, title=name), folder / f"{name}_roles.png"
-    )
     epochs = np.array(select(choose, whole.probabilities, whole.expert, seed=0))
-    flat = signals.permute(1, 0, 2).flatten(1)  # (c, n * t): the encoder reads a continuous night
-    time, across = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
-    write_arrays(
-        folder / f"{name}_attention.npz",
-        {
-            "epochs": epochs,
-            "time": time.cpu().numpy(),
-            "across": across.cpu().numpy(),
-            "roles": np.array(encoder.roles),
-        },
-    )
-    picture = role_figures.draw_attention(
-        time.cpu().numpy(), across.cpu().numpy(), epochs, encoder.roles, whole, title=name
-    )
-    save(picture, folder / f"{name}_attention.png")
-    means = dict(zip(roles, map(float, added.mean(axis=0)), strict=True))
+    means = _write_importance(folder, whole, without)
+    _write_attention(folder, encoder, signals, whole, epochs)
     return means, night_entry(
         whole,
         {
@@ -85,3 +56,32 @@ def explain_night(
             "role_attention": (f"{name}_attention.npz", {"epochs": epochs.tolist()}),
         },
     )
+
+
+def _write_importance(
+    folder: Path, whole: StagedNight, without: Mapping[str, StagedNight]
+) -> dict[str, float]:
+    """Write the importance of every role at every epoch, and draw it; returns the means by role."""
+    added, roles, name = importance(whole, without), list(without), whole.recording
+    rows = [
+        {"epoch": k, "stage": STAGES[stage], **dict(zip(roles, map(float, row), strict=True))}
+        for k, (stage, row) in enumerate(zip(whole.stages, added, strict=True))
+    ]
+    write_table(folder / f"{name}_roles.csv", rows)
+    picture = role_figures.draw_importance(added, roles, whole, title=name)
+    save(picture, folder / f"{name}_roles.png")
+    return dict(zip(roles, map(float, added.mean(axis=0)), strict=True))
+
+
+def _write_attention(
+    folder: Path, encoder: Any, signals: torch.Tensor, whole: StagedNight, epochs: np.ndarray
+) -> None:
+    """Write what the last layer attends to at ``epochs`` (k,), and draw it."""
+    flat = signals.permute(1, 0, 2).flatten(1)  # (c, n * t): the encoder reads a continuous night
+    attention = encoder.attention(flat, torch.from_numpy(epochs).to(flat.device))
+    time, across = (one.cpu().numpy() for one in attention)
+    name, roles = whole.recording, encoder.roles
+    arrays = {"epochs": epochs, "time": time, "across": across, "roles": np.array(roles)}
+    write_arrays(folder / f"{name}_attention.npz", arrays)
+    picture = role_figures.draw_attention(time, across, epochs, roles, whole, title=name)
+    save(picture, folder / f"{name}_attention.png")

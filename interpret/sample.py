@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interpret import explanation_figures
+from interpret import explanation_figures, spectrogram_figure
 from interpret.explained_night import ExplainedNight
-from interpret.explanation import Explanation
+from interpret.explanation import Explanation, in_words
 from interpret.question import Question
 from utils import figures
 from utils.stages import STAGES
@@ -46,14 +46,35 @@ class ShownEpoch:
         """Numbers of the epochs in the window that the model sees around the epoch."""
         return self.question.target.members(torch.tensor([self.epoch]))[0].tolist()
 
+    @property
+    def comparison(self) -> str:
+        """A second line of a title: F, the baseline, and whether the map is complete."""
+        if self.explanation is None:
+            return ""
+        answer = self.explanation.answer(self.row) | {"settings": self.explanation.settings}
+        words = in_words(answer, STAGES[int(self.question.classes[self.row])])
+        return words and f"\n{words}"
+
     def title(self, method: str) -> str:
         """Title of a figure: ``SC4001E0, epoch 12   expert N2   model N2 0.93  ✓: gradcam``."""
         return f"{self.night.staged.recording}, {caption(self.night, self.epoch)}: {method}"
 
 
 def draw_maps(method: str, shown: ShownEpoch) -> Figure:
-    """Draw traces coloured by signed attributions, of the epoch or of its whole window."""
-    explanation, row = shown.explanation, shown.row
+    """Draw signed attributions: traces coloured by them, of the epoch or of its whole window.
+
+    Maps of an epoch's spectrogram are drawn as such.
+    """
+    explanation, row, night = shown.explanation, shown.row, shown.night
+    if explanation.spectrogram is not None and explanation.window is None:
+        return spectrogram_figure.draw_cells(
+            explanation.spectrogram[row].cpu().numpy(),
+            night.physical(shown.epoch),
+            explanation.grid,
+            title=f"{shown.title(method)}{shown.comparison}",
+            channels=night.channels,
+            unit=night.unit,
+        )
     if explanation.window is not None:
         rows = window_rows(shown, explanation.window[row].cpu().numpy(), explanation.context[row])
     else:
@@ -76,7 +97,7 @@ def draw_rows(
     night = shown.night
     return explanation_figures.draw_sample(
         rows,
-        title=f"{night.staged.recording}, epoch {shown.epoch}: {method}",
+        title=f"{night.staged.recording}, epoch {shown.epoch}: {method}{shown.comparison}",
         channels=night.channels,
         unit=night.unit,
         colour=colour,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from interpret.explained_night import ExplainedNight
 from interpret.index import Entry
 from interpret.label_errors import Evidence, evaluated
 from interpret.scoreboard import summarise
@@ -33,18 +32,17 @@ def write_run(
     folder: Path,
     view: Any,
     nights: Sequence[StagedNight],
-    explained: Sequence[ExplainedNight],
+    events: Mapping[str, Mapping[str, np.ndarray]],
     entries: Sequence[Entry],
     temperature: float,
     scorers: Mapping[str, np.ndarray],
 ) -> dict[str, Rows]:
     """Write the tables of all ``nights`` of a ``datasets.store.views.View``; rows by recording.
 
-    Events are known of the ``explained`` nights, reasons of the epochs in ``entries``, whose files
-    lie in ``folder``; ``scorers`` (s, n) are the stages that several scorers gave a recording.
+    ``events`` are known of the explained recordings, reasons of the epochs in ``entries``, whose
+    files lie in ``folder``; ``scorers`` (s, n) are the stages that several scorers gave a night.
     """
     staged = {night.recording: night for night in nights}
-    events = {night.staged.recording: night.events for night in explained}
     channel = eeg_of([one.role for one in view.channels])
     rows: dict[str, Rows] = {}
     evidence = []

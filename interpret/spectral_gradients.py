@@ -13,11 +13,12 @@ from torch import Tensor
 
 from interpret import explanation_figures
 from interpret.bands import BANDS, components_of
+from interpret.baselines import AUTO
 from interpret.explanation import Explanation, completeness_error
 from interpret.explanation_method import ExplanationMethod
 from interpret.frozen_model import frozen
-from interpret.integrated_gradients import MOST_STEPS, TOLERANCE, integrated_gradients
-from interpret.question import Question
+from interpret.integrated_gradients import TOLERANCE, integrated_gradients
+from interpret.question import SPECTROGRAM, Question
 from interpret.sample import ShownEpoch
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
@@ -42,7 +43,10 @@ class SpectralGradients(ExplanationMethod):
         fs, width = question.target.night.shape[-1] / EPOCH_SECONDS, question.plan.band_hz
         named = question.quick or not width
         edges = named_edges(fs) if named else linear_edges(width=width)
-        return spectral_gradients(question.alone, question.epochs, question.classes, edges=edges)
+        target = question.alone
+        if question.plan.space == SPECTROGRAM and target.model.reads_spectrograms:
+            target = target.on_spectrogram
+        return spectral_gradients(target, question.epochs, question.classes, edges=edges)
 
     def draw(self, shown: ShownEpoch) -> Figure:
         """Draw maps by band and time under each trace."""
@@ -51,7 +55,7 @@ class SpectralGradients(ExplanationMethod):
             explanation.bands[shown.row].cpu().numpy(),
             night.physical(shown.epoch),
             explanation.edges,
-            title=f"{shown.title(self.name)} by band",
+            title=f"{shown.title(self.name)} by band{shown.comparison}",
             channels=night.channels,
             unit=night.unit,
         )
@@ -83,57 +87,66 @@ def spectral_gradients(
     """Explain F at ``epochs`` (b,) for ``classes`` (b,) band by band; neighbours keep their signal.
 
     Bands between ``edges`` (default: 1 Hz wide, 0.5 to 30 Hz) are removed one after the other from
-    the continuous night; each removal is a path that integrated gradients follow in at least
-    ``steps`` steps. "both" is the mean of the two orders. The baseline is the epoch without bands,
-    and the bands' maps sum to the change of F from that baseline to the epoch.
+    the continuous night, or from spectrograms, whose cells become those of the mean; each removal
+    is a path that integrated gradients follow in at least ``steps`` steps. "both" is the mean of
+    the two orders. The baseline is the epoch without bands, and the bands' maps sum to the change
+    of F from that baseline to the epoch.
     """
     edges = edges or linear_edges()
     device = target.night.device
     epochs, classes = epochs.to(device), classes.to(device)
-    fs = target.night.shape[-1] / EPOCH_SECONDS
-    parts = components_of(target.night, fs, edges, epochs).transpose(0, 1)  # (b, f, m, t)
-    batches = []
+    parts, batches = _parts(target, edges, epochs), []
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(target.at_once):
             extra = (epochs[rows], classes[rows])
             batches.append(_along_bands(target, parts[rows], extra, steps, order))
         with torch.no_grad():
-            value = target(target.night[epochs], epochs, classes)
-            without = target(target.night[epochs] - parts.sum(dim=1), epochs, classes)
+            value = target(target.given[epochs], epochs, classes)
+            compared = target.given[epochs] - parts.sum(dim=1)
+            logits = target.logits(compared, epochs)
+            without = target.output_of(logits, classes)
             context = target.context(epochs, classes)
-    bands = torch.cat(batches)
+    maps = torch.cat(batches)
+    bands = target.over_time(maps)
     return Explanation(
         NAME,
         bands.sum(dim=1),
         value,
         without,
-        completeness_error(bands, value, without),
+        completeness_error(maps, value, without),
         context,
         {"baseline": "without bands", "output": target.output, "steps": steps, "order": order},
         bands=bands,
         edges=edges,
+        baseline_probabilities=logits.softmax(dim=-1),
+        baseline_distance=target.distance(compared, epochs),
+        deviates_from=target.deviates_from,
     )
+
+
+def _parts(target: EpochTarget, edges: Edges, epochs: Tensor) -> Tensor:
+    """What each band adds to what F is a function of, at ``epochs`` (b,): (b, f, …)."""
+    if target.grid is None:
+        fs = target.night.shape[-1] / EPOCH_SECONDS
+        return components_of(target.night, fs, edges, epochs).transpose(0, 1)
+    hertz = torch.from_numpy(target.grid[1]).to(epochs.device)
+    inside = torch.stack([(hertz >= low) & (hertz < high) for low, high in edges])
+    about = target.given[epochs] - target.baseline(epochs, AUTO)
+    return about[:, None] * inside[:, None, None]
 
 
 def _along_bands(
     target: EpochTarget, parts: Tensor, extra: tuple[Tensor, Tensor], steps: int, order: Order
 ) -> Tensor:
-    """Maps (b, f, m, t) of bands ``parts`` (b, f, m, t); steps double where the sum misses 1 %."""
-    x, orders = target.night[extra[0]], _ORDERS.get(order, (order,))
+    """Maps (b, f, …) of bands ``parts`` (b, f, …)."""
+    x, orders = target.given[extra[0]], _ORDERS.get(order, (order,))
     with torch.no_grad():
         change = target(x, *extra) - target(x - parts.sum(dim=1), *extra)
-    attributions, left = torch.zeros_like(parts), torch.arange(len(x), device=x.device)
-    while len(left):
-        some = tuple(argument[left] for argument in extra)
-        maps = [_one_way(target, x[left], parts[left], some, steps, way) for way in orders]
-        # F is not linear, so a band's share depends on which bands are gone before it
-        attributions[left] = sum(maps) / len(orders)
-        error = completeness_error(attributions[left], change[left], torch.zeros_like(change[left]))
-        steps *= 2
-        if steps > MOST_STEPS:
-            break
-        left = left[error > TOLERANCE]
-    return attributions
+    # F is not linear, so a band's share depends on which bands are gone before it
+    # errors of bands differ in sign
+    allowed = TOLERANCE * change.abs() / parts.shape[1] ** 0.5
+    maps = [_one_way(target, x, parts, extra, steps, way, allowed) for way in orders]
+    return sum(maps) / len(orders)
 
 
 def _one_way(
@@ -143,14 +156,14 @@ def _one_way(
     extra: tuple[Tensor, Tensor],
     steps: int,
     way: Order,
+    allowed: Tensor,
 ) -> Tensor:
-    """Remove the bands one after the other; each removal is a path of ``steps`` steps."""
+    """Remove the bands one after the other; each path may miss ``allowed`` (b,) of the change."""
     attributions = torch.zeros_like(parts)
     for band in sorted(range(parts.shape[1]), reverse=way == "high_to_low"):
         without = x - parts[:, band]
-        # no doubling: the caller measures completeness of all bands together
         attributions[:, band] = integrated_gradients(
-            target, x, without, extra, steps=steps, doubling=False
+            target, x, without, extra, steps=steps, allowed=allowed
         )
         x = without
     return attributions

@@ -109,7 +109,8 @@ class StageMeans:
         # a single offset is the epoch itself, of a model without context
         context = (offsets, [own[f"epoch {k:+d}"] for k in offsets]) if len(offsets) > 1 else None
         modalities = [own[f"modality {channel}"] for channel in self.channels]
-        return {"context": context, "modalities": modalities, "course": course}
+        n_epochs = len(self._courses[key])
+        return {"context": context, "modalities": modalities, "course": course, "epochs": n_epochs}
 
 
 def _course(size: np.ndarray) -> np.ndarray:

@@ -55,6 +55,7 @@ class Backbone(StagingModel):
     reads_images = True
     made_for_hz = 100.0
     sequence_layer = "head"
+    reads_spectrograms = True
 
     def __init__(
         self,
@@ -100,11 +101,11 @@ class Backbone(StagingModel):
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, width)."""
-        return self.encode_images(self.spectrogram(x))
+        return self.encode_spectrogram(self.spectrograms(x))
 
-    def encode_images(self, images: Tensor) -> Tensor:
+    def encode_spectrogram(self, x: Tensor) -> Tensor:
         """Encode spectrograms: standardised decibels (n, c, frames, bins) -> (n, width)."""
-        planes = self.planes(images)
+        planes = self.planes(x)
         if self.image_size != tuple(planes.shape[2:]):
             planes = nn.functional.interpolate(planes, self.image_size, mode="bilinear")
         return self.network(planes)
@@ -141,7 +142,7 @@ class Backbone(StagingModel):
         try:
             with torch.no_grad():
                 frames_bins = self.spectrogram.mean.shape
-                self.eval().encode_images(self.spectrogram.mean.new_zeros(1, *frames_bins))
+                self.eval().encode_spectrogram(self.spectrogram.mean.new_zeros(1, *frames_bins))
         finally:
             self.train(training)
             for hook in hooks:

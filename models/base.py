@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,6 +46,8 @@ class SleepModel(nn.Module):
     what it reads, scaled by statistics of the training nights, or ``None`` for models of signals.
     ``sequence_layer``: the part whose input, (b, l, d), is what the epochs around it have made of
     every epoch; ``None`` where no layer has that.
+    ``reads_spectrograms``: it stages from ``spectrograms`` of epochs, whose cells have mean 0 and
+    deviation 1 in what they were ``scaled_by``, the training nights or the night that is staged.
     """
 
     stages_nights: bool = False
@@ -58,6 +61,8 @@ class SleepModel(nn.Module):
     made_for_hz: float | None = None
     reads_bands: bool = False
     sequence_layer: str | None = None
+    reads_spectrograms: bool = False
+    scaled_by: str = "training"
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,6 +110,27 @@ class StagingModel(SleepModel, ABC):
         """
         encoded = self.encode_epochs(x.flatten(0, 1)).unflatten(0, x.shape[:2])
         return self.classify(windows_of(encoded, self.num_seq, stride))
+
+    def spectrograms(self, x: Tensor) -> Tensor:
+        """What the network reads of epochs: (n, c, t) -> (n, c, frames, bins), standardised."""
+        return self.spectrogram(x)
+
+    def spectrogram_grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middles of the frames in s and of the bins in Hz."""
+        return self.spectrogram.grid()
+
+    def mean_spectrograms(self, x: Tensor) -> Tensor:
+        """Spectrograms of mean 0 in the places of ``x`` (n, c, frames, bins)."""
+        return torch.zeros_like(x)
+
+    def encode_spectrogram(self, x: Tensor) -> Tensor:
+        """Each epoch from its spectrogram: (n, c, frames, bins) -> (n, d)."""
+        raise NotImplementedError
+
+    def stage_spectrograms(self, x: Tensor, **placed: Tensor) -> Tensor:
+        """Logits (b, l, 5) of windows of spectrograms (b, l, c, frames, bins)."""
+        z = self.encode_spectrogram(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.classify(z, **placed)
 
     def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
         """Set what depends on the whole night (n, m, t) that is staged next: nothing, usually."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from models.dropout import Dropout
 from models.pooling import AttentionPool
 from models.recurrent import ResidualGRU
 from models.spectrogram import log_power
-from utils.stages import STAGES
+from utils.stages import EPOCH_SECONDS, STAGES
 
 _FS, _N_FFT, _HOP, _CLIP = 60.0, 128, 60, 20.0
 _FILTERS, _VIRTUAL, _CHANNEL_CONTEXT = 32, 4, 30
@@ -24,6 +25,7 @@ _HIDDEN, _REDUCED, _CONTEXT, _CELLS = 64, 50, 25, 50
 # log power from 4 Hz on, of signals of a hundredth of the usual size: no brain, eye or muscle is as
 # quiet, but gaps are, and below 4 Hz the traces that filters leave in them are not
 _SILENCE, _FROM_BIN = -8.5, 9
+_NOTHING = -20.0  # the log power of zeros
 _LEAST_SD = 1e-4  # far below that of any signal; keeps rounding errors of constants from growing
 
 
@@ -50,6 +52,8 @@ class RobustSleepNet(StagingModel):
     any_channels = True
     made_for_hz = _FS
     sequence_layer = "head"
+    reads_spectrograms = True
+    scaled_by = "night"
 
     def __init__(
         self,
@@ -71,7 +75,7 @@ class RobustSleepNet(StagingModel):
         self.num_seq, self.by_night = num_seq, standardise_over == "night"
         # else the scaling of an epoch depends on the window around it
         self.separable = self.by_night
-        self._of_night: tuple[Tensor, Tensor] | None = None
+        self._of_night: tuple[Tensor, Tensor] | None = None  # of the night adapted to
         window = torch.hann_window(_N_FFT, periodic=False)  # as numpy.hanning, which they used
         self.register_buffer("window", window / window.sum(), persistent=False)
         self.filters = nn.Linear(_N_FFT // 2 + 1, _FILTERS)
@@ -100,10 +104,41 @@ class RobustSleepNet(StagingModel):
         return self.by_night
 
     def adapt_to_night(self, x: Tensor, batch_size: int = 256) -> None:
-        """Take the spectra's statistics from the night, if they are standardised over it."""
-        if self.by_night:
+        """Take the spectra's statistics from the night."""
+        with torch.no_grad():
             power = torch.cat([self.log_power(part) for part in x.split(batch_size)])[None]
-            self._of_night = _statistics(*_heard(power))
+        self._of_night = _statistics(*_heard(power))
+
+    def spectrograms(self, x: Tensor) -> Tensor:
+        """Log power, standardised over the night adapted to: (n, c, t) -> (n, c, frames, 65)."""
+        mean, sd = (of_night[0] for of_night in self._of_night)
+        # NaN, which nothing can be attributed to, as the power of silence
+        return (self.log_power(x).nan_to_num(nan=_NOTHING) - mean) / sd
+
+    def spectrogram_grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middles of the frames in s and of the bins in Hz."""
+        frames = (round(EPOCH_SECONDS * _FS) - _N_FFT) // _HOP + 1
+        seconds = (_N_FFT / 2 + _HOP * np.arange(frames)) / _FS
+        return seconds, np.arange(_N_FFT // 2 + 1) * _FS / _N_FFT
+
+    def mean_spectrograms(self, x: Tensor) -> Tensor:
+        """The night's mean wherever ``x`` (n, c, frames, 65) holds a signal, else ``x``."""
+        heard = _heard(self._power_of(x))[1]
+        return x.masked_fill(heard[..., None], 0.0)
+
+    def encode_spectrogram(self, x: Tensor) -> Tensor:
+        """Encode spectrograms, of a model that standardises over nights: (n, c, …) -> (n, 50)."""
+        return self.encode(self._power_of(x)[None], self._of_night)[0]
+
+    def stage_spectrograms(self, x: Tensor) -> Tensor:
+        """Logits (b, l, 5) of windows of spectrograms (b, l, c, frames, 65)."""
+        statistics = self._of_night if self.by_night else None
+        return self.classify(self.encode(self._power_of(x), statistics))
+
+    def _power_of(self, x: Tensor) -> Tensor:
+        """Log power of standardised spectrograms (…, c, frames, 65)."""
+        mean, sd = (of_night[0, 0] for of_night in self._of_night)
+        return x * sd + mean
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, 50).
@@ -111,7 +146,8 @@ class RobustSleepNet(StagingModel):
         Standardised over the night that the model was adapted to, or over all of them as one
         window.
         """
-        return self.encode(self.log_power(x)[None], self._of_night)[0]
+        statistics = self._of_night if self.by_night else None
+        return self.encode(self.log_power(x)[None], statistics)[0]
 
     def log_power(self, x: Tensor) -> Tensor:
         """Log power of epochs: (…, c, t) -> (…, c, frames, 65), NaN where a channel is absent."""

@@ -68,6 +68,7 @@ class SeqSleepNet(StagingModel):
 
     made_for_hz = 100.0
     sequence_layer = "head"
+    reads_spectrograms = True
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class SeqSleepNet(StagingModel):
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, 128)."""
-        return self.encode_spectrogram(self.spectrogram(x))
+        return self.encode_spectrogram(self.spectrograms(x))
 
     def encode_spectrogram(self, features: Tensor) -> Tensor:
         """Encode spectrograms: standardised decibels (n, c, frames, 129) -> (n, 128)."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,16 +16,16 @@ from models.base import StagingModel, average_windows, windows_of
 from models.pooling import AttentionPool
 from models.recurrent import ResidualGRU
 from models.spectrogram import log_power
-from utils.stages import STAGES
+from utils.stages import EPOCH_SECONDS, STAGES
 
-_N_FFT, _HOP, _FILTERS, _HIDDEN = 256, 100, 30, 25
+_HZ, _N_FFT, _HOP, _FILTERS, _HIDDEN = 100.0, 256, 100, 30, 25
 _CLIP_UV, _NIGHT = 500.0, 1200  # 1,200 epochs: ten hours
 _CYCLES = (10, 30, 60, 90, 120)  # epochs
 _FEATURES = 5
 
 
 class DreemSpectrogram(nn.Module):
-    """(n, c, t) in µV -> standardised log power (n, c, 129, 28); ``mean`` and ``sd`` (c, 129, 1).
+    """(n, c, t) in µV -> standardised log power (n, c, 28, 129); ``mean`` and ``sd`` (c, 129, 1).
 
     Clipped to 500 µV and divided by it; Hann windows of 256 samples every 100, over their sum.
     """
@@ -40,9 +41,15 @@ class DreemSpectrogram(nn.Module):
         """Log power of epochs, not standardised: (n, c, t) in µV -> (n, c, 129, 28)."""
         return log_power(x, self.window, _HOP, _CLIP_UV).transpose(-1, -2)
 
+    def grid(self) -> tuple[np.ndarray, np.ndarray]:
+        """Middles of the frames in s and of the bins in Hz."""
+        frames = (round(EPOCH_SECONDS * _HZ) - _N_FFT) // _HOP + 1
+        seconds = (_N_FFT / 2 + _HOP * np.arange(frames)) / _HZ
+        return seconds, np.arange(_N_FFT // 2 + 1) * _HZ / _N_FFT
+
     def forward(self, x: Tensor) -> Tensor:
-        """Standardised log power of epochs: (n, c, t) in µV -> (n, c, 129, 28)."""
-        return (self.log_power(x) - self.mean) / self.sd
+        """Standardised log power of epochs: (n, c, t) in µV -> (n, c, 28, 129)."""
+        return ((self.log_power(x) - self.mean) / self.sd).transpose(-1, -2)
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Tensor]) -> None:
@@ -72,8 +79,9 @@ class SimpleSleepNet(StagingModel):
     """
 
     placed = True  # forward takes the number of each run's first epoch
-    made_for_hz = 100.0
+    made_for_hz = _HZ
     sequence_layer = "head"
+    reads_spectrograms = True
 
     def __init__(
         self,
@@ -85,7 +93,7 @@ class SimpleSleepNet(StagingModel):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        if fs != 100:
+        if fs != _HZ:
             raise ValueError(f"fs {fs:g}: SimpleSleepNet reads 100 Hz; resample the store to that")
         self.num_seq = num_seq
         self.spectrogram = DreemSpectrogram(n_channels)
@@ -113,11 +121,11 @@ class SimpleSleepNet(StagingModel):
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) in µV -> (n, 50)."""
-        return self.encode_spectrogram(self.spectrogram(x))
+        return self.encode_spectrogram(self.spectrograms(x))
 
     def encode_spectrogram(self, x: Tensor) -> Tensor:
-        """Encode standardised log power: (n, c, 129, frames) -> (n, 50)."""
-        reduced = self.filters(x.permute(0, 3, 1, 2))  # n, frames, c, 30
+        """Encode standardised log power: (n, c, frames, 129) -> (n, 50)."""
+        reduced = self.filters(x.transpose(1, 2))  # n, frames, c, 30
         mixed = self.channels(reduced.transpose(-1, -2)).transpose(-1, -2)
         return self.pool(self.epoch_rnn(mixed.flatten(2))[0])[0]
 

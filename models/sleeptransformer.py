@@ -32,6 +32,7 @@ class SleepTransformer(StagingModel):
 
     made_for_hz = 100.0
     sequence_layer = "head"
+    reads_spectrograms = True
 
     def __init__(
         self,
@@ -62,7 +63,11 @@ class SleepTransformer(StagingModel):
 
     def encode_epochs(self, x: Tensor) -> Tensor:
         """Encode epochs: (n, c, t) -> (n, 128 c)."""
-        tokens = self.spectrogram(x).transpose(1, 2).flatten(2)
+        return self.encode_spectrogram(self.spectrograms(x))
+
+    def encode_spectrogram(self, x: Tensor) -> Tensor:
+        """Encode spectrograms: standardised decibels (n, c, frames, 128) -> (n, 128 c)."""
+        tokens = x.transpose(1, 2).flatten(2)
         return self.pool(self.frames(tokens + sinusoidal_positions(*tokens.shape[1:]).to(tokens)))[
             0
         ]

@@ -1,4 +1,4 @@
-"""The schema of ``index.json``, version 1, for tests of every script that explains."""
+"""The schema of ``index.json``, version 2, for tests of every script that explains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ENTRY = {
 }  # fmt: skip
 OF_METHOD = {
     "file": str, "value": NUMBER, "baseline_value": NUMBER, "completeness_error": NUMBER,
-    "settings": dict,
+    "baseline_probabilities": (list, NONE), "baseline_distance": NUMBER,
+    "deviates_from": (str, NONE), "incomplete": (bool, NONE), "settings": dict,
 }  # fmt: skip
 # what a night that is explained as a whole has none of
 OF_EPOCHS = ("epoch", "model", "probabilities", "explained")
@@ -26,7 +27,7 @@ def check_index(folder: Path) -> list[dict[str, Any]]:
     """``index.json`` keeps the schema and lists every file of arrays; returns its entries."""
     index = json.loads((folder / "index.json").read_text())
     assert set(index) == {"version", "about", "explanations"}
-    assert index["version"] == 1
+    assert index["version"] == 2
     assert isinstance(index["about"]["headline"], str)
     listed = set()
     for entry in index["explanations"]:

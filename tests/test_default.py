@@ -259,8 +259,13 @@ def test_reasons_of_every_part_are_in_one_entry_and_on_the_page(night, explained
         with np.load(folder / "interpretations" / about["file"]) as arrays:
             total = arrays["contributions"].sum()
             assert arrays["groups"].tolist()[-1] == "rest of the night"
-        missing = abs(about["value"] - about["baseline_value"] - total)
-        assert about["completeness_error"] == pytest.approx(missing, abs=1e-5)
+        change = about["value"] - about["baseline_value"]
+        missing = abs(change - total) / abs(change)
+        assert about["completeness_error"] == pytest.approx(missing, abs=1e-4)
+        assert about["incomplete"] == (missing > 0.05)
+        for about in entry["methods"].values():
+            if about["value"] is not None:
+                assert sum(about["baseline_probabilities"]) == pytest.approx(1, abs=1e-4)
     page = (folder / f"{night.stem}.html").read_text()
     assert f"Explained: {', '.join(PARTS)}" in page
     for words in ("Features of YASA", "Power of this epoch in five bands", "rest of the night"):
@@ -280,7 +285,8 @@ def test_the_page_is_drawn(night, explained, staged, tmp_path):
         window.run(f"show({epoch})")
         count = "return document.querySelectorAll('{}').length"
         assert window.run(count.format("#reasons table")) == 2
-        assert window.run(count.format("#traces canvas")) == 1
+        # the trace, and its map by frequency
+        assert window.run(count.format("#traces canvas")) == 2
         assert window.run(count.format("#methods button")) >= 1
         text = window.run("return document.getElementById('votes').textContent")
         decided = staged.votes[staged.decided_by[epoch]].name

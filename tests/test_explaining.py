@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import weakref
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +18,17 @@ import torch
 import cmt_evaluate
 from evaluation.evaluate_run import added_by_training
 from evaluation.stage import load_staging_model, open_view
-from interpret import registry
+from interpret import explained_run, registry
+from interpret.explained_night import ExplainedNight
 from interpret.explanation_flags import plan_of
 from interpret.scoreboard import Score, summarise
-from interpret.selection import select
+from interpret.selection import select, select_of_nights
 from tests import listing
 from tests.index_schema import check_index
 from tests.test_training import train
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
+from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
 EXPERT = np.array([0, 0, 1, 2, 2, 2, -1, 3, 4, 4], np.int8)
@@ -62,6 +66,35 @@ def test_a_few_of_every_stage_by_seed():
     assert len({tuple(chosen) for chosen in drawn}) > 1
     unscored = np.full(10, -1, np.int8)
     assert select("per_stage:9", STAGED, unscored).tolist() == list(range(10))
+
+
+def night_named(subject: str, number: int, stages: list[int]) -> StagedNight:
+    stages = np.array(stages, np.int8)
+    return StagedNight(f"{subject}n{number}", subject, probabilities_of(stages), stages)
+
+
+def test_a_few_of_every_stage_of_all_subjects_together():
+    rich = [0] * 30 + [1] * 30 + [2] * 30 + [3] * 30
+    nights = [
+        night_named("a", 1, [*rich, 4]),
+        night_named("a", 2, rich),
+        night_named("b", 1, [0, 1, 2, 2, 2, 4]),
+        night_named("c", 1, rich),
+    ]
+    chosen = select_of_nights("per_stage:10", nights, seed=1)
+    counts = np.array(
+        [np.bincount(night.stages[chosen[night.recording]], minlength=5) for night in nights]
+    )
+    of_subjects = np.array([counts[:2].sum(axis=0), counts[2], counts[3]])
+    # in turn, and where one has too few the others have more; all there are of a rare stage
+    assert of_subjects[:, :2].T.tolist() == [[5, 1, 4], [5, 1, 4]]
+    assert of_subjects[:, 2:].T.tolist() == [[4, 3, 3], [5, 0, 5], [1, 1, 0]]
+    assert np.abs(np.diff(counts[:2, :4], axis=0)).max() <= 1  # a subject's nights alike
+    # never fewer than one of each subject
+    fewest = select_of_nights("per_stage:1", nights)
+    assert [len(fewest[name]) for name in ("bn1", "cn1")] == [4, 4]
+    # all other selections are those of each night
+    assert select_of_nights("uncertain:3", nights)["cn1"].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("spec", ["some", "10", "uncertain", "per_stage:x", "-1", ""])
@@ -106,7 +139,7 @@ def explained(raw, store, tmp_path_factory) -> Path:
 
 def evaluate(store, project: Path, raw: Path, *words: str) -> None:
     paths = ["--data_path", str(store.path), "--project_path", str(project), "--device", "cpu"]
-    cmt_evaluate.main([*paths, "--truth_path", str(raw), *words])
+    cmt_evaluate.main([*paths, "--truth_path", str(raw), "--interpret_recordings", "1", *words])
 
 
 def test_every_sample_has_a_folder(explained):
@@ -271,10 +304,14 @@ def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):
     assert [entry["epoch"] for entry in index["explanations"]] == [5]
 
 
-def test_the_second_baseline_is_another_one():
-    for first, second in (("zero", "shuffled"), ("shuffled", "zero")):
-        settings = cmt_evaluate.parse_args(["--interpret_baseline", first])
-        assert plan_of(settings.explanations).other_baseline == second
+def test_twenty_epochs_of_every_stage_of_all_subjects_by_default():
+    flags = cmt_evaluate.parse_args([]).explanations
+    assert (flags.interpret_select, flags.interpret_recordings) == ("per_stage:20", 0)
+    assert plan_of(flags).baseline == "auto"
+    assert plan_of(flags).other_baselines == ("mean_epoch", "other_stage")
+    # the demo explains a small sample of its own
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    assert "--is_interpret True --interpret_select per_stage:2 --interpret_recordings 1" in makefile
 
 
 def test_false_means_false(raw, store, explained, capsys):
@@ -287,6 +324,7 @@ def test_false_means_false(raw, store, explained, capsys):
     [
         (["--interpret_methods", "shap"], "no shap; there are saliency"),
         (["--interpret_select", "9999"], "the night has epochs 0 to"),
+        (["--interpret_other_baselines", "zero,black"], "no black; there are auto, training_mean"),
         (["--interpret_methods", "deeplift"], "deeplift has no rule for layer"),
         (["--target_class", "N7"], "--target_class"),
     ],
@@ -309,6 +347,42 @@ def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained
     entries = json.loads((explained / "index.json").read_text())["explanations"]
     assert [e["epoch"] for e in entries] == chosen[:2].tolist()
     assert all(e["explained"] == e["expert"] for e in entries)
+
+
+def test_all_held_out_nights_are_explained_one_in_memory_at_a_time(
+    raw, store, tmp_path, monkeypatch
+):
+    # the subject of this fold has two nights
+    run = train(store, tmp_path, "--n_epochs", "1", "--train_data_list", "1,2")
+    alive, most = weakref.WeakSet(), []
+
+    def counted(view, staged, signals, truth_path):
+        night = night_of(view, staged, signals, truth_path)
+        alive.add(night)
+        most.append(len(alive))
+        return night
+
+    night_of = explained_run.night_of
+    monkeypatch.setattr(explained_run, "night_of", counted)
+    # identity: nights hold arrays, which compare by element
+    monkeypatch.setattr(ExplainedNight, "__hash__", object.__hash__)
+    monkeypatch.setattr(ExplainedNight, "__eq__", object.__eq__)
+    words = ["--is_interpret", "--interpret_select", "uncertain:2", "--interpret_recordings", "0"]
+    cheap = ["--interpret_methods", "ig", "--n_random", "1", "--n_untrained", "1"]
+    none = ["--interpret_pictures", "1", "--pictures", "0", "--interpret_bands", "True"]
+    evaluate(store, tmp_path, raw, *words, *cheap, *none)
+    explained = run / "interpretations"
+    pages = {path.stem for path in explained.glob("*.html")}
+    entries = check_index(explained)
+    assert Counter(entry["recording"] for entry in entries) == dict.fromkeys(pages, 2)
+    assert len(pages) == 2
+    assert len(most) == 4 and max(most) <= 2  # the one that is opened while another ends
+    for name in ("summary", "bands", "stage_means", "deletion_insertion"):
+        with (explained / f"{name}.csv").open() as file:
+            assert all(int(row["epochs"]) > 0 for row in csv.DictReader(file)), name
+    text = next(explained.glob("*.html")).read_text()
+    assert "<th>subjects</th><th>epochs</th>" in text
+    assert "at the baseline (zero) " in text
 
 
 def test_a_method_is_one_file_and_one_line(raw, store, explained, monkeypatch):

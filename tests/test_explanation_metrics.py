@@ -92,7 +92,8 @@ def test_baselines_of_known_signals():
     for kind, expected in parts.items():
         baselines = baselines_of(night, epochs, kind)
         assert torch.allclose(baselines, expected.view(8, 1, 3000)[epochs], atol=1e-4), kind
-    assert torch.equal(baselines_of(night, epochs, "wake", wake=2), night[[2, 2]])
+    sure = torch.eye(5)[[1, 1, 0, 1, 1, 1, 1, 1]]
+    assert torch.equal(baselines_of(night, epochs, "wake", staged=lambda: sure), night[[2, 2]])
     with pytest.raises(UserError, match="unknown baseline 'black'"):
         baselines_of(night, epochs, "black")
 

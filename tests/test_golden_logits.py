@@ -85,7 +85,7 @@ class Weights:
             # slow as an EEG is: after white noise most features are closed by their ReLU
             slow = noise(2, 21, self.channels, 3000).double().cumsum(dim=-1)
             return (slow - slow.mean(dim=-1, keepdim=True)) / slow.std(dim=-1, keepdim=True)
-        shape = (29, 129) if self.name == "seqsleepnet" else (129, 28)
+        shape = (29, 129) if self.name == "seqsleepnet" else (28, 129)
         return 0.3 * noise(2, 21, self.channels, *shape).double()
 
     def plain_inside(self, x: Tensor) -> Tensor:
@@ -94,15 +94,13 @@ class Weights:
             return self.plain(x)
         state = {published_layers.short(k): v.double() for k, v in self.state.items()}
         with torch.no_grad():
-            return published_layers.simplesleepnet_sequence(state, x)
+            return published_layers.simplesleepnet_sequence(state, x.transpose(-1, -2))
 
 
 @torch.no_grad()
 def logits(net: nn.Module, x: Tensor) -> Tensor:
     """(b, l, 5) of windows of epochs (b, l, c, t) or of spectrograms (b, l, c, …, …)."""
-    if x.dim() == 4:
-        return net(x)
-    return net.classify(net.encode_spectrogram(x.flatten(0, 1)).unflatten(0, x.shape[:2]))
+    return net(x) if x.dim() == 4 else net.stage_spectrograms(x)
 
 
 @pytest.mark.parametrize(("name", "channels"), GOLDEN)

@@ -93,6 +93,7 @@ ONLY_IN = {
         "interpret.explanation_figures",
         "interpret.prototype_figures",
         "interpret.role_figures",
+        "interpret.spectrogram_figure",
         "probing.latent_figures",
     },
     "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.night_page import _for_script, _thinned
+from evaluation.night_page import _by_hertz, _for_script, _thinned, epoch_data
+from interpret.explanation import answer_of
 from interpret.prototypes import PER_STAGE
 from tests import browser
 from tests.test_explaining import evaluate
@@ -51,8 +53,8 @@ def test_a_whole_night_stays_small(page, store):
     explained = len(index["explanations"])
     assert explained > 50
     data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
-    sizes = {key: len(json.dumps(data[key])) for key in ("explained", "prototypes")}
-    largest = max(len(json.dumps(one)) for one in data["prototypes"].values())
+    sizes = {key: len(_for_script(data[key])) for key in ("explained", "prototypes")}
+    largest = max(len(_for_script(one)) for one in data["prototypes"])
     rest = page.stat().st_size - sum(sizes.values())
     # three methods at every epoch; prototypes are there once, 30 of every stage at most
     assert rest + sizes["explained"] / explained * 960 + 5 * PER_STAGE * largest < 5e6
@@ -70,6 +72,45 @@ def test_maps_are_scaled_by_size_alone():
     thinned = _thinned(maps, 300)
     assert thinned.shape == (2, 300) and thinned.min() == -1
     assert (np.sign(thinned) == np.sign(maps.reshape(2, 300, 10).mean(2))).all()
+
+
+def test_small_and_flat_signals_have_a_scale(tmp_path):
+    place = tmp_path / "n_e0000"
+    place.mkdir()
+    signals = np.outer([0.0, 3.456e-4, 87.6], np.sin(np.arange(3000.0) / 9))
+    np.savez(place / "input.npz", signals=signals)
+    entry = {"folder": "n_e0000", "methods": {}, "explained": "N2", "why": None}
+    data = epoch_data(tmp_path, entry)
+    assert data["scale"] == [0.0, 0.00035, 88.0]  # what the page prints
+    flat, small, usual = (base64.b64decode(one) for one in data["signals"])
+    assert set(flat) == {0} and small == usual
+
+
+def test_maps_of_spectrograms_are_shown_by_hertz():
+    cells = np.zeros((2, 29, 129))
+    hertz = np.arange(129) * 100 / 256
+    cells[0, 3, 33], cells[1, 28, 128] = -4, 9  # 12.9 Hz, and 50 Hz, which is not shown
+    cells[1, 28, 2] = 1
+    shown = _by_hertz(cells, hertz)
+    assert shown.shape == (2, 40, 29) and shown[0, 12, 3] == -1 and shown[1, 0, 28] == 1
+    assert (shown != 0).sum() == 2
+
+
+def test_an_incomplete_map_is_flagged(tmp_path):
+    place = tmp_path / "n_e0000"
+    place.mkdir()
+    np.savez(place / "input.npz", signals=np.ones((1, 3000)))
+    np.savez(place / "ig.npz", signed=np.ones((1, 3000)))
+    known = answer_of(2.0, 1.0, 0.06, probabilities=[0.2] * 5, distance=22.0, deviates_from="it")
+    methods = {"ig": {"file": "n_e0000/ig.npz", **known, "settings": {"baseline": "zero"}}}
+    entry = {"folder": "n_e0000", "methods": methods, "explained": "N2", "why": None}
+    data = epoch_data(tmp_path, entry)
+    assert data["incomplete"] == ["ig"]
+    assert data["comparison"]["ig"] == (
+        "F(N2) 2.00, at the baseline (zero) 1.00: W 0.20 N1 0.20 N2 0.20 N3 0.20 REM 0.20; it lies "
+        "22.0 SD from the mean of it; completeness error 6.0 %. INCOMPLETE: the map misses more "
+        "than 5 % of the change"
+    )
 
 
 @pytest.fixture

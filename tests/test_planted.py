@@ -34,7 +34,7 @@ def summary_of(folder: Path, only: str) -> dict[tuple[str, str, str], dict]:
     paths = ["--data_path", str(folder / "store"), "--project_path", str(folder / "results")]
     quick = ["--n_epochs", "16", "--logger", "csv", "--accelerator", "cpu"]
     cmt_training.main([*paths, "--model_type", "Seq", *quick])
-    chosen = ["--interpret_recordings", "0", "--interpret_select", "per_stage:15"]
+    chosen = ["--interpret_recordings", "0", "--interpret_select", "per_stage:30"]
     methods = ["--interpret_methods", "ig,specgrad,attention", "--interpret_bands", "False"]
     none = ["--interpret_pictures", "0", "--pictures", "0", "--device", "cpu", "--n_random", "5"]
     truth = ["--truth_path", str(folder / "raw")]

@@ -13,10 +13,10 @@ ROOT = Path(__file__).parents[1]
 
 def test_what_a_model_does_not_allow_is_left_out():
     class Blind:
-        shows_attention = reads_images = False
+        shows_attention = reads_images = reads_spectrograms = False
 
     allowed = {method.name for method in registry.METHODS if method.allows(Blind())}
-    assert set(registry.names()) - allowed == {"gradcam", "attention", "rollout"}
+    assert set(registry.names()) - allowed == {"eg", "gradcam", "attention", "rollout"}
     assert [method.name for method in registry.METHODS if method.control] == ["random"]
 
 

@@ -93,13 +93,16 @@ class YasaReasons:
         margins = np.mean([trees.predict(table, raw_score=True) for table in tables], axis=0)
         parts = np.mean([trees.predict(table, pred_contrib=True) for table in tables], axis=0)
         # (b, stages, features and, last, what is expected of none)
-        own = parts.reshape(len(epochs), len(STAGES), -1)[rows, column]
+        parts = parts.reshape(len(epochs), len(STAGES), -1)
+        own, expected = parts[rows, column], parts[:, np.argsort(order), -1]
+        odds = np.exp(expected - expected.max(axis=1, keepdims=True))
         return FeatureContributions(
             names=list(trees.feature_name_),
             values=np.mean([table.to_numpy(float) for table in tables], axis=0),
             contributions=own[:, :-1],
             expected=own[:, -1],
             margin=margins[rows, column],
+            probabilities=odds / odds.sum(axis=1, keepdims=True),
         )
 
 
