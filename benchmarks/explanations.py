@@ -35,6 +35,8 @@ SHOWN = {
         for what in ("shape", "band", "channel")
     },
 }
+# of the page, by benchmarks.explained_bands, which writes it and all that follows
+BANDS_SECTION = "# Orders of five bands: parts of the default"
 _ENDS = ("interpretations", "against_model_free.csv")  # what a finished model has
 
 
@@ -95,7 +97,7 @@ def main(argv: list[str] | None = None) -> None:
                 raise UserError(failure)
         rows = [row for model in flags.models for row in rows_of(flags, model)]
         write_table(flags.table.with_suffix(".csv"), rows)
-        write_text(flags.table, page(rows, flags))
+        write_text(flags.table, page(rows, flags) + bands_section(flags.table))
     print(f"written: {flags.table}")
 
 
@@ -198,6 +200,19 @@ def page(rows: Sequence[dict[str, str]], flags: TableFlags) -> str:
                 title = measure if stage == "all" else f"{measure}, {stage}"
                 lines += ["", f"## {title}", "", *table(of_both)]
     return "\n".join(lines) + "\n"
+
+
+def bands_section(path: Path) -> str:
+    """The section on orders of bands of a page that may not be there yet, with a line before it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return "\n" + text[text.index(BANDS_SECTION) :] if BANDS_SECTION in text else ""
+
+
+def without_bands_section(path: Path) -> str:
+    """A page up to its section on orders of bands, with a line after it; "" without a page."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    before = text.partition(BANDS_SECTION)[0].rstrip("\n")
+    return f"{before}\n\n" if before else ""
 
 
 def table(rows: Sequence[dict[str, str]]) -> list[str]:

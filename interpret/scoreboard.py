@@ -12,7 +12,7 @@ import numpy as np
 from utils.intervals import Figure, over_subjects
 
 # beginnings of measures of which a method may have more than maps that know no model
-COMPARED = ("auroc", "pointing", "from_wrong", "deletion", "insertion")
+COMPARED = ("auroc", "pointing", "from_wrong", "deletion", "insertion", "band_deletion")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from evaluation.staged_file import StagedFile
 from interpret.band_contributions import METHOD, STEPS, band_contributions
 from interpret.explained_night import ExplainedNight
-from interpret.feature_contributions import write_contributions
+from interpret.feature_contributions import FeatureContributions, write_contributions
 from interpret.index import Entry
 from interpret.playing import Player, mean_player
 from interpret.question import Plan
@@ -42,13 +42,22 @@ class BandReasons:
         self, night: ExplainedNight, chosen: np.ndarray, plan: Plan, folder: Path, why: Mapping
     ) -> list[Entry]:
         """Write the contributions to the margin at each epoch in ``chosen`` (b,)."""
+        reasons, runners_up = self.contributions(night, chosen)
+        settings = [{"against": STAGES[code], "steps": STEPS} for code in runners_up]
+        return write_contributions(folder, night, chosen, reasons, why, METHOD, settings)
+
+    def contributions(
+        self, night: ExplainedNight, chosen: np.ndarray
+    ) -> tuple[FeatureContributions, np.ndarray]:
+        """Contributions to the margin at each epoch in ``chosen`` (b,), and the runners-up (b,)."""
         stages = night.staged.stages[chosen]
         runners_up = np.argsort(-night.staged.probabilities[chosen], axis=1, kind="stable")[:, 1]
         # of one network, since all are built alike and no weight takes part in it
         db = self.nets[0].decibels(self.signals)[:, 0]
-        reasons = band_contributions(self.nets, db, chosen, stages, runners_up, list(BANDS))
-        settings = [{"against": STAGES[code], "steps": STEPS} for code in runners_up]
-        return write_contributions(folder, night, chosen, reasons, why, METHOD, settings)
+        return (
+            band_contributions(self.nets, db, chosen, stages, runners_up, list(BANDS)),
+            runners_up,
+        )
 
     def player(self, night: ExplainedNight) -> Player | None:
         """The mean of the networks, if the night holds the signals that they read."""
