@@ -2,7 +2,7 @@
 
     git show 8879eec:results/weights/one_eeg.pt > one_eeg.pt
     cd $SLEEP_REAL_DATA/ucddb_partial && NIGHTS=$(ls -d $PWD/*.npz) && cd -
-    python -m benchmarks.missed_n3 --weights one_eeg.pt --nights $NIGHTS --output results/missed_n3.csv
+    python -m benchmarks.missed_n3 --weights one_eeg.pt --nights $NIGHTS --output missed_n3.csv
 
 Real nights are known in part, Wake and N3; of simulated ones (``*-PSG.edf``) N2 is edited.
 Prints and writes what separates the expert's stages in the signals, one row for each night.
