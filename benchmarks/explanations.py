@@ -76,10 +76,12 @@ def parse_args(argv: list[str] | None) -> TableFlags:
     add_list(
         parser,
         "--methods",
-        default=["ig", "specgrad", "ixg", "occlusion", "attention", "rollout"],
+        default=["ig", "eg", "specgrad", "ixg", "occlusion", "attention", "rollout"],
         help="those that a model does not allow are left out",
     )
-    parser.add_argument("--per_stage", type=positive, default=20, help="epochs of each night")
+    parser.add_argument(
+        "--per_stage", type=positive, default=100, help="epochs of every stage, of all subjects"
+    )
     parser.add_argument("--n_random", type=positive, default=20, help="random orders")
     parser.add_argument("--seed", type=count, default=0)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -190,8 +192,8 @@ def page(rows: Sequence[dict[str, str]], flags: TableFlags) -> str:
         "",
         f"`python -m benchmarks.explanations`, by the rule of explanations_rule.md: "
         f"{flags.subjects} simulated subjects with distractors, a fifth of them held out, "
-        f"{flags.per_stage} epochs of every stage of each. *Ahead* is what exceeds the best map "
-        "without a model in a paired comparison by subject, whose 95 % interval excludes 0.",
+        f"{flags.per_stage} epochs of every stage of all of them. *Ahead* is what exceeds the best "
+        "map without a model in a paired comparison by subject, whose 95 % interval excludes 0.",
     ]
     for measure, stages in SHOWN.items():
         for stage in stages:

@@ -2,10 +2,10 @@
 
     git show 8879eec:results/weights/one_eeg.pt > one_eeg.pt
     cd $SLEEP_REAL_DATA/ucddb_partial && NIGHTS=$(ls -d $PWD/*.npz) && cd -
-    python -m benchmarks.missed_n3 --weights one_eeg.pt --nights $NIGHTS
+    python -m benchmarks.missed_n3 --weights one_eeg.pt --nights $NIGHTS --output missed_n3.csv
 
 Real nights are known in part, Wake and N3; of simulated ones (``*-PSG.edf``) N2 is edited.
-Prints what separates the expert's stages in the signals, and one row for each night.
+Prints and writes what separates the expert's stages in the signals, one row for each night.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from interpret.counterfactuals import least, outcomes_of, search_of
 from interpret.explained_night import ExplainedNight
 from interpret.playing import player_of
 from utils.checkpoint import load_checkpoint
+from utils.files import write_table
 from utils.staged_night import StagedNight, stage_signals
 from utils.stages import EPOCH_SECONDS, STAGES
 
@@ -120,11 +121,16 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--nights", type=Path, nargs="+", required=True)
     parser.add_argument("--epochs", type=int, default=5, help="of each night that are edited")
+    parser.add_argument("--output", type=Path, help="table to write")
     args = parser.parse_args()
+    rows = []
     for path in args.nights:
-        for name, value in measure(args.weights, path, args.epochs).items():
+        rows.append(measure(args.weights, path, args.epochs))
+        for name, value in rows[-1].items():
             print(f"{name:16}{value}")
         print()
+    if args.output:
+        write_table(args.output, rows)
 
 
 if __name__ == "__main__":

@@ -37,8 +37,9 @@ ZOO = (
 
 def built(name: str, device: torch.device) -> nn.Module:
     """The model in its published shape, one channel."""
-    # models of single epochs have no such flag
     length = {k: value for k, value in recipe_of(name).flags.items() if k == "num_seq"}
+    if name == "epoch_cmt":  # stages single epochs
+        length = {}
     # a cross-modal transformer calls its channels modalities
     channels = {"n_modalities": 1} if name.endswith("_cmt") else {"n_channels": 1}
     torch.manual_seed(0)
