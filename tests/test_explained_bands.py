@@ -61,10 +61,10 @@ def test_the_right_order_of_a_linear_detector_has_the_smallest_area():
     sines = waves(np.eye(5))[:, 0] / 1500
 
     def stage(signals):
-        found = (signals[:, 0] @ sines.T).numpy()  # size of each band's sine
+        amplitudes = (signals[:, 0] @ sines.T).numpy()  # size of each band's sine
         probabilities = np.zeros((2, len(signals), 5))
-        probabilities[0, :, 3] = 0.1 + found @ weights
-        probabilities[1, :, 3] = 0.1 + found @ weights[::-1]
+        probabilities[0, :, 3] = 0.1 + amplitudes @ weights
+        probabilities[1, :, 3] = 0.1 + amplitudes @ weights[::-1]
         return probabilities
 
     epochs, others = torch.tensor([2]), torch.tensor([5])
