@@ -36,7 +36,7 @@ from interpret.scoreboard import Score, compare, summarise
 from interpret.target import EpochTarget
 from utils.arguments import ScriptParser, count, positive, settings_from
 from utils.errors import UserError, run_script
-from utils.files import read_json, sha256, write_json, write_table, write_text
+from utils.files import check_file, read_json, sha256, write_json, write_table, write_text
 from utils.locks import locked
 from utils.stages import EPOCH_SECONDS, STAGES
 from utils.version import VERSION
@@ -104,7 +104,9 @@ def parse_args(argv: list[str] | None) -> BandFlags:
 def main(argv: list[str] | None = None) -> None:
     """Measure the nights that are not measured yet, one after the other, and write the table."""
     flags = parse_args(argv)
-    pairs = held_out(flags.nights)
+    pairs, kept = held_out(flags.nights), flags.table.with_name("explained_bands.csv")
+    for path in (kept, flags.table):
+        check_file(path)
     with locked(flags.output):
         stager = bundled.load(bundled.DEFAULT, torch.device("cpu"))
         nights = []
@@ -118,7 +120,6 @@ def main(argv: list[str] | None = None) -> None:
                 print(f"{number} of {len(pairs)}: {pair.psg.stem}, {seconds:.0f} s")
             nights.append(read_json(place))
     rows = [row for part in PARTS for row in rows_of(part, nights)]
-    kept = flags.table.with_name("explained_bands.csv")
     write_table(kept, rows)
     before = without_bands_section(flags.table)
     write_text(flags.table, before + section(read_rows(kept), nights, flags))

@@ -324,6 +324,10 @@ def test_copies_with_random_weights_are_asked_as_the_networks_are():
 def test_what_cannot_be_measured_is_refused(tmp_path, night_files):
     with pytest.raises(UserError, match=r"benchmarks\.explanations makes them"):
         explained_bands.main(["--nights", str(tmp_path / "none")])
+    foreign = tmp_path / "page.md"
+    foreign.write_text("of somebody else")
+    with pytest.raises(UserError, match="did not write it"):
+        explained_bands.main(["--nights", str(night_files[0].parent), "--table", str(foreign)])
     voters = Voters()
     flags = explained_bands.parse_args([])
     night = voters.stage(opened(night_files[0]), Asked())
