@@ -279,16 +279,9 @@ def test_a_method_is_ahead_where_it_beats_the_best_order_without_a_model():
         table = table + rng.normal(0, 0.01, (4, 32))
         free = dict.fromkeys(band_orders.MODEL_FREE, [[5.0, 1, 4, 3, 2]] * 4)
         scores = {"ig": [[0.0, 9, 1, 1, 1]] * 4, "specgrad": [[9.0, 1, 2, 3, 4]] * 4}
-        nights.append(
-            {
-                "subject": f"s{subject}",
-                "stages": ["W", "W", "N1", "N2"],
-                "probabilities": {"default-spectra": table.tolist()},
-                "scores": scores,
-                "untrained": [],
-                "model_free": free,
-            }
-        )
+        about = {"subject": f"s{subject}", "stages": ["W", "W", "N1", "N2"], "untrained": []}
+        part = {"probabilities": {"default-spectra": table.tolist()}, "scores": scores}
+        nights.append({**about, **part, "model_free": free})
     rows = {
         (r["method"], r["stage"]): r for r in explained_bands.rows_of("default-spectra", nights)
     }
