@@ -13,12 +13,14 @@ from scipy import signal
 import generate_demo_data
 import preprocess_sleepedf
 from datasets.readers.edf import EdfFile
+from datasets.readers.recording import Signal
 from datasets.store.equalisation import _HERTZ, _LOG_DENSITY, equalise, middle_density
 from datasets.store.store import Store
 from datasets.synthetic.night import draw_night
 from datasets.synthetic.recorders import RATES, draw_recorder, vary
 from datasets.synthetic.subject import Difficulty, draw_subject
 from evaluation.stagers import bundled
+from evaluation.stagers.in_microvolt import without_unit
 from evaluation.stagers.network_stager import is_unitless, opened_net
 from tests.conftest import prepare
 from tests.edf_files import write_pair
@@ -68,6 +70,23 @@ def test_an_unknown_unit_does_not_matter(night):
     quiet = decibels(equalise(short * 1e-3, FS, unit_known=False))
     np.testing.assert_allclose(quiet, decibels(equalise(short, FS, unit_known=False)), atol=0.1)
     assert decibels(equalise(short * 1e-3, FS, unit_known=True)).max() < loud.min()
+
+
+@pytest.mark.parametrize("factor", [1e-9, 1e-6, 1e3])
+def test_the_size_of_numbers_does_not_matter(night, factor):
+    """Volts: an EEG of 1e-5, whose density is 1e-12 and is no silence."""
+    some = night[: round(3600 * FS)].astype(np.float32)
+    usual = equalise(some, FS, unit_known=False)
+    np.testing.assert_allclose(equalise(some * factor, FS, unit_known=False), usual, atol=1e-3)
+
+
+def test_an_unnamed_unit_is_microvolts_where_it_was_known():
+    samples = np.arange(10.0)
+    volts = Signal(1.0, "V", 10.0, lambda start, stop: samples[int(start) : int(stop)], (2.0, 3.0))
+    bare = without_unit(volts)
+    assert bare.unit == "" and bare.scale == (2e6, 3.0)
+    assert bare.read(2, 4).tolist() == [2e6, 3e6]
+    assert without_unit(replace(volts, unit="mmHg")).read(2, 4).tolist() == [2.0, 3.0]
 
 
 def test_a_short_file_is_left_nearly_as_it_is(night):

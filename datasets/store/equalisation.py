@@ -22,7 +22,8 @@ _PER_OCTAVE = 12
 _PRIOR_EPOCHS = 60  # so many epochs weigh as much as "there is nothing to take out"
 _SHAPE_DB, _LEVEL_DB = 15.0, 20.0  # most that is changed; the level of unknown units is free
 _TAPS_SECONDS = 8
-_FLAT = 1e-6
+_FLAT = 1e-6  # of the largest deviation of an epoch, up to which one counts as flat
+_SILENCE = 1e-12  # of the mean density: bins without any power have no logarithm
 _WELCH_SECONDS = 4
 
 
@@ -48,16 +49,18 @@ def equalise(samples: np.ndarray, fs: float, *, unit_known: bool) -> np.ndarray:
 def middle_density(samples: np.ndarray, fs: float) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Hz, log10 of the middle density of epochs that are not flat, and how many those are.
 
-    Half an epoch at the end is left out; ``None`` where there is none left.
+    In any unit: volts are as good as microvolts. Half an epoch at the end is left out; ``None``
+    where there is none left.
     """
     n = round(EPOCH_SECONDS * fs)
     epochs = np.asarray(samples[: len(samples) // n * n], dtype=np.float32).reshape(-1, n)
-    epochs = epochs[epochs.std(axis=1) > _FLAT]
+    spread = epochs.std(axis=1)
+    epochs = epochs[spread > _FLAT * spread.max(initial=0.0)]
     if not len(epochs):
         return None
     hertz, density = signal.welch(epochs, fs, nperseg=round(_WELCH_SECONDS * fs))
-    # 1e-12 is for bins without any power, which have no logarithm
-    ends = np.quantile(np.log10(density + 1e-12), NIGHT_RANGE, axis=0)
+    density += _SILENCE * density.mean()
+    ends = np.quantile(np.log10(density), NIGHT_RANGE, axis=0)
     return hertz, ends.mean(axis=0), len(epochs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from datasets.readers.recording import TO_MICROVOLT, Signal
@@ -17,3 +19,16 @@ def in_microvolt(signal: Signal, fs: float, n_epochs: int) -> np.ndarray:
     n = round(seconds * fs)
     # a file may end within a sample of its last whole epoch
     return np.pad(samples[:n], (0, max(0, n - len(samples))), "edge")
+
+
+def without_unit(signal: Signal) -> Signal:
+    """The signal without the name of its unit: in microvolts, if it had one of volts."""
+    factor = TO_MICROVOLT.get(signal.unit.lower(), 1.0)
+    if factor == 1.0:
+        return replace(signal, unit="")
+    scale = signal.scale and (signal.scale[0] * factor, signal.scale[1])
+
+    def read(start: float, stop: float) -> np.ndarray:
+        return signal.read(start, stop) * factor
+
+    return replace(signal, unit="", read=read, scale=scale)

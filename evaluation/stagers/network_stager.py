@@ -34,6 +34,7 @@ from datasets.store.preparation import (
 from evaluation.stage import load_staging_model
 from evaluation.staged_file import Explainer, StagedFile
 from evaluation.stagers.band_reasons import BandReasons
+from evaluation.stagers.in_microvolt import without_unit
 from evaluation.stagers.scaling import is_trimmed, scaled_and_staged
 from evaluation.stagers.stager import Asked, ChannelStager, Computed, without_assumed_unit
 from interpret import registry
@@ -166,7 +167,8 @@ class NetworkStager(ChannelStager):
         if self.joint:
             wanted = [pair for pair in wanted if pair[0] in matches]
         if self.ignores_units and len(recording.stages) >= HOUR_EPOCHS:
-            recording = without_units(recording)
+            signals = {label: without_unit(one) for label, one in recording.signals.items()}
+            recording = replace(recording, signals=signals)
         signals = self.prepare(recording, self.checkpoint, wanted)
         (scaled, mean, sd), votes = scaled_and_staged(signals, self.checkpoint, self.votes)
         x, notes = torch.from_numpy(scaled).to(self.device), []
@@ -264,12 +266,6 @@ def at_rate(channel: MatchedChannel, fs: float, high: float) -> MatchedChannel:
         return whole()[round(start * fs) : round(stop * fs)]
 
     return replace(channel, signal=replace(signal, fs=fs, read=read))
-
-
-def without_units(recording: Recording) -> Recording:
-    """The recording with signals that name no unit."""
-    signals = {label: replace(one, unit="") for label, one in recording.signals.items()}
-    return replace(recording, signals=signals)
 
 
 def preset_of(checkpoint: Checkpoint) -> str | None:
