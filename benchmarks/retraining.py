@@ -1,6 +1,6 @@
 """Remove what a map puts first from all nights, train anew: does the network miss it?
 
-python -m benchmarks.retraining
+python -m benchmarks.retraining --output results/retraining.csv
 python -m benchmarks.retraining --subjects 12 --passes 3 --shares 0.3
 
 After Hooker et al., A Benchmark for Interpretability Methods in Deep Neural Networks, NeurIPS 2019
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from interpret.registry import method_named
 from interpret.target import EpochTarget
 from utils.arguments import ScriptParser, add_list, count, positive, settings_from
 from utils.errors import run_script
+from utils.files import write_table
 from utils.intervals import of_values
 from utils.metrics import confusion, kappa
 from utils.stages import EPOCH_SECONDS
@@ -47,6 +49,7 @@ class RetrainingFlags:
     shares: list[float]
     methods: list[str]
     seed: int
+    output: Path | None
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def parse_args(argv: list[str] | None) -> RetrainingFlags:
         help="whose orders are tried",
     )
     parser.add_argument("--seed", type=count, default=0)
+    parser.add_argument("--output", type=Path, help="table to write")
     return settings_from(parser.parse(argv), RetrainingFlags)
 
 
@@ -88,12 +92,16 @@ def main(argv: list[str] | None = None) -> None:
         name: [order_of(model, night, name, flags.seed) for night in nights]
         for name in dict.fromkeys((COMPARED, *flags.methods))
     }
+    rows = []
     for share in flags.shares:
         left = {}
         for name, ranks in orders.items():
             changed = [without(n, r, share) for n, r in zip(nights, ranks, strict=True)]
             left[name] = kappas(trained(changed[:held_out], flags), changed[held_out:])
-            report(name, share, left[name], left[COMPARED])
+            rows.append(row_of(name, share, left[name], left[COMPARED]))
+            print("  " + "   ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    if flags.output:
+        write_table(flags.output, rows)
 
 
 def night_of(flags: RetrainingFlags, number: int) -> Night:
@@ -159,12 +167,18 @@ def without(night: Night, ranks: Tensor, share: float) -> Night:
     return replace(night, signals=night.signals.masked_fill(mask, 0.0))
 
 
-def report(name: str, share: float, own: np.ndarray, other: np.ndarray) -> None:
-    """Print kappa after the removal, and what it has less than after that by energy."""
-    of = of_values(own - other)
-    shown = "" if of.subjects < 2 else f" [{of.low:+.3f}, {of.high:+.3f}]"
-    difference = f"{(own - other).mean():+.3f}{shown}"
-    print(f"  {share:.0%} by {name:<12} kappa {own.mean():.3f}   against {COMPARED} {difference}")
+def row_of(name: str, share: float, own: np.ndarray, other: np.ndarray) -> dict[str, Any]:
+    """Kappa after the removal, and what it has less than after that by energy: of subjects (k,)."""
+    difference = of_values(own - other)
+    return {
+        "order": name,
+        "removed": share,
+        "kappa": round(float(own.mean()), 3),
+        "less_than_by_energy": round(float((own - other).mean()), 3),
+        "low": round(difference.low, 3),
+        "high": round(difference.high, 3),
+        "subjects": difference.subjects,
+    }
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ class ExpectedGradients(Attribution):
         *,
         steps: int = 10,
         references: int = _REFERENCES,
-        most: int = 2 * MOST_STEPS,
+        most: int = MOST_STEPS,
     ) -> Tensor:
         """Means of integrated gradients over the first ``references`` epochs compared with."""
         compared = compared[:references]

@@ -22,7 +22,9 @@ from interpret.question import Plan
 from interpret.scoreboard import Score
 from interpret.target import EpochTarget
 
-TOLERANCE, MOST_STEPS = 0.01, 800  # completeness error; gradients per epoch before giving up
+TOLERANCE = 0.01  # completeness error
+# gradients per epoch at most: a tenth of the epochs of a trained transformer need thousands
+MOST_STEPS = 12_800
 _OF_PART = 8  # gradients of a part of the line
 _SHARE = 1 / 16  # of the error allowed that even the shortest part may have
 _LUCK = 5  # times the error allowed: more is not complete, even where errors of parts cancel out

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from interpret.explanation_figures import Figure
 
 Order = Literal["high_to_low", "low_to_high", "both"]
+_MOST_STEPS = 3_200  # gradients per epoch, band and order at most
 Edges = tuple[tuple[float, float], ...]
 _ORDERS = {"both": ("high_to_low", "low_to_high")}
 NAME = "specgrad"
@@ -163,7 +164,7 @@ def _one_way(
     for band in sorted(range(parts.shape[1]), reverse=way == "high_to_low"):
         without = x - parts[:, band]
         attributions[:, band] = integrated_gradients(
-            target, x, without, extra, steps=steps, allowed=allowed
+            target, x, without, extra, steps=steps, allowed=allowed, most=_MOST_STEPS
         )
         x = without
     return attributions
