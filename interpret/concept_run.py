@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from interpret.concept_directions import RANDOM
 from interpret.concept_figures import draw_concepts
 from interpret.concept_table import OUTPUT, TRAINED, ConceptNights, table_of
-from interpret.concepts import KINDS, amounts_of
+from interpret.concepts import KINDS, PAIRS, amounts_of, pairs_of
 from interpret.evidence import read_events
 from interpret.explained_night import ExplainedNight
 from interpret.explained_run import truth_file
@@ -23,13 +24,15 @@ from utils.files import write_json, write_table, written_folder
 
 CONCEPTS = "concepts"  # what their folder is called where it may be replaced
 _LISTS = ("by_subject",)  # columns of the json alone
+# a night, and signals (n, m, t) of the same one without the events of some kinds
+NightAndWithout = tuple[ExplainedNight, Iterable[tuple[str, Tensor]]]
 
 
 def write_concepts(
     folder: Path,
     flags: ExplanationFlags,
     model: torch.nn.Module,
-    nights: tuple[Iterable[ExplainedNight], Iterable[ExplainedNight]],
+    nights: tuple[Iterable[NightAndWithout], Iterable[NightAndWithout]],
     about: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Learn directions of concepts on the first ``nights`` and test them on the second.
@@ -40,7 +43,7 @@ def write_concepts(
     with written_folder(folder, CONCEPTS) as temporary:
         learning, testing = (iter(part) for part in nights)
         first = next(learning)
-        models = {TRAINED: model} | dict(_untrained(model, first, flags))
+        models = {TRAINED: model} | dict(_untrained(model, first[0], flags))
         fitted = _read(chain([first], learning), models, flags)
         tested = _read(testing, models, flags)
         rows, absent = table_of(fitted, tested, seed=flags.interpret_seed)
@@ -73,17 +76,18 @@ def _untrained(
 
 
 def _read(
-    nights: Iterable[ExplainedNight],
+    nights: Iterable[NightAndWithout],
     models: Mapping[str, torch.nn.Module],
     flags: ExplanationFlags,
 ) -> ConceptNights:
     read = ConceptNights()
-    for night in nights:
+    for night, without in nights:
         events = night.events
         if night.evidence == "planted":  # with the kinds that are no evidence of maps
             events = read_events(truth_file(flags.truth_path, night.staged.recording), KINDS)
         amounts = amounts_of(night, events, night.evidence)
-        read.add(night, amounts, models, flags.interpret_seed)
+        pairs = pairs_of(night, amounts, without, seed=flags.interpret_seed)
+        read.add(night, amounts, pairs, models, flags.interpret_seed)
     return read
 
 
@@ -94,11 +98,12 @@ def print_rules(rows: Sequence[Mapping[str, Any]], absent: Sequence[Mapping[str,
         if row["model"] == TRAINED and row["rule"]:
             name = f"{row['concept']} {row['rule']} {row['stage']}"
             # what a direction may be about as well
-            unequal = "amplitude" not in row["matched"]
-            gap = f"; {row['amplitude_gap_db']:+.1f} dB in amplitude" if unequal else ""
+            unequal = row["pairs"] == PAIRS[0]
+            gap = f", {row['amplitude_gap_db']:+.1f} dB in amplitude" if unequal else ""
             print(
                 f"  {row['layer']:<9}{name:<26}{row['tcav']:>6.2f}{row['alignment']:>8.2f}"
-                f"  q {row['q']:.3f}  {row['probe_accuracy']:.2f}  {row['verdict']}{gap}"
+                f"  q {row['q']:.3f}  {row['probe_accuracy']:.2f}  {row['verdict']}; "
+                f"{row['pairs']}{gap}"
             )
     for row in absent:
         if row["model"] == TRAINED:
