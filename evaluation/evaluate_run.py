@@ -136,7 +136,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
         check_folder(reasons, explained_run.EXPLANATIONS)
     if settings.explanations.concepts:
         check_folder(concepts, concept_run.CONCEPTS)
-        concept_evaluation.check(checkpoint, store, subjects, model)
+        concept_evaluation.check(settings.explanations, checkpoint, store, subjects, model)
     recordings = store.of_subjects(subjects)
     view = open_view(checkpoint, store, recordings, device, channels=evaluated.channels)
     about = describe(evaluated, checkpoint, store, held_out)

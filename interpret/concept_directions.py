@@ -3,9 +3,11 @@
 Kim et al., Interpretability Beyond Feature Attribution, ICML 2018, with three changes that its
 claims need here. The direction is what a concept adds on average to an encoding (Haufe et al.,
 NeuroImage 2014; Pahde et al., 2022), not the normal of a classifier, which also points away from
-noise. Random concepts exchange the epochs of each pair, so that they differ from the concept in
-nothing but the label. And the test is one of permutations: a t test over refitted directions gets
-as significant as one has patience, since all of them share the same epochs.
+noise. Random concepts are made of pairs that differ by chance: the concept's own with their epochs
+exchanged, or, where both are one epoch with and without its events, that epoch and another with
+events (exchanged, a difference without noise would stay the concept, up to its sign). And they are
+compared with directly: a t test over refitted directions gets as significant as one has patience,
+since all of them share the same epochs.
 
 Captum's TCAV is not used: it splits epochs at random (one subject's would be in both parts), writes
 every activation to files of its own, and has no test.
@@ -30,45 +32,62 @@ _FLOOR = 1e-9
 class Directions:
     """The concept's direction, first, and those of random concepts: (1 + r, d) each.
 
-    ``patterns``: steps that a concept adds to an encoding, one standard deviation long in the
-    metric of the pairs' differences. ``probes``: the linear classifiers that belong to them
-    (discriminant analysis); a step along a pattern raises its probe's score by 1. ``covariance``
-    (d, d) of the differences is that metric's inverse.
+    ``patterns``: steps one standard deviation long in the metric of differences by chance, whose
+    ``covariance`` is (d, d). ``probe`` (d,): the linear classifier that belongs to the first
+    (discriminant analysis). ``added``: standard deviations that the concept adds on average.
     """
 
     patterns: np.ndarray
-    probes: np.ndarray
+    probe: np.ndarray
     covariance: np.ndarray
+    added: float
 
 
-def learn(more: np.ndarray, less: np.ndarray, *, seed: int, n_random: int = RANDOM) -> Directions:
-    """Directions from encodings (k, d) of epochs with much of a concept and their partners."""
+def learn(
+    more: np.ndarray,
+    less: np.ndarray,
+    other: np.ndarray,
+    *,
+    seed: int,
+    n_random: int = RANDOM,
+) -> Directions:
+    """Directions from encodings (k, d) of epochs with much of a concept and with ``less`` of it.
+
+    ``other`` (k, d) differ from those with much of it by chance.
+    """
     from sklearn.covariance import ledoit_wolf
 
-    difference = (more - less).astype(float)
-    scale = np.sqrt(np.square(difference).mean(axis=0))
+    by_chance = (more - other).astype(float)
+    scale = np.sqrt(np.square(by_chance).mean(axis=0))
     scale[scale < _FLOOR] = 1.0  # a dimension that no epoch varies
-    difference /= scale
+    by_chance /= scale
     rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (1 + n_random, len(difference)))
-    signs[0] = 1.0
-    patterns = signs @ difference / len(difference)
-    # not centred, so that it is the same whichever epoch of a pair has the concept
-    covariance, _ = ledoit_wolf(difference, assume_centered=True)
-    probes = np.linalg.solve(covariance, patterns.T).T
-    length = np.sqrt(np.maximum((patterns * probes).sum(axis=1, keepdims=True), _FLOOR))
-    covariance *= scale * scale[:, None]
-    return Directions(patterns / length * scale, probes / length / scale, covariance)
+    signs = rng.choice([-1.0, 1.0], (n_random, len(by_chance)))
+    added = ((more - less) / scale).mean(axis=0)
+    patterns = np.vstack([added, signs @ by_chance / len(by_chance)])
+    # not centred, so that it is the same whichever epoch of a pair is which
+    covariance, _ = ledoit_wolf(by_chance, assume_centered=True)
+    towards = np.linalg.solve(covariance, patterns.T).T
+    length = np.sqrt(np.maximum((patterns * towards).sum(axis=1, keepdims=True), _FLOOR))
+    return Directions(
+        patterns=patterns / length * scale,
+        probe=towards[0] / length[0] / scale,
+        covariance=covariance * scale * scale[:, None],
+        added=float(length[0, 0]),
+    )
 
 
 def accuracy(directions: Directions, more: np.ndarray, less: np.ndarray) -> tuple[float, float]:
     """Share of pairs (k, d) that the probe tells apart, and its p-value; chance is 0.5.
 
-    The p-value is one-sided, against the probes of random concepts.
+    The p-value is one-sided, of a sign test; pairs without a difference count half.
     """
-    apart = directions.probes @ (more - less).T
-    shares = (apart > 0).mean(axis=1) + (apart == 0).mean(axis=1) / 2
-    return float(shares[0]), _p_value(shares)
+    from scipy.stats import binomtest
+
+    apart = (more - less) @ directions.probe
+    right = int((apart > 0).sum()) + int((apart == 0).sum()) // 2
+    p = binomtest(right, len(apart), alternative="greater").pvalue
+    return right / len(apart), float(p)
 
 
 @dataclass(frozen=True)

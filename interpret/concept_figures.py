@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interpret.concepts import PAIRS
 from utils.stages import PLOT_ORDER
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ def draw_concepts(rows: Sequence[Mapping[str, Any]], trained: str, *, title: str
     """Draw alignment, and TCAV in numbers, by concept and stage: a row of tables per layer.
 
     The ``trained`` model at left, at right the mean over copies with random weights. Stars mark
-    q < 0.05, frames the stage of the rule; numbers beside a concept are its probe's accuracy on
-    other subjects.
+    q < 0.05, frames the stage of the rule (dotted: evidence against it); numbers beside a concept
+    are its probe's accuracy on other subjects.
     """
     from matplotlib.figure import Figure
 
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     concepts = list(dict.fromkeys(row["concept"] for row in rows))
-    height = 1.2 + len(layers) * (1.0 + 0.36 * len(concepts))
+    height = 1.4 + len(layers) * (1.0 + 0.36 * len(concepts))
     figure = Figure(figsize=(11, height), layout="constrained")
     grid = figure.subplots(len(layers), 2, squeeze=False)
     image = None
@@ -44,7 +45,8 @@ def draw_concepts(rows: Sequence[Mapping[str, Any]], trained: str, *, title: str
     figure.colorbar(image, ax=grid, label="alignment of the stage's output with the concept")
     figure.suptitle(
         f"{title}\nin cells: TCAV, * false discovery rate < 5 %; frame: the stage of the rule; "
-        "in brackets: accuracy on other subjects",
+        "dotted: against it\nin brackets: accuracy on other subjects; ≈ learned from pairs of two "
+        "epochs, the others from one with and without its events",
         fontsize=9,
     )
     return figure
@@ -75,7 +77,8 @@ def _draw_table(axes: Axes, rows: Sequence[Mapping[str, Any]], concepts: Sequenc
             box = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, lw=1.6, ls=style, zorder=3)
             axes.add_patch(box)
         accuracy = np.mean([row["probe_accuracy"] for row in cell])
-        labels[y] = f"{concept.replace('_', ' ')} ({accuracy:.2f})"
+        alike = "" if cell[0]["pairs"] == PAIRS[-1] else "≈ "
+        labels[y] = f"{alike}{concept.replace('_', ' ')} ({accuracy:.2f})"
     image = axes.imshow(values, cmap="coolwarm", vmin=-1, vmax=1, aspect="auto")
     axes.set_xticks(range(len(PLOT_ORDER)), PLOT_ORDER)
     axes.set_yticks(range(len(concepts)), labels, fontsize=8)

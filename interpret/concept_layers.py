@@ -40,23 +40,32 @@ def check_model(model: Any) -> None:
         )
 
 
-def read_layers(target: EpochTarget, epochs: np.ndarray, classes: np.ndarray) -> dict[str, AtLayer]:
+def read_layers(
+    target: EpochTarget,
+    epochs: np.ndarray,
+    classes: np.ndarray,
+    *,
+    instead: Tensor | None = None,
+) -> dict[str, AtLayer]:
     """Encodings of ``epochs`` (e,) and gradients of F for their ``classes`` (e,), by layer.
 
     ``encoder`` is what an epoch becomes on its own, ``sequence`` what the epochs around it have
     made of it (``sequence_layer`` of the model, where it has one). Every epoch is seen in its
-    window; only its own encoding is varied.
+    window; only its own encoding is varied. Signals ``instead`` (e, m, t) stand for those of the
+    epochs, one at a time, their neighbours staying as they are.
     """
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
     device = target.night.device
-    pairs = zip(
-        torch.from_numpy(epochs.astype(np.int64)).split(target.at_once),
-        torch.from_numpy(classes.astype(np.int64)).split(target.at_once),
-        strict=True,
-    )
+    rows = torch.from_numpy(epochs.astype(np.int64)).to(device)
+    wanted = torch.from_numpy(classes.astype(np.int64)).to(device)
     with frozen(target):
-        for some, wanted in pairs:
-            for name, pair in _read_some(target, some.to(device), wanted.to(device)).items():
+        for some in torch.arange(len(rows)).split(target.at_once):
+            if instead is None:
+                own = target.encoded[rows[some]]
+            else:
+                with torch.no_grad():
+                    own = target.encode(instead[some].to(device))
+            for name, pair in _read_some(target, own, rows[some], wanted[some]).items():
                 parts.setdefault(name, []).append(pair)
     return {
         name: AtLayer(*(torch.cat(part).cpu().numpy() for part in zip(*rows, strict=True)))
@@ -65,10 +74,10 @@ def read_layers(target: EpochTarget, epochs: np.ndarray, classes: np.ndarray) ->
 
 
 def _read_some(
-    target: EpochTarget, epochs: Tensor, classes: Tensor
+    target: EpochTarget, own: Tensor, epochs: Tensor, classes: Tensor
 ) -> dict[str, tuple[Tensor, Tensor]]:
     model = target.model
-    own = target.encoded[epochs].detach().requires_grad_()
+    own = own.detach().requires_grad_()
     with torch.enable_grad(), _inputs_of(_sequence_layer(model)) as seen:
         windows = target.put(target.encoded, own, epochs)
         logits = model.classify(windows, **target.placed(epochs))

@@ -19,12 +19,11 @@ from interpret.concept_directions import (
     with_false_discovery_rate,
 )
 from interpret.concept_layers import AtLayer, read_layers
-from interpret.concepts import CONCEPTS, Amounts, Pairs, pairs_of, stages_of
+from interpret.concepts import CONCEPTS, PAIRS, Amounts, Pairs, stages_of
 from interpret.explained_night import ExplainedNight
 from interpret.target import EpochTarget
 from utils.stages import STAGES
 
-_ALIKE, _STAGE = "night, stage, amplitude", "night, stage"  # what epochs of a pair share
 TRAINED = "trained"  # the model that the others are copies of, with random weights
 # logits have no zero: what raises those of all stages alike changes no stage
 OUTPUT = "logodds"
@@ -33,11 +32,12 @@ _MOST = 4000  # pairs, or epochs of a stage: two thousand random directions meet
 
 
 class PairRows(NamedTuple):
-    """Encodings (k, d) of pairs, how alike they are (k,), their amounts and subjects (k,)."""
+    """Encodings (k, d) of ``Pairs``, their kinds (k,), amounts and subjects (k,)."""
 
     more: np.ndarray
     less: np.ndarray
-    alike: np.ndarray
+    other: np.ndarray
+    kind: np.ndarray
     gap: np.ndarray
     amount_more: np.ndarray
     amount_less: np.ndarray
@@ -69,53 +69,50 @@ class ConceptNights:
         self,
         night: ExplainedNight,
         amounts: Mapping[str, Amounts],
+        pairs: Mapping[str, Pairs],
         models: Mapping[str, Any],
         seed: int,
     ) -> None:
         """Read the epochs of a night's pairs, and some of every stage, through the models."""
         stages = stages_of(night)
-        pairs = {name: pairs_of(name, amounts, stages, seed=seed) for name in amounts}
         for name in amounts:
             self.known[name].add((amounts[name].source, amounts[name].unit))
         chosen = _some_of_every_stage(stages, seed)
-        epochs = np.unique(
-            np.concatenate([chosen, *(part for p in pairs.values() for part in (p.more, p.less))])
-        )
+        of_pairs = [part for p in pairs.values() for part in (p.more, p.less, p.other)]
+        epochs = np.unique(np.concatenate([chosen, *of_pairs]))
         self.subjects.add(night.staged.subject)
         if not len(epochs):  # nobody and nothing staged any
             return
         for model_name, model in models.items():
             target = EpochTarget(model, night.signals, OUTPUT)
             layers = read_layers(target, epochs, stages[epochs])
+            for name, pair in pairs.items():
+                ends = _encodings(target, layers, epochs, stages, pair)
+                self._add_pairs(model_name, name, ends, pair, amounts[name], night)
             for layer, read in layers.items():
                 key = (model_name, layer)
-                self._add_pairs(key, read, epochs, pairs, amounts, night.staged.subject)
                 self._add_gradients(key, read, np.isin(epochs, chosen), stages[epochs], night)
 
     def _add_pairs(
         self,
-        key: tuple[str, str],
-        read: AtLayer,
-        epochs: np.ndarray,
-        pairs: Mapping[str, Pairs],
-        amounts: Mapping[str, Amounts],
-        subject: str,
+        model: str,
+        name: str,
+        encodings: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+        pairs: Pairs,
+        amounts: Amounts,
+        night: ExplainedNight,
     ) -> None:
-        for name, pair in pairs.items():
-            more, less = (
-                read.encodings[np.searchsorted(epochs, p)] for p in (pair.more, pair.less)
-            )
-            values = amounts[name].values
+        left = amounts.values[pairs.less] if pairs.without is None else np.zeros(len(pairs.more))
+        for layer, ends in encodings.items():
             rows = PairRows(
-                more,
-                less,
-                pair.alike,
-                pair.gap,
-                values[pair.more],
-                values[pair.less],
-                np.full(len(more), subject),
+                *ends,
+                kind=pairs.kind,
+                gap=pairs.gap,
+                amount_more=amounts.values[pairs.more],
+                amount_less=left,
+                subject=np.full(len(pairs.more), night.staged.subject),
             )
-            self.pairs[(*key, name)].append(rows)
+            self.pairs[model, layer, name].append(rows)
 
     def _add_gradients(
         self,
@@ -135,6 +132,31 @@ class ConceptNights:
         """All pairs of a concept at a model's layer; ``None`` where no night has any."""
         parts = self.pairs.get(key)
         return PairRows(*(np.concatenate(p) for p in zip(*parts, strict=True))) if parts else None
+
+
+def _encodings(
+    target: EpochTarget,
+    layers: Mapping[str, AtLayer],
+    epochs: np.ndarray,
+    stages: np.ndarray,
+    pairs: Pairs,
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """By layer, encodings (k, d) of the pairs' epochs with more, less and another by chance.
+
+    ``layers`` have been read at ``epochs`` (e,).
+    """
+    without = layers
+    if pairs.without is not None and len(pairs.less):
+        own = stages[pairs.less]
+        without = read_layers(target, pairs.less, own, instead=pairs.without)
+    ends = {}
+    for layer, read in layers.items():
+        more, less, other = (
+            read.encodings[np.searchsorted(epochs, rows)]
+            for rows in (pairs.more, pairs.less, pairs.other)
+        )
+        ends[layer] = (more, less if without is layers else without[layer].encodings, other)
+    return ends
 
 
 def _some_of_every_stage(stages: np.ndarray, seed: int) -> np.ndarray:
@@ -157,15 +179,15 @@ def table_of(
         for concept in CONCEPTS:
             key = (model, layer, concept.name)
             learned, kept = fitted.pairs_at(key), tested.pairs_at(key)
-            matched = _matching(learned, kept)
-            if matched is None:
+            kind = _best_kind(learned, kept)
+            if kind is None:
                 absent.append(_absent(model, layer, concept.name, fitted, tested))
                 continue
-            learned, kept = (_some_pairs(part, matched, seed) for part in (learned, kept))
-            directions = learn(learned.more, learned.less, seed=seed)
+            learned, kept = (_some_pairs(part, kind, seed) for part in (learned, kept))
+            directions = learn(learned.more, learned.less, learned.other, seed=seed)
             share, probe_p = accuracy(directions, kept.more, kept.less)
-            about = _about(key, fitted.known[concept.name], matched, learned, kept)
-            about |= {"probe_accuracy": share, "probe_p": probe_p}
+            about = _about(key, fitted.known[concept.name], PAIRS[kind], learned, kept)
+            about |= {"added_sd": directions.added, "probe_accuracy": share, "probe_p": probe_p}
             for stage in STAGES:
                 if parts := tested.gradients.get((model, layer, stage)):
                     row = _of_stage(directions, parts, seed)
@@ -173,17 +195,17 @@ def table_of(
     return _tested(rows), absent
 
 
-def _matching(learned: PairRows | None, kept: PairRows | None) -> str | None:
-    """What epochs of a pair share: amplitude, too, where enough pairs do."""
+def _best_kind(learned: PairRows | None, kept: PairRows | None) -> int | None:
+    """Number in ``PAIRS`` of the best kind of which there are enough pairs to learn and to test."""
     if learned is None or kept is None:
         return None
-    if min(learned.alike.sum(), kept.alike.sum()) >= FEWEST:
-        return _ALIKE
-    return _STAGE if min(len(learned.alike), len(kept.alike)) >= FEWEST else None
+    kinds = reversed(range(len(PAIRS)))
+    enough = (k for k in kinds if min((p.kind >= k).sum() for p in (learned, kept)) >= FEWEST)
+    return next(enough, None)
 
 
-def _some_pairs(pairs: PairRows, matched: str, seed: int) -> PairRows:
-    rows = np.flatnonzero(pairs.alike) if matched == _ALIKE else np.arange(len(pairs.alike))
+def _some_pairs(pairs: PairRows, kind: int, seed: int) -> PairRows:
+    rows = np.flatnonzero(pairs.kind >= kind)
     return pairs.some(rows[_at_most(len(rows), seed)])
 
 
@@ -204,7 +226,7 @@ def _absent(
 def _about(
     key: tuple[str, str, str],
     known: set[tuple[str, str]],
-    matched: str,
+    kind: str,
     learned: PairRows,
     kept: PairRows,
 ) -> dict[str, Any]:
@@ -212,7 +234,7 @@ def _about(
     return {
         **dict(zip(("model", "layer", "concept"), key, strict=True)),
         "source": " and ".join(sources),
-        "matched": matched,
+        "pairs": kind,
         "amplitude_gap_db": float(learned.gap.mean()),
         "unit": " and ".join(units),
         "amount_more": float(learned.amount_more.mean()),

@@ -1,19 +1,22 @@
 """Concepts of the scoring manual, and pairs of epochs that differ in one of them alone.
 
 A direction learned from any epochs with spindles against any without would be the direction from
-Wake to N2, or from small to large. Both epochs of a pair here are of one night and one stage, of
-the same total amplitude where such epochs exist, and as alike as possible in all other concepts.
+Wake to N2, or from small to large. Of simulated nights made again without the events of a kind,
+both epochs of a pair are the same one, with and without them. Elsewhere both are of one night and
+one stage, of the same total amplitude where such epochs exist, and as alike as possible in all
+other concepts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import signal
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from torch import Tensor
 
 from interpret.evidence import event_mask
 from interpret.explained_night import ExplainedNight
@@ -25,6 +28,13 @@ _SLOWEST_HZ = 0.5  # below it is drift
 _CALIPER = 0.2  # of the standard deviation of the amplitude (Austin, Pharm Stat 2011)
 _BEYOND = 1e3  # cost of a pair of unequal amplitude, far above any distance of the others
 _MOST = 150  # epochs per side, night and stage: assignment takes their number cubed
+# kinds of pairs, from the poorest to the best
+PAIRS = (
+    "two epochs of night, stage",
+    "two epochs of night, stage, amplitude",
+    "one epoch with and without its events",
+)
+_OF_STAGE, _ALIKE, _SAME = range(len(PAIRS))
 
 
 @dataclass(frozen=True)
@@ -82,14 +92,17 @@ class Amounts:
 class Pairs:
     """Epochs ``more`` (k,) and ``less`` (k,) of a night that differ in a concept.
 
-    ``alike`` (k,): their amplitudes differ by less than 0.2 standard deviations of the stage;
-    ``gap`` (k,) by how many dB.
+    ``other`` (k,) differ from ``more`` by chance: random concepts are made of them. ``kind`` (k,)
+    is the number of the pair in ``PAIRS``, ``gap`` (k,) its difference in amplitude in dB. Where
+    both are one epoch, ``without`` (k, m, t) are its signals without the events.
     """
 
     more: np.ndarray
     less: np.ndarray
-    alike: np.ndarray
+    other: np.ndarray
+    kind: np.ndarray
     gap: np.ndarray
+    without: Tensor | None = None
 
 
 def stages_of(night: ExplainedNight) -> np.ndarray:
@@ -143,7 +156,70 @@ def _amplitude(night: ExplainedNight, concept: Concept) -> np.ndarray:
     return 10 * np.log10(np.maximum(epochs.var(axis=1), _FLOOR))
 
 
-def pairs_of(name: str, amounts: Mapping[str, Amounts], stages: np.ndarray, *, seed: int) -> Pairs:
+def pairs_of(
+    night: ExplainedNight,
+    amounts: Mapping[str, Amounts],
+    without: Iterable[tuple[str, Tensor]] = (),
+    *,
+    seed: int,
+) -> dict[str, Pairs]:
+    """Pairs of a night's epochs for every concept whose amounts are known.
+
+    ``without``: kinds of events, and signals (n, m, t) of the same night without them.
+    """
+    stages = stages_of(night)
+    names = {concept.kind: concept.name for concept in CONCEPTS if concept.name in amounts}
+    pairs = {
+        names[kind]: same_epochs(night, names[kind], amounts, signals, seed=seed)
+        for kind, signals in without
+        if kind in names
+    }
+    matched = {
+        name: matched_pairs(name, amounts, stages, seed=seed)
+        for name in amounts
+        if name not in pairs
+    }
+    return pairs | matched
+
+
+def same_epochs(
+    night: ExplainedNight,
+    name: str,
+    amounts: Mapping[str, Amounts],
+    without: Tensor,
+    *,
+    seed: int,
+) -> Pairs:
+    """Some of the epochs with events of concept ``name``, each beside itself without them.
+
+    ``without`` (n, m, t): signals of the whole night, in which nothing else differs.
+    """
+    own, stages, rng = amounts[name], stages_of(night), np.random.default_rng(seed)
+    rows = rng.permutation(np.flatnonzero((own.values > 0) & (stages != UNSCORED)))[:_MOST]
+    # each beside the next of its stage; the only epoch of a stage has none
+    partners = [np.roll(of, 1) for of in _by_stage(stages, rows)]
+    more = np.concatenate([np.zeros(0, int), *_by_stage(stages, rows)])
+    other = np.concatenate([np.zeros(0, int), *partners])
+    more, other = more[more != other], other[more != other]
+    concept = next(concept for concept in CONCEPTS if concept.name == name)
+    left = _amplitude(replace(night, signals=without), concept)
+    return Pairs(
+        more,
+        more,
+        other,
+        np.full(len(more), _SAME),
+        (own.amplitude - left)[more],
+        without[more],
+    )
+
+
+def _by_stage(stages: np.ndarray, rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[stages[rows] == code] for code in range(len(STAGES))]
+
+
+def matched_pairs(
+    name: str, amounts: Mapping[str, Amounts], stages: np.ndarray, *, seed: int
+) -> Pairs:
     """Pairs of a night's epochs in which concept ``name`` differs and, where possible, it alone.
 
     Of every stage (codes ``stages`` (n,)) the upper third by amount against the lower third: with
@@ -155,15 +231,15 @@ def pairs_of(name: str, amounts: Mapping[str, Amounts], stages: np.ndarray, *, s
     known = np.isfinite(own.values) & np.isfinite(own.amplitude)
     rng = np.random.default_rng(seed)
     parts = []
-    for code in range(len(STAGES)):
-        rows = np.flatnonzero((stages == code) & known)
+    for rows in _by_stage(stages, np.flatnonzero(known)):
         if len(rows):
             features = np.stack([own.amplitude, *others])[:, rows].T
             more, less, alike = _matched(own.values[rows], features, rng)
-            parts.append((rows[more], rows[less], alike))
-    empty = (np.zeros(0, int), np.zeros(0, int), np.zeros(0, bool))
-    more, less, alike = (np.concatenate(part) for part in zip(empty, *parts, strict=True))
-    return Pairs(more, less, alike, own.amplitude[more] - own.amplitude[less])
+            parts.append((rows[more], rows[less], np.where(alike, _ALIKE, _OF_STAGE)))
+    empty = (np.zeros(0, int),) * 3
+    more, less, kind = (np.concatenate(part) for part in zip(empty, *parts, strict=True))
+    # which of a pair is which, is all that is random about a random concept
+    return Pairs(more, less, less, kind, own.amplitude[more] - own.amplitude[less])
 
 
 def _matched(

@@ -39,7 +39,9 @@ def detect(night: ExplainedNight) -> dict[str, np.ndarray]:
             continue
         stages = {"hypno": hypnogram, "include": _SLEEPING[kind], "verbose": "error"}
         events = detector(signal * (scale or 1.0), stages)
-        if events is not None:  # yasa returns None rather than an empty table
+        # two columns even of a kind that was searched in vain, of which yasa returns None
+        events_by_kind[kind] = np.zeros((0, 2))
+        if events is not None:
             table = events.summary()
             # yasa counts from the first epoch here, truth files from that of the recording
             onset = table["Start"].to_numpy() + night.staged.first_epoch * EPOCH_SECONDS

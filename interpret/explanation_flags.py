@@ -43,6 +43,7 @@ class ExplanationFlags:
     truth_path: Path
     concepts: bool
     concept_recordings: int
+    without_path: Path | None
 
 
 def add_flags(group: Any) -> None:
@@ -162,6 +163,12 @@ def add_flags(group: Any) -> None:
         type=count,
         default=20,
         help="recordings that concepts are learned from, and as many to test them on; 0: all",
+    )
+    group.add_argument(
+        "--without_path",
+        type=Path,
+        help="folder of stores of the same simulated nights, each made with --omit and named after "
+        "the kind of events it lacks: concepts are learned from epochs with and without them",
     )
 
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import json
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-import cmt_evaluate
 import models
-from evaluation.concept_evaluation import check, some_of, split_subjects
-from interpret import concept_directions, concept_layers, concepts
+from interpret import concept_directions, concept_layers
 from interpret.concept_table import TRAINED, ConceptNights, table_of
-from interpret.concepts import CONCEPTS, Amounts, amounts_of, pairs_of
+from interpret.concepts import CONCEPTS, PAIRS, Amounts, amounts_of, matched_pairs, pairs_of
 from interpret.explained_night import ExplainedNight
 from interpret.random_weights import with_random_weights
 from interpret.target import EpochTarget
 from models.base import StagingModel
 from models.batch_norm import BatchNorm
-from tests import listing
-from tests.test_training import train
-from utils.checkpoint import Checkpoint, Training
-from utils.errors import UserError
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
@@ -40,14 +31,18 @@ EDGES = ((0.5, 4), (4, 8), (8, 12), (12, 15), (15, 24))
 
 
 class BandEnergies(StagingModel):
-    """Logits are a weighted sum of log energies: five bands of EEG and EOG, one of EMG."""
+    """Logits are a weighted sum of log energies: five bands of EEG and EOG, one of EMG.
 
-    def __init__(self, sigma: float) -> None:
+    ``reads``: (stage, number of the energy, weight).
+    """
+
+    def __init__(self, *reads: tuple[str, int, float]) -> None:
         super().__init__()
         self.head = nn.Linear(2 * len(EDGES) + 1, 5)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():
-            self.head.weight[STAGES.index("N2"), 3] = sigma
+            for stage, energy, weight in reads:
+                self.head.weight[STAGES.index(stage), energy] = weight
 
     def encode_epochs(self, x):
         power = torch.fft.rfft(x * torch.hann_window(x.shape[-1])).abs().square()
@@ -63,8 +58,15 @@ class BandEnergies(StagingModel):
         return self.head(z)
 
 
-def night_of(seed: int) -> ExplainedNight:
-    """Noise of varied size, stages by chance, and events planted independently of both."""
+DELTA, SIGMA = 0, 3
+SPINDLES, SLOW_WAVES = ("N2", SIGMA, 1.0), ("N3", DELTA, 1.0)
+
+
+def night_of(seed: int, omit: str = "") -> ExplainedNight:
+    """Noise of varied size, stages by chance, and events planted independently of both.
+
+    Without the kind ``omit`` all else is the same.
+    """
     rng = np.random.default_rng(seed)
     size = np.exp(0.3 * rng.standard_normal((EPOCHS, 3, 1)))
     signals = size * rng.standard_normal((EPOCHS, 3, 30 * FS))
@@ -76,7 +78,8 @@ def night_of(seed: int) -> ExplainedNight:
                 onset, time = rng.uniform(1, 25), np.arange(round(seconds * FS)) / FS
                 start = round(onset * FS)
                 wave = 6 * np.hanning(len(time)) * np.sin(2 * np.pi * hz * time)
-                signals[epoch, channel, start : start + len(time)] += wave
+                if kind != omit:
+                    signals[epoch, channel, start : start + len(time)] += wave
                 events[kind].append((30 * epoch + onset, seconds))
     expert = rng.integers(0, 5, EPOCHS).astype(np.int8)
     staged = StagedNight(f"n{seed}", f"s{seed}", np.eye(5, dtype=np.float32)[expert], expert)
@@ -93,18 +96,26 @@ def nights() -> list[ExplainedNight]:
     return [night_of(seed) for seed in range(6)]
 
 
-def rows_of(model, nights) -> dict[tuple[str, str], dict]:
+@pytest.fixture(scope="module")
+def without() -> list[dict[str, torch.Tensor]]:
+    """Signals of the nights without each kind of events."""
+    return [{kind: night_of(seed, kind).signals for kind in PLANTED} for seed in range(6)]
+
+
+def rows_of(model, nights, without=None) -> dict[tuple[str, str], dict]:
     parts = ConceptNights(), ConceptNights()
     for number, night in enumerate(nights):
         amounts = amounts_of(night, night.events, "planted")
-        parts[number % 2].add(night, amounts, {TRAINED: model.eval()}, 0)
+        left_out = without[number].items() if without else ()
+        pairs = pairs_of(night, amounts, left_out, seed=0)
+        parts[number % 2].add(night, amounts, pairs, {TRAINED: model.eval()}, 0)
     rows, absent = table_of(*parts, seed=0)
     assert absent == []
     return {(row["concept"], row["stage"]): row for row in rows}
 
 
 def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
-    rows = rows_of(BandEnergies(1.0), nights)
+    rows = rows_of(BandEnergies(SPINDLES), nights)
     assert len(rows) == len(CONCEPTS) * len(STAGES)
     spindle = rows["spindle", "N2"]
     assert spindle["tcav"] == 1 and spindle["derivative"] > 0 and spindle["q"] < 0.05
@@ -128,11 +139,51 @@ def test_a_spindle_detector_uses_spindles_and_nothing_else(nights):
         assert row["epochs"] > 0 and row["subjects"] == 3 and row["pairs_learned"] >= 20
 
 
+@pytest.mark.parametrize("reads", [SPINDLES, SLOW_WAVES], ids=["spindles", "slow waves"])
+def test_epochs_without_their_events_show_what_is_read_and_nothing_else(nights, without, reads):
+    rows = rows_of(BandEnergies(reads), nights, without)
+    read = {SIGMA: ("spindle",), DELTA: ("slow_wave", "k_complex")}[reads[1]]  # delta is shared
+    for concept in CONCEPTS:
+        row = rows[concept.name, reads[0]]
+        # nobody can plant muscle tone away
+        assert row["pairs"] == PAIRS[2 if concept.kind else 1]
+        assert row["probe_accuracy"] > 0.6 and row["probe_p"] < 0.05, concept.name
+        if concept.name in read:
+            assert row["tcav"] == 1 and row["q"] < 0.05 and row["alignment"] > 0.8
+            assert row["by_subject"] == {"s1": 1, "s3": 1, "s5": 1}
+        else:
+            assert row["q"] > 0.05, concept.name
+    first = rows[read[0], reads[0]]
+    assert first["verdict"] == "as the rule" and first["rank"] == 1
+    assert first["amount_more"] > 0 and first["amount_less"] == 0
+    # what the events alone add: none of it is another epoch's
+    assert 0 < first["amplitude_gap_db"] < 5 and first["added_sd"] > 0.5
+
+
+def test_what_reads_nothing_uses_nothing(nights, without):
+    for left_out in (None, without):
+        rows = rows_of(BandEnergies(), nights, left_out)
+        assert {row["q"] for row in rows.values()} == {1}
+        assert {row["verdict"] for row in rows.values()} == {"", "not shown"}
+        assert {(row["tcav"], row["alignment"]) for row in rows.values()} == {(0, 0)}
+
+
+def test_a_trace_of_a_concept_in_what_is_read_is_no_use(nights, without):
+    # every slow wave leaves the same thousandth of an SD in sigma: certain, and of no size
+    class Leaking(BandEnergies):
+        def encode_epochs(self, x):
+            z = super().encode_epochs(x)
+            return torch.cat([z[:, :SIGMA], z[:, [SIGMA]] + 1e-3 * z[:, [0]], z[:, SIGMA + 1 :]], 1)
+
+    row = rows_of(Leaking(SPINDLES), nights, without)["slow_wave", "N2"]
+    assert row["pairs"] == PAIRS[2] and row["q"] > 0.05
+
+
 def test_spindles_against_n2_contradict_the_rule(nights):
-    row = rows_of(BandEnergies(-1.0), nights)["spindle", "N2"]
+    row = rows_of(BandEnergies(("N2", SIGMA, -1.0)), nights)["spindle", "N2"]
     assert row["tcav"] == 0 and row["q"] < 0.05 and row["verdict"] == "against the rule"
     # a larger output is no better aligned
-    louder = rows_of(BandEnergies(-9.0), nights)["spindle", "N2"]
+    louder = rows_of(BandEnergies(("N2", SIGMA, -9.0)), nights)["spindle", "N2"]
     assert louder["alignment"] == pytest.approx(row["alignment"], abs=1e-4)
     assert row["alignment"] < -0.8
     assert louder["derivative"] == pytest.approx(9 * row["derivative"], rel=1e-3)
@@ -162,7 +213,7 @@ def test_a_concept_without_a_direction_has_no_verdict_of_use(nights):
         def encode_epochs(self, x):
             return super().encode_epochs(x) * torch.tensor([1.0] * 10 + [0.0])
 
-    rows = rows_of(Deaf(1.0), nights)
+    rows = rows_of(Deaf(SPINDLES), nights)
     assert rows["muscle_tone", "REM"]["rule"] == "against"
     assert rows["muscle_tone", "REM"]["verdict"] == "no direction"
 
@@ -173,7 +224,7 @@ def test_random_labels_are_significant_in_one_of_twenty():
     small, n = 0, 800
     for seed in range(n):
         more, less = (rng.normal(size=(40, 6)) @ mixing for _ in range(2))
-        directions = concept_directions.learn(more, less, seed=seed, n_random=99)
+        directions = concept_directions.learn(more, less, less, seed=seed, n_random=99)
         gradients = rng.normal(size=6) + 0.1 * rng.normal(size=(50, 6))
         small += concept_directions.sensitivity(directions, gradients).p <= 0.05
     # exactly one of twenty in the long run; at most three standard errors more in so many
@@ -190,13 +241,17 @@ def test_directions_are_what_a_concept_adds():
     # noise that the second dimension shares: a classifier leans on it, the concept adds none of it
     more[:, :2] += 3 * noise
     less[:, :2] += 3 * noise[::-1]
-    directions = concept_directions.learn(more, less, seed=0, n_random=99)
-    pattern, probe = directions.patterns[0], directions.probes[0]
+    directions = concept_directions.learn(more, less, less, seed=0, n_random=99)
+    pattern, probe = directions.patterns[0], directions.probe
     assert pattern[0] > 0 and np.abs(pattern[1:]).max() < 0.2 * pattern[0]
     assert probe[1] < -0.3 * probe[0]
     assert pattern @ probe == pytest.approx(1, rel=1e-3)
     share, p = concept_directions.accuracy(directions, more, less)
-    assert share > 0.9 and p == 0.01
+    assert share > 0.9 and p < 1e-9
+    assert concept_directions.accuracy(directions, less, less) == (
+        0.5,
+        pytest.approx(0.52, abs=0.01),
+    )
 
 
 def test_pairs_share_stage_and_amplitude():
@@ -210,11 +265,11 @@ def test_pairs_share_stage_and_amplitude():
         "spindle": Amounts(spindles, "s", "planted", amplitude),
         "alpha": Amounts(spindles + rng.normal(size=n), "s", "planted", amplitude),
     }
-    pairs = pairs_of("spindle", amounts, stages, seed=0)
+    pairs = matched_pairs("spindle", amounts, stages, seed=0)
     assert (stages[pairs.more] == stages[pairs.less]).all() and (stages[pairs.more] >= 0).all()
     assert len(set(pairs.more) | set(pairs.less)) == 2 * len(pairs.more)
     assert (spindles[pairs.more] > spindles[pairs.less]).all()
-    alike = pairs.alike
+    alike = pairs.kind == PAIRS.index("two epochs of night, stage, amplitude")
     gap = pairs.gap
     assert (gap == amplitude[pairs.more] - amplitude[pairs.less]).all()
     assert alike.sum() > 60 and np.abs(gap[alike]).max() < 0.25
@@ -223,9 +278,9 @@ def test_pairs_share_stage_and_amplitude():
     assert gap[~alike].mean() > 0.3  # what is left of size where no partner is alike
     # absent channels and concepts that never vary
     empty = {"spindle": Amounts(np.full(n, np.nan), "s", "planted", amplitude)}
-    assert len(pairs_of("spindle", empty, stages, seed=0).more) == 0
+    assert len(matched_pairs("spindle", empty, stages, seed=0).more) == 0
     never = {"spindle": Amounts(np.zeros(n), "s", "planted", amplitude)}
-    assert len(pairs_of("spindle", never, stages, seed=0).more) == 0
+    assert len(matched_pairs("spindle", never, stages, seed=0).more) == 0
 
 
 def test_amounts_are_seconds_of_events_or_decibels(nights):
@@ -271,13 +326,29 @@ def test_gradients_are_those_of_the_epoch_alone(name):
         where, classes_ = torch.from_numpy(epochs), torch.from_numpy(classes)
         windows = target.put(target.encoded, moved, where)
         logits = model.classify(windows, **target.placed(where))
-        return target.output_of(target.own_logits(logits, where), classes_).detach().numpy()
+        own = target.own_logits(logits, where)
+        return target.output_of(own, classes_).detach().numpy()
 
     change = (value(1) - value(-1)) / 2
     assert np.allclose((read.gradients * step).sum(axis=1), change, rtol=1e-3, atol=1e-9)
     if "sequence" in layers:  # the whole output depends on it
         assert layers["sequence"].encodings.shape[0] == 3
         assert np.abs(layers["sequence"].gradients).sum(axis=1).min() > 0
+
+
+def test_another_epoch_is_read_between_the_same_neighbours():
+    torch.manual_seed(0)
+    model = models.build("sequence_cmt", **SMALL["sequence_cmt"]).eval().double()
+    night, instead = (torch.randn(n, 2, 300, dtype=torch.float64) for n in (7, 2))
+    epochs, classes = np.array([2, 3]), np.array([1, 4])
+    read = concept_layers.read_layers(EpochTarget(model, night), epochs, classes, instead=instead)
+    for row, epoch in enumerate(epochs):  # one at a time, though they are neighbours
+        other = night.clone()
+        other[epoch] = instead[row]
+        alone = concept_layers.read_layers(EpochTarget(model, other), epochs[[row]], classes[[row]])
+        for layer in ("encoder", "sequence"):
+            assert np.allclose(read[layer].encodings[row], alone[layer].encodings[0])
+            assert np.allclose(read[layer].gradients[row], alone[layer].gradients[0])
 
 
 def test_every_declared_sequence_layer_exists():
@@ -317,60 +388,3 @@ def test_the_control_is_calibrated_and_the_model_untouched():
     assert torch.allclose(shifted.mean(dim=0), torch.zeros(2), atol=1e-2)
     assert torch.allclose(shifted.std(dim=0), torch.ones(2), atol=5e-2)
     assert all(torch.equal(value, model.state_dict()[name]) for name, value in before.items())
-
-
-class OneStore:
-    """As much of a store as the choice of subjects reads."""
-
-    path, cohort = "store", "x"
-
-    def __init__(self, *subjects: str) -> None:
-        self.subjects = subjects
-
-
-def checkpoint_of(cohort: str, *subjects: str) -> Checkpoint:
-    facts = {"cohort": cohort, "subjects": {"train": list(subjects), "validation": []}}
-    return Checkpoint(
-        None, "cnn", {}, (("EEG", "EEG"),), 100.0, "recording", {}, training=Training(facts)
-    )
-
-
-def test_directions_are_learned_from_subjects_that_are_not_tested():
-    trained = checkpoint_of("x", "a", "b")
-    assert split_subjects(trained, OneStore("a", "b", "c"), ["c"]) == (["a", "b"], ["c"])
-    # ids alike in another cohort, and none of the training in the store: the tested ones are shared
-    elsewhere = checkpoint_of("y", "a", "b")
-    halves = (["c", "e"], ["d"])
-    assert split_subjects(elsewhere, OneStore("a", "c", "d", "e"), ["c", "d", "e"]) == halves
-    with pytest.raises(UserError, match="tested on others, and it has one"):
-        split_subjects(elsewhere, OneStore("c"), ["c"])
-    assert some_of(list("abcdefgh"), 3) == ["a", "e", "h"] and some_of("ab", 3) == ["a", "b"]
-    assert some_of("abc", 0) == ["a", "b", "c"]
-
-
-def test_encoders_of_a_position_are_refused():
-    model = models.build("sequence_cmt", **SMALL["sequence_cmt"], encoder="per_position")
-    with pytest.raises(UserError, match="positions share an encoder"):
-        check(checkpoint_of("x", "a"), OneStore("a", "c"), ["c"], model)
-
-
-def test_the_script_writes_table_figure_and_what_was_left_out(raw, store, tmp_path, capsys):
-    run = train(store, tmp_path, "--n_epochs", "1")
-    words = ["--data_path", str(store.path), "--project_path", str(tmp_path), "--device", "cpu"]
-    words += ["--truth_path", str(raw), "--pictures", "0", "--concepts", "True"]
-    cmt_evaluate.main([*words, "--n_untrained", "1"])
-    folder = run / "concepts"
-    assert set(listing.names(folder)) == {"concepts.csv", "concepts.json", "concepts.png"}
-    report = json.loads((folder / "concepts.json").read_text())
-    about, rows = report["about"], report["rows"]
-    assert not set(about["subjects_learned"]) & set(about["subjects_tested"])
-    with (folder / "concepts.csv").open() as file:
-        table = list(csv.DictReader(file))
-    assert len(table) == len(rows) > 0
-    assert {row["model"] for row in rows} == {TRAINED, "random weights 1"}
-    assert {row["layer"] for row in rows} == {"encoder", "sequence"}
-    named = {row["concept"] for row in (*rows, *report["left_out"])}
-    assert named == {concept.name for concept in concepts.CONCEPTS}
-    assert all(row["epochs"] and row["subjects"] and row["pairs_learned"] for row in rows)
-    printed = capsys.readouterr().out
-    assert "concepts: directions learned from" in printed and str(folder) in printed

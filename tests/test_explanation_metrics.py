@@ -164,6 +164,14 @@ def test_without_a_unit_only_spindles_are_detected(rendered):
     assert set(detect(bare)) == {"spindle"}
 
 
+def test_what_is_searched_in_vain_has_no_events(rendered):
+    # a flat line: yasa returns None, which is not "not searched"
+    flat = ExplainedNight(**{**vars(rendered), "signals": 0 * rendered.signals})
+    assert {kind: events.shape for kind, events in detect(flat).items()} == {
+        "spindle": (0, 2), "slow_wave": (0, 2), "rem": (0, 2),
+    }  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_thousand_figures_leave_memory_flat(tmp_path):
     rng = np.random.default_rng(0)
