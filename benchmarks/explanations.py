@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from experiments.cells import Cell, run_cell
+from interpret.explanation import INCOMPLETE
+from interpret.integrated_gradients import TOLERANCE
 from utils.arguments import ScriptParser, add_list, count, positive, settings_from
 from utils.errors import UserError, run_script
 from utils.files import locked, read_json, write_json, write_table, write_text
@@ -37,6 +39,13 @@ SHOWN = {
 }
 # of the page, by benchmarks.explained_bands, which writes it and all that follows
 BANDS_SECTION = "# Orders of five bands: parts of the default"
+# what has no counterpart without a model: means of the summary, completeness by shares of epochs
+PLAIN = (
+    "signs_of_first_baseline",
+    "likeness_to_first_baseline",
+    "likeness_to_random_weights",
+    "infidelity",
+)
 _ENDS = ("interpretations", "against_model_free.csv")  # what a finished model has
 
 
@@ -99,7 +108,8 @@ def main(argv: list[str] | None = None) -> None:
                 raise UserError(failure)
         rows = [row for model in flags.models for row in rows_of(flags, model)]
         write_table(flags.table.with_suffix(".csv"), rows)
-        write_text(flags.table, page(rows, flags) + bands_section(flags.table))
+        text = page(rows, flags) + "\n".join(["", *plain_section(flags)]) + "\n"
+        write_text(flags.table, text + bands_section(flags.table))
     print(f"written: {flags.table}")
 
 
@@ -202,6 +212,48 @@ def page(rows: Sequence[dict[str, str]], flags: TableFlags) -> str:
                 title = measure if stage == "all" else f"{measure}, {stage}"
                 lines += ["", f"## {title}", "", *table(of_both)]
     return "\n".join(lines) + "\n"
+
+
+def plain_section(flags: TableFlags) -> list[str]:
+    """Lines of what has no counterpart: how maps change with baseline and weights, completeness."""
+    lines = [
+        "## Baselines, weights, completeness",
+        "",
+        "Means over epochs of all stages, without a counterpart that knows no model.",
+        "",
+        "| model | method | measure | mean | n |",
+        "|---|---|---|---|---|",
+    ]
+    for model in flags.models:
+        folder = finished(flags, model).parent
+        for row in read_rows(folder / "summary.csv"):
+            if row["measure"] in PLAIN and row["stage"] == "all":
+                interval = f"{float(row['mean']):.3f} [{float(row['low']):.3f}, "
+                interval += f"{float(row['high']):.3f}]"
+                lines.append(
+                    f"| {model} | {row['method']} | {row['measure']} | {interval} "
+                    f"| {row['subjects']} |"
+                )
+    lines += [
+        "",
+        "| model | method | epochs | <= 1 % | <= 5 % | flagged |",
+        "|---|---|---|---|---|---|",
+    ]
+    for model in flags.models:
+        errors: dict[str, list[float]] = {}
+        index = read_json(finished(flags, model).with_name("index.json"))
+        for entry in index["explanations"]:
+            for method, answer in entry["methods"].items():
+                if answer["completeness_error"] is not None:
+                    errors.setdefault(method, []).append(answer["completeness_error"])
+        for method, own in errors.items():
+            shares = [
+                100 * sum(e <= limit for e in own) / len(own) for limit in (TOLERANCE, INCOMPLETE)
+            ]
+            flagged = sum(error > INCOMPLETE for error in own)
+            shown = " | ".join(f"{share:.1f} %" for share in shares)
+            lines.append(f"| {model} | {method} | {len(own)} | {shown} | {flagged} |")
+    return lines
 
 
 def bands_section(path: Path) -> str:
