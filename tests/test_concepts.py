@@ -360,7 +360,9 @@ def test_the_script_writes_table_figure_and_what_was_left_out(raw, store, tmp_pa
     words += ["--truth_path", str(raw), "--pictures", "0", "--concepts", "True"]
     cmt_evaluate.main([*words, "--n_untrained", "1"])
     folder = run / "concepts"
-    assert set(listing.names(folder)) == {"concepts.csv", "concepts.json", "concepts.png"}
+    assert set(listing.names(folder)) == {
+        f"concepts.{kind}" for kind in ("csv", "json", "png", "pdf")
+    }
     report = json.loads((folder / "concepts.json").read_text())
     about, rows = report["about"], report["rows"]
     assert not set(about["subjects_learned"]) & set(about["subjects_tested"])
