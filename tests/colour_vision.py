@@ -1,4 +1,4 @@
-"""How colours look to people with a colour deficiency, and how far apart they then are."""
+"""Colours as somebody with a colour deficiency sees them, and how far apart they then are."""
 
 from __future__ import annotations
 

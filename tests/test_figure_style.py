@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 from interpret import report_figures, spectrogram_figures
 from interpret.scoreboard import Score, leading, summarise
 from tests.colour_vision import SEEN_BY, cielab, distance
+from tests.test_words import in_prose
 from utils import figure_style, figures
 from utils.stages import COLOURS, PLOT_ORDER
 
@@ -76,7 +78,7 @@ def test_every_figure_is_made_in_the_style():
     assert sum(made.values()) >= 25
 
 
-def test_the_style_is_left_as_it_was_found():
+def test_the_settings_of_others_stay():
     import matplotlib
 
     before = dict(matplotlib.rcParams)
@@ -155,6 +157,8 @@ def test_five_rows_the_best_that_knows_no_model_first():
     assert labels[0] == "best of those that\nknow no model" and labels[1:] == names[1:]
     assert figure.axes[0].texts[0].get_text().startswith("band_energy 0.14")
     assert "BCa over subjects, n = 10 subjects" in figure.get_suptitle()
+    written = [text.get_text() for axes in figure.axes for text in axes.findobj(Text)]
+    assert list(in_prose("\n".join(written), 1)) == []
 
 
 def test_without_a_model_free_method_the_others_keep_their_places():
