@@ -88,6 +88,7 @@ def draw_sample(
     traces[-1, 0].spines["bottom"].set_visible(True)
     beside = figure.add_axes((0.885, inner["bottom"], 0.012, inner["top"] - inner["bottom"]))
     figure.colorbar(scale, cax=beside, label=label)
+    beside.yaxis.set_offset_position("left")  # or a power of ten would lie on the channel's name
     return figure
 
 

@@ -48,6 +48,7 @@ def draw_metrics(
         axes.axvline(0, color=GREY, linewidth=0.6, linestyle=":")
         axes.set(xlabel=reading, title=measure.replace("_", " "))
         axes.margins(x=0.25)
+        axes.locator_params(axis="x", nbins=5)
     about = dict.fromkeys(f"{row['interval']}, n = {row['subjects']}" for row in rows)
     labels = [
         "best of those that\nknow no model" if k == 1 else textwrap.fill(name, _METHOD_LETTERS)
@@ -68,7 +69,8 @@ def _draw_metric(axes: Axes, row: Mapping[str, Any]) -> None:
     axes.plot(row["mean"], at, "s" if is_free else "o", color=colour)
     if is_free:
         axes.axvline(row["mean"], color=colour, linewidth=0.8, linestyle="--")
-    words = f"{row['method']} {row['mean']:.3f}" if is_free else f"{row['mean']:.3f}"
+    mean = f"{row['mean']:z.3f}".replace("-", "−")
+    words = f"{row['method']} {mean}" if is_free else mean
     axes.annotate(
         words, (row["mean"], at), (0, 4), textcoords="offset points", ha="center", fontsize=SMALL
     )
