@@ -127,7 +127,8 @@ def test_the_same_figure_makes_the_same_pdf(written, tmp_path):
 
 @pytest.mark.parametrize("title", ["$5 and $6", "x^{", "名前", "😀", "a" * 300, "", "\\frac$ _ $"])
 def test_any_name_is_a_title(title, tmp_path):
-    figure = drawn(title)
+    figure = figure_style.new_figure(figure_style.ONE_COLUMN, 1)
+    figure_style.entitle(figure, title)
     figures.save_as(figure, tmp_path / "x.pdf")
     lines = figure.get_suptitle().split("\n")
     assert max(map(len, lines)) <= 18 * figure_style.ONE_COLUMN + 1
