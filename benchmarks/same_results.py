@@ -32,7 +32,7 @@ from utils.files import check_file, write_json
 
 ROOT = Path(__file__).parents[1]
 _MASKED = re.compile(r"seconds(_.*)?|total_seconds|versions?|command|config|created|date|sha256")
-_PROSE = {".html", ".png", ".svg", ".md", ".tex", ".txt", ".log", ".lock"}
+_PROSE = {".html", ".png", ".pdf", ".svg", ".md", ".tex", ".txt", ".log", ".lock"}
 _SMALL = "--d_model 16 --n_heads 2 --dim_feedforward 16 --layers 1 --local_layers 1"
 _QUICK = "--logger csv --n_epochs 2 --accelerator cpu"
 _ON = "--data_path {0}/store --project_path {0}/results"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.sleep_statistics import STATISTICS, compare, hypnogram
+from evaluation.transitions import transition_rows
 from utils.metrics import plain
 from utils.staged_night import StagedNight
 from utils.stages import STAGES, UNSCORED, YASA_STAGES
@@ -53,12 +54,12 @@ _EXPECTED_WARNINGS = (
 
 
 def agreement_report(nights: Sequence[StagedNight]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of ``bland_altman`` (per statistic), ``epochs`` (per night), ``epochs_by_stage``.
+    """Rows of ``bland_altman``, ``epochs`` (per night), ``epochs_by_stage``, ``transitions``.
 
     All values are plain, ``None`` where undefined. Nights that nobody scored have empty rows and
     count for no limits of agreement.
     """
-    pairs, subjects = paired_statistics(nights), [n.subject for n in nights if _is_scored(n)]
+    pairs, subjects = paired_statistics(nights), scored_subjects(nights)
     limits = [
         {"statistic": name, "unit": STATISTICS[name][0]} | limits_of_agreement(*values, subjects)
         for name, values in pairs.items()
@@ -68,7 +69,13 @@ def agreement_report(nights: Sequence[StagedNight]) -> dict[str, list[dict[str, 
         "bland_altman": limits,
         "epochs": [row for row, _ in epochs],
         "epochs_by_stage": [row for _, rows in epochs for row in rows],
+        "transitions": transition_rows(nights),
     }
+
+
+def scored_subjects(nights: Sequence[StagedNight]) -> list[str]:
+    """Subjects of the scored nights, one for each, as :func:`paired_statistics` has them."""
+    return [night.subject for night in nights if _is_scored(night)]
 
 
 def paired_statistics(nights: Sequence[StagedNight]) -> dict[str, np.ndarray]:

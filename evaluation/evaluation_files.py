@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.agreement_figures import draw_bland_altman, draw_epoch_agreement
-from evaluation.agreement_report import agreement_report, paired_statistics
+from evaluation import agreement_figures
+from evaluation.agreement_report import agreement_report, paired_statistics, scored_subjects
 from evaluation.exports import write_edf, write_events, write_predictions
 from evaluation.score import score
 from evaluation.sleep_statistics import STATISTICS, compare
+from evaluation.transitions import transition_counts
 from utils import figures
 from utils.files import write_json, write_table, written_folder
 from utils.intervals import columns
@@ -29,7 +30,7 @@ def write_evaluation(
     """Write everything, whole or not at all, in place of what an earlier evaluation left there.
 
     ``about`` describes the model and the nights; its ``headline`` is repeated on every picture. The
-    first ``pictures`` recordings are drawn. Returns what ``metrics.json`` holds.
+    first ``pictures`` recordings are drawn, as PNG alone. Returns what ``metrics.json`` holds.
     """
     result = {"about": dict(about), **score(nights), "agreement": agreement_report(nights)}
     with written_folder(folder, EVALUATION) as temporary:
@@ -71,6 +72,7 @@ def write_tables(folder: Path, nights: Sequence[StagedNight], result: Mapping[st
     write_table(folder / "bland_altman.csv", [_flat(row) for row in agreement["bland_altman"]])
     write_table(folder / "epoch_agreement.csv", agreement["epochs"])
     write_table(folder / "epoch_agreement_stages.csv", agreement["epochs_by_stage"])
+    write_table(folder / "transitions.csv", agreement["transitions"])
     definitions = {
         name: {"Units": unit, "Description": text} for name, (unit, text) in STATISTICS.items()
     }
@@ -91,7 +93,8 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def statistics_rows(nights: Sequence[StagedNight]) -> list[dict[str, Any]]:
     """Expert, model and difference for every recording and statistic."""
     return [
-        {"recording": night.recording, "statistic": name, "unit": STATISTICS[name][0]}
+        {"recording": night.recording, "subject": night.subject}
+        | {"statistic": name, "unit": STATISTICS[name][0]}
         | dict(zip(("expert", "model", "difference"), map(plain, values), strict=True))
         for night in nights
         for name, values in compare(night.expert, night.stages).items()
@@ -118,26 +121,36 @@ def draw(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any])
     title = f"{headline}\nexpected calibration error {_shown(error)}"
     figures.save(figures.draw_reliability(bins, title=title), folder / "reliability.png")
     if points := result["risk_coverage"]["points"]:
-        title = f"{headline}\nmean risk {_shown(result['risk_coverage']['area'])}"
+        area = _shown(result["risk_coverage"]["area"])
+        title = f"{headline}\nmean risk {area}, n = {result['epochs']:,} epochs"
         picture = figures.draw_risk_coverage(np.array(points), title=title)
         figures.save(picture, folder / "risk_coverage.png")
     rows = {row["recording"]: row for row in result["recordings"]}
     for night in nights:
         title = f"{night.recording}   kappa {_shown(rows[night.recording]['kappa'])}   {headline}"
         picture = figures.draw_staged_night(night.probabilities, night.expert, title=title)
-        figures.save(picture, folder / "nights" / f"{night.recording}.png")
+        figures.save_as(picture, folder / "nights" / f"{night.recording}.png")
 
 
 def draw_agreement(folder: Path, nights: Sequence[StagedNight], result: Mapping[str, Any]) -> None:
-    """Draw limits of agreement of every sleep statistic, and epoch agreement of all nights."""
+    """Draw limits of agreement of every statistic, epochs of all nights, subjects, transitions."""
     headline, agreement = result["about"]["headline"], result["agreement"]
     rows = agreement["bland_altman"]
-    picture = draw_bland_altman(rows, paired_statistics(nights), title=headline)
-    figures.save(picture, folder / "bland_altman.png")
-    picture = draw_epoch_agreement(
-        agreement["epochs"], agreement["epochs_by_stage"], title=headline
-    )
-    figures.save(picture, folder / "epoch_agreement.png")
+    pairs, subjects = paired_statistics(nights), scored_subjects(nights)
+    pictures = {
+        "bland_altman": agreement_figures.draw_bland_altman(rows, pairs, subjects, title=headline),
+        "epoch_agreement": agreement_figures.draw_epoch_agreement(
+            agreement["epochs"], agreement["epochs_by_stage"], title=headline
+        ),
+        "subject_kappa": agreement_figures.draw_subjects(
+            result["per_subject"], result["pooled"]["kappa"], title=headline
+        ),
+        "transitions": agreement_figures.draw_transitions(
+            transition_counts(nights), title=headline
+        ),
+    }
+    for name, picture in pictures.items():
+        figures.save(picture, folder / f"{name}.png")
 
 
 def summary_line(pooled: Mapping[str, Mapping[str, float | None]]) -> str:

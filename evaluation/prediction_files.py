@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +81,7 @@ def write_folder(
         if flags:
             write_table(temporary / "quality_flags.csv", flags)
         if staged.expert_path is not None:
-            title = title_of(staged, 60)
+            title = title_of(staged)
             figures.save(figures.draw_confusion(staged.counts, title=title), temporary / CONFUSION)
 
 
@@ -193,7 +192,7 @@ def write(
         ".tsv": lambda: write_events(path, staged, staged.headline),
         ".edf": lambda: write_edf(path, staged),
         ".json": lambda: write_json(path, summary(staged)),
-        ".png": lambda: figures.save(picture(staged), path),
+        ".png": lambda: figures.save_as(picture(staged), path),
         ".html": lambda: staged.write_page(path, folder / REASONS, explained, counterfactuals),
     }
     writers[suffix]()
@@ -250,7 +249,7 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
 
 def picture(staged: StagedFile) -> Any:
     """Picture of a night: beside the expert's stages, or alone with the quality flags."""
-    title = title_of(staged, 110)
+    title = title_of(staged)
     if staged.expert_path is not None:
         return figures.draw_staged_night(
             staged.hypnodensity, staged.expert, title=title, model=staged.scored
@@ -260,11 +259,9 @@ def picture(staged: StagedFile) -> Any:
     )
 
 
-def title_of(staged: StagedFile, width: int) -> str:
-    """Recording and model as the title of a picture that is ``width`` characters wide."""
-    # a dollar would begin a formula
-    name = shown(staged.recording).replace("$", r"\$")
-    return textwrap.fill(f"{name}   {staged.headline}", width)
+def title_of(staged: StagedFile) -> str:
+    """Recording and model as the title of a picture."""
+    return f"{shown(staged.recording)}   {staged.headline}"
 
 
 def check_targets(targets: Sequence[str], n_files: int) -> None:

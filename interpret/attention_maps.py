@@ -21,6 +21,7 @@ from interpret.explanation_method import ExplanationMethod
 from interpret.question import Question
 from interpret.sample import ShownEpoch, caption, draw_rows
 from interpret.stage_means import StageMeans
+from utils.figure_style import SEQUENTIAL
 
 if TYPE_CHECKING:
     from interpret.explanation_figures import Figure
@@ -133,7 +134,12 @@ class Attention(ExplanationMethod):
     def draw(self, shown: ShownEpoch) -> Figure | None:
         """Draw every epoch of the window in the colours of its own attention."""
         rows = attended_rows(shown, shown.question.shared(night_attention))
-        colour = ("viridis", 0.0, _TIMES_UNIFORM, f"{self.name}, times uniform")
+        colour = (
+            SEQUENTIAL,
+            0.0,
+            _TIMES_UNIFORM,
+            f"{self.name}, times uniform, clipped at {_TIMES_UNIFORM:g}",
+        )
         return draw_rows(self.name, shown, rows, colour)
 
     def add_to(

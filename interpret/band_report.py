@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interpret import explanation_figures
+from interpret import report_figures
 from interpret.bands import BANDS, BandImportance, band_importance
 from interpret.baselines import another_of_stage
 from interpret.explained_night import ExplainedNight
@@ -52,6 +52,6 @@ def write_bands(folder: Path, scores: Sequence[Score]) -> list[dict[str, Any]]:
     write_table(folder / "bands.csv", rows)
     shapley = {(row["stage"], row["band"]): row for row in rows if row["figure"] == "shapley"}
     bands = [band for band in BANDS if ("all", band) in shapley]
-    picture = explanation_figures.draw_bands(shapley, bands)
+    picture = report_figures.draw_bands(shapley, bands)
     figures.save(picture, folder / "bands.png")
     return rows

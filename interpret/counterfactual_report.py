@@ -102,8 +102,7 @@ def _draw(folder: Path, night: ExplainedNight, entry: Entry, smallest: Outcome |
         channels=[night.channels[k] for k in smallest.edit.measured.columns],
         unit=night.unit,
     )
-    for suffix in (".png", ".svg"):
-        figures.save(picture, folder / entry["folder"] / f"{METHOD}{suffix}")
+    figures.save(picture, folder / entry["folder"] / f"{METHOD}.png")
 
 
 def write_counterfactuals(folder: Path, entries: Sequence[Entry]) -> None:

@@ -18,9 +18,9 @@ from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
 from interpret.index import Entry, epoch_entry, write_index
 from interpret.question import Plan, Question
-from interpret.sample import ShownEpoch, save_both
+from interpret.sample import ShownEpoch
 from interpret.target import EpochTarget, WindowTarget
-from utils import files
+from utils import figures, files
 from utils.staged_night import StagedNight
 from utils.stages import STAGES
 
@@ -111,13 +111,13 @@ def explain_all(question: Question) -> dict[str, Explanation]:
 
 
 def draw_epochs(folder: Path, explained: ExplainedEpochs) -> None:
-    """Draw the plan's number of epochs, as PNG and SVG for every method that draws."""
+    """Draw the plan's number of epochs, as PNG and PDF for every method that draws."""
     question, night = explained.question, explained.night
     for row, epoch in enumerate(question.epochs.tolist()[: question.plan.pictures]):
         for method, explanation in explained.shown():
             picture = method.draw(ShownEpoch(night, question, row, explanation))
             if picture is not None:
-                save_both(picture, folder / folder_of(night, epoch) / method.name)
+                figures.save(picture, folder / folder_of(night, epoch) / f"{method.name}.png")
 
 
 def folder_of(night: ExplainedNight, epoch: int) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from interpret import explanation_figures
+from interpret import spectrogram_figures
 from interpret.explanation import Explanation
 from interpret.explanation_method import ExplanationMethod
 from interpret.frozen_model import frozen
@@ -44,7 +44,7 @@ class GradCam(ExplanationMethod):
         spectrogram = shown.question.model.spectrogram
         with torch.no_grad():
             decibels = spectrogram.decibels(night.signals[[epoch]])[0] / spectrogram.per_decibel
-        return explanation_figures.draw_image(
+        return spectrogram_figures.draw_image(
             shown.explanation.image[shown.row].cpu().numpy(),
             decibels.cpu().numpy(),
             night.physical(epoch),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interpret.prototypes import Prototypes
+from utils.figure_style import INK, SMALL, TWO_COLUMNS, entitle, in_style, new_figure
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Row = tuple[str, str, np.ndarray]  # what a trace is, its colour, the trace (t,)
 
 
+@in_style
 def draw_beside(
     signals: np.ndarray,
     nearest: Sequence[Mapping[str, Any]],
@@ -25,29 +27,27 @@ def draw_beside(
     unit: str,
 ) -> Figure:
     """Draw an epoch (m, t) above its ``nearest`` prototypes, every channel on one scale."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(
-        figsize=(9 * len(channels), 1.7 * (1 + len(nearest)) + 0.6), layout="constrained"
-    )
-    grid = figure.subplots(1, len(channels), squeeze=False)[0]
+    height = 0.55 * (1 + len(nearest)) + 0.5
+    figure = new_figure(TWO_COLUMNS, 0.3 + height * len(channels))
+    grid = figure.subplots(len(channels), 1, squeeze=False)[:, 0]
     for k, (axes, channel) in enumerate(zip(grid, channels, strict=True)):
-        rows = [(title, "#303030", signals[k])]
+        rows = [("this epoch", INK, signals[k])]
         for one in nearest:
             about = f"{one['stage']}: {one['origin']}, distance {one['distance']:.2f}"
             rows.append((about, COLOURS[one["stage"]], one["traces"][k]))
-        _draw_stacked(axes, rows, f"{channel}, {unit}")
+        _draw_stacked(axes, rows, unit)
+        axes.set_title(channel, parse_math=False)
+    entitle(figure, title)
     return figure
 
 
+@in_style
 def draw_overview(prototypes: Prototypes) -> Figure:
     """Draw the first channel of prototypes, the stages one below the other."""
-    from matplotlib.figure import Figure
-
     codes = prototypes.stages
     by_stage = {name: np.flatnonzero(codes == STAGES.index(name)) for name in PLOT_ORDER}
     columns = max(len(rows) for rows in by_stage.values())
-    figure = Figure(figsize=(7 * columns, 8), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 4.2)
     for j, axes in enumerate(figure.subplots(1, columns, squeeze=False)[0]):
         rows = [
             (
@@ -59,6 +59,7 @@ def draw_overview(prototypes: Prototypes) -> Figure:
             if j < len(own)  # a stage may have fewer
         ]
         _draw_stacked(axes, rows, prototypes.unit)
+    entitle(figure, f"n = {len(codes)} prototypes")
     return figure
 
 
@@ -67,9 +68,10 @@ def _draw_stacked(axes: Axes, rows: Sequence[Row], unit: str) -> None:
     apart = max(2.2 * max(float(np.abs(trace).max()) for _, _, trace in rows), 1e-6)
     for k, (about, colour, trace) in enumerate(rows):
         time = np.arange(len(trace)) * EPOCH_SECONDS / len(trace)
-        axes.plot(time, trace - k * apart, color=colour, linewidth=0.7)
-        axes.text(0, (0.4 - k) * apart, about, fontsize=9)
-    axes.set(xlim=(0, EPOCH_SECONDS), ylim=((0.5 - len(rows)) * apart, 0.6 * apart), xlabel="s")
+        axes.plot(time, trace - k * apart, color=colour, linewidth=0.5)
+        axes.text(0, (0.4 - k) * apart, about, fontsize=SMALL, parse_math=False)
+    axes.set(
+        xlim=(0, EPOCH_SECONDS), ylim=((0.5 - len(rows)) * apart, 0.6 * apart), xlabel="time, s"
+    )
     axes.set_yticks([-k * apart for k in range(len(rows))], ["0"] * len(rows))
     axes.set_ylabel(f"{unit}; traces are {apart:.0f} apart")
-    axes.spines[["top", "right"]].set_visible(False)

@@ -10,17 +10,23 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from interpret import explanation_figures, registry
+from interpret import registry, report_figures
 from interpret.explain_nights import ExplainedEpochs
 from interpret.explanation_metrics import Evaluated
 from interpret.faithfulness import Curves
 from interpret.method_comparison import evaluate_methods
-from interpret.scoreboard import Score, by_subject, compare, differences, summarise
+from interpret.scoreboard import Score, by_subject, compare, differences, leading, summarise
 from interpret.stage_means import StageMeans
 from utils import figures
 from utils.files import write_json, write_table
+from utils.metrics import plain
 
 Row = Mapping[str, Any]
+# the measures of the figure, and how to read them
+_METRICS = {
+    "deletion_below_random": "probability lost earlier than by random orders",
+    "insertion_above_random": "probability won earlier than by random orders",
+}
 _EVIDENCE = ("auroc_", "pointing_", "from_wrong_")
 
 
@@ -54,7 +60,8 @@ def write_report(
 
     ``summary.csv`` and the same by subject, ``differences.csv`` from the control and
     ``against_model_free.csv``, paired by subject, ``faithfulness.json``, ``planted_events.csv`` (or
-    ``detected_events.csv``), ``deletion_insertion.csv`` and ``.png``, ``randomisation.png``,
+    ``detected_events.csv``), ``explanation_metrics.csv`` (five rows a measure, the best model-free
+    one first), ``deletion_insertion.csv``, ``randomisation.csv``, each beside its figure, and
     ``stage_means.*``.
     """
     rows = summarise(gathered.scores)
@@ -72,10 +79,25 @@ def write_report(
     if evidence := [row for row in rows if row["measure"].startswith(_EVIDENCE)]:
         name = "planted" if gathered.planted else "detected"
         write_table(folder / f"{name}_events.csv", evidence)
+    _write_metrics(folder, leading(rows, free, list(_METRICS)), str(about["headline"]))
     _write_curves(folder, mean_curves(gathered.curves), str(about["headline"]))
     _draw_randomisation(folder, rows)
     gathered.means.write(folder)
     return rows
+
+
+def _write_metrics(folder: Path, rows: Sequence[Row], headline: str) -> None:
+    """Write and draw the leading methods beside the best that knows no model."""
+    readings = {
+        name: text for name, text in _METRICS.items() if name in {r["measure"] for r in rows}
+    }
+    if not readings:
+        return
+    write_table(folder / "explanation_metrics.csv", rows)
+    n_epochs = max(row["epochs"] for row in rows)
+    title = f"{headline}; {n_epochs} epochs; all methods: summary.csv"
+    picture = report_figures.draw_metrics(rows, readings, title=title)
+    figures.save(picture, folder / "explanation_metrics.png")
 
 
 def mean_curves(parts: Sequence[Mapping[str, Curves]]) -> dict[str, Curves]:
@@ -109,14 +131,14 @@ def _write_curves(folder: Path, curves: Mapping[str, Curves], headline: str) -> 
     ]
     write_table(folder / "deletion_insertion.csv", table)
     n_epochs = len(next(iter(curves.values())).deletion)
-    picture = explanation_figures.draw_curves(
+    picture = report_figures.draw_curves(
         curves, title=f"{headline}; {n_epochs} epochs", control=registry.control().name
     )
     figures.save(picture, folder / "deletion_insertion.png")
 
 
 def _draw_randomisation(folder: Path, rows: Sequence[Row]) -> None:
-    """Draw the rows ``likeness_<depth>_<layer>`` and ``likeness_to_random_weights`` as lines."""
+    """Write and draw the rows ``likeness_<depth>_<layer>``, ``likeness_to_random_weights``."""
     overall = {(r["method"], r["measure"]): r["mean"] for r in rows if r["stage"] == "all"}
     names = {measure for _, measure in overall if measure.startswith("likeness_")}
     # by number, because layer 10 as text would come before layer 2
@@ -132,6 +154,12 @@ def _draw_randomisation(folder: Path, rows: Sequence[Row]) -> None:
         m: [1.0, *(overall.get((m, layer), np.nan) for layer in layers)] for m in sorted(methods)
     }
     labels = ["none", *(layer.split("_", 2)[2] for layer in layers[:-1]), "all"]
+    table = [
+        {"method": m, "random_up_to": label, "rank_correlation": plain(value)}
+        for m, values in lines.items()
+        for label, value in zip(labels, values, strict=True)
+    ]
+    write_table(folder / "randomisation.csv", table)
     n_epochs = max(r["epochs"] for r in rows if r["measure"] == layers[-1])
-    picture = explanation_figures.draw_randomisation(lines, labels, f"n = {n_epochs} epochs")
+    picture = report_figures.draw_randomisation(lines, labels, f"n = {n_epochs} epochs")
     figures.save(picture, folder / "randomisation.png")

@@ -7,20 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.figure_style import (
+    AGAINST,
+    DIVERGING,
+    GREY,
+    INK,
+    SEQUENTIAL,
+    SMALL,
+    TWO_COLUMNS,
+    entitle,
+    in_style,
+    new_figure,
+)
 from utils.figures import draw_hypnogram
 from utils.intervals import T, of_columns
 from utils.staged_night import StagedNight
-from utils.stages import COLOURS, STAGES
+from utils.stages import STAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_TIMES_UNIFORM = 4  # top of the colours of attention
 
+
+@in_style
 def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     """Draw kappa under every pattern of present roles, with its interval."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.4 + 0.34 * len(rows)), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 0.9 + 0.17 * len(rows))
     axes = figure.subplots()
     about, values = "no interval: fewer than two subjects", [0.0]
     for k, row in enumerate(rows):
@@ -28,30 +41,28 @@ def draw_missing(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
         value = np.nan if kappa["value"] is None else kappa["value"]
         values.append(value)
         # the first pattern, with all roles, is the reference
-        axes.plot(value, -k, "o", color="#3f87c4" if k else "#222222")
+        axes.plot(value, -k, "o", color=AGAINST if k else INK)
         if kappa["low"] is not None:
             about = f"line: 95 %, {kappa['interval']}, n = {kappa['subjects']}"
-            axes.plot([kappa["low"], kappa["high"]], [-k, -k], color="#3f87c4", lw=2, alpha=0.6)
+            axes.plot([kappa["low"], kappa["high"]], [-k, -k], color=AGAINST, lw=1.2, alpha=0.6)
         if kappa["interval"] == T:  # its middle is not the pooled figure
-            axes.plot(kappa["mean_of_subjects"], -k, "|", color="#3f87c4", ms=9)
+            axes.plot(kappa["mean_of_subjects"], -k, "|", color=AGAINST, ms=5)
         axes.annotate(f"{value:.3f}", (1.01, -k), xycoords=("axes fraction", "data"), va="center")
     if rows and rows[0]["kappa"] is not None:
-        axes.axvline(rows[0]["kappa"], color="#999999", lw=0.8, ls=":")
+        axes.axvline(rows[0]["kappa"], color=GREY, lw=0.6, ls=":")
     axes.set_yticks([-k for k in range(len(rows))], [row["pattern"] for row in rows])
     axes.set_xlim(np.nanmin(values) - 0.05, 1.02)  # lines of two subjects reach far beyond
     axes.set_xlabel(f"kappa with the expert, pooled; {about}")
-    axes.set_title(title, fontsize=9, loc="left")
-    axes.spines[["top", "right"]].set_visible(False)
+    entitle(figure, title)
     return figure
 
 
+@in_style
 def draw_importance(
     added: np.ndarray, roles: Sequence[str], night: StagedNight, *, title: str
 ) -> Figure:
     """Draw both hypnograms above what each role adds (n, roles) to the stage the model gives."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 2.6 + 0.42 * len(roles)), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 2 + 0.2 * len(roles))
     top, middle, below = figure.subplots(
         3, 1, sharex=True, height_ratios=[1, 1, 0.3 * len(roles) + 0.5]
     )
@@ -64,23 +75,23 @@ def draw_importance(
     image = below.imshow(
         added.T,
         aspect="auto",
-        cmap="coolwarm",
+        cmap=DIVERGING,
         vmin=-limit,
         vmax=limit,
-        interpolation="nearest",
         extent=(0, _extent(top, len(added)), len(roles) - 0.5, -0.5),
     )
     below.set_yticks(range(len(roles)), roles)
-    top.set_title(
-        f"{title}: what each role adds to the probability of the stage given, {hours:.1f} h",
-        fontsize=9,
-        loc="left",
+    entitle(
+        figure,
+        f"{title}: what each role adds to the probability of the stage given; "
+        f"n = {len(added)} epochs",
     )
     below.set_xlabel(f"{'hours' if hours >= 1 else 'minutes'} since the first epoch")
-    figure.colorbar(image, ax=below, label="against | for")
+    figure.colorbar(image, ax=below, label="against | for\nclipped at percentile 99")
     return figure
 
 
+@in_style
 def draw_attention(
     time: np.ndarray,
     across: np.ndarray,
@@ -95,9 +106,7 @@ def draw_attention(
     ``time`` (k, roles, n) is shown relative to uniform attention, with the epoch itself marked;
     ``across`` is (k, roles, roles).
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(14, 1.6 + 1.5 * len(epochs)), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 1.2 + 1.1 * len(epochs))
     grid = figure.subplots(
         len(epochs) + 1,
         2,
@@ -107,28 +116,29 @@ def draw_attention(
     )
     draw_hypnogram(grid[0, 0], night.stages)
     end = _extent(grid[0, 0], len(night.stages))
-    grid[0, 0].set_title(f"{title}: attention of the last layer", fontsize=9, loc="left")
+    entitle(figure, f"{title}: attention of the last layer; n = {len(epochs)} epochs")
     grid[0, 1].axis("off")
     for row, (epoch, weights, between) in enumerate(zip(epochs, time, across, strict=True), 1):
         left, right = grid[row]
         shown = left.imshow(
             weights * weights.shape[1],  # times uniform: nights of any length compare
             aspect="auto",
-            cmap="viridis",
+            cmap=SEQUENTIAL,
             vmin=0,
-            vmax=4,
-            interpolation="nearest",
+            vmax=_TIMES_UNIFORM,
             extent=(0, end, len(roles) - 0.5, -0.5),
         )
         stage = int(night.stages[epoch])
-        at = end * (epoch + 0.5) / weights.shape[1]
-        left.axvline(at, color=COLOURS[STAGES[stage]], lw=1.5)
-        left.set_yticks(range(len(roles)), roles, fontsize=6)
-        left.set_ylabel(f"{STAGES[stage]}\nepoch {epoch}", fontsize=8)
-        right.imshow(between, cmap="magma", vmin=0, vmax=1)
-        right.set_xticks(range(len(roles)), roles, fontsize=5, rotation=90)
-        right.set_yticks(range(len(roles)), roles, fontsize=5)
-        figure.colorbar(shown, ax=left, label="x uniform")
+        left.axvline(end * (epoch + 0.5) / weights.shape[1], color="white", lw=1)
+        left.set_yticks(range(len(roles)), roles, fontsize=SMALL - 1)
+        left.set_ylabel(f"{STAGES[stage]}\nepoch {epoch}", fontsize=SMALL)
+        among = right.imshow(between, cmap=SEQUENTIAL, vmin=0, vmax=1)
+        right.set_xticks(range(len(roles)), roles, fontsize=SMALL - 1, rotation=90)
+        right.set_yticks(range(len(roles)), roles, fontsize=SMALL - 1)
+    grid[-1, 0].set_xlabel(f"{'hours' if len(night.stages) >= 120 else 'minutes'}")
+    label = f"times uniform, clipped at {_TIMES_UNIFORM}"
+    figure.colorbar(shown, ax=list(grid[1:, 0]), label=label, pad=0.01)
+    figure.colorbar(among, ax=list(grid[1:, 1]), label="share among roles", pad=0.02)
     return figure
 
 

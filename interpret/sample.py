@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interpret import explanation_figures, spectrogram_figure
+from interpret import explanation_figures, spectrogram_figures
 from interpret.explained_night import ExplainedNight
 from interpret.explanation import Explanation, in_words
 from interpret.question import Question
-from utils import figures
+from utils.figure_style import DIVERGING
 from utils.stages import STAGES
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def draw_maps(method: str, shown: ShownEpoch) -> Figure:
     """
     explanation, row, night = shown.explanation, shown.row, shown.night
     if explanation.spectrogram is not None and explanation.window is None:
-        return spectrogram_figure.draw_cells(
+        return spectrogram_figures.draw_cells(
             explanation.spectrogram[row].cpu().numpy(),
             night.physical(shown.epoch),
             explanation.grid,
@@ -83,7 +82,15 @@ def draw_maps(method: str, shown: ShownEpoch) -> Figure:
     # one limit for all rows and both signs: colours compare, and the middle one is 0
     limit = max(1e-12, max(float(np.percentile(np.abs(r.colours), _LIMIT)) for r in rows))
     return draw_rows(
-        method, shown, rows, ("coolwarm", -limit, limit, f"{method}: against | for the stage")
+        method,
+        shown,
+        rows,
+        (
+            DIVERGING,
+            -limit,
+            limit,
+            f"{method}: against | for the stage\nclipped at percentile {_LIMIT}",
+        ),
     )
 
 
@@ -152,9 +159,3 @@ def caption(night: ExplainedNight, epoch: int) -> str:
         f"epoch {epoch}   expert {expert}   model {STAGES[model]} "
         f"{staged.probabilities[epoch, model]:.2f}{mark}"
     )
-
-
-def save_both(picture: Figure, stem: Path) -> None:
-    """Save a figure as PNG and SVG."""
-    for suffix in (".png", ".svg"):
-        figures.save(picture, stem.with_suffix(suffix))

@@ -13,6 +13,7 @@ from utils.intervals import Figure, over_subjects
 
 # beginnings of measures of which a method may have more than maps that know no model
 COMPARED = ("auroc", "pointing", "from_wrong", "deletion", "insertion", "band_deletion")
+_LEADING = 5  # rows of the figure of metrics
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,33 @@ def compare(
                 row["against"], row["difference"] = row.pop("minus"), row.pop("mean")
                 rows.append(row | {"ahead": row["low"] is not None and row["low"] > 0})
     return _sorted(rows)
+
+
+def leading(
+    rows: Sequence[dict[str, Any]], free: Collection[str], measures: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Five rows a measure of those of :func:`summarise`: the best of the model-free ones first.
+
+    Below it the four methods of the highest means in the first of the ``measures``, the same in
+    all. The best model-free one is that of the highest mean over subjects, as in :func:`compare`.
+    ``row`` is the place, from 1.
+    """
+    overall = [row for row in rows if row["stage"] == "all" and row["measure"] in measures]
+    others = [row for row in overall if row["method"] not in free]
+    ranked = sorted(others, key=lambda row: (measures.index(row["measure"]), -row["mean"]))
+    methods = list(dict.fromkeys(row["method"] for row in ranked))[: _LEADING - 1]
+    chosen = []
+    for measure in measures:
+        own = [row for row in overall if row["measure"] == measure]
+        known = [row for row in own if row["method"] in free]
+        first = max(known, key=lambda row: row["mean_of_subjects"], default=None)
+        chosen += [{"row": 1, **first}] if first else []
+        places = {name: k for k, name in enumerate(methods, 2)}
+        chosen += sorted(
+            ({"row": places[row["method"]], **row} for row in own if row["method"] in places),
+            key=lambda row: row["row"],
+        )
+    return chosen
 
 
 def by_subject(scores: Sequence[Score]) -> list[dict[str, Any]]:

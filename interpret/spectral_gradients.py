@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from interpret import explanation_figures
+from interpret import spectrogram_figures
 from interpret.bands import BANDS, components_of
 from interpret.baselines import AUTO
 from interpret.explanation import Explanation, completeness_error
@@ -52,7 +52,7 @@ class SpectralGradients(ExplanationMethod):
     def draw(self, shown: ShownEpoch) -> Figure:
         """Draw maps by band and time under each trace."""
         night, explanation = shown.night, shown.explanation
-        return explanation_figures.draw_spectral(
+        return spectrogram_figures.draw_spectral(
             explanation.bands[shown.row].cpu().numpy(),
             night.physical(shown.epoch),
             explanation.edges,

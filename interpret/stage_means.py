@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from interpret import explanation_figures
+from interpret import report_figures
 from interpret.explained_night import ExplainedNight
 from interpret.explanation import Explanation
 from interpret.question import Question
@@ -98,7 +98,7 @@ class StageMeans:
         write_arrays(folder / "stage_means.npz", names)
         means = {key: self._shown(rows, key, course) for key, course in courses.items()}
         means = {key: value for key, value in means.items() if key[0] not in self._undrawn}
-        picture = explanation_figures.draw_stage_means(means, self.channels)
+        picture = report_figures.draw_stage_means(means, self.channels)
         figures.save(picture, folder / "stage_means.png")
 
     def _shown(

@@ -128,7 +128,7 @@ def differences(one: Path, two: Path) -> list[str]:
     for name in first.keys() & second.keys():
         (bytes_1, path_1), (bytes_2, path_2) = first[name], second[name]
         if bytes_1 != bytes_2:
-            is_prose = path_1.suffix in (".png", ".html", ".svg", ".txt")
+            is_prose = path_1.suffix in (".png", ".pdf", ".html", ".txt")
             if is_prose or list(contents_of(path_1)) != list(contents_of(path_2)):
                 wrong.append(name)
     return wrong

@@ -195,7 +195,7 @@ def test_nights_nobody_scored_are_listed_and_count_for_nothing():
     assert [row["f1"] for row in report["epochs_by_stage"][15:]] == [None] * 5
     alone = agreement_report([silent])
     assert {row["note"] for row in alone["bland_altman"]} == {"fewer than 2 subjects"}
-    draw_bland_altman(alone["bland_altman"], paired_statistics([silent]), title="t")
+    draw_bland_altman(alone["bland_altman"], paired_statistics([silent]), [], title="t")
     figure = draw_epoch_agreement(alone["epochs"], alone["epochs_by_stage"], title="t")
     assert "undefined" in figure.axes[0].get_xticklabels()[0].get_text()
 
@@ -212,7 +212,9 @@ def test_unscored_epochs_are_left_out():
 def test_panels_show_nights_and_lines():
     nights = [simulated(k, f"s{k}") for k in range(6)]
     report, pairs = agreement_report(nights), paired_statistics(nights)
-    figure = draw_bland_altman(report["bland_altman"], pairs, title="headline")
+    figure = draw_bland_altman(
+        report["bland_altman"], pairs, [night.subject for night in nights], title="headline"
+    )
     panel = figure.axes[list(STATISTICS).index("TST")]
     shown = [line.get_ydata() for line in panel.lines]
     assert [line[0] for line in shown[1:4]] == pytest.approx(values_of(statistic(report, "TST")))
@@ -226,11 +228,14 @@ def test_an_evaluation_holds_tables_pictures_and_plain_values(tmp_path):
     nights = [simulated(k, f"s{k // 2}") for k in range(4)]
     write_evaluation(tmp_path / "evaluation", nights, {"headline": "h"}, pictures=0)
     tables = {}
-    for name in ("bland_altman", "epoch_agreement", "epoch_agreement_stages"):
+    names = ("bland_altman", "epoch_agreement", "transitions", "epoch_agreement_stages")
+    for name in names:
         with (tmp_path / "evaluation" / f"{name}.csv").open() as file:
             tables[name] = list(csv.DictReader(file))
-    assert [len(rows) for rows in tables.values()] == [len(STATISTICS), 4, 20]
-    assert all((tmp_path / "evaluation" / f"{name}.png").exists() for name in list(tables)[:2])
+    assert [len(rows) for rows in tables.values()] == [len(STATISTICS), 4, 25, 20]
+    for name in (*names[:3], "subject_kappa", "confusion_matrix"):
+        for kind in ("png", "pdf"):
+            assert (tmp_path / "evaluation" / f"{name}.{kind}").exists()
     result = json.loads((tmp_path / "evaluation" / "metrics.json").read_text())["agreement"]
     row = tables["bland_altman"][1]
     assert row["statistic"] == "TST" and row["unit"] == "min"
@@ -238,4 +243,5 @@ def test_an_evaluation_holds_tables_pictures_and_plain_values(tmp_path):
     assert float(row["lower_limit"]) == expected["value"]
     assert float(row["lower_limit_low"]) == expected["low"] < expected["high"]
     assert float(tables["epoch_agreement"][0]["kappa"]) == result["epochs"][0]["kappa"]
+    assert result["transitions"][0]["expert"] == int(tables["transitions"][0]["expert"])
     assert tables["bland_altman"][0]["bias_low"] == ""  # of TIB, which never differs

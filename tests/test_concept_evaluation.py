@@ -115,7 +115,7 @@ def test_the_script_writes_table_figure_and_what_was_left_out(
     words += ["--n_untrained", "1", "--without_path", str(without_store)]
     cmt_evaluate.main(words)
     folder = run / "concepts"
-    written = {"concepts.csv", "concepts.json", "concepts.png", "rules.csv"}
+    written = {"concepts.csv", "concepts.json", "concepts.png", "concepts.pdf", "rules.csv"}
     assert set(listing.names(folder)) == written
     report = json.loads((folder / "concepts.json").read_text())
     about, rows = report["about"], report["rows"]

@@ -148,8 +148,8 @@ def test_every_sample_has_a_folder(explained):
     names = {name for name in listing.names(folders[0]) if "counterfactual." not in name}
     own = ("ig", "occlusion", "attention", "rollout", "random", "input", "prototypes")
     arrays = {f"{m}.npz" for m in own}
-    pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "svg")}
-    assert names == arrays | pictures | {"prototypes.png"}
+    pictures = {f"{m}.{kind}" for m in ("ig", "occlusion", "attention") for kind in ("png", "pdf")}
+    assert names == arrays | pictures | {"prototypes.png", "prototypes.pdf"}
     for path in explained.rglob("*"):  # valid on every file system
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", path.name)
 
@@ -209,6 +209,18 @@ def test_bands_add_up(explained):
     figures = {"shapley", "single", "exchanged", "mean", "weighted"}
     assert {row["figure"] for row in rows} == figures
     assert (explained / "bands.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_metrics_are_drawn_beside_their_table(explained):
+    with (explained / "explanation_metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    free = {method.name for method in registry.model_free()}
+    for measure in ("deletion_below_random", "insertion_above_random"):
+        own = [row for row in rows if row["measure"] == measure]
+        assert own[0]["method"] in free and not {row["method"] for row in own[1:]} & free
+        assert 2 <= len(own) <= 5
+    for name in ("explanation_metrics", "randomisation", "deletion_insertion"):
+        assert {path.suffix for path in explained.glob(f"{name}.*")} == {".csv", ".png", ".pdf"}
 
 
 def test_epochs_for_a_second_look_are_listed_and_their_order_tested(store, explained):

@@ -36,7 +36,7 @@ def test_rem_is_red_and_unscored_is_marked():
     by_colour = {tuple(c.get_colors()[0]): c for c in ax.collections}
     rem = by_colour[to_rgba(COLOURS["REM"])]
     drawn = [s for s in rem.get_segments() if np.shape(s) == (2, 2) and not np.isnan(s).any()]
-    np.testing.assert_allclose([s[:, 0] * 2 for s in drawn], [[6, 7], [7, 8]])
+    np.testing.assert_allclose([s[:, 0] * 2 for s in drawn], [[6, 8]])
     assert ax.get_legend().get_texts()[0].get_text() == "unscored"
 
 

@@ -86,6 +86,7 @@ ONLY_IN = {
         "evaluation.stage",
     },
     "matplotlib": {
+        "utils.figure_style",
         "utils.figures",
         "evaluation.agreement_figures",
         "interpret.concept_figures",
@@ -93,7 +94,8 @@ ONLY_IN = {
         "interpret.explanation_figures",
         "interpret.prototype_figures",
         "interpret.role_figures",
-        "interpret.spectrogram_figure",
+        "interpret.report_figures",
+        "interpret.spectrogram_figures",
         "probing.latent_figures",
     },
     "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},

@@ -444,7 +444,7 @@ def test_the_figure_of_grad_cam_is_in_decibels(monkeypatch):
     """A tenfold amplitude is 20 dB more, though the networks' inputs count them twice."""
     shown = {}
     monkeypatch.setattr(
-        grad_cam.explanation_figures,
+        grad_cam.spectrogram_figures,
         "draw_image",
         lambda image, decibels, *rest, **about: shown.setdefault("decibels", decibels),
     )

@@ -195,7 +195,7 @@ def test_one_odd_file_does_not_cost_the_others(tmp_path, capsys):
 def test_any_name_is_the_title_of_a_picture(tmp_path):
     night = SimpleNamespace(recording="夜 \udce9 $x_ \x1b", headline="model")
     picture = figures.draw_prediction(
-        np.full((4, 5), 0.2), [""] * 4, title=title_of(night, 60), stages=np.array([0, -1, 2, 4])
+        np.full((4, 5), 0.2), [""] * 4, title=title_of(night), stages=np.array([0, -1, 2, 4])
     )
     figures.save(picture, tmp_path / "n.png")
     rows = [{"file": name, "epochs": 1} for name in ("=a.edf", "b\udce9.edf")]

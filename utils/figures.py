@@ -10,6 +10,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import signal
 
+from utils.figure_style import (
+    COUNTS,
+    FOR,
+    GREY,
+    INK,
+    ONE_COLUMN,
+    SEQUENTIAL,
+    SMALL,
+    TWO_COLUMNS,
+    entitle,
+    in_style,
+    line_styles,
+    new_figure,
+    style,
+)
 from utils.files import written_whole
 from utils.stages import COLOURS, EPOCH_SECONDS, PLOT_ORDER, STAGES, UNSCORED
 
@@ -18,9 +33,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _HIGHEST_HZ = 30.0
+_SCREEN = 200  # dots to an inch of a PNG
 _LEVEL_OF_CODE = np.array([PLOT_ORDER.index(name) for name in STAGES])
 
 
+@in_style
 def draw_night(
     epochs: np.ndarray, stages: np.ndarray, *, fs: float, title: str, unit: str = "uV"
 ) -> Figure:
@@ -28,15 +45,14 @@ def draw_night(
 
     ``epochs`` (n, T) of one channel, ``stages`` (n,) codes; power in dB of ``unit``**2/Hz.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5.5), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 3.4)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.6))
     draw_hypnogram(top, stages)
-    top.set_title(title, loc="left")
+    entitle(figure, f"{title}   n = {len(stages):,} epochs")
     image = draw_spectrogram(bottom, epochs, fs=fs)
     bottom.set_xlabel(f"{_time_axis(len(stages))[1]} since the first kept epoch")
-    figure.colorbar(image, ax=bottom, label=f"dB ({unit.replace('uV', 'µV')}²/Hz)", pad=0.01)
+    label = f"power, dB ({unit.replace('uV', 'µV')}²/Hz)\nclipped at percentiles 2 and 98"
+    figure.colorbar(image, ax=bottom, label=label, pad=0.01)
     return figure
 
 
@@ -45,29 +61,32 @@ def draw_hypnogram(axes: Axes, stages: np.ndarray) -> None:
     edges, _ = _time_axis(len(stages))
     # -1 indexes the last level before np.where blanks it
     level = np.where(stages == UNSCORED, np.nan, _LEVEL_OF_CODE[stages])
-    axes.stairs(level, edges, baseline=None, color="#404040", linewidth=1)
+    axes.stairs(level, edges, baseline=None, color=INK, linewidth=0.6)
     for name in PLOT_ORDER:
-        shown = np.where(stages == STAGES.index(name), level, np.nan)
-        axes.hlines(
-            shown, edges[:-1], edges[1:], colors=COLOURS[name], linewidth=4 if name == "REM" else 3
-        )
-    # padded with 0, so that unscored epochs at either end of the night have both borders
-    borders = np.flatnonzero(np.diff(np.r_[0, stages == UNSCORED, 0]))
-    for number, (start, stop) in enumerate(borders.reshape(-1, 2)):
+        runs, width = _runs(stages == STAGES.index(name)), 2.5 if name == "REM" else 2
+        axes.hlines([PLOT_ORDER.index(name)] * len(runs), *edges[runs.T], COLOURS[name], lw=width)
+    unscored = _runs(stages == UNSCORED)
+    for number, (start, stop) in enumerate(unscored):
         axes.axvspan(
             edges[start],
             edges[stop],
             color=COLOURS["unscored"],
             label="unscored" if number == 0 else None,  # one line in the legend
         )
-    if len(borders):
-        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    if len(unscored):
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     axes.set_yticks(range(len(PLOT_ORDER)), PLOT_ORDER)
     axes.set_ylim(len(PLOT_ORDER) - 0.5, -0.5)
     axes.set_xlim(0, edges[-1])
-    axes.spines[["top", "right"]].set_visible(False)
 
 
+def _runs(those: np.ndarray) -> np.ndarray:
+    """Beginnings and ends (r, 2) of the runs of true values (n,)."""
+    # padded with 0, so that runs at either end of the night have both borders
+    return np.flatnonzero(np.diff(np.r_[0, those, 0])).reshape(-1, 2)
+
+
+@in_style
 def draw_staged_night(
     probabilities: np.ndarray, expert: np.ndarray, *, title: str, model: np.ndarray | None = None
 ) -> Figure:
@@ -76,23 +95,23 @@ def draw_staged_night(
     ``probabilities`` (n, 5), ``expert`` (n,) and ``model`` (n,) codes, the latter the most probable
     stages unless named; disagreement is marked on epochs that both scored.
     """
-    from matplotlib.figure import Figure
-
     model = probabilities.argmax(axis=1) if model is None else model
     _, unit = _time_axis(len(expert))
-    figure = Figure(figsize=(12, 7), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 4.2)
     top, middle, marks, bottom = figure.subplots(4, 1, sharex=True, height_ratios=(1, 1, 0.12, 1))
     for axes, stages, name in ((top, expert, "expert"), (middle, model, "model")):
         draw_hypnogram(axes, stages)
         axes.set_ylabel(name)
-    top.set_title(title, loc="left")
-    differ = (model != expert) & (expert != UNSCORED) & (model != UNSCORED)
+    compared = (expert != UNSCORED) & (model != UNSCORED)
+    differ = (model != expert) & compared
+    entitle(figure, f"{title}   {differ.sum():,} of {compared.sum():,} scored epochs differ")
     mark_epochs(marks, differ, "differ")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the first kept epoch")
     return figure
 
 
+@in_style
 def draw_prediction(
     probabilities: np.ndarray, flags: Sequence[str], *, title: str, stages: np.ndarray
 ) -> Figure:
@@ -101,13 +120,11 @@ def draw_prediction(
     ``probabilities`` (n, 5), ``flags`` (n,): what is wrong with an epoch, "" where nothing is;
     ``stages`` (n,) codes, -1 where there is no signal.
     """
-    from matplotlib.figure import Figure
-
     _, unit = _time_axis(len(probabilities))
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    figure = new_figure(TWO_COLUMNS, 3.2)
     top, marks, bottom = figure.subplots(3, 1, sharex=True, height_ratios=(1, 0.12, 1))
     draw_hypnogram(top, stages)
-    top.set_title(title, loc="left")
+    entitle(figure, f"{title}   n = {len(stages):,} epochs")
     mark_epochs(marks, np.array([bool(words) for words in flags]), "signal quality")
     draw_hypnodensity(bottom, probabilities)
     bottom.set_xlabel(f"{unit} since the recording began")
@@ -117,7 +134,7 @@ def draw_prediction(
 def mark_epochs(axes: Axes, marked: np.ndarray, name: str) -> None:
     """Vertical line at each marked epoch (n,) of a night."""
     edges, _ = _time_axis(len(marked))
-    axes.vlines(edges[:-1][marked], 0, 1, color="#202020", linewidth=0.8)
+    axes.vlines(edges[:-1][marked], 0, 1, color=INK, linewidth=0.4)
     axes.set(ylim=(0, 1), yticks=[])
     axes.set_ylabel(name, rotation=0, ha="right", va="center")
 
@@ -134,80 +151,67 @@ def draw_hypnodensity(axes: Axes, probabilities: np.ndarray) -> None:
     axes.set_ylabel("probability")
     # stacked from the bottom, listed from the top
     handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False
-    )
+    axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
 
 
+@in_style
 def draw_confusion(counts: np.ndarray, *, title: str) -> Figure:
     """Confusion matrix, expert in rows: per cent of the row in large, epochs in small print."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.5, 5.8), layout="constrained")
+    figure = new_figure(ONE_COLUMN, 3.2)
     axes = figure.subplots()
     totals = counts.sum(axis=1, keepdims=True)
     share = np.divide(100 * counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    image = axes.imshow(share, cmap=COUNTS, vmin=0, vmax=100)
     for row, column in np.ndindex(*counts.shape):
         colour = "white" if share[row, column] > 55 else "black"  # legible on dark blue
         shown = f"{share[row, column]:.0f}" if totals[row] else "–"
-        axes.text(column, row - 0.08, shown, ha="center", va="center", color=colour, fontsize=15)
-        axes.text(
-            column,
-            row + 0.27,
-            f"{counts[row, column]:,}",
-            ha="center",
-            va="center",
-            color=colour,
-            fontsize=8,
-        )
+        axes.text(column, row - 0.08, shown, ha="center", va="center", color=colour, fontsize=8)
+        small = {"color": colour, "fontsize": SMALL - 1}
+        axes.text(column, row + 0.3, f"{counts[row, column]:,}", ha="center", va="center", **small)
     axes.set_xticks(range(len(STAGES)), STAGES)
     axes.set_yticks(range(len(STAGES)), STAGES)
     axes.set_xlabel("model")
     axes.set_ylabel("expert")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.spines[:].set_visible(True)
+    entitle(figure, f"{title}\nn = {counts.sum():,} epochs; in cells: %, and epochs")
     figure.colorbar(image, ax=axes, label="% of the expert's epochs", shrink=0.85)
     return figure
 
 
+@in_style
 def draw_reliability(bins: np.ndarray, *, title: str) -> Figure:
     """Accuracy against confidence over bins (n, 3) of epochs, mean confidence and accuracy."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 6), layout="constrained")
+    figure = new_figure(ONE_COLUMN, 3.8)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     edges = np.linspace(0, 1, len(bins) + 1)
-    top.plot([0, 1], [0, 1], color="#808080", linestyle=":", label="perfectly calibrated")
+    top.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfectly calibrated")
     used = bins[:, 0] > 0
-    top.plot(bins[used, 1], bins[used, 2], color="#c8322e", marker="o", label="model")
+    top.plot(bins[used, 1], bins[used, 2], color=FOR, marker="o", label="model")
     top.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right")
-    top.set_title(title, loc="left", fontsize=10)
-    top.legend(loc="upper left", frameon=False)
-    bottom.stairs(bins[:, 0], edges, fill=True, color="#3f87c4")
+    entitle(figure, f"{title}\nn = {bins[:, 0].sum():,.0f} epochs")
+    top.legend(loc="upper left")
+    bottom.stairs(bins[:, 0], edges, fill=True, color=GREY)
     bottom.set(xlabel="probability of the predicted stage", ylabel="epochs")
-    for axes in (top, bottom):
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+@in_style
 def draw_risk_coverage(points: np.ndarray, *, title: str) -> Figure:
     """Share of errors among the surest epochs: points (k, 3) of coverage, risk and confidence."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 4), layout="constrained")
+    figure = new_figure(ONE_COLUMN, 2.8)
     axes = figure.subplots()
     coverage, risk, lowest = points.T
-    axes.plot(coverage, risk, color="#c8322e", marker="o", markersize=4)
-    axes.axhline(risk[-1], color="#808080", linestyle=":", label="all epochs")
+    axes.plot(coverage, risk, color=FOR, marker="o")
+    axes.axhline(risk[-1], color=GREY, linestyle=":", label="all epochs")
     axes.set(xlim=(0, 1.02), ylim=(0, None), ylabel="share wrong")
-    axes.set_xlabel("share of epochs kept, the surest first (lowest confidence kept above)")
-    axes.legend(loc="upper left", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("share of epochs kept, the surest first")
+    axes.legend(loc="lower left")
     # a few ticks: labels of all points would overlap
     some = np.linspace(0, len(points) - 1, min(5, len(points))).astype(int)
     above = axes.secondary_xaxis("top")
     above.set_xticks(coverage[some], [f"{value:.2f}" for value in lowest[some]])
-    axes.set_title(title, loc="left", fontsize=10)
+    above.set_xlabel("lowest confidence kept")
+    entitle(figure, title)
     return figure
 
 
@@ -224,8 +228,7 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
         decibel.T,
         aspect="auto",
         origin="lower",
-        cmap="viridis",
-        interpolation="nearest",
+        cmap=SEQUENTIAL,
         vmin=low,
         vmax=high,
         extent=(0, _time_axis(len(epochs))[0][-1], 0, float(frequencies[shown][-1])),
@@ -234,30 +237,28 @@ def draw_spectrogram(axes: Axes, epochs: np.ndarray, *, fs: float):
     return image
 
 
+@in_style
 def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
     """Loss and validation agreement by pass; the best pass is marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure = new_figure(ONE_COLUMN, 3.6)
     top, bottom = figure.subplots(2, 1, sharex=True)
     passes = [row["pass"] for row in rows]
-    top.plot(passes, [row["train_loss"] for row in rows], color="#404040", marker=".")
+    top.plot(passes, [row["train_loss"] for row in rows], color=INK, marker=".")
     top.set_ylabel("training loss")
-    top.set_title(title, loc="left")
-    colours = {"accuracy": "#3f87c4", "macro_f1": "#e8a33d", "kappa": "#c8322e", "loss": "#c8322e"}
-    for name, colour in colours.items():
+    entitle(figure, title)
+    names = ("accuracy", "macro_f1", "kappa", "loss")
+    for name, look in zip(names, line_styles(len(names)), strict=True):
         values = [row.get(f"val_{name}") for row in rows]
         if any(value is not None for value in values):
             values = [np.nan if value is None else value for value in values]
-            bottom.plot(passes, values, color=colour, marker=".", label=name.replace("_", "-"))
-    bottom.axvline(rows[-1]["best_pass"], color="#808080", linestyle=":", label="best pass")
+            bottom.plot(passes, values, marker=".", label=name.replace("_", "-"), **look)
+    bottom.axvline(rows[-1]["best_pass"], color=GREY, linestyle=":", label="best pass")
     bottom.set_ylabel("validation subjects")
     bottom.set_xlabel("pass")
     bottom.xaxis.get_major_locator().set_params(integer=True)
-    bottom.legend(loc="lower right", frameon=False)
+    bottom.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     for axes in (top, bottom):
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.grid(alpha=0.25)
+        axes.grid()
     return figure
 
 
@@ -266,9 +267,8 @@ def spectrogram_png(epochs: np.ndarray, *, fs: float) -> tuple[bytes, float]:
     from io import BytesIO
 
     from matplotlib import image
-    from matplotlib.figure import Figure
 
-    drawn = draw_spectrogram(Figure().subplots(), epochs, fs=fs)
+    drawn = draw_spectrogram(new_figure(1, 1, is_laid_out=False).subplots(), epochs, fs=fs)
     file = BytesIO()
     # the spectrogram has its lowest frequency in row 0, a PNG its top
     image.imsave(file, drawn.to_rgba(drawn.get_array())[::-1], format="png")
@@ -289,9 +289,21 @@ def close(figure: Figure) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG, whole or not at all; figures are not registered anywhere, so none leaks."""
-    with written_whole(path) as temporary, warnings.catch_warnings():
+    """Write a PNG for the screen and beside it a PDF for print; returns the path of the PNG."""
+    save_as(figure, path.with_suffix(".pdf"))
+    figure.set_layout_engine("none")  # laid out once: it takes as long as drawing
+    return save_as(figure, path)
+
+
+def save_as(figure: Figure, path: Path) -> Path:
+    """Write a PNG or a PDF, whole or not at all; figures are not registered anywhere: none leaks.
+
+    A PDF holds its letters' fonts, and no date: the same figure makes the same bytes.
+    """
+    kind = path.suffix[1:]
+    about = {"dpi": _SCREEN} if kind == "png" else {"metadata": {"CreationDate": None}}
+    with written_whole(path) as temporary, style(), warnings.catch_warnings():
         # names of recordings may hold letters that the font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(temporary, dpi=110, format=path.suffix[1:])
+        figure.savefig(temporary, format=kind, **about)
     return path

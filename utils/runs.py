@@ -73,7 +73,9 @@ class Run:
             for path in sorted((self.path / "checkpoints").glob("*.pt"))
             if _OWN_CHECKPOINT.fullmatch(path.stem)
         ]
-        written = [self.path / name for name in ("run.json", "metrics.csv", "curve.png")]
+        written = [
+            self.path / name for name in ("run.json", "metrics.csv", "curve.png", "curve.pdf")
+        ]
         # all of them before the first is removed: a refusal leaves the folder as it was
         for path in (self.metrics, *written, *checkpoints):
             check_file(path)

@@ -15,13 +15,13 @@ LONGEST_SECONDS = 10 * 86_400  # no recording is longer; a file that claims so i
 # where one stage takes most of the night, as a median does, and artefacts lie beyond it
 NIGHT_RANGE = (0.05, 0.95)
 MADE_BY_A_MODEL = "staged_by_a_model"  # the equipment that exported annotations name
-COLOURS = {
+COLOURS = {  # distinct for every kind of colour vision: tests/test_figure_style.py
     "W": "#e8a33d",
-    "N1": "#8cc4e0",
+    "N1": "#7cc4ea",
     "N2": "#3f87c4",
     "N3": "#1b3f7a",
     "REM": "#c8322e",
-    "unscored": "#b8b8b8",
+    "unscored": "#d2d2d2",
 }
 
 
