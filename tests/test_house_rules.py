@@ -67,10 +67,13 @@ ONLY_IN = {
     "joblib": {
         "datasets.store.build", "evaluation.stagers.yasa_trees",
     },
-    "sklearn": {"probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees"},
+    "sklearn": {
+        "probing.probes", "probing.latent_report", "probing.latent_maps",
+        "evaluation.stagers.yasa_trees",
+    },
     "optuna": {"experiments.search"},
     "submitit": {"experiments.cells"},
-    "umap": {"probing.latent_report"},
+    "umap": {"probing.latent_maps"},
     "filelock": {"utils.locks"},
     "dask": {"datasets.store.build"},
     "tqdm": {
@@ -764,6 +767,7 @@ def test_what_comes_from_elsewhere_is_parsed_in_one_place(path):
 # why something is asked for by name: modules of torch's own, which declare nothing
 PROBING = {
     "interpret.faithfulness": "torch modules with and without reset_parameters",
+    "interpret.random_weights": "torch modules with and without reset_parameters",
     "utils.arguments": "values of parsed flags, by their names",
 }
 
