@@ -75,6 +75,7 @@ ONLY_IN = {
     "submitit": {"experiments.cells"},
     "umap": {"probing.latent_maps"},
     "filelock": {"utils.locks"},
+    "safetensors": {"evaluation.stagers.portable_encoder"},
     "dask": {"datasets.store.build"},
     "tqdm": {
         "datasets.store.build",
