@@ -69,7 +69,7 @@ def untrained(
 
 
 def unlabelled(view: View, clip: float | None) -> Tensor:
-    """Epochs (n, c, t) from all nights of a view, evenly spaced."""
+    """Epochs (n, c, t) from all nights of a view, equally spaced."""
     rows = np.linspace(0, view.n_epochs - 1, min(_UNLABELLED, view.n_epochs)).astype(np.int64)
     return EpochsOf(view, clip)[torch.from_numpy(rows)]
 

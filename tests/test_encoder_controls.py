@@ -52,11 +52,11 @@ def test_untrained_encoders_are_calibrated_on_unlabelled_epochs():
     with torch.no_grad():
         before = raw.latent(epochs)
 
-    def told_apart(z: torch.Tensor) -> float:
+    def variation(z: torch.Tensor) -> float:
         """Variation among epochs, of their length."""
         return float(z.var(dim=0).sum().sqrt() / z.norm(dim=1).mean())
 
-    assert told_apart(z) > 20 * told_apart(before)
+    assert variation(z) > 20 * variation(before)
 
 
 def test_controls_differ_by_seed_alone_and_leave_the_generator():

@@ -30,13 +30,13 @@ def quick(monkeypatch):
 
 @pytest.mark.usefixtures("quick")
 def test_noise_has_no_true_map():
-    """Was: drawn and evaluated on the same epochs, t-SNE found neighbours in noise."""
+    """Was: drawn and evaluated on the same epochs, t-SNE made neighbours of noise."""
     train, others = spaces(width=64)
     drawn = maps(train, others)
     assert all(points.shape == (OTHERS, 2) for points in drawn.values())
     quality = map_quality(others, drawn, drawn)
     assert all(one["trustworthiness"] < 0.62 for one in quality.values())
-    # what the map was fitted to looks far better than what it is of
+    # what a map was fitted to seems truer than what it is of
     own = TSNE(2, init="pca", random_state=0).fit_transform(train)
     fitted = map_quality(train, {"t-SNE": own}, {"t-SNE": own})["t-SNE"]
     assert fitted["trustworthiness"] > quality["t-SNE"]["trustworthiness"] + 0.05

@@ -184,8 +184,8 @@ def test_metrics_of_views_have_intervals_over_subjects():
     assert np.array_equal(left.views, some.views[:, ~np.isin(some.view_subject, ["s0", "s3"])])
 
 
-def test_n1_and_rem_are_told_apart_within_groups_of_subjects():
-    """Was: scores of five models in one order: noise is told apart the wrong way round.
+def test_n1_and_rem_are_separated_within_groups_of_subjects():
+    """Was: scores of five models in one order: noise was separated the wrong way round.
 
     Who is left out with much REM is staged by models that have seen little.
     """
