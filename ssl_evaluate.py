@@ -69,31 +69,36 @@ def parse_args(argv: list[str] | None) -> ProbingSettings:
         default=[0, 1, 2, 3, 4],
         help="seeds of labels, random encoders",
     )
+    add_networks(parser)
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
+    settings = settings_from(parser.parse(argv), ProbingSettings)
+    probe_pretrained.check_draws(settings.probes.seeds, settings.probes.fractions)
+    return settings
+
+
+def add_networks(group: ScriptParser) -> None:
+    """Add the flags of what is trained, or taken from others, to compare with."""
     add_flag(
-        parser,
+        group,
         "--tuned",
         default=True,
         help="also fine-tune the encoder, and train it from scratch, with the same labels, and "
         "with all labels for as long as it was pretrained",
     )
-    parser.add_argument(
+    group.add_argument(
         "--tuning_steps", type=positive, default=300, help="steps of each of these trainings"
     )
     add_flag(
-        parser,
+        group,
         "--context",
         help="also train a recurrent network on the nights of each frozen space",
     )
     add_list(
-        parser,
+        group,
         "--published",
         default=[],
         help="published stagers whose encoders are compared with, such as physioex-chambon-eeg",
     )
-    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
-    settings = settings_from(parser.parse(argv), ProbingSettings)
-    probe_pretrained.check_draws(settings.probes.seeds, settings.probes.fractions)
-    return settings
 
 
 def main(argv: list[str] | None = None) -> None:

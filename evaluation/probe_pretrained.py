@@ -17,7 +17,7 @@ from datasets.store.splits import fingerprint
 from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation import embed, encoder_controls
-from evaluation.encoder_controls import Control, SingleEpochs
+from evaluation.encoder_controls import Control, SingleEpochs, budget, supervised
 from probing import embeddings, probes
 from probing.probes import Labelled, Probed
 from probing.row_files import scaled_by_night
@@ -66,21 +66,11 @@ def evaluate(
     ``published``: encoders of others to compare with, by name.
 
     Raises:
-        UserError: another store than the one pretrained on, or a split without a single label.
+        UserError: as :func:`scored_views`, or a file to be written is somebody else's.
     """
-    if fingerprint(store) != checkpoint.training.facts["store"]:
-        raise UserError(
-            f"{run}: pretrained on another store than {store.path}; its subjects are known "
-            "there only, so name that --data_path"
-        )
-    views = embed.split_views(checkpoint, store, device)
+    views = scored_views(run, checkpoint, store, device)
     net = embed.encoder_of(checkpoint)
     check_writable(run)
-    if bare := [s for s, view in views.items() if not view.class_counts().any()]:
-        raise UserError(
-            f"{run}: nobody scored the epochs of its {', '.join(bare)} subjects, so nothing can "
-            "be probed; choose another fold"
-        )
     clip = checkpoint.standardise != "none"  # the limit is in standard deviations
     epochs = encoder_controls.unlabelled(views["train"], embed.CLIP if clip else None)
     untrained = partial(encoder_controls.untrained, checkpoint, net.encoder, epochs=epochs)
@@ -96,9 +86,8 @@ def evaluate(
     }
     labels = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     if flags.tuned:
-        steps = encoder_controls.budget(run, checkpoint, views["train"].n_epochs)
-        first = flags.seeds[0]
-        trained = encoder_controls.supervised(untrained(seed=first), labels, steps, first)
+        steps, seed = budget(run, checkpoint, views["train"].n_epochs), flags.seeds[0]
+        trained = supervised(untrained(seed=seed), labels, steps, seed)
         others[SUPERVISED] = lambda split, path: embed.embed(trained, views[split], path, clip=clip)
     with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds, others) as spaces:
         rows = list(frozen_rows(spaces, flags, views))
@@ -108,6 +97,28 @@ def evaluate(
             rows += context_rows(spaces, views, flags.seeds)
     write_probes(run, checkpoint, rows, published)
     return rows
+
+
+def scored_views(
+    run: Path, checkpoint: Checkpoint, store: Store, device: torch.device
+) -> dict[str, View]:
+    """The nights of a run's splits, each of which somebody has scored.
+
+    Raises:
+        UserError: another store than the one pretrained on, or a split without a single label.
+    """
+    if fingerprint(store) != checkpoint.training.facts["store"]:
+        raise UserError(
+            f"{run}: pretrained on another store than {store.path}; its subjects are known "
+            "there only, so name that --data_path"
+        )
+    views = embed.split_views(checkpoint, store, device)
+    if bare := [s for s, view in views.items() if not view.class_counts().any()]:
+        raise UserError(
+            f"{run}: nobody scored the epochs of its {', '.join(bare)} subjects, so nothing can "
+            "be probed; choose another fold"
+        )
+    return views
 
 
 def check_draws(seeds: Sequence[int], fractions: Sequence[float]) -> None:
@@ -271,12 +282,12 @@ def row_of(
     test = splits["held_out"]
     names, of = np.unique(test.subjects, return_inverse=True)
     # (seeds, subjects, 5, 5)
-    counts = np.stack([confusions(test.stages, one.stages, of, len(names)) for one in probed])
+    counts = np.stack([metrics.confusions(test.stages, p.stages, of, len(names)) for p in probed])
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     summed = counts.sum(axis=0)
     row["per_subject"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
     means = {figure: _over_seeds(metrics.SUMMARIES[figure]) for figure in FIGURES}
-    # a subject comes with all its seeds: (subjects, seeds, 5, 5)
+    # subjects first, each with all its seeds
     intervals = over_subjects(counts.swapaxes(0, 1), names.tolist(), means)
     for figure in FIGURES:
         each = metrics.SUMMARIES[figure](counts.sum(axis=1))
@@ -292,13 +303,6 @@ def row_of(
         "chosen": "; ".join(dict.fromkeys(one.chosen for one in probed)),
     }
     return row
-
-
-def confusions(true: np.ndarray, predicted: np.ndarray, of: np.ndarray, n: int) -> np.ndarray:
-    """Counts (n, 5, 5) ``[true, predicted]`` of n subjects, whose numbers epochs have in ``of``."""
-    k, scored = len(STAGES), true >= 0
-    flat = (of[scored] * k + true[scored]) * k + predicted[scored]
-    return np.bincount(flat, minlength=n * k * k).reshape(n, k, k)
 
 
 def _over_seeds(figure: Figure) -> Figure:
