@@ -287,7 +287,6 @@ def row_of(
     summed = counts.sum(axis=0)
     row["per_subject"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
     means = {figure: _over_seeds(metrics.SUMMARIES[figure]) for figure in FIGURES}
-    # subjects first, each with all its seeds
     intervals = over_subjects(counts.swapaxes(0, 1), names.tolist(), means)
     for figure in FIGURES:
         each = metrics.SUMMARIES[figure](counts.sum(axis=1))
@@ -319,12 +318,13 @@ def counts_by_subject(row: Mapping[str, Any]) -> dict[str, list[list[int]]]:
 def report(run: Path, rows: list[dict[str, Any]]) -> None:
     """Print macro-F1 of every row, and where the files are."""
     print(f"{run.name}: macro-F1 of held-out subjects, 95 % over subjects")
+    width = 1 + max(len(row["space"]) for row in rows)
     for row in rows:
         labels = (
             "all labels" if row["labels"] == "all" else f"{row['share']:.0%} by {row['labels']}"
         )
         shown = with_interval(of_columns("macro_f1", row))
-        print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}  {shown}")
+        print(f"  {row['space']:<{width}}{row['probe']:<18}{labels:<16}  {shown}")
     print(f"written: {run / 'evaluation' / 'probes.csv'}   embeddings: {run / 'embeddings'}")
 
 
