@@ -9,7 +9,6 @@ python bundle_weights.py --parts spectra,bands-moved,yasa --partial $SLEEP_REAL_
 from __future__ import annotations
 
 import argparse
-import re
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +25,7 @@ from experiments import default_figures
 from experiments.bundle_card import card_of, declaration_of, read_log
 from experiments.candidates import BANDS, PARTS, runs_of
 from utils.arguments import ScriptParser, add_flag, add_list
-from utils.checkpoint import load_checkpoint, load_tensors, save_tensors
+from utils.checkpoint import load_checkpoint, load_tensors, save_tensors, without_paths
 from utils.errors import UserError, run_script
 from utils.files import (
     check_file,
@@ -42,7 +41,6 @@ HERE = Path(__file__).parent
 # the whole night that releases are measured on, once each
 NIGHT = Path("ucddb") / "ucddb018.edf"
 SPLIT = {"n_test": 16, "n_val": 12, "seed": 20}  # of the table, as make weights trains
-_ABSOLUTE = re.compile(r"(?<![^\s=])/\S*/(\S+)")  # in a command line: /a/b/c -> c
 DERIVATIONS = ("Fpz-Cz", "Pz-Oz")
 
 
@@ -129,16 +127,6 @@ def copy_weights(source: Path, target: Path, *, overwrite: bool) -> None:
     content = without_paths(load_tensors(source))
     with written_whole(target, overwrite=overwrite) as temporary, temporary.open("wb") as file:
         save_tensors(content, file)
-
-
-def without_paths(content: Any) -> Any:
-    """A checkpoint whose commands have the names of absolute paths alone."""
-    if not isinstance(content, dict):
-        return content
-    return {
-        key: _ABSOLUTE.sub(r"\1", value) if key == "command" else without_paths(value)
-        for key, value in content.items()
-    }
 
 
 def measure(stager: Stager, args: argparse.Namespace) -> dict[str, Any]:

@@ -15,8 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from probing import embeddings, latent_figures, latent_metrics
+from probing.latent_maps import map_quality, maps
 from probing.latent_page import write_latent_page
-from probing.latent_report import Space, correlations, map_quality, maps, measure
+from probing.latent_report import Space, correlations, measure
+from probing.row_files import scale_of
 from utils import figures
 from utils.arguments import ScriptParser, add_flag, count, positive, settings_from
 from utils.checkpoint import is_of_stamp
@@ -136,14 +138,22 @@ def spaces_of(folders: list[Path]) -> Iterator[Space]:
         arrays = embeddings.load(run / "embeddings", of=("held_out",))["held_out"]
         about = [arrays[name] for name in ("stage", "subject", "recording", "epoch")]
         controls = embeddings.load_controls(run / "embeddings", len(arrays["stage"]))
-        # z_view: embeddings of augmented views of some epochs, for the metrics of alignment
-        yield Space(run.name, arrays["z"], *about, views=controls["z_view"])
+        yield Space(
+            run.name,
+            arrays["z"],
+            *about,
+            # of augmented views of some epochs, for the metrics of alignment
+            views=controls["z_view"],
+            view_subject=arrays["subject"][controls["view_rows"]],
+            train=controls["pretrained_train"],
+        )
         # runs of one fold have the same subjects, for whom one set of controls is enough
         subjects = tuple(sorted(set(arrays["subject"].tolist())))
         if subjects not in seen:
             seen.add(subjects)
             for name in embeddings.CONTROLS:
-                yield Space(f"{name}, as in {run.name}", controls[name], *about)
+                shown = f"{name}, as in {run.name}"
+                yield Space(shown, controls[name], *about, train=controls[f"{name}_train"])
 
 
 @dataclass(frozen=True)
@@ -220,10 +230,17 @@ def draw(
 
 
 def draw_maps(shown: Shown, seed: int, folder: Path) -> Pictures:
-    """Draw every space in two dimensions, in three ways, and write how true the maps are."""
+    """Draw every space in two dimensions, in three ways, and write how true the maps are.
+
+    Fitted to training subjects; what is drawn and evaluated are held-out epochs in them.
+    """
     first, pictures = shown.spaces[0], []
-    drawn = {s.name: maps(s.z, seed=seed) for s in shown.spaces}
-    quality = {s.name: map_quality(s.z, drawn[s.name]) for s in shown.spaces}
+    drawn, quality = {}, {}
+    for space in shown.spaces:
+        drawn[space.name], again = (maps(space.train, space.z, seed=seed + k) for k in (0, 1))
+        mean, sd = scale_of(space.train)
+        scaled = (space.z - mean) / sd
+        quality[space.name] = map_quality(scaled, drawn[space.name], again)
     write_json(folder / "map_quality.json", quality)
     for kind in ("PCA", "t-SNE", "UMAP"):
         flat = {name: of_kind[kind] for name, of_kind in drawn.items()}
@@ -231,8 +248,17 @@ def draw_maps(shown: Shown, seed: int, folder: Path) -> Pictures:
         titled = {short(name): points for name, points in flat.items()}
         picture = latent_figures.draw_maps(titled, first.y, first.subject, kind=kind)
         path = figures.save(picture, folder / f"map_{kind}.png")
-        pictures.append((f"{kind}, by stage and by subject", path))
+        pictures.append((f"{kind}, by stage and by subject; {true_to_space(quality, kind)}", path))
     return pictures
+
+
+def true_to_space(quality: dict[str, dict[str, Any]], kind: str) -> str:
+    """How true the maps of a kind are, and how alike those of two seeds, from space to space."""
+    parts = []
+    for name in ("trustworthiness", "stability"):
+        values = [of_kind[kind][name] for of_kind in quality.values()]
+        parts.append(f"{name} {min(values):.2f} to {max(values):.2f}")
+    return ", ".join(parts)
 
 
 def draw_night(shown: Shown, folder: Path) -> tuple[str, Path]:

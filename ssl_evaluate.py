@@ -2,6 +2,7 @@
 
 python ssl_evaluate.py                              # the run trained last
 python ssl_evaluate.py --runs all --tuned False     # every run, without training networks
+python ssl_evaluate.py --published physioex-chambon-eeg,physioex-seqsleepnet-eeg
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from datasets.store.store import Store
 from evaluation import probe_pretrained
 from evaluation.probe_pretrained import ProbeFlags
 from evaluation.stage import pick_device
+from evaluation.stagers import catalogue
 from utils import runs
 from utils.arguments import (
     DEMO_STORE,
@@ -61,24 +63,42 @@ def parse_args(argv: list[str] | None) -> ProbingSettings:
         help="shares of the training labels that probes learn from, drawn by epoch and by subject",
     )
     add_list(
-        parser, "--seeds", item=int, default=[0, 1, 2], help="seeds of labels, random encoders"
-    )
-    add_flag(
         parser,
-        "--tuned",
-        default=True,
-        help="also fine-tune the encoder, and train it from scratch, with the same labels",
+        "--seeds",
+        item=int,
+        default=[0, 1, 2, 3, 4],
+        help="seeds of labels, random encoders",
     )
-    parser.add_argument(
-        "--tuning_steps", type=positive, default=300, help="steps of each of these trainings"
-    )
-    add_flag(
-        parser, "--context", help="also train a recurrent network on frozen embeddings of nights"
-    )
+    add_networks(parser)
     parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda or cuda:1")
     settings = settings_from(parser.parse(argv), ProbingSettings)
     probe_pretrained.check_draws(settings.probes.seeds, settings.probes.fractions)
     return settings
+
+
+def add_networks(group: ScriptParser) -> None:
+    """Add the flags of what is trained, or taken from others, to compare with."""
+    add_flag(
+        group,
+        "--tuned",
+        default=True,
+        help="also fine-tune the encoder, and train it from scratch, with the same labels, and "
+        "with all labels for as long as it was pretrained",
+    )
+    group.add_argument(
+        "--tuning_steps", type=positive, default=300, help="steps of each of these trainings"
+    )
+    add_flag(
+        group,
+        "--context",
+        help="also train a recurrent network on the nights of each frozen space",
+    )
+    add_list(
+        group,
+        "--published",
+        default=[],
+        help="published stagers whose encoders are compared with, such as physioex-chambon-eeg",
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,10 +106,11 @@ def main(argv: list[str] | None = None) -> None:
     settings = parse_args(argv)
     device = pick_device(settings.device)
     check_file(settings.project_path / "ssl_benchmark.csv")  # before the long work, not after it
+    published = {name: catalogue.published_checkpoint(name) for name in settings.probes.published}
     for run in chosen_runs(settings):
         checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
         store = Store(settings.data_path)
-        rows = probe_pretrained.evaluate(run, checkpoint, store, settings.probes, device)
+        rows = probe_pretrained.evaluate(run, checkpoint, store, settings.probes, device, published)
         probe_pretrained.report(run, rows)
     print(f"over folds and seeds: {probe_pretrained.summarise(settings.project_path)}")
     where = ["--project_path", settings.project_path]

@@ -1,23 +1,25 @@
-"""Embeddings of a pretrained run's subjects: its encoder, its nights, its untrained control."""
+"""Embeddings of a pretrained run's subjects by its encoder, and by those it is compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import models
 from datasets.store.store import Store
 from datasets.store.views import View
+from evaluation.encoder_controls import Control, embed_powers
 from evaluation.stage import load_model, open_view
 from objectives.contrast_views import views_of
 from probing.embeddings import (
     CONTROLS,
+    N_TRAIN,
     N_VIEWS,
     SPLITS,
     Embed,
@@ -25,7 +27,8 @@ from probing.embeddings import (
     write_embeddings,
     write_z,
 )
-from probing.probes import Labelled, hand_made
+from probing.latent_metrics import stratified
+from probing.probes import Labelled
 from probing.row_files import Rows, parts_of, write_rows
 from training.ssl_family import CLIP
 from utils.checkpoint import Checkpoint, refuse_seen
@@ -42,13 +45,6 @@ def encoder_of(checkpoint: Checkpoint) -> torch.nn.Module:
     if checkpoint.model != "pretraining":
         raise UserError(f"{checkpoint.path}: a {checkpoint.model}, not of ssl_training.py")
     return load_model(checkpoint)
-
-
-def untrained(checkpoint: Checkpoint, seed: int) -> torch.nn.Module:
-    """The same network with random weights: a control that has learned nothing."""
-    with torch.random.fork_rng():  # the caller's generator stays as it was
-        torch.manual_seed(seed)
-        return models.build("pretraining", **checkpoint.settings).eval()
 
 
 def split_views(checkpoint: Checkpoint, store: Store, device: torch.device) -> dict[str, View]:
@@ -88,15 +84,6 @@ def embed(
     return write_z(path, latent, view)
 
 
-def embed_powers(view: View, path: Path) -> Rows:
-    """Hand-made features of every epoch in the place of embeddings; zeros are absent channels'."""
-
-    def powers(signals: Tensor) -> Tensor:
-        return torch.from_numpy(hand_made(signals.nan_to_num(0.0).cpu().numpy(), view.fs))
-
-    return write_z(path, powers, view)
-
-
 def embed_views(
     net: torch.nn.Module, view: View, *, clip: bool, n_views: int = N_VIEWS
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -127,30 +114,55 @@ def embedded_spaces(
     views: Mapping[str, View],
     encoders: Encoders,
     seeds: Sequence[int],
+    others: Mapping[str, Control] | None = None,
 ) -> Iterator[dict[str, list[dict[str, Labelled]]]]:
     """The spaces that probes compare, by name; writes what ``latent_space_evaluator.py`` reads.
 
-    All z are in files, those of the controls in a folder that is gone when the block ends.
+    The controls come first, ``others`` after band powers and random encoders. All z are in files,
+    those of the controls in a folder that is gone when the block ends.
     """
     folder = run / "embeddings"
     like = write_embeddings(run, views, encoders.pretrained, checkpoint, encoders.net)
     with scratch_beside(folder) as scratch:
 
-        def control(embed: Embed, name: str) -> dict[str, Labelled]:
+        def control(embed: Control, number: int) -> dict[str, Labelled]:
             return {
-                split: replace(like[split], z=embed(view, scratch / f"{name}_{split}.npy"))
-                for split, view in views.items()
+                split: replace(like[split], z=embed(split, scratch / f"{number}_{split}.npy"))
+                for split in views
             }
 
-        spaces = {
-            "pretrained": [like],
-            "random encoder": [control(encoders.random(seed), f"random_{seed}") for seed in seeds],
-            "band powers": [control(embed_powers, "powers")],
+        def by_view(embed: Embed) -> Control:
+            return lambda split, path: embed(views[split], path)
+
+        wanted = {
+            "band powers": [by_view(embed_powers)],
+            "random encoder": [by_view(encoders.random(seed)) for seed in seeds],
+            **{name: [embed] for name, embed in (others or {}).items()},
         }
-        for name in CONTROLS:
-            z = spaces[name.replace("_", " ")][0]["held_out"].z
-            write_rows(folder / f"{name}.npy", parts_of(z), len(z))
-        rows, z_view = encoders.views(views["held_out"])
-        about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
-        write_arrays(folder / "controls.npz", {"z_view": z_view, "view_rows": rows, **about})
+        number = count()
+        spaces = {
+            name: [control(one, next(number)) for one in each] for name, each in wanted.items()
+        }
+        spaces["pretrained"] = [like]
+        write_controls(folder, checkpoint, spaces, encoders.views(views["held_out"]))
         yield spaces
+
+
+def write_controls(
+    folder: Path,
+    checkpoint: Checkpoint,
+    spaces: Mapping[str, list[dict[str, Labelled]]],
+    views: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Write the first space of each of the controls, and some training epochs, for their maps."""
+    for name in CONTROLS:
+        z = spaces[name.replace("_", " ")][0]["held_out"].z
+        write_rows(folder / f"{name}.npy", parts_of(z), len(z))
+    train = spaces["pretrained"][0]["train"]
+    chosen = stratified(train.stages, train.subjects, N_TRAIN)
+    arrays = {"view_rows": views[0], "z_view": views[1]}
+    for name in ("pretrained", *CONTROLS):
+        z = spaces[name.replace("_", " ")][0]["train"].z
+        arrays[f"{name}_train"] = np.asarray(z[chosen])
+    about = {name: np.array(value) for name, value in checkpoint.stamp().items()}
+    write_arrays(folder / "controls.npz", arrays | about)

@@ -231,7 +231,7 @@ def benchmark_run(
     views = embed.split_views(checkpoint, store, device)
     encoders = encoders_of(checkpoint, net.encoder, flags.pool)
     with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds) as spaces:
-        rows = list(probe_pretrained.frozen_rows(spaces, flags))
+        rows = list(probe_pretrained.frozen_rows(spaces, flags, views))
     probe_pretrained.write_probes(run, checkpoint, rows)
     folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)
     cleaned = cleaning(net, views)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch import nn
 from datasets.store.splits import fingerprint
 from datasets.store.store import Store
 from datasets.store.views import View
-from evaluation import embed
+from evaluation import embed, encoder_controls
+from evaluation.encoder_controls import Control, SingleEpochs, budget, supervised
 from probing import embeddings, probes
 from probing.probes import Labelled, Probed
+from probing.row_files import scaled_by_night
 from training.fine_tuning import EpochsOf, Tuning, context_probe, tune
 from utils import metrics
 from utils.checkpoint import Checkpoint, is_of_stamp
@@ -28,6 +31,7 @@ from utils.metrics import plain
 from utils.stages import STAGES
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
+SUPERVISED, PUBLISHED = "supervised encoder", "published: "  # spaces of controls
 Splits = dict[str, Labelled]
 
 
@@ -46,12 +50,59 @@ class ProbeFlags(LabelFlags):
     tuned: bool
     tuning_steps: int
     context: bool
+    published: list[str]
 
 
 def evaluate(
-    run: Path, checkpoint: Checkpoint, store: Store, flags: ProbeFlags, device: torch.device
+    run: Path,
+    checkpoint: Checkpoint,
+    store: Store,
+    flags: ProbeFlags,
+    device: torch.device,
+    published: Mapping[str, Checkpoint],
 ) -> list[dict[str, Any]]:
     """Embed the nights, probe and tune; returns the rows of ``evaluation/probes.csv``.
+
+    ``published``: encoders of others to compare with, by name.
+
+    Raises:
+        UserError: as :func:`scored_views`, or a file to be written is somebody else's.
+    """
+    views = scored_views(run, checkpoint, store, device)
+    net = embed.encoder_of(checkpoint)
+    check_writable(run)
+    clip = checkpoint.standardise != "none"  # the limit is in standard deviations
+    epochs = encoder_controls.unlabelled(views["train"], embed.CLIP if clip else None)
+    untrained = partial(encoder_controls.untrained, checkpoint, net.encoder, epochs=epochs)
+    encoders = embed.Encoders(
+        net,
+        partial(embed.embed, net, clip=clip),
+        lambda seed: partial(embed.embed, untrained(seed=seed), clip=clip),
+        partial(embed.embed_views, net, clip=clip),
+    )
+    others: dict[str, Control] = {
+        f"{PUBLISHED}{name}": encoder_controls.published(one, checkpoint, store, device)
+        for name, one in published.items()
+    }
+    labels = {s: tuning_data(view, checkpoint) for s, view in views.items()}
+    if flags.tuned:
+        steps, seed = budget(run, checkpoint, views["train"].n_epochs), flags.seeds[0]
+        trained = supervised(untrained(seed=seed), labels, steps, seed)
+        others[SUPERVISED] = lambda split, path: embed.embed(trained, views[split], path, clip=clip)
+    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds, others) as spaces:
+        rows = list(frozen_rows(spaces, flags, views))
+        if flags.tuned:
+            rows += tuned_rows(net.encoder, untrained, labels, flags)
+        if flags.context:
+            rows += context_rows(spaces, views, flags.seeds)
+    write_probes(run, checkpoint, rows, published)
+    return rows
+
+
+def scored_views(
+    run: Path, checkpoint: Checkpoint, store: Store, device: torch.device
+) -> dict[str, View]:
+    """The nights of a run's splits, each of which somebody has scored.
 
     Raises:
         UserError: another store than the one pretrained on, or a split without a single label.
@@ -62,28 +113,12 @@ def evaluate(
             "there only, so name that --data_path"
         )
     views = embed.split_views(checkpoint, store, device)
-    net = embed.encoder_of(checkpoint)
-    check_writable(run)
     if bare := [s for s, view in views.items() if not view.class_counts().any()]:
         raise UserError(
             f"{run}: nobody scored the epochs of its {', '.join(bare)} subjects, so nothing can "
             "be probed; choose another fold"
         )
-    clip = checkpoint.standardise != "none"  # the limit is in standard deviations
-    encoders = embed.Encoders(
-        net,
-        partial(embed.embed, net, clip=clip),
-        lambda seed: partial(embed.embed, embed.untrained(checkpoint, seed), clip=clip),
-        partial(embed.embed_views, net, clip=clip),
-    )
-    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds) as spaces:
-        rows = list(frozen_rows(spaces, flags))
-        if flags.tuned:
-            rows += tuned_rows(net, checkpoint, views, flags)
-        if flags.context:
-            rows.append(context_row(spaces["pretrained"][0], views, flags.seeds))
-    write_probes(run, checkpoint, rows)
-    return rows
+    return views
 
 
 def check_draws(seeds: Sequence[int], fractions: Sequence[float]) -> None:
@@ -98,13 +133,19 @@ def check_draws(seeds: Sequence[int], fractions: Sequence[float]) -> None:
         raise UserError("--fractions takes shares above 0 and up to 1, such as 0.01 0.1 1")
 
 
-def write_probes(run: Path, checkpoint: Checkpoint, rows: list[dict[str, Any]]) -> None:
+def write_probes(
+    run: Path,
+    checkpoint: Checkpoint,
+    rows: list[dict[str, Any]],
+    published: Mapping[str, Checkpoint] | None = None,
+) -> None:
     """``evaluation/probes.csv`` and ``.json``; counts by subject in the json alone."""
     for row in rows:
         row["run"] = run.name
     table = [{key: value for key, value in row.items() if key != "per_subject"} for row in rows]
     write_table(run / "evaluation" / "probes.csv", table)
     about = about_training(checkpoint)
+    about["published"] = {name: dict(one.source) for name, one in (published or {}).items()}
     write_json(run / "evaluation" / "probes.json", {"about": about, "rows": rows})
 
 
@@ -130,32 +171,50 @@ def check_writable(run: Path) -> None:
         check_file(run / name)
 
 
-def frozen_rows(spaces: Mapping[str, list[Splits]], flags: LabelFlags) -> Iterator[dict[str, Any]]:
-    """Probe every space with all labels and with few, the same draws for all: rows of the table."""
+def frozen_rows(
+    spaces: Mapping[str, list[Splits]], flags: LabelFlags, views: Mapping[str, View]
+) -> Iterator[dict[str, Any]]:
+    """Probe every space with all labels and with few, the same draws for all: rows of the table.
+
+    An encoder that was trained with all labels is not probed with few.
+    """
     first = spaces["pretrained"][0]
+
+    def nearest(train: Labelled, _: Labelled, test: Labelled) -> Probed:
+        return probes.nearest_neighbours(train, test)  # nothing is chosen
+
     yield row_of(
         "majority", "–", "all", 1.0, first, [probes.majority(first["train"], first["held_out"])]
     )
     for name, kinds in spaces.items():
-        for balanced in (False, True):
-            probed = [
-                probes.linear_probe(s["train"], s["validation"], s["held_out"], balanced=balanced)
-                for s in kinds
-            ]
-            probe = "linear, balanced" if balanced else "linear"
+        of_nights = [by_night(one, views) for one in kinds]
+        linear = probes.linear_probe
+        for probe, learn, some in (
+            ("linear", linear, kinds),
+            ("linear, balanced", partial(linear, balanced=True), kinds),
+            ("linear, by night", linear, of_nights),
+            ("kNN", nearest, kinds),
+        ):
+            probed = [learn(s["train"], s["validation"], s["held_out"]) for s in some]
             yield row_of(name, probe, "all", 1.0, first, probed)
-        probed = [probes.nearest_neighbours(s["train"], s["held_out"]) for s in kinds]
-        yield row_of(name, "kNN", "all", 1.0, first, probed)
+        if name == SUPERVISED:
+            continue
         for by, share in few(flags.fractions, first["train"]):
-            probed = [  # a space of one network has it probed by every draw
-                probes.linear_probe(
-                    kinds[k % len(kinds)]["train"].some(drawn(first["train"], by, share, seed)),
-                    kinds[k % len(kinds)]["validation"],
-                    kinds[k % len(kinds)]["held_out"],
-                )
-                for k, seed in enumerate(flags.seeds)
-            ]
-            yield row_of(name, "linear", by, share, first, probed)
+            rows = [drawn(first["train"], by, share, seed) for seed in flags.seeds]
+            for probe, some in (("linear", kinds), ("linear, by night", of_nights)):
+                probed = [  # a space of one network has it probed by every draw
+                    linear(s["train"].some(r), s["validation"], s["held_out"])
+                    for r, s in zip(rows, cycle(some), strict=False)
+                ]
+                yield row_of(name, probe, by, share, first, probed)
+
+
+def by_night(splits: Splits, views: Mapping[str, View]) -> Splits:
+    """The same space, every night centred and scaled by its own epochs."""
+    return {
+        split: replace(labelled, z=scaled_by_night(labelled.z, views[split].offsets))
+        for split, labelled in splits.items()
+    }
 
 
 def few(fractions: Sequence[float], train: Labelled) -> list[tuple[str, float]]:
@@ -175,21 +234,20 @@ def drawn(train: Labelled, by: str, share: float, seed: int) -> np.ndarray:
 
 
 def tuned_rows(
-    net: nn.Module,
-    checkpoint: Checkpoint,
-    views: Mapping[str, View],
+    encoder: nn.Module,
+    untrained: Callable[..., SingleEpochs],
+    splits: Mapping[str, Tuning],
     flags: ProbeFlags,
 ) -> Iterator[dict[str, Any]]:
     """Train the network with labels, from pretrained and from random weights: rows of the table."""
-    splits = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     labels = {s: data.labelled for s, data in splits.items()}
     for by, share in [*few(flags.fractions, labels["train"]), ("all", 1.0)]:
-        for name in ("fine-tuned", "supervised"):
+        for name in ("supervised", "fine-tuned"):
             tuned = []
             for seed in flags.seeds:
-                start = net if name == "fine-tuned" else embed.untrained(checkpoint, seed)
+                start = encoder if name == "fine-tuned" else untrained(seed=seed).encoder
                 rows = None if by == "all" else drawn(labels["train"], by, share, seed)
-                tuned.append(tune(start.encoder, splits, rows, flags.tuning_steps, seed))
+                tuned.append(tune(start, splits, rows, flags.tuning_steps, seed))
             yield row_of(name, "end to end", by, share, labels, tuned)
 
 
@@ -201,11 +259,17 @@ def tuning_data(view: View, checkpoint: Checkpoint) -> Tuning:
     return Tuning(EpochsOf(view, clip), stages, subjects)
 
 
-def context_row(splits: Splits, views: Mapping[str, View], seeds: Sequence[int]) -> dict[str, Any]:
-    """Probe whole nights of frozen embeddings by a recurrent network: a row of the table."""
+def context_rows(
+    spaces: Mapping[str, list[Splits]], views: Mapping[str, View], seeds: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Probe whole nights of every space by the same recurrent network: rows of the table."""
     offsets = {split: view.offsets for split, view in views.items()}
-    probed = [context_probe(splits, offsets, seed) for seed in seeds]
-    return row_of("pretrained", "temporal context", "all", 1.0, splits, probed)
+    for name, kinds in spaces.items():
+        probed = [
+            context_probe(splits, offsets, seed)
+            for splits, seed in zip(cycle(kinds), seeds, strict=False)
+        ]
+        yield row_of(name, "temporal context", "all", 1.0, kinds[0], probed)
 
 
 def row_of(
@@ -216,25 +280,13 @@ def row_of(
     ``per_subject``: confusion counts of every held-out subject, seeds together.
     """
     test = splits["held_out"]
-    names = np.unique(test.subjects)
-    counts = np.stack(
-        [
-            np.stack(
-                [
-                    metrics.confusion(
-                        test.stages[test.subjects == who], one.stages[test.subjects == who]
-                    )
-                    for who in names
-                ]
-            )
-            for one in probed
-        ]
-    )  # (seeds, subjects, 5, 5)
+    names, of = np.unique(test.subjects, return_inverse=True)
+    # (seeds, subjects, 5, 5)
+    counts = np.stack([metrics.confusions(test.stages, p.stages, of, len(names)) for p in probed])
     row: dict[str, Any] = {"space": name, "probe": probe, "labels": by, "share": share}
     summed = counts.sum(axis=0)
     row["per_subject"] = {str(who): summed[k].tolist() for k, who in enumerate(names)}
     means = {figure: _over_seeds(metrics.SUMMARIES[figure]) for figure in FIGURES}
-    # a subject comes with all its seeds: (subjects, seeds, 5, 5)
     intervals = over_subjects(counts.swapaxes(0, 1), names.tolist(), means)
     for figure in FIGURES:
         each = metrics.SUMMARIES[figure](counts.sum(axis=1))
@@ -266,12 +318,13 @@ def counts_by_subject(row: Mapping[str, Any]) -> dict[str, list[list[int]]]:
 def report(run: Path, rows: list[dict[str, Any]]) -> None:
     """Print macro-F1 of every row, and where the files are."""
     print(f"{run.name}: macro-F1 of held-out subjects, 95 % over subjects")
+    width = 1 + max(len(row["space"]) for row in rows)
     for row in rows:
         labels = (
             "all labels" if row["labels"] == "all" else f"{row['share']:.0%} by {row['labels']}"
         )
         shown = with_interval(of_columns("macro_f1", row))
-        print(f"  {row['space']:<16}{row['probe']:<18}{labels:<16}  {shown}")
+        print(f"  {row['space']:<{width}}{row['probe']:<18}{labels:<16}  {shown}")
     print(f"written: {run / 'evaluation' / 'probes.csv'}   embeddings: {run / 'embeddings'}")
 
 

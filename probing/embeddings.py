@@ -21,7 +21,7 @@ from utils.errors import UserError
 from utils.files import remove_ours, write_arrays, written_whole
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
 
-N_VIEWS = 10
+N_VIEWS, N_TRAIN = 10, 2000  # views of an epoch, training epochs that maps are fitted to
 SPLITS = ("train", "validation", "held_out")
 CONTROLS = ("random_encoder", "band_powers")  # of the held-out subjects
 # one row per epoch in every array, of numbers or text; ``t_sec`` is its onset in seconds
@@ -157,16 +157,24 @@ def load(folder: Path, of: Sequence[str] = SPLITS) -> dict[str, dict[str, Any]]:
 
 
 def load_controls(folder: Path, n: int) -> dict[str, Any]:
-    """z (n, d) of each control, and views ``z_view`` (q, m, d) of some epochs, all held out.
+    """z (n, d) of each control, and views ``z_view`` (q, m, d) of epochs ``view_rows`` (m,).
+
+    All are held out, but for ``<name>_train`` (k, d), training epochs of the encoder
+    (``pretrained``) and of each control.
 
     Raises:
         UserError: they are missing or broken.
     """
     path = folder / "controls.npz"
     arrays = arrays_in(path)
-    z_view = arrays.get("z_view")
-    if z_view is None or z_view.ndim != 3 or z_view.dtype.kind != "f":
-        raise UserError(f"{path}: no controls of ours: no views; run ssl_evaluate.py")
+    kinds = {"z_view": ("f", 3), "view_rows": ("i", 1)}
+    kinds |= {f"{name}_train": ("f", 2) for name in ("pretrained", *CONTROLS)}
+    for name, kind in kinds.items():
+        if name not in arrays or (arrays[name].dtype.kind, arrays[name].ndim) != kind:
+            raise UserError(f"{path}: no controls of ours: no {name}; run ssl_evaluate.py")
+    rows = arrays["view_rows"]
+    if len(rows) != arrays["z_view"].shape[1] or ((rows < 0) | (rows >= n)).any():
+        raise UserError(f"{path}: no controls of ours: views of no epoch; run ssl_evaluate.py")
     return arrays | {name: open_rows(folder / f"{name}.npy", n) for name in CONTROLS}
 
 

@@ -1,6 +1,7 @@
 """Every metric of a latent space in one table, with intervals by subject and controls beside them.
 
-Metrics that need labels are also given for shuffled ones: what is as high there is not about sleep.
+Metrics that need labels are also given for every night's own stages moved along it (``null``): what
+is as high there is not about sleep.
 """
 
 from __future__ import annotations
@@ -13,25 +14,26 @@ from typing import Any
 import numpy as np
 
 from probing import latent_metrics
-from probing.row_files import Rows
-from utils.intervals import left_out
+from probing.row_files import Rows, scale_of
+from utils.intervals import left_out, of_rank_correlation
 from utils.metrics import plain
 from utils.stages import STAGES
 
 N_CLUSTERS = len(STAGES)
 _FEWEST = {"subjects": 2, "epochs": 20}
-_NEIGHBOURS = 15
 _WORKING_MB = 128  # scikit-learn's distances at a time
 _GROWS = ("calinski_harabasz",)  # with the number of epochs, so fewer give no interval
 _LEAST_OF_STAGE = 10
 _MOST_SUBJECTS, _EPOCHS_EACH = 20, 200
+_NULLS = 3  # draws that the null is the mean of
 
 
 @dataclass(frozen=True)
 class Space:
     """Embeddings z (n, d) of epochs with their stages, subjects, recordings and numbers (n,).
 
-    z may lie in a file. ``views`` (q, m, d) are q augmented views of some of the epochs.
+    z may lie in a file. ``views`` (q, m, d) are q augmented views of some of the epochs, whose
+    subjects are ``view_subject`` (m,). ``train`` (k, d) are epochs of the training subjects.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Space:
     recording: np.ndarray
     epoch: np.ndarray
     views: np.ndarray | None = None
+    view_subject: np.ndarray | None = None
+    train: np.ndarray | None = None
 
     def some(self, rows: np.ndarray) -> Space:
         """The epochs of these rows; ``views`` are of epochs of their own and stay."""
@@ -52,6 +56,29 @@ class Space:
         """The epochs of these rows, with z in memory."""
         some = self.some(rows)
         return replace(some, z=np.asarray(some.z))
+
+    def without(self, subjects: np.ndarray) -> Space:
+        """The epochs of all other subjects, and their views."""
+        others = self.some(np.flatnonzero(~np.isin(self.subject, subjects)))
+        if self.views is None:
+            return others
+        kept = ~np.isin(self.view_subject, subjects)
+        return replace(others, views=self.views[:, kept], view_subject=self.view_subject[kept])
+
+    def sample(self, most: int, seed: int) -> Space:
+        """At most so many epochs, equally many per stage and subject, with z in memory."""
+        return self.read(latent_metrics.stratified(self.y, self.subject, most, seed=seed))
+
+    def rotated(self, seed: int) -> Space:
+        """Every night's stages moved along it, by a quarter to three quarters of it, in a circle.
+
+        So each night keeps its stages and their order, and each subject their number of each.
+        """
+        rng, y = np.random.default_rng(seed), self.y.copy()
+        _, of = np.unique(self.recording, return_inverse=True)
+        for rows in np.split(np.argsort(of, kind="stable"), np.cumsum(np.bincount(of))[:-1]):
+            y[rows] = np.roll(y[rows], rng.integers(len(rows) // 4, len(rows) * 3 // 4 + 1))
+        return replace(self, y=y)
 
 
 Metric = Callable[[Space], Mapping[str, float]]
@@ -99,10 +126,11 @@ def stages_as_clusters(space: Space) -> dict[str, float]:
 
     names = ("silhouette_stage", "silhouette_stage_cosine", "davies_bouldin", "calinski_harabasz")
     within, between = latent_metrics.compactness(space.z, space.y)
-    ratio = within / between if between > 0 else float("nan")
-    result = {"compactness": within, "separation": between, "compactness_ratio": ratio}
-    if len(np.unique(space.y)) < 2 or np.ptp(space.z, axis=0).max() < 1e-9:
+    result = {"compactness": within, "separation": between, "compactness_ratio": float("nan")}
+    if len(np.unique(space.y)) < 2 or latent_metrics.is_collapsed(space.z):
         return result | dict.fromkeys(names, float("nan"))
+    if between > 0:
+        result["compactness_ratio"] = within / between
     z, y = space.z, space.y
     values = (
         silhouette_score(z, y),
@@ -128,6 +156,8 @@ def of_views(space: Space) -> dict[str, float]:
     """Alignment of two views, and LiDAR, where views were embedded."""
     if space.views is None:
         return {}
+    if space.views.shape[1] < 2:
+        return {"alignment": float("nan"), "lidar": float("nan")}
     result = {"alignment": latent_metrics.alignment(space.views[0], space.views[1])}
     return result | {"lidar": latent_metrics.lidar(space.views)}
 
@@ -141,7 +171,10 @@ def along_nights(space: Space) -> dict[str, float]:
 
 
 def n1_against_rem(space: Space) -> dict[str, float]:
-    """AUROC of telling N1 from REM in subjects left out: scorers and models confuse the two."""
+    """AUROC of telling N1 from REM in subjects left out: scorers and models confuse the two.
+
+    Mean over groups of subjects, each staged by a model of the others.
+    """
     return {"auroc_n1_rem": _left_out_auroc(space, "N1", "REM")}
 
 
@@ -169,7 +202,7 @@ def subject_leakage(space: Space) -> dict[str, float]:
     # who is in one half alone could not be recognised
     if len(names) < _FEWEST["subjects"] or len(both) < len(names):
         return {"subject_leakage": float("nan")}
-    mean, sd = some.z[half].mean(axis=0), some.z[half].std(axis=0) + 1e-9
+    mean, sd = scale_of(some.z[half])
     model = LogisticRegression(max_iter=300).fit((some.z[half] - mean) / sd, some.subject[half])
     named = model.predict((some.z[~half] - mean) / sd)
     accuracy, chance = balanced_accuracy_score(some.subject[~half], named), 1 / len(names)
@@ -186,20 +219,18 @@ def _left_out_auroc(space: Space, one: str, other: str) -> float:
     if min(label.sum(), (~label).sum()) < _LEAST_OF_STAGE:
         return float("nan")
     names = np.unique(some.subject)
-    # five groups of subjects, each scored by a model of the others
     groups = np.searchsorted(names, some.subject) % min(5, len(names))
-    score = np.full(len(label), np.nan)
+    each = []
     for group in np.unique(groups):
         train = groups != group
-        if not train.any() or label[train].all() or not label[train].any():
-            continue  # one of the two stages is missing from what is left
-        mean, sd = some.z[train].mean(axis=0), some.z[train].std(axis=0) + 1e-9
+        if any(len(np.unique(label[part])) < 2 for part in (train, ~train)):
+            continue  # one of the two stages is missing
+        mean, sd = scale_of(some.z[train])
         model = LogisticRegression(max_iter=300).fit((some.z[train] - mean) / sd, label[train])
-        score[~train] = model.decision_function((some.z[~train] - mean) / sd)
-    known = np.isfinite(score)
-    if label[known].all() or not label[known].any():
-        return float("nan")
-    return float(roc_auc_score(label[known], score[known]))
+        score = model.decision_function((some.z[~train] - mean) / sd)
+        # by group: the scores of different models have no common scale
+        each.append(roc_auc_score(label[~train], score))
+    return float(np.mean(each)) if each else float("nan")
 
 
 LABEL_FREE: tuple[Metric, ...] = (shape, of_views)
@@ -208,12 +239,14 @@ OF_LABELS: tuple[Metric, ...] = (
 )  # fmt: skip
 # need nights whole, not a sample of their epochs: they read z themselves, a part at a time
 _OF_NIGHTS = (along_nights, subject_leakage)
+# of stages; telling subjects apart has a chance of 0 by its definition
+_HAVE_NULL = tuple(metric for metric in OF_LABELS if metric is not subject_leakage)
 
 
 def measure(
     space: Space, *, seed: int = 0, parts: int = 20, most: int = latent_metrics.MOST
 ) -> list[dict[str, Any]]:
-    """Rows of metric, value, interval over subjects, and the value with shuffled labels.
+    """Rows of metric, value, interval over subjects, and the value where stages are rotated.
 
     Subjects are divided into up to ``parts``, each left out in turn (0 or 1: no intervals): drawn
     twice, a subject's epochs would be each other's nearest neighbours.
@@ -222,34 +255,34 @@ def measure(
     names = np.unique(scored.subject)
     if len(scored.y) < _FEWEST["epochs"]:
         return [{"space": space.name, "metric": "all", "note": "too few scored epochs"}]
-    rng = np.random.default_rng(seed)
-    sampled = scored.read(latent_metrics.stratified(scored.y, scored.subject, most, seed=seed))
-    shuffled = replace(sampled, y=rng.permutation(sampled.y))
+    sampled = scored.sample(most, seed)
+    rotated = [scored.rotated(seed + k) for k in range(_NULLS)]
+    nulls = [some.sample(most, seed) for some in rotated]
     # fewer epochs: metrics of pairs are computed once for every part
-    fewer = sampled.some(
-        latent_metrics.stratified(sampled.y, sampled.subject, most // 2, seed=seed)
-    )
+    fewer = sampled.sample(most // 2, seed)
     n_parts = min(parts, len(names))
     left = [names[k::n_parts] for k in range(n_parts)] if n_parts > 1 else []  # one is everybody
     rows = []
     for metric in (*LABEL_FREE, *OF_LABELS):
-        value = _quiet(metric, scored if metric in _OF_NIGHTS else sampled)
-        by_chance = _quiet(metric, shuffled) if metric in OF_LABELS else {}
-        of = replace(scored if metric in _OF_NIGHTS else fewer, views=None)
-        without = [
-            _quiet(metric, of.some(np.flatnonzero(~np.isin(of.subject, part))))
-            for part in (left if metric is not of_views else [])
+        of_nights = metric in _OF_NIGHTS
+        value = _quiet(metric, scored if of_nights else sampled)
+        by_chance = [
+            _quiet(metric, some)
+            for some in ((rotated if of_nights else nulls) if metric in _HAVE_NULL else [])
         ]
+        of = scored if of_nights else fewer
+        without = [_quiet(metric, of.without(part)) for part in left]
         for name, figure in value.items():
             each = [one[name] for one in without if name not in _GROWS]
             interval = left_out(figure, np.array(each), len(names)).plain()
             del interval["mean_of_subjects"]  # one subject's epochs alone have no such metrics
+            null = np.mean([one[name] for one in by_chance]) if by_chance else np.nan
             rows.append(
                 {
                     "space": space.name,
                     "metric": name,
                     **interval,
-                    "shuffled": plain(by_chance.get(name, np.nan)),
+                    "null": plain(null),
                     "needs_labels": metric in OF_LABELS,
                     "note": "" if figure == figure else "undefined",
                 }
@@ -265,50 +298,13 @@ def _quiet(metric: Metric, space: Space) -> Mapping[str, float]:
         return metric(space)
 
 
-def maps(z: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """PCA, t-SNE and UMAP of embeddings (n, d) in two dimensions: (n, 2) each."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
-    standard = (z - z.mean(axis=0)) / (z.std(axis=0) + 1e-9)
-    n_parts = min(50, *standard.shape)
-    # neighbours are searched among 50 main components: much faster in few dimensions
-    reduced = PCA(n_parts, random_state=seed).fit_transform(standard)
-    # scikit-learn asks for a perplexity below the number of epochs
-    perplexity = min(30, max(2, (len(z) - 1) // 3))
-    flat = {"PCA": reduced[:, :2]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        flat["t-SNE"] = TSNE(
-            2, perplexity=perplexity, init="pca", max_iter=1000, random_state=seed
-        ).fit_transform(reduced)
-        import umap
-
-        # with a seed it runs on one core anyway, and warns if it was given more
-        flat["UMAP"] = umap.UMAP(
-            n_neighbors=min(15, len(z) - 1), min_dist=0.1, random_state=seed, n_jobs=1
-        ).fit_transform(reduced)
-    return flat
-
-
-def map_quality(z: np.ndarray, flat: Mapping[str, np.ndarray], k: int = _NEIGHBOURS) -> dict:
-    """Trustworthiness of each map against the space, and continuity, which swaps the two."""
-    from sklearn.manifold import trustworthiness
-
-    k = min(k, max(1, len(z) // 2 - 1))  # scikit-learn wants fewer than half of the epochs
-    return {
-        name: {
-            "trustworthiness": float(trustworthiness(z, points, n_neighbors=k)),
-            "continuity": float(trustworthiness(points, z, n_neighbors=k)),
-        }
-        for name, points in flat.items()
-    }
-
-
 def correlations(
     rows: Sequence[Mapping[str, Any]], probe: Mapping[str, float]
 ) -> list[dict[str, Any]]:
-    """Spearman's rank correlation of each label-free metric with the probe, over runs."""
+    """Spearman's rank correlation of each label-free metric with the probe, over runs.
+
+    With its interval over runs, which are few, and often of the same subjects.
+    """
     from scipy.stats import spearmanr
 
     names = dict.fromkeys(r["metric"] for r in rows if r.get("needs_labels") is False)
@@ -321,7 +317,17 @@ def correlations(
         ]
         value = float("nan")
         # two runs always correlate perfectly, equal values not at all
-        if len(pairs) > 2 and len({a for a, _ in pairs}) > 1:
+        if len(pairs) > 2 and all(len(set(side)) > 1 for side in zip(*pairs, strict=True)):
             value = float(spearmanr(*zip(*pairs, strict=True)).statistic)
-        result.append({"metric": name, "spearman": plain(value), "runs": len(pairs)})
+        known = of_rank_correlation(value, len(pairs))
+        result.append(
+            {
+                "metric": name,
+                "spearman": plain(value),
+                "low": plain(known.low),
+                "high": plain(known.high),
+                "interval": known.kind,
+                "runs": len(pairs),
+            }
+        )
     return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.files import written_whole
 
+_ROUNDING = 1e-6  # of float32: what varies by less of its mean does not vary
 AT_ONCE = 8192  # rows in memory at a time: 4 MB of 128 numbers
 
 
@@ -52,6 +54,47 @@ class Rows:
             # mapped anew: the pages of a map count as this process's until it is closed
             out[inside] = _mapped(self.path, self.n_stored)[numbers[inside]]
         return out
+
+
+@dataclass(frozen=True)
+class ScaledRows:
+    """Rows (n, d), in a file or in memory, less ``mean`` and over ``sd`` (k, d) of their group.
+
+    ``group`` (n,) is the number of each row's. Read like :class:`Rows`.
+    """
+
+    rows: np.ndarray | Rows
+    group: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.group)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and numbers in each."""
+        return len(self), self.mean.shape[1]
+
+    def __getitem__(self, rows: slice | np.ndarray) -> np.ndarray | ScaledRows:
+        group = self.group[rows]
+        if not isinstance(rows, slice):
+            return replace(self, rows=self.rows[rows], group=group)
+        return (self.rows[rows] - self.mean[group]) / self.sd[group]
+
+    def __array__(self, dtype: type | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def scaled_by_night(z: np.ndarray | Rows, offsets: np.ndarray) -> ScaledRows:
+    """Rows (n, d), those of every night centred and scaled by themselves.
+
+    ``offsets`` (nights + 1,) are rows at which nights begin, and the last one ends.
+    """
+    each = [scale_of(z[first:end]) for first, end in pairwise(offsets)]
+    mean, sd = (np.stack(part) for part in zip(*each, strict=True))
+    group = np.repeat(np.arange(len(each)), np.diff(offsets))
+    return ScaledRows(z, group, mean, sd)
 
 
 def write_rows(path: Path, parts: Iterable[np.ndarray], n: int) -> Rows:
@@ -97,3 +140,10 @@ def moments(z: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
     # centred first: the mean of squares loses its digits to a large offset
     square = sum(np.square(part - mean).sum(axis=0) for part in parts_of(z)) / len(z)
     return mean.astype(np.float32), np.sqrt(square).astype(np.float32)
+
+
+def scale_of(z: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation (d,) that standardise rows (n, d); what is constant becomes 0."""
+    mean, sd = moments(z)
+    sd[sd <= _ROUNDING * np.abs(mean)] = np.inf
+    return mean, sd

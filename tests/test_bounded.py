@@ -99,8 +99,9 @@ def written(folder: Path) -> Path:
     embeddings.write_embeddings(folder, views, embed_ones, CHECKPOINT, NET)
     for name in embeddings.CONTROLS:
         embed_ones(None, folder / "embeddings" / f"{name}.npy")
-    views_of_some = {"z_view": np.zeros((2, 3, 2), np.float32)}
-    write_arrays(folder / "embeddings" / "controls.npz", views_of_some)
+    arrays = {"z_view": np.zeros((2, 3, 2), np.float32), "view_rows": np.arange(3)}
+    arrays |= {f"{name}_train": np.zeros((4, 2), np.float32) for name in TRAIN}
+    write_arrays(folder / "embeddings" / "controls.npz", arrays)
     return folder / "embeddings"
 
 
@@ -108,6 +109,7 @@ def embed_ones(view: object, path: Path) -> Rows:
     return write_rows(path, [np.ones((3, 2), np.float32)], 3)
 
 
+TRAIN = ("pretrained", *embeddings.CONTROLS)
 NET = SimpleNamespace(encoder=torch.nn.Linear(1, 1))
 CHECKPOINT = SimpleNamespace(stamp=dict, training=SimpleNamespace(command="c"))
 
@@ -265,7 +267,7 @@ def test_metrics_of_files_are_those_of_arrays(both):
     one, other = (measure(space_of(splits[0]), parts=2, most=150) for splits in both)
     assert [row["metric"] for row in one] == [row["metric"] for row in other]
     for ours, theirs in zip(one, other, strict=True):
-        for key in ("value", "low", "high", "shuffled"):
+        for key in ("value", "low", "high", "null"):
             assert (ours[key] is None) == (theirs[key] is None), ours["metric"]
             assert ours[key] is None or ours[key] == pytest.approx(theirs[key], rel=1e-9)
 

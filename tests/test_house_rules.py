@@ -69,12 +69,14 @@ ONLY_IN = {
     },
     "sklearn": {
         "interpret.concept_directions", "interpret.neighbours", "interpret.prototypes",
-        "probing.probes", "probing.latent_report", "evaluation.stagers.yasa_trees",
+        "probing.probes", "probing.latent_report", "probing.latent_maps",
+        "evaluation.stagers.yasa_trees",
     },
     "optuna": {"experiments.search"},
     "submitit": {"experiments.cells"},
-    "umap": {"probing.latent_report"},
+    "umap": {"probing.latent_maps"},
     "filelock": {"utils.locks"},
+    "safetensors": {"evaluation.stagers.portable_encoder"},
     "dask": {"datasets.store.build"},
     "tqdm": {
         "datasets.store.build",

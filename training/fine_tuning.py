@@ -18,7 +18,7 @@ from probing.row_files import moments
 from utils import metrics
 from utils.stages import STAGES
 
-_BATCH, _CHECKS = 64, 6  # epochs per step, validations per training
+BATCH, _CHECKS = 64, 6  # epochs per step, validations per training
 # the pretrained encoder moves slower than the head, which starts from random weights
 _ENCODER_LR, _HEAD_LR = 3e-4, 1e-3
 
@@ -68,11 +68,21 @@ class _Stager(nn.Module):
 def tune(
     encoder: nn.Module, splits: Mapping[str, Tuning], rows: np.ndarray | None, steps: int, seed: int
 ) -> Probed:
-    """Fine-tune a copy of ``encoder`` with a linear layer on ``rows`` of the training epochs.
+    """Fine-tune a copy of ``encoder``; its best weights stage the held-out subjects."""
+    net, chosen = fit(encoder, splits, rows, steps, seed)
+    probabilities = _stage(net, splits["held_out"])
+    return Probed(probabilities.argmax(axis=1), probabilities, chosen)
 
-    Weights are validated a few times; the best of them stage the held-out subjects.
+
+def fit(
+    encoder: nn.Module, splits: Mapping[str, Tuning], rows: np.ndarray | None, steps: int, seed: int
+) -> tuple[nn.Module, str]:
+    """Train a copy of ``encoder`` with a linear layer on ``rows`` of the training epochs.
+
+    Weights are validated a few times. Returns the network with the best of them, whose
+    ``encoder`` is the copy, and which they are.
     """
-    train, validation, test = (splits[s] for s in ("train", "validation", "held_out"))
+    train = splits["train"]
     # the caller's random state stays as it is, whatever is trained in between
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -85,17 +95,17 @@ def tune(
             {"params": net.encoder.parameters(), "lr": _ENCODER_LR},
             {"params": net.head.parameters(), "lr": _HEAD_LR},
         ]
-        return _fit(net, groups, (train, validation, test), rows, steps)
+        return net, _fit(net, groups, (train, splits["validation"]), rows, steps)
 
 
 def _fit(
     net: nn.Module,
     groups: list,
-    splits: tuple[Tuning, Tuning, Tuning],
+    splits: tuple[Tuning, Tuning],
     rows: np.ndarray | None,
     steps: int,
-) -> Probed:
-    train, validation, test = splits
+) -> str:
+    train, validation = splits
     chosen = torch.nonzero(train.stages >= 0)[:, 0]
     # epochs nobody scored have stage -1 and cannot train
     if rows is not None:
@@ -106,7 +116,7 @@ def _fit(
     for step in range(1, steps + 1):
         net.train()
         # at least two epochs: batch normalisation has no variance of one
-        batch = chosen[torch.randint(len(chosen), (min(_BATCH, max(2, len(chosen))),))]
+        batch = chosen[torch.randint(len(chosen), (min(BATCH, max(2, len(chosen))),))]
         stages = train.stages[batch].to(train.signals.device)
         loss = nn.functional.cross_entropy(net(train.signals[batch]), stages)
         optimizer.zero_grad()
@@ -121,8 +131,7 @@ def _fit(
         if best is None or score > best[0]:
             best = score, step, deepcopy(net.state_dict())
     net.load_state_dict(best[2])
-    probabilities = _stage(net, test)
-    return Probed(probabilities.argmax(axis=1), probabilities, f"step {best[1]} of {steps}")
+    return f"step {best[1]} of {steps}"
 
 
 @torch.no_grad()

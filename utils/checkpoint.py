@@ -6,6 +6,7 @@ The file is one dict of tensors and plain values; loading it never runs code tha
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ FORMAT_VERSION = 1
 KEYS = ("model", "settings", "channels", "fs", "standardise", "state")  # what a checkpoint is for
 _PROGRESS = ("optimizer", "schedule", "rng", "position", "sums", "objective", "scaler")
 _SYNTHETIC = "synthetic-"
+_ABSOLUTE = re.compile(r"(?<![^\s=])/\S*/(\S+)")  # in a command line: /a/b/c -> c
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,15 @@ class Checkpoint:
         """Whether it lies among a run's checkpoints."""
         return self.path.parent.name == "checkpoints"
 
+    @property
+    def is_simulated(self) -> bool:
+        """Whether simulated nights alone have trained it."""
+        training, cohorts = self.training, []
+        while training is not None:
+            cohorts.append(training.cohort)
+            training = training.pretraining
+        return bool(cohorts) and all(name.startswith(_SYNTHETIC) for name in cohorts)
+
     def fingerprint(self) -> str:
         """The first twelve digits of the weights' checksum, whatever file they are in."""
         digest = hashlib.sha256()
@@ -152,6 +163,16 @@ def refuse_seen(
         refuse_seen(
             training.pretraining, cohort, subjects, where=where, remedy=remedy, kind="pretraining"
         )
+
+
+def without_paths(content: Any) -> Any:
+    """A checkpoint's content whose commands have the names of absolute paths alone."""
+    if not isinstance(content, dict):
+        return content
+    return {
+        key: _ABSOLUTE.sub(r"\1", value) if key == "command" else without_paths(value)
+        for key, value in content.items()
+    }
 
 
 def save_checkpoint(

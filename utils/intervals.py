@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
 from utils.metrics import plain
 
@@ -20,6 +20,7 @@ LEVEL = 0.95
 FEWEST_TO_DRAW = 8  # below, draws of subjects say too little about others
 DRAWS = 2000
 T, BCA, JACKKNIFE = "t, mean over subjects", "BCa over subjects", "jackknife over subjects"
+FISHER = "Fisher z over runs"
 NONE, FEW = "none", "none: fewer than two subjects"
 _BATCH = 200  # draws at a time: cohorts of 10,000 subjects fit into memory
 _ROUNDING = 1e-12
@@ -140,6 +141,21 @@ def left_out(value: float, without: np.ndarray, subjects: int) -> Interval:
         return Interval(value, np.nan, np.nan, np.nan, NONE, subjects)
     reach = _t(g - 1) * float(without.std()) * (g - 1) ** 0.5
     return Interval(value, np.nan, value - reach, value + reach, JACKKNIFE, subjects)
+
+
+def of_rank_correlation(value: float, n: int) -> Interval:
+    """Interval of Spearman's correlation of n pairs by Fisher's z, with Bonett & Wright's variance.
+
+    https://doi.org/10.1007/BF02294183. A perfect order counts as half a step from it: there are
+    finitely many orders, and the next best may be the truth. ``subjects`` are the n pairs.
+    """
+    if n < 4 or np.isnan(value):
+        return Interval(value, np.nan, np.nan, np.nan, NONE, n)
+    most = 1 - 6 / (n * (n**2 - 1))
+    z = np.arctanh(np.clip(value, -most, most))
+    reach = ndtri((1 + LEVEL) / 2) * ((1 + value**2 / 2) / (n - 3)) ** 0.5
+    low, high = np.tanh([z - reach, z + reach]).tolist()
+    return Interval(value, np.nan, low, high, FISHER, n)
 
 
 def _t(degrees: int) -> float:

@@ -21,6 +21,15 @@ def confusion(true: np.ndarray, predicted: np.ndarray, n_classes: int = len(STAG
     return np.bincount(flat, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
+def confusions(
+    true: np.ndarray, predicted: np.ndarray, group: np.ndarray, n_groups: int
+) -> np.ndarray:
+    """Counts (n_groups, 5, 5) of epochs by the numbers ``group`` (n,) of their groups, at once."""
+    k, scored = len(STAGES), true >= 0
+    flat = (group[scored] * k + true[scored]) * k + predicted[scored]
+    return np.bincount(flat, minlength=n_groups * k * k).reshape(n_groups, k, k)
+
+
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     # np.where divides everywhere before it chooses
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -16,7 +16,7 @@ from evaluation.stagers.network_stager import Member, NetworkStager
 from evaluation.stagers.package import Listed
 from evaluation.stagers.published_files import convert
 from evaluation.stagers.stager import Stager
-from utils.checkpoint import FORMAT_VERSION, checkpoint_from, load_checkpoint
+from utils.checkpoint import FORMAT_VERSION, Checkpoint, checkpoint_from, load_checkpoint
 from utils.errors import UserError
 from utils.files import sha256
 from utils.json_values import value_in
@@ -131,17 +131,33 @@ def of_checkpoint(path: Path, device: torch.device) -> NetworkStager:
 
 def of_published(name: str, device: torch.device) -> NetworkStager:
     """The stager of published weights, each file checked against its checksum."""
-    about, members = table()["stagers"][name], []
-    for file in files_of(name):
-        checked(file, name)
-        content = convert(file.path, about["source"], about["model"])
-        content["settings"] |= about.get("settings", {})
-        content["source"]["trained_on"] = about["trained_on"]
-        checkpoint = checkpoint_from({"format": FORMAT_VERSION, **content}, file.path)
-        members.append(Member(file.member or name, checkpoint))
+    about = table()["stagers"][name]
+    members = [Member(file.member or name, converted(file, name)) for file in files_of(name)]
     # short, since it stands on every picture
     headline = f"{name}, trained on {about.get('short', about['trained_on'])}"
     return NetworkStager(name, members, device, headline=headline)
+
+
+def converted(file: PublishedFile, name: str) -> Checkpoint:
+    """The checkpoint of one file of a published stager, which is checked first."""
+    checked(file, name)
+    about = table()["stagers"][name]
+    content = convert(file.path, about["source"], about["model"])
+    content["settings"] |= about.get("settings", {})
+    content["source"]["trained_on"] = about["trained_on"]
+    return checkpoint_from({"format": FORMAT_VERSION, **content}, file.path)
+
+
+def published_checkpoint(name: str) -> Checkpoint:
+    """The checkpoint of a published stager of one file.
+
+    Raises:
+        UserError: there is none of that name, or its weights are not here.
+    """
+    known = [one for one, about in table()["stagers"].items() if len(about["files"]) == 1]
+    if name not in known:
+        raise UserError(f"--published {name}: there are {', '.join(known)}")
+    return converted(files_of(name)[0], name)
 
 
 def checked(file: PublishedFile, name: str) -> None:
