@@ -10,7 +10,8 @@ import numpy as np
 
 from evaluation.agreement_figures import draw_bland_altman, draw_epoch_agreement
 from evaluation.agreement_report import agreement_report, paired_statistics
-from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_events, write_predictions
 from evaluation.score import score
 from evaluation.sleep_statistics import STATISTICS, compare
 from utils import figures
