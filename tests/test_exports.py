@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -377,49 +378,73 @@ def test_the_validator_of_bids_finds_no_error(tmp_path, stager):
     assert any("n_events.tsv" in error for error in errors_of(tmp_path / "out" / "bids"))
 
 
+@pytest.fixture(scope="module")
+def others(tmp_path_factory) -> Path:
+    """The interpreter of an environment that has Luna and pyEDFlib; Luna needs an older pandas."""
+    if named := os.environ.get("READERS_PYTHON"):
+        return Path(named)
+    folder = tmp_path_factory.mktemp("others")
+    python = folder / "bin" / "python"
+    pip = [python, "-m", "pip", "install", "-q", "lunapi==1.7.0", "pyedflib==0.1.42"]
+    for command in ([sys.executable, "-m", "venv", folder], pip):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no Luna: pip cannot install it ({done.stderr.strip()[-200:]})")
+    return python
+
+
 LUNA = """
 import json, sys, lunapi
 project = lunapi.proj()
 project.silence(True)
-recording, annotations = sys.argv[1:]
+recording, *annotations = sys.argv[1:]
 one = project.inst("night")
 one.attach_edf(recording)
-if annotations:
-    one.attach_annot(annotations)
-print(json.dumps(one.fetch_annots(one.annots()["Annotations"].tolist(), -1).values.tolist()))
+for path in annotations:
+    one.attach_annot(path)
+intervals = one.fetch_annots(one.annots()["Annotations"].tolist(), -1).values.tolist()
 table = one.proc("EPOCH & STAGE")
-print(json.dumps(table["STAGE: E"].STAGE.tolist() if "STAGE: E" in table else []))
+print(json.dumps([intervals, table["STAGE: E"].STAGE.tolist() if annotations else []]))
 """
+PYEDFLIB = """
+import json, sys, pyedflib
+with pyedflib.EdfReader(sys.argv[1]) as file:
+    columns = [list(column) for column in file.readAnnotations()]
+    print(json.dumps([str(file.getStartdatetime()), columns]))
+"""
+WORDS = {-1: "?", **dict(enumerate(("W", "N1", "N2", "N3", "R")))}
+
+
+def answer(python: Path, program: str, *files: Path) -> list:
+    """What a program for another interpreter prints last."""
+    command = [python, "-c", program, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["night.annot", "night.eannot", "night-nsrr.xml"])
-def test_luna_reads_stages_as_its_own(recording, tmp_path, name):
+def test_luna_reads_stages_as_its_own(recording, tmp_path, name, others):
     WRITERS[name](tmp_path / name, night())
-    annotations, stages = luna(recording.path, tmp_path / name)
-    words = {-1: "?", **dict(enumerate(("W", "N1", "N2", "N3", "R")))}
-    assert [word.replace("L", "?") for word in stages] == [words[code] for code in TRUTH]
-    assert max(stop for _, _, stop in annotations) == 360
+    intervals, stages = answer(others, LUNA, recording.path, tmp_path / name)
+    # Luna has L, for lights on, where NSRR has no stage
+    assert [word.replace("L", "?") for word in stages] == [WORDS[code] for code in TRUTH]
+    assert max(stop for _, _, stop in intervals) == 360
 
 
 @pytest.mark.slow
-def test_luna_reads_the_hypnogram(tmp_path):
-    annotations, _ = luna(write_edf(tmp_path / "h.edf", night()), "")
+def test_luna_and_pyedflib_read_the_hypnogram(tmp_path, others):
+    path = write_edf(tmp_path / "h.edf", night())
     spread = {}
-    for word, start, stop in annotations:
+    for word, start, stop in answer(others, LUNA, path)[0]:
         spread |= dict.fromkeys(range(int(start) // 30, int(stop) // 30), word)
-    words = {-1: "?", **dict(enumerate(("W", "N1", "N2", "N3", "R")))}
-    assert [spread[k] for k in range(12)] == [words[code] for code in TRUTH]
-
-
-def luna(recording: Path, annotations: Path | str) -> tuple[list, list]:
-    """Annotations, and stages per epoch, as Luna has them."""
-    done = subprocess.run(
-        [sys.executable, "-c", LUNA, str(recording), str(annotations)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    if "No module named 'lunapi'" in done.stderr:
-        pytest.skip("lunapi is not installed: pip install -r requirements-dev.txt")
-    assert done.returncode == 0, done.stderr
-    *_, first, second = done.stdout.strip().splitlines()
-    return json.loads(first), json.loads(second)
+    assert [spread[k] for k in range(12)] == [WORDS[code] for code in TRUTH]
+    start, (onsets, lengths, texts) = answer(others, PYEDFLIB, path)
+    assert start == str(BEGAN)
+    epochs = [
+        text
+        for text, seconds in zip(texts, lengths, strict=True)
+        for _ in range(int(seconds // 30))
+    ]
+    assert epochs == [f"Sleep stage {WORDS[code]}" for code in TRUTH] and onsets[0] == 0
