@@ -139,8 +139,6 @@ def test_the_container_builds_on_a_pinned_base_and_runs_as_nobody_special(device
     assert ("nvidia" in base) == (device == "cuda")
     known = {"FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"}
     assert {word for word, _ in steps} <= known
-        *["FROM", "ENV", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT", "CMD"]
-    }
     last_user = [k for k, (word, _) in enumerate(steps) if word == "USER"]
     assert int(steps[last_user[-1]][1]) >= 1000
     assert not any(word in ("RUN", "COPY") for word, _ in steps[last_user[-1] :])
@@ -192,7 +190,9 @@ def image() -> Iterator[Path]:
                     text=True, check=False,
                 )  # fmt: skip
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        subprocess.run(["chmod", "-R", "a-w", root / "opt"], check=True)
         yield root
+        subprocess.run(["chmod", "-R", "u+w", root / "opt"], check=True)
 
 
 def within(root: Path, text: str) -> str:
@@ -213,32 +213,29 @@ def copy(source: str, target: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_containers_steps_give_what_stages_offline_as_nobody(image):
+def test_the_containers_steps_give_what_stages_without_a_network_or_rights(image):
     steps = instructions("cuda")
     place = Path(within(image, [rest for word, rest in steps if word == "WORKDIR"][-1]))
     write_psg(place / "night.edf", 12, {"EEG Fpz-Cz": 100})
     home = image / "home"
     home.mkdir()
-    environment = dict(os.environ) | {"http_proxy": "http://127.0.0.1:9", "no_proxy": ""}
-    environment |= {"https_proxy": "http://127.0.0.1:9"}
+    environment = dict(os.environ)
     for word, rest in steps:
         if word == "ENV":
             pairs = dict(pair.split("=", 1) for pair in within(image, rest).split())
-            environment |= {k: os.path.expandvars(v) for k, v in pairs.items()}
-    environment["HOME"] = str(home)
+            environment |= {key: os.path.expandvars(value) for key, value in pairs.items()}
+    environment["HOME"] = str(home)  # the container's is a folder of its own, too
     entry = json.loads(within(image, dict(steps)["ENTRYPOINT"]))
-    as_nobody: list[str] = []
-    if os.getuid() == 0:
-        user = dict(steps)["USER"]
-        as_nobody = ["unshare", "--net", "setpriv", f"--reuid={user}", "--clear-groups"]
-        for folder in (place, home):
-            os.chown(folder, int(user), -1)
+    alone = ["unshare", "--net", "--map-root-user"]
+    if os.getuid() == 0:  # root may write anywhere, unless it has no capabilities
+        alone = ["unshare", "--net", "setpriv", "--bounding-set=-all", "--inh-caps=-all"]
     done = subprocess.run(
-        [*as_nobody, *entry, "--edf", "night.edf", "-o", "staged", "--export", "all"],
+        [*alone, *entry, "--edf", "night.edf", "-o", "staged", "--export", "all"],
         cwd=place, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert "12 epochs" in done.stdout and (place / "staged" / "night" / "night.html").is_file()
-    # nothing was written where the program lies
-    code = image / "opt" / "sleep-staging"
-    assert not [path for path in code.rglob("*") if path.stat().st_uid not in (os.getuid(),)]
+    done = subprocess.run(
+        [*alone, "touch", image / "opt" / "sleep-staging" / "x"], env=environment, check=False
+    )
+    assert done.returncode, "the program's folder was writable after all"
