@@ -86,7 +86,7 @@ EXPORTS: Mapping[str, Export] = {
         write=_plain(lambda path, staged: write_json(path, summary(staged))),
     ),
     "png": Export(
-        "{}.png", "people", usual=True,
+        "{}.png", "papers, slides", usual=True,
         write=_plain(lambda path, staged: figures.save(picture(staged), path)),
     ),
     "html": Export("{}.html", "browsers", _page, usual=True),

@@ -242,8 +242,8 @@ def test_a_description_of_somebody_else_stays(tmp_path):
 
 
 def test_the_longest_ending_is_the_format_of_a_file():
-    found = {name: one for name in EXPORTS for one in [format_of(f"a/x{EXPORTS[name].own_ending}")]}
-    assert {name for name, one in found.items() if one is EXPORTS[name]} == {*EXPORTS} - {"bids"}
+    own = {name for name, one in EXPORTS.items() if format_of(f"a/x{one.own_ending}") is one}
+    assert own == {*EXPORTS} - {"bids"}
     assert format_of("A_YASA.JSON") is EXPORTS["yasa"] and format_of("a.xml") is None
     assert format_of("night_events.tsv") is EXPORTS["events"]
 

@@ -34,16 +34,7 @@ _PERSON = {
 }
 _AUTHORS = {"type": "array", "items": _PERSON, "minItems": 1, "uniqueItems": True}
 _DOI = {"type": "string", "pattern": r"^10\.\d{4,9}(\.\d+)?/[A-Za-z0-9:/_;\-\.\(\)\[\]\\]+$"}
-_KINDS = (
-    "article",
-    "book",
-    "conference-paper",
-    "data",
-    "database",
-    "generic",
-    "software",
-    "thesis",
-)
+_KINDS = ["article", "book", "conference-paper", "data", "database", "generic", "software"]
 _REFERENCE = {
     "type": "object",
     "properties": {

@@ -1,4 +1,4 @@
-"""What every format says of a night: its stages in order, in bouts, and that a program wrote them.
+"""What every format holds of a night: its stages in order, in bouts, and that a program wrote them.
 
 Formats count epochs from the source recording's first second, so that what lies before the first
 epoch staged here, and whole epochs after the last one, are unscored. A last epoch that is cut short
