@@ -18,7 +18,7 @@ import torch
 
 from datasets.band_tables import read_table
 from datasets.readers.any_file import opened
-from evaluation.prediction_files import agreement
+from evaluation.night_summary import agreement
 from evaluation.stagers import bundled
 from evaluation.stagers.stager import Asked, Stager
 from experiments import default_figures

@@ -1,7 +1,8 @@
-"""Stage EDF, BDF and Dreem files: csv, BIDS events, EDF+ annotations, statistics, picture, page.
+"""Stage EDF, BDF and Dreem files: tables, EDF+ and other programs' formats, picture, page.
 
 python predict.py --edf night.edf                                  # the default: one EEG
 python predict.py --edf night.edf -o night.csv night.html          # just these formats
+python predict.py --edf nights/ --export bids nsrr                 # for other programs, too
 python predict.py --list_models                                    # stagers by name
 python predict.py --edf night.edf --model yasa                     # one of them
 python predict.py --download physioex-seqsleepnet-eeg robustsleepnet   # published weights
@@ -27,13 +28,18 @@ from datasets.readers.any_file import SUFFIXES, opened
 from datasets.readers.discovery import named_recordings
 from datasets.readers.scorings.scoring import TABLE_HELP, VOCABULARY_HELP, Wishes
 from evaluation import reuse
+from evaluation.export_formats import Reasons, exports_named, help_of_exports, listed
 from evaluation.night_lines import report
 from evaluation.prediction_files import (
     SUMMARY,
     add_to_summary,
     all_of,
+    check_shared,
     check_targets,
     check_writable,
+    describe_shared,
+    shared_files,
+    targets_of,
     write_files,
     write_folder,
 )
@@ -82,10 +88,10 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "-o",
         nargs="+",
         default=["results/predictions"],
-        help="a folder for all formats, or files, whose suffix is the format: .csv, .tsv (BIDS "
-        "events), .edf (annotations), .json (statistics), .png, .html; {} stands for the "
+        help=f"a folder, or files, whose ending is the format: {listed()}; {{}} stands for the "
         "recording's name, which begins with its folder where several have one name",
     )
+    add_list(parser, "--export", default=[], help=help_of_exports())
     parser.add_argument(
         "--channels",
         nargs="+",
@@ -138,6 +144,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     if args.edf is None and not (args.download or args.list_models):
         raise UserError("--edf is missing: it takes a file, a folder or a pattern")
     channels_of(args)
+    exports_named(args.export)
     return args
 
 
@@ -160,7 +167,7 @@ def stage_files(args: argparse.Namespace, files: list[Path], faults: list[str]) 
     """Stage every file by the stagers asked for, write the summary; report ``faults``, too."""
     # several outputs can only be files; a single one may be the folder for everything
     targets = args.output if len(args.output) > 1 or is_file_name(args.output[0]) else []
-    check_targets(targets, len(files))
+    check_targets(targets, args.export, len(files))
     if args.expert not in (None, "none") and len(files) > 1:
         raise UserError(f"--expert {args.expert}: one expert's file, {len(files)} recordings")
     check_outputs(args, files, targets)
@@ -200,24 +207,21 @@ def check_outputs(args: argparse.Namespace, files: list[Path], targets: list[str
     # names that are not safe are refused, recording by recording, when it is staged
     namesakes = reuse.namesakes_of(files)
     names = [next(names_of(file, namesakes)) for file in files if is_safe(file.stem)]
+    outputs = [path for name in names for path in all_of(targets_of(targets, name))]
     if not targets:
-        if Path(args.output[0]).is_file():
-            raise UserError(f"--output {args.output[0]}: is a file; name a folder, or its format")
+        folder, exports = Path(args.output[0]), exports_named(args.export)
+        if folder.is_file():
+            raise UserError(f"--output {folder}: is a file; name a folder, or its format")
         check_file(summary_of(args), overwrite=args.overwrite)
-        folders = [Path(args.output[0]) / name for name in names]
-        refuse_inputs([summary_of(args), *folders], inputs)
-    named = [[target_of(target, name) for target in targets] for name in names]
-    refuse_inputs([path for paths in named for path in all_of(paths)], inputs)
+        check_shared(folder, exports)
+        shared = [path for name in names for path in all_of(shared_files(folder, name, exports))]
+        outputs = [summary_of(args), *(folder / name for name in names), *shared]
+    refuse_inputs(outputs, inputs)
 
 
 def summary_of(args: argparse.Namespace) -> Path:
     """Path of the table that has one row per night of the output folder."""
     return Path(args.output[0]) / "summary.csv"
-
-
-def target_of(target: str, name: str) -> Path:
-    """Path of a file to write: ``target`` with the recording's name for ``{}``."""
-    return Path(target.replace("{}", name))
 
 
 def is_file_name(target: str) -> bool:
@@ -246,6 +250,7 @@ class Staging:
         self.asked = Asked(
             channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything
         )
+        self.exports = {} if targets else exports_named(args.export)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder, self.written_into = Path(args.output[0]), set[Path]()
         self.settings = {k: v for k, v in vars(args).items() if k not in NOT_SETTINGS}
@@ -288,47 +293,38 @@ class Staging:
             with nullcontext() if place.holder(now) else locked(place.locked_by):
                 if not (holder := place.holder(now)):
                     if self.again or not place.is_current(now):
-                        self.stage(file, place, made, taken)
+                        self.stage(file, name, made, taken)
                     return name
             taken = taken or holder
         raise UserError(f"{file}: {taken}; choose another --output")
 
     def place(self, name: str) -> Place:
         """Where the results of that name go."""
-        files = [target_of(target, name) for target in self.targets]
+        files = [*targets_of(self.targets, name)]
+        shared = [*shared_files(self.folder, name, self.exports)]
         chosen = bool(files) and not any("{}" in target for target in self.targets)
-        place = Place(self.folder, self.folder / name, files, chosen)
-        self.written_into |= {path.parent for path in (files or [place.folder])}
+        place = Place(self.folder, self.folder / name, files, chosen, shared)
+        written = [*(files or [place.folder]), *shared]
+        self.written_into |= {path.parent for path in written}
         return place
 
-    def stage(self, file: Path, place: Place, made: Mapping[str, Any], taken: str) -> None:
-        """Stage one file, write the chosen formats, print a report."""
+    def stage(self, file: Path, name: str, made: Mapping[str, Any], taken: str) -> None:
+        """Stage one file, write the chosen formats under a name, print a report."""
         progress = partial(self.show, file)
-        folder, files = place.folder, place.files
-        check_writable(folder, files, file, overwrite=self.overwrite)
+        place = self.place(name)
+        targets = targets_of(self.targets, name) or shared_files(self.folder, name, self.exports)
+        check_writable(place, targets, file, overwrite=self.overwrite)
         staged = stage_file(opened(file), self.stagers, self.asked, progress)
         if reuse.checksum(file) != made["sha256"]:
             raise UserError(f"{file}: was changed while it was staged; run the same command again")
-        if files:
-            write_files(
-                files,
-                staged,
-                self.explained,
-                made,
-                progress,
-                overwrite=self.overwrite,
-                counterfactuals=self.counterfactuals,
-            )
-        else:
-            write_folder(
-                folder,
-                staged,
-                self.explained,
-                made,
-                progress,
-                counterfactuals=self.counterfactuals,
-            )
-        for line in report(file.name, staged, files or [folder], taken):
+        reasons = Reasons(self.explained, self.counterfactuals)
+        if not place.files:
+            write_folder(place.folder, staged, reasons, made, progress, exports=self.exports)
+        if targets:
+            write_files(targets, staged, reasons, made, progress, overwrite=self.overwrite)
+        describe_shared(self.folder, self.exports)
+        written = [*targets] if place.files else [place.folder, *targets]
+        for line in report(file.name, staged, written, taken):
             tqdm.write(shown(line))  # print() would cut through the progress bar
 
     def show(self, file: Path, step: str) -> None:

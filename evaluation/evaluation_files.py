@@ -10,7 +10,8 @@ import numpy as np
 
 from evaluation import agreement_figures
 from evaluation.agreement_report import agreement_report, paired_statistics, scored_subjects
-from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_events, write_predictions
 from evaluation.score import score
 from evaluation.sleep_statistics import STATISTICS, compare
 from evaluation.transitions import transition_counts

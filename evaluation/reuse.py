@@ -186,12 +186,14 @@ class Place:
     """Where the results of one recording go: a folder of all formats below ``root``, or files.
 
     ``chosen``: the user typed the names of the files, which are written anew without asking.
+    ``shared`` are its files in data sets of all recordings, beside the folder.
     """
 
     root: Path
     folder: Path
     files: Sequence[Path] = ()
     chosen: bool = False
+    shared: Sequence[Path] = ()
 
     @property
     def locked_by(self) -> Path:
@@ -208,11 +210,15 @@ class Place:
             return ""
         if not self.files and (inside := self._nested()):
             return f"{inside} holds the results of another recording"
-        sources = [one.source for one in self._origins() if one and not one.is_of(now)]
-        return f"{self.locked_by} holds the results of {sources[0]}" if sources else ""
+        places = [*(self.files or [self.folder]), *self.shared]
+        held = zip(places, self._origins(), strict=True)
+        others = ((path, one) for path, one in held if one and not one.is_of(now))
+        words = (f"{path} holds the results of {one.source}" for path, one in others)
+        return next(words, "")
 
     def _origins(self) -> list[Origin | None]:
-        return [of_file(path) for path in self.files] or [of_folder(self.folder)]
+        own = [of_file(path) for path in self.files] or [of_folder(self.folder)]
+        return own + [of_file(path) for path in self.shared]
 
     def _nested(self) -> Path | None:
         """Results that this folder would lie in, or that would lie in this folder."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.card_metadata import front_matter
 from utils.checkpoint import Checkpoint, load_checkpoint
 from utils.errors import UserError
 from utils.intervals import of_columns, with_interval
@@ -100,8 +101,10 @@ def card_of(
     log: Sequence[Mapping[str, str]],
     candidates: Path,
 ) -> str:
-    """Markdown of the card."""
+    """Markdown of the card, after lines of YAML for programs."""
     lines = [
+        *front_matter(declared.parts, measured, real_night(measured, log)),
+        "",
         "# The default: what `predict.py` stages with",
         "",
         f"The mean of {len(declared.parts)} unlike parts, one EEG of any derivation, unit and gain "
@@ -156,11 +159,18 @@ def _parts(declared: Declaration, folder: Path) -> list[str]:
     return [*lines, ""]
 
 
+def real_night(
+    measured: Mapping[str, Any], log: Sequence[Mapping[str, str]]
+) -> Mapping[str, str] | None:
+    """The log's row of the whole real night that these weights were measured on, if any."""
+    wanted = measured["weights"], "ucddb018"
+    return next((row for row in log if (row["weights"], row["night"]) == wanted), None)
+
+
 def _real_night(measured: Mapping[str, Any], log: Sequence[Mapping[str, str]]) -> list[str]:
-    rows = [r for r in log if (r["weights"], r["night"]) == (measured["weights"], "ucddb018")]
-    if not rows:
+    row = real_night(measured, log)
+    if row is None:
         return ["## On one real night", "", "Not measured (`--real`).", ""]
-    row = rows[0]
     counts = [list(map(int, line.split())) for line in row["confusion"].split(" / ")]
     expert, model = sum(counts[3]), sum(line[3] for line in counts)
     n3 = 2 * counts[3][3] / max(1, expert + model)

@@ -8,7 +8,8 @@ import pytest
 
 from datasets.readers.edf import EdfFile
 from datasets.readers.expert_annotations import find, of_annotations, read
-from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_events, write_predictions
 from interpret.epochs_of_interest import choose_epochs
 from tests.edf_files import write_hypnogram, write_psg
 from utils.errors import UserError

@@ -22,7 +22,7 @@ RUN = ("README.md", *(f"docs/{name}.md" for name in (
 )))  # fmt: skip
 BLOCK = re.compile(r"(?:<!-- needs: (?P<needs>[^>]*) -->\n)?```bash\n(?P<lines>.*?)```", re.S)
 # what comes beside scripts in the docs: cloning, and targets that CI runs
-OTHER_COMMANDS = {"git", "make", "dask"}
+OTHER_COMMANDS = {"git", "make", "dask", "podman"}
 LAUNCHERS = {"torchrun", "sbatch"}  # which are followed by a script and its flags
 TRAINING = "--n_epochs 1 --logger csv --accelerator cpu"
 # the docs' commands on two cores within minutes: added where a command lacks the flag

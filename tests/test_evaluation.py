@@ -12,7 +12,8 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from evaluation.evaluation_files import write_evaluation
-from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_events, write_predictions
 from evaluation.score import score
 from evaluation.sleep_statistics import compare
 from tests import listing
@@ -120,7 +121,9 @@ def test_bids_events(tmp_path):
     assert list(rows[0])[:3] == ["onset", "duration", "trial_type"]
     assert rows[0]["expert"] == "n/a" and {row["duration"] for row in rows} == {"30"}
     about = json.loads((tmp_path / "a_events.json").read_text())
-    assert set(about) - {"GeneratedBy"} == set(rows[0])
+    described = {name for name, text in about.items() if isinstance(text, dict)}
+    assert described == set(rows[0])
+    assert (about["RecordingStart"], about["GeneratedBy"]) == (NIGHTS[0].start, "made by a test")
 
 
 def test_edf_annotations_are_on_the_clock_of_the_source(tmp_path):
@@ -128,13 +131,15 @@ def test_edf_annotations_are_on_the_clock_of_the_source(tmp_path):
     edf = edfio.read_edf(write_edf(tmp_path / "model.edf", staged))
     assert (edf.startdate.isoformat(), edf.starttime.isoformat()) == ("1989-04-24", "16:13:00")
     codes = {f"Sleep stage {name}": k for k, name in enumerate(("W", "N1", "N2", "N3", "R"))}
+    codes["Sleep stage ?"] = -1
     back = np.full(130, -1)
     for annotation in edf.annotations:
         first, length = annotation.onset / 30, annotation.duration / 30
         back[int(first) : int(first + length)] = codes[annotation.text]
     assert (back[:10] == -1).all()
     assert (back[10:] == staged.stages).all()
-    assert len(edf.annotations) == 1 + np.count_nonzero(np.diff(staged.stages))
+    # one more for what lies before the first epoch
+    assert len(edf.annotations) == 2 + np.count_nonzero(np.diff(staged.stages))
 
 
 def test_a_night_without_a_clock_can_be_exported(tmp_path):

@@ -51,7 +51,7 @@ ONLY_IN = {
     "edfio": {
         "datasets.synthetic.nsrr_files",
         "datasets.synthetic.sleepedf_files",
-        "evaluation.exports",
+        "evaluation.exports.edf_export",
     },
     "yasa": {
         "evaluation.agreement_report", "evaluation.sleep_statistics", "interpret.detected",

@@ -18,7 +18,8 @@ from datasets.readers.any_file import opened
 from datasets.readers.channels import match
 from datasets.store import folds, splits
 from datasets.store.folds import Fold, FoldTable
-from evaluation.prediction_files import add_to_summary, title_of
+from evaluation.night_summary import title_of
+from evaluation.prediction_files import add_to_summary
 from evaluation.stagers.vote import check_keys
 from tests.odd_edf import Chan, eeg, write_odd
 from utils import figures

@@ -319,9 +319,10 @@ def test_edited_parts_of_a_store_are_kept(raw, tmp_path):
 
 
 def without_lists(folder: Path) -> None:
-    """As if it were from before there were lists of what is ours."""
-    for path in folder.rglob(manifest.NAME):
-        path.unlink()
+    """As if it were from before there were lists of what is ours, and vector figures."""
+    for pattern in (manifest.NAME, "*.pdf"):
+        for path in folder.rglob(pattern):
+            path.unlink()
 
 
 def test_stores_from_before_are_known_by_their_description(tmp_path):
@@ -410,7 +411,7 @@ def test_results_of_former_weights_do_not_stay_beside_new_ones(store, run_folder
     assert (evaluation / "metrics.json").exists()
     train(store, run_folder.parent, "--n_epochs", "1", "--resume", "False")
     left = {path for path in run_folder.iterdir() if not path.name.startswith(".")}
-    own = ["checkpoints", "curve.png", "metrics.csv", "metrics.jsonl", "run.json"]
+    own = ["checkpoints", "curve.pdf", "curve.png", "metrics.csv", "metrics.jsonl", "run.json"]
     assert {path.name for path in left} == {*own, "evaluation_other"}
     files = (run_folder / "evaluation_other").rglob("*")
     assert [p for p in files if p.is_file() and not p.name.startswith(".")] == [notes]

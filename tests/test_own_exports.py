@@ -19,7 +19,8 @@ from datasets.readers.expert_annotations import (
     read,
 )
 from datasets.readers.scorings.scoring import Wishes
-from evaluation.exports import write_edf, write_events, write_predictions
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_events, write_predictions
 from evaluation.stagers.interface import stage
 from evaluation.stagers.stager import Asked, expert_of
 from tests.edf_files import START, write_hypnogram, write_psg

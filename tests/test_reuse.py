@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import predict
-from evaluation import prediction_files, reuse
+from evaluation import export_formats, prediction_files, reuse
 from evaluation.reuse import Origin, Place, names_of, namesakes_of
 from evaluation.stagers import catalogue
 from tests.stand_in import StandIn
@@ -28,8 +28,8 @@ def stager(monkeypatch) -> StandIn:
     stager = StandIn()
     monkeypatch.setattr(catalogue, "load", lambda name, device: stager)
     # pictures and pages take a second each
-    for suffix in (".png", ".html"):
-        monkeypatch.delitem(prediction_files.FORMATS, suffix)
+    for suffix in ("png", "html"):
+        monkeypatch.delitem(export_formats.EXPORTS, suffix)
     monkeypatch.setattr(prediction_files, "write_second_look", lambda folder, rows: None)
     return stager
 

@@ -41,11 +41,12 @@ class StagedNight:
 
     ``probabilities`` (n, 5) with rows that sum to 1, ``expert`` (n,) codes with -1 where unscored,
     ``first_epoch`` how many epochs of the source lie before the first one here, ``start`` the
-    source's first second in ISO 8601, if known, ``quality_flags`` (n,) what is wrong with each
-    epoch's signals in words, "" for nothing, or ``()`` where they were not checked. ``lost`` (n,)
-    are the epochs without a signal, which count as no stage, ``None`` where every one counts.
-    ``votes`` are what ``probabilities`` are the mean of, where several models or derivations staged
-    the night.
+    source's first second in ISO 8601, if known, ``clock`` the same on 1 January 1985 where its
+    date alone is unknown, ``seconds`` the source's length, ``quality_flags`` (n,) what is wrong
+    with each epoch's signals in words, "" for nothing, or ``()`` where they were not checked.
+    ``lost`` (n,) are the epochs without a signal, which count as no stage, ``None`` where every one
+    counts. ``votes`` are what ``probabilities`` are the mean of, where several models or
+    derivations staged the night.
     """
 
     recording: str
@@ -57,6 +58,8 @@ class StagedNight:
     quality_flags: Sequence[str] = ()
     lost: np.ndarray | None = None
     votes: Sequence[Vote] = ()
+    seconds: float | None = None
+    clock: str | None = None
 
     @property
     def stages(self) -> np.ndarray:

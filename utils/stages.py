@@ -6,7 +6,8 @@ import numpy as np
 
 STAGES = ("W", "N1", "N2", "N3", "REM")  # code = index
 EDF_STAGES = ("W", "N1", "N2", "N3", "R", "?")  # as EDF+ annotations spell them
-YASA_STAGES = ("WAKE", "N1", "N2", "N3", "REM", "UNS")  # UNSCORED picks the last of both
+YASA_STAGES = ("WAKE", "N1", "N2", "N3", "REM", "UNS")  # UNSCORED picks the last of each
+RK_CODES = (0, 1, 2, 3, 5, 9)  # as Rechtschaffen and Kales number them
 UNSCORED = -1  # movement, "?", lights on: kept on disk, ignored by losses and metrics
 PLOT_ORDER = ("W", "REM", "N1", "N2", "N3")  # top to bottom of a hypnogram
 EPOCH_SECONDS = 30

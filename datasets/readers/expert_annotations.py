@@ -89,6 +89,13 @@ def is_export(path: Path) -> bool:
         except UserError:
             return False  # broken: said when it is read
     head = _head(path, 4096)
+    try:
+        if own_exports.stated_hash(head) and layouts.is_unchanged_export(text_of(path)):
+            return True
+    except UserError:
+        return False
+    if path.suffix.lower() == ".eannot":  # which has no room for a mark
+        return own_exports.is_listed(path)
     # a table whose columns only programs write, whatever its encoding
     names = head.replace(b"\x00", b"").decode("latin-1").casefold()
     if not re.search(r"prob|conf|certainty|\bp[_ .-]|stages_hash", names):
@@ -125,6 +132,8 @@ def read(
     else:
         if wishes.vocabulary is None and _OF_UCDDB.fullmatch(path.name):
             wishes = Wishes("ucddb", wishes.table)
+        if path.suffix.lower() == ".eannot" and own_exports.is_listed(path):
+            raise UserError(f"{path}: {own_exports.UNCHANGED}")
         stages, notes = layouts.read(path, recorded, wishes)
     stages = _fitted(stages, n_epochs)
     if (stages == UNSCORED).all():
@@ -213,10 +222,7 @@ def _like_epochs(rows: list[Annotation]) -> list[Annotation]:
 def _of_edf(path: Path, recorded: Recorded, wishes: Wishes, notes: list[str]) -> np.ndarray:
     """Stages of an EDF+ hypnogram, placed by its start where that differs from the recording's."""
     if _is_unchanged_edf(path):
-        raise UserError(
-            f"{path}: stages that this program exported, unchanged: no expert's; correct them in "
-            "it, or name an expert's file"
-        )
+        raise UserError(f"{path}: {own_exports.UNCHANGED}")
     if wishes.table is not None:
         raise UserError(f"{path}: an EDF has no columns; leave out --expert_table")
     scored = EdfFile(path)

@@ -155,6 +155,8 @@ class ChannelStager(Stager):
             probabilities=computed.probabilities,
             expert=expert,
             start=recording.start.isoformat() if recording.start else None,
+            clock=file.clock.isoformat() if file.clock else None,
+            seconds=file.seconds,
             quality_flags=flags,
             lost=None if asked.score_everything else lost,
             votes=computed.votes,

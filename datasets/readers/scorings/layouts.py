@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from datasets.readers.scorings import (
     lab_texts,
     lab_xml,
     lists,
+    own_exports,
     placement,
     stage_tables,
     vocabulary,
@@ -19,13 +21,14 @@ from datasets.readers.scorings import (
 from datasets.readers.scorings.decoding import text_of, xml_of
 from datasets.readers.scorings.scoring import Recorded, Row, Scoring, Text, Wishes
 from utils.errors import UserError
-from utils.stages import UNSCORED
+from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS, UNSCORED
 
 READ = (
     "lists of stages (YASA, Compumedics, Luna eannot, U-Sleep hyp, DREAMS, STA, Deltamed, Prana, "
     "Visbrain), tables (RemLogic, Alice, Nox, Sandman, BIDS, EDFbrowser, MNE, Snooz, NIDRA), "
     "DOMINO profiles, SAF, Luna annot, vmrk, XML (Profusion, NSRR, RML, Wonambi, EDFbrowser), EDF+"
 )
+_HEAD = 4096  # characters in which an export names its origin
 # the first that fits; each knows what marks its own layout
 LAYOUTS: Sequence[tuple[Callable[[Text], object], Callable[[Text, Recorded], Scoring]]] = (
     (lab_texts.is_markers, lab_texts.read_markers),
@@ -51,8 +54,31 @@ def read(path: Path, recorded: Recorded, wishes: Wishes) -> tuple[np.ndarray, li
     text = text_of(path)
     if not text.whole.strip():
         raise text.wrong("holds no sleep stages: it is empty")
+    if is_unchanged_export(text):
+        raise text.wrong(own_exports.UNCHANGED)
     scoring = _scoring(text, recorded, wishes)
     return stages_of(scoring, recorded, path, wishes.vocabulary)
+
+
+def is_unchanged_export(text: Text) -> bool:
+    """Whether a scoring is marked as this program's, and no stage in it was changed."""
+    stated = own_exports.stated_hash(text.whole[:_HEAD].encode(errors="replace"))
+    if not stated:
+        return False
+    # how long stages last is of interest here, not when they begin
+    anywhere = Recorded(text.path.name, datetime(1985, 1, 1), float(LONGEST_SECONDS), ())
+    scoring = _scoring(text, anywhere, Wishes())
+    words = [row.word for row in scoring.rows]
+    codes, _ = vocabulary.codes_of(
+        words, text.path, scoring.vocabulary, only_stages=scoring.only_stages
+    )
+    epochs = [
+        code
+        for row, code in zip(scoring.rows, codes, strict=True)
+        if code is not None
+        for _ in range(round((row.seconds or EPOCH_SECONDS) / EPOCH_SECONDS))
+    ]
+    return own_exports.stages_hash(epochs) == stated
 
 
 def _scoring(text: Text, recorded: Recorded, wishes: Wishes) -> Scoring:

@@ -11,9 +11,16 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from utils import manifest
+from utils.manifest import is_ours
 from utils.stages import MADE_BY_A_MODEL, STAGES
 
 HASH_COLUMN = "stages_hash"
+STAGED = "staged night"  # what lists of this program's files call its exports
+UNCHANGED = (
+    "stages that this program exported, unchanged: no expert's; correct them in it, or name an "
+    "expert's file"
+)
 _IN_HEADER = re.compile(rb"stages_([0-9a-f]{16})")
 _OF_PROGRAMS = re.compile(
     r"(p|prob|proba|probs|probability|confidence|conf|certainty|uncertainty)([ _.-].*)?"
@@ -71,11 +78,23 @@ def edf_hash(path: Path) -> str | None:
     ``""`` stands for an export from before there were hashes, ``None`` for anybody else's file.
     """
     with path.open("rb") as file:
-        recording = file.read(168)[88:]  # the header's field on the recording
-    if MADE_BY_A_MODEL.encode() not in recording:
+        return stated_hash(file.read(168)[88:])  # the header's field on the recording
+
+
+def stated_hash(head: bytes) -> str | None:
+    """Hash in the first bytes of an export; ``""`` and ``None`` as of :func:`edf_hash`."""
+    if MADE_BY_A_MODEL.encode() not in head:
         return None
-    match = _IN_HEADER.search(recording)
+    match = _IN_HEADER.search(head)
     return match[1].decode() if match else ""
+
+
+def is_listed(path: Path) -> bool:
+    """Whether its folder lists a file as this program's export, and nobody changed it.
+
+    So are those known that have no room for a mark.
+    """
+    return is_ours(path, STAGED) or (is_ours(path) and manifest.read(path.parent).what == STAGED)
 
 
 def edf_fields(codes: Iterable[int]) -> tuple[str, tuple[str, ...]]:

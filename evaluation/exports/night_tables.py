@@ -1,15 +1,14 @@
-"""Staged nights in the formats other programs read: csv, BIDS events and EDF+ annotations."""
+"""Staged nights as tables of one row per epoch: csv, votes, and events with the columns of BIDS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
-from itertools import groupby
 from pathlib import Path
 
 from datasets.readers.scorings import own_exports
 from datasets.readers.scorings.vocabulary import stage_of
-from utils.files import write_json, write_table, written_whole
+from evaluation.exports.exported_stages import seconds_of
+from utils.files import write_json, write_table
 from utils.metrics import confidence
 from utils.staged_night import StagedNight
 from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, UNSCORED
@@ -113,7 +112,10 @@ def write_votes(path: Path, night: StagedNight) -> Path:
 
 
 def write_events(path: Path, night: StagedNight, source: str) -> Path:
-    """Write BIDS ``events.tsv``, one row per epoch, and the json that describes its columns."""
+    """Write BIDS ``events.tsv``, one row per epoch, and the json that describes its columns.
+
+    ``source`` names the model.
+    """
     marks = _marks(night, digits=4)
     rows = [
         {
@@ -128,35 +130,11 @@ def write_events(path: Path, night: StagedNight, source: str) -> Path:
     ]
     rows = _hashed(rows, "trial_type")
     columns = {k: text for k, text in _COLUMNS.items() if k in rows[0]}
-    write_json(path.with_suffix(".json"), {**columns, "GeneratedBy": source})
+    about = {
+        "Description": f"Sleep stages that a program gave to {night.recording}",
+        "GeneratedBy": source,
+        "RecordingStart": night.start or "n/a",
+        "RecordingDuration": seconds_of(night),
+    }
+    write_json(path.with_suffix(".json"), columns | about)
     return write_table(path, rows, delimiter="\t")
-
-
-def write_edf(path: Path, night: StagedNight) -> Path:
-    """Write EDF+ annotations, one per bout of a stage, on the clock of the source recording."""
-    import edfio
-
-    annotations, epoch, codes = [], night.first_epoch, night.scored.tolist()
-    for stage, bout in groupby(codes):
-        length = len(list(bout))
-        annotations.append(
-            edfio.EdfAnnotation(
-                epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, f"Sleep stage {EDF_STAGES[stage]}"
-            )
-        )
-        epoch += length
-    start = datetime.fromisoformat(night.start) if night.start else None
-    # by these marks the file is never taken for an expert's hypnogram, unless it was edited
-    equipment, additional = own_exports.edf_fields(codes)
-    about = edfio.Recording(
-        startdate=start.date() if start else None, equipment_code=equipment, additional=additional
-    )
-    edf = edfio.Edf(
-        [],  # annotations alone, without a signal
-        recording=about,
-        starttime=start.time() if start else None,
-        annotations=annotations,
-    )
-    with written_whole(path) as temporary:
-        edf.write(temporary)
-    return path

@@ -1,0 +1,52 @@
+"""What every format holds of a night: its stages in order, in bouts, and that a program wrote them.
+
+Formats count epochs from the source recording's first second, so that what lies before the first
+epoch staged here, and whole epochs after the last one, are unscored. A last epoch that is cut short
+is in none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+
+from datasets.readers.scorings import own_exports
+from utils.staged_night import StagedNight
+from utils.stages import EPOCH_SECONDS, UNSCORED
+
+# the first second of a recording whose start nobody knows, as EDF+ has it
+UNKNOWN_START = datetime(1985, 1, 1)
+
+
+def codes_of(night: StagedNight) -> list[int]:
+    """Codes of all whole epochs of the source recording, -1 where nothing was staged."""
+    codes = [UNSCORED] * night.first_epoch + night.scored.tolist()
+    whole = int((night.seconds or 0) / EPOCH_SECONDS + 1e-9)
+    return codes + [UNSCORED] * (whole - len(codes))
+
+
+def bouts_of(night: StagedNight) -> Iterator[tuple[int, int, int]]:
+    """Onset and length in s, and code, of every bout of the source recording."""
+    epoch = 0
+    for code, bout in groupby(codes_of(night)):
+        length = len(list(bout))
+        yield epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, code
+        epoch += length
+
+
+def mark_of(night: StagedNight) -> str:
+    """Words that keep an export, until somebody edits it, from being taken for an expert's."""
+    equipment, additional = own_exports.edf_fields(codes_of(night))
+    return " ".join((equipment, *additional))
+
+
+def seconds_of(night: StagedNight) -> float:
+    """Length of the source recording in s; of its epochs, where that is unknown."""
+    return night.seconds or float(len(codes_of(night)) * EPOCH_SECONDS)
+
+
+def start_of(night: StagedNight) -> datetime | None:
+    """The source's first second; on 1 January 1985 where its date is unknown, its clock is not."""
+    known = night.start or night.clock
+    return datetime.fromisoformat(known) if known else None
