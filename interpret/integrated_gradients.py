@@ -8,7 +8,7 @@ completeness of its own, the change of F between its ends.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from interpret.target import EpochTarget
 TOLERANCE = 0.01  # completeness error
 # gradients per epoch at most: a tenth of the epochs of a trained transformer need thousands
 MOST_STEPS = 12_800
+_OF_COMPARISON = 800  # as many of a map that is only compared with another one
 _OF_PART = 8  # gradients of a part of the line
 _SHARE = 1 / 16  # of the error allowed that even the shortest part may have
 _LUCK = 5  # times the error allowed: more is not complete, even where errors of parts cancel out
@@ -50,12 +51,15 @@ class IntegratedGradients(Attribution):
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
         """Score as all attributions, and by what another baseline would have changed."""
         yield from super().evaluate(evaluated, explanation)
-        plan = evaluated.question.plan
+        question, plan = evaluated.question, evaluated.question.plan
+        target = self.target_of(question.target, plan.space)
+        settings = {"steps": plan.steps, "most": _OF_COMPARISON, "seed": plan.seed}
         for baseline in plan.other_baselines:
             if baseline == explanation.settings["baseline"]:
                 continue
-            other = replace(evaluated.question, plan=replace(plan, baseline=baseline))
-            second, name = self.compute(other), f"{self.name}, {baseline} baseline"
+            name = f"{self.name}, {baseline} baseline"
+            asked = (target, question.epochs, question.classes)
+            second = self.explain(*asked, baseline=baseline, **settings)
             yield from evaluated.scores(name, "completeness_error", second.error.cpu().numpy())
             yield from of_evidence(evaluated, name, second, self.reading)
             for measure, values in likeness(explanation, second).items():

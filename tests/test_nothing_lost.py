@@ -516,7 +516,13 @@ def test_evaluations_from_before_are_replaced_unless_a_file_is_foreign(store, ru
         evaluate(store, best)
         without_lists(run_folder)
         # evaluations from before lists had none of these
-        for name in ("bland_altman*", "epoch_agreement*", "subjects.csv"):
+        for name in (
+            "bland_altman*",
+            "epoch_agreement*",
+            "subjects.csv",
+            "subject_kappa*",
+            "transitions*",
+        ):
             for path in (run_folder / "evaluation").glob(name):
                 path.unlink()
     (run_folder / "evaluation" / "notes.docx").touch()
