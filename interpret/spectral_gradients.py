@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from interpret.explanation_figures import Figure
 
 Order = Literal["high_to_low", "low_to_high", "both"]
-_MOST_STEPS = 3_200  # gradients per epoch, band and order at most
+_MOST_STEPS = 6_400  # gradients per epoch, band and order at most
 Edges = tuple[tuple[float, float], ...]
 _ORDERS = {"both": ("high_to_low", "low_to_high")}
 NAME = "specgrad"
