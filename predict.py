@@ -121,6 +121,13 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="number of explained epochs for which the least edit in a scorer's words is sought "
         "that changes the stage, such as 18 %% more slow-wave time; seconds for each",
     )
+    parser.add_argument(
+        "--page_channels",
+        nargs="+",
+        default=[],
+        help="further channels that the page shows beside those that the model reads, by label or "
+        "difference",
+    )
     add_flag(
         parser,
         "--score_everything",
@@ -244,8 +251,9 @@ class Staging:
         self.counterfactuals = args.counterfactuals
         scoring = Wishes(args.vocabulary, args.expert_table)
         self.asked = Asked(
-            channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything
-        )
+            channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything,
+            args.page_channels,
+        )  # fmt: skip
         self.again, self.overwrite = args.again, args.overwrite
         self.folder, self.written_into = Path(args.output[0]), set[Path]()
         self.settings = {k: v for k, v in vars(args).items() if k not in NOT_SETTINGS}
