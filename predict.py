@@ -125,8 +125,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         "--page_channels",
         nargs="+",
         default=[],
-        help="further channels that the page shows beside those that the model reads, by label or "
-        "difference",
+        help="labels or differences that the page shows beside the channels that the model reads",
     )
     add_flag(
         parser,
@@ -317,25 +316,11 @@ class Staging:
         staged = stage_file(opened(file), self.stagers, self.asked, progress)
         if reuse.checksum(file) != made["sha256"]:
             raise UserError(f"{file}: was changed while it was staged; run the same command again")
+        about, more = (staged, self.explained, made, progress), self.counterfactuals
         if files:
-            write_files(
-                files,
-                staged,
-                self.explained,
-                made,
-                progress,
-                overwrite=self.overwrite,
-                counterfactuals=self.counterfactuals,
-            )
+            write_files(files, *about, overwrite=self.overwrite, counterfactuals=more)
         else:
-            write_folder(
-                folder,
-                staged,
-                self.explained,
-                made,
-                progress,
-                counterfactuals=self.counterfactuals,
-            )
+            write_folder(folder, *about, counterfactuals=more)
         for line in report(file.name, staged, files or [folder], taken):
             tqdm.write(shown(line))  # print() would cut through the progress bar
 

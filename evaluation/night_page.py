@@ -44,12 +44,11 @@ def write_page(
     *,
     arrays: Path | None = None,
     second_look: Sequence[Mapping[str, Any]] = (),
-    channels: Sequence[PageChannel] = (),
 ) -> Path:
     """Write the page of a night from its index entries and their folder of ``arrays``.
 
-    The arrays lie beside ``path`` unless another folder is named. ``channels`` are those whose
-    traces are shown, by default what the model received. ``second_look``: rows of
+    The arrays lie beside ``path`` unless another folder is named. Traces are those of the channels
+    ``recorded`` of the night, else what the model received. ``second_look``: rows of
     :func:`interpret.second_look.second_look`, of which the first are listed, with links.
 
     Everything is inside: no request leaves the page, and all text is escaped. A channel of ten
@@ -59,7 +58,7 @@ def write_page(
     from markupsafe import Markup
 
     own = [entry for entry in entries if entry["recording"] == night.staged.recording]
-    channels = list(channels) or channels_of(night)
+    channels = list(night.recorded) or channels_of(night)
     data = night_data(night) | explained_data(arrays or path.parent, own)
     data |= spectrogram_data(channels, len(night.signals))
     # labels of channels and names of files come from the user's recordings

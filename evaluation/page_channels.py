@@ -148,12 +148,12 @@ def merged(*channels: Sequence[PageChannel]) -> list[PageChannel]:
     return list(by_label.values())
 
 
-def with_events(night: ExplainedNight, channels: Sequence[PageChannel]) -> ExplainedNight:
+def with_events(night: ExplainedNight) -> ExplainedNight:
     """The night with the spindles and slow waves that yasa detects in the first EEG as recorded.
 
     What the model received may lack its unit, by which slow waves are defined.
     """
-    eeg = next((one for one in channels if one.kind == "EEG"), None)
+    eeg = next((one for one in night.recorded if one.kind == "EEG"), None)
     if eeg is None:
         return night
     epochs = eeg.epochs(len(night.signals))

@@ -1,4 +1,4 @@
-"""Explanations on a night's page: maps, shares, bars and prototypes, on one scale for all epochs."""
+"""Explanations on a night's page: maps, shares, bars, prototypes; one scale for all epochs."""
 
 from __future__ import annotations
 

@@ -123,9 +123,8 @@ class StagedFile(StagedNight):
             headline += f". Explained: {self.explainer.explains}"
         night, again = self.explained_night(), self.second_look(arrays)
         if chosen:  # as long as reasons are asked for: the search takes seconds
-            night = with_events(night, self.recorded)
-        about = {"arrays": arrays, "second_look": again, "channels": self.recorded}
-        return write_page(path, night, entries, [], headline, **about)
+            night = with_events(night)
+        return write_page(path, night, entries, [], headline, arrays=arrays, second_look=again)
 
     def second_look(self, arrays: Path | None = None) -> list[dict[str, Any]]:
         """Rows of the epochs for a second look, with the reasons that the folder ``arrays`` has."""
@@ -184,6 +183,7 @@ class StagedFile(StagedNight):
             roles=tuple(self.roles),
             unit=self.unit,
             events={},
+            recorded=self.recorded,
         )
 
 

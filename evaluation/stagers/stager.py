@@ -172,8 +172,9 @@ class ChannelStager(Stager):
             absent=absent,
             notes=notes,
             expert_path=path,
-            recorded=[matched(as_recorded[label], role) for label, role in wanted
-                      if label in as_recorded],
+            recorded=[
+                matched(as_recorded[label], role) for label, role in wanted if label in as_recorded
+            ],
         )
 
     def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:

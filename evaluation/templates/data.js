@@ -5,7 +5,11 @@ const D = JSON.parse($("data").textContent);
 const TRACES = JSON.parse($("trace_data").textContent);
 const EPOCH = 30;  // s
 
-const bytes = text => Uint8Array.from(atob(text), c => c.charCodeAt(0));
+function bytes(text) {
+  const plain = atob(text), values = new Uint8Array(plain.length);
+  for (let k = 0; k < plain.length; k++) values[k] = plain.charCodeAt(k);
+  return values;
+}
 const signed = text => new Int8Array(bytes(text).buffer);
 const floats = text => new Float32Array(bytes(text).buffer);
 

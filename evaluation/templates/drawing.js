@@ -1,5 +1,5 @@
 // Canvases with margins for axes and legends, and the scales that legends show.
-const LEFT = 92, RIGHT = 78;  // CSS pixels, the same on every canvas: time lies on one axis
+const LEFT = 118, RIGHT = 78;  // CSS pixels, the same on every canvas: time lies on one axis
 const MM = 96 / 25.4;  // CSS pixels in a mm
 const INK = "#222", SOFT = "#556", FAINT = "#dde";
 const AGAINST = [59, 76, 192], FOR = [180, 4, 38];
@@ -7,13 +7,25 @@ const AGAINST = [59, 76, 192], FOR = [180, 4, 38];
 // A canvas at the screen's own resolution: its pen, and the width between its margins.
 function panel(canvas, height) {
   const ratio = window.devicePixelRatio || 1, width = canvas.parentElement.clientWidth;
-  canvas.width = Math.round(width * ratio); canvas.height = Math.round(height * ratio);
-  canvas.style.height = height + "px";
-  const pen = canvas.getContext("2d");
-  pen.scale(ratio, ratio);
+  const pen = canvas.getContext("2d"), size = [width, height].map(side => Math.round(side * ratio));
+  if (canvas.width !== size[0] || canvas.height !== size[1]) {  // a new size is slow, clearing is not
+    [canvas.width, canvas.height] = size;
+    canvas.style.height = height + "px";
+  }
+  pen.reset(); pen.scale(ratio, ratio);
   pen.font = "11px system-ui, sans-serif"; pen.textBaseline = "middle";
   return { pen, width, height, inner: width - LEFT - RIGHT };
 }
+
+// The canvas at a place among a box's, which stays when another epoch is drawn on it.
+function canvasAt(box, place, label) {
+  const canvas = box.children[place] ?? box.appendChild(document.createElement("canvas"));
+  canvas.setAttribute("role", "img"); canvas.setAttribute("aria-label", label);
+  return canvas;
+}
+
+// Takes away canvases that were of an epoch with more of them.
+function keepOnly(box, count) { while (box.children.length > count) box.lastChild.remove(); }
 
 function write(pen, text, x, y, align = "left", colour = SOFT) {
   pen.fillStyle = colour; pen.textAlign = align; pen.fillText(text, x, y);

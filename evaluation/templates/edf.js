@@ -37,7 +37,7 @@ function records(texts) {
 }
 
 // Fields of a header are ASCII without spaces; an author's other letters stand in the annotation.
-const field = text => text.normalize("NFKD").replace(/[^\x21-\x7e]+/g, "_").replace(/^_+|_+$/g, "").slice(0, 24) || "X";
+const field = text => text.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").replace(/[^\x21-\x7e]+/g, "_").replace(/^_+|_+$/g, "").slice(0, 24) || "X";
 
 function edfBytes(author, at) {
   const { data, size, count } = records(annotations(author, at));

@@ -90,7 +90,7 @@ document.addEventListener("keydown", onKey);
 window.addEventListener("resize", () => { overview(); show(current); });
 window.addEventListener("beforeprint", report);
 $("author").addEventListener("change", () => keep(false));
-swatches(); buttons(); howDrawn();
+buttons(); howDrawn();
 picture.onload = spectrogram;
 picture.src = "data:image/png;base64," + D.spectrogram.png;
 current = +(Object.keys(D.explained)[0] || 0);

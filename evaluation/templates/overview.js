@@ -2,7 +2,7 @@
 const timeAt = (k, inner) => LEFT + k * inner / n;
 
 function hypnogram(id, codes, title) {
-  const shown = panel($(id), 70), { pen, inner } = shown, step = 12.5;
+  const shown = panel($(id), 62), { pen, inner } = shown, step = 11;
   const x = k => timeAt(k, inner), y = code => 4 + step * (level[code] + .5);
   write(pen, title, 0, 8, "left", INK);
   D.order.forEach((name, row) => {
@@ -26,12 +26,12 @@ function hypnogram(id, codes, title) {
 function yours() {
   const { pen, inner } = hypnogram("yours", stages, "in use");
   pen.fillStyle = INK;  // what was changed is underlined
-  for (let k = 0; k < n; k++) if (stages[k] !== given[k]) pen.fillRect(timeAt(k, inner), 67, Math.max(1.5, inner / n), 3);
-  write(pen, "▁ changed", LEFT + inner + 8, 64, "left", INK);
+  for (let k = 0; k < n; k++) if (stages[k] !== given[k]) pen.fillRect(timeAt(k, inner), 59, Math.max(1.5, inner / n), 3);
+  write(pen, "▁ changed", LEFT + inner + 8, 56, "left", INK);
 }
 
 function density() {
-  const { pen, inner, height } = panel($("density"), 62), tall = height - 4;
+  const { pen, inner, height } = panel($("density"), 52), tall = height - 4;
   write(pen, "probability", 0, 8, "left", INK);
   for (const [part, text] of [[0, "1"], [.5, "0.5"], [1, "0"]]) write(pen, text, LEFT - 6, Math.min(height - 6, 6 + part * (tall - 4)), "right");
   for (let k = 0; k < n; k++) {
@@ -72,8 +72,8 @@ function spread() {
 
 const picture = new Image();
 function spectrogram() {
-  const S = D.spectrogram, shown = panel($("spectrogram"), 100), { pen, inner, height } = shown, tall = height - 6;
-  write(pen, S.channel.length > 13 ? S.channel.slice(0, 12) + "…" : S.channel, 0, 8, "left", INK);
+  const S = D.spectrogram, shown = panel($("spectrogram"), 84), { pen, inner, height } = shown, tall = height - 6;
+  write(pen, S.channel.length > 13 ? S.channel.slice(0, 12) + "…" : S.channel, 0, height / 2 - 8, "left", INK);
   pen.imageSmoothingEnabled = false;
   if (picture.complete && picture.naturalWidth) pen.drawImage(picture, LEFT, 2, inner, tall);
   for (const share of [0, 1 / 3, 2 / 3, 1])
@@ -104,11 +104,4 @@ function overview() {
   marks("quality", "signal quality", k => D.flags[k], "#a01050");
   marks("explained", "explained", k => D.explained[k], "#1b3f7a");
   spectrogram(); hours();
-}
-
-function swatches() {
-  for (const stage of D.order) {
-    const one = element("span"), colour = element("i");
-    colour.style.background = D.colours[stage]; one.append(colour, stage); $("swatches").append(one);
-  }
 }

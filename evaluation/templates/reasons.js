@@ -2,10 +2,11 @@
 let method = null;
 
 function reasonsOf(k) {
-  for (const id of ["methods", "maps", "shares", "reasons", "prototypes"]) $(id).replaceChildren();
+  for (const id of ["methods", "shares", "reasons", "prototypes"]) $(id).replaceChildren();
   for (const id of ["note", "counterfactual", "comparison"]) $(id).textContent = "";
   const epoch = D.explained[k];
   if (!epoch) {
+    keepOnly($("maps"), 0);
     $("note").textContent = "Not explained in this run; the row “explained” marks the epochs that are.";
     return;
   }
@@ -16,11 +17,12 @@ function reasonsOf(k) {
     button.setAttribute("aria-pressed", name === method);
     $("methods").append(button);
   }
+  let place = 0;
   D.channels.forEach((_, channel) => {
-    mapOnTrace(epoch, channel);
-    if (epoch.cells[method]) mapByHertz(epoch.cells[method], channel);
+    mapOnTrace(epoch, channel, place++);
+    if (epoch.cells[method]) mapByHertz(epoch.cells[method], channel, place++);
   });
-  if (names.length || epoch.signals.length) secondsOfMaps();
+  secondsOfMaps(place); keepOnly($("maps"), place + 1);
   epoch.reasons.forEach(byFeatures);
   for (const [number, distance] of epoch.prototypes) prototype(number, distance);
   if (epoch.counterfactual)
@@ -41,11 +43,8 @@ function legendOf(epoch) {
 }
 
 // What the model read of an epoch, in the colours of the map; grey where reasons have no map on it.
-function mapOnTrace(epoch, channel) {
-  const canvas = element("canvas");
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", D.channels[channel] + " as the model received it" + (method ? ", coloured by " + method : ""));
-  $("maps").append(canvas);
+function mapOnTrace(epoch, channel, place) {
+  const canvas = canvasAt($("maps"), place, D.channels[channel] + " as the model received it" + (method ? ", coloured by " + method : ""));
   const shown = panel(canvas, 96), { pen, inner, height } = shown;
   const signal = signed(epoch.signals[channel]), map = method ? signed(epoch.maps[method][channel]) : null;
   const top = D.input_scale[channel], size = epoch.scale[channel] / 127 / top;
@@ -54,7 +53,7 @@ function mapOnTrace(epoch, channel) {
   write(pen, D.channels[channel].slice(0, 15), 0, 9, "left", INK);
   write(pen, D.unit, 0, 24);
   write(pen, "+" + short(top), LEFT - 6, 7, "right"); write(pen, "0", LEFT - 6, height / 2, "right"); write(pen, "−" + short(top), LEFT - 6, height - 7, "right");
-  pen.lineWidth = 1.3; pen.lineJoin = "round";
+  pen.lineWidth = 1.3; pen.lineJoin = "bevel";
   const colour = k => map === null ? "#445" : evidence(map[Math.floor(k * map.length / signal.length)] / 127, 150);
   for (let k = 1; k < signal.length;) {  // one stroke for a run of one colour
     const own = colour(k);
@@ -71,11 +70,8 @@ function evidenceBar(shown, limit, middle) {
     [unsigned ? "0" : "−" + short(limit), unsigned ? "" : "0", (unsigned ? "" : "+") + short(limit)], unsigned ? "attention" : "evidence");
 }
 
-function mapByHertz(all, channel) {
-  const canvas = element("canvas");
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", "map by frequency of " + D.channels[channel]);
-  $("maps").append(canvas);
+function mapByHertz(all, channel, place) {
+  const canvas = canvasAt($("maps"), place, "map by frequency of " + D.channels[channel]);
   const map = signed(all.maps[channel]), rows = D.mapped, frames = map.length / rows;
   const shown = panel(canvas, 104), { pen, inner, height } = shown, tall = height - 4;
   for (let h = 0; h < rows; h++) for (let f = 0; f < frames; f++) {
@@ -88,11 +84,8 @@ function mapByHertz(all, channel) {
   evidenceBar(shown, D.cell_scale[method], 255);
 }
 
-function secondsOfMaps() {
-  const canvas = element("canvas");
-  canvas.setAttribute("aria-hidden", "true");
-  $("maps").append(canvas);
-  const { pen, inner } = panel(canvas, 16);
+function secondsOfMaps(place) {
+  const { pen, inner } = panel(canvasAt($("maps"), place, "seconds"), 16);
   for (let s = 0; s <= EPOCH; s += 5) write(pen, String(s), LEFT + s * inner / EPOCH, 8, "center");
   write(pen, "s", 0, 8, "left", INK);
 }

@@ -1,5 +1,5 @@
 // Traces of the epoch that is shown, in mm of the screen: one scale for the whole night.
-const ROW_MM = 30;
+const ROW_MM = 26;
 const EVENTS = { spindle: ["spindles", "#00695c"], slow_wave: ["slow waves", "#4a148c"], k_complex: ["K-complexes", "#4a148c"],
                  rem: ["eye movements", "#b71c1c"], blink: ["blinks", "#795548"] };
 let gain = 1, withNeighbours = false;
@@ -7,9 +7,19 @@ let gain = 1, withNeighbours = false;
 const firstShown = () => withNeighbours ? -EPOCH : 0;
 const secondsShown = () => withNeighbours ? 3 * EPOCH : EPOCH;
 
+// Columns of an epoch: least and largest code of each. The last few stay decoded.
+function codesOf(trace, k) {
+  const decoded = trace.decoded ??= new Map();
+  if (!decoded.has(k)) {
+    if (decoded.size > 8) decoded.delete(decoded.keys().next().value);
+    decoded.set(k, bytes(trace.epochs[k]));
+  }
+  return decoded.get(k);
+}
+
 // Draws the columns of one epoch as an unbroken line; a gap of the recording stays empty.
 function drawColumns(pen, trace, k, x, y) {
-  const codes = bytes(trace.epochs[k]), columns = codes.length / 2, step = trace.step[k], offset = trace.offset[k];
+  const codes = codesOf(trace, k), columns = codes.length / 2, step = trace.step[k], offset = trace.offset[k];
   let last = null;
   for (let j = 0; j < columns; j++) {
     const low = codes[2 * j], high = codes[2 * j + 1], at = x((j + .5) / columns);
@@ -26,28 +36,25 @@ function unitOf(trace) {
   return (trace.unit || "no unit") + (trace.unit && !trace.sized ? " (assumed)" : "");
 }
 
-function traceRow(trace) {
-  const canvas = element("canvas"), perMm = trace.per_mm / gain;
-  canvas.className = "trace"; canvas.setAttribute("role", "img");
-  $("traces").append(canvas);
+function traceRow(trace, place) {
+  const range = rangeOf(trace, current), perMm = trace.per_mm / gain;
+  const canvas = canvasAt($("traces"), place, trace.label + ", " + (range === null ? "not recorded" : "from " + short(range[0]) + " to " + short(range[1]) + " " + unitOf(trace)));
   const shown = panel(canvas, ROW_MM * MM), { pen, inner, height } = shown, seconds = secondsShown();
   const x = s => LEFT + (s - firstShown()) * inner / seconds;
   const y = value => height / 2 - (value - trace.centre) / perMm * MM;
   grid(pen, x, height);
   axis(pen, trace, perMm, inner, height, y);
   pen.save(); pen.beginPath(); pen.rect(LEFT, 0, inner, height); pen.clip();
-  pen.strokeStyle = "#223"; pen.lineWidth = 1; pen.lineJoin = "round"; pen.beginPath();
+  pen.strokeStyle = "#223"; pen.lineWidth = 1; pen.lineJoin = "bevel"; pen.beginPath();
   for (let way = withNeighbours ? -1 : 0; way <= (withNeighbours ? 1 : 0); way++)
     if (trace.epochs[current + way] !== undefined)
       drawColumns(pen, trace, current + way, part => x((way + part) * EPOCH), y);
   pen.stroke(); pen.restore();
-  const range = rangeOf(trace, current);
-  canvas.setAttribute("aria-label", trace.label + ", " + (range === null ? "not recorded" : "from " + short(range[0]) + " to " + short(range[1]) + " " + unitOf(trace)));
 }
 
 // Smallest and largest value of an epoch, null where nothing was recorded.
 function rangeOf(trace, k) {
-  const codes = bytes(trace.epochs[k]);
+  const codes = codesOf(trace, k);
   let low = 255, high = -1;
   for (let j = 0; j < codes.length; j += 2) if (codes[j] <= codes[j + 1]) {
     low = Math.min(low, codes[j]); high = Math.max(high, codes[j + 1]);
@@ -63,12 +70,13 @@ function grid(pen, x, height) {
 }
 
 function axis(pen, trace, perMm, inner, height, y) {
-  const lines = trace.lines ? [-37.5, 37.5] : [-8, 8].map(mm => trace.centre + Number((mm * perMm).toPrecision(1)));
-  for (const value of [trace.centre, ...lines]) {
+  const step = trace.lines ? 37.5 : Number((8 * perMm).toPrecision(1)), middle = Math.round(trace.centre / step) * step;
+  for (const value of [middle - step, middle, middle + step]) {
     if (y(value) < 5 || y(value) > height - 5) continue;
-    if (value !== trace.centre) { pen.setLineDash([4, 4]); line(pen, LEFT, y(value), LEFT + inner, y(value), trace.lines ? "#c0392b88" : "#99a8"); pen.setLineDash([]); }
-    const text = trace.lines ? String(value) : short(value);
-    write(pen, (value > 0 ? "+" : "") + text.replace("-", "−"), LEFT - 6, y(value), "right");
+    pen.setLineDash([4, 4]);
+    if (value !== middle || middle) line(pen, LEFT, y(value), LEFT + inner, y(value), trace.lines ? "#c0392b88" : "#99a8");
+    pen.setLineDash([]);
+    write(pen, (value > 0 ? "+" : "") + String(Number(value.toPrecision(3))).replace("-", "−"), LEFT - 6, y(value), "right");
   }
   const name = trace.label.length > 15 ? trace.label.slice(0, 14) + "…" : trace.label;
   write(pen, name, 0, 9, "left", INK);
@@ -83,27 +91,21 @@ function axis(pen, trace, perMm, inner, height, y) {
 }
 
 // Spindles, slow waves and the like: a row of bars for each kind.
-function eventRow(kind) {
-  const [name, colour] = EVENTS[kind] ?? [kind, INK], canvas = element("canvas");
-  canvas.className = "events"; canvas.setAttribute("role", "img");
-  $("traces").append(canvas);
-  const { pen, inner, height } = panel(canvas, 14), from = firstShown(), seconds = secondsShown();
+function eventRow(kind, place) {
+  const [name, colour] = EVENTS[kind] ?? [kind, INK], from = firstShown(), seconds = secondsShown();
   const start = current * EPOCH + from;
   const own = D.events[kind].filter(([onset, length]) => onset + length > start && onset < start + seconds);
+  const { pen, inner, height } = panel(canvasAt($("traces"), TRACES.length + place, own.length + " " + name), 14);
   write(pen, name, 0, height / 2, "left", INK);
   pen.fillStyle = colour;
   for (const [onset, length] of own) {
     const left = Math.max(0, onset - start), right = Math.min(seconds, onset + length - start);
     pen.fillRect(LEFT + left * inner / seconds, 4, Math.max(2, (right - left) * inner / seconds), height - 8);
   }
-  canvas.setAttribute("aria-label", own.length + " " + name);
 }
 
-function secondsRow() {
-  const canvas = element("canvas");
-  canvas.setAttribute("aria-hidden", "true");
-  $("traces").append(canvas);
-  const { pen, inner } = panel(canvas, 30), seconds = secondsShown();
+function secondsRow(place) {
+  const { pen, inner } = panel(canvasAt($("traces"), place, "seconds, and " + (D.clock === null ? "time passed" : "clock")), 30), seconds = secondsShown();
   for (let s = firstShown(); s <= firstShown() + seconds; s += 5) {
     const at = LEFT + (s - firstShown()) * inner / seconds;
     line(pen, at, 0, at, 4, SOFT);
@@ -115,10 +117,10 @@ function secondsRow() {
 }
 
 function traces() {
-  $("traces").replaceChildren();
+  const kinds = Object.keys(D.events);
   TRACES.forEach(traceRow);
-  Object.keys(D.events).forEach(eventRow);
-  secondsRow();
+  kinds.forEach(eventRow);
+  secondsRow(TRACES.length + kinds.length);
 }
 
 // What was done to the traces before they were drawn, in words; the same for every epoch.
