@@ -1,4 +1,4 @@
-"""Traces of a night's page: channels as they were recorded, filtered as a scorer looks at them.
+"""Traces of a night's page: channels as they were recorded, in a scorer's filters.
 
 Every epoch is a row of columns, each with its smallest and largest sample, so that no wave is lost
 however many samples a column stands for.
@@ -34,6 +34,7 @@ _EEG_PER_MM = 7.0  # uV, as scorers usually have it
 _CUT_MM = 100.0  # beyond, a trace is cut off: one spike would leave the rest without steps
 _ROW_MM = 15.0  # of what has no usual scale, its usual range fills so much
 _LEVELS, _NOTHING = 254, (255, 0)  # codes of values; a column without samples: least above largest
+_SHORTEST = 100  # samples that can be filtered
 _SEARCHED_HZ = 100.0  # at which spindles and slow waves are searched for
 
 
@@ -72,8 +73,8 @@ class PageChannel:
         """All samples in :attr:`unit` as they are displayed, NaN where there is none: float32."""
         x = self.signal.read(0, self.signal.seconds)
         x = np.where(are_numbers(x), x, np.nan) * TO_MICROVOLT.get(self.signal.unit.lower(), 1.0)
-        if self.band and len(x) > 100 and self.band[0] < self.band[1]:
-            known = np.isfinite(x)
+        known = np.isfinite(x)
+        if self.band and self.band[0] < self.band[1] and len(x) > _SHORTEST and known.any():
             # gaps are bridged for the filter alone
             where = np.arange(len(x))
             bridged = x if known.all() else np.interp(where, where[known], x[known])

@@ -36,7 +36,7 @@ function line(pen, x0, y0, x1, y1, colour) {
 }
 
 // The colour of a value from -1 (evidence against) to 1 (for), from the middle colour on.
-// Colour grows with the square root, which every legend says: else small pieces would not be seen.
+// Colour grows with the square root, as every legend has it: else small pieces would not be seen.
 function evidence(value, middle) {
   const v = Math.max(-1, Math.min(1, value)), part = Math.sqrt(Math.abs(v)), end = v > 0 ? FOR : AGAINST;
   return "rgb(" + end.map(c => Math.round(middle + (c - middle) * part)).join() + ")";
