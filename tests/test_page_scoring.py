@@ -126,7 +126,7 @@ def test_a_stage_is_changed_undone_saved_and_read_back(window, night, tmp_path):
     given = window.run("show(20); return Array.from(given)")
     for key in ("w", "r", "3", "z", "2", "x"):
         window.press(key)
-    wanted = given[:20] + [0, 4, 2, -1] + given[24:]
+    wanted = [*given[:20], 0, 4, 2, -1, *given[24:]]
     assert window.run("return Array.from(stages)") == wanted
     folder = tmp_path / "saved"
     folder.mkdir()
