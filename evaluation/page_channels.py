@@ -59,7 +59,9 @@ class PageChannel:
 
     @property
     def unit(self) -> str:
-        """The unit of its samples: microvolts, or else the file's own."""
+        """The unit of its samples: microvolts, or else the file's own; "" where it is unknown."""
+        if not self.is_sized:
+            return ""
         return "µV" if self.signal.unit.lower() in TO_MICROVOLT else self.signal.unit
 
     @property
@@ -167,7 +169,7 @@ def with_events(night: ExplainedNight) -> ExplainedNight:
         sd=np.ones(1),
         channels=(eeg.label,),
         roles=("EEG",),
-        unit=eeg.unit,
+        unit=eeg.unit or "no unit",
     )
     return replace(night, events=detect(searched), evidence=SOURCE)
 
@@ -199,7 +201,6 @@ def traces(channel: PageChannel, n: int) -> dict[str, Any]:
         "per_mm": per_mm,
         "band": channel.band,
         "prepared": channel.prepared,
-        "sized": channel.is_sized,
         "lines": channel.kind == "EEG" and has_usual_scale(channel),
         "centre": 0.0 if channel.kind else _middle(channel),
         "cut": limit if is_cut else None,
@@ -210,8 +211,8 @@ def traces(channel: PageChannel, n: int) -> dict[str, Any]:
 
 
 def has_usual_scale(channel: PageChannel) -> bool:
-    """Whether it is a brain's or an eye's, in microvolts that are known and not assumed."""
-    return channel.kind in ("EEG", "EOG") and channel.unit == "µV" and channel.is_sized
+    """Whether it is a brain's or an eye's, in microvolts that are known."""
+    return channel.kind in ("EEG", "EOG") and channel.unit == "µV"
 
 
 def _extremes(channel: PageChannel, n: int) -> tuple[np.ndarray, np.ndarray]:

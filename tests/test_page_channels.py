@@ -63,7 +63,7 @@ def test_units_are_microvolts_and_scales_the_scorers():
     assert shown["unit"] == "µV" and shown["per_mm"] == 7.0 and shown["lines"]
     assert np.nanmax(decoded(shown, 0)) == pytest.approx(10, abs=1)
     assumed = traces(channel(1e6 * x, is_sized=False), 2)
-    assert not assumed["sized"] and not assumed["lines"]  # 37.5 of what, nobody knows
+    assert assumed["unit"] == "" and not assumed["lines"]  # 37.5 of what, nobody knows
     belt = traces(channel(40 + x, 25.0, "", label="Belt", role="ABD"), 2)
     assert belt["unit"] == "" and belt["band"] is None and belt["centre"] == pytest.approx(40)
 

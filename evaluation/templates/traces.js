@@ -1,5 +1,5 @@
 // Traces of the epoch that is shown, in mm of the screen: one scale for the whole night.
-const ROW_MM = 26;
+const ROW_MM = TRACES.length > 2 ? 26 : 34;
 const EVENTS = { spindle: ["spindles", "#00695c"], slow_wave: ["slow waves", "#4a148c"], k_complex: ["K-complexes", "#4a148c"],
                  rem: ["eye movements", "#b71c1c"], blink: ["blinks", "#795548"] };
 let gain = 1, withNeighbours = false;
@@ -33,7 +33,7 @@ function drawColumns(pen, trace, k, x, y) {
 }
 
 function unitOf(trace) {
-  return (trace.unit || "no unit") + (trace.unit && !trace.sized ? " (assumed)" : "");
+  return trace.unit || "of no unit";
 }
 
 function traceRow(trace, place) {
@@ -80,7 +80,7 @@ function axis(pen, trace, perMm, inner, height, y) {
   }
   const name = trace.label.length > 15 ? trace.label.slice(0, 14) + "…" : trace.label;
   write(pen, name, 0, 9, "left", INK);
-  write(pen, trace.unit ? trace.unit + (trace.sized ? "" : "?") : "no unit", 0, 24);
+  write(pen, trace.unit || "no unit", 0, 24);
   write(pen, short(perMm) + "/mm", 0, height - 9);
   // ten mm, to measure by
   const right = LEFT + inner + 10, foot = height / 2 + 5 * MM;
