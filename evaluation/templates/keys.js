@@ -88,7 +88,9 @@ $("night").addEventListener("click", event => {
 });
 document.addEventListener("keydown", onKey);
 window.addEventListener("resize", () => { overview(); show(current); });
-window.addEventListener("beforeprint", report);
+// drawn at the paper's width: what is drawn for the screen would be printed in tiny letters
+window.addEventListener("beforeprint", () => { document.body.style.width = "688px"; overview(); report(); });
+window.addEventListener("afterprint", () => { document.body.style.width = ""; overview(); show(current); });
 $("author").addEventListener("change", () => keep(false));
 buttons(); howDrawn();
 picture.onload = spectrogram;
