@@ -7,13 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import predict
 from datasets.readers.recording import Signal
+from evaluation import page_channels
+from evaluation.night_page import write_page
 from evaluation.page_channels import COLUMNS, PageChannel, asked_for, merged, traces
+from interpret.explained_night import ExplainedNight
 from tests.edf_files import write_psg
 from tests.stand_in import StandIn
 from utils.errors import UserError
+from utils.staged_night import StagedNight
 
 
 def channel(samples: np.ndarray, fs: float = 100.0, unit: str = "uV", **about) -> PageChannel:
@@ -109,3 +114,42 @@ def test_further_channels_are_named_and_unknown_ones_refused(tmp_path, monkeypat
     page = (tmp_path / "night.html").read_text()
     assert '"label":"EEG Fpz-Cz"' in page and '"label":"EOG horizontal"' in page
     assert '"label":"Resp' not in page
+
+
+def night(recorded: list[PageChannel], label: str = "EEG") -> ExplainedNight:
+    """Four epochs that a model staged by an equalised signal without a unit."""
+    staged = StagedNight(label, label, np.eye(5)[[0, 1, 2, 2]], np.full(4, -1, np.int8))
+    return ExplainedNight(
+        staged=staged,
+        signals=torch.zeros(4, 1, 3000),
+        mean=np.zeros(1),
+        sd=np.ones(1),
+        channels=(label,),
+        roles=("EEG",),
+        unit="no unit",
+        events={},
+        recorded=recorded,
+    )
+
+
+def test_events_are_searched_for_in_what_was_recorded(monkeypatch):
+    """Was: in the model's signal, whose unit may be lost, so that no slow wave was marked."""
+    searched = []
+    monkeypatch.setattr(page_channels, "detect", lambda one: searched.append(one) or {"rem": []})
+    x = np.random.default_rng(0).normal(0, 20, 4 * 30 * 256)
+    eog, eeg = channel(x, 256.0, label="E1", role="EOG"), channel(x, 256.0)
+    marked = page_channels.with_events(night([eog, eeg]))
+    assert marked.events == {"rem": []} and marked.evidence == "detected by yasa"
+    (one,) = searched
+    assert (one.unit, one.fs, one.channels) == ("µV", 100, ("EEG C4",)) and one.signals.std() > 5
+    page_channels.with_events(night([replace(eeg, is_sized=False)]))
+    assert searched[1].unit == "no unit"  # slow waves are left out then
+    assert page_channels.with_events(night([eog])).events == {}
+
+
+def test_labels_of_a_file_are_text_wherever_they_stand(tmp_path):
+    hostile = "</script><img src=x onerror=alert(1)>"
+    shown = channel(np.random.default_rng(0).normal(0, 20, 4 * 3000), label=hostile)
+    page = write_page(tmp_path / "n.html", night([shown], hostile), [], [], hostile).read_text()
+    assert "<img" not in page and page.count("</script>") == 3
+    assert page.count("&lt;img") == 3  # the title, its heading, the headline
