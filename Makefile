@@ -122,6 +122,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.pretraining
 	$(BIN)/python -m benchmarks.foundation
 	$(BIN)/python -m benchmarks.predicting
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.peers
 	$(BIN)/python -m benchmarks.coverage
 

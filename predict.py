@@ -127,6 +127,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help="number of explained epochs for which the least edit in a scorer's words is sought "
         "that changes the stage, such as 18 %% more slow-wave time; seconds for each",
     )
+    parser.add_argument(
+        "--page_channels",
+        nargs="+",
+        default=[],
+        help="labels or differences that the page shows beside the channels that the model reads",
+    )
     add_flag(
         parser,
         "--score_everything",
@@ -244,17 +250,17 @@ class Staging:
         self.bar: tqdm | None = None
         wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
         # 0 epochs: a page without explanations
-        self.explained = args.explain if wanted else 0
-        self.counterfactuals = args.counterfactuals
+        self.reasons = Reasons(args.explain if wanted else 0, args.counterfactuals)
         scoring = Wishes(args.vocabulary, args.expert_table)
+        person = args.expert, args.age, args.sex
         self.asked = Asked(
-            channels_of(args), args.expert, args.age, args.sex, scoring, args.score_everything
+            channels_of(args), *person, scoring, args.score_everything, args.page_channels
         )
         self.exports = {} if targets else exports_named(args.export)
         self.again, self.overwrite = args.again, args.overwrite
         self.folder, self.written_into = Path(args.output[0]), set[Path]()
         self.settings = {k: v for k, v in vars(args).items() if k not in NOT_SETTINGS}
-        self.settings["explained"] = self.explained
+        self.settings["explained"] = self.reasons.explained
         self.stagers_used = [
             {"weights": stager.fingerprint, "preparation": stager.preparation} for stager in stagers
         ]
@@ -317,11 +323,11 @@ class Staging:
         staged = stage_file(opened(file), self.stagers, self.asked, progress)
         if reuse.checksum(file) != made["sha256"]:
             raise UserError(f"{file}: was changed while it was staged; run the same command again")
-        reasons = Reasons(self.explained, self.counterfactuals)
+        about = staged, self.reasons, made, progress
         if not place.files:
-            write_folder(place.folder, staged, reasons, made, progress, exports=self.exports)
+            write_folder(place.folder, *about, exports=self.exports)
         if targets:
-            write_files(targets, staged, reasons, made, progress, overwrite=self.overwrite)
+            write_files(targets, *about, overwrite=self.overwrite)
         describe_shared(self.folder, self.exports)
         written = [*targets] if place.files else [place.folder, *targets]
         for line in report(file.name, staged, written, taken):

@@ -27,7 +27,7 @@ from datasets.store import folds
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
 from evaluation.stagers.stager import Asked, Stager
-from interpret import band_orders
+from benchmarks import band_orders
 from interpret.explain_nights import arrays_of
 from interpret.question import Plan, Question
 from interpret.random_weights import with_random_weights

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from evaluation.night_page import write_page
+from evaluation.page_channels import PageChannel, with_events
 from interpret.counterfactual_report import add_counterfactuals
 from interpret.epochs_of_interest import choose_epochs
 from interpret.explain_nights import explain_nights
@@ -57,7 +58,8 @@ class StagedFile(StagedNight):
     and ``sd`` (c,) bring them back to ``unit``; ``channels`` the file's channel by the model's
     label, ``roles`` (c,) what each is, ``expert_path`` the file of the expert's stages. Where
     several models voted, signals, ``channels`` and explanations are those of the first, and
-    ``reads`` are the channels of all. ``headline`` names the model.
+    ``reads`` are the channels of all. ``headline`` names the model. ``recorded`` are the channels
+    that any of them reads, and those asked for, as they lie in the file: the page shows them.
     """
 
     signals: torch.Tensor
@@ -72,6 +74,7 @@ class StagedFile(StagedNight):
     absent: Sequence[str] = ()
     notes: Sequence[str] = ()
     expert_path: Path | None = None
+    recorded: Sequence[PageChannel] = ()
 
     def explain(
         self, epochs: Sequence[int] | int = 12, *, counterfactuals: int = 0
@@ -118,8 +121,9 @@ class StagedFile(StagedNight):
             entries = self.write_reasons(arrays, chosen, counterfactuals=counterfactuals)
         if entries and self.votes:
             headline += f". Explained: {self.explainer.explains}"
-        night = self.explained_night()
-        again = self.second_look(arrays)
+        night, again = self.explained_night(), self.second_look(arrays)
+        if chosen:  # as long as reasons are asked for: the search takes seconds
+            night = with_events(night)
         return write_page(path, night, entries, [], headline, arrays=arrays, second_look=again)
 
     def second_look(self, arrays: Path | None = None) -> list[dict[str, Any]]:
@@ -179,6 +183,7 @@ class StagedFile(StagedNight):
             roles=tuple(self.roles),
             unit=self.unit,
             events={},
+            recorded=self.recorded,
         )
 
 

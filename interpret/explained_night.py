@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -19,6 +20,7 @@ class ExplainedNight:
     ``signals`` (n, m, t) as the model receives them; ``mean`` and ``sd`` (m,) bring them back to
     ``unit``; ``roles`` name the modalities; ``events`` (kind -> (k, 2) in s) are its evidence, and
     ``evidence`` names where they come from; ``distractors`` resemble them in all but one respect.
+    ``recorded`` are channels as they lie in a file, if there is one, for the page to show.
     """
 
     staged: StagedNight
@@ -31,6 +33,7 @@ class ExplainedNight:
     events: Mapping[str, np.ndarray]
     evidence: str = "none"
     distractors: Mapping[str, np.ndarray] = field(default_factory=dict)
+    recorded: Sequence[Any] = ()
 
     @property
     def fs(self) -> float:

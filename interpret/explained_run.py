@@ -90,6 +90,8 @@ def interpret(
         for night in opened_nights(view, staged):
             recording = night.staged.recording
             page, again = temporary / f"{recording}.html", listed[recording]
+            known = {"events": run.events[recording], "evidence": run.evidence[recording]}
+            night = replace(night, **known)
             added.write_page(page, night, entries, rows, about["headline"], second_look=again)
     print_rows(rows)
     print_completeness(entries)
@@ -103,7 +105,8 @@ class ExplainedRun:
     """How a run's nights are explained, and the results of those explained so far.
 
     ``chosen``: recording -> numbers of its epochs; ``with_bands``: band importance of whole nights,
-    too. No night is kept, as they would fill the memory, but its ``events``, by recording.
+    too. No night is kept, as they would fill the memory, but its ``events`` and where they come
+    from (``evidence``), by recording.
     """
 
     model: torch.nn.Module
@@ -114,6 +117,7 @@ class ExplainedRun:
     prototypes: Prototypes | None = None
     bands: list[Score] = field(default_factory=list)
     events: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    evidence: dict[str, str] = field(default_factory=dict)
 
     def explain(self, folder: Path, night: ExplainedNight) -> list[Entry]:
         """Explain, evaluate and draw the chosen epochs of a night; their index entries."""
@@ -131,7 +135,7 @@ class ExplainedRun:
             if plan.counterfactuals:
                 player = player_of(self.model, night.signals)
                 add_counterfactuals(folder, night, explained.entries, player, plan, plan.pictures)
-        self.events[recording] = night.events
+        self.events[recording], self.evidence[recording] = night.events, night.evidence
         if self.with_bands:
             self.bands += bands_of(self.model, night)
         return explained.entries if explained else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import socket
@@ -13,11 +14,15 @@ from pathlib import Path
 from typing import Any
 
 BINARY, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+_LONGEST = 180  # s, for what takes one on a machine that has nothing else to do
 _FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_KEYS = {"ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Shift": "\ue008"}
+_KEYS = {
+    "ArrowLeft": "\ue012", "ArrowRight": "\ue014", "Shift": "\ue008", "Control": "\ue009",
+    "Home": "\ue011", "End": "\ue010", "Tab": "\ue004", "Enter": "\ue007",
+}  # fmt: skip
 
 
 class Browser:
@@ -69,10 +74,36 @@ class Browser:
         self._act({"type": "pointer", "id": "mouse", "actions": moves})
 
     def press(self, *names: str) -> None:
-        """Keys held together."""
-        down = [{"type": "keyDown", "value": _KEYS[name]} for name in names]
-        up = [{"type": "keyUp", "value": _KEYS[name]} for name in reversed(names)]
+        """Keys held together, characters or names."""
+        keys = [_KEYS.get(name, name) for name in names]
+        down = [{"type": "keyDown", "value": key} for key in keys]
+        up = [{"type": "keyUp", "value": key} for key in reversed(keys)]
         self._act({"type": "key", "id": "keyboard", "actions": down + up})
+
+    def type(self, selector: str, text: str) -> None:
+        """Type into an element, which has the focus then."""
+        self.run(f"document.querySelector({selector!r}).focus()")
+        for character in text:
+            self.press(character)
+        self.run("document.activeElement.blur()")
+
+    def save_into(self, folder: Path) -> None:
+        """Let the page's downloads go into a folder, without asking."""
+        about = {"behavior": "allow", "downloadPath": str(folder.resolve())}
+        self.command("Browser.setDownloadBehavior", about)
+
+    def command(self, name: str, about: dict[str, Any]) -> Any:
+        """The answer to a command of Chromium's own protocol."""
+        body = {"cmd": name, "params": about}
+        return self._call(f"{self._session}/goog/cdp/execute", body)
+
+    def screenshot(self) -> bytes:
+        """The window as a PNG."""
+        return base64.b64decode(self._call(f"{self._session}/screenshot", method="GET"))
+
+    def printed(self) -> bytes:
+        """The page as it is printed, a PDF."""
+        return base64.b64decode(self._call(f"{self._session}/print"))
 
     def log(self, kind: str) -> list[dict[str, Any]]:
         """Lines of the ``browser`` console or of ``performance``."""
@@ -104,7 +135,7 @@ class Browser:
         data = json.dumps(body or {}).encode() if method == "POST" else None
         request = urllib.request.Request(self._root + path, data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=_LONGEST) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(error.read().decode()) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ torch.set_num_threads(1)  # tiny models: threads would only wait, the more so on
 def pytest_addoption(parser):
     cases = int(os.environ.get("FUZZ_CASES", "2000"))
     parser.addoption("--fuzz-cases", type=int, default=cases, help="damaged files to try")
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """Figures of pyplot live until they are closed, and a long run would fill the memory."""
+    yield
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) and (left := pyplot.get_fignums()):
+        pyplot.close("all")
+        raise AssertionError(f"figures {left} stay open")
 
 
 @pytest.fixture(scope="session")

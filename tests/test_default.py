@@ -285,8 +285,9 @@ def test_the_page_is_drawn(night, explained, staged, tmp_path):
         window.run(f"show({epoch})")
         count = "return document.querySelectorAll('{}').length"
         assert window.run(count.format("#reasons table")) == 2
-        # the trace, and its map by frequency
-        assert window.run(count.format("#traces canvas")) == 2
+        # what was recorded, two kinds of events, seconds; the trace, its map by frequency, seconds
+        assert window.run(count.format("#traces canvas")) == 4
+        assert window.run(count.format("#maps canvas")) == 3
         assert window.run(count.format("#methods button")) >= 1
         text = window.run("return document.getElementById('votes').textContent")
         decided = staged.votes[staged.decided_by[epoch]].name

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import explanations, retraining
 from utils.errors import UserError
-from utils.files import write_table
+from utils.files import write_json, write_table
 
 ROW = {"measure": "deletion_below_random", "stage": "all"}
 
@@ -17,8 +17,12 @@ def finish(folder: Path, model: str, difference: float) -> None:
     """Files of a model that was explained."""
     place = folder / model / f"{model}_fold4" / "interpretations"
     means = {"ig": 0.1 + difference, "energy": 0.1}
-    rows = [{"method": name, **ROW, "mean": value} for name, value in means.items()]
+    interval = {"low": 0.7, "high": 0.9, "subjects": 10}
+    rows = [{"method": name, **ROW, "mean": value, **interval} for name, value in means.items()]
+    rows.append(rows[0] | {"measure": "signs_of_first_baseline", "mean": 0.8})
     write_table(place / "summary.csv", rows)
+    answers = {"ig": {"completeness_error": 0.004}, "attention": {"completeness_error": None}}
+    write_json(place / "index.json", {"explanations": [{"methods": answers}] * 2})
     about = {"against": "energy", "difference": difference, "low": difference - 0.01}
     ahead = {"high": difference + 0.01, "subjects": 10, "ahead": difference > 0.01}
     write_table(place / "against_model_free.csv", [{"method": "ig", **ROW, **about, **ahead}])
@@ -54,6 +58,8 @@ def test_a_table_goes_on_where_it_stopped(tmp_path, monkeypatch):
     )
     assert "| seqsleepnet | ig | 0.080 | energy 0.100 | -0.020 [-0.030, -0.010] | 10 | no |" in text
     assert len((tmp_path / "t.csv").read_text().splitlines()) == 3
+    assert "| sequence_cmt | ig | signs_of_first_baseline | 0.800 [0.700, 0.900] | 10 |" in text
+    assert "| sequence_cmt | ig | 2 | 100.0 % | 100.0 % | 0 |" in text
     with pytest.raises(UserError, match="made with another per_stage"):
         explanations.main([*words, "--per_stage", "3"])
 
@@ -64,7 +70,7 @@ def test_commands_explain_all_that_are_held_out(tmp_path):
     assert "--distractors" in nights.commands[0]
     words = model.commands[1]
     assert words[words.index("--interpret_recordings") + 1] == "0"
-    assert words[words.index("--interpret_select") + 1] == "per_stage:20"
+    assert words[words.index("--interpret_select") + 1] == "per_stage:100"
     assert flags.subjects // 5 >= 10
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation.night_page import _by_hertz, _for_script, _thinned, epoch_data
+from evaluation.night_page import _for_script
+from evaluation.page_explanations import by_hertz, epoch_data, explained_data, thinned
 from interpret.explanation import answer_of
 from interpret.prototypes import PER_STAGE
 from tests import browser
@@ -48,16 +49,25 @@ def test_nothing_is_fetched_from_anywhere(page):
     assert "http://" not in text and "https://" not in text and "url(" not in text
 
 
+def data_of(page: Path, element: str = "data"):
+    """What a page's script reads of one of its elements."""
+    return json.loads(re.search(rf'id="{element}">(.*?)</script>', page.read_text(), re.DOTALL)[1])
+
+
 def test_a_whole_night_stays_small(page, store):
+    """Ten hours of two channels: 12 MB at most, with three methods at 200 epochs."""
     index = json.loads((page.parent / "index.json").read_text())
     explained = len(index["explanations"])
     assert explained > 50
-    data = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])
-    sizes = {key: len(_for_script(data[key])) for key in ("explained", "prototypes")}
-    largest = max(len(_for_script(one)) for one in data["prototypes"])
-    rest = page.stat().st_size - sum(sizes.values())
-    # three methods at every epoch; prototypes are there once, 30 of every stage at most
-    assert rest + sizes["explained"] / explained * 960 + 5 * PER_STAGE * largest < 5e6
+    data, traces = data_of(page), data_of(page, "trace_data")
+    assert len(traces) == 2 and len(traces[0]["epochs"]) == len(data["model"])
+    own = len(_for_script(data["explained"])) / explained
+    shown = len(_for_script(traces)) / len(data["model"])
+    prototypes = 5 * PER_STAGE * max(len(_for_script(one)) for one in data["prototypes"])
+    changing = _for_script(data["prototypes"] + list(data["explained"].values()) + traces)
+    rest = page.stat().st_size - len(changing)
+    assert rest + 1200 * shown + 200 * own + prototypes < 12e6
+    assert 1200 * shown / 2 < 4e6  # each further channel
 
 
 def test_json_cannot_leave_its_element():
@@ -66,12 +76,42 @@ def test_json_cannot_leave_its_element():
     assert json.loads(text) == {"a": "</script><b>&"}
 
 
-def test_maps_are_scaled_by_size_alone():
+def test_maps_are_sums_of_pieces():
     maps = np.zeros((2, 3000))
     maps[0, :10], maps[1, 20:30] = -4, 2
-    thinned = _thinned(maps, 300)
-    assert thinned.shape == (2, 300) and thinned.min() == -1
-    assert (np.sign(thinned) == np.sign(maps.reshape(2, 300, 10).mean(2))).all()
+    pieces = thinned(maps, 300)
+    assert pieces.shape == (2, 300) and pieces.min() == -40 and pieces.max() == 20
+    assert thinned(np.ones((1, 3840)), 300).shape == (1, 30)  # no whole samples in 0.1 s
+
+
+def explained_folder(tmp_path, epochs) -> tuple[Path, list[dict]]:
+    """A folder of explained epochs by number: the size of their maps and of their signals."""
+    entries = []
+    for epoch, (size, amplitude) in epochs.items():
+        place = tmp_path / f"n_e{epoch:04d}"
+        place.mkdir()
+        np.savez(place / "input.npz", signals=amplitude * np.hanning(3000)[None])
+        np.savez(place / "ig.npz", signed=np.full((1, 3000), size / 10))
+        known = answer_of(2.0, 1.0, 0.0)
+        methods = {"ig": {"file": f"{place.name}/ig.npz", **known, "settings": {}}}
+        entries.append(
+            {"epoch": epoch, "folder": place.name, "methods": methods, "explained": "N2"}
+            | {"why": None}
+        )
+    return tmp_path, entries
+
+
+def test_one_scale_holds_for_all_epochs_of_a_page(tmp_path):
+    """Was: every epoch had its own, so that a weak reason looked like a strong one."""
+    folder, entries = explained_folder(tmp_path, {3: (2.0, 10.0), 7: (0.5, 40.0), 8: (-1.0, 40.0)})
+    data = explained_data(folder, entries)
+    values = {
+        k: np.frombuffer(base64.b64decode(one["maps"]["ig"][0]), np.int8)
+        for k, one in data["explained"].items()
+    }
+    assert {k: set(v) for k, v in values.items()} == {"3": {127}, "7": {32}, "8": {-64}}
+    assert data["map_scale"] == {"ig": 2.0} and data["piece_s"] == {"ig": 0.1}
+    assert data["input_scale"] == [48.0]  # of the median epoch's 40, with some room
 
 
 def test_small_and_flat_signals_have_a_scale(tmp_path):
@@ -91,8 +131,8 @@ def test_maps_of_spectrograms_are_shown_by_hertz():
     hertz = np.arange(129) * 100 / 256
     cells[0, 3, 33], cells[1, 28, 128] = -4, 9  # 12.9 Hz, and 50 Hz, which is not shown
     cells[1, 28, 2] = 1
-    shown = _by_hertz(cells, hertz)
-    assert shown.shape == (2, 40, 29) and shown[0, 12, 3] == -1 and shown[1, 0, 28] == 1
+    shown = by_hertz(cells, hertz)
+    assert shown.shape == (2, 40, 29) and shown[0, 12, 3] == -4 and shown[1, 0, 28] == 1
     assert (shown != 0).sum() == 2
 
 
@@ -138,19 +178,21 @@ def inked(window, canvas: str) -> bool:
 
 
 def test_the_night_is_drawn_and_an_epoch_explained(window):
-    for canvas in ("#expert", "#model", "#density", "#traces canvas"):
+    drawn = ("#yours", "#expert", "#model", "#differ", "#density", "#review", "#spectrogram")
+    for canvas in (*drawn, "#hours", "#traces canvas", "#maps canvas"):
         assert inked(window, canvas), canvas
-    assert window.run("return document.getElementById('spectrogram').naturalWidth") > 50
-    assert window.run("return document.querySelectorAll('#traces canvas').length") == 2
+    # two channels, their seconds; the same of what the model received
+    assert window.run("return document.querySelectorAll('#traces canvas').length") >= 3
+    assert window.run("return document.querySelectorAll('#maps canvas').length") == 3
     assert window.run("return document.querySelectorAll('#scores tr').length") > 3
 
 
 def test_clicks_and_arrow_keys_move(window, page):
     box = window.run(
-        "const b = document.getElementById('night').getBoundingClientRect();"
-        "return [b.left, b.top, b.width, b.height]"
+        "const b = document.getElementById('model').getBoundingClientRect();"
+        "return [b.left + LEFT, b.top, b.width - LEFT - RIGHT, b.height]"
     )
-    n = window.run("return D.expert.length")
+    n = window.run("return n")
     window.click(round(box[0] + box[2] * (20.5 / n)), round(box[1] + 30))
     assert shown(window) == 20
     window.press("ArrowRight")
@@ -158,13 +200,31 @@ def test_clicks_and_arrow_keys_move(window, page):
     window.press("ArrowLeft")
     window.press("ArrowLeft")
     assert shown(window) == 19
-    window.press("Shift", "ArrowRight")
+    window.press("e")
     assert shown(window) == 20
-    assert "Red is evidence for it" in window.run(
-        "return document.getElementById('note').textContent"
-    )
+    window.press("Shift", "ArrowRight")
+    assert shown(window) == 30
+    note = window.run("return document.getElementById('note').textContent")
+    assert "Red is evidence for it" in note and "square root" in note and "99th percentile" in note
     window.run("document.querySelectorAll('#methods button')[1].click()")
     assert "attend" in window.run("return document.getElementById('note').textContent")
+
+
+def test_a_stage_is_changed_by_a_key_undone_and_kept(window, page):
+    own = window.run("return [Array.from(given), show(0)]")[0]
+    for key in "w3x":
+        window.press(key)
+    assert shown(window) == 3
+    now = "return Array.from(stages)"
+    assert window.run(now) == [0, 3, -1, *own[3:]]
+    window.press("z")
+    assert window.run(now)[:3] == [0, 3, own[2]] and shown(window) == 2
+    window.press("y")
+    window.open(page)  # closed before it was saved
+    assert window.run(now) == [0, 3, -1, *own[3:]]
+    assert "not saved yet" in window.run("return document.getElementById('said').textContent")
+    window.press("Control", "z")
+    assert window.run(now) == own
 
 
 def test_epochs_for_a_second_look_are_linked_and_prototypes_drawn(window, page):

@@ -13,7 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 TEXT = {
-    ".py", ".md", ".ipynb", ".html", ".json", ".csv", ".toml", ".yml", ".cff", ".txt", ".svg", "",
+    ".py", ".md", ".ipynb", ".html", ".js", ".css", ".json", ".csv", ".toml", ".yml", ".cff",
+    ".txt", ".svg", "",
 }  # fmt: skip
 # parts of names (snake or camel case) -> say instead
 NAMES = {

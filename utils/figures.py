@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -262,17 +263,33 @@ def draw_curve(rows: Sequence[Mapping[str, float]], *, title: str) -> Figure:
     return figure
 
 
-def spectrogram_png(epochs: np.ndarray, *, fs: float) -> tuple[bytes, float]:
-    """Image of :func:`draw_spectrogram` without axes, one pixel per epoch, and its top in Hz."""
+@dataclass(frozen=True)
+class Picture:
+    """A spectrogram without axes, one pixel per epoch, and what axes would tell.
+
+    ``png`` is the file, ``highest`` its top in Hz, ``decibel`` the ends of its scale, ``colours``
+    that scale in steps, lowest first.
+    """
+
+    png: bytes
+    highest: float
+    decibel: tuple[float, float]
+    colours: tuple[str, ...]
+
+
+def spectrogram_png(epochs: np.ndarray, *, fs: float) -> Picture:
+    """Image of :func:`draw_spectrogram` for a page that draws its own axes."""
     from io import BytesIO
 
     from matplotlib import image
+    from matplotlib.colors import to_hex
 
     drawn = draw_spectrogram(new_figure(1, 1, is_laid_out=False).subplots(), epochs, fs=fs)
     file = BytesIO()
     # the spectrogram has its lowest frequency in row 0, a PNG its top
     image.imsave(file, drawn.to_rgba(drawn.get_array())[::-1], format="png")
-    return file.getvalue(), drawn.get_extent()[3]
+    colours = tuple(to_hex(drawn.cmap(part)) for part in np.linspace(0, 1, 9))
+    return Picture(file.getvalue(), drawn.get_extent()[3], drawn.get_clim(), colours)
 
 
 def _time_axis(n_epochs: int) -> tuple[np.ndarray, str]:

@@ -20,6 +20,7 @@ from datasets.readers.channels import MatchedChannel, match
 from datasets.readers.missing import mended
 from datasets.readers.recording import Recording
 from datasets.readers.scorings.scoring import Wishes
+from evaluation.page_channels import matched
 from evaluation.staged_file import Explainer, StagedFile
 from utils.errors import UserError
 from utils.staged_night import Vote
@@ -34,7 +35,7 @@ class Asked:
     role. ``expert`` None takes a file of stages beside the recording if there is one, "none" takes
     none; ``scoring`` is what the user decides about it. ``age`` in years and ``sex``, male or
     female, are used by stagers that know them. With ``score_everything`` epochs without a signal
-    have a stage, too.
+    have a stage, too. ``page_channels`` are further ones that the page shows.
     """
 
     channels: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Asked:
     sex: str | None = None
     scoring: Wishes = field(default_factory=Wishes)
     score_everything: bool = False
+    page_channels: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,9 @@ class ChannelStager(Stager):
             absent=absent,
             notes=notes,
             expert_path=path,
+            recorded=[
+                matched(as_recorded[label], role) for label, role in wanted if label in as_recorded
+            ],
         )
 
     def refined(self, matches: dict[str, MatchedChannel]) -> dict[str, MatchedChannel]:

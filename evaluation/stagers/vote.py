@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.readers.any_file import AnyFile
 from datasets.readers.derivations import every_derivation
+from evaluation.page_channels import asked_for, merged
 from evaluation.staged_file import StagedFile
 from evaluation.stagers.stager import Asked, Stager
 from utils.arguments import nearest
@@ -38,7 +39,7 @@ def stage_file(
         raise UserError("no model is named; `predict.py --list_models` lists them")
     check_keys(stagers, asked.channels)
     check_demographics(stagers, asked)
-    staged = []
+    others, staged = asked_for(file, asked.page_channels), []
     for stager in stagers:
         choices = choices_of(file, stager, asked.channels)
         for choice in choices:
@@ -47,16 +48,18 @@ def stage_file(
             one = stager.stage(file, replace(asked, channels=choice))
             staged.append((name, 1 / len(choices) / len(stagers), one))
     if len(staged) == 1:
-        return staged[0][2]
+        night = staged[0][2]
+        return replace(night, recorded=merged(night.recorded, others))
     # files of one name in other folders: tables have a column for each
     names = [name for name, _, _ in staged]
     numbered = [f"{name} ({k})" for k, name in enumerate(names, start=1)]
-    return combined(
+    night = combined(
         [
             (number if names.count(name) > 1 else name, weight, night)
             for number, (name, weight, night) in zip(numbered, staged, strict=True)
         ]
     )
+    return replace(night, recorded=merged(night.recorded, others))
 
 
 def check_keys(stagers: Sequence[Stager], channels: Mapping[str, Sequence[str]]) -> None:
@@ -148,6 +151,7 @@ def combined(staged: Sequence[tuple[str, float, StagedFile]]) -> StagedFile:
             for label, source in night.reads.items()
         },
         headline=f"mean of {len(votes)} votes: {', '.join(names)}",
+        recorded=merged(*(night.recorded for night in nights)),
     )
 
 
