@@ -249,7 +249,6 @@ class Staging:
         self.namesakes = reuse.namesakes_of(files)
         self.bar: tqdm | None = None
         wanted = len(files) == 1 if args.is_interpret is None else args.is_interpret
-        # 0 epochs: a page without explanations
         self.reasons = Reasons(args.explain if wanted else 0, args.counterfactuals)
         scoring = Wishes(args.vocabulary, args.expert_table)
         person = args.expert, args.age, args.sex

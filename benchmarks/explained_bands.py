@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks import band_orders
 from benchmarks.explanations import BANDS_SECTION, read_rows, table, without_bands_section
 from datasets.readers import sleepedf
 from datasets.readers.any_file import AnyFile, opened
@@ -27,7 +28,6 @@ from datasets.store import folds
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
 from evaluation.stagers.stager import Asked, Stager
-from benchmarks import band_orders
 from interpret.explain_nights import arrays_of
 from interpret.question import Plan, Question
 from interpret.random_weights import with_random_weights

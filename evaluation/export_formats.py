@@ -37,7 +37,7 @@ class DataSet(Protocol):
 
 @dataclass(frozen=True)
 class Reasons:
-    """How many epochs a page explains, and for how many of those it seeks counterfactuals."""
+    """How many epochs a page explains, 0 for none, for how many of them it has counterfactuals."""
 
     explained: int = 0
     counterfactuals: int = 0

@@ -11,11 +11,10 @@ import pytest
 import torch
 
 import models
-from benchmarks import explained_bands, explanations
+from benchmarks import band_orders, explained_bands, explanations
 from datasets.readers.any_file import opened
 from evaluation.stagers.band_reasons import BandReasons
 from evaluation.stagers.stager import Asked
-from benchmarks import band_orders
 from interpret.bands import components
 from tests.stand_in import StandIn
 from utils.errors import UserError
