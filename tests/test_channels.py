@@ -147,3 +147,24 @@ def test_what_is_no_channel_map_is_refused(tmp_path, text):
     (tmp_path / "map.json").write_text(text)
     with pytest.raises(UserError, match=r"map\.json: not a channel map"):
         alternatives("shhs", tmp_path / "map.json")
+
+
+def test_sums_and_opposite_signs_of_labels():
+    """Chains are added up, C4-P4 + P4-A1 = C4-A1, and what was recorded upside down is turned."""
+    values = {"C4-P4": 1.0, "P4-A1": 10.0, "Chin2-Chin1": 100.0}
+    signals = {
+        label: Signal(100.0, "uV", 30.0, lambda a, b, v=v: np.full(round((b - a) * 100), v))
+        for label, v in values.items()
+    }
+    for wish, value, label in (
+        ("C4-P4 + P4-A1", 11.0, "C4-P4+P4-A1"),
+        ("- Chin2-Chin1", -100.0, "-Chin2-Chin1"),
+        ("c4p4 - P4-A1 + Chin2-Chin1", 91.0, "C4-P4-P4-A1+Chin2-Chin1"),
+        ("- C4-P4 - P4-A1", -11.0, "-C4-P4-P4-A1"),
+        ("C4-P4 - P4-A1", -9.0, "C4-P4-P4-A1"),
+    ):
+        one = first_of([wish], signals)
+        assert set(one.signal.read(0, 1)) == {value}, wish
+        assert one.label == label
+    assert first_of(["- Chin2-Chin1"], signals).derivation == "- Chin2-Chin1"
+    assert first_of(["C4-P4 + Cz"], signals) is None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from datasets.store import folds
+from datasets.store import folds, splits
 from utils.errors import UserError
 
 ABSENT = (39, 68, 69, 78, 79)
@@ -54,10 +54,25 @@ def test_xsleep_positions_became_ids():
     assert all(len(f.val) in (4, 7) for n in ("xsleep20", "xsleep78") for f in table(n).folds)
 
 
+def test_a_published_split_is_fold_0_of_a_table():
+    """NeuroLM: SN001 to SN102 train, to SN127 validate, to SN154 test; three withdrawn."""
+    published = table("hmc_neurolm")
+    first = published.folds[0]
+    assert [len(part) for part in (first.train, first.val, first.test)] == [100, 25, 26]
+    ends = [(part[0], part[-1]) for part in (first.train, first.val, first.test)]
+    assert ends == [("hmc-SN001", "hmc-SN102"), ("hmc-SN103", "hmc-SN127"),
+                    ("hmc-SN128", "hmc-SN154")]  # fmt: skip
+    assert splits.split(published, [1, 2], [0], share=0.1, seed=0) == splits.Split(
+        first.train, first.val, first.test
+    )
+
+
 @pytest.mark.parametrize("name", [n for n in folds.published_names() if n != "dodh_loo"])
 def test_published_tables_test_every_subject_once_without_leaks(name):
     loaded = table(name)
     subjects = [key(i) for i in IDS[20 if name.endswith("20") else 78]]
+    if "_" in name:  # of another cohort than Sleep-EDF
+        subjects = sorted(s for fold in loaded.folds for s in fold.test)
     assert folds.fit(loaded, subjects) == loaded
     for fold in loaded.folds:
         assert sorted((*fold.train, *fold.val, *fold.test)) == subjects

@@ -41,6 +41,7 @@ LEAST_ONLY, LEAST = {"models", "objectives"}, ("utils.stages", "utils.collective
 ONLY_IN = {
     "mne": {
         "datasets.readers.partial_night",
+        "datasets.readers.signal_files",
         "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",
@@ -90,6 +91,7 @@ ONLY_IN = {
         "probing.latent_figures",
     },
     "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},
+    "wfdb": {"datasets.readers.wfdb_file"},
     "jinja2": {"evaluation.night_page", "probing.latent_page"},
     "markupsafe": {"evaluation.night_page"},
 }  # fmt: skip
@@ -99,6 +101,7 @@ LATE = {
     "gssc",
     "captum",
     "h5py",
+    "wfdb",
     "yasa",
     "pandas",
     "umap",
