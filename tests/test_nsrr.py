@@ -170,7 +170,7 @@ def test_a_role_that_is_missing_changes_no_other(cohorts, tmp_path):
 
 
 def preprocess_nsrr_prepare(recording, settings):
-    from datasets.store.preparation import RolePreprocessing, Settings, prepare
+    from datasets.store.preparation import prepare
 
     return prepare(recording, settings, {}).signals[settings.fs]
 
