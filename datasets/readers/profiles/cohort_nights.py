@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from datasets.readers.discovery import files_below
+from datasets.readers.discovery import files_below, recordings_among
 from datasets.readers.profiles.profile import Person, Profile, SignalFiles, StageFiles
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.signal_files import parts_beside
@@ -66,13 +66,15 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
         name = filled(own.id, groups, "id")
         if name in nights:
             raise UserError(f"{path}: a second recording {name}, beside {nights[name].path}")
-        subject = f"{profile.name}-{persons.of(groups, path)}"
+        who = {"cohort": profile.name, "who": persons.of(groups, path)}
+        subject = filled(profile.person.subject, groups | who, "person.subject")
         scored, stages = _scored(files, path, groups, own, options.scoring)
         number = filled(own.night, groups, "night")
         number = int(number) if re.fullmatch(r"[0-9]{1,4}", number) else 0
         nights[name] = Night(
             name, subject, number, path, signals, scored, stages, own, options, persons.files
         )
+    nights = _without_holters(nights)
     if not nights:
         patterns = " or ".join(signals.file for signals in profile.signals)
         raise UserError(
@@ -89,6 +91,15 @@ def excluded(nights: Sequence[Night], profile: Profile) -> dict[str, str]:
         for one in profile.exclude
         if fnmatchcase(night.id.lower(), one.id.lower())
     }
+
+
+def _without_holters(nights: dict[str, Night]) -> dict[str, Night]:
+    """The nights without EDFs that lie beside a recording, have no stages, and nothing to stage."""
+    paths = {night.path for night in nights.values() if night.signals.format == "edf"}
+    if all(night.scored is not None for night in nights.values() if night.path in paths):
+        return nights
+    beside = set(recordings_among(sorted(paths))[1])
+    return {k: n for k, n in nights.items() if n.scored is not None or n.path not in beside}
 
 
 def filled(template: str, groups: Mapping[str, str], name: str) -> str:
@@ -126,7 +137,12 @@ class _Files:
         end = wanted.lower()
         name = PurePosixPath(end).name
         some = self._by_folder.get(near, []) if "*" in name else self._by_name.get(name, [])
-        fitting = [p for p in some if fnmatchcase(f"/{self.paths[p].lower()}", f"*/{end}")]
+        # names may hold brackets, which are no pattern unless there is a star
+        ends = {p: f"/{self.paths[p].lower()}" for p in some}
+        if "*" in name:
+            fitting = [p for p, one in ends.items() if fnmatchcase(one, f"*/{end}")]
+        else:
+            fitting = [p for p, one in ends.items() if one.endswith(f"/{end}")]
         fitting = [path for path in fitting if path.parent == near] or fitting
         if len(fitting) > 1:
             raise UserError(f"{fitting[0]}: and {fitting[1]} could both be {wanted}; remove one")
@@ -151,7 +167,10 @@ class _Persons:
         rows = list(csv.DictReader(lines, delimiter=separator))
         if missing := {person.row, person.column} - set(rows[0] if rows else ()):
             raise UserError(f"{table}: no column {min(missing)!r}; correct the profile's person")
-        self.rows = {str(row[person.row]).strip(): row[person.column].strip() for row in rows}
+        for row in rows:
+            key, who = ((row[name] or "").strip() for name in (person.row, person.column))
+            if self.rows.setdefault(key, who) != who:
+                raise UserError(f"{table}: {person.row} {key} is both {self.rows[key]} and {who}")
 
     def of(self, groups: Mapping[str, str], path: Path) -> str:
         """The person of a path's groups.

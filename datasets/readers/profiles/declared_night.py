@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from datasets.readers import expert_annotations
 from datasets.readers.any_file import AnyFile
 from datasets.readers.channels import find_role
-from datasets.readers.profiles import own_onsets, scored_rows, stage_words
+from datasets.readers.profiles import grid_epochs, own_onsets, scored_rows, stage_words
 from datasets.readers.profiles.cohort_nights import Night
 from datasets.readers.profiles.scored_rows import Declared
-from datasets.readers.profiles.stage_words import Coded
-from datasets.readers.recording import (
-    FileSignals,
-    Recording,
-    bouts_of,
-    stages_from_bouts,
-    whole_epochs,
-)
-from datasets.readers.scorings import placement
+from datasets.readers.recording import Bout, FileSignals, Recording, bouts_of, whole_epochs
 from datasets.readers.scorings.scoring import Wishes
 from datasets.readers.signal_files import opened
 from utils.errors import UserError
 from utils.stages import UNSCORED
+
+_ANY = 1_000_000  # epochs, more than any file has
+
+
+@dataclass(frozen=True)
+class ScoredNight:
+    """Stages (n,) int8 with the scorer's bouts and notes, ``onsets`` as in ``Recording``."""
+
+    stages: np.ndarray
+    bouts: tuple[Bout, ...]
+    notes: tuple[str, ...]
+    onsets: np.ndarray | None = None
 
 
 def read(night: Night) -> Recording:
@@ -37,20 +39,20 @@ def read(night: Night) -> Recording:
     """
     file = opened(night.path, night.signals, salvage=night.options.salvage)
     signals, derivations, notes = _signals(night, file)
-    stages, onsets, of_stages = stages_of(night, file)
-    if (stages == UNSCORED).all():
+    scored = stages_of(night, file)
+    if (scored.stages == UNSCORED).all():
         raise UserError(f"{night.scored}: scores no epoch of {night.path.name}; check the pair")
     return Recording(
         id=night.id,
         subject=night.subject,
         night=night.night,
         signals=signals,
-        bouts=bouts_of(stages),
-        stages=stages,
+        bouts=scored.bouts,
+        stages=scored.stages,
         start=file.start,
-        note="; ".join(dict.fromkeys([*file.notes, *notes, *of_stages])) or None,
+        note="; ".join(dict.fromkeys([*file.notes, *notes, *scored.notes])) or None,
         derivations=derivations,
-        onsets=onsets,
+        onsets=scored.onsets,
     )
 
 
@@ -70,69 +72,30 @@ def _signals(night: Night, file: AnyFile) -> tuple[dict | FileSignals, dict[str,
     )
 
 
-def stages_of(night: Night, file: AnyFile) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Stages (n,) int8 of a night, onsets (n,) of its epochs where these lie on their own, notes.
+def stages_of(night: Night, file: AnyFile) -> ScoredNight:
+    """Stages of a night's epochs, and where these lie.
 
     Raises:
         UserError: as :func:`read`.
     """
-    n_epochs = whole_epochs(file.seconds)
     if night.scored is None:
-        raise UserError(f"{night.path}: no file of stages; fetch it or move this away")
-    recorded = expert_annotations.recorded_of(file)
+        files = " or ".join(one.file for one in night.profile.stages)
+        raise UserError(f"{night.path}: no stages beside it ({files}); fetch them or move it")
     if night.stages.format == "auto":
         wishes = Wishes(vocabulary=night.stages.vocabulary)
+        n_epochs = whole_epochs(file.seconds)
         stages, note = expert_annotations.read(night.scored, file, n_epochs, wishes)
-        return stages, None, [note] if note else []
-    epochs = night.profile.epochs
+        return ScoredNight(stages, bouts_of(stages), (note,) if note else ())
+    epochs, recorded = night.profile.epochs, expert_annotations.recorded_of(file)
+    if night.options.salvage:  # a recording that was cut has fewer epochs than its stages
+        epochs = replace(epochs, extra=_ANY)
     declared = Declared(night.scored, night.stages, epochs.seconds)
-    rows, notes = stage_words.coded(
-        scored_rows.rows_of(declared, recorded), night.stages.words, night.scored
-    )
+    rows = scored_rows.rows_of(declared, recorded)
+    rows, notes = stage_words.coded(rows, night.stages.words, night.scored)
     rows = scored_rows.with_lengths(rows, declared, file.seconds)
-    if epochs.grid == "stages":
-        own = own_onsets.placed(rows, epochs, file.seconds, night.scored)
-        onsets = None if own_onsets.are_counted(own.onsets) else own.onsets
-        return own.stages, onsets, [*notes, *own.notes]
-    placed = _runs(rows)
-    notes += _of_ends(placed, night, file.seconds)
-    stages, assumed = placement.of_times(placed, recorded, night.scored)
-    return stages_from_bouts(bouts_of(stages), n_epochs), None, [*notes, *assumed]
-
-
-def _runs(rows: Coded) -> list[placement.Placed]:
-    """Rows in order, those that follow each other with one stage as one."""
-    runs: list[placement.Placed] = []
-    for row, code in rows:
-        last = runs[-1] if runs else None
-        if last and last.code == code and abs(last.end - row.onset) <= placement.TOLERANCE:
-            runs[-1] = replace(last, seconds=row.onset + row.seconds - last.onset)
-        else:
-            runs.append(placement.Placed(row.onset, row.seconds, code, row.word))
-    return runs
-
-
-def _of_ends(placed: Sequence[placement.Placed], night: Night, seconds: float) -> list[str]:
-    """A note on how much longer or shorter stages are than the signal.
-
-    Raises:
-        UserError: by more epochs than the profile allows.
-    """
-    epochs = night.profile.epochs
-    difference = (max(one.end for one in placed) - seconds) / epochs.seconds
-    extra = math.ceil(difference - 1e-6)
-    missing = math.floor(-difference + 1e-6)
-    # a recording that was cut has fewer epochs than its stages
-    if extra > epochs.extra and not night.options.salvage:
-        raise UserError(
-            f"{night.scored}: ends {extra} epochs after {night.path.name}; the "
-            f"profile allows {epochs.extra} (epochs.extra)"
-        )
-    if epochs.missing is not None and missing > epochs.missing:
-        raise UserError(
-            f"{night.scored}: ends {missing} epochs before {night.path.name}; the profile allows "
-            f"{epochs.missing} (epochs.missing)"
-        )
-    if extra > 0:
-        return [f"{extra} epochs of stages after the signal's end"]
-    return [f"{missing} epochs of signal after the last stage"] if missing > 0 else []
+    if epochs.grid != "stages":
+        grid = grid_epochs.placed(rows, epochs, recorded, night.scored)
+        return ScoredNight(grid.stages, grid.bouts, (*notes, *grid.notes))
+    own = own_onsets.placed(rows, epochs, file.seconds, night.scored)
+    onsets = None if own_onsets.are_counted(own.onsets) else own.onsets
+    return ScoredNight(own.stages, bouts_of(own.stages), (*notes, *own.notes), onsets)

@@ -123,13 +123,14 @@ class Epochs:
 
     ``context`` (s) of signal on both sides make up for epochs shorter than 30 s. ``grid``: epochs
     are counted from the signal's start, or each lies on its own onset (``stages``), as fractions of
-    a second or a scorer's clock have them. ``extra``, ``missing``: most epochs that stages may go
-    on after the signal's end, or end before it (any number, unless declared).
+    a second or a scorer's clock have them; ``exact`` refuses stages that do not fill epochs from
+    the start. ``extra``, ``missing``: most epochs that stages may be longer than the signal, or
+    shorter (any number, unless declared).
     """
 
     seconds: float = EPOCH_SECONDS
     context: float = 0.0
-    grid: Literal["signal", "stages"] = "signal"
+    grid: Literal["signal", "exact", "stages"] = "signal"
     extra: int = 1
     missing: int | None = None
 
@@ -147,9 +148,11 @@ class Person:
 
     A template such as ``{person}``; or the ``column`` of a table beside the cohort (``table``: a
     template of its path; ``,`` or tab), in the row whose column ``row`` is the template ``key``.
+    ``subject``: what stores call this person, ``{who}``, of any cohort.
     """
 
     key: str = "{person}"
+    subject: str = "{cohort}-{who}"
     table: str = ""
     row: str = ""
     column: str = ""
