@@ -43,6 +43,7 @@ class CohortFlags:
     cohort: str | None
     raw_path: Path | None
     save_path: Path | None
+    only: list[str]
     scoring: str
     exclusions: bool
     unlabelled: str
@@ -96,6 +97,12 @@ def add_cohort(group: argparse._ArgumentGroup) -> None:
         "--raw_path", type=Path, help="folder with its files, also in its subfolders"
     )
     group.add_argument("--save_path", type=Path, help="store's folder (default: data/<cohort>)")
+    add_list(
+        group,
+        "--only",
+        default=[],
+        help="recordings to take, by ids with * (default: all)",
+    )
     group.add_argument(
         "--scoring",
         default="",
@@ -150,7 +157,8 @@ def add_content(group: argparse._ArgumentGroup) -> None:
         group,
         "--folds",
         default=["kfold:5:0"],
-        help="fold tables by subject: kfold:N:seed, or published ones (--list_cohorts)",
+        help="fold tables by subject: kfold:N:seed, usleep:seed, or published ones "
+        "(--list_cohorts)",
     )
 
 
@@ -235,6 +243,7 @@ def choose(
     """
     options = cohort_nights.Options(tuple(flags.roles), flags.scoring, flags.salvage)
     every = cohort_nights.find(flags.raw_path, cohort, options)
+    every = cohort_nights.only(every, flags.only)
     out = cohort_nights.excluded(every, cohort) if flags.exclusions else {}
     if flags.unlabelled == "skip":
         no_file = "no file of stages"

@@ -67,6 +67,29 @@ def test_a_published_split_is_fold_0_of_a_table():
     )
 
 
+def test_isruc_is_split_as_cbramod_has_it():
+    """By number, not by place in a listing: 1 to 80 train, to 90 validate, to 100 are tested."""
+    first = table("isruc1_cbramod").folds[0]
+    assert [len(part) for part in (first.train, first.val, first.test)] == [80, 10, 10]
+    assert (first.train[0], first.train[-1]) == ("isruc-I-1", "isruc-I-80")
+    assert first.test == [f"isruc-I-{n}" for n in range(91, 101)]
+
+
+@pytest.mark.parametrize(("n", "n_val", "n_test"), [(3, 1, 1), (255, 26, 38), (2000, 50, 100)])
+def test_usleeps_rule(n, n_val, n_test):
+    subjects = [f"S{i}" for i in range(n)]
+    made = folds.make("usleep:1", subjects)
+    assert made == folds.make("usleep:1", subjects[::-1]) != folds.make("usleep:2", subjects)
+    assert folds.fit(made, subjects) == made
+    first = made.folds[0]
+    assert (len(first.val), len(first.test)) == (n_val, n_test)
+    assert splits.split(made, [1, 2], [0], share=0.5, seed=0) == splits.Split(
+        first.train, first.val, first.test
+    )
+    with pytest.raises(UserError, match="2 subjects cannot be split in three"):
+        folds.make("usleep:1", subjects[:2])
+
+
 @pytest.mark.parametrize("name", [n for n in folds.published_names() if n != "dodh_loo"])
 def test_published_tables_test_every_subject_once_without_leaks(name):
     loaded = table(name)

@@ -83,6 +83,23 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
     return _numbered([nights[name] for name in sorted(nights)])
 
 
+def only(nights: Sequence[Night], wanted: Sequence[str]) -> list[Night]:
+    """Nights whose id fits one of the patterns (``*``), all of them without any.
+
+    Raises:
+        UserError: a pattern that fits none.
+    """
+    fitting = {
+        pattern: [n for n in nights if fnmatchcase(n.id.lower(), pattern.lower())]
+        for pattern in wanted
+    }
+    if lone := [pattern for pattern, some in fitting.items() if not some]:
+        some = ", ".join(night.id for night in nights[:5])
+        raise UserError(f"--only {lone[0]}: no recording is called so; there are {some} …")
+    chosen = {night.id for some in fitting.values() for night in some}
+    return [night for night in nights if not wanted or night.id in chosen]
+
+
 def excluded(nights: Sequence[Night], profile: Profile) -> dict[str, str]:
     """Nights that the profile leaves out, with the reason."""
     return {
