@@ -3,6 +3,7 @@
 python preprocess.py --list_cohorts
 python preprocess.py --cohort hmc --raw_path hmc/recordings --save_path data/hmc
 python preprocess.py --cohort my_cohort.json --raw_path my_recordings      # docs/own_cohort.md
+python preprocess.py --write_profile my_recordings                         # a draft of that file
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.readers.profiles import cohort_list, cohort_nights, declared_night, profile
+from datasets.readers.profiles import cohort_list, cohort_nights, declared_night, draft, profile
+from datasets.readers.profiles.checked_json import open_fields
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import DTYPES, Settings
@@ -28,12 +30,12 @@ from utils.arguments import (
     settings_from,
 )
 from utils.errors import UserError, run_script
-from utils.files import check_file
+from utils.files import check_file, write_json
 
 ROLES = ("EEG", "EOG", "EMG")  # kept by default, of those that a profile has
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
-NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask", "list_cohorts")
+NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask", "list_cohorts", "write_profile")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class PreprocessFlags(CohortFlags, StoreFlags):
     """Settings of this preparation, one field per flag."""
 
     list_cohorts: bool
+    write_profile: Path | None
     jobs: int
     dask: str | None
 
@@ -81,6 +84,13 @@ def make_parser() -> ScriptParser:
     )
     add_flag(
         parser, "--list_cohorts", help="print the known cohorts: access, licence, citation, counts"
+    )
+    parser.add_argument(
+        "--write_profile",
+        metavar="FOLDER",
+        type=Path,
+        help="look at a folder with recordings and write a draft of its profile, with questions "
+        "left open as ?",
     )
     add_cohort(parser.add_argument_group("cohort"))
     add_content(parser.add_argument_group("content of the store"))
@@ -165,7 +175,7 @@ def add_content(group: argparse._ArgumentGroup) -> None:
 def parse_args(argv: list[str] | None) -> PreprocessFlags:
     """Parse the flags and refuse values that cannot work."""
     flags = settings_from(make_parser().parse(argv), PreprocessFlags)
-    if flags.list_cohorts:
+    if flags.list_cohorts or flags.write_profile:
         return flags
     if flags.cohort is None:
         raise UserError(f"--cohort: name one of {', '.join(profile.names())}, or a profile")
@@ -185,6 +195,9 @@ def main(argv: list[str] | None = None) -> None:
     flags = parse_args(argv)
     if flags.list_cohorts:
         print(cohort_list.listing())
+        return
+    if flags.write_profile:
+        write_draft(flags.write_profile)
         return
     cohort = profile.load(flags.cohort)
     flags = resolve_defaults(flags, cohort)
@@ -209,6 +222,21 @@ def main(argv: list[str] | None = None) -> None:
         print(line)
     if folds.names_in(store.path / "folds"):
         print(next_command("python", "staging_training.py", "--data_path", store.path))
+
+
+def write_draft(folder: Path) -> None:
+    """Write a draft of a folder's profile, and print what it leaves open.
+
+    Raises:
+        UserError: there are no recordings, or a file of that name.
+    """
+    fields = draft.of_folder(folder)
+    path = Path(f"{fields['name'].replace('-', '_')}.json")
+    if path.exists():
+        raise UserError(f"{path}: is there already; move it away, it may hold your answers")
+    write_json(path, fields)
+    print(f"draft: {path}; answer its '?': {', '.join(open_fields(fields))}")
+    print(next_command("python", "preprocess.py", "--cohort", path, "--raw_path", folder))
 
 
 def resolve_defaults(flags: PreprocessFlags, cohort: profile.Profile) -> PreprocessFlags:

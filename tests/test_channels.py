@@ -130,7 +130,7 @@ def test_broken_channels_matter_to_who_asks_for_them(tmp_path):
 
 def test_every_table_of_names_is_read():
     files = sorted(path.name for path in COHORTS.glob("*_channels.json"))
-    assert files == [f"{name}_channels.json" for name in ("dreem", "nsrr", "sleepedf")]
+    assert files == [f"{name}_channels.json" for name in ("dreem", "nsrr")]
     readers = {"sleepedf": sleepedf, "dreem": dreem}
     for cohort in (*readers, "ucddb", "shhs", "mesa", "mros", "wsc", "apples"):
         table = alternatives(cohort)

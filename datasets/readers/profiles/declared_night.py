@@ -94,7 +94,8 @@ def stages_of(night: Night, file: AnyFile) -> ScoredNight:
     rows, notes = stage_words.coded(rows, night.stages.words, night.scored)
     rows = scored_rows.with_lengths(rows, declared, file.seconds)
     if epochs.grid != "stages":
-        grid = grid_epochs.placed(rows, epochs, recorded, night.scored)
+        is_list = night.stages.format == "list"
+        grid = grid_epochs.placed(rows, epochs, recorded, night.scored, is_list=is_list)
         return ScoredNight(grid.stages, grid.bouts, (*notes, *grid.notes))
     own = own_onsets.placed(rows, epochs, file.seconds, night.scored)
     onsets = None if own_onsets.are_counted(own.onsets) else own.onsets

@@ -16,7 +16,7 @@ from datasets.readers.scorings import placement
 from datasets.readers.scorings.placement import TOLERANCE, Placed
 from datasets.readers.scorings.scoring import Recorded
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS
+from utils.stages import EPOCH_SECONDS, UNSCORED
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,20 @@ class GridEpochs:
     notes: tuple[str, ...]
 
 
-def placed(rows: Coded, epochs: Epochs, recorded: Recorded, path: Path) -> GridEpochs:
+def placed(
+    rows: Coded, epochs: Epochs, recorded: Recorded, path: Path, *, is_list: bool = False
+) -> GridEpochs:
     """Rows in order of time on epochs from the signal's start.
+
+    Of a list (``is_list``) every line is an epoch, else an unscored end is none of the stages.
 
     Raises:
         UserError: rows overlap or, on an exact grid, do not fill whole epochs; they end too far
             from the signal's end, or all lie outside it.
     """
-    n_epochs, notes = whole_epochs(recorded.seconds), _of_ends(rows, epochs, recorded, path)
+    n_epochs = whole_epochs(recorded.seconds)
+    counted = rows if is_list else [one for one in rows if one[1] != UNSCORED]
+    notes = _of_ends(counted, epochs, recorded, path)
     bouts = _bouts(rows, path, is_exact=epochs.grid == "exact")
     # what lies after the signal is noted above
     last = EPOCH_SECONDS * math.ceil(recorded.seconds / EPOCH_SECONDS - 1e-9)

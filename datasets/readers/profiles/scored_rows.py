@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from datasets.readers import hdf5_file, wfdb_file
 from datasets.readers.edf import EdfFile
 from datasets.readers.profiles.profile import StageFiles
 from datasets.readers.profiles.stage_words import Coded
-from datasets.readers.scorings.clocks import Timeline, clock_of
+from datasets.readers.scorings.clocks import DAY, Timeline, clock_of, is_real
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.scorings.scoring import Recorded, Row, Text
 from datasets.readers.scorings.stage_tables import cells_of, name_of
@@ -45,17 +45,24 @@ def rows_of(declared: Declared, recorded: Recorded) -> list[Row]:
 
 def _of_edf(declared: Declared, recorded: Recorded) -> list[Row]:
     """Annotations; a hypnogram that starts at another time is only placed by its clock if asked."""
-    file, late = EdfFile(declared.path), 0.0
-    if file.clock is not None and recorded.start is not None:
-        late = (file.clock - recorded.start) / timedelta(seconds=1)
-    if abs(late) < 1:
-        late = 0.0  # headers have whole seconds, first samples do not
+    file = EdfFile(declared.path)
+    late = _late(file.clock, recorded.start)
     if late and declared.stages.times != "clock":
         raise UserError(
             f"{declared.path}: starts {file.clock}, {recorded.name} {recorded.start}; they are not "
             'one night, or the profile lacks "times": "clock"'
         )
     return [Row(a.text, a.onset + late, a.duration or None) for a in file.annotations()]
+
+
+def _late(begins: datetime | None, began: datetime | None) -> float:
+    """Seconds from a recording's start to that of its hypnogram, less than 12 h without dates."""
+    if begins is None or began is None:
+        return 0.0
+    late = (begins - began) / timedelta(seconds=1)
+    if not (is_real(begins.date()) and is_real(began.date())):
+        late = (late + DAY / 2) % DAY - DAY / 2
+    return late if abs(late) >= 1 else 0.0  # headers have whole seconds, first samples do not
 
 
 def _of_wfdb(declared: Declared, recorded: Recorded) -> list[Row]:
