@@ -155,3 +155,57 @@ def test_gaps_between_stages_are_unscored():
 def test_rows_that_cannot_be_epochs_are_refused(rows, message):
     with pytest.raises(UserError, match=message):
         placed([(Row("W", *row), 0) for row in rows], Epochs(grid="stages"), 185.0, "file")
+
+
+def test_one_recording_in_two_formats_is_read_in_the_first_declared(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    (tmp_path / "raw" / "p1.h5").write_bytes(b"no HDF5 at all")
+    both = [{"file": f"(?P<person>p1)\\.{end}", "format": kind} for end, kind in
+            (("edf", "edf"), ("h5", "h5"))]  # fmt: skip
+    path = declared(tmp_path, signals=both)
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    path = declared(tmp_path, signals=both[::-1])
+    with pytest.raises(UserError, match="p1.h5: "):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+def test_lines_of_one_epoch_have_to_agree(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    lines = [LETTERS[code] for code in CODES for _ in range(6)]
+    scored = tmp_path / "raw" / "p1.txt"
+    scored.write_text("\n".join(["[Hypnogram]", *lines]) + "\n\n")
+    stages = {"file": "{stem}.txt", "format": "list", "skip": 1, "seconds": 5, "words": WORDS}
+    path = declared(tmp_path, stages=[stages])
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    scored.write_text("\n".join(["[Hypnogram]", "W", *lines]))
+    with pytest.raises(UserError, match="stages 1, W in the 30 s from 60 s, which are one epoch"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+@pytest.mark.parametrize("broken", ["30.x\t30\tW", "a lone cell"])
+def test_unreadable_rows_are_refused_unless_declared(tmp_path, capsys, broken):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    lines = scored.read_text().splitlines()
+    scored.write_text("\n".join([lines[0], broken, *lines[2:]]))
+    with pytest.raises(UserError, match=r"p1.txt: line 2"):
+        prepared(declared(tmp_path), tmp_path / "raw", tmp_path / "other")
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"broken": 1}])
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert_stages(store, "p1", [CODES[0], -1, *CODES[2:]])
+    assert "note: p1: line 2" in capsys.readouterr().out
+    scored.write_text("\n".join([lines[0], broken, broken, *lines[2:]]))
+    with pytest.raises(UserError, match=r"p1.txt: line 3"):
+        prepared(path, tmp_path / "raw", tmp_path / "two")
+
+
+def test_free_text_is_passed_over_and_unknown_stages_are_not(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    words = {"map": WORDS["map"], "ignore": ["*"], "heed": ["stage*"]}
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"words": words}])
+    scored.write_text("45\t0\tAwake, lights on\n" + scored.read_text())
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    scored.write_text("45\t0\tStage7\n" + scored.read_text())
+    with pytest.raises(UserError, match="'Stage7' at 45 s is no word of the profile"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")

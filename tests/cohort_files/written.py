@@ -7,9 +7,11 @@ channel or another sign cannot pass.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import edfio
 import numpy as np
@@ -17,6 +19,7 @@ import scipy.io
 import wfdb
 
 import preprocess
+from datasets.readers.profiles import profile
 from datasets.store.store import Store
 from utils.stages import UNSCORED
 
@@ -61,6 +64,21 @@ def prepared(cohort: str | Path, raw: Path, save_path: Path, *flags: str) -> Sto
     words = ["--cohort", str(cohort), "--raw_path", str(raw), "--save_path", str(save_path)]
     preprocess.main([*words, "--jobs", "1", *flags])
     return Store(save_path)
+
+
+def changed(cohort: str, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A cohort's profile after a change, as a faulty reader would have it."""
+    value = json.loads((profile.FOLDER / f"{cohort}.json").read_text())
+    change(value)
+    path = folder / f"{cohort}.json"
+    path.write_text(json.dumps(value))
+    return path
+
+
+def noise(labels: Iterable[str], fs: float, n: int) -> dict[str, tuple[float, np.ndarray]]:
+    """Rate and ``n`` samples in uV of channels that tell nothing."""
+    rng = np.random.default_rng(n)
+    return {label: (fs, rng.normal(0, 20, n)) for label in labels}
 
 
 def edf(

@@ -64,8 +64,12 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
     for path, signals, groups in _signals(files, profile):
         own = profile.of(groups)
         name = filled(own.id, groups, "id")
-        if name in nights:
-            raise UserError(f"{path}: a second recording {name}, beside {nights[name].path}")
+        if (other := nights.get(name)) is not None:
+            # one recording in several formats is read in the first that the profile has
+            if path.parent != other.path.parent or signals == other.signals:
+                raise UserError(f"{path}: a second recording {name}, beside {other.path}")
+            if profile.signals.index(signals) > profile.signals.index(other.signals):
+                continue
         who = {"cohort": profile.name, "who": persons.of(groups, path)}
         subject = filled(profile.person.subject, groups | who, "person.subject")
         scored, stages = _scored(files, path, groups, own, options.scoring)

@@ -92,6 +92,7 @@ def stages_of(night: Night, file: AnyFile) -> ScoredNight:
     declared = Declared(night.scored, night.stages, epochs.seconds)
     rows = scored_rows.rows_of(declared, recorded)
     rows, notes = stage_words.coded(rows, night.stages.words, night.scored)
+    notes = [*declared.notes, *notes]
     rows = scored_rows.with_lengths(rows, declared, file.seconds)
     if epochs.grid != "stages":
         is_list = night.stages.format == "list"

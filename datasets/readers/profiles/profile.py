@@ -32,6 +32,7 @@ _CONTENT = ("signals", "stages", "epochs", "roles", "variants", "person", "night
 class SignalFiles:
     """Files of signals: a pattern of their paths, and their format.
 
+    Of a recording that lies in a folder in several formats, the first that is declared is read.
     ``gaps``: recordings with pauses (EDF+D) are read, epochs in a pause being unscored. ``rate``
     (Hz) and ``unit`` are of arrays that name none (``mat``). ``groups`` are set for templates as if
     the path had them, where one thing is spelt in several ways.
@@ -56,8 +57,9 @@ class Words:
 
     ``cut_at``: what follows this text is not part of a word. ``prefix``: a stage begins with it,
     and rows that do not are events. ``letters``: so many first letters are the stage. ``map``:
-    stages by word, compared without case. ``ignore``: patterns (``*``) of rows that are no stages.
-    ``unknown``: what a word is that is neither, an error or an unscored epoch.
+    stages by word, compared without case. ``ignore``: patterns (``*``) of rows that are no stages;
+    ``heed``: of those that are all the same, where ``ignore`` passes over free text. ``unknown``:
+    what a word is that is neither, an error or an unscored epoch.
     """
 
     map: Mapping[str, Stage]
@@ -65,6 +67,7 @@ class Words:
     prefix: str = ""
     letters: int | None = None
     ignore: tuple[str, ...] = ()
+    heed: tuple[str, ...] = ()
     unknown: Literal["error", "unscored"] = "error"
 
     def __post_init__(self) -> None:
@@ -84,7 +87,10 @@ class StageFiles:
       ``duration``, ``end``, by their header (compared by letters alone) or their number from 1.
       ``skip``: lines before it. ``most_columns``: what follows the last separator but these is one
       cell, commas and all.
-    * ``list``: a word for every ``seconds`` (an epoch, unless declared), after ``skip`` lines.
+      ``broken``: so many rows that cannot be read are left out, with a note.
+    * ``list``: a word for every ``seconds`` (an epoch, unless declared), after ``skip`` lines; the
+      words of one epoch have to be the same.
+    * ``saf``: text of EDF+ annotations, as Harmonie exports it.
     * ``masks``: HDF5 with a mask per stage and sample in the group ``where``, at ``rate`` Hz.
     * ``auto``: any layout that ``--expert`` reads; words are then its own, and none are declared
       (``vocabulary``: what its numbers are).
@@ -94,13 +100,14 @@ class StageFiles:
     """
 
     file: str
-    format: Literal["edf+", "wfdb", "table", "list", "masks", "auto"]
+    format: Literal["edf+", "wfdb", "table", "list", "saf", "masks", "auto"]
     words: Words | None = None
     name: str = ""
     separator: str = ","
     columns: Mapping[str, str | int] = field(default_factory=dict)
     skip: int = 0
     most_columns: int | None = None
+    broken: int = 0
     seconds: float | None = None
     times: Literal["seconds", "clock", "samples"] = "seconds"
     lasts: Literal["row", "epoch", "until_next"] = "row"

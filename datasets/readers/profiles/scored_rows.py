@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from datasets.readers import hdf5_file, wfdb_file
 from datasets.readers.edf import EdfFile
 from datasets.readers.profiles.profile import StageFiles
 from datasets.readers.profiles.stage_words import Coded
+from datasets.readers.scorings import lab_texts
 from datasets.readers.scorings.clocks import DAY, Timeline, clock_of, is_real
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.scorings.scoring import Recorded, Row, Text
@@ -25,11 +26,15 @@ _MOST_PREAMBLE = 200  # lines before a table's header
 
 @dataclass(frozen=True)
 class Declared:
-    """How a night's stages are declared: of which file, by what, in epochs of how many seconds."""
+    """How a night's stages are declared: of which file, by what, in epochs of how many seconds.
+
+    What is left out of the file is added to ``notes``.
+    """
 
     path: Path
     stages: StageFiles
     epoch: float
+    notes: list[str] = field(default_factory=list)
 
 
 def rows_of(declared: Declared, recorded: Recorded) -> list[Row]:
@@ -71,12 +76,31 @@ def _of_wfdb(declared: Declared, recorded: Recorded) -> list[Row]:
 
 
 def _of_list(declared: Declared, recorded: Recorded) -> list[Row]:
-    """One row per line; blank lines at the end are none, others are words of no letters."""
+    """One row per epoch; blank lines at the end are none, others are words of no letters.
+
+    Raises:
+        UserError: lines of one epoch that are not the same.
+    """
     lines = [line.strip() for line in text_of(declared.path).lines[declared.stages.skip :]]
     while lines and not lines[-1]:
         lines.pop()
     each = declared.stages.seconds or declared.epoch
-    return [Row(word, k * each, each) for k, word in enumerate(lines)]
+    n = max(1, round(declared.epoch / each))
+    rows = []
+    for k in range(0, len(lines), n):
+        several = set(lines[k : k + n])
+        if len(several) > 1:
+            raise UserError(
+                f"{declared.path}: stages {', '.join(sorted(several))} in the {n * each:g} s from "
+                f"{k * each:g} s, which are one epoch; its epochs are shorter, or start elsewhere"
+            )
+        rows.append(Row(lines[k], k * each, each * len(lines[k : k + n])))
+    return rows
+
+
+def _of_saf(declared: Declared, recorded: Recorded) -> list[Row]:
+    """Annotations written as text."""
+    return list(lab_texts.read_saf(text_of(declared.path), recorded).rows)
 
 
 def _of_table(declared: Declared, recorded: Recorded) -> list[Row]:
@@ -87,18 +111,23 @@ def _of_table(declared: Declared, recorded: Recorded) -> list[Row]:
     width = max(places.values()) + 1
     seconds = _seconds_of(stages, recorded)
     rows: list[Row] = []
+    broken: list[str] = []
     for number, line in enumerate(lines[first:], stages.skip + first + 1):
         if not line.strip():
             continue
         cells = _cells(line, stages)
-        if len(cells) < width:
-            raise text.wrong(f"line {number} has {len(cells)} columns, not {width}; correct it")
-        onset = seconds(cells[places["onset"]])
-        if onset is None:
+        onset = seconds(cells[places["onset"]]) if len(cells) >= width else None
+        if onset is not None:
+            lasts = _length(cells, places, onset, seconds)
+            rows.append(Row(cells[places["word"]], onset, lasts))
+        elif len(cells) < width:
+            broken.append(f"line {number} has {len(cells)} columns, not {width}")
+        else:
             what = repr(cells[places["onset"]][:40])
-            raise text.wrong(f"line {number}: {what} is no onset in {stages.times}; correct it")
-        lasts = _length(cells, places, onset, seconds)
-        rows.append(Row(cells[places["word"]], onset, lasts))
+            broken.append(f"line {number}: {what} is no onset in {stages.times}")
+        if len(broken) > stages.broken:
+            raise text.wrong(f"{broken[-1]}; correct it")
+    declared.notes.extend(f"{what}: left out" for what in broken)
     return rows
 
 
@@ -170,6 +199,7 @@ READERS = {
     "edf+": _of_edf,
     "wfdb": _of_wfdb,
     "list": _of_list,
+    "saf": _of_saf,
     "table": _of_table,
     "masks": _of_masks,
 }

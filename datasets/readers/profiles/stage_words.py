@@ -44,8 +44,12 @@ def coded(rows: Sequence[Row], words: Words, path: Path) -> tuple[Coded, list[st
 
 def _is_ignored(text: str, word: str, words: Words) -> bool:
     """Whether a row's text, or its word alone, is one that the profile passes over."""
-    patterns = [pattern.casefold() for pattern in words.ignore]
-    return any(fnmatchcase(one, p) for one in (text.strip().casefold(), word) for p in patterns)
+    both = (text.strip().casefold(), word)
+
+    def fits(patterns: Sequence[str]) -> bool:
+        return any(fnmatchcase(one, pattern.casefold()) for one in both for pattern in patterns)
+
+    return fits(words.ignore) and not fits(words.heed)
 
 
 def _at(row: Row) -> str:
