@@ -168,3 +168,10 @@ def test_sums_and_opposite_signs_of_labels():
         assert one.label == label
     assert first_of(["- Chin2-Chin1"], signals).derivation == "- Chin2-Chin1"
     assert first_of(["C4-P4 + Cz"], signals) is None
+
+
+def test_a_channel_turned_upside_down_is_no_pair():
+    """``- ROC-LOC`` is LOC - ROC; where the two are alone it must not become ROC - LOC."""
+    pair = {x: Signal(100.0, "uV", 30.0, lambda a, b: np.ones(100)) for x in ("ROC", "LOC")}
+    assert first_of(["- ROC-LOC"], pair) is None
+    assert first_of(["- ROC-LOC", "LOC - ROC"], pair).derivation == "LOC - ROC"

@@ -63,7 +63,9 @@ def _terms_of(wish: str, labels: Iterable[str]) -> tuple[tuple[str, str], ...]:
     # a leading sign is no punctuation of a label
     if not wish.startswith("- ") and (label := _spelt(wish, labels)) is not None:
         return (("+", label),)
-    for signs, parts in (*_sums_of(wish), *((_signs(2), pair) for pair in cuts_of(wish))):
+    # "- A-B" is A-B of opposite sign, and never A - B
+    pairs = () if wish.startswith("- ") else cuts_of(wish)
+    for signs, parts in (*_sums_of(wish), *((_signs(2), pair) for pair in pairs)):
         spelt = [_spelt(part, labels) for part in parts]
         if None not in spelt:
             return tuple(zip(signs, spelt, strict=True))
