@@ -38,9 +38,16 @@ def telling(
     return envelope * np.sin(2 * np.pi * 10 * np.arange(len(envelope)) / fs)
 
 
-def stages_in(signal: np.ndarray, factor: float = 1.0) -> list[int]:
-    """Codes that epochs (n, samples) of a store tell, ``factor`` times as large as written."""
-    inside = signal[:, signal.shape[1] // 5 : -signal.shape[1] // 5]  # filters blur the borders
+_INNER = (0.2, 0.8)  # of an epoch: filters blur its borders, and 20 s epochs have context
+BEGIN = (0.01, 0.04)  # from 0.3 s to 1.2 s, which show whether an epoch begins a second too early
+
+
+def stages_in(
+    signal: np.ndarray, factor: float = 1.0, part: tuple[float, float] = _INNER
+) -> list[int]:
+    """Codes that a part of epochs (n, samples) tells, ``factor`` times as large as written."""
+    begin, end = (round(one * signal.shape[1]) for one in part)
+    inside = signal[:, begin:end]
     amplitude = np.sqrt(2) * inside.std(axis=1) / factor
     codes = (amplitude - _FIRST) / _STEP - 1
     assert np.abs(codes - np.rint(codes)).max() < 0.2, "epochs do not lie on the stages' own"
@@ -48,13 +55,19 @@ def stages_in(signal: np.ndarray, factor: float = 1.0) -> list[int]:
 
 
 def assert_stages(
-    store: Store, recording: str, stages: Sequence[int], *, role: str = "EEG", factor: float = 1.0
+    store: Store,
+    recording: str,
+    stages: Sequence[int],
+    *,
+    role: str = "EEG",
+    factor: float = 1.0,
+    part: tuple[float, float] = _INNER,
 ) -> None:
     """A night has exactly these stages, and a channel of it tells the same wherever scored."""
     night = store.night(recording)
     assert night.stages.tolist() == list(stages)
     column = [channel.role for channel in store.channels].index(role)
-    shown = stages_in(np.asarray(night.signals()[:, column]), factor)
+    shown = stages_in(np.asarray(night.signals()[:, column]), factor, part)
     scored = [(a, b) for a, b in zip(stages, shown, strict=True) if a != UNSCORED]
     assert [a for a, _ in scored] == [b for _, b in scored]
 
