@@ -165,7 +165,7 @@ def test_one_recording_in_two_formats_is_read_in_the_first_declared(tmp_path):
     path = declared(tmp_path, signals=both)
     assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
     path = declared(tmp_path, signals=both[::-1])
-    with pytest.raises(UserError, match="p1.h5: "):
+    with pytest.raises(UserError, match=r"p1.h5: "):
         prepared(path, tmp_path / "raw", tmp_path / "other")
 
 
