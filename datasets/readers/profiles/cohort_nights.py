@@ -149,15 +149,18 @@ class _Files:
             self._by_name.setdefault(path.name.lower(), []).append(path)
             self._by_folder.setdefault(path.parent, []).append(path)
 
-    def named(self, wanted: str, near: Path) -> Path | None:
-        """The file of a path's end, in the folder ``near`` or else in any; ``*`` in that folder.
+    def named(self, wanted: str, near: Path | None) -> Path | None:
+        """The file of a path's end, in the folder ``near`` or else in any.
+
+        A name with ``*`` is looked for in that folder alone, or in all without one.
 
         Raises:
             UserError: there are several.
         """
         end = wanted.lower()
         name = PurePosixPath(end).name
-        some = self._by_folder.get(near, []) if "*" in name else self._by_name.get(name, [])
+        every = self.paths if near is None else self._by_folder.get(near, [])
+        some = every if "*" in name else self._by_name.get(name, [])
         # names may hold brackets, which are no pattern unless there is a star
         ends = {p: f"/{self.paths[p].lower()}" for p in some}
         if "*" in name:
@@ -177,7 +180,7 @@ class _Persons:
         self.person, self.rows, self.files = person, {}, ()
         if not person.table:
             return
-        table = files.named(person.table, files.root)
+        table = files.named(person.table, None)
         if table is None:
             raise UserError(
                 f"{files.root}: no {person.table}, which tells whose the nights are; fetch it"

@@ -95,7 +95,7 @@ def stages_of(night: Night, file: AnyFile) -> ScoredNight:
     notes = [*declared.notes, *notes]
     rows = scored_rows.with_lengths(rows, declared, file.seconds)
     if epochs.grid != "stages":
-        is_list = night.stages.format == "list"
+        is_list = night.stages.format in ("list", "profusion")
         grid = grid_epochs.placed(rows, epochs, recorded, night.scored, is_list=is_list)
         return ScoredNight(grid.stages, grid.bouts, (*notes, *grid.notes))
     own = own_onsets.placed(rows, epochs, file.seconds, night.scored)

@@ -91,6 +91,7 @@ class StageFiles:
     * ``list``: a word for every ``seconds`` (an epoch, unless declared), after ``skip`` lines; the
       words of one epoch have to be the same.
     * ``saf``: text of EDF+ annotations, as Harmonie exports it.
+    * ``profusion``: Compumedics' XML, a number per epoch.
     * ``masks``: HDF5 with a mask per stage and sample in the group ``where``, at ``rate`` Hz.
     * ``auto``: any layout that ``--expert`` reads; words are then its own, and none are declared
       (``vocabulary``: what its numbers are).
@@ -100,7 +101,7 @@ class StageFiles:
     """
 
     file: str
-    format: Literal["edf+", "wfdb", "table", "list", "saf", "masks", "auto"]
+    format: Literal["edf+", "wfdb", "table", "list", "saf", "profusion", "masks", "auto"]
     words: Words | None = None
     name: str = ""
     separator: str = ","

@@ -13,9 +13,9 @@ from datasets.readers import hdf5_file, wfdb_file
 from datasets.readers.edf import EdfFile
 from datasets.readers.profiles.profile import StageFiles
 from datasets.readers.profiles.stage_words import Coded
-from datasets.readers.scorings import lab_texts
+from datasets.readers.scorings import lab_texts, nsrr_annotations
 from datasets.readers.scorings.clocks import DAY, Timeline, clock_of, is_real
-from datasets.readers.scorings.decoding import text_of
+from datasets.readers.scorings.decoding import text_of, xml_of
 from datasets.readers.scorings.scoring import Recorded, Row, Text
 from datasets.readers.scorings.stage_tables import cells_of, name_of
 from datasets.readers.scorings.times import number_of
@@ -101,6 +101,15 @@ def _of_list(declared: Declared, recorded: Recorded) -> list[Row]:
 def _of_saf(declared: Declared, recorded: Recorded) -> list[Row]:
     """Annotations written as text."""
     return list(lab_texts.read_saf(text_of(declared.path), recorded).rows)
+
+
+def _of_profusion(declared: Declared, recorded: Recorded) -> list[Row]:
+    """One row per epoch, of the length that the file states."""
+    root = xml_of(text_of(declared.path))
+    codes, length = nsrr_annotations.profusion_codes(root, declared.path)
+    if length != declared.epoch:
+        raise UserError(f"{declared.path}: epochs of {length:g} s, not of {declared.epoch:g} s")
+    return [Row(code, k * length, length) for k, code in enumerate(codes)]
 
 
 def _of_table(declared: Declared, recorded: Recorded) -> list[Row]:
@@ -200,6 +209,7 @@ READERS = {
     "wfdb": _of_wfdb,
     "list": _of_list,
     "saf": _of_saf,
+    "profusion": _of_profusion,
     "table": _of_table,
     "masks": _of_masks,
 }
