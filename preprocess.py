@@ -89,7 +89,7 @@ def make_parser() -> ScriptParser:
         "--write_profile",
         metavar="FOLDER",
         type=Path,
-        help="look at a folder with recordings and write a draft of its profile, with questions "
+        help="write a draft of the profile of a folder with recordings, with questions "
         "left open as ?",
     )
     add_cohort(parser.add_argument_group("cohort"))

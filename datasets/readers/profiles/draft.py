@@ -81,7 +81,7 @@ def _profile(
 def _recordings(folder: Path) -> tuple[str, list[Path]]:
     """The commonest format of recordings below a folder, and its files."""
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; --write_profile looks at one with recordings")
+        raise UserError(f"{folder}: no such folder; --write_profile takes one with recordings")
     files = files_below(folder)
     for kind in dict.fromkeys(_FORMATS.values()):
         some = [path for path in files if _FORMATS.get(path.suffix.lower()) == kind]
