@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from datasets.readers.profiles import profile, scored_rows, stage_words
+from datasets.readers.scorings.scoring import Recorded
 from tests.cohort_files import nsrr
 from tests.cohort_files.written import assert_stages, changed, edf, noise, prepared
 from utils.errors import UserError
@@ -19,10 +21,12 @@ def test_stages_and_signals(tmp_path, cohort):
         assert_stages(store, name, stages)
         assert_stages(store, name, stages, role="EOG", factor=2)
     assert "EMG" in [channel.role for channel in store.channels]
-    # where there is no Profusion XML, NSRR's is read
-    for path in (tmp_path / "raw").rglob("*-profusion.xml"):
-        path.unlink()
-    store = prepared(cohort, tmp_path / "raw", tmp_path / "other")
+
+
+def test_without_profusions_xml_that_of_nsrr_is_read(tmp_path):
+    expected = nsrr.write(tmp_path / "raw", "ccshs")
+    next((tmp_path / "raw").rglob("*-profusion.xml")).unlink()
+    store = prepared("ccshs", tmp_path / "raw", tmp_path / "store")
     for name, stages in expected.items():
         assert_stages(store, name, stages)
 
@@ -103,4 +107,15 @@ def test_recordings_at_home_are_none_of_homepap(tmp_path):
     edf(tmp_path / "raw" / "edfs" / "home" / f"{name}.edf", noise(["Flow"], 100, 6000))
     store = prepared("homepap", tmp_path / "raw", tmp_path / "store")
     assert name not in store.recordings
+    assert store.subjects == ["homepap-1600001"]  # who is in both subsets
     assert store.night("homepap-lab-full-1600001").derivations[2] == "Rchon - Cchin"
+
+
+def test_the_real_profusion_file(real_data):
+    path = real_data / "nsrr_xml" / "100022-profusion.xml"
+    stages = profile.load("ccshs").stages[0]
+    declared = scored_rows.Declared(path, stages, 30.0)
+    rows = scored_rows.rows_of(declared, Recorded("100022.edf", None, 31530.0))
+    coded, notes = stage_words.coded(rows, stages.words, path)
+    assert [sum(code == k for _, code in coded) for k in range(5)] == [171, 61, 571, 119, 129]
+    assert not notes

@@ -29,7 +29,7 @@ NIGHTS = {
     },
     "homepap": {
         "homepap-lab-full-1600001": ("lab/full", [0, 0, 1, 2, 3, 2, 4, 4]),
-        "homepap-lab-split-1600002": ("lab/split", [0, 1, 2, 2, 3, 3, 4, 0]),
+        "homepap-lab-split-1600001": ("lab/split", [0, 1, 2, 2, 3, 3, 4, 0]),
     },
     "sof": {"sof-visit-8-07853": ("", [0, 0, 0, 1, 2, 3, 3, 4])},
 }
