@@ -55,7 +55,7 @@ def test_the_headband_and_unknown_numbers_are_refused(raw, tmp_path):
     scored.write_text(whole.replace("\t8\t", "\t5\t"))
     with pytest.raises(UserError, match=r"psg_events.tsv: '5' at 120 s is no word"):
         prepared("boas", raw, tmp_path / "store", "--only", "sub-2")
-    # the headband's rows have no stages of people
+    # the headband's rows have no stages of scorers
     scored.write_text(scored.with_name(scored.name.replace("psg", "headband")).read_text())
     with pytest.raises(UserError, match=r"no line with the columns 'onset', 'duration', 'stage_h"):
         prepared("boas", raw, tmp_path / "store", "--only", "sub-2")

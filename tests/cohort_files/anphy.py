@@ -13,12 +13,12 @@ _WORDS = {0: "W", 1: "N1", 2: "N2", 3: "N3", 4: "R", -1: "L"}
 
 
 def write(folder: Path) -> dict[str, list[int]]:
-    """Two nights, one row an epoch or one a bout; stages by recording."""
+    """Two nights, a row per epoch or per bout; stages by recording."""
     for name, codes in NIGHTS.items():
         own = telling(codes, FS)
-        told = {"C4": (FS, own), "EOG1": (FS, own), "EOG2": (FS, -own)}
+        marked = {"C4": (FS, own), "EOG1": (FS, own), "EOG2": (FS, -own)}
         labels = ("Fpz", "C3", "CHEMG1", "CHEMG2")
-        edf(folder / name / f"{name}.edf", noise(labels, FS, len(own)) | told)
+        edf(folder / name / f"{name}.edf", noise(labels, FS, len(own)) | marked)
         rows, at = [], 0
         for code, run in groupby(codes):
             n = len(list(run))

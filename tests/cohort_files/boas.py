@@ -37,13 +37,13 @@ def _night(folder: Path, name: str, codes: list[int]) -> None:
     edf(Path(f"{stem}_eeg.edf"), psg)
     lines = ["name\ttype\tunits", *(f"{label}\tEEG\tuV" for label in psg)]
     Path(f"{stem}_channels.tsv").write_text("\n".join(lines))
-    Path(f"{stem}_events.tsv").write_text(_events(codes, with_people=True))
+    Path(f"{stem}_events.tsv").write_text(_events(codes, with_scorers=True))
     headband = folder / f"{name}_task-Sleep_acq-headband"
     edf(Path(f"{headband}_eeg.edf"), noise(("HB_1", "HB_2"), FS, len(own)))
-    Path(f"{headband}_events.tsv").write_text(_events(codes, with_people=False))
+    Path(f"{headband}_events.tsv").write_text(_events(codes, with_scorers=False))
 
 
-def _events(codes: list[int], *, with_people: bool) -> str:
+def _events(codes: list[int], *, with_scorers: bool) -> str:
     """Rows from 0 on, 30 s each; the program finds N2 everywhere, an artefact in the first."""
     names = ["onset", "duration", "begsample", "endsample", "offset", "stage_hum", "stage_ai"]
     rows = [names]
@@ -51,6 +51,6 @@ def _events(codes: list[int], *, with_people: bool) -> str:
         person = DISCONNECTED if code < 0 else str(code)
         ends = [30 * k, 30, round(30 * k * FS) + 1, round(30 * (k + 1) * FS), 0]
         rows.append([*map(str, ends), person, "2" if k else "-2"])
-    if not with_people:
+    if not with_scorers:
         rows = [[*row[:5], row[6]] for row in rows]
     return "\n".join("\t".join(row) for row in rows) + "\n"

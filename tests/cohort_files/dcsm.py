@@ -35,8 +35,8 @@ def write_night(folder: Path, codes: list[int], runs: str) -> None:
     """The three files of a person."""
     own = telling(codes, FS)
     # eyes move in opposite directions: of their sum nothing would be left
-    told = {"C4-M1": (FS, own), "E1-M2": (FS, own), "E2-M2": (FS, -own)}
-    signals = noise(LABELS, FS, len(own)) | told
+    marked = {"C4-M1": (FS, own), "E1-M2": (FS, own), "E2-M2": (FS, -own)}
+    signals = noise(LABELS, FS, len(own)) | marked
     edf(folder / "psg.edf", signals)
     (folder / "hypnogram.ids").write_text(runs)
     with h5py.File(folder / "psg.h5", "w") as file:

@@ -34,8 +34,8 @@ def write_rk(folder: Path) -> list[int]:
 def _signals(path: Path, own: np.ndarray, name: str) -> None:
     eeg = "CZ-A1" if name == FIRST else "CZ2-A1"
     left, right = ("P8-A1", "P18-A1") if name == FIRST else ("EOG1", "EOG2")
-    told = {eeg: (FS, own), left: (FS, own), right: (FS, -own)}
-    edf(path, noise(("FP1-A1", "O1-A1", "EMG1"), FS, len(own)) | told)
+    marked = {eeg: (FS, own), left: (FS, own), right: (FS, -own)}
+    edf(path, noise(("FP1-A1", "O1-A1", "EMG1"), FS, len(own)) | marked)
 
 
 def _hypnogram(folder: Path, rules: str, name: str, codes: list[int], lines: int) -> None:

@@ -43,11 +43,11 @@ def write(folder: Path) -> dict[str, list[int]]:
 def write_night(stem: Path, codes: list[int], labels: list[str]) -> None:
     """A recording, and both experts' lists with empty lines at their ends."""
     own = telling(codes, FS)
-    told = {label: (FS, own) for label in labels if label[:2] == "C4"}
+    marked = {label: (FS, own) for label in labels if label[:2] == "C4"}
     for left, right in (("LOC", "ROC"), ("E1", "E2")):
-        told |= {label: (FS, own) for label in labels if label.startswith(left)}
-        told |= {label: (FS, -own) for label in labels if label.startswith(right)}
-    edf(stem.with_suffix(".rec"), noise([*labels, *_ENDS], FS, len(own)) | told)
+        marked |= {label: (FS, own) for label in labels if label.startswith(left)}
+        marked |= {label: (FS, -own) for label in labels if label.startswith(right)}
+    edf(stem.with_suffix(".rec"), noise([*labels, *_ENDS], FS, len(own)) | marked)
     for expert, scored in (("1", codes), ("2", second(codes))):
         lines = [*(_WORDS[code] for code in scored), "", ""]
         stem.with_name(f"{stem.name}_{expert}.txt").write_text("\r\n".join(lines) + "\r\n")

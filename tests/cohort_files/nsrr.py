@@ -68,8 +68,8 @@ def _signals(path: Path, cohort: str, name: str, codes: list[int]) -> None:
     fpz = 80 * np.sin(2 * np.pi * 7 * np.arange(len(own)) / fs)
     signals = noise((site, ear, chin, centre, "C3"), fs, len(own))
     ears = signals[ear][1]
-    told = {site: own + ears, left: own, right: -own, ear: ears}
-    signals |= {label: (fs, values + fpz) for label, values in told.items()}
+    marked = {site: own + ears, left: own, right: -own, ear: ears}
+    signals |= {label: (fs, values + fpz) for label, values in marked.items()}
     if "split" in name:  # sites with other labels
         spelt = {site: "C4-M1", left: "L-EOG", right: "R-EOG", chin: "Chin1-Chin2"}
         del signals[ear]

@@ -45,11 +45,11 @@ def write(folder: Path) -> dict[str, list[int]]:
 def _signals(path: Path, name: str, codes: list[int]) -> None:
     own = telling(codes, FS, lead=LEADS.get(name, 0))
     eeg, left, right, chin = LABELS[name]
-    told = {eeg: (FS, own), left: (FS, own), right: (FS, -own)}
+    marked = {eeg: (FS, own), left: (FS, own), right: (FS, -own)}
     if eeg == "C4":  # against what the recorder had in common
         ear = noise(("M1",), FS, len(own))
-        told |= {"C4": (FS, own + ear["M1"][1])} | ear
-    edf(path, noise(("O2", chin), FS, len(own)) | told, start=START)
+        marked |= {"C4": (FS, own + ear["M1"][1])} | ear
+    edf(path, noise(("O2", chin), FS, len(own)) | marked, start=START)
 
 
 def stages_of(name: str, codes: list[int]) -> str:
