@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cohort_files import eesm
-from tests.cohort_files.written import assert_stages, changed, prepared
+from tests.cohort_files.written import BEGIN, assert_stages, changed, prepared
 from utils.errors import UserError
 
 FIRST = "sub-001_ses-001"
@@ -20,6 +20,21 @@ def test_stages_and_signals(tmp_path, cohort):
     for name, stages in expected.items():
         assert_stages(store, name, stages)
         assert_stages(store, name, stages, role="EOG", factor=2)
+
+
+def test_the_first_onset_is_not_subtracted(tmp_path):
+    """A public reader does so; and another calls the column of stages otherwise."""
+    expected = eesm.write(tmp_path / "raw", "eesm23")["sub-004_ses-012"]
+    path = next((tmp_path / "raw").rglob("*_events.tsv"))
+    path.write_text(path.read_text().replace("\tstages", "\tscoring"))
+    store = prepared("eesm23", tmp_path / "raw", tmp_path / "store")
+    assert_stages(store, "sub-004_ses-012", expected, part=BEGIN)
+    header, *rows = path.read_text().splitlines()
+    early = [f"{30 * k}\t{row.partition(chr(9))[2]}" for k, row in enumerate(rows)]
+    path.write_text("\n".join([header, *early]))
+    store = prepared("eesm23", tmp_path / "raw", tmp_path / "faulty")
+    with pytest.raises(AssertionError):
+        assert_stages(store, "sub-004_ses-012", expected)
 
 
 def test_the_second_scorer(tmp_path):
@@ -47,5 +62,5 @@ def test_unknown_words_are_refused(tmp_path):
     eesm.write(tmp_path / "raw", "eesm23")
     path = next((tmp_path / "raw").rglob("*_events.tsv"))
     path.write_text(path.read_text().replace("N2", "S2"))
-    with pytest.raises(UserError, match=r"events.tsv: 'S2' at 90 s is no word"):
+    with pytest.raises(UserError, match=r"events.tsv: 'S2' at 104.5 s is no word"):
         prepared("eesm23", tmp_path / "raw", tmp_path / "store")

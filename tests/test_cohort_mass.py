@@ -73,3 +73,15 @@ def test_missing_channels_and_stages(raw, tmp_path, capsys):
     (raw / f"{SS3}_Annotations.edf").unlink()
     prepared("mass", raw, tmp_path / "store")
     assert f"left out: {SS3}: no file of stages" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("onset", "message"),
+    [("+2.2.5", "two stages at"), ("+\u0662\u0662", "'Sleep stage 2' has no readable onset")],
+)
+def test_broken_onsets_are_refused(raw, tmp_path, onset, message):
+    path = raw / f"{mass.SS4}_saf.txt"
+    text = path.read_text(encoding="latin-1").replace("+22.5\x15", f"{onset}\x15")
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=message):
+        prepared("mass", raw, tmp_path / "store", "--only", mass.SS4)

@@ -52,6 +52,16 @@ def test_a_childs_visits_stay_together_and_faulty_nights_are_left_out(tmp_path, 
     assert "left out: chat-baseline-300051: is referenced already" in capsys.readouterr().out
 
 
+def test_nights_with_pauses_are_refused(tmp_path):
+    """A signal that lacks a minute has the later stages' epochs two too early."""
+    nsrr.write(tmp_path / "raw", "chat")
+    name = "chat-baseline-300001"
+    path = next((tmp_path / "raw").rglob(f"{name}-profusion.xml"))
+    path.write_text(nsrr.profusion([0, 0, *nsrr.NIGHTS["chat"][name][1]]))
+    with pytest.raises(UserError, match=f"10 stages for the 8 epochs of {name}.edf"):
+        prepared("chat", tmp_path / "raw", tmp_path / "store", "--only", name)
+
+
 def test_early_translations_to_nsrr_xml_do_no_harm(tmp_path):
     """The first translator lost the first epoch: its stages would lie 30 s early."""
     stages = nsrr.write(tmp_path / "raw", "sof")["sof-visit-8-07853"]

@@ -149,6 +149,8 @@ def test_gaps_between_stages_are_unscored():
     [
         ([(0.0, 30.0), (20.0, 30.0)], "two stages at 20 s"),
         ([(0.0, 44.0)], "lasts 44 s, no whole epochs of 30 s"),
+        ([(0.0, 3e11)], "lasts 3e.11 s, which is no time of a night"),
+        ([(0.0, 30.0), (3e11, 30.0)], "at 3e.11 s lasts 30 s, which is no time of a night"),
         ([(0.0, 30.0), (180.0, 30.0), (210.0, 30.0)], "scores 2 epochs after the signal's end"),
     ],
 )

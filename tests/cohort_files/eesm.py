@@ -17,6 +17,7 @@ NIGHTS = {
     "eesm23": {"sub-004_ses-012": [0, 0, 1, 2, 3, 3, 4, 4]},
 }
 LOOSE = "sub-001_ses-002"  # without a second of its fourth epoch
+LEAD = 14.5  # s from the signal's start to the first epoch of EESM23's night
 RATES = {"eesm19": 500.0, "eesm23": 250.0}
 _NUMBERS = {0: "1", 4: "2", 1: "3", 2: "4", 3: "5", -1: "7"}
 _WORDS = {0: "Wake", 4: "REM", 1: "N1", 2: "N2", 3: "N3", -1: "Artefact"}
@@ -43,7 +44,7 @@ def _night(folder: Path, cohort: str, name: str, codes: list[int]) -> None:
     person, session = name.split("_")
     start = folder / person / session / "eeg" / f"{name}_task-sleep"
     start.parent.mkdir(parents=True)
-    own = telling(codes, fs)
+    own = telling(codes, fs, lead=LEAD if cohort == "eesm23" else 0)
     signals = {label: one for label, (_, one) in noise(("M1", "C3", "EMGc"), fs, len(own)).items()}
     signals |= {"C4": own + signals["M1"], "EOGl": own, "EOGr": -own}
     signals["C3"][: int(fs)] = np.nan  # an electrode that is off, at first
@@ -51,15 +52,15 @@ def _night(folder: Path, cohort: str, name: str, codes: list[int]) -> None:
         signals["C4"][round(95 * fs) : round(96 * fs)] = np.nan
     _set(Path(f"{start}_acq-PSG_eeg.set"), fs, signals)
     if cohort == "eesm23":
-        _events(Path(f"{start}_acq-PSG_events.tsv"), "stages", [_WORDS[code] for code in codes])
+        _events(Path(f"{start}_acq-scoring_events.tsv"), "stages", [_WORDS[c] for c in codes], LEAD)
         return
     for k, scored in ((1, codes), (2, second(codes))):
         path = Path(f"{start}_acq-scoring{k}_events.tsv")
         _events(path, f"Scoring{k}", [_NUMBERS[code] for code in scored])
 
 
-def _events(path: Path, column: str, words: list[str]) -> None:
-    rows = [f"{30 * k}\t30\t{word}" for k, word in enumerate(words)]
+def _events(path: Path, column: str, words: list[str], lead: float = 0) -> None:
+    rows = [f"{lead + 30 * k:g}\t30\t{word}" for k, word in enumerate(words)]
     path.write_text("\n".join([f"onset\tduration\t{column}", *rows]) + "\n")
 
 

@@ -14,7 +14,7 @@ BOGN, MSTR, STNF, GSDV, MSNF = "BOGN00001", "MSTR00012", "STNF00007", "GSDV00103
 SECOND = "GSDV00103_1"
 # -1 is a gap, or said to be unknown
 NIGHTS = {
-    BOGN: [-1, 0, 0, 1, 2, 2, -1, 3, 4, 4],
+    BOGN: [-1, 0, 0, 1, 2, 2, -1, 3, 4, 4, -1, -1],
     MSTR: [0, 1, 2, 3, -1, -1, 3, 4, 4],
     STNF: [0, 0, 1, 2, 3, 3, 2, 4],
     GSDV: [0, 0, 2, 2, -1, 3, 3, 3, 4, 4, 0],
@@ -61,7 +61,9 @@ def stages_of(name: str, codes: list[int]) -> str:
     for code, n in runs:
         if code >= 0 or (name == BOGN and at) or name == SECOND:
             if name == BOGN:
-                rows.append((at, 0, _WORDS[code]))
+                # lights go on at the end: nothing is scored any more
+                is_end = code < 0 and at + 30 * n == 30 * len(codes)
+                rows.append((at, 0, "LON" if is_end else _WORDS[code]))
             elif name in (MSTR, STNF):
                 # a few rows of one site last for a month
                 lasts = 2_592_000 if name == STNF and at == 60 else 30

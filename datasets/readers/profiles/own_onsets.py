@@ -17,7 +17,7 @@ from datasets.readers.profiles.profile import Epochs
 from datasets.readers.scorings.placement import TOLERANCE
 from datasets.readers.scorings.scoring import Row
 from utils.errors import UserError
-from utils.stages import EPOCH_SECONDS, UNSCORED
+from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS, UNSCORED
 
 _OVERLAP = 1.0  # s by which epochs may overlap where a clock drifts or onsets are rounded
 _SLACK = 0.1  # of an epoch, by which a row may miss whole ones
@@ -67,6 +67,11 @@ def _single(rows: Sequence[tuple[Row, int]], length: float, path: Path) -> list[
     """Onset and code of every epoch, rows of several cut into them."""
     single = []
     for row, code in rows:
+        if max(abs(row.onset), row.seconds) > LONGEST_SECONDS:
+            raise UserError(
+                f"{path}: {row.word!r} at {row.onset:g} s lasts {row.seconds:g} s, which is no "
+                "time of a night; correct the file"
+            )
         n = round(row.seconds / length)
         if n < 1 or abs(row.seconds - n * length) > _SLACK * length:
             raise UserError(

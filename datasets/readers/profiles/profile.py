@@ -84,7 +84,8 @@ class StageFiles:
 
     * ``edf+``: annotations. ``wfdb``: notes of an annotation file.
     * ``table``: rows of ``separator``, with ``columns``, which are ``word``, ``onset``,
-      ``duration``, ``end``, by their header (compared by letters alone) or their number from 1.
+      ``duration``, ``end``, by their header (compared by letters alone; ``A|B`` where it is either)
+      or their number from 1.
       ``skip``: lines before it. ``most_columns``: what follows the last separator but these is one
       cell, commas and all.
       ``broken``: so many rows that cannot be read are left out, with a note.

@@ -100,7 +100,10 @@ def _of_list(declared: Declared, recorded: Recorded) -> list[Row]:
 
 def _of_saf(declared: Declared, recorded: Recorded) -> list[Row]:
     """Annotations written as text."""
-    return list(lab_texts.read_saf(text_of(declared.path), recorded).rows)
+    rows = list(lab_texts.read_saf(text_of(declared.path), recorded).rows)
+    if lone := [row for row in rows if row.onset is None]:
+        raise UserError(f"{declared.path}: {lone[0].word[:60]!r} has no readable onset; correct it")
+    return rows
 
 
 def _of_profusion(declared: Declared, recorded: Recorded) -> list[Row]:
@@ -154,13 +157,20 @@ def _places(text: Text, lines: Sequence[str], stages: StageFiles) -> tuple[dict[
         UserError: no line has all the headers that are declared.
     """
     numbers = {k: v - 1 for k, v in stages.columns.items() if isinstance(v, int)}
-    named = {k: name_of(v) for k, v in stages.columns.items() if isinstance(v, str)}
+    named = {
+        k: [name_of(one) for one in v.split("|")]
+        for k, v in stages.columns.items() if isinstance(v, str)
+    }  # fmt: skip
     if not named:
         return numbers, 0
     for number, line in enumerate(lines[:_MOST_PREAMBLE]):
         names = [name_of(cell) for cell in _cells(line, stages)]
-        if set(named.values()) <= set(names):
-            return numbers | {k: names.index(v) for k, v in named.items()}, number + 1
+        # of several headers the first counts, which comes last here
+        places = {
+            k: names.index(one) for k, some in named.items() for one in some[::-1] if one in names
+        }
+        if len(places) == len(named):
+            return numbers | places, number + 1
     wanted = ", ".join(repr(v) for v in stages.columns.values() if isinstance(v, str))
     raise text.wrong(f"no line with the columns {wanted}; correct the profile or fetch it again")
 
