@@ -16,9 +16,9 @@ from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
-from datasets.store.descriptions import note_lines
-from datasets.store.preparation import DTYPES, RolePreprocessing, Settings
-from datasets.store.store import Store
+from datasets.store.preparation import DTYPES, Settings
+from datasets.store.role_settings import kept_by_role
+from datasets.store.summary import report, write_folds
 from utils.arguments import (
     ScriptParser,
     add_flag,
@@ -30,21 +30,10 @@ from utils.arguments import (
     settings_from,
 )
 from utils.errors import UserError, run_script
-from utils.files import check_file, remove_ours, write_table
-from utils.stages import STAGES
+from utils.files import check_file
 
 # the roles that the foundation model reads, in its order
 ROLES = ["ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO"]
-# unit, and edges in Hz of a zero-phase Butterworth band; a role such as EEG_C3 is kept like EEG
-ROLE_PREPROCESSING = {
-    "EEG": RolePreprocessing("uV", 0.3, 35.0),
-    "EOG": RolePreprocessing("uV", 0.3, 35.0),
-    "EMG": RolePreprocessing("uV", 10.0),
-    "ECG": RolePreprocessing("uV", 0.5, 40.0),
-    "SPO2": RolePreprocessing("%", high=0.4),
-    "THOR": RolePreprocessing("a.u.", high=0.5),
-    "ABDO": RolePreprocessing("a.u.", high=0.5),
-}
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
 NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask")
@@ -259,6 +248,8 @@ def main(argv: list[str] | None = None) -> None:
     for name in flags.folds:
         write_folds(store, name)
     report(store, out)
+    if folds.names_in(store.path / "folds"):
+        print(next_command("python", "foundation_training.py", "--data_path", store.path))
 
 
 def options_of(flags: NsrrFlags) -> nsrr.Options:
@@ -287,63 +278,14 @@ def options_of(flags: NsrrFlags) -> nsrr.Options:
 
 def settings_of(flags: NsrrFlags, synthetic: bool) -> Settings:
     """Settings that decide the content of the store."""
-    kept = {}
-    for role in flags.roles:
-        # the role's own preprocessing, that of its kind (EEG for EEG_C3), or none and no known unit
-        like = (
-            ROLE_PREPROCESSING.get(role)
-            or ROLE_PREPROCESSING.get(role.split("_")[0])
-            or RolePreprocessing("a.u.")
-        )
-        kept[role] = RolePreprocessing(
-            like.unit, like.low, like.high, required=role in flags.required
-        )
     return Settings(
         cohort="synthetic-" * synthetic + flags.cohort,
         protocol="keep_all",
         channels=tuple(flags.roles),
         fs=float(flags.resample),
         dtype=flags.store_dtype or DTYPES[0],
-        kept=kept,
+        kept=kept_by_role(flags.roles, flags.required),
     )
-
-
-def write_folds(store: Store, name: str) -> None:
-    """Write a fold table; the default becomes one fold per subject if there are fewer than 5."""
-    subjects = store.subjects
-    # only the default gives way: a table that was asked for is made or refused
-    if name == "kfold:5:0" and len(subjects) < 5:
-        name = f"kfold:{len(subjects)}:0"
-    if len(subjects) > 1:
-        folds.write(store.path / "folds", folds.make(name, subjects))
-
-
-def report(store: Store, out: dict[str, str]) -> None:
-    """Print what the store holds, the nights without each role, and what was left out."""
-    rows = store.recordings.values()
-    nights = [store.night(recording) for recording in store.recordings]
-    print(f"{len(rows)} nights of {len(store.subjects)} subjects, {store.cohort}")
-    totals = (f"{name} {sum(int(row[name]) for row in rows):,}" for name in (*STAGES, "unscored"))
-    print("  epochs: " + ", ".join(totals))
-    for k, channel in enumerate(store.channels):
-        # a night's derivation of a role is None where it lacks the role
-        made = sorted({n.derivations[k] for n in nights if n.derivations[k] is not None})
-        absent = sum(night.derivations[k] is None for night in nights)
-        missing = f"; absent in {absent}" if absent else ""
-        print(f"  {channel.role:<6}{', '.join(made) or '–'}{missing}")
-    table = [{"recording": name, "reason": reason} for name, reason in sorted(out.items())]
-    remove_ours(store.path / "left_out.csv")  # of an earlier run, which left out others
-    if table:
-        write_table(store.path / "left_out.csv", table)
-        for row in table[:10]:
-            print(f"  left out: {row['recording']}: {row['reason']}")
-        print(f"left out: {len(table)}, all in {store.path / 'left_out.csv'}")
-    tables = folds.names_in(store.path / "folds")
-    for line in note_lines(store.path / "nights"):
-        print(line)
-    print(f"store: {store.path}   folds: {', '.join(tables) or folds.OF_ONE_SUBJECT}")
-    if tables:
-        print(next_command("python", "foundation_training.py", "--data_path", store.path))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.readers import ucddb
+from datasets.readers.channels import alternatives
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
@@ -95,10 +96,11 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Pair the files, build the store, write folds if there are several subjects."""
+    """Find the nights, build the store, write folds if there are several subjects."""
     flags = parse_args(argv)
-    pairs = ucddb.find_pairs(flags.raw_path, salvage=flags.salvage)
-    table = folds.for_few(sorted({pair.id for pair in pairs}))
+    options = cohort_nights.Options(salvage=flags.salvage)
+    nights = cohort_nights.find(flags.raw_path, profile.load("ucddb"), options)
+    table = folds.for_few(sorted({night.subject for night in nights}))
     if table:
         check_file(folds.path_of(flags.save_path / "folds", table.name))
     settings = Settings(
@@ -111,8 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     )
     store = build_store(
         flags.save_path,
-        pairs,
-        Reader(ucddb.read, ucddb.ROLES),
+        nights,
+        Reader(declared_night.read, alternatives("ucddb")),
         settings=settings,
         command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,
@@ -123,7 +125,7 @@ def main(argv: list[str] | None = None) -> None:
     written = table.name if table else folds.OF_ONE_SUBJECT
     for line in note_lines(store.path / "nights"):
         print(line)
-    print(f"{len(pairs)} nights, {epochs:,} epochs; store: {store.path}   folds: {written}")
+    print(f"{len(nights)} nights, {epochs:,} epochs; store: {store.path}   folds: {written}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ from datasets.readers import dreem, expert_annotations, partial_night
 from datasets.readers.any_file import opened
 from datasets.readers.channels import alternatives
 from datasets.readers.edf import EdfFile
+from datasets.readers.profiles import profile
 from datasets.readers.scorings import nsrr_annotations
+from datasets.readers.wfdb_file import WfdbFile, notes_of
 from datasets.store import folds
 from datasets.store.store import Store
 from datasets.store.stored_file import StoredFile
@@ -34,6 +36,7 @@ from datasets.store.views import View
 from evaluation.stagers.published_files import read_dreem, read_state
 from experiments import search_space
 from models.published import NotThese
+from tests.cohort_files.written import matlab_record, wfdb_notes
 from tests.edf_files import decode, write_hypnogram, write_psg
 from tests.small_store import write_small_store
 from tests.test_checkpoint import FACTS
@@ -402,6 +405,22 @@ def write_band_table(folder: Path) -> list[Path]:
     return [folder / "t.npz"]
 
 
+def write_record(folder: Path) -> list[Path]:
+    """A WFDB record over a MATLAB matrix, with its notes."""
+    stem = folder / "tr03-0001"
+    signals = {"C4-M1": (10.0, "uV", np.arange(240 * 10) % 100.0)}
+    matlab_record(stem, 10, signals, datetime(2018, 1, 1, 22))
+    notes = [(0, "W"), (300, "N1"), (600, "(resp"), (900, "R")]
+    wfdb_notes(stem, "arousal", notes, 10)
+    return [folder / f"tr03-0001.{suffix}" for suffix in ("hea", "mat", "arousal")]
+
+
+def read_record(folder: Path) -> Any:
+    file = WfdbFile(folder / "tr03-0001.hea")
+    samples = [file.read(channel.label, 0, file.seconds) for channel in file.channels]
+    return samples, notes_of(folder / "tr03-0001.arousal")
+
+
 # --- configurations -----------------------------------------------------------------------------
 
 
@@ -465,6 +484,10 @@ _SPACE = {
 TARGETS = {
     "edf": Target(write_edf, lambda folder: read_recording(folder / "night.edf"), check_edf),
     "edf+": Target(write_annotated, read_annotated, check_annotated),
+    "wfdb": Target(write_record, read_record),
+    "profile": json_target(
+        json.loads((profile.FOLDER / "hmc.json").read_text()), lambda path: profile.load(str(path))
+    ),
     "hdf5": Target(write_hdf5, lambda folder: read_recording(folder / "night.h5"), check_hdf5),
     "zip of hdf5": Target(write_zip, read_zip, check_hdf5),
     "partial night": Target(write_partial, read_partial, check_same),

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import discovery, dreem, expert_annotations, nsrr, sleepedf, ucddb
+from datasets.readers import discovery, dreem, expert_annotations, nsrr, sleepedf
 from datasets.readers.any_file import SUFFIXES
 from datasets.readers.discovery import files_below, is_hidden, named_recordings, recordings_among
+from datasets.readers.profiles import cohort_nights, profile
 from tests.odd_edf import Chan, eeg, note, write_odd
 from utils.errors import UserError
 
@@ -130,7 +131,10 @@ def test_every_store_finds_its_files_so(tmp_path):
         write_odd(raw / f"{name}.rec", [eeg("C3A2")])
         heart(raw / f"{name}_lifecard.edf")
         (raw / f"{name}_stage.txt").write_text("0\n" * 4)
-    assert [pair.id for pair in ucddb.find_pairs(raw)] == ["ucddb002", "ucddb003"]
+    assert [pair.id for pair in cohort_nights.find(raw, profile.load("ucddb"))] == [
+        "ucddb002",
+        "ucddb003",
+    ]
     for folder in (raw, raw / "__MACOSX"):
         for name in ("SC4001E0-PSG.edf", "SC4001EC-Hypnogram.edf", "shhs1-200001.EDF", "a.H5"):
             (folder / name).write_bytes(b"x")
@@ -145,7 +149,7 @@ def test_every_store_finds_its_files_so(tmp_path):
     assert [record.id for record in dreem.find_records(tmp_path / "dodh.ZIP")] == ["a", "b"]
 
 
-@pytest.mark.parametrize("finder", [ucddb.find_pairs, sleepedf.find_pairs, dreem.find_records])
+@pytest.mark.parametrize("finder", [sleepedf.find_pairs, dreem.find_records])
 def test_a_folder_that_does_not_exist_is_one_line(tmp_path, finder):
     with pytest.raises(UserError, match="absent"):
         finder(tmp_path / "absent")

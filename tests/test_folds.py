@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from datasets.store import folds
+from datasets.store import folds, splits
 from utils.errors import UserError
 
 ABSENT = (39, 68, 69, 78, 79)
@@ -54,10 +54,48 @@ def test_xsleep_positions_became_ids():
     assert all(len(f.val) in (4, 7) for n in ("xsleep20", "xsleep78") for f in table(n).folds)
 
 
+def test_a_published_split_is_fold_0_of_a_table():
+    """NeuroLM: SN001 to SN102 train, to SN127 validate, to SN154 test; three withdrawn."""
+    published = table("hmc_neurolm")
+    first = published.folds[0]
+    assert [len(part) for part in (first.train, first.val, first.test)] == [100, 25, 26]
+    ends = [(part[0], part[-1]) for part in (first.train, first.val, first.test)]
+    assert ends == [("hmc-SN001", "hmc-SN102"), ("hmc-SN103", "hmc-SN127"),
+                    ("hmc-SN128", "hmc-SN154")]  # fmt: skip
+    assert splits.split(published, [1, 2], [0], share=0.1, seed=0) == splits.Split(
+        first.train, first.val, first.test
+    )
+
+
+def test_isruc_is_split_as_cbramod_has_it():
+    """By number, not by place in a listing: 1 to 80 train, to 90 validate, to 100 are tested."""
+    first = table("isruc1_cbramod").folds[0]
+    assert [len(part) for part in (first.train, first.val, first.test)] == [80, 10, 10]
+    assert (first.train[0], first.train[-1]) == ("isruc-I-1", "isruc-I-80")
+    assert first.test == [f"isruc-I-{n}" for n in range(91, 101)]
+
+
+@pytest.mark.parametrize(("n", "n_val", "n_test"), [(3, 1, 1), (255, 26, 38), (2000, 50, 100)])
+def test_usleeps_rule(n, n_val, n_test):
+    subjects = [f"S{i}" for i in range(n)]
+    made = folds.make("usleep:1", subjects)
+    assert made == folds.make("usleep:1", subjects[::-1]) != folds.make("usleep:2", subjects)
+    assert folds.fit(made, subjects) == made
+    first = made.folds[0]
+    assert (len(first.val), len(first.test)) == (n_val, n_test)
+    assert splits.split(made, [1, 2], [0], share=0.5, seed=0) == splits.Split(
+        first.train, first.val, first.test
+    )
+    with pytest.raises(UserError, match="2 subjects cannot be split in three"):
+        folds.make("usleep:1", subjects[:2])
+
+
 @pytest.mark.parametrize("name", [n for n in folds.published_names() if n != "dodh_loo"])
 def test_published_tables_test_every_subject_once_without_leaks(name):
     loaded = table(name)
     subjects = [key(i) for i in IDS[20 if name.endswith("20") else 78]]
+    if "_" in name:  # of another cohort than Sleep-EDF
+        subjects = sorted(s for fold in loaded.folds for s in fold.test)
     assert folds.fit(loaded, subjects) == loaded
     for fold in loaded.folds:
         assert sorted((*fold.train, *fold.val, *fold.test)) == subjects

@@ -41,6 +41,7 @@ LEAST_ONLY, LEAST = {"models", "objectives"}, ("utils.stages", "utils.collective
 ONLY_IN = {
     "mne": {
         "datasets.readers.partial_night",
+        "datasets.readers.signal_files",
         "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",
@@ -101,6 +102,7 @@ ONLY_IN = {
         "probing.latent_figures",
     },
     "h5py": {"datasets.readers.hdf5_file", "datasets.synthetic.dreem_files"},
+    "wfdb": {"datasets.readers.wfdb_file"},
     "jinja2": {"evaluation.night_page", "probing.latent_page"},
     "markupsafe": {"evaluation.night_page"},
 }  # fmt: skip
@@ -110,6 +112,7 @@ LATE = {
     "gssc",
     "captum",
     "h5py",
+    "wfdb",
     "yasa",
     "pandas",
     "umap",

@@ -481,13 +481,13 @@ def test_another_cohort_by_channel_map(cohorts, tmp_path, capsys):
 def test_large_values_survive_the_store(tmp_path):
     """float16 would make infinity of 70,000 and 1235 of 1234.567."""
     from datasets.readers.recording import Recording, Signal
-    from datasets.store.preparation import prepare
+    from datasets.store.preparation import RolePreprocessing, Settings, prepare
 
     samples = np.repeat([70_000.0, 1234.567], 1500)
     signal = Signal(100.0, "a.u.", 30.0, lambda start, stop: samples)
     recording = Recording("a", "a", 1, {"LEG": signal}, (), np.zeros(1, np.int8), None)
-    settings = preprocess_nsrr.Settings(
-        "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": preprocess_nsrr.RolePreprocessing("a.u.")}
+    settings = Settings(
+        "x", "keep_all", ("LEG",), fs=100.0, kept={"LEG": RolePreprocessing("a.u.")}
     )
     prepared = prepare(recording, settings, {}).signals[100.0][0, 0]
     assert prepared.dtype == np.float32

@@ -6,13 +6,18 @@ import numpy as np
 import pytest
 
 import preprocess_ucddb
-from datasets.readers import ucddb
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.store.store import Store
 from tests.edf_files import write_psg
 from utils.errors import UserError
 
 CODES = "0\n2\r\n3\n4\n5\n1\n8\n0\n"
 STAGES = [0, 1, 2, 3, 3, 4, -1, 0]
+
+
+def nights_in(folder):
+    """The nights that the profile has in a folder."""
+    return cohort_nights.find(folder, profile.load("ucddb"))
 
 
 @pytest.fixture
@@ -23,7 +28,7 @@ def night(tmp_path):
 
 
 def test_stages_and_signals(night):
-    recording = ucddb.read(ucddb.find_pairs(night)[0])
+    recording = declared_night.read(nights_in(night)[0])
     assert recording.stages.tolist() == [*STAGES, -1]  # the last epoch was not scored
     assert recording.id == recording.subject == "ucddb002"
     assert set(recording.signals) == {"C3A2", "Lefteye"}
@@ -53,32 +58,36 @@ def test_a_difference_of_two_channels(night, tmp_path, wish):
 @pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
 def test_a_blank_line_is_an_epoch_that_nobody_scored(night, ends):
     (night / "ucddb002_stage.txt").write_bytes(ends.join(["", "0", "", "2", "3", "", ""]).encode())
-    recording = ucddb.read(ucddb.find_pairs(night)[0])
+    recording = declared_night.read(nights_in(night)[0])
     assert recording.stages.tolist() == [-1, 0, -1, 1, 2, -1, -1, -1, -1]
 
 
 def test_names_in_capitals_are_a_pair(night):
     (night / "ucddb002.rec").rename(night / "UCDDB002.REC")
     (night / "ucddb002_stage.txt").rename(night / "UCDDB002_STAGE.TXT")
-    assert ucddb.read(ucddb.find_pairs(night)[0]).stages.tolist() == [*STAGES, -1]
+    assert declared_night.read(nights_in(night)[0]).stages.tolist() == [*STAGES, -1]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("0\n9\n", "line 2 is '9'"), ("W\n", "line 1 is 'W'"), ("8\n8\n", "scores no epoch")],
+    [
+        ("0\n9\n", "'9' at 30 s is no word"),
+        ("W\n", "'W' at 0 s is no word"),
+        ("8\n8\n", "holds none of the stages"),
+    ],
 )
 def test_other_lists_are_refused(night, content, message):
     (night / "ucddb002_stage.txt").write_text(content)
     with pytest.raises(UserError, match=message):
-        ucddb.read(ucddb.find_pairs(night)[0])
+        declared_night.read(nights_in(night)[0])
 
 
 def test_a_recording_alone_is_refused(night):
     (night / "ucddb002_stage.txt").unlink()
-    with pytest.raises(UserError, match=r"no ucddb002_stage.txt beside it"):
-        ucddb.find_pairs(night)
-    with pytest.raises(UserError, match=r"no \*.edf or \*.rec"):
-        ucddb.find_pairs(night / "absent")
+    with pytest.raises(UserError, match=r"ucddb002.rec: no stages beside it .*{stem}_stage.txt"):
+        declared_night.read(nights_in(night)[0])
+    with pytest.raises(UserError, match="absent: no such folder"):
+        nights_in(night / "absent")
 
 
 @pytest.mark.parametrize("words", [["--bandpass", "1"], ["--jobs", "0"]])
@@ -88,8 +97,8 @@ def test_impossible_flags_are_one_line(night, words):
 
 
 def test_the_real_night(real_data):
-    pair = next(p for p in ucddb.find_pairs(real_data / "ucddb") if p.id == "ucddb018")
-    recording = ucddb.read(pair)
+    pair = next(p for p in nights_in(real_data / "ucddb") if p.id == "ucddb018")
+    recording = declared_night.read(pair)
     counts = np.bincount(recording.stages, minlength=5)
     assert counts.tolist() == [328, 58, 280, 137, 19]
     assert recording.signals["EEG"].fs == 128
@@ -98,9 +107,9 @@ def test_the_real_night(real_data):
 @pytest.mark.parametrize(("lines", "is_read"), [(8, True), (19, True), (20, False), (200, False)])
 def test_a_list_of_another_length_is_noted_or_refused(night, lines, is_read):
     (night / "ucddb002_stage.txt").write_bytes(("0\r\n" * lines).encode("utf-16"))
-    pair = ucddb.find_pairs(night)[0]
+    pair = nights_in(night)[0]
     if is_read:
-        assert ucddb.read(pair).note == f"{lines} stages for 9 epochs"
+        assert declared_night.read(pair).note == f"{lines} stages for 9 epochs"
     else:
         with pytest.raises(UserError, match=f"{lines} stages for the 9 epochs of ucddb002.rec"):
-            ucddb.read(pair)
+            declared_night.read(pair)

@@ -1,8 +1,9 @@
 """Matching of channels: which signals of a file fulfil the wish of a user or a cohort.
 
 A difference is the first minus the second, both of one rate and unit: eye movements, of opposite
-sign on the two sides, add up. ``datasets/cohorts/*_channels.json`` list by cohort and role what to
-take, best first; every signal is assessed on its way (:mod:`datasets.readers.incoming`).
+sign on the two sides, add up. ``datasets/cohorts/`` lists by cohort and role what to take, best
+first, in tables of channels and in profiles; every signal is assessed on its way
+(:mod:`datasets.readers.incoming`).
 """
 
 from __future__ import annotations
@@ -283,7 +284,12 @@ def _tables() -> dict[str, dict[str, tuple[str, ...]]]:
     """Labels and differences by cohort and role, from every file of them."""
     tables = {}
     for name in _TABLES:
-        for cohort, roles in value_in(COHORTS / f"{name}_channels.json").items():
+        path = COHORTS / "profiles" / f"{name}.json"
+        if path.is_file():
+            cohorts = {name: value_in(path)["roles"]}
+        else:  # of several cohorts, or of one that no profile declares
+            cohorts = value_in(COHORTS / f"{name}_channels.json")
+        for cohort, roles in cohorts.items():
             tables[cohort] = {role: tuple(labels) for role, labels in roles.items()}
     return tables
 

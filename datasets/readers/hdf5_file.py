@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +56,10 @@ def attribute(file: Any, name: str) -> Any:
     return value.decode("utf-8") if isinstance(value, bytes) else value
 
 
-def numbers_at(file: Any, path: Path, where: str) -> Any:
+def numbers_at(file: Any, path: Path, where: str, *, single: bool = False) -> Any:
     """The list of numbers at ``/where``, still in the file.
+
+    ``single``: MATLAB's lists, which are a matrix of one row or column, are lists as well.
 
     Raises:
         UserError: there is none, it lies in another file, or it is no list of numbers.
@@ -68,11 +71,12 @@ def numbers_at(file: Any, path: Path, where: str) -> Any:
         raise UserError(f"{path}: /{where} is a group, not a list of numbers")
     if numbers.external or numbers.is_virtual:
         raise UserError(f"{path}: /{where} lies in another file, which is not opened")
-    if numbers.shape is None or numbers.ndim != 1 or numbers.dtype.kind not in "iuf":
+    is_list = numbers.ndim == 1 or (single and numbers.ndim == 2 and min(numbers.shape) == 1)
+    if numbers.shape is None or not is_list or numbers.dtype.kind not in "iuf":
         shape = "nothing" if numbers.shape is None else f"{numbers.dtype} {numbers.shape}"
         raise UserError(f"{path}: /{where} is not a list of numbers but {shape}")
     # a block is unpacked as a whole, and may claim more than the list
-    n_numbers, actual = max((numbers.size, *(numbers.chunks or ()))), path.stat().st_size
+    n_numbers, actual = max(numbers.size, math.prod(numbers.chunks or (1,))), path.stat().st_size
     if n_numbers * numbers.dtype.itemsize > max(_ALWAYS_FINE, _MOST_UNFOLDED * actual):
         raise UserError(
             f"{path}: /{where} claims {n_numbers:,} numbers in a file of {actual:,} bytes; "

@@ -77,15 +77,25 @@ class RawFile:
         """Do nothing: whatever is read is kept."""
 
     def read(self, label: str, start: float, stop: float) -> np.ndarray:
-        """Samples of one channel between two instants in seconds, float64, in its unit."""
+        """Samples of one channel between two instants in seconds, float64, in its unit.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
         if label not in self._held:
             # the whole of it: MNE resamples a lazily read file of several rates piece by piece,
             # which would leave edges
+            self._held[label] = self._whole(label)
+        return self._held[label][round(start * self._fs) : round(stop * self._fs)]
+
+    def _whole(self, label: str) -> np.ndarray:
+        try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=_OF_PIECES, category=RuntimeWarning)
-                samples = self._raw.get_data(picks=[label])[0].astype(float, copy=False)
-            self._held[label] = samples
-        return self._held[label][round(start * self._fs) : round(stop * self._fs)]
+                return self._raw.get_data(picks=[label])[0].astype(float, copy=False)
+        except Exception as error:  # of files that were cut, a dozen kinds
+            what = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UserError(f"{self.path}: MNE cannot read {label} ({what})") from error
 
     def annotations(self, broken: list[str] | None = None) -> list[Annotation]:
         """Its annotations, with onsets from the first sample, but for a model's stages.

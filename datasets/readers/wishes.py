@@ -1,8 +1,9 @@
 """Wishes of users, cohorts and checkpoints: which labels of a file one means.
 
-A wish is a label or a difference, ``A-B`` or ``A - B``. A label spelt so comes first, then one that
-differs in case, spaces and punctuation alone, then a derivation without its prefix EEG, then a
-difference of two labels.
+A wish is a label, a difference, ``A-B`` or ``A - B``, or a sum with spaces around its signs, as
+chains are added up: ``A + B - C``, or ``- A`` of opposite sign. A label spelt so comes first, then
+one that differs in case, spaces and punctuation alone, then a derivation without its prefix EEG,
+then what is made of several labels.
 """
 
 from __future__ import annotations
@@ -20,48 +21,75 @@ from utils.errors import UserError
 
 @dataclass(frozen=True)
 class MatchedChannel:
-    """A signal, the labels it is made of (one, or two of a difference), and what was assumed.
+    """A signal, the labels it is made of (one, or those of a sum), and what was assumed.
 
-    ``is_sized``: the file names its unit, and its size fits that.
+    ``signs`` are those of the labels in the sum; ``is_sized``: the file names its unit, and its
+    size fits that.
     """
 
     signal: Signal
     parts: tuple[str, ...]
     note: str | None = None
     is_sized: bool = True
+    signs: tuple[str, ...] = ()
 
     @property
     def derivation(self) -> str:
         """What the signal is made of, as it is displayed: ``E1 - E2``."""
-        return " - ".join(self.parts)
+        return self._spelt(" ")
 
     @property
     def label(self) -> str:
         """What stores call it, however the wish was spelt: ``E1-E2``."""
-        return "-".join(self.parts)
+        return self._spelt("")
+
+    def _spelt(self, space: str) -> str:
+        first, *others = zip(self.signs or _signs(len(self.parts)), self.parts, strict=True)
+        begins = first[1] if first[0] == "+" else f"-{space}{first[1]}"
+        return begins + "".join(f"{space}{sign}{space}{part}" for sign, part in others)
 
 
 def parts_of(wish: str, labels: Iterable[str]) -> tuple[str, ...]:
-    """The label that a wish means among ``labels``, or the two of a difference; () for neither.
+    """The labels that a wish is made of among ``labels``; () if it cannot be made of them."""
+    return tuple(part for _, part in _terms_of(wish, labels))
+
+
+def _terms_of(wish: str, labels: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """Signs and labels that a wish is made of; () if it cannot be made of ``labels``.
 
     A difference is cut at `` - `` if it can be, else at the first hyphen that leaves two labels.
     """
     labels = list(labels)
-    if (label := _spelt(wish, labels)) is not None:
-        return (label,)
-    for pair in cuts_of(wish):
-        first, second = (_spelt(part, labels) for part in pair)
-        if first is not None and second is not None:
-            return (first, second)
+    # a leading sign is no punctuation of a label
+    if not wish.startswith("- ") and (label := _spelt(wish, labels)) is not None:
+        return (("+", label),)
+    # "- A-B" is A-B of opposite sign, and never A - B
+    pairs = () if wish.startswith("- ") else cuts_of(wish)
+    for signs, parts in (*_sums_of(wish), *((_signs(2), pair) for pair in pairs)):
+        spelt = [_spelt(part, labels) for part in parts]
+        if None not in spelt:
+            return tuple(zip(signs, spelt, strict=True))
     return ()
+
+
+def _signs(n_parts: int) -> tuple[str, ...]:
+    """Signs of a difference of so many labels."""
+    return ("+", *"-" * (n_parts - 1))
+
+
+def _sums_of(wish: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Signs and parts of a wish of several signs, or of the opposite one; [] of any other."""
+    pieces = re.split(r"(?:^|\s)([+-])\s", wish if wish.startswith("- ") else f"+ {wish}")[1:]
+    signs, parts = tuple(pieces[::2]), tuple(part.strip() for part in pieces[1::2])
+    return [] if signs in (_signs(1), _signs(2)) or not all(parts) else [(signs, parts)]
 
 
 def first_of(wishes: Iterable[str], signals: Mapping[str, Signal]) -> MatchedChannel | None:
     """The channel of the first wish that ``signals`` fulfil, passing over unlike differences."""
     for wish in wishes:
-        parts = parts_of(wish, signals)
-        if parts and _are_alike(parts, signals):
-            return _made_of(parts, signals)
+        terms = _terms_of(wish, signals)
+        if terms and _are_alike(terms, signals):
+            return _made_of(terms, signals)
     return None
 
 
@@ -69,18 +97,20 @@ def named(wish: str, signals: Mapping[str, Signal], where: object) -> MatchedCha
     """The channel that a user asks for by name; ``None`` if no label or difference fits.
 
     Raises:
-        UserError: the two channels of a difference have other rates or units.
+        UserError: the channels of a difference have other rates or units.
     """
-    parts = parts_of(wish, signals)
-    if not parts:
+    terms = _terms_of(wish, signals)
+    if not terms:
         return None
-    if not _are_alike(parts, signals):
-        one, other = (signals[part] for part in parts)
+    if not _are_alike(terms, signals):
+        first = signals[terms[0][1]]
+        unlike = next(p for _, p in terms if not _are_alike((terms[0], ("+", p)), signals))
+        other = signals[unlike]
         raise UserError(
-            f"{where}: --channels {wish}: {parts[0]} has {one.fs:g} Hz in {one.unit}, {parts[1]} "
-            f"{other.fs:g} Hz in {other.unit}; a difference needs one rate and one unit"
+            f"{where}: --channels {wish}: {terms[0][1]} has {first.fs:g} Hz in {first.unit}, "
+            f"{unlike} {other.fs:g} Hz in {other.unit}; a difference needs one rate and one unit"
         )
-    return _made_of(parts, signals)
+    return _made_of(terms, signals)
 
 
 def cuts_of(wish: str) -> list[tuple[str, str]]:
@@ -103,16 +133,23 @@ def _spelt(wish: str, labels: Sequence[str]) -> str | None:
     return labels[keys.index(key)] if key in keys else None
 
 
-def _are_alike(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> bool:
-    return len({(signals[part].fs, unit_named(signals[part].unit)) for part in parts}) == 1
+def _are_alike(terms: Sequence[tuple[str, str]], signals: Mapping[str, Signal]) -> bool:
+    return len({(signals[part].fs, unit_named(signals[part].unit)) for _, part in terms}) == 1
 
 
-def _made_of(parts: tuple[str, ...], signals: Mapping[str, Signal]) -> MatchedChannel:
-    if len(parts) == 1:
-        return MatchedChannel(signals[parts[0]], parts)
-    one, other = (signals[part] for part in parts)
+def _made_of(terms: Sequence[tuple[str, str]], signals: Mapping[str, Signal]) -> MatchedChannel:
+    signs, parts = zip(*terms, strict=True)
+    own = [signals[part] for part in parts]
+    if signs == ("+",):
+        return MatchedChannel(own[0], parts)
 
     def read(start: float, stop: float) -> np.ndarray:
-        return one.read(start, stop) - other.read(start, stop)
+        total = own[0].read(start, stop)
+        total = total if signs[0] == "+" else -total
+        for sign, one in zip(signs[1:], own[1:], strict=True):
+            samples = one.read(start, stop)
+            total = total + samples if sign == "+" else total - samples
+        return total
 
-    return MatchedChannel(Signal(one.fs, one.unit, min(one.seconds, other.seconds), read), parts)
+    signal = Signal(own[0].fs, own[0].unit, min(one.seconds for one in own), read)
+    return MatchedChannel(signal, parts, signs=signs)

@@ -1,6 +1,8 @@
-"""Folds by subject: published tables shipped as id lists, and ``kfold:N:seed`` for any cohort.
+"""Folds by subject: published tables shipped as id lists, and two rules for any cohort.
 
-A fold is three disjoint lists of subject ids; every subject of the store is tested exactly once.
+``kfold:N:seed`` draws folds, ``usleep:seed`` one split as U-Sleep's rule has it. A fold is three
+disjoint lists of subject ids; every subject of the store is tested exactly once. A published split
+is fold 0 of a table whose folds 1 and 2 test the subjects that it validates and trains on.
 """
 
 from __future__ import annotations
@@ -19,7 +21,10 @@ from utils.json_values import value_in
 
 TABLES = Path(__file__).parents[1] / "cohorts" / "fold_tables"
 _KFOLD = re.compile(r"kfold:(\d+):(\d+)")
+_USLEEP = re.compile(r"usleep:(\d+)")
 _VALIDATION_SHARE = 0.1
+# U-Sleep (Perslev et al. 2021): shares of a cohort's persons, and the most of them
+_USLEEP_VALIDATES, _USLEEP_TESTS = (0.10, 50), (0.15, 100)
 # what stores print in place of their tables
 OF_ONE_SUBJECT = "none, as a single subject cannot be split: evaluate trained models on this store"
 
@@ -48,7 +53,7 @@ def published_names() -> list[str]:
 
 
 def make(name: str, subjects: Sequence[str], *, allow_missing: bool = False) -> FoldTable:
-    """The table ``name`` for a cohort: a published one, or ``kfold:N:seed``.
+    """The table ``name`` for a cohort: a published one, ``kfold:N:seed`` or ``usleep:seed``.
 
     Raises:
         UserError: an unknown name, more folds than subjects, or a published table that names
@@ -56,11 +61,14 @@ def make(name: str, subjects: Sequence[str], *, allow_missing: bool = False) -> 
     """
     if match := _KFOLD.fullmatch(name):
         return _kfold(int(match[1]), int(match[2]), subjects)
+    if match := _USLEEP.fullmatch(name):
+        return _usleep(int(match[1]), subjects)
     path = TABLES / f"{name}.json"
     # word characters alone: a name must not lead to another folder
     if not re.fullmatch(r"\w+", name) or not path.is_file():
         raise UserError(
-            f"unknown folds {name!r}; there are {', '.join(published_names())} and kfold:N:seed"
+            f"unknown folds {name!r}; there are {', '.join(published_names())}, kfold:N:seed and "
+            "usleep:seed"
         )
     return fit(load(path), subjects, allow_missing=allow_missing)
 
@@ -152,6 +160,32 @@ def _kfold(n_folds: int, seed: int, subjects: Sequence[str]) -> FoldTable:
         val = set(rng.choice(rest, n_val, replace=False).tolist())
         folds.append(Fold([s for s in rest if s not in val], sorted(val), sorted(tested)))
     return FoldTable(name, f"{n_folds} folds drawn from the store's subjects, seed {seed}", folds)
+
+
+def _usleep(seed: int, subjects: Sequence[str]) -> FoldTable:
+    """One split by U-Sleep's rule: at least one subject validates, one is tested, one trains."""
+    ids, name = sorted(subjects), f"usleep:{seed}"
+    if len(ids) < 3:
+        raise UserError(f"folds {name}: {len(ids)} subjects cannot be split in three")
+    n_val, n_test = (
+        min(most, max(1, round(share * len(ids))))
+        for share, most in (_USLEEP_VALIDATES, _USLEEP_TESTS)
+    )
+    drawn = np.random.default_rng(seed).permutation(ids).tolist()
+    parts = (drawn[n_val + n_test :], drawn[:n_val], drawn[n_val : n_val + n_test])
+    source = f"U-Sleep's rule: 10 % validate, 50 at most, 15 % are tested, 100 at most; seed {seed}"
+    return of_split(name, source, Fold(*map(sorted, parts)))
+
+
+def of_split(name: str, source: str, split: Fold) -> FoldTable:
+    """A table whose fold 0 is one split; folds 1 and 2 test those that it validates, trains on."""
+    every = sorted((*split.train, *split.val, *split.test))
+
+    def testing(part: list[str]) -> Fold:
+        tested = set(part)
+        return Fold([s for s in every if s not in tested], [], part)
+
+    return FoldTable(name, source, [split, testing(split.val), testing(split.train)])
 
 
 def in_order(name: str, ids: Sequence[str], n_folds: int) -> FoldTable:

@@ -28,6 +28,7 @@ from datasets.store.filters import (
     resample_reach_seconds,
 )
 from datasets.store.integers import INTEGERS
+from datasets.store.own_windows import cut_out, touched
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.robust_scaling import FS, prepare_robustly
 from utils.errors import UserError
@@ -73,7 +74,7 @@ class Settings:
     at both ends of a night; "equalised" is the spectral equalisation of EEG; "robust" prepares for
     RobustSleepNet, whose signals have no unit and 60 Hz. ``kept`` describes by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
-    is required, may be absent.
+    is required, may be absent. ``profile`` is a hash of what a cohort's profile declares.
     """
 
     cohort: str
@@ -85,6 +86,7 @@ class Settings:
     preset: str | None = None
     pad_epochs: int = 0
     kept: Mapping[str, RolePreprocessing] | None = None
+    profile: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, tuples as lists; a preset is named where there is one."""
@@ -94,8 +96,9 @@ class Settings:
             del values["preset"], values["pad_epochs"]
         if self.preset == EQUALISED:
             values["equalised_about"] = _ABOUT
-        if self.kept is None:
-            del values["kept"]
+        for name in ("kept", "profile"):
+            if values[name] is None:
+                del values[name]
         return values
 
 
@@ -154,13 +157,14 @@ def prepare(recording: Recording, settings: Settings, roles: Alternatives) -> Pr
             if channel.label not in recording.signals:
                 signals[fs][:, index] = np.nan  # absent, and not flat
                 continue
-            samples = _continuous(channel, recording.signals[channel.label], start, stop, settings)
+            samples = _samples(channel, recording, start, stop, settings)
             signals[fs][:, index] = samples.reshape(shape[0], shape[2])
             if not np.isfinite(signals[fs][:, index]).all():
                 raise UserError(
                     f"{recording.id}: {channel.label} has values beyond {settings.dtype}; leave it "
                     "out, or store another type"
                 )
+    lost = lost if recording.onsets is None else touched(recording.onsets, lost)
     recording = _without(recording, {k for k in lost if start <= k < stop})
     stages, pad = recording.stages[start:stop], settings.pad_epochs
     if pad:
@@ -241,6 +245,17 @@ def _whole_rate(fs: float) -> float:
 def _is_filtered(role: str, signal: Signal, settings: Settings) -> bool:
     is_voltage = signal.unit.lower() in TO_MICROVOLT or kind_of(role)
     return bool(settings.bandpass and is_voltage and signal.fs >= SLOWEST_WAVEFORM_HZ)
+
+
+def _samples(
+    channel: StoredChannel, recording: Recording, start: int, stop: int, settings: Settings
+) -> np.ndarray:
+    """Samples of epochs ``[start, stop)``, one epoch after the other, wherever they lie."""
+    signal = recording.signals[channel.label]
+    if recording.onsets is None:
+        return _continuous(channel, signal, start, stop, settings)
+    whole = _continuous(channel, signal, 0, math.ceil(signal.seconds / EPOCH_SECONDS), settings)
+    return cut_out(whole, recording.onsets[start:stop], channel.fs)
 
 
 def _continuous(

@@ -1,0 +1,1 @@
+"""Files as public cohorts have them: one module a cohort, its bytes from the formats' libraries."""

@@ -1,0 +1,213 @@
+"""Profiles: what is wrong with one is named by its field; epochs on onsets of their own."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from datasets.readers.profiles import profile
+from datasets.readers.profiles.own_onsets import placed
+from datasets.readers.profiles.profile import Epochs
+from datasets.readers.scorings.scoring import Row
+from datasets.store.protocols import PROTOCOLS
+from tests.cohort_files.written import assert_stages, edf, prepared, telling
+from utils.errors import UserError
+
+WORDS = {"map": {"W": "W", "1": "N1", "2": "N2", "3": "N3", "R": "REM", "?": "unscored"}}
+SIMPLE = {
+    "schema": 1, "name": "lab", "title": "Lab", "access": "open", "licence": "?", "page": "p",
+    "cite": [],
+    "signals": [{"file": "(?P<person>p\\d)\\.edf", "format": "edf"}],
+    "stages": [{
+        "file": "{stem}.txt", "format": "table", "separator": "\t",
+        "columns": {"onset": 1, "duration": 2, "word": 3}, "words": WORDS,
+    }],
+    "roles": {"EEG": ["C4"]},
+}  # fmt: skip
+CODES = [0, 0, 1, 2, 3, 3, 2, 4, 4, 0, 1, 2]
+LETTERS = dict(zip((0, 1, 2, 3, 4, -1), "W123R?", strict=True))
+
+
+def declared(folder, **changes):
+    """The path of a profile with some fields changed."""
+    path = folder / "lab.json"
+    path.write_text(json.dumps(SIMPLE | {"licence": "none"} | changes))
+    return path
+
+
+def write(folder, codes, onsets, seconds, **lengths):
+    """One night whose epochs lie at ``onsets``, each ``seconds`` long."""
+    folder.mkdir(exist_ok=True)
+    fs = 128
+    own = telling(codes, fs, **lengths)
+    edf(folder / "p1.edf", {"C4": (fs, own[: len(own) // fs * fs])})
+    rows = zip(onsets, codes, strict=True)
+    lines = [f"{onset:g}\t{seconds:g}\t{LETTERS[code]}" for onset, code in rows]
+    (folder / "p1.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_every_profile_is_in_order(name):
+    one = profile.load(name)
+    assert one.name == name
+    assert one.protocol in PROTOCOLS
+    assert one.digest == profile.load(name).digest
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"licence": "?", "cite": ["a", "?"]}, r"still '\?': licence, cite\[1\]"),
+        ({"licens": "x"}, "licens: there is no such field; did you mean 'licence'"),
+        ({"schema": 2}, "schema: is 2; choose from 1"),
+        ({"name": "Our Lab"}, "name: is 'Our Lab'; small letters"),
+        ({"cite": "a"}, "cite: is 'a', not a list"),
+        (
+            {"signals": [{"file": "(", "format": "edf"}]},
+            r"signals\[0\].file: '\(' is not a regular",
+        ),
+        ({"signals": [{"file": "x", "format": "edff"}]}, r"signals\[0\].format: is 'edff'; choose"),
+        ({"signals": [{"format": "edf"}]}, r"signals\[0\].file: is missing"),
+        ({"signals": [{"file": "x", "format": "mat"}]}, r"signals\[0\].rate: is missing"),
+        ({"signals": []}, "signals: is empty"),
+        ({"stages": [{"file": "x", "format": "list"}]}, r"stages\[0\].words: is missing"),
+        ({"roles": {"EEG": [1]}}, r"roles.EEG\[0\]: is 1, not a text"),
+        ({"epochs": {"seconds": True}}, "epochs.seconds: is True, not a number"),
+        ({"epochs": {"seconds": 20, "context": 4}}, "epochs.context: makes epochs of 28 s"),
+        ({"epochs": []}, r"epochs: is \[\], not an object of fields"),
+        ({"expect": {"epochs": 1.5}}, "expect.epochs: is 1.5, not a whole number"),
+    ],
+)
+def test_what_is_wrong_is_named_by_its_field(tmp_path, change, message):
+    path = declared(tmp_path, **change)
+    with pytest.raises(UserError, match=f"lab.json: {message}"):
+        profile.load(str(path))
+
+
+def test_a_wrong_stage_is_named(tmp_path):
+    stages = [SIMPLE["stages"][0] | {"words": {"map": {"W": "wake"}}}]
+    with pytest.raises(UserError, match=r"stages\[0\].words.map.W: is 'wake'; choose from W, N1"):
+        profile.load(str(declared(tmp_path, stages=stages)))
+
+
+def test_no_profile_at_all(tmp_path):
+    with pytest.raises(UserError, match="--cohort nowhere: known are"):
+        profile.load("nowhere")
+    with pytest.raises(UserError, match="not a profile"):
+        profile.load(str(tmp_path / "none.json"))
+    (tmp_path / "bad.json").write_text("[1, 2")
+    with pytest.raises(UserError, match="not a profile"):
+        profile.load(str(tmp_path / "bad.json"))
+    (tmp_path / "list.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match=r"the profile: is \[1, 2\], not an object"):
+        profile.load(str(tmp_path / "list.json"))
+
+
+def test_epochs_at_fractions_of_a_second(tmp_path):
+    """Off the grid by 10.96 s, none is rounded to it: signals go with their own stages."""
+    onsets = 70.96 + 30 * np.arange(len(CODES))
+    write(tmp_path / "raw", CODES, onsets, 30, lead=70.96, tail=45)
+    path = declared(tmp_path, epochs={"grid": "stages"})
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert_stages(store, "p1", [-1, -1, *CODES, -1])
+
+
+def test_a_clock_that_drifts_is_followed(tmp_path):
+    """Spaced by 30.2 s, the twelfth epoch would be 2.2 s late on a grid, more in a night."""
+    onsets = 3.3 + 30.2 * np.arange(len(CODES))
+    write(tmp_path / "raw", CODES, onsets, 30, lead=3.3, tail=45, epoch=30.2)
+    path = declared(tmp_path, epochs={"grid": "stages"})
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert store.night("p1").stages[: len(CODES)].tolist() == CODES
+    assert_stages(store, "p1", [*CODES, -1])
+
+
+def test_twenty_second_epochs_get_context(tmp_path):
+    """Each is 30 s with 5 s on both sides; the first and the last have none, and are left out."""
+    onsets = 20.0 * np.arange(len(CODES))
+    write(tmp_path / "raw", CODES, onsets, 20, epoch=20)
+    path = declared(tmp_path, epochs={"seconds": 20, "context": 5, "grid": "stages"})
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    night = store.night("p1")
+    assert night.stages.tolist() == CODES[1:-1]
+    signals = np.asarray(night.signals()[:, 0])
+    # the middle 20 s of an epoch are its own, the 5 s before are the end of the one before it
+    np.testing.assert_allclose(signals[1:, :1000], signals[:-1, 2000:3000], atol=1e-3)
+
+
+def test_gaps_between_stages_are_unscored():
+    rows = [(Row("W", onset, 30.0), 0) for onset in (12.5, 42.5, 132.5)]
+    own = placed(rows, Epochs(grid="stages"), 180.0, "file")
+    assert own.onsets.tolist() == [12.5, 42.5, 72.5, 102.5, 132.5]
+    assert own.stages.tolist() == [0, 0, -1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(0.0, 30.0), (20.0, 30.0)], "two stages at 20 s"),
+        ([(0.0, 44.0)], "lasts 44 s, no whole epochs of 30 s"),
+        ([(0.0, 3e11)], "lasts 3e.11 s, which is no time of a night"),
+        ([(0.0, 30.0), (3e11, 30.0)], "at 3e.11 s lasts 30 s, which is no time of a night"),
+        ([(0.0, 30.0), (180.0, 30.0), (210.0, 30.0)], "scores 2 epochs after the signal's end"),
+    ],
+)
+def test_rows_that_cannot_be_epochs_are_refused(rows, message):
+    with pytest.raises(UserError, match=message):
+        placed([(Row("W", *row), 0) for row in rows], Epochs(grid="stages"), 185.0, "file")
+
+
+def test_one_recording_in_two_formats_is_read_in_the_first_declared(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    (tmp_path / "raw" / "p1.h5").write_bytes(b"no HDF5 at all")
+    both = [{"file": f"(?P<person>p1)\\.{end}", "format": kind} for end, kind in
+            (("edf", "edf"), ("h5", "h5"))]  # fmt: skip
+    path = declared(tmp_path, signals=both)
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    path = declared(tmp_path, signals=both[::-1])
+    with pytest.raises(UserError, match=r"p1.h5: "):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+def test_lines_of_one_epoch_have_to_agree(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    lines = [LETTERS[code] for code in CODES for _ in range(6)]
+    scored = tmp_path / "raw" / "p1.txt"
+    scored.write_text("\n".join(["[Hypnogram]", *lines]) + "\n\n")
+    stages = {"file": "{stem}.txt", "format": "list", "skip": 1, "seconds": 5, "words": WORDS}
+    path = declared(tmp_path, stages=[stages])
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    scored.write_text("\n".join(["[Hypnogram]", "W", *lines]))
+    with pytest.raises(UserError, match="stages 1, W in the 30 s from 60 s, which are one epoch"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+@pytest.mark.parametrize("broken", ["30.x\t30\tW", "a lone cell"])
+def test_unreadable_rows_are_refused_unless_declared(tmp_path, capsys, broken):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    lines = scored.read_text().splitlines()
+    scored.write_text("\n".join([lines[0], broken, *lines[2:]]))
+    with pytest.raises(UserError, match=r"p1.txt: line 2"):
+        prepared(declared(tmp_path), tmp_path / "raw", tmp_path / "other")
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"broken": 1}])
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert_stages(store, "p1", [CODES[0], -1, *CODES[2:]])
+    assert "note: p1: line 2" in capsys.readouterr().out
+    scored.write_text("\n".join([lines[0], broken, broken, *lines[2:]]))
+    with pytest.raises(UserError, match=r"p1.txt: line 3"):
+        prepared(path, tmp_path / "raw", tmp_path / "two")
+
+
+def test_free_text_is_passed_over_and_unknown_stages_are_not(tmp_path):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    words = {"map": WORDS["map"], "ignore": ["*"], "heed": ["stage*"]}
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"words": words}])
+    scored.write_text("45\t0\tAwake, lights on\n" + scored.read_text())
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    scored.write_text("45\t0\tStage7\n" + scored.read_text())
+    with pytest.raises(UserError, match="'Stage7' at 45 s is no word of the profile"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
