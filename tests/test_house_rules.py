@@ -41,7 +41,6 @@ LEAST_ONLY, LEAST = {"models", "objectives"}, ("utils.stages", "utils.collective
 ONLY_IN = {
     "mne": {
         "datasets.readers.partial_night",
-        "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",
         "evaluation.stagers.yasa_trees",
@@ -75,8 +74,8 @@ ONLY_IN = {
     "dask": {"datasets.store.build"},
     "tqdm": {
         "datasets.store.build",
-        "datasets.readers.dreem_download",
-        "datasets.readers.sleepedf_download",
+        "datasets.readers.cohort_download",
+        "datasets.readers.cohort_listing",
         "training.loop",
         "probing.embeddings",
         "evaluation.foundation_evaluation",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.readers import remote_file
 from datasets.readers.remote_file import BROKEN, OtherFile, RemoteFile, Unreachable, fetch_checked
 from tests.listing import names
 from utils.errors import UserError
@@ -74,6 +75,11 @@ class Server:
         self.stopped.set()
         self.http.shutdown()
         self.http.server_close()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(remote_file, "_PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
