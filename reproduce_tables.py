@@ -275,7 +275,7 @@ def train_missing(asked: TableFlags, store: Store, jobs: list[Job], setting: Set
 
 
 def write(asked: TableFlags, rows: list[dict[str, object]], held_out: str) -> None:
-    """Write the table and print it; ``held_out`` says in words what was."""
+    """Write the table and print it; ``held_out`` is what was, in words."""
     model_table.write(
         asked.project_path,
         asked.table,

@@ -65,7 +65,7 @@ class Download:
 
 @dataclass(frozen=True)
 class Cohort:
-    """What is printed of a cohort, and how it is fetched; ``page`` is its address for people."""
+    """What is printed of a cohort, and how it is fetched; ``page`` is where to read about it."""
 
     name: str
     title: str

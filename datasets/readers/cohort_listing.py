@@ -259,7 +259,7 @@ def with_sizes(files: list[Listed]) -> list[Listed]:
         try:
             size = persistently(lambda: RemoteFile(file.url, takes_whole=True).size)
             if size is None:
-                raise OtherFile("its length is not told")
+                raise OtherFile("its length is not sent")
             return replace(file, size=size)
         except (Unreachable, ConnectionError) as error:
             raise UserError(f"{file.url}: cannot be reached ({error}); try again later") from error
