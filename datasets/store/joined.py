@@ -204,7 +204,7 @@ def _folds(joined: Store, stores: Sequence[Store]) -> FoldTable:
 
 
 def described(store: Store, roles: Sequence[str]) -> dict[str, object]:
-    """What a table reports of a cohort: size, shares of the stages, montage, rates and preparation."""
+    """What a table reports of a cohort: size, stages, montage, rates and preparation."""
     nights = [store.night(recording) for recording in store.recordings]
     counts = sum(np.bincount(n.stages[n.stages >= 0], minlength=len(STAGES)) for n in nights)
     shares = (counts / max(1, counts.sum())).round(4).tolist()
