@@ -119,6 +119,15 @@ def test_folds_are_the_cohorts_and_every_other_one_validates(one):
     folds.fit(table, one.subjects)
 
 
+def test_a_cohort_of_one_subject_only_trains(three, tmp_path):
+    lone = {"EEG Fpz-Cz": (100, "uV")}
+    alone = make_store(tmp_path / "h", "synthetic-h", "h", lone, n=1)
+    store = joined.join(tmp_path / "s", [three[0], alone], ["EEG"], None)
+    first, second = splits.find_table(store, joined.FOLDS).folds
+    assert (first.train, first.val, first.test) == (["h0"], [], ["a0", "a1", "a2"])
+    assert len(second.val) == 1 and second.test == ["h0"]
+
+
 def test_joined_again_only_what_changed_is_prepared(three, one, monkeypatch):
     monkeypatch.setattr("datasets.store.build.prepare", None)
     assert joined.join(one.path, three, [], None).subjects == one.subjects

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
@@ -185,7 +185,10 @@ def _unit(channels: Sequence[StoredChannel]) -> str:
 
 
 def _folds(joined: Store, stores: Sequence[Store]) -> FoldTable:
-    """A fold per cohort; of each of the others a tenth of the subjects, at least one, validates."""
+    """A fold per cohort; of each of the others a tenth of the subjects, at least one, validates.
+
+    A cohort of a single subject only trains.
+    """
     present = set(joined.subjects)
     of_cohort = [sorted(present & set(store.subjects)) for store in stores]
     rng, made = np.random.default_rng(0), []
@@ -197,8 +200,6 @@ def _folds(joined: Store, stores: Sequence[Store]) -> FoldTable:
             validation += sorted(chosen)
             train += [subject for subject in subjects if subject not in chosen]
         made.append(Fold(train, validation, tested))
-    if any(not fold.val for fold in made):  # others of one subject each: the split draws its own
-        made = [replace(fold, val=[]) for fold in made]
     names = ", ".join(f"{k} {store.cohort}" for k, store in enumerate(stores))
     return FoldTable(FOLDS, f"one cohort held out in turn: {names}", made)
 
