@@ -116,6 +116,7 @@ def leave_part(target: Path, data: bytes) -> Path:
 def test_it_arrives_once_and_is_announced_in_one_line(server, target, capsys):
     assert fetch(server, target) == target
     assert target.read_bytes() == DATA and is_ours(target) and names(target.parent) == [target.name]
+    assert ".part" not in (target.parent / ".sleep-staging.json").read_text()  # nobody's name again
     host = f"127.0.0.1:{server.http.server_port}"
     assert capsys.readouterr().err == f"fetching weights.pt (0.3 MB) from {host}\n"
     fetch(server, target)
