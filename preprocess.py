@@ -2,6 +2,7 @@
 
 python preprocess.py --list_cohorts
 python preprocess.py --cohort hmc --raw_path hmc/recordings --save_path data/hmc
+python preprocess.py --cohort hmc --raw_path hmc --download --subjects 1-3
 python preprocess.py --cohort my_cohort.json --raw_path my_recordings      # docs/own_cohort.md
 python preprocess.py --write_profile my_recordings                         # a draft of that file
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from datasets.readers.profiles import cohort_list, cohort_nights, declared_night, draft, profile
 from datasets.readers.profiles.checked_json import open_fields
+from datasets.readers.profiles.cohort_download import download_cohort
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import DTYPES, Settings
@@ -35,7 +37,10 @@ from utils.files import check_file, write_json
 ROLES = ("EEG", "EOG", "EMG")  # kept by default, of those that a profile has
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
-NO_TRACE = ("raw_path", "save_path", "folds", "jobs", "dask", "list_cohorts", "write_profile")
+NO_TRACE = (
+    "raw_path", "save_path", "download", "subjects", "folds", "jobs", "dask", "list_cohorts",
+    "write_profile",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,8 @@ class CohortFlags:
     cohort: str | None
     raw_path: Path | None
     save_path: Path | None
+    download: bool
+    subjects: list[str]
     only: list[str]
     scoring: str
     exclusions: bool
@@ -107,6 +114,18 @@ def add_cohort(group: argparse._ArgumentGroup) -> None:
         "--raw_path", type=Path, help="folder with its files, also in its subfolders"
     )
     group.add_argument("--save_path", type=Path, help="store's folder (default: data/<cohort>)")
+    add_flag(
+        group,
+        "--download",
+        help="first fetch what is missing into --raw_path, or print the steps to get it",
+    )
+    add_list(
+        group,
+        "--subjects",
+        default=[],
+        help="subjects to download: names, patterns (SN00*), or numbers in the order of names "
+        "(1-3)",
+    )
     add_list(
         group,
         "--only",
@@ -181,6 +200,8 @@ def parse_args(argv: list[str] | None) -> PreprocessFlags:
         raise UserError(f"--cohort: name one of {', '.join(profile.names())}, or a profile")
     if flags.raw_path is None:
         raise UserError("--raw_path: name the folder with the cohort's files")
+    if flags.subjects and not flags.download:
+        raise UserError("--subjects is of --download; add that, or leave it out")
     if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
     return replace(
@@ -191,7 +212,7 @@ def parse_args(argv: list[str] | None) -> PreprocessFlags:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Find a cohort's nights, leave out those that are excluded, build the store and its folds."""
+    """Fetch a cohort, find its nights, leave out excluded ones, build the store and its folds."""
     flags = parse_args(argv)
     if flags.list_cohorts:
         print(cohort_list.listing())
@@ -200,6 +221,14 @@ def main(argv: list[str] | None = None) -> None:
         write_draft(flags.write_profile)
         return
     cohort = profile.load(flags.cohort)
+    if flags.download:
+        download_cohort(cohort, flags.raw_path, flags.subjects)
+    if not cohort.is_prepared:
+        fault = " ".join((f"{cohort.name}: {cohort_list.UNDECLARED}.", *cohort.notes))
+        if not flags.download:
+            raise UserError(f"--cohort {fault}")
+        print(fault)
+        return
     flags = resolve_defaults(flags, cohort)
     chosen, out = choose(flags, cohort)
     for name in flags.folds:

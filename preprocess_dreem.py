@@ -10,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.readers import dreem, dreem_download
+from datasets.readers import dreem
+from datasets.readers.profiles import profile
+from datasets.readers.profiles.cohort_download import download_cohort
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
@@ -135,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     """List the records, build the store, write the folds."""
     flags = parse_args(argv)
     if flags.download:
-        dreem_download.download(flags.raw_path, version=flags.version, most=flags.records)
+        first = [f"1-{flags.records}"] if flags.records else []
+        download_cohort(profile.load(flags.version), flags.raw_path, first)
     records = dreem.find_records(
         flags.raw_path, scorers=flags.scorers, allow_length_mismatch=flags.allow_length_mismatch
     )

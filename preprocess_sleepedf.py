@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import sleepedf
-from datasets.readers.sleepedf_download import check_against, download
+from datasets.readers.cohort_listing import check_against
+from datasets.readers.profiles import profile
+from datasets.readers.profiles.cohort_download import download_cohort
 from datasets.store import folds
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.descriptions import note_lines
@@ -39,8 +41,8 @@ FASTEST_HZ = 10_000
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
 NO_TRACE = (
-    "raw_path", "save_path", "download", "verify", "folds", "allow_missing", "jobs", "dask",
-    "figures",
+    "raw_path", "save_path", "download", "subjects", "verify", "folds", "allow_missing", "jobs",
+    "dask", "figures",
 )  # fmt: skip
 
 
@@ -53,6 +55,7 @@ class FileFlags:
     version: str
     study: str
     download: bool
+    subjects: list[str]
     verify: bool
     salvage: bool
 
@@ -132,6 +135,13 @@ def add_files(files: argparse._ArgumentGroup) -> None:
         help="cassette (SC files), telemetry (ST files) or both; published benchmarks use cassette",
     )
     add_flag(files, "--download", help="first download the recordings into --raw_path (8 GB)")
+    add_list(
+        files,
+        "--subjects",
+        default=[],
+        help="subjects to download: names (SC400), patterns (SC40*), or numbers in the order of "
+        "names (1-3)",
+    )
     add_flag(files, "--verify", help="check the files against SHA256SUMS.txt in --raw_path")
     add_flag(
         files,
@@ -212,13 +222,18 @@ def check(flags: SleepEdfFlags) -> None:
     if flags.download and flags.raw_path == DEMO:
         # real and synthetic nights in one folder would become one cohort
         raise UserError("--download: name a --raw_path of its own, apart from the synthetic nights")
+    if flags.subjects and not flags.download:
+        raise UserError("--subjects is of --download; add that, or leave it out")
+    if flags.subjects and flags.study == "both":
+        raise UserError("--subjects: name one --study, since each has subjects of its own")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Download if asked for, pair the files, build the store, write the folds, draw nights."""
     flags = parse_args(argv)
     if flags.download:
-        download(flags.raw_path, version=flags.version, study=flags.study)
+        cohort = profile.load("sleepedf")
+        download_cohort(cohort, flags.raw_path, flags.subjects, among=fetched(flags))
     pairs = sleepedf.find_pairs(
         flags.raw_path, version=flags.version, study=flags.study, salvage=flags.salvage
     )
@@ -242,6 +257,13 @@ def main(argv: list[str] | None = None) -> None:
         folds.write(store.path / "folds", table)
     print_table(store)
     draw(store, flags.figures)
+
+
+def fetched(flags: SleepEdfFlags) -> list[str]:
+    """Patterns of the subjects that the flags ask for."""
+    cassette, telemetry = {"2013": "SC4[01]*", "2018": "SC4*"}[flags.version], "ST7*"
+    one = {"cassette": [cassette], "telemetry": [telemetry]}
+    return one.get(flags.study, [cassette, telemetry])
 
 
 def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:

@@ -1,6 +1,7 @@
 """EDF recordings with text files of stage codes -> store: the Dublin sleep apnea database.
 
 python preprocess_ucddb.py --raw_path ucddb --save_path data/ucddb --resample 100
+python preprocess_ucddb.py --raw_path ucddb --download --subjects 1-3
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from datasets.readers.channels import alternatives
 from datasets.readers.profiles import cohort_nights, declared_night, profile
+from datasets.readers.profiles.cohort_download import download_cohort
 from datasets.store import folds
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
@@ -19,7 +21,7 @@ from utils.errors import UserError, run_script
 from utils.files import check_file
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
-NO_TRACE = ("raw_path", "save_path", "jobs")
+NO_TRACE = ("raw_path", "download", "subjects", "save_path", "jobs")
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class UcddbFlags:
     """Settings of this preparation, one field per flag."""
 
     raw_path: Path
+    download: bool
+    subjects: list[str]
     save_path: Path
     channels: list[str]
     bandpass: list[float] | None
@@ -50,6 +54,14 @@ def make_parser() -> ScriptParser:
         type=Path,
         default=Path("ucddb"),
         help="folder with the recordings, also in its subfolders",
+    )
+    add_flag(parser, "--download", help="first download the recordings into --raw_path")
+    add_list(
+        parser,
+        "--subjects",
+        default=[],
+        help="subjects to download: names (ucddb002), patterns (ucddb00*), or numbers in the order "
+        "of names (1-3)",
     )
     parser.add_argument(
         "--save_path", type=Path, default=Path("data/ucddb"), help="folder of the store"
@@ -90,6 +102,8 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
     flags = settings_from(make_parser().parse(argv), UcddbFlags)
     if flags.bandpass is not None and len(flags.bandpass) != 2:
         raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    if flags.subjects and not flags.download:
+        raise UserError("--subjects is of --download; add that, or leave it out")
     if flags.jobs == 0:
         raise UserError("--jobs takes a number of processes, or -1 for one per core")
     return flags
@@ -98,8 +112,10 @@ def parse_args(argv: list[str] | None) -> UcddbFlags:
 def main(argv: list[str] | None = None) -> None:
     """Find the nights, build the store, write folds if there are several subjects."""
     flags = parse_args(argv)
-    options = cohort_nights.Options(salvage=flags.salvage)
-    nights = cohort_nights.find(flags.raw_path, profile.load("ucddb"), options)
+    ucddb = profile.load("ucddb")
+    if flags.download:
+        download_cohort(ucddb, flags.raw_path, flags.subjects)
+    nights = cohort_nights.find(flags.raw_path, ucddb, cohort_nights.Options(salvage=flags.salvage))
     table = folds.for_few(sorted({night.subject for night in nights}))
     if table:
         check_file(folds.path_of(flags.save_path / "folds", table.name))

@@ -8,6 +8,7 @@ python reproduce_tables.py --data_path data/sleepedf-2018 --folds tiny78 --fold_
 python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
 python reproduce_tables.py --stagers yasa physioex-seqsleepnet-eeg   # rows of published stagers
+python reproduce_tables.py --table cross_cohort --stores data/hmc data/cap data/dodh
 
 After an interruption the same command resumes where it stopped.
 """
@@ -18,15 +19,14 @@ import platform
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from zlib import crc32
 
 import torch
 
-from datasets.store import splits
+from datasets.store import joined, splits
 from datasets.store.store import Store
+from datasets.store.views import View
 from evaluation.stage import open_view, pick_device
-from evaluation.stagers import catalogue
-from experiments import model_table, stager_rows
+from experiments import cross_cohort, model_table, stager_rows
 from experiments.cells import run_cells
 from experiments.reproducing import (
     PRETRAINED,
@@ -50,26 +50,18 @@ from utils.checkpoint import load_checkpoint
 from utils.errors import UserError, run_script
 from utils.files import check_file, locked
 
-PUBLISHED = Path(__file__).parent / "results" / "published_results.csv"
 ZOO = ("chambon2018", "deepsleepnet", "epoch_cmt", "seqsleepnet", "sequence_cmt",
        "simplesleepnet", "sleeptransformer", "tinysleepnet")  # fmt: skip
-TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINED}
-# our name of a model -> how its names in the published table begin, where that differs
-CALLED = {
-    "chambon2018": "chambon", "epoch_cmt": "epoch cmt", "sequence_cmt": "sequence cmt",
-    "contrastive_cnn": "ssl contrastive, cnn", "masked_cnn": "ssl masked prediction, cnn",
-    "hybrid_cnn": "ssl hybrid, cnn", "contrastive_cnn_attention": "ssl contrastive, cnn+attention",
-    "masked_cnn_attention": "ssl masked prediction, cnn+attention",
-    "hybrid_cnn_attention": "ssl hybrid, cnn+attention",
-    "contrastive_transformer": "ssl contrastive, transformer",
-    "masked_transformer": "ssl masked prediction, transformer",
-    "hybrid_transformer": "ssl hybrid, transformer",
-}  # fmt: skip
+CROSS = "cross_cohort"
+TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINED,
+          CROSS: ("tinysleepnet",)}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class TableFlags:
     """Settings of the tables, one field per flag."""
+
+    cross: cross_cohort.CrossFlags
 
     table: str
     models: list[str] | None
@@ -157,8 +149,10 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         "--overwrite",
         help="also replace tables that this script did not write",
     )
+    cross_cohort.add_flags(parser.add_argument_group("across cohorts (--table cross_cohort)"))
     asked = settings_from(parser.parse(argv), TableFlags)
     check_flags(asked.flags)
+    check_cross(asked)
     submit_options(asked)  # refuses what is no pair
     default = () if asked.stagers else TABLES[asked.table]
     # each once: two trainings at the same time would share a folder
@@ -176,6 +170,19 @@ def parse_args(argv: list[str] | None) -> TableFlags:
     return asked
 
 
+def check_cross(asked: TableFlags) -> None:
+    """Refuse flags that have no effect on the table."""
+    cross, is_cross = asked.cross, asked.table == CROSS
+    given = [f"--{name}" for name, value in vars(cross).items() if value]
+    if given and not is_cross:
+        raise UserError(f"{given[0]}: of --table {CROSS}; add that, or leave it out")
+    if is_cross and (asked.stagers or asked.folds or asked.fold_list != ["-1"]):
+        raise UserError(
+            f"--table {CROSS}: its folds are the cohorts, named by --train and --test; leave out "
+            "--folds, --fold_list and --stagers"
+        )
+
+
 def submit_options(asked: TableFlags) -> dict[str, str]:
     """Settings of Slurm's jobs by name; of a name given twice the last counts."""
     options = pairs(asked.submit, "--submit", "name=value, such as timeout_min=600")
@@ -185,27 +192,73 @@ def submit_options(asked: TableFlags) -> dict[str, str]:
 def main(argv: list[str] | None = None) -> None:
     """Run the trainings that are missing, then write and print the table."""
     asked = parse_args(argv)
-    store = Store(asked.data_path)
-    table = splits.find_table(store, asked.folds)
-    folds = fold_numbers(asked.fold_list, len(table.folds))
-    jobs = [Job(m, k, seed) for seed in asked.seeds for m in asked.models for k in folds]
-    setting = Setting(
-        asked.project_path,
-        asked.data_path,
-        table.name,
-        len(table.folds),
-        asked.flags,
-    )
     # before the long work, not after it
     for path in model_table.files_of(asked.project_path, asked.table):
         check_file(path, overwrite=asked.overwrite)
     # a second process waits, and then takes the trainings of the first for done
     with locked(asked.project_path):
-        reproduce(asked, store, jobs, setting)
+        if asked.table == CROSS:
+            reproduce_across(asked)
+        else:
+            reproduce(asked, Store(asked.data_path))
 
 
-def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting) -> None:
-    """Make the table, in the one process that holds the folder's lock."""
+def reproduce(asked: TableFlags, store: Store) -> None:
+    """Make a table of one store, in the one process that holds the folder's lock."""
+    table = splits.find_table(store, asked.folds)
+    folds = fold_numbers(asked.fold_list, len(table.folds))
+    others = {k: tuple(n for n in range(len(table.folds)) if n != k) for k in folds}
+    jobs = [
+        Job(m, others[k], (k,), seed) for seed in asked.seeds for m in asked.models for k in folds
+    ]
+    setting = Setting(asked.project_path, asked.data_path, table.name, asked.flags)
+    train_missing(asked, store, jobs, setting)
+    rows = []
+    for name in asked.models:
+        rows += rows_of(name, asked, store, [job for job in jobs if job.model == name])
+    if asked.stagers:
+        subjects = sorted({subject for k in folds for subject in table.folds[k].test})
+        which = f"{table.name} fold {', '.join(map(str, folds))}"
+        root, device = asked.project_path / "stagers", pick_device(asked.device)
+        rows += stager_rows.rows(asked.stagers, root, store, subjects, which, device)
+    wanted = [model_table.CALLED.get(name, name) for name in asked.models]
+    rows += model_table.published_rows(model_table.PUBLISHED, store.cohort, wanted)
+    if store.cohort not in model_table.PUBLISHED_AS:
+        print(f"{store.cohort} has no published numbers: the table holds ours alone")
+    write(asked, rows, f"held-out fold(s) {', '.join(map(str, folds))}")
+
+
+def reproduce_across(asked: TableFlags) -> None:
+    """Make the table across cohorts, in the one process that holds the folder's lock."""
+    stores = [Store(path) for path in asked.cross.stores]
+    cohorts = [store.cohort for store in stores]
+    trained, tests = cross_cohort.held_out(asked.cross.train, asked.cross.test, cohorts)
+    store = joined.join(asked.project_path / "store", stores, asked.cross.roles, asked.cross.rate)
+    roles = [channel.role for channel in store.channels]
+    about = cross_cohort.write_cohorts(asked.project_path, stores, roles)
+    print(about)
+    everyone = range(len(stores))
+    jobs = [
+        Job(m, trained or tuple(n for n in everyone if n not in held_out), held_out, seed)
+        for seed in asked.seeds
+        for m in asked.models
+        for held_out in tests
+    ]
+    own_flags = f"--channels {' '.join(roles)} {asked.flags}".strip()
+    named = ", ".join(cohorts[k] for k in trained)
+    setting = Setting(asked.project_path, store.path, joined.FOLDS, own_flags, named)
+    train_missing(asked, store, jobs, setting)
+    rows = []
+    for name in asked.models:
+        of_model = [job for job in jobs if job.model == name]
+        view = timed_view(of_model[0].run(asked.project_path), asked, store)
+        rows += cross_cohort.rows(name, of_model, asked.project_path, view, stores)
+    how = f"channels {', '.join(roles)} at {store.channels[0].fs:g} Hz"
+    write(asked, rows, f"whole cohorts held out, {how}; {about.replace(chr(10), '. ')}")
+
+
+def train_missing(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting) -> None:
+    """Run the trainings that are not done yet."""
     check_same_experiment(setting, store)
     missing = [job for job in jobs if not job.is_done(asked.project_path)]
     if jobs:
@@ -219,18 +272,16 @@ def reproduce(asked: TableFlags, store: Store, jobs: list[Job], setting: Setting
         gpus=asked.gpus,
         options=submit_options(asked),
     )
-    rows = []
-    for name in asked.models:
-        rows += rows_of(name, asked, store, [job for job in jobs if job.model == name])
-    if asked.stagers:
-        rows += rows_of_stagers(asked, store, setting)
-    wanted = [CALLED.get(name, name) for name in asked.models]
-    rows += model_table.published_rows(PUBLISHED, store.cohort, wanted)
-    if store.cohort not in model_table.PUBLISHED_AS:
-        print(f"{store.cohort} has no published numbers: the table holds ours alone")
-    folds = fold_numbers(asked.fold_list, setting.n_folds)
+
+
+def write(asked: TableFlags, rows: list[dict[str, object]], held_out: str) -> None:
+    """Write the table and print it; ``held_out`` is what was, in words."""
     model_table.write(
-        asked.project_path, asked.table, rows, conditions(asked, folds), overwrite=asked.overwrite
+        asked.project_path,
+        asked.table,
+        rows,
+        conditions(asked, held_out),
+        overwrite=asked.overwrite,
     )
     print((asked.project_path / f"{asked.table}.md").read_text(encoding="utf-8"))
     print(f"written: {asked.project_path / asked.table}.md, .tex, .csv, .json")
@@ -254,35 +305,18 @@ def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list
     model_table.check_cohort(runs, store.cohort)
     if name in PRETRAINED:
         return model_table.pretrained_rows(name, runs)
+    return [model_table.own_row(name, runs, timed_view(runs[0], asked, store), selected="best")]
+
+
+def timed_view(run: Path, asked: TableFlags, store: Store) -> View:
+    """A night on which staging is timed, since the model has not seen it."""
     # models of all folds and seeds differ in their weights alone, so one is timed
-    checkpoint = load_checkpoint(runs[0] / "checkpoints" / "best.pt")
-    # staging is timed on a night that the model has not seen
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
     night = store.of_subjects(checkpoint.training.subjects["held_out"])[:1]
-    view = open_view(checkpoint, store, night, pick_device(asked.device))
-    return [model_table.own_row(name, runs, view, selected="best")]
+    return open_view(checkpoint, store, night, pick_device(asked.device))
 
 
-def rows_of_stagers(asked: TableFlags, store: Store, setting: Setting) -> list[dict[str, object]]:
-    """Rows of stagers by name on the held-out subjects of all folds, and of no model at all."""
-    folds = fold_numbers(asked.fold_list, setting.n_folds)
-    table = splits.find_table(store, setting.folds)
-    subjects = sorted({subject for k in folds for subject in table.folds[k].test})
-    which = f"{setting.folds} fold {', '.join(map(str, folds))}"
-    device = pick_device(asked.device)
-    rows = []
-    for name in asked.stagers:
-        stager = catalogue.load(name, device)
-        print(f"{name}: {stager.headline}")
-        # several runs have a best.pt, and weights of one name may change
-        folder = f"{stager.name}_{crc32(stager.fingerprint.encode()):08x}"
-        run = stager_rows.evaluated(
-            asked.project_path / "stagers" / folder, stager, store, subjects, folds=which
-        )
-        rows.append(stager_rows.row_of(name, run))
-    return [*rows, stager_rows.row_without_model(run)]
-
-
-def conditions(asked: TableFlags, folds: list[int]) -> str:
+def conditions(asked: TableFlags, held_out: str) -> str:
     """A sentence on the conditions of the figures: recipe, folds, seeds, device and date."""
     # some systems do not name their processor: then the machine's kind stands for it
     device = pick_device(asked.device)
@@ -294,8 +328,7 @@ def conditions(asked: TableFlags, folds: list[int]) -> str:
         else "stagers by name, as published"
     )
     return (
-        f"Ours: {how}; held-out fold(s) "
-        f"{', '.join(map(str, folds))}, seed(s) {', '.join(map(str, asked.seeds))}; 95 % "
+        f"Ours: {how}; {held_out}, seed(s) {', '.join(map(str, asked.seeds))}; 95 % "
         f"intervals over subjects; {device.type} ({where or platform.machine()}, "
         f"{torch.get_num_threads()} threads), {asked.jobs} training(s) at once, {date.today()}. "
         "Wake trimming is part of the protocol named in each row."

@@ -33,6 +33,18 @@ PUBLISHED_AS = {
     "dodh": "DOD-H",
     "dodo": "DOD-O",
 }
+PUBLISHED = Path(__file__).parents[1] / "results" / "published_results.csv"
+# our name of a model -> how its names in the published table begin, where that differs
+CALLED = {
+    "chambon2018": "chambon", "epoch_cmt": "epoch cmt", "sequence_cmt": "sequence cmt",
+    "contrastive_cnn": "ssl contrastive, cnn", "masked_cnn": "ssl masked prediction, cnn",
+    "hybrid_cnn": "ssl hybrid, cnn", "contrastive_cnn_attention": "ssl contrastive, cnn+attention",
+    "masked_cnn_attention": "ssl masked prediction, cnn+attention",
+    "hybrid_cnn_attention": "ssl hybrid, cnn+attention",
+    "contrastive_transformer": "ssl contrastive, transformer",
+    "masked_transformer": "ssl masked prediction, transformer",
+    "hybrid_transformer": "ssl hybrid, transformer",
+}  # fmt: skip
 FIGURES = ("accuracy", "macro_f1", "kappa")
 _REPEATS = 3  # the median of three is free of the first one's warm-up
 # column -> its heading in Markdown and LaTeX; csv and json have all columns

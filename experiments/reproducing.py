@@ -31,16 +31,25 @@ _SETTINGS = "settings.json"  # of the experiment that a folder holds
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its evaluation; models of :data:`PRETRAINED` are pretrained and probed."""
+    """One training and its evaluation; models of :data:`PRETRAINED` are pretrained and probed.
+
+    ``train`` and ``held_out`` are numbers of folds.
+    """
 
     model: str
-    fold: int
+    train: tuple[int, ...]
+    held_out: tuple[int, ...]
     seed: int
 
     @property
     def is_pretrained(self) -> bool:
         """Whether the model is an objective with an encoder, not a staging model."""
         return self.model in PRETRAINED
+
+    @property
+    def folds(self) -> str:
+        """The folds held out, as the names of runs have them."""
+        return "-".join(map(str, self.held_out))
 
     def project(self, root: Path) -> Path:
         """The --project_path of the job's scripts."""
@@ -49,7 +58,7 @@ class Job:
 
     def run(self, root: Path) -> Path:
         """The folder of the job's run."""
-        name = f"{self.model}_fold{self.fold}"
+        name = f"{self.model}_fold{self.folds}"
         if self.is_pretrained:
             name = f"ssl_{name}_seed{self.seed}"
         return self.project(root) / name
@@ -63,13 +72,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Setting:
-    """Store, fold table of ``n_folds`` and further flags of all jobs."""
+    """Store, fold table and further flags of all jobs.
+
+    ``train`` names what all of them train on, where that does not follow from what is held out.
+    """
 
     root: Path
     store: Path
     folds: str
-    n_folds: int
     flags: str
+    train: str = ""
 
     def commands(self, job: Job) -> list[list[str]]:
         """Command lines of the training and the evaluation script."""
@@ -83,7 +95,7 @@ class Setting:
                 "--encoder",
                 encoder,
                 "--fold",
-                str(job.fold),
+                job.folds,
                 "--folds",
                 self.folds,
                 "--seed",
@@ -91,7 +103,6 @@ class Setting:
             ]
             probe = ["--runs", job.run(self.root).name, "--tuned", "False"]
             return [["ssl_training.py", *where, *train, *more], ["ssl_evaluate.py", *where, *probe]]
-        others = ",".join(str(k) for k in range(self.n_folds) if k != job.fold)
         shared = [
             "--experiment",
             job.model,
@@ -99,9 +110,10 @@ class Setting:
             "--folds",
             self.folds,
             "--val_data_list",
-            str(job.fold),
+            ",".join(map(str, job.held_out)),
         ]
-        train = ["--train_data_list", others, "--seed", str(job.seed), *more]
+        trained = ",".join(map(str, job.train))
+        train = ["--train_data_list", trained, "--seed", str(job.seed), *more]
         return [
             ["staging_training.py", *shared, *train],
             ["staging_evaluate.py", *shared, "--pictures", "2"],
@@ -137,11 +149,13 @@ def check_same_experiment(setting: Setting, store: Store) -> None:
         "store": fingerprint(store),
         "folds": setting.folds,
         "flags": setting.flags,
+        "train": setting.train,
         "version": VERSION,
     }
     if path.exists():
         known = read_json(path)
-        if wrong := [name for name in asked if known.get(name) != asked[name]]:
+        # folders from before --train lack it
+        if wrong := [name for name in asked if known.get(name, "") != asked[name]]:
             raise UserError(
                 f"{setting.root}: holds runs of another {', '.join(wrong)}; choose another "
                 "--project_path"
@@ -153,7 +167,7 @@ def cell_of(job: Job, setting: Setting) -> Cell:
     """The commands of a job, whose log lies beside the run's folder."""
     run = job.run(setting.root)
     return Cell(
-        name=f"{job.model}, fold {job.fold}, seed {job.seed}",
+        name=f"{job.model}, fold {job.folds}, seed {job.seed}",
         commands=[
             [sys.executable, str(ROOT / script), *words] for script, *words in setting.commands(job)
         ],

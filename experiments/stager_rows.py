@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.stored_file import StoredFile
 from evaluation.evaluation_files import write_evaluation
+from evaluation.stagers import catalogue
 from evaluation.stagers.network_stager import NetworkStager
 from evaluation.stagers.stager import Asked, Stager
 from evaluation.stagers.vote import stage_file
@@ -26,6 +29,26 @@ from utils.stages import STAGES
 from utils.version import VERSION
 
 NO_MODEL = "no model: the commonest stage throughout"
+
+
+def rows(
+    names: Sequence[str],
+    root: Path,
+    store: Store,
+    subjects: Sequence[str],
+    which: str,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    """Rows of stagers by name on held-out subjects, and of no model at all; ``which`` folds."""
+    table = []
+    for name in names:
+        stager = catalogue.load(name, device)
+        print(f"{name}: {stager.headline}")
+        # several runs have a best.pt, and weights of one name may change
+        folder = f"{stager.name}_{crc32(stager.fingerprint.encode()):08x}"
+        run = evaluated(root / folder, stager, store, subjects, folds=which)
+        table.append(row_of(name, run))
+    return [*table, row_without_model(run)]
 
 
 def evaluated(

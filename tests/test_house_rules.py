@@ -42,7 +42,6 @@ ONLY_IN = {
     "mne": {
         "datasets.readers.partial_night",
         "datasets.readers.signal_files",
-        "datasets.readers.sleepedf_download",
         "evaluation.stagers.gssc_stager",
         "evaluation.stagers.yasa_stager",
         "evaluation.stagers.yasa_trees",
@@ -81,8 +80,8 @@ ONLY_IN = {
     "dask": {"datasets.store.build"},
     "tqdm": {
         "datasets.store.build",
-        "datasets.readers.dreem_download",
-        "datasets.readers.sleepedf_download",
+        "datasets.readers.profiles.cohort_download",
+        "datasets.readers.cohort_listing",
         "training.loop",
         "probing.embeddings",
         "evaluation.foundation_evaluation",

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.readers import remote_file
 from datasets.readers.remote_file import BROKEN, OtherFile, RemoteFile, Unreachable, fetch_checked
 from tests.listing import names
 from utils.errors import UserError
@@ -76,6 +77,11 @@ class Server:
         self.http.server_close()
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(remote_file, "_PAUSE_SECONDS", 0)
+
+
 @pytest.fixture
 def server():
     running = Server()
@@ -110,6 +116,7 @@ def leave_part(target: Path, data: bytes) -> Path:
 def test_it_arrives_once_and_is_announced_in_one_line(server, target, capsys):
     assert fetch(server, target) == target
     assert target.read_bytes() == DATA and is_ours(target) and names(target.parent) == [target.name]
+    assert ".part" not in (target.parent / ".sleep-staging.json").read_text()  # nobody's name again
     host = f"127.0.0.1:{server.http.server_port}"
     assert capsys.readouterr().err == f"fetching weights.pt (0.3 MB) from {host}\n"
     fetch(server, target)

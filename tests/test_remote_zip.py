@@ -7,6 +7,7 @@ import resource
 import threading
 import zipfile
 import zlib
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 import preprocess_dreem
-from datasets.readers import dreem_download, remote_zip
-from datasets.readers.dreem_download import download
+from datasets.readers import remote_file, remote_zip
+from datasets.readers.profiles import profile
+from datasets.readers.profiles.cohort_download import download_cohort
 from datasets.readers.remote_file import RemoteFile
 from datasets.readers.remote_zip import _unpack, fetch, members
 from datasets.store.store import Store
@@ -68,6 +70,11 @@ class Server:
         request.wfile.write(body)
 
 
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(remote_file, "_PAUSE_SECONDS", 0)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Three records, of noise so that compression leaves something to fetch."""
@@ -90,25 +97,36 @@ def server(request, folder, tmp_path):
     running.http.server_close()
 
 
+def cohort_at(url: str, version: str = "dodh"):
+    """DOD-H as declared, at another address, of fewer subjects."""
+    cohort = profile.load(version)
+    place = (f"{url}/{version}.zip/content",)
+    return replace(cohort, download=replace(cohort.download, addresses=place, subjects=len(NAMES)))
+
+
+def download(folder: Path, base_url: str, version: str = "dodh", subjects=()) -> None:
+    download_cohort(cohort_at(base_url, version), folder, subjects)
+
+
 def same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 
 
 def test_all_records_arrive_whole_and_once(server, folder, tmp_path):
     out = tmp_path / "raw"
-    download(out, version="dodh", base_url=server.url)
+    download(out, server.url)
     assert names(out) == [f"{name}.h5" for name in NAMES]
     assert all(same(out / f"{name}.h5", folder / f"{name}.h5") for name in NAMES)
     before = server.sent
-    download(out, version="dodh", base_url=server.url)
+    download(out, server.url)
     assert server.sent - before < 0.2 * server.archive.stat().st_size + 2**17  # the list alone
 
 
 def test_one_record_costs_its_own_bytes(server, folder, tmp_path):
     out = tmp_path / "raw"
     remote = RemoteFile(f"{server.url}/dodh.zip/content")
-    listed = members(remote, ".h5")
-    assert [Path(m.filename).stem for m in listed] == list(NAMES)
+    listed = members(remote)
+    assert [Path(m.filename).name for m in listed] == [*(f"{n}.h5" for n in NAMES), "readme.txt"]
     before = server.sent
     out.mkdir()
     fetch(remote, listed[0], out)
@@ -120,7 +138,7 @@ def test_a_broken_connection_resumes_where_it_stopped(server, folder, tmp_path):
     out = tmp_path / "raw"
     out.mkdir()
     remote = RemoteFile(f"{server.url}/dodh.zip/content")
-    member = members(remote, ".h5")[0]
+    member = members(remote)[0]
     server.cut_after = member.compress_size // 3
     before = server.sent
     fetch(remote, member, out)
@@ -134,7 +152,7 @@ def test_a_connection_that_keeps_breaking_leaves_its_part_for_the_next_time(
     out = tmp_path / "raw"
     out.mkdir()
     remote = RemoteFile(f"{server.url}/dodh.zip/content")
-    member = members(remote, ".h5")[0]
+    member = members(remote)[0]
     server.cut_after = member.compress_size // 20
     with pytest.raises(UserError, match=r"broke 5 times .* resumes where it stopped"):
         fetch(remote, member, out)
@@ -150,40 +168,37 @@ def test_a_connection_that_keeps_breaking_leaves_its_part_for_the_next_time(
 def test_damaged_bytes_are_not_kept(server, folder, tmp_path):
     out = tmp_path / "raw"
     remote = RemoteFile(f"{server.url}/dodh.zip/content")
-    member = members(remote, ".h5")[0]
+    member = members(remote)[0]
     server.damage = member.header_offset + member.compress_size // 2
     with pytest.raises(UserError, match="damaged on the way"):
-        download(out, version="dodh", base_url=server.url)
-    assert names(out) == []
+        download(out, server.url, subjects=["1-2"])
+    assert names(out) == ["bb.h5"]  # which a neighbour's damage does not keep from coming
     server.damage = None
-    download(out, version="dodh", most=1, base_url=server.url)
-    assert names(out) == ["aa.h5"]
+    download(out, server.url, subjects=["1"])
+    assert names(out) == ["aa.h5", "bb.h5"]
 
 
 def test_servers_that_cannot_are_one_line(server, tmp_path):
     with pytest.raises(UserError, match="404"):
-        download(tmp_path / "raw", version="dodo", base_url=server.url)
+        download(tmp_path / "raw", server.url, "dodo")
     server.ranges = False
     with pytest.raises(UserError, match="does not send parts of files"):
-        download(tmp_path / "raw", version="dodh", base_url=server.url)
+        download(tmp_path / "raw", server.url)
     server.http.shutdown()
     server.http.server_close()
     with pytest.raises(UserError, match="try again later"):
-        download(tmp_path / "raw", version="dodh", base_url=server.url)
+        download(tmp_path / "raw", server.url)
 
 
 def test_a_file_that_is_no_zip(server, tmp_path):
     server.archive.write_bytes(b"x" * 5000)
     with pytest.raises(UserError, match="cannot read the zip's list"):
-        download(tmp_path / "raw", version="dodh", base_url=server.url)
+        download(tmp_path / "raw", server.url)
 
 
 def test_folder_zip_and_download_give_the_same_store(server, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        dreem_download.download,
-        "__kwdefaults__",
-        {"version": "dodh", "most": 0, "base_url": server.url},
-    )
+    cohort = cohort_at(server.url)
+    monkeypatch.setattr(profile, "load", lambda name: cohort)
     sources = {
         "folder": ["--raw_path", str(folder)],
         "zip": ["--raw_path", str(server.archive)],
@@ -235,7 +250,7 @@ def test_a_member_that_unfolds_to_more_than_promised_fills_neither_memory_nor_di
 def test_members_are_written_by_their_last_name_alone(tmp_path, name, monkeypatch):
     raw = tmp_path / "raw"
     raw.mkdir()
-    monkeypatch.setattr(remote_zip, "_gather", lambda remote, member, part: part.touch())
+    monkeypatch.setattr(remote_zip, "_gather", lambda remote, member, part, arrived: part.touch())
     monkeypatch.setattr(remote_zip, "_unpack", lambda member, part, target: target.touch())
     member = zipfile.ZipInfo("x.h5")
     member.filename, member.file_size = name, 1

@@ -239,7 +239,7 @@ def test_a_training_that_fails_is_one_line_and_names_its_log(store, tmp_path):
 
 def test_published_numbers_stand_in_real_cohorts_only():
     wanted = ["tinysleepnet", "deepsleepnet"]
-    published = model_table.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2013", wanted)
+    published = model_table.published_rows(model_table.PUBLISHED, "sleepedf-2013", wanted)
     by_model = {row["model"]: row for row in published}
     assert (
         by_model["TinySleepNet"]["accuracy"] == 0.854 and by_model["TinySleepNet"]["kappa"] == 0.8
@@ -247,11 +247,11 @@ def test_published_numbers_stand_in_real_cohorts_only():
     assert by_model["DeepSleepNet"]["macro_f1"] == 0.769
     assert all("wake +-30 min" in row["data"] for row in published)
     assert all(row["whose"].startswith("published") for row in published)
-    wanted = [reproduce_tables.CALLED[name] for name in reproducing.PRETRAINED]
-    rows = model_table.published_rows(reproduce_tables.PUBLISHED, "sleepedf-2018", wanted)
+    wanted = [model_table.CALLED[name] for name in reproducing.PRETRAINED]
+    rows = model_table.published_rows(model_table.PUBLISHED, "sleepedf-2018", wanted)
     assert len(rows) == 9 and rows[0]["model"] == "SSL contrastive, CNN"
     for cohort in ("synthetic-sleepedf-2013", "ucddb", "synthetic-dodh"):
-        assert model_table.published_rows(reproduce_tables.PUBLISHED, cohort, wanted) == []
+        assert model_table.published_rows(model_table.PUBLISHED, cohort, wanted) == []
 
 
 def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):

@@ -195,6 +195,17 @@ def claim(path: Path, *, just_made: bool = False) -> Path:
     return path
 
 
+def finish(claimed: Path, target: Path) -> None:
+    """Give a claimed file, once it is complete, the name ``target``.
+
+    Raises:
+        UserError: a file of somebody else has that name.
+    """
+    with written_whole(target) as temporary:
+        claimed.replace(temporary)
+    manifest.update(claimed.parent, claimed.name, None)
+
+
 @contextmanager
 def scratch_beside(target: Path) -> Iterator[Path]:
     """Yield an empty folder beside ``target``; one that a killed process left is swept away."""

@@ -1,1 +1,1 @@
-"""Data without code: channel names, exclusions and published folds of the cohorts, as JSON."""
+"""Data without code: profiles of cohorts, channel names, exclusions, published folds, as JSON."""

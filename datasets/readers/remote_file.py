@@ -6,19 +6,26 @@ import hashlib
 import io
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException, HTTPResponse, InvalidURL
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from utils.errors import UserError
-from utils.files import check_file, claim, locked, remove_ours, written_whole
+from utils.files import check_file, claim, finish, locked, remove_ours
 
 _PIECE = 1 << 16
 _ATTEMPTS = 5
 _SECONDS = 60.0
+_PAUSE_SECONDS = 1.0  # before the second attempt, twice as long before each later one
+_MUCH = 1 << 20  # bytes: an attempt that brought as many is no failed one
+_LARGEST_TEXT = 1 << 26
+_BUSY = (429, 502, 503, 504)  # a server that asks to come back
+_Value = TypeVar("_Value")
 
 
 class Unreachable(OSError):
@@ -29,8 +36,85 @@ class OtherFile(Unreachable):
     """The server's file is not the one expected."""
 
 
+class _EndsBefore(Unreachable):
+    """The server's file ends before the bytes asked for."""
+
+
 # what reading a file on a server may raise
 BROKEN = (Unreachable, ConnectionError)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Redirects to other places of the web, and from an encrypted one to encrypted ones alone."""
+
+    def redirect_request(self, req: Request, *others: Any) -> Request | None:
+        new = super().redirect_request(req, *others)
+        kept = ("https",) if req.type == "https" else ("http", "https")
+        if new is not None and new.type not in kept:
+            raise Unreachable(f"the server leads to {new.type}://{new.host}, which is not followed")
+        return new
+
+
+@contextmanager
+def _asked(url: str, timeout: float, **headers: str) -> Iterator[HTTPResponse]:
+    """The answer of a server; whatever goes wrong while it is read is one of ``BROKEN``."""
+    try:
+        request = Request(url, headers=headers)
+        with build_opener(_Redirects).open(request, timeout=timeout) as answer:
+            if answer.headers.get_content_type() == "text/html":
+                raise Unreachable("the server sends a page of text, such as one to log in")
+            yield answer
+    except Unreachable:
+        raise
+    except HTTPError as error:
+        error.close()
+        kind = _EndsBefore if error.code == 416 else Unreachable
+        words = " ".join(str(error).split())  # some have several lines
+        raise (ConnectionError if error.code in _BUSY else kind)(words) from error
+    except (URLError, InvalidURL, ValueError) as error:
+        raise Unreachable(error.reason if type(error) is URLError else error) from error
+    except (OSError, HTTPException) as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
+
+
+def persistently(ask: Callable[[], _Value]) -> _Value:
+    """What ``ask`` returns, once the connection holds.
+
+    Raises:
+        Unreachable: from ``ask``.
+        ConnectionError: it broke in every attempt.
+    """
+    for attempt in range(_ATTEMPTS - 1):
+        try:
+            return ask()
+        except ConnectionError:
+            _pause(attempt)
+    return ask()
+
+
+def text_at(url: str, *, timeout: float = _SECONDS) -> str:
+    """A text of a few megabytes at most.
+
+    Raises:
+        Unreachable: no such text, or no text.
+        ConnectionError: the connection keeps breaking.
+    """
+
+    def ask() -> bytes:
+        with _asked(url, timeout) as answer:
+            data = answer.read(_LARGEST_TEXT)
+            if answer.length:
+                raise ConnectionError(f"{answer.length} bytes are missing")
+            return data
+
+    try:
+        return persistently(ask).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Unreachable(f"not a text ({error})") from error
+
+
+def _pause(attempt: int) -> None:
+    time.sleep(_PAUSE_SECONDS * 2**attempt)
 
 
 class RemoteFile(io.RawIOBase):
@@ -115,20 +199,12 @@ class RemoteFile(io.RawIOBase):
     def _answer(self, start: int, stop: int) -> Iterator[tuple[HTTPResponse, int]]:
         """The server's answer to bytes ``[start, stop)``, and where in the file it begins."""
         try:
-            request = Request(self.url, headers={"Range": f"bytes={start}-{stop - 1}"})
-            with urlopen(request, timeout=self._timeout) as answer:
+            with _asked(self.url, self._timeout, Range=f"bytes={start}-{stop - 1}") as answer:
                 yield answer, self._begin(answer, start)
-        except Unreachable:
-            raise
-        except HTTPError as error:
-            error.close()
-            if error.code == 416 and start:  # the file ends before
+        except _EndsBefore as error:
+            if start:
                 raise OtherFile(f"at most {start} bytes, expected {self.size}") from error
-            raise Unreachable(error) from error
-        except (URLError, InvalidURL, ValueError) as error:
-            raise Unreachable(error.reason if type(error) is URLError else error) from error
-        except (OSError, HTTPException) as error:
-            raise ConnectionError(str(error) or type(error).__name__) from error
+            raise
 
     def _begin(self, answer: HTTPResponse, start: int) -> int:
         """Where an answer begins, once it is clear that it is of this file and can be used."""
@@ -148,17 +224,24 @@ class RemoteFile(io.RawIOBase):
         return begin
 
 
-def gather(url: str, part: Path, size: int, pieces: Callable[[int], Iterable[bytes]]) -> None:
+def gather(
+    url: str,
+    part: Path,
+    size: int,
+    pieces: Callable[[int], Iterable[bytes]],
+    arrived: Callable[[int], Any] = int,
+) -> None:
     """Append to ``part`` until it has ``size`` bytes, in as many attempts as it takes.
 
-    ``pieces``, given how many bytes are in ``part``, fetches those after them.
+    ``pieces``, given how many bytes are in ``part``, fetches those after them; ``arrived`` is
+    given the length of each. An attempt that brought a megabyte does not count.
 
     Raises:
         Unreachable: from ``pieces``.
         UserError: the connection keeps breaking; what came stays in ``part``.
     """
-    failed: Exception | None = None
-    for _ in range(_ATTEMPTS):
+    attempt = 0
+    while True:
         have = part.stat().st_size if part.exists() else 0
         if have >= size:
             return
@@ -166,51 +249,63 @@ def gather(url: str, part: Path, size: int, pieces: Callable[[int], Iterable[byt
             for piece in pieces(have):
                 with part.open("ab") as file:  # closed at once: a kill loses nothing that came
                     file.write(piece)
+                arrived(len(piece))
             return
         except ConnectionError as error:
-            failed = error
-    raise UserError(
-        f"{url}: the connection broke {_ATTEMPTS} times ({failed}); the same command resumes "
-        "where it stopped"
-    )
+            came = (part.stat().st_size if part.exists() else 0) - have
+            attempt = 0 if came >= _MUCH else attempt + 1
+            if attempt == _ATTEMPTS:
+                raise UserError(
+                    f"{url}: the connection broke {_ATTEMPTS} times ({error}); the same command "
+                    "resumes where it stopped"
+                ) from error
+            _pause(attempt)
 
 
 def fetch_checked(
-    url: str, target: Path, *, size: int, sha256: str, timeout: float = _SECONDS
+    url: str,
+    target: Path,
+    *,
+    size: int,
+    sha256: str = "",
+    md5: str = "",
+    timeout: float = _SECONDS,
+    arrived: Callable[[int], Any] | None = None,
 ) -> Path:
     """``target``, fetched from ``url`` unless it is the published file already.
 
     Bytes gather in ``<name>.part``, where a later attempt resumes; the file appears whole, and
-    only if it has ``size`` bytes of checksum ``sha256`` (hexadecimal). For files of a few
-    megabytes. ``timeout``: seconds without a byte, after which the connection counts as broken.
+    only if it has ``size`` bytes of the published checksum (hexadecimal), if there is one.
+    ``timeout``: seconds without a byte, after which the connection counts as broken. ``arrived``
+    is given the number of bytes whenever some came; without it the fetching is announced.
 
     Raises:
         UserError: no network, no such file, a connection that keeps breaking, another file than
             the published one, or a file of somebody else under the target's name.
     """
-    if not _difference(target, size, sha256):  # without a lock: the folder may be read-only
+    if not difference(target, size, sha256, md5):  # without a lock: the folder may be read-only
         return target
     with locked(target):
-        if _difference(target, size, sha256):  # no other process fetched it meanwhile
-            _check_target(target)
-            part = _gather_checked(url, target, size, sha256, timeout)
-            with written_whole(target) as temporary:
-                temporary.write_bytes(part.read_bytes())
-            remove_ours(part)
+        if difference(target, size, sha256, md5):  # no other process fetched it meanwhile
+            check_replaceable(target)
+            part = claim(target.with_name(target.name + ".part"))
+            with _explained(url, target, part):
+                remote = RemoteFile(url, size, timeout=timeout, takes_whole=True)
+                if arrived is None:
+                    about = f"{target.name} ({size / 1e6:.1f} MB) from {url.split('/')[2]}"
+                    print(f"fetching {about}", file=sys.stderr)
+                gather(url, part, size, lambda have: remote.pieces(have, size), arrived or int)
+                if other := difference(part, size, sha256, md5):
+                    raise OtherFile(other)
+            finish(part, target)
     return target
 
 
-def _gather_checked(url: str, target: Path, size: int, sha256: str, timeout: float) -> Path:
-    """The ``.part`` beside ``target``, once it holds the published file."""
-    part = claim(target.with_name(target.name + ".part"))
+@contextmanager
+def _explained(url: str, target: Path, part: Path) -> Iterator[None]:
+    """What is wrong with a fetched file, in words; bytes that are not the file's are removed."""
     try:
-        remote = RemoteFile(url, size, timeout=timeout, takes_whole=True)
-        host = url.split("/")[2]
-        print(f"fetching {target.name} ({size / 1e6:.1f} MB) from {host}", file=sys.stderr)
-        gather(url, part, size, lambda have: remote.pieces(have, size))
-        if difference := _difference(part, size, sha256):
-            raise OtherFile(difference)
-        return part
+        yield
     except OtherFile as error:
         remove_ours(part)
         raise UserError(
@@ -224,17 +319,27 @@ def _gather_checked(url: str, target: Path, size: int, sha256: str, timeout: flo
         ) from error
 
 
-def _difference(path: Path, size: int, sha256: str) -> str:
+def difference(path: Path, size: int, sha256: str = "", md5: str = "") -> str:
     """How a file differs from the published one; empty if it does not."""
     if not path.is_file():
         return "no file"
     if (length := path.stat().st_size) != size:
         return f"{length} bytes, expected {size}"
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return "" if digest == sha256 else f"SHA-256 {digest}, expected {sha256}"
+    for name, expected in (("SHA-256", sha256), ("MD5", md5)):
+        if expected:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, name.replace("-", "").lower()).hexdigest()
+            if digest != expected:
+                return f"{name} {digest}, expected {expected}"
+    return ""
 
 
-def _check_target(target: Path) -> None:
+def check_replaceable(target: Path) -> None:
+    """Refuse a target that holds a file of somebody else.
+
+    Raises:
+        UserError: naming it and what to do.
+    """
     try:
         check_file(target)
     except UserError as error:

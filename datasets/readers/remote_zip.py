@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,24 +19,30 @@ _PIECE = 1 << 20
 _LOCAL_HEADER = 30  # bytes before a member's name (APPNOTE 4.3.7)
 
 
-def members(remote: RemoteFile, suffix: str) -> list[zipfile.ZipInfo]:
-    """Members whose name ends with ``suffix``, by name.
+def members(remote: RemoteFile) -> list[zipfile.ZipInfo]:
+    """Members of the zip, by name.
 
     Raises:
         UserError: the server's file is no zip.
     """
     try:
         with zipfile.ZipFile(remote.buffered(_PIECE)) as archive:
-            infos = [info for info in archive.infolist() if info.filename.endswith(suffix)]
+            infos = archive.infolist()
     except (*BROKEN, zipfile.BadZipFile) as error:
         raise UserError(f"{remote.url}: cannot read the zip's list of files ({error})") from error
     return sorted(infos, key=lambda info: info.filename)
 
 
-def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
+def fetch(
+    remote: RemoteFile,
+    member: zipfile.ZipInfo,
+    folder: Path,
+    arrived: Callable[[int], Any] = int,
+) -> Path:
     """Fetch one member into ``folder``, resuming what an earlier attempt left of it.
 
-    Compressed bytes gather in ``<name>.part``; the file appears whole and checked.
+    Compressed bytes gather in ``<name>.part``; the file appears whole and checked. ``arrived`` is
+    given the number of compressed bytes whenever some came.
 
     Raises:
         UserError: the connection keeps breaking, the bytes are not those the zip promises, or
@@ -49,7 +55,7 @@ def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
     check_file(target)
     # compressed bytes are gathered, since a broken download can be continued with them
     part = claim(target.with_name(target.name + ".part"))
-    _gather(remote, member, part)
+    _gather(remote, member, part, arrived)
     try:
         with written_whole(target) as temporary:
             _unpack(member, part, temporary)
@@ -62,7 +68,9 @@ def fetch(remote: RemoteFile, member: zipfile.ZipInfo, folder: Path) -> Path:
     return target
 
 
-def _gather(remote: RemoteFile, member: zipfile.ZipInfo, part: Path) -> None:
+def _gather(
+    remote: RemoteFile, member: zipfile.ZipInfo, part: Path, arrived: Callable[[int], Any]
+) -> None:
     """All compressed bytes of a member, in as many attempts as it takes."""
 
     def pieces(have: int) -> Iterator[bytes]:
@@ -75,7 +83,7 @@ def _gather(remote: RemoteFile, member: zipfile.ZipInfo, part: Path) -> None:
         return remote.pieces(start + have, start + member.compress_size)
 
     try:
-        gather(remote.url, part, member.compress_size, pieces)
+        gather(remote.url, part, member.compress_size, pieces, arrived)
     except Unreachable as error:
         raise UserError(
             f"{remote.url}: {error}; the same command resumes where it stopped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -44,6 +45,14 @@ def made_from(value: Any, kind: type[_Made], place: str = "") -> _Made:
         return kind(**made)
     except FieldError as error:  # what a dataclass knows about its own fields together
         raise FieldError(_inside(place, error.place), error.what) from error
+
+
+def check_pattern(name: str, pattern: str) -> None:
+    """Refuse, as the field ``name``, what is no regular expression."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise FieldError(name, f"{pattern!r} is not a regular expression ({error})") from error
 
 
 def open_fields(value: Any, place: str = "") -> list[str]:

@@ -9,6 +9,8 @@ from datasets.readers.profiles import profile
 from datasets.readers.profiles.profile import Expected, Profile
 from utils.stages import STAGES
 
+UNDECLARED = "not prepared by --cohort yet, as its files are not declared"
+
 
 def listing() -> str:
     """Every known cohort: name, title, access, licence, counts, roles, page, citation, folds."""
@@ -19,15 +21,23 @@ def _described(cohort: Profile) -> str:
     lines = [
         f"{cohort.name}: {cohort.title}",
         f"{cohort.access}; licence {cohort.licence}; {_counts(cohort.expect)}",
-        f"roles: {', '.join(cohort.all_roles)}",
+        f"roles: {', '.join(cohort.all_roles)}" if cohort.is_prepared else UNDECLARED,
         *([f"folds: {', '.join(cohort.folds)}"] if cohort.folds else []),
         *([f"left out: {_excluded(cohort)}"] if cohort.exclude else []),
         f"page: {cohort.page}",
         f"cite: {'; '.join(cohort.cite)}",
+        *_fetched(cohort),
         *cohort.notes,
     ]
     first, *others = (fill(line, 100, subsequent_indent="    ") for line in lines)
     return "\n  ".join([first, *others])
+
+
+def _fetched(cohort: Profile) -> list[str]:
+    if cohort.download is None:
+        return []
+    by_hand = cohort.download.kind == "page"
+    return ["fetched by hand: --download prints the steps" if by_hand else "fetched by --download"]
 
 
 def _excluded(cohort: Profile) -> str:
@@ -39,7 +49,7 @@ def _counts(expect: Expected) -> str:
         "recordings": expect.recordings, "persons": expect.persons, "scored epochs": expect.epochs
     }  # fmt: skip
     known = [f"{n:,} {what}" for what, n in named.items() if n is not None]
-    return ", ".join(known) or "counts not published"
+    return ", ".join(known) or "counts not declared"
 
 
 def compared(cohort: Profile, rows: Collection[Mapping[str, str]]) -> list[str]:

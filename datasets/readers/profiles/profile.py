@@ -16,7 +16,8 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.readers.profiles.checked_json import FieldError, made_from, open_fields
+from datasets.readers.profiles.checked_json import FieldError, check_pattern, made_from, open_fields
+from datasets.readers.profiles.download import Download
 from utils.errors import UserError
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED
@@ -46,7 +47,7 @@ class SignalFiles:
     groups: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check_pattern("file", self.file)
+        check_pattern("file", self.file)
         if self.format == "mat" and self.rate is None:
             raise FieldError("rate", "is missing; a MATLAB file of arrays does not name it")
 
@@ -199,7 +200,7 @@ class Variant:
 
     def __post_init__(self) -> None:
         for name, pattern in self.when.items():
-            _check_pattern(f"when.{name}", pattern)
+            check_pattern(f"when.{name}", pattern)
 
 
 @dataclass(frozen=True)
@@ -209,7 +210,8 @@ class Profile:
     ``id`` and ``night`` are templates of a recording's id and of the number of a person's night.
     ``roles``: labels for every role, best first, as ``A``, ``A - B``, ``A + B``, or ``- A`` for one
     of opposite sign. ``protocol``: what is kept of the Wake around the night, unless asked for.
-    ``folds``: names of published fold tables.
+    ``folds``: names of published fold tables. A profile with a ``download`` and neither signals,
+    stages nor roles is of a cohort that can be fetched, and whose files are not declared yet.
     """
 
     schema: Literal[1]
@@ -219,9 +221,9 @@ class Profile:
     licence: str
     page: str
     cite: tuple[str, ...]
-    signals: tuple[SignalFiles, ...]
-    stages: tuple[StageFiles, ...]
-    roles: Mapping[str, tuple[str, ...]]
+    signals: tuple[SignalFiles, ...] = ()
+    stages: tuple[StageFiles, ...] = ()
+    roles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     person: Person = Person()
     id: str = "{stem}"
     night: str = ""
@@ -232,13 +234,14 @@ class Profile:
     protocol: Literal["keep_all", "tinysleepnet", "deepsleepnet"] = "keep_all"
     folds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    download: Download | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", self.name):
             raise FieldError("name", f"is {self.name!r}; small letters, digits and hyphens alone")
-        for name in ("signals", "stages", "roles"):
-            if not vars(self)[name]:
-                raise FieldError(name, "is empty")
+        missing = [name for name in ("signals", "stages", "roles") if not vars(self)[name]]
+        if missing and not (self.download and len(missing) == 3):
+            raise FieldError(missing[0], "is empty or missing")
 
     def of(self, groups: Mapping[str, str]) -> Profile:
         """The profile for a night whose path has these groups."""
@@ -252,6 +255,11 @@ class Profile:
                     roles=variant.roles or profile.roles,
                 )
         return profile
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether it declares what its files are, and not only where they are fetched."""
+        return bool(self.signals)
 
     @property
     def all_roles(self) -> tuple[str, ...]:
@@ -308,10 +316,3 @@ def load(wanted: str) -> Profile:
         return made_from(value, Profile)
     except FieldError as error:
         raise UserError(f"{path}: {error}; correct the profile") from error
-
-
-def _check_pattern(name: str, pattern: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise FieldError(name, f"{pattern!r} is not a regular expression ({error})") from error
