@@ -572,6 +572,14 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listed.stdout.split("\0") if name]
 
 
+def test_no_merge_is_left_half_done():
+    """Was: marks of a conflict in a list of files, which no test opens."""
+    marks = (b"<" * 7 + b" ", b">" * 7 + b" ")
+    left = [path for path in tracked() if any(mark in path.read_bytes() for mark in marks)]
+    assert not left
+
+
+
 def test_no_recordings_and_no_large_files_are_tracked():
     for path in tracked():
         if path.exists():
