@@ -52,8 +52,8 @@ _COLUMNS = {
 
 def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
     """Number, onset in seconds of the source, model's and expert's stage of every epoch."""
-    for k, (stage, expert) in enumerate(zip(night.scored, night.expert, strict=True)):
-        onset = (night.first_epoch + k) * EPOCH_SECONDS
+    rows = zip(night.onsets.tolist(), night.scored, night.expert, strict=True)
+    for k, (onset, stage, expert) in enumerate(rows):
         # an epoch without a signal has no stage, as in EDF+
         model = STAGES[stage] if stage >= 0 else EDF_STAGES[UNSCORED]
         yield k, onset, model, STAGES[expert] if expert >= 0 else None
@@ -136,15 +136,18 @@ def write_edf(path: Path, night: StagedNight) -> Path:
     """Write EDF+ annotations, one per bout of a stage, on the clock of the source recording."""
     import edfio
 
-    annotations, epoch, codes = [], night.first_epoch, night.scored.tolist()
-    for stage, bout in groupby(codes):
+    codes, onsets = night.scored.tolist(), night.onsets.tolist()
+    # epochs on onsets of their own do not add up to bouts
+    starts = onsets if len(night.own_onsets) else [None] * len(codes)
+    annotations, first = [], 0
+    for (stage, _), bout in groupby(zip(codes, starts, strict=True)):
         length = len(list(bout))
         annotations.append(
             edfio.EdfAnnotation(
-                epoch * EPOCH_SECONDS, length * EPOCH_SECONDS, f"Sleep stage {EDF_STAGES[stage]}"
+                onsets[first], length * EPOCH_SECONDS, f"Sleep stage {EDF_STAGES[stage]}"
             )
         )
-        epoch += length
+        first += length
     start = datetime.fromisoformat(night.start) if night.start else None
     # by these marks the file is never taken for an expert's hypnogram, unless it was edited
     equipment, additional = own_exports.edf_fields(codes)

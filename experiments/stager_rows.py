@@ -117,6 +117,7 @@ def staged(stager: Stager, store: Store, recording: str) -> StagedNight:
         file.night.start,
         night.quality_flags,
         night.votes,
+        own_onsets=file.night.onsets,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
+import edfio
 import numpy as np
 import pytest
 
@@ -12,8 +14,10 @@ from datasets.readers.profiles.own_onsets import placed
 from datasets.readers.profiles.profile import Epochs
 from datasets.readers.scorings.scoring import Row
 from datasets.store.protocols import PROTOCOLS
+from evaluation.exports import write_edf, write_predictions
 from tests.cohort_files.written import assert_stages, edf, prepared, telling
 from utils.errors import UserError
+from utils.staged_night import StagedNight
 
 WORDS = {"map": {"W": "W", "1": "N1", "2": "N2", "3": "N3", "R": "REM", "?": "unscored"}}
 SIMPLE = {
@@ -122,6 +126,22 @@ def test_a_clock_that_drifts_is_followed(tmp_path):
     store = prepared(path, tmp_path / "raw", tmp_path / "store")
     assert store.night("p1").stages[: len(CODES)].tolist() == CODES
     assert_stages(store, "p1", [*CODES, -1])
+
+
+def test_exports_of_epochs_on_their_own_onsets_lie_where_these_are(tmp_path):
+    """A clock that drifts: counted from the start, the twelfth epoch would be 5.5 s early."""
+    onsets = 3.3 + 30.2 * np.arange(len(CODES))
+    write(tmp_path / "raw", CODES, onsets, 30, lead=3.3, tail=45, epoch=30.2)
+    path = declared(tmp_path, epochs={"grid": "stages"})
+    night = prepared(path, tmp_path / "raw", tmp_path / "store").night("p1")
+    np.testing.assert_allclose(night.onsets[: len(CODES)], onsets, atol=1e-3)
+    staged = StagedNight("p1", "p1", np.eye(5)[night.stages], night.stages, own_onsets=night.onsets)
+    text = write_predictions(tmp_path / "p1.csv", staged).read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [float(row["onset_s"]) for row in rows[:12]] == pytest.approx(onsets, abs=0.01)
+    notes = edfio.read_edf(write_edf(tmp_path / "p1.edf", staged)).annotations
+    assert [note.onset for note in notes[:12]] == pytest.approx(onsets, abs=1e-3)
+    assert staged.annotations().onset[:12] == pytest.approx(onsets, abs=1e-3)
 
 
 def test_twenty_second_epochs_get_context(tmp_path):
