@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 
 import edfio
 import numpy as np
 import pytest
 
-from datasets.readers.profiles import profile
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.profiles.own_onsets import placed
 from datasets.readers.profiles.profile import Epochs
+from datasets.readers.scorings import nsrr_annotations
 from datasets.readers.scorings.scoring import Row
 from datasets.store.protocols import PROTOCOLS
 from evaluation.exports import write_edf, write_predictions
@@ -175,3 +177,18 @@ def test_gaps_between_stages_are_unscored():
 def test_rows_that_cannot_be_epochs_are_refused(rows, message):
     with pytest.raises(UserError, match=message):
         placed([(Row("W", *row), 0) for row in rows], Epochs(grid="stages"), 185.0, "file")
+
+
+@pytest.mark.parametrize(("kind", "first", "last"), [("profusion", 0, 1051), ("nsrr", 1, 1038)])
+def test_the_real_xml_files_of_nsrr(real_data, tmp_path, kind, first, last):
+    """By the path of profiles: Profusion's own, and its conversion, whose starts are 30 s early."""
+    folder = real_data / "nsrr_xml"
+    expected = nsrr_annotations.read_profusion(folder / "100022-profusion.xml")
+    shutil.copy(folder / f"100022-{kind}.xml", tmp_path / f"p1-{kind}.xml")
+    edf(tmp_path / "p1.edf", {"C4": (1.0, np.arange(30.0 * len(expected)) % 100)})
+    stages = [{"file": f"{{stem}}-{kind}.xml", "format": "auto"}]
+    lab = profile.load(str(declared(tmp_path, stages=stages)))
+    night = declared_night.read(cohort_nights.find(tmp_path, lab)[0])
+    assert len(night.stages) == 1051
+    assert night.stages[: last - first].tolist() == expected[first:last].tolist()
+    assert (night.stages[last - first :] == -1).all()
