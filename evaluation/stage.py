@@ -177,6 +177,7 @@ def stage(
                 expert.cpu().numpy(),
                 night.first_epoch,
                 night.start,
+                own_onsets=night.onsets,
             ),
             seconds,
         )

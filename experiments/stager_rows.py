@@ -116,7 +116,8 @@ def staged(stager: Stager, store: Store, recording: str) -> StagedNight:
         file.night.first_epoch,
         file.night.start,
         night.quality_flags,
-        night.votes,
+        votes=night.votes,
+        own_onsets=file.night.onsets,
     )
 
 

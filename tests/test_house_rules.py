@@ -579,7 +579,6 @@ def test_no_merge_is_left_half_done():
     assert not left
 
 
-
 def test_no_recordings_and_no_large_files_are_tracked():
     for path in tracked():
         if path.exists():

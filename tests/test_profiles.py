@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
 
+import edfio
 import numpy as np
 import pytest
 
-from datasets.readers.profiles import profile
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.profiles.own_onsets import placed
 from datasets.readers.profiles.profile import Epochs
+from datasets.readers.scorings import nsrr_annotations
 from datasets.readers.scorings.scoring import Row
 from datasets.store.protocols import PROTOCOLS
+from evaluation.exports.edf_export import write_edf
+from evaluation.exports.night_tables import write_predictions
 from tests.cohort_files.written import assert_stages, edf, prepared, telling
 from utils.errors import UserError
+from utils.staged_night import StagedNight
 
 WORDS = {"map": {"W": "W", "1": "N1", "2": "N2", "3": "N3", "R": "REM", "?": "unscored"}}
 SIMPLE = {
@@ -124,6 +131,22 @@ def test_a_clock_that_drifts_is_followed(tmp_path):
     assert_stages(store, "p1", [*CODES, -1])
 
 
+def test_exports_of_epochs_on_their_own_onsets_lie_where_these_are(tmp_path):
+    """A clock that drifts: counted from the start, the twelfth epoch would be 5.5 s early."""
+    onsets = 3.3 + 30.2 * np.arange(len(CODES))
+    write(tmp_path / "raw", CODES, onsets, 30, lead=3.3, tail=45, epoch=30.2)
+    path = declared(tmp_path, epochs={"grid": "stages"})
+    night = prepared(path, tmp_path / "raw", tmp_path / "store").night("p1")
+    np.testing.assert_allclose(night.onsets[: len(CODES)], onsets, atol=1e-3)
+    staged = StagedNight("p1", "p1", np.eye(5)[night.stages], night.stages, own_onsets=night.onsets)
+    text = write_predictions(tmp_path / "p1.csv", staged).read_text()
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [float(row["onset_s"]) for row in rows[:12]] == pytest.approx(onsets, abs=0.01)
+    notes = edfio.read_edf(write_edf(tmp_path / "p1.edf", staged)).annotations
+    assert [note.onset for note in notes[:12]] == pytest.approx(onsets, abs=1e-3)
+    assert staged.annotations().onset[:12] == pytest.approx(onsets, abs=1e-3)
+
+
 def test_twenty_second_epochs_get_context(tmp_path):
     """Each is 30 s with 5 s on both sides; the first and the last have none, and are left out."""
     onsets = 20.0 * np.arange(len(CODES))
@@ -211,3 +234,18 @@ def test_free_text_is_passed_over_and_unknown_stages_are_not(tmp_path):
     scored.write_text("45\t0\tStage7\n" + scored.read_text())
     with pytest.raises(UserError, match="'Stage7' at 45 s is no word of the profile"):
         prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+@pytest.mark.parametrize(("kind", "first", "last"), [("profusion", 0, 1051), ("nsrr", 1, 1038)])
+def test_the_real_xml_files_of_nsrr(real_data, tmp_path, kind, first, last):
+    """By the path of profiles: Profusion's own, and its conversion, whose starts are 30 s early."""
+    folder = real_data / "nsrr_xml"
+    expected = nsrr_annotations.read_profusion(folder / "100022-profusion.xml")
+    shutil.copy(folder / f"100022-{kind}.xml", tmp_path / f"p1-{kind}.xml")
+    edf(tmp_path / "p1.edf", {"C4": (1.0, np.arange(30.0 * len(expected)) % 100)})
+    stages = [{"file": f"{{stem}}-{kind}.xml", "format": "auto"}]
+    lab = profile.load(str(declared(tmp_path, stages=stages)))
+    night = declared_night.read(cohort_nights.find(tmp_path, lab)[0])
+    assert len(night.stages) == 1051
+    assert night.stages[: last - first].tolist() == expected[first:last].tolist()
+    assert (night.stages[last - first :] == -1).all()

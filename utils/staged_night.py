@@ -46,7 +46,8 @@ class StagedNight:
     with each epoch's signals in words, "" for nothing, or ``()`` where they were not checked.
     ``lost`` (n,) are the epochs without a signal, which count as no stage, ``None`` where every one
     counts. ``votes`` are what ``probabilities`` are the mean of, where several models or
-    derivations staged the night.
+    derivations staged the night. ``own_onsets`` (n,) in s are those of epochs that do not follow
+    each other from the source's first sample: those of a scorer whose clock drifts.
     """
 
     recording: str
@@ -60,6 +61,13 @@ class StagedNight:
     votes: Sequence[Vote] = ()
     seconds: float | None = None
     clock: str | None = None
+    own_onsets: Sequence[float] = ()
+
+    @property
+    def onsets(self) -> np.ndarray:
+        """Seconds (n,) from the source's first sample to each epoch's."""
+        counted = EPOCH_SECONDS * (self.first_epoch + np.arange(len(self.probabilities)))
+        return np.array(self.own_onsets) if len(self.own_onsets) else counted
 
     @property
     def stages(self) -> np.ndarray:
@@ -138,9 +146,8 @@ class StagedNight:
         import mne
 
         names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.scored]
-        onsets = EPOCH_SECONDS * (self.first_epoch + np.arange(len(names)))
         origin = [{"origin": MADE_BY_A_MODEL} for _ in names]
-        return mne.Annotations(onsets, float(EPOCH_SECONDS), names, extras=origin)
+        return mne.Annotations(self.onsets, float(EPOCH_SECONDS), names, extras=origin)
 
     def hypnogram(self) -> Any:
         """The night as a ``yasa.Hypnogram``, with the probabilities in its ``proba``."""
@@ -149,7 +156,7 @@ class StagedNight:
 
         start = pandas.Timestamp(self.start) if self.start else None
         if start is not None:
-            start += pandas.Timedelta(seconds=EPOCH_SECONDS * self.first_epoch)
+            start += pandas.Timedelta(seconds=float(self.onsets[0]))
         return yasa.Hypnogram(
             [YASA_STAGES[k] for k in self.scored],
             freq=f"{EPOCH_SECONDS}s",

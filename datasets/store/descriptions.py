@@ -44,10 +44,13 @@ def night_facts(path: Path) -> dict[str, Any]:
     facts = value_in(path)
     fields = {
         "subject": _is_text, "night": _is_count, "n_epochs": _is_length, "first_epoch": _is_whole,
-        "start": _is_start, "settings": _is_mapping, "sources": _is_mapping,
+        "start": _is_start, "onsets": _are_onsets, "settings": _is_mapping, "sources": _is_mapping,
     }  # fmt: skip
-    # nights made by hand in memory have neither
-    _check({"settings": {}, "sources": {}} | facts if isinstance(facts, dict) else facts, fields)
+    # nights made by hand in memory have no settings, and those on a grid no onsets
+    _check(
+        {"settings": {}, "sources": {}, "onsets": []} | facts if isinstance(facts, dict) else facts,
+        fields,
+    )
     _check_channels(
         facts, {"mean": _is_moment, "sd": _is_moment}, {"derivation": _is_name, "scale": _is_scale}
     )
@@ -137,6 +140,12 @@ def _is_whole(value: Any) -> bool:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
+
+
+def _are_onsets(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        type(one) in (int, float) and 0 <= one < float("inf") for one in value
+    )
 
 
 def _is_length(value: Any) -> bool:

@@ -70,6 +70,8 @@ def read(source: StoredSource) -> Recording:
         bouts=bouts_of(file.stages),
         stages=file.stages,
         start=file.start + cut if file.start else None,
+        # signals of joined nights begin with their first epoch, whatever lay between epochs
+        note="epochs had onsets of their own; here they are counted" if night.onsets else None,
         derivations={role: known.get(label, label) for role, label in source.labels},
     )
 

@@ -134,6 +134,7 @@ def write_night(
         "n_epochs": len(prepared.stages),
         "first_epoch": prepared.first_epoch,
         "start": recording.start.isoformat() if recording.start else None,
+        **_own_onsets(prepared),
         **({"note": recording.note} if recording.note else {}),
         "channels": channels,
         "counts": stage_counts(prepared.stages),
@@ -147,6 +148,14 @@ def write_night(
             write_array(folder / signals_name(fs, prepared.channels), epochs)
         write_array(folder / "stages.npy", prepared.stages)
         write_json(folder / "night.json", facts)
+
+
+def _own_onsets(prepared: PreparedNight) -> dict[str, list[float]]:
+    """Onsets in s of the source of epochs that do not follow each other from its start."""
+    if (onsets := prepared.recording.onsets) is None:
+        return {}
+    first = prepared.first_epoch
+    return {"onsets": np.round(onsets[first : first + len(prepared.stages)], 6).tolist()}
 
 
 def _as_integers(

@@ -24,7 +24,8 @@ class Night:
 
     A channel that the recording lacks is NaN throughout, as are its ``mean`` and ``sd``;
     ``derivations`` name what channels named by role are made of; ``scales`` are those of signals
-    stored as integers.
+    stored as integers. ``onsets`` (n_epochs,) in s of the source are those of epochs that do not
+    follow each other from its start, and empty for all others.
     """
 
     folder: Path
@@ -38,6 +39,7 @@ class Night:
     sd: tuple[float, ...]
     derivations: tuple[str | None, ...]
     scales: tuple[Scale | None, ...]
+    onsets: tuple[float, ...] = ()
 
     @property
     def id(self) -> str:
@@ -117,6 +119,9 @@ def read_night(folder: Path) -> Night:
         )
         derivations = tuple(channel.pop("derivation", None) for channel in channels)
         scales = tuple(channel.pop("scale", None) for channel in channels)
+        onsets = tuple(facts.get("onsets", ()))
+        if len(onsets) not in (0, facts["n_epochs"]):
+            raise ValueError(f"onsets: {len(onsets)} for {facts['n_epochs']} epochs")
         return Night(
             folder=folder,
             subject=facts["subject"],
@@ -129,6 +134,7 @@ def read_night(folder: Path) -> Night:
             sd=sd,
             derivations=derivations,
             scales=scales,
+            onsets=onsets,
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: not a stored night ({error}); {remake(folder)}") from error

@@ -20,14 +20,26 @@ UNKNOWN_START = datetime(1985, 1, 1)
 
 
 def codes_of(night: StagedNight) -> list[int]:
-    """Codes of all whole epochs of the source recording, -1 where nothing was staged."""
+    """Codes of all whole epochs of the source recording, -1 where nothing was staged.
+
+    Of epochs on onsets of their own, which are no epochs of the recording, those alone.
+    """
+    if len(night.own_onsets):
+        return night.scored.tolist()
     codes = [UNSCORED] * night.first_epoch + night.scored.tolist()
     whole = int((night.seconds or 0) / EPOCH_SECONDS + 1e-9)
     return codes + [UNSCORED] * (whole - len(codes))
 
 
-def bouts_of(night: StagedNight) -> Iterator[tuple[int, int, int]]:
-    """Onset and length in s, and code, of every bout of the source recording."""
+def bouts_of(night: StagedNight) -> Iterator[tuple[float, int, int]]:
+    """Onset and length in s, and code, of every bout of the source recording.
+
+    Epochs on onsets of their own do not add up to bouts.
+    """
+    if len(night.own_onsets):
+        for onset, code in zip(night.onsets.tolist(), night.scored.tolist(), strict=True):
+            yield onset, EPOCH_SECONDS, code
+        return
     epoch = 0
     for code, bout in groupby(codes_of(night)):
         length = len(list(bout))

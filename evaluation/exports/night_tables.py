@@ -51,8 +51,8 @@ _COLUMNS = {
 
 def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
     """Number, onset in seconds of the source, model's and expert's stage of every epoch."""
-    for k, (stage, expert) in enumerate(zip(night.scored, night.expert, strict=True)):
-        onset = (night.first_epoch + k) * EPOCH_SECONDS
+    rows = zip(night.onsets.tolist(), night.scored, night.expert, strict=True)
+    for k, (onset, stage, expert) in enumerate(rows):
         # an epoch without a signal has no stage, as in EDF+
         model = STAGES[stage] if stage >= 0 else EDF_STAGES[UNSCORED]
         yield k, onset, model, STAGES[expert] if expert >= 0 else None

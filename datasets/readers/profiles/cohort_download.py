@@ -1,7 +1,7 @@
 """Fetching a cohort as its profile declares: files from an open server, or the steps to get them.
 
 What is here already is not fetched again, and a fetch that was interrupted is resumed by the same
-interrupted.
+command.
 """
 
 from __future__ import annotations
