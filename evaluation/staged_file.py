@@ -26,7 +26,7 @@ from utils.errors import UserError
 from utils.files import read_json
 from utils.staged_night import StagedNight
 
-_STEPS = 20  # of integrated gradients
+_STEPS, _MOST_STEPS = 20, 1_600  # of integrated gradients: a page is not waited for much longer
 
 
 class Explainer(Protocol):
@@ -161,7 +161,8 @@ class StagedFile(StagedNight):
 
         ``methods`` that a model does not allow are left out; stagers of others have their own.
         """
-        plan = Plan(methods=methods, steps=_STEPS, counterfactuals=counterfactuals)
+        steps = {"steps": _STEPS, "most_steps": _MOST_STEPS}
+        plan = Plan(methods=methods, counterfactuals=counterfactuals, **steps)
         about = {"headline": self.headline, "interpretation": asdict(plan)}
 
         def explain_one(into: Path, night: ExplainedNight) -> list[Entry]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from interpret.attribution import Attribution
-from interpret.integrated_gradients import MOST_STEPS, integrated_gradients
-from interpret.question import Plan
+from interpret.integrated_gradients import integrated_gradients
+from interpret.question import MOST_STEPS, Plan
 from interpret.target import EpochTarget
 
 _REFERENCES, _QUICK = 10, 3  # epochs that each one is compared with
@@ -34,8 +34,8 @@ class ExpectedGradients(Attribution):
         return model.reads_spectrograms
 
     def settings_of(self, plan: Plan) -> dict[str, Any]:
-        """The number of steps to begin with on each path."""
-        return {"steps": max(4, plan.steps // 2)}
+        """The numbers of steps to begin with on each path, and at most on all of them."""
+        return {"steps": max(4, plan.steps // 2), "most": plan.most_steps}
 
     def baseline_kind(self, target: EpochTarget, asked: str) -> str:
         """Other epochs of the night, whatever is asked for."""

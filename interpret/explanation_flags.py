@@ -9,7 +9,7 @@ from typing import Any
 from interpret import registry
 from interpret.baselines import AUTO
 from interpret.baselines import NAMES as BASELINES
-from interpret.question import SPACES, SPECTROGRAM, Plan
+from interpret.question import MOST_STEPS, SPACES, SPECTROGRAM, Plan
 from interpret.selection import SPELLINGS
 from utils.arguments import add_flag, add_list, count, not_negative, positive
 from utils.errors import UserError
@@ -32,6 +32,7 @@ class ExplanationFlags:
     target_output: str
     target_class: str
     ig_steps: int
+    ig_most_steps: int
     specgrad_hz: float
     interpret_bands: bool
     interpret_pictures: int
@@ -109,7 +110,11 @@ def add_flags(group: Any) -> None:
         "--ig_steps",
         type=positive,
         default=20,
-        help="steps of integrated gradients to begin with; doubled until they sum up to 1 %%",
+        help="steps of integrated gradients to begin with; paths are halved until they sum up to "
+        "1 %%",
+    )
+    group.add_argument(
+        "--ig_most_steps", type=positive, default=MOST_STEPS, help="gradients per epoch at most"
     )
     group.add_argument(
         "--specgrad_hz",
@@ -203,6 +208,7 @@ def plan_of(flags: ExplanationFlags) -> Plan:
         space=flags.interpret_space,
         seed=flags.interpret_seed,
         steps=flags.ig_steps,
+        most_steps=flags.ig_most_steps,
         band_hz=flags.specgrad_hz,
         orders=flags.n_random,
         untrained=flags.n_untrained,

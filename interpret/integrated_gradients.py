@@ -18,13 +18,11 @@ from torch import Tensor
 from interpret.attribution import Attribution
 from interpret.explanation import Explanation
 from interpret.explanation_metrics import Evaluated, likeness, of_evidence, signs_kept
-from interpret.question import Plan
+from interpret.question import MOST_STEPS, Plan
 from interpret.scoreboard import Score
 from interpret.target import EpochTarget
 
 TOLERANCE = 0.01  # completeness error
-# gradients per epoch at most: a tenth of the epochs of a trained transformer need thousands
-MOST_STEPS = 12_800
 _OF_COMPARISON = 800  # as many of a map that is only compared with another one
 _OF_PART = 8  # gradients of a part of the line
 _SHARE = 1 / 16  # of the error allowed that even the shortest part may have
@@ -45,15 +43,16 @@ class IntegratedGradients(Attribution):
         return integrated_gradients(target, x, compared, extra, **settings)
 
     def settings_of(self, plan: Plan) -> dict[str, Any]:
-        """The number of steps to begin with."""
-        return {"steps": plan.steps}
+        """The numbers of steps to begin with and at most."""
+        return {"steps": plan.steps, "most": plan.most_steps}
 
     def evaluate(self, evaluated: Evaluated, explanation: Explanation) -> Iterator[Score]:
         """Score as all attributions, and by what another baseline would have changed."""
         yield from super().evaluate(evaluated, explanation)
         question, plan = evaluated.question, evaluated.question.plan
         target = self.target_of(question.target, plan.space)
-        settings = {"steps": plan.steps, "most": _OF_COMPARISON, "seed": plan.seed}
+        settings = {"steps": plan.steps, "seed": plan.seed}
+        settings["most"] = min(_OF_COMPARISON, plan.most_steps)
         for baseline in plan.other_baselines:
             if baseline == explanation.settings["baseline"]:
                 continue

@@ -14,6 +14,8 @@ from interpret.target import EpochTarget
 Shared = TypeVar("Shared")
 # what gradients are taken by, of models that read spectrograms; all others have samples alone
 SPECTROGRAM, SAMPLES = SPACES = "spectrogram", "samples"
+# gradients per epoch at most: a tenth of the epochs of a trained transformer need thousands
+MOST_STEPS = 12_800
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,12 @@ class Plan:
     """What is computed for every chosen epoch; ``target_class`` is predicted, true or a stage.
 
     ``span`` is the epoch alone or its whole window, ``space`` one of :data:`SPACES`. ``steps`` of
-    integrated gradients to begin with; ``band_hz`` wide bands of spectral gradients, 0 for the
-    named ones; random ``orders`` and ``untrained`` copies to compare with. What deletion removes is
-    replaced by ``baseline``, then by each of ``replacements``. Methods are evaluated on at most
-    ``evaluated_per_stage`` epochs of every stage of a night; ``pictures`` epochs are drawn per
-    night. For so many epochs the ``counterfactuals`` are sought, edits that lead to any other stage
-    or to the one named.
+    integrated gradients to begin with, ``most_steps`` at most; ``band_hz`` wide bands of spectral
+    gradients, 0 for the named ones; random ``orders`` and ``untrained`` copies to compare with.
+    What deletion removes is replaced by ``baseline``, then by each of ``replacements``. Methods are
+    evaluated on at most ``evaluated_per_stage`` epochs of every stage of a night; ``pictures``
+    epochs are drawn per night. For so many epochs the ``counterfactuals`` are sought, edits that
+    lead to any other stage or to the one named.
     """
 
     methods: tuple[str, ...]
@@ -38,6 +40,7 @@ class Plan:
     space: str = SPECTROGRAM
     seed: int = 0
     steps: int = 20
+    most_steps: int = MOST_STEPS
     band_hz: float = 0.0
     orders: int = 20
     untrained: int = 3

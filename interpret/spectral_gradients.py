@@ -18,7 +18,7 @@ from interpret.explanation import Explanation, completeness_error
 from interpret.explanation_method import ExplanationMethod
 from interpret.frozen_model import frozen
 from interpret.integrated_gradients import TOLERANCE, integrated_gradients
-from interpret.question import SPECTROGRAM, Question
+from interpret.question import MOST_STEPS, SPECTROGRAM, Question
 from interpret.sample import ShownEpoch
 from interpret.target import EpochTarget
 from utils.stages import EPOCH_SECONDS
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from interpret.explanation_figures import Figure
 
 Order = Literal["high_to_low", "low_to_high", "both"]
-_MOST_STEPS = 6_400  # gradients per epoch, band and order at most
 Edges = tuple[tuple[float, float], ...]
 _ORDERS = {"both": ("high_to_low", "low_to_high")}
 NAME = "specgrad"
@@ -47,7 +46,10 @@ class SpectralGradients(ExplanationMethod):
         target = question.alone
         if question.plan.space == SPECTROGRAM and target.model.reads_spectrograms:
             target = target.on_spectrogram
-        return spectral_gradients(target, question.epochs, question.classes, edges=edges)
+        # half of them on the path of every band, of which there are many
+        most = question.plan.most_steps // 2
+        about = {"edges": edges, "most": most}
+        return spectral_gradients(target, question.epochs, question.classes, **about)
 
     def draw(self, shown: ShownEpoch) -> Figure:
         """Draw maps by band and time under each trace."""
@@ -83,15 +85,16 @@ def spectral_gradients(
     *,
     edges: Edges | None = None,
     steps: int = 10,
+    most: int = MOST_STEPS // 2,
     order: Order = "both",
 ) -> Explanation:
     """Explain F at ``epochs`` (b,) for ``classes`` (b,) band by band; neighbours keep their signal.
 
     Bands between ``edges`` (default: 1 Hz wide, 0.5 to 30 Hz) are removed one after the other from
     the continuous night, or from spectrograms, whose cells become those of the mean; each removal
-    is a path that integrated gradients follow in at least ``steps`` steps. "both" is the mean of
-    the two orders. The baseline is the epoch without bands, and the bands' maps sum to the change
-    of F from that baseline to the epoch.
+    is a path that integrated gradients follow in at least ``steps`` steps, ``most`` at most. "both"
+    is the mean of the two orders. The baseline is the epoch without bands, and the bands' maps sum
+    to the change of F from that baseline to the epoch.
     """
     edges = edges or linear_edges()
     device = target.night.device
@@ -100,7 +103,7 @@ def spectral_gradients(
     with frozen(target):
         for rows in torch.arange(len(epochs)).split(target.at_once):
             extra = (epochs[rows], classes[rows])
-            batches.append(_along_bands(target, parts[rows], extra, steps, order))
+            batches.append(_along_bands(target, parts[rows], extra, (steps, most), order))
         with torch.no_grad():
             value = target(target.given[epochs], epochs, classes)
             compared = target.given[epochs] - parts.sum(dim=1)
@@ -137,7 +140,11 @@ def _parts(target: EpochTarget, edges: Edges, epochs: Tensor) -> Tensor:
 
 
 def _along_bands(
-    target: EpochTarget, parts: Tensor, extra: tuple[Tensor, Tensor], steps: int, order: Order
+    target: EpochTarget,
+    parts: Tensor,
+    extra: tuple[Tensor, Tensor],
+    steps: tuple[int, int],
+    order: Order,
 ) -> Tensor:
     """Maps (b, f, …) of bands ``parts`` (b, f, …)."""
     x, orders = target.given[extra[0]], _ORDERS.get(order, (order,))
@@ -155,7 +162,7 @@ def _one_way(
     x: Tensor,
     parts: Tensor,
     extra: tuple[Tensor, Tensor],
-    steps: int,
+    steps: tuple[int, int],
     way: Order,
     allowed: Tensor,
 ) -> Tensor:
@@ -164,7 +171,7 @@ def _one_way(
     for band in sorted(range(parts.shape[1]), reverse=way == "high_to_low"):
         without = x - parts[:, band]
         attributions[:, band] = integrated_gradients(
-            target, x, without, extra, steps=steps, allowed=allowed, most=_MOST_STEPS
+            target, x, without, extra, steps=steps[0], most=steps[1], allowed=allowed
         )
         x = without
     return attributions

@@ -158,7 +158,15 @@ def test_models_without_images_are_left_out_and_vision_transformers_say_why(nigh
 
 def test_trained_evaluated_and_explained(store, raw, tmp_path):
     run = train(store, tmp_path, "mobilenet_v3_small")
-    words = ["--is_interpret", "--interpret_select", "3", "--interpret_bands", "False"]
+    words = [
+        "--is_interpret",
+        "--ig_most_steps",
+        "100",
+        "--interpret_select",
+        "3",
+        "--interpret_bands",
+        "False",
+    ]
     cheap = ["--interpret_methods", "gradcam", "--n_random", "2", "--n_untrained", "1"]
     evaluate(store, tmp_path, *words, *cheap, "--truth_path", str(raw))
     folder = run / "interpretations"

@@ -240,7 +240,15 @@ def test_from_the_layout_to_an_explanation_by_the_same_scripts(dreem_cohort, tmp
     assert store.cohort == "synthetic-dodh"
     assert [channel.role for channel in store.channels] == ["EEG", "EOG"]
     train(store, tmp_path, "chambon2018", "--first_epochs", "0")
-    words = ["--is_interpret", "--interpret_select", "3", "--interpret_methods", "ig"]
+    words = [
+        "--is_interpret",
+        "--ig_most_steps",
+        "100",
+        "--interpret_select",
+        "3",
+        "--interpret_methods",
+        "ig",
+    ]
     quick = ["--n_random", "1", "--n_untrained", "1", "--interpret_bands", "False"]
     evaluate(store, tmp_path, *words, *quick, "--truth_path", str(raw))
     run = next(tmp_path.glob("chambon2018_*"))

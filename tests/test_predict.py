@@ -155,7 +155,7 @@ def test_formats_by_suffix(raw, checkpoint, tmp_path):
     stage(files[0], checkpoint, target, "--output", str(target), str(tmp_path / "b.csv"))
     assert below(tmp_path) == ["b.csv", "deep", "deep/a.json", "deep/a.tsv"]
     assert read_bids(target) == pandas.read_csv(tmp_path / "b.csv")["stage"].tolist()
-    with pytest.raises(UserError, match=r"writes \.csv, \.tsv"):
+    with pytest.raises(UserError, match=r"formats are \.csv, \.tsv"):
         stage(files[0], checkpoint, tmp_path / "a.xls")
     with pytest.raises(UserError, match="one file for"):
         stage(raw, checkpoint, tmp_path / "a.csv")

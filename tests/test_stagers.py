@@ -334,7 +334,7 @@ def test_votes_are_on_the_page_and_in_every_table(night, tmp_path, capsys):
     values = json.loads((folder / f"{night.stem}.json").read_text())
     assert values["votes"] == dict.fromkeys(names, 0.5) and 0 < values["mean_spread"] < 1
     page = (folder / f"{night.stem}.html").read_text()
-    assert "spread of 2 votes" in page and "Explained: yasa" in page
+    assert 'id="spread"' in page and "Explained: yasa" in page
 
 
 # ---------------------------------------------------------------- from Python

@@ -74,7 +74,15 @@ def test_trained_and_evaluated(store, project, name):
 
 @pytest.mark.parametrize("name", ["chambon2018", "tinysleepnet", "seqsleepnet"])
 def test_explained_by_the_same_interface(store, raw, project, name):
-    words = ["--is_interpret", "--interpret_select", "0,40", "--interpret_pictures", "1"]
+    words = [
+        "--is_interpret",
+        "--ig_most_steps",
+        "100",
+        "--interpret_select",
+        "0,40",
+        "--interpret_pictures",
+        "1",
+    ]
     cheap = ["--interpret_methods", "ig,occlusion", "--n_random", "2", "--n_untrained", "1"]
     truth = ["--truth_path", str(raw), "--interpret_bands", "False"]
     evaluate(store, project, "--experiment", name, *words, *cheap, *truth)
