@@ -3,14 +3,17 @@
 python foundation_evaluate.py --data_path data/shhs                     # the newest run
 python foundation_evaluate.py --data_path data/shhs --is_interpret True
 python foundation_evaluate.py --data_path data/shhs --other_stores data/mesa data/mros
+python foundation_evaluate.py --data_path data/shhs --contexts 0,2,10,60,whole
 
-A pretrained model gives embeddings for latent_space_evaluator.py, probes of them, and the error of
-cleaning corrupted signals; a model that stages gives kappa with every role left out in turn.
+A pretrained model gives embeddings for latent_space_evaluator.py, probes of them and of controls,
+also on other cohorts, and the error of cleaning corrupted signals; a model that stages gives kappa
+with every role left out in turn, and by how much of the night around an epoch it sees.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ import torch
 
 from datasets.store import splits
 from datasets.store.store import Store
-from evaluation import evaluate_run
+from evaluation import context_ablation, evaluate_run
 from evaluation import foundation_evaluation as foundation
 from evaluation.embed import embedded_spaces, split_views
 from evaluation.evaluate_run import CheckpointFlags
@@ -27,6 +30,7 @@ from evaluation.evaluation_files import EVALUATION
 from evaluation.foundation_evaluation import ReportFlags
 from evaluation.probe_pretrained import check_draws
 from evaluation.stage import load_model, open_view, pick_device
+from models import low_rank
 from utils.arguments import (
     DEMO_STORE,
     ScriptParser,
@@ -68,6 +72,7 @@ def parse_args(argv: list[str] | None) -> FoundationEvaluation:
     add_how(parser.add_argument_group("results"))
     settings = settings_from(parser.parse(argv), FoundationEvaluation)
     check_draws(settings.reported.seeds, settings.reported.fractions)
+    context_ablation.reaches(settings.reported.contexts)  # refused before the long work
     return settings
 
 
@@ -89,7 +94,8 @@ def add_which(group: argparse._ArgumentGroup) -> None:
         group,
         "--other_stores",
         default=[],
-        help="further stores, of other cohorts, to evaluate on: all their subjects",
+        help="further stores, of other cohorts, to evaluate on: all their subjects; of a "
+        "pretrained model the same probes and controls are tested there",
     )
     group.add_argument(
         "--model_path", type=Path, help="checkpoint (default: the best one of the newest run)"
@@ -114,6 +120,15 @@ def add_which(group: argparse._ArgumentGroup) -> None:
 def add_how(group: argparse._ArgumentGroup) -> None:
     """Add the flags of missing roles, explanations, embeddings and their probes."""
     add_flag(group, "--missing", default=True, help="also stage with every role left out in turn")
+    add_list(
+        group,
+        "--contexts",
+        default=[],
+        help="also stage every epoch by windows of so many epochs to either side, 'whole' for the "
+        "night: 0,2,10,60,whole, compared with 10. Between models that were each trained at such a "
+        "length, or one trained at all of them (--crop_hours of foundation_training.py), that is "
+        "fair; a model of whole nights alone is weak at short windows because it never saw any",
+    )
     group.add_argument("--pictures", type=count, default=20, help="number of recordings to draw")
     add_flag(
         group, "--is_interpret", help="explain nights: importance of every role, and attention"
@@ -128,8 +143,19 @@ def add_how(group: argparse._ArgumentGroup) -> None:
         default="concat",
         help="embedding of an epoch: the tokens of its roles side by side, or their mean",
     )
+    add_flag(
+        group,
+        "--supervised",
+        default=True,
+        help="also train the same encoder with all labels, in as many steps as it was pretrained, "
+        "as a control of its probes; that takes as long",
+    )
     add_list(
-        group, "--seeds", item=int, default=[0, 1, 2], help="seeds of random encoders and of labels"
+        group,
+        "--seeds",
+        item=int,
+        default=[0, 1, 2, 3, 4],
+        help="seeds of random encoders and of labels",
     )
     add_list(
         group,
@@ -149,14 +175,20 @@ def main(argv: list[str] | None = None) -> None:
     device, run = pick_device(evaluated.device), checkpoint.run
     # pretrained on one store: its training subjects' labels teach the probes
     if checkpoint.model == "foundation_pretraining":
-        store = own_store(evaluated, checkpoint)
-        foundation.benchmark_run(reported, run, checkpoint, store, device)
+        if reported.contexts:
+            raise UserError(f"{path}: stages nothing; --contexts needs --stage probe or finetune")
+        store, others = own_store(evaluated, checkpoint), {}
+        for other in map(Store, evaluated.other_stores):
+            subjects = unseen_subjects(checkpoint, other)
+            view = open_view(checkpoint, other, other.of_subjects(subjects), device)
+            others[name_of(other, others)] = view
+        foundation.benchmark_run(reported, run, checkpoint, store, device, others)
         where = ["--runs", run.name, "--project_path", run.parent]
         print(next_command("python", "latent_space_evaluator.py", *where))
         return
     if checkpoint.model != "foundation":
         raise UserError(f"{path}: a {checkpoint.model}, not of foundation_training.py")
-    model = load_model(checkpoint)
+    model = low_rank.merge(load_model(checkpoint))
     check_file(run / "cohorts.csv")  # before the long work, not after it
     table: list[dict[str, Any]] = []
     for number, store_path in enumerate([evaluated.data_path, *map(Path, evaluated.other_stores)]):
@@ -182,14 +214,7 @@ def report(
     """Evaluate on one store, into a folder beside the checkpoints; rows for the common table."""
     # of another cohort nobody was held out, so all are reported, if none was trained on
     if other:
-        held_out, subjects = [], sorted(store.subjects)
-        refuse_seen(
-            checkpoint.training,
-            store.cohort,
-            subjects,
-            where=f"{store.path}",
-            remedy="leave it out of --other_stores",
-        )
+        held_out, subjects = [], unseen_subjects(checkpoint, store)
     else:
         held_out, subjects = evaluate_run.choose_subjects(settings.evaluated, store, checkpoint)
     view = open_view(checkpoint, store, store.of_subjects(subjects), device)
@@ -205,6 +230,28 @@ def report(
     print(f"written: {folder}")
     where = {"trained_on": trained_on, "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]
+
+
+def unseen_subjects(checkpoint: Checkpoint, store: Store) -> list[str]:
+    """All subjects of another cohort's store.
+
+    Raises:
+        UserError: training has seen some of them.
+    """
+    subjects = sorted(store.subjects)
+    refuse_seen(
+        checkpoint.training,
+        store.cohort,
+        subjects,
+        where=f"{store.path}",
+        remedy="leave it out of --other_stores",
+    )
+    return subjects
+
+
+def name_of(store: Store, known: Collection[str]) -> str:
+    """The cohort of a store, or its folder where another store of that cohort is known."""
+    return store.cohort if store.cohort not in known else store.path.resolve().name
 
 
 def own_store(evaluated: CohortFlags, checkpoint: Checkpoint) -> Store:

@@ -3,12 +3,12 @@
 python foundation_training.py --data_path data/shhs                     # pretrain on whole nights
 python foundation_training.py --stage probe --data_path data/shhs       # a head on what it learned
 python foundation_training.py --stage finetune --head gru --data_path data/shhs
+python foundation_training.py --stage finetune --lora_rank 8 --data_path data/shhs
 python foundation_training.py --published --data_path data/shhs         # the published sizes
 """
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 
 from torch import nn
@@ -19,12 +19,9 @@ from datasets.store.store import Store
 from datasets.store.stored_channels import known_channels
 from datasets.store.views import View
 from models.foundation import ROLES
-from models.probing_heads import HEADS
-from objectives.denoising import KINDS, TARGETS
-from training import flags, foundation_family, frozen_encoder
+from training import flags, foundation_arguments, foundation_family, frozen_encoder
 from training.foundation_flags import (
     DEFAULTS,
-    OF_STAGE,
     FoundationSettings,
     ScheduleFlags,
     resolve_defaults,
@@ -32,15 +29,7 @@ from training.foundation_flags import (
 )
 from training.loop import LOWEST_LOSS, SELECTIONS
 from training.train import TrainingSpec, train
-from utils.arguments import (
-    ScriptParser,
-    add_flag,
-    changed,
-    count,
-    not_negative,
-    positive,
-    settings_from,
-)
+from utils.arguments import ScriptParser, changed, settings_from
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError, run_script
 
@@ -52,11 +41,13 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
         "Without --channels, all roles are read that the store has; a recording may lack some. "
         "Next: foundation_evaluate.py.",
     )
-    add_what(parser.add_argument_group("what is learned"))
-    add_model(parser.add_argument_group("a new model, lighter than the published one by default"))
-    add_objective(parser.add_argument_group("objective"))
+    foundation_arguments.add_what(parser.add_argument_group("what is learned"))
+    foundation_arguments.add_model(
+        parser.add_argument_group("a new model, lighter than the published one by default")
+    )
+    foundation_arguments.add_objective(parser.add_argument_group("objective"))
     flags.add_data(parser.add_argument_group("data"))
-    add_steps(parser.add_argument_group("optimiser"))
+    foundation_arguments.add_steps(parser.add_argument_group("optimiser"))
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(DEFAULTS)
     parser.set_defaults(channels=None)  # main() takes them from the store or the pretrained model
@@ -81,122 +72,15 @@ def check(settings: FoundationSettings) -> None:
     for name, share in shares.items():
         if share is not None and share >= 1:
             raise UserError(f"--{name} takes a share below 1")
+    crop = objective.crop_hours
+    if crop is not None and (
+        len(crop) not in (1, 2) or (len(crop) == 2 and not 0 < crop[0] < crop[1])
+    ):
+        raise UserError("--crop_hours takes one number, or two above 0, the smaller first")
     if model.init == "autoencoder" and model.tokeniser == "spectrum":
         raise UserError("--init autoencoder needs a --tokeniser that reads samples")
     if settings.run.compile:
         raise UserError("--compile: nights differ in length, and each would be compiled anew")
-
-
-def add_what(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of stage, head and pretrained encoder."""
-    group.add_argument(
-        "--stage",
-        choices=tuple(OF_STAGE),
-        default="pretrain",
-        help="train without labels, a head on the frozen encoder, or all of it with labels",
-    )
-    group.add_argument("--head", choices=tuple(HEADS), help="layers that stage (default: {})")
-    group.add_argument(
-        "--pretrained",
-        help="encoder to build on: run folder or checkpoint of --stage pretrain, or none for "
-        "random weights (default: the newest run)",
-    )
-
-
-def add_model(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of a new encoder's sizes."""
-    add_flag(
-        group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
-    )
-    group.add_argument("--patch_seconds", type=not_negative, help="seconds per patch (default: {})")
-    group.add_argument("--d_model", type=positive, help="width of a token (default: {})")
-    group.add_argument("--n_heads", type=positive, help="attention heads (default: {})")
-    group.add_argument("--dim_feedforward", type=positive, help="feed-forward width (default: {})")
-    group.add_argument("--local_layers", type=count, help="layers within an epoch (default: {})")
-    group.add_argument("--layers", type=positive, help="layers over the night (default: {})")
-    add_flag(group, "--merge", default=None, help="one token per epoch over the night ({})")
-    group.add_argument(
-        "--mixing", choices=("roles", "none"), help="whether roles see each other (default: {})"
-    )
-    group.add_argument(
-        "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned: up to 8 h ({})"
-    )
-    group.add_argument(
-        "--tokeniser", choices=("both", "linear", "spectrum"), help="samples, spectra or both ({})"
-    )
-    group.add_argument("--dropout", type=not_negative, help="dropout probability (default: {})")
-    group.add_argument(
-        "--init",
-        choices=("random", "autoencoder"),
-        help="first weights of a pretraining; autoencoder: the best linear autoencoder of the "
-        "training nights (default: {})",
-    )
-    group.add_argument(
-        "--recompute",
-        choices=("feedforward", "layers", "none"),
-        default="feedforward",
-        help="activations that are not kept but computed again, to save memory",
-    )
-
-
-def add_objective(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of both objectives: pretraining and staging."""
-    group.add_argument(
-        "--objective",
-        choices=KINDS,
-        help="of pretraining: fill in hidden patches, clean corrupted ones, or both (default: {})",
-    )
-    group.add_argument(
-        "--mask_ratio", type=not_negative, help="share of the patches to hide (default: {})"
-    )
-    group.add_argument("--target", choices=TARGETS, help="prediction for a patch (default: {})")
-    group.add_argument(
-        "--role_dropout",
-        type=not_negative,
-        default=0.2,
-        help="probability that a role is left out of a training night; one always stays",
-    )
-    group.add_argument(
-        "--crop_hours", type=not_negative, help="hours per piece of a night; 0: whole (default: {})"
-    )
-    group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy ({})")
-    group.add_argument(
-        "--weights", choices=("none", "balanced"), help="stage weights (default: {})"
-    )
-    group.add_argument(
-        "--label_smoothing", type=not_negative, help="share of a label given to all (default: {})"
-    )
-    group.add_argument(
-        "--trim_wake",
-        type=int,
-        help="train on so many epochs of Wake around sleep, validate on all; -1: all (default: {})",
-    )
-
-
-def add_steps(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
-    group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
-    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
-    group.add_argument("--lr", type=not_negative, default=1e-3, help="highest learning rate")
-    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
-    group.add_argument(
-        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
-    )
-    group.add_argument(
-        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
-    )
-    group.add_argument(
-        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
-    )
-    group.add_argument(
-        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
-    )
-    group.add_argument(
-        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
-    )
-    group.add_argument(
-        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
-    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -231,7 +115,9 @@ def spec_of(
 ) -> TrainingSpec:
     """Describe the training of --stage for :func:`training.train.train`."""
     if pretrained is not None:  # its head, where it has one, is that of --head
-        built = {name: value for name, value in pretrained.settings.items() if name != "head"}
+        # what --stage adds to an encoder is not of it
+        own = ("head", "lora_rank")
+        built = {name: value for name, value in pretrained.settings.items() if name not in own}
         built["recompute"] = settings.model.recompute  # changes no result
     else:
         built = foundation_family.model_settings(settings.model, view)
@@ -279,6 +165,7 @@ def staging(
     """Describe ``--stage probe``, on nights encoded once, or ``finetune``, on signals."""
     probing = settings.learning.stage == "probe"
     data, run, state, validate = settings.data, settings.run, None, None
+    rank = settings.learning.lora_rank or 0
     if pretrained is not None:
         encoder = foundation_family.encoder_of(pretrained)
         state = encoder.state_dict()
@@ -297,7 +184,7 @@ def staging(
     objective = foundation_family.staging_objective(settings.objective, view, encoded=probing)
     return TrainingSpec(
         model="foundation",
-        settings=built | {"head": settings.learning.head},
+        settings=built | {"head": settings.learning.head, "lora_rank": rank},
         run=name,
         built_on=pretrained,
         objective=objective,

@@ -17,9 +17,17 @@ from tqdm import tqdm
 import models
 from datasets.store.store import Store
 from datasets.store.views import View
-from evaluation import embed, missing_roles, probe_pretrained
+from evaluation import (
+    cleaning,
+    context_ablation,
+    embed,
+    missing_roles,
+    probe_pretrained,
+    transfer_probes,
+)
+from evaluation.encoder_controls import Control, embed_powers
 from evaluation.evaluation_files import write_evaluation
-from evaluation.probe_pretrained import LabelFlags
+from evaluation.probe_pretrained import SUPERVISED, LabelFlags
 from evaluation.stage import load_model, stage
 from interpret import role_importance
 from interpret.explain_nights import explain_nights
@@ -29,7 +37,7 @@ from objectives.denoising import dropped_roles
 from objectives.draws import Draws
 from probing import embeddings
 from probing.row_files import Rows
-from training.foundation_family import corrupted_nights, linear_autoencoders
+from training import supervised_nights
 from utils.checkpoint import Checkpoint
 from utils.files import write_json, write_table, written_folder
 from utils.staged_night import StagedNight
@@ -47,6 +55,8 @@ class ReportFlags(LabelFlags):
     interpret_recordings: int
     embed: bool
     pool: str
+    supervised: bool
+    contexts: list[str]
 
 
 def stage_by(
@@ -73,6 +83,11 @@ def evaluate(
     write_evaluation(folder, staged["all"], about, pictures=flags.pictures)
     if flags.missing:
         missing_roles.write_missing(folder, rows, about["headline"])
+    if flags.contexts:
+        wanted = context_ablation.reaches(flags.contexts)
+        context_ablation.report(
+            context_ablation.write_contexts(folder, model, view, wanted, about["headline"])
+        )
     if flags.is_interpret:
         explain(
             flags,
@@ -143,7 +158,8 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         # of a model that stages: the head is no setting of pretraining
-        settings = {k: v for k, v in checkpoint.settings.items() if k != "head"}
+        staging = ("head", "lora_rank")
+        settings = {k: v for k, v in checkpoint.settings.items() if k not in staging}
         fresh = models.build("foundation_pretraining", **settings).encoder.eval()
     # statistics of the training nights scale its input: a control differs in weights alone
     if fresh.spectrum is not None:
@@ -180,67 +196,54 @@ def views_of_roles(encoder: nn.Module, pool: str, view: View) -> tuple[np.ndarra
     return embeddings.seen_again(encoded, view)
 
 
-def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[dict[str, Any]]:
-    """Error of cleaning corrupted nights, of the model and of the best linear autoencoder.
-
-    The linear one is fitted to the training nights in closed form, role by role, with as many
-    dimensions as the model's tokens have; both clean the same corrupted held-out patches.
-    """
-    encoder = net.encoder
-    net.eval()
-    with torch.random.fork_rng(), torch.no_grad():  # the same corruption in every call
-        torch.manual_seed(seed)
-        linear = linear_autoencoders(net, views["train"])
-        # squared errors of the model, the linear one and untouched samples, and how many samples
-        errors = np.zeros((4, len(linear)))
-        for clean, corrupted, valid, x in corrupted_nights(net, views["held_out"]):
-            # the first argument is the truth, which is compared here and not by the model
-            made = net(x[None], x[None]).samples[0]
-            for k, one in enumerate(linear):
-                true = clean[k, valid[k]].cpu().numpy()
-                if not len(true):  # the role is absent
-                    continue
-                given = corrupted[k, valid[k]].cpu().numpy()
-                guesses = made[k, valid[k]].float().cpu().numpy(), one(given), given
-                errors[:3, k] += [float(((g - true) ** 2).sum()) for g in guesses]
-                errors[3, k] += true.size
-    rows = [
-        {
-            "role": role,
-            **dict(
-                zip(
-                    ("model", "linear_autoencoder", "untouched"),
-                    (errors[:3, k] / max(errors[3, k], 1)).tolist(),
-                    strict=True,
-                )
-            ),
-        }
-        for k, role in enumerate(encoder.roles)
-    ]
-    mean = errors[:3].sum(axis=1) / max(errors[3].sum(), 1)
-    names = ("model", "linear_autoencoder", "untouched")
-    return [*rows, {"role": "all", **dict(zip(names, mean.tolist(), strict=True))}]
-
-
 def benchmark_run(
-    flags: ReportFlags, run: Path, checkpoint: Checkpoint, store: Store, device: torch.device
+    flags: ReportFlags,
+    run: Path,
+    checkpoint: Checkpoint,
+    store: Store,
+    device: torch.device,
+    others: Mapping[str, View],
 ) -> None:
-    """Benchmark a pretrained encoder: embeddings, probes of it and its controls, cleaning error."""
+    """Benchmark a pretrained encoder: embeddings, probes of it and its controls, cleaning error.
+
+    ``others``: nights of other cohorts by name, on which the same probes are tested.
+    """
     probe_pretrained.check_writable(run)
     net = load_model(checkpoint)
     views = embed.split_views(checkpoint, store, device)
-    encoders = encoders_of(checkpoint, net.encoder, flags.pool)
-    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds) as spaces:
-        rows = list(probe_pretrained.frozen_rows(spaces, flags, views))
-    probe_pretrained.write_probes(run, checkpoint, rows)
     folder, about = run / "evaluation", probe_pretrained.about_training(checkpoint)
-    cleaned = cleaning(net, views)
+    encoders = encoders_of(checkpoint, net.encoder, flags.pool)
+    embedders = {
+        "band powers": [embed_powers],
+        "random encoder": [encoders.random(seed) for seed in flags.seeds],
+        "pretrained": [encoders.pretrained],
+    }
+    controls: dict[str, Control] = {}
+    if flags.supervised:
+        budget = supervised_nights.budget_of(checkpoint)
+        trained = supervised_nights.supervised_encoder(
+            checkpoint, net.encoder, views, budget, flags.seeds[0]
+        )
+        by_labels = partial(embed_roles, trained, flags.pool)
+        embedders[SUPERVISED] = [by_labels]
+        controls[SUPERVISED] = lambda split, path: by_labels(views[split], path)
+    moved: list[dict[str, Any]] = []
+    with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds, controls) as spaces:
+        rows = list(probe_pretrained.frozen_rows(spaces, flags, views))
+        for cohort, view in others.items():
+            some = transfer_probes.transferred(
+                spaces, embedders, views, view, flags, run / "embeddings"
+            )
+            moved += [{"cohort": cohort} | row for row in some]
+    probe_pretrained.write_probes(run, checkpoint, rows)
+    compared = transfer_probes.differences([{"cohort": store.cohort} | row for row in rows])
+    if moved:
+        transfer_probes.write_transfer(folder, moved, about)
+        compared += transfer_probes.differences(moved)
+    write_table(folder / "differences.csv", compared)
+    cleaned = cleaning.cleaning(net, views)
     write_table(folder / "cleaning.csv", cleaned)
     write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
     probe_pretrained.report(run, rows)
-    print("error of cleaning corrupted held-out nights (1: the mean of every channel)")
-    for row in cleaned:
-        print(
-            f"  {row['role']:<6}model {row['model']:.4f}   linear autoencoder "
-            f"{row['linear_autoencoder']:.4f}   untouched {row['untouched']:.4f}"
-        )
+    transfer_probes.report(compared)
+    cleaning.report(cleaned)

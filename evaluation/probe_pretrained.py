@@ -32,6 +32,7 @@ from utils.stages import STAGES
 
 FIGURES = ("accuracy", "balanced_accuracy", "macro_f1", "kappa")
 SUPERVISED, PUBLISHED = "supervised encoder", "published: "  # spaces of controls
+_TABLES = ("probes", "cleaning", "transfer", "differences")
 Splits = dict[str, Labelled]
 
 
@@ -164,9 +165,7 @@ def check_writable(run: Path) -> None:
     """
     names = [f"{s}.{end}" for s in embeddings.SPLITS for end in ("npy", "npz", "csv")]
     names += ["controls.npz", *(f"{name}.npy" for name in embeddings.CONTROLS)]
-    evaluated = [
-        f"evaluation/{what}.{end}" for what in ("probes", "cleaning") for end in ("csv", "json")
-    ]
+    evaluated = [f"evaluation/{what}.{end}" for what in _TABLES for end in ("csv", "json")]
     for name in (*(f"embeddings/{name}" for name in names), *evaluated):
         check_file(run / name)
 

@@ -15,10 +15,11 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models import low_rank
 from models.base import SleepModel
 from models.dropout import Dropout
 from models.probing_heads import build_head, by_epoch, masked_mean
-from models.role_layers import Layer, LogSpectrum, RoleLinear
+from models.role_layers import Layer, LogSpectrum, ReadPatches, RoleLinear
 from utils.stages import EPOCH_SECONDS, STAGES
 
 ROLES = ("ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO")
@@ -134,13 +135,27 @@ class FoundationEncoder(nn.Module):
 
     def tokens(self, patches: Tensor, valid: Tensor) -> Tensor:
         """Patches (b, c, p, s), valid (b, c, p) -> tokens (b, c, p, d) without positions."""
+        read = self.read(patches)
+        return self.joined(read, self.middle(read, valid))
+
+    def read(self, patches: Tensor) -> ReadPatches:
+        """What each patch (b, c, p, s) gives by itself, whatever the night around it."""
         if self.gain is not None:
             patches = patches * self.gain[:, :, None] + self.offset[:, :, None]
-        parts = []
-        if self.linear is not None:
-            parts.append(self.linear(patches))
-        if self.spectrum is not None:
-            parts.append(self.of_spectrum(self.spectrum(patches, valid)))
+        return ReadPatches(
+            None if self.linear is None else self.linear(patches),
+            None if self.spectrum is None else self.spectrum.raw(patches),
+        )
+
+    def middle(self, read: ReadPatches, valid: Tensor) -> Tensor | None:
+        """The mean log powers (b, c, 1, k) of patches that are valid (b, c, p), if any are read."""
+        return None if self.spectrum is None else self.spectrum.middle(read.log_powers, valid)
+
+    def joined(self, read: ReadPatches, middle: Tensor | None) -> Tensor:
+        """Tokens (b, c, p, d) of what was read, its log powers taken from their ``middle``."""
+        parts = [] if read.samples is None else [read.samples]
+        if read.log_powers is not None:
+            parts.append(self.of_spectrum(self.spectrum.standardised(read.log_powers, middle)))
         return sum(parts)
 
     def forward(self, x: Tensor) -> Encoded:
@@ -299,15 +314,18 @@ class Foundation(SleepModel):
 
     Args:
         head: a name of ``models.probing_heads``.
+        lora_rank: of the updates that alone train the encoder's layers; 0 trains all of it.
         settings: of :class:`FoundationEncoder`.
     """
 
     stages_nights = True
 
-    def __init__(self, *, head: str = "linear", **settings) -> None:
+    def __init__(self, *, head: str = "linear", lora_rank: int = 0, **settings) -> None:
         super().__init__()
         self.encoder = FoundationEncoder(**settings)
         self.head = build_head(head, len(self.encoder.roles), self.encoder.d_model)
+        if lora_rank:  # last, so that the other weights are drawn as without it
+            low_rank.add(self.encoder, (self.encoder.local, self.encoder.layers), lora_rank)
 
     def forward(self, x: Tensor | None, encoded: Encoded | None = None) -> Tensor:
         """Nights (b, n, c, t), or what the encoder made of them -> logits (b, n, 5)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,13 @@ _FLOOR = 1e-4
 _SMALLEST_SD = 0.3  # of a log power: bins that hold nothing but the floor must not be blown up
 _LARGEST = 10.0
 _TOKENS_AT_ONCE = 4096  # where nothing is kept for a gradient
+
+
+class ReadPatches(NamedTuple):
+    """Patches by themselves: as samples (b, c, p, d) and as log powers (b, c, p, k), or None."""
+
+    samples: Tensor | None
+    log_powers: Tensor | None
 
 
 class RoleLinear(nn.Module):
@@ -67,12 +75,18 @@ class LogSpectrum(nn.Module):
 
     def forward(self, patches: Tensor, valid: Tensor) -> Tensor:
         """Standardised spectra (b, c, p, k), within ten deviations, of patches (b, c, p, s)."""
-        return (self._centred(patches, valid) / self.sd).clamp(-_LARGEST, _LARGEST)
+        log_power = self.raw(patches)
+        return self.standardised(log_power, self.middle(log_power, valid))
 
-    def _centred(self, patches: Tensor, valid: Tensor) -> Tensor:
-        log_power, present = self.raw(patches), valid[..., None]
+    def standardised(self, log_power: Tensor, middle: Tensor) -> Tensor:
+        """Log powers (b, c, p, k) less ``middle`` (b, c, 1, k), in deviations, at most ten."""
+        return ((log_power - middle) / self.sd).clamp(-_LARGEST, _LARGEST)
+
+    def middle(self, log_power: Tensor, valid: Tensor) -> Tensor:
+        """Mean (b, c, 1, k) of a night's log powers (b, c, p, k) over what is valid (b, c, p)."""
+        present = valid[..., None]
         count = present.sum(dim=2, keepdim=True).clamp_min(1)
-        return log_power - (log_power * present).sum(dim=2, keepdim=True) / count
+        return (log_power * present).sum(dim=2, keepdim=True) / count
 
     @torch.no_grad()
     def fit(self, nights) -> None:
@@ -80,7 +94,9 @@ class LogSpectrum(nn.Module):
         count, square = 0.0, 0.0
         for patches, valid in nights:
             # in doubles, which not every GPU has
-            centred = (self._centred(patches, valid) * valid[..., None]).cpu().double()
+            log_power = self.raw(patches)
+            centred = (log_power - self.middle(log_power, valid)) * valid[..., None]
+            centred = centred.cpu().double()
             count = count + valid.sum(dim=(0, 2)).cpu().double()[:, None, None]
             square = square + (centred**2).sum(dim=(0, 2))[:, None]
         variance = torch.where(count > 0, square / count.clamp_min(1), 1.0)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import models
 from datasets.store.nights import NightBatches, in_batches
 from datasets.store.views import View
+from models import low_rank
 from models.foundation import PUBLISHED
 from objectives.denoising import Denoising, corrupt
 from objectives.draws import Draws
@@ -151,12 +152,19 @@ def staging_objective(
     )
 
 
-def pieces_of(crop_hours: float, batch_size: int, seed: int) -> Any:
-    """Batches of whole nights or of pieces of them, shuffled anew in every pass."""
-    longest = round(crop_hours * _EPOCHS_PER_HOUR)  # epochs; 0 takes whole nights
+def pieces_of(crop_hours: Sequence[float], batch_size: int, seed: int) -> Any:
+    """Batches of whole nights or of pieces of them, shuffled anew in every pass.
+
+    ``crop_hours`` are the pieces' length, 0 for whole nights, or two lengths to draw between.
+    """
+    # at least an epoch, but 0 takes whole nights
+    lengths = [max(1, round(hours * _EPOCHS_PER_HOUR)) if hours else 0 for hours in crop_hours]
+    shortest, longest = lengths if len(lengths) == 2 else (0, *lengths)
 
     def batches(view: View, number: int, rank: int, processes: int) -> NightBatches:
-        listed = in_batches(view, batch_size, longest=longest, seed=[seed, number])
+        listed = in_batches(
+            view, batch_size, longest=longest, shortest=shortest, seed=[seed, number]
+        )
         return listed.for_process(rank, processes)
 
     return batches
@@ -171,7 +179,7 @@ def initialise_from_training_data(
     their best linear autoencoder.
     """
     if state is not None:
-        net.encoder.load_state_dict(state)
+        low_rank.load_updated(net.encoder, state)
         return
     if init == "autoencoder":
         begin_linear(net, view)

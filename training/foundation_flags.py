@@ -21,25 +21,30 @@ _OF_STAGING = {
     "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
     "trim_wake": -1, "pretrained": None,
 }  # fmt: skip
-_PIECES = {"crop_hours": 0.0}
+_UPDATES = {"lora_rank": 0}
+_PIECES = {"crop_hours": [0.0]}
 _OF_PRETRAINING = {
     "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random"
 }  # fmt: skip
 OF_STAGE = {
     "pretrain": _OF_PRETRAINING | _PIECES,
     "probe": _OF_STAGING,
-    "finetune": _OF_STAGING | _PIECES,
+    "finetune": _OF_STAGING | _PIECES | _UPDATES,
 }
 # for --help; target is "signal" where the tokeniser computes no spectra
-DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | {"target": "both"}
+DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | _UPDATES | {"target": "both"}
 
 
 @dataclass(frozen=True)
 class FoundationLearningFlags:
-    """Stage of the training, staging head, and pretrained encoder: a path, or "none"."""
+    """Stage of the training, staging head, and pretrained encoder: a path, or "none".
+
+    ``lora_rank`` of its low-rank updates; 0 fine-tunes all of it.
+    """
 
     stage: str
     head: str | None
+    lora_rank: int | None
     pretrained: str | None
 
 
@@ -71,7 +76,7 @@ class FoundationObjectiveFlags:
     mask_ratio: float | None
     target: str | None
     role_dropout: float
-    crop_hours: float | None
+    crop_hours: list[float] | None
     focal_gamma: float | None
     weights: str | None
     label_smoothing: float | None
@@ -135,4 +140,5 @@ def run_name(settings: FoundationSettings, held_out: Sequence[int]) -> str:
     kind = settings.objective.objective if what.stage == "pretrain" else what.head
     # the control on random weights has a folder of its own
     start = "_scratch" if what.stage != "pretrain" and what.pretrained == "none" else ""
+    start += f"_lora{what.lora_rank}" if what.lora_rank else ""
     return f"foundation_{what.stage}_{kind}{start}_fold{folds}_seed{settings.run.seed}"

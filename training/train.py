@@ -313,8 +313,12 @@ def announce(
     flags_of_data: DataFlags, data: TrainingData, name: str, net: nn.Module, run: Run
 ) -> None:
     """Print model, run folder and sizes of the split."""
-    n_parameters = sum(p.numel() for p in net.parameters())
-    print(f"{name}, {n_parameters:,} parameters -> {run.path}")
+    n_parameters, n_trained = (
+        sum(p.numel() for p in net.parameters() if p.requires_grad or not trained)
+        for trained in (False, True)
+    )
+    share = "" if n_trained == n_parameters else f", {n_trained:,} of them trained"
+    print(f"{name}, {n_parameters:,} parameters{share} -> {run.path}")
     for part, subjects in asdict(data.split).items():
         print(f"  {part.replace('_', ' '):<11}{splits.sizes(data.store, subjects)}")
     if (view := data.training).fs != view.stored_fs:

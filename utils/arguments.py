@@ -238,7 +238,10 @@ def count(text: str) -> int:
 
 
 # how lists of numbers are named where something else is given
-_NUMBERS = {int: "whole numbers", float: "numbers", positive: "whole numbers from 1 on"}
+_NUMBERS = {
+    int: "whole numbers", float: "numbers", positive: "whole numbers from 1 on",
+    not_negative: "numbers from 0 on",
+}  # fmt: skip
 
 
 def settings_from(args: argparse.Namespace, kind: type[_Settings]) -> _Settings:

@@ -104,20 +104,30 @@ def read_padded(view: View, pieces: Sequence[Piece]) -> Batch:
 
 
 def in_batches(
-    view: View, batch_size: int, *, longest: int = 0, seed: Sequence[int] | int | None = None
+    view: View,
+    batch_size: int,
+    *,
+    longest: int = 0,
+    shortest: int = 0,
+    seed: Sequence[int] | int | None = None,
 ) -> NightBatches:
     """Batches of every night once, nights of like length together so that little is padded.
 
     ``longest`` epochs of a night at most, from a place drawn by ``seed``; 0 takes whole nights.
+    With ``shortest`` each night's piece has a length drawn between both, each octave as often.
     ``seed`` also shuffles nights among batches of like length, and the batches.
     """
     rng = np.random.default_rng(0 if seed is None else seed)
     lengths = view.lengths.copy()
     firsts = np.zeros_like(lengths)
     if longest:
+        most = longest
+        if shortest:
+            drawn = rng.uniform(np.log(shortest), np.log(longest), len(lengths))
+            most = np.exp(drawn).round().astype(lengths.dtype)
         if seed is not None:
-            firsts = rng.integers(0, np.maximum(lengths - longest, 0) + 1)
-        lengths = np.minimum(lengths, longest)
+            firsts = rng.integers(0, np.maximum(lengths - most, 0) + 1)
+        lengths = np.minimum(lengths, most)
     order = rng.permutation(len(lengths)) if seed is not None else np.arange(len(lengths))
     # stable: nights of one length stay in the order drawn
     order = order[np.argsort(lengths[order], kind="stable")]

@@ -1,0 +1,147 @@
+"""How much of the night around it an epoch is staged by: agreement by windows of ± k epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datasets.store.views import View
+from evaluation import context_figures
+from models.foundation import Foundation
+from models.night_windows import NightWindows
+from utils import metrics
+from utils.errors import UserError
+from utils.figures import save
+from utils.files import write_json, write_table
+from utils.intervals import Figure, columns, of_columns, over_subjects, with_interval
+from utils.metrics import confusion
+from utils.stages import STAGES
+
+WHOLE = "whole"
+REFERENCE = 10  # epochs to either side, which all contexts are compared with
+_ENDLESS = 1 << 30  # epochs: more than a night has
+
+
+def _of_stage(name: str) -> Figure:
+    return lambda counts: metrics.f1(counts)[..., STAGES.index(name)]
+
+
+FIGURES: dict[str, Figure] = {
+    "kappa": metrics.kappa,
+    "macro_f1": metrics.macro_f1,
+    "f1_N1": _of_stage("N1"),
+    "f1_REM": _of_stage("REM"),
+}
+# logits (w, longest, 5) of windows from epoch starts (w,) up to stops (w,) of a night
+Windows = Callable[[Tensor, Tensor], Tensor]
+
+
+def reaches(contexts: Sequence[str]) -> dict[str, int]:
+    """Epochs to either side by name, the shortest first; the reference is among them.
+
+    Raises:
+        UserError: a context that is neither a number of epochs nor ``whole``.
+    """
+    wanted = {str(REFERENCE): REFERENCE}
+    for word in contexts:
+        if word != WHOLE and not word.isdecimal():
+            raise UserError(f"--contexts {word}: give epochs to either side, or {WHOLE}")
+        reach = _ENDLESS if word == WHOLE else int(word)
+        wanted[WHOLE if word == WHOLE else str(reach)] = reach
+    return dict(sorted(wanted.items(), key=lambda item: item[1]))
+
+
+def staged(windows: Windows, n: int, reach: int) -> np.ndarray:
+    """Stages (n,) of a night's epochs, each by the window of ``reach`` epochs to either side.
+
+    Windows end where the night does; what several epochs share is staged once.
+    """
+    epochs = np.arange(n)
+    spans = np.stack([(epochs - reach).clip(0), (epochs + reach + 1).clip(max=n)], axis=1)
+    distinct, of = np.unique(spans, axis=0, return_inverse=True)
+    of = of.reshape(-1)
+    starts, stops = torch.from_numpy(distinct.astype(np.int64)).T
+    chosen = windows(starts, stops).argmax(dim=-1).cpu().numpy()  # (w, longest)
+    return chosen[of, epochs - distinct[of, 0]]
+
+
+def centrings(model: Foundation) -> dict[str, bool]:
+    """What spectra are centred by, and whether that is the night; without spectra it is nothing."""
+    return {"window": False, "night": True} if model.encoder.spectrum is not None else {"–": True}
+
+
+def ablate(
+    model: Foundation, view: View, wanted: Mapping[str, int]
+) -> dict[tuple[str, str], np.ndarray]:
+    """Confusion counts (nights, 5, 5) by centring and context, of every night of a view."""
+    model.to(view.device).eval()
+    counts: dict[tuple[str, str], list[np.ndarray]] = {}
+    for _, signals, expert in view.whole_nights():
+        true = expert.cpu().numpy()
+        for centred, by_night in centrings(model).items():
+            windows = NightWindows(model, signals, by_night=by_night)
+            for name, reach in wanted.items():
+                of = counts.setdefault((centred, name), [])
+                of.append(confusion(true, staged(windows, len(true), reach)))
+    return {key: np.stack(some) for key, some in counts.items()}
+
+
+def rows_of(
+    counts: Mapping[tuple[str, str], np.ndarray], subjects: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Figures by context, and what they have more than the reference, with intervals by subject.
+
+    ``subjects`` (nights,); the differences are of the same subjects, in pairs.
+    """
+    rows = []
+    for (centred, name), some in counts.items():
+        reference = counts[centred, str(REFERENCE)]
+        scored = some.sum(axis=(1, 2)) > 0  # an unscored night has no say
+        kept = [who for who, has in zip(subjects, scored, strict=True) if has]
+        row: dict[str, Any] = {"context": name, "centred_by": centred, "nights": len(kept)}
+        own = over_subjects(some[scored], kept, FIGURES)
+        pairs = np.stack([some[scored], reference[scored]], axis=1)
+        more = over_subjects(pairs, kept, {f: _difference(FIGURES[f]) for f in FIGURES})
+        for figure in FIGURES:
+            row |= columns(figure, own[figure].plain())
+        for figure in FIGURES:
+            row |= columns(f"{figure}_more", more[figure].plain())
+        rows.append(row)
+    return rows
+
+
+def _difference(figure: Figure) -> Figure:
+    """A figure of the first of two sides (…, 2, 5, 5), less that of the second."""
+    return lambda pairs: figure(pairs[..., 0, :, :]) - figure(pairs[..., 1, :, :])
+
+
+def write_contexts(
+    folder: Path, model: Foundation, view: View, wanted: Mapping[str, int], headline: str
+) -> list[dict[str, Any]]:
+    """Write ``context.csv``, ``.json`` and their picture; returns the rows."""
+    rows = rows_of(ablate(model, view, wanted), [night.subject for night in view.nights])
+    about = {"headline": headline, "reference": str(REFERENCE)}
+    write_json(folder / "context.json", about | {"rows": rows})
+    save(context_figures.draw_contexts(rows, title=headline), folder / "context.png")
+    write_table(folder / "context.csv", rows)
+    return rows
+
+
+def report(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print what each context has more than the reference, and which comparison is fair."""
+    print(f"context: figures less those of ±{REFERENCE} epochs, paired by subject")
+    for row in rows:
+        more = "   ".join(
+            f"{name} {with_interval(of_columns(f'{name}_more', row))}"
+            for name in ("f1_N1", "f1_REM", "kappa")
+        )
+        print(f"  ±{row['context']:<6}centred by {row['centred_by']:<8}{more}")
+    print(
+        "  one model at lengths that training did not show it (--crop_hours) is not itself there: "
+        "a fair comparison has a model trained at each length, or at all of them"
+    )

@@ -1,0 +1,133 @@
+"""The flags of ``foundation_training.py``, but for those that every training script has."""
+
+from __future__ import annotations
+
+import argparse
+
+from models.probing_heads import HEADS
+from objectives.denoising import KINDS, TARGETS
+from training.foundation_flags import OF_STAGE
+from utils.arguments import add_flag, add_list, count, not_negative, positive
+
+
+def add_what(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of stage, head and pretrained encoder."""
+    group.add_argument(
+        "--stage",
+        choices=tuple(OF_STAGE),
+        default="pretrain",
+        help="train without labels, a head on the frozen encoder, or all of it with labels",
+    )
+    group.add_argument("--head", choices=tuple(HEADS), help="layers that stage (default: {})")
+    group.add_argument(
+        "--lora_rank",
+        type=count,
+        help="fine-tune by low-rank updates of so many dimensions (LoRA), the pretrained weights "
+        "frozen; 0: all weights (default: {})",
+    )
+    group.add_argument(
+        "--pretrained",
+        help="encoder to build on: run folder or checkpoint of --stage pretrain, or none for "
+        "random weights (default: the newest run)",
+    )
+
+
+def add_model(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of a new encoder's sizes."""
+    add_flag(
+        group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
+    )
+    group.add_argument("--patch_seconds", type=not_negative, help="seconds per patch (default: {})")
+    group.add_argument("--d_model", type=positive, help="width of a token (default: {})")
+    group.add_argument("--n_heads", type=positive, help="attention heads (default: {})")
+    group.add_argument("--dim_feedforward", type=positive, help="feed-forward width (default: {})")
+    group.add_argument("--local_layers", type=count, help="layers within an epoch (default: {})")
+    group.add_argument("--layers", type=positive, help="layers over the night (default: {})")
+    add_flag(group, "--merge", default=None, help="one token per epoch over the night ({})")
+    group.add_argument(
+        "--mixing", choices=("roles", "none"), help="whether roles see each other (default: {})"
+    )
+    group.add_argument(
+        "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned: up to 8 h ({})"
+    )
+    group.add_argument(
+        "--tokeniser", choices=("both", "linear", "spectrum"), help="samples, spectra or both ({})"
+    )
+    group.add_argument("--dropout", type=not_negative, help="dropout probability (default: {})")
+    group.add_argument(
+        "--init",
+        choices=("random", "autoencoder"),
+        help="first weights of a pretraining; autoencoder: the best linear autoencoder of the "
+        "training nights (default: {})",
+    )
+    group.add_argument(
+        "--recompute",
+        choices=("feedforward", "layers", "none"),
+        default="feedforward",
+        help="activations that are not kept but computed again, to save memory",
+    )
+
+
+def add_objective(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of both objectives: pretraining and staging."""
+    group.add_argument(
+        "--objective",
+        choices=KINDS,
+        help="of pretraining: fill in hidden patches, clean corrupted ones, or both (default: {})",
+    )
+    group.add_argument(
+        "--mask_ratio", type=not_negative, help="share of the patches to hide (default: {})"
+    )
+    group.add_argument("--target", choices=TARGETS, help="prediction for a patch (default: {})")
+    group.add_argument(
+        "--role_dropout",
+        type=not_negative,
+        default=0.2,
+        help="probability that a role is left out of a training night; one always stays",
+    )
+    add_list(
+        group,
+        "--crop_hours",
+        item=not_negative,
+        help="hours per piece of a night, 0: whole; two numbers: lengths drawn between them, each "
+        "octave as often. A model stages by as much context as it was trained with "
+        "(foundation_evaluate.py --contexts; default: {})",
+    )
+    group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy ({})")
+    group.add_argument(
+        "--weights", choices=("none", "balanced"), help="stage weights (default: {})"
+    )
+    group.add_argument(
+        "--label_smoothing", type=not_negative, help="share of a label given to all (default: {})"
+    )
+    group.add_argument(
+        "--trim_wake",
+        type=int,
+        help="train on so many epochs of Wake around sleep, validate on all; -1: all (default: {})",
+    )
+
+
+def add_steps(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
+    group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
+    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
+    group.add_argument("--lr", type=not_negative, default=1e-3, help="highest learning rate")
+    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
+    group.add_argument(
+        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
+    )
+    group.add_argument(
+        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
+    )
+    group.add_argument(
+        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
+    )
+    group.add_argument(
+        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
+    )
+    group.add_argument(
+        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
+    )
+    group.add_argument(
+        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
+    )

@@ -1,0 +1,119 @@
+"""A control of pretraining: the same encoder trained by all labels, in as many steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+import models
+from datasets.store.views import View
+from objectives.night_staging import NightStaging
+from training import foundation_family
+from training.foundation_flags import ScheduleFlags
+from utils import metrics
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError
+from utils.files import read_json
+from utils.staged_night import agreement
+
+_CHECKS = 6  # validations per training
+
+
+@dataclass(frozen=True)
+class NightBudget:
+    """What a pretraining was given up to its best pass: pieces of nights, passes, optimiser."""
+
+    crop_hours: list[float]
+    role_dropout: float
+    passes: int
+    optimiser: ScheduleFlags
+
+
+def budget_of(checkpoint: Checkpoint) -> NightBudget:
+    """The budget of a run of ``foundation_training.py``, whose nights the control reads alike.
+
+    Raises:
+        UserError: the run's ``run.json`` is missing or lacks its flags.
+    """
+    path = checkpoint.run / "run.json"
+    try:
+        flags = read_json(path)["settings"]
+        optimiser = ScheduleFlags(**{one.name: flags[one.name] for one in fields(ScheduleFlags)})
+        crop, dropout = flags["crop_hours"], flags["role_dropout"]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: has no settings of foundation_training.py; add --supervised False"
+        ) from error
+    hours = crop if isinstance(crop, list) else [crop]  # a number in runs of before
+    return NightBudget(hours, dropout, checkpoint.passes or 1, optimiser)
+
+
+def supervised_encoder(
+    checkpoint: Checkpoint,
+    like: nn.Module,
+    views: Mapping[str, View],
+    budget: NightBudget,
+    seed: int,
+) -> nn.Module:
+    """An encoder with the statistics of spectra of ``like``, trained with a linear head.
+
+    The weights are the best of a few validations, by macro-F1 of the validation nights.
+    """
+    train, flags = views["train"], budget.optimiser
+    # the caller's random state stays as it is, whatever is drawn in between
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = models.build("foundation", **checkpoint.settings).to(train.device)
+        if like.spectrum is not None:
+            net.encoder.spectrum.load_state_dict(like.spectrum.state_dict())
+        batches = foundation_family.pieces_of(budget.crop_hours, flags.batch_size, seed)
+        per_pass = -(-len(batches(train, 0, 0, 1)) // flags.accumulate)
+        optimizer, schedule = foundation_family.optimiser(
+            budget.passes * per_pass, lambda net: None, flags, net
+        )
+        objective = NightStaging(role_p=budget.role_dropout)
+        every = max(1, budget.passes // _CHECKS)
+        best: tuple[float, dict[str, Any]] | None = None
+        for number in range(budget.passes):
+            train_pass(net, objective, batches(train, number, 0, 1), optimizer, schedule, flags)
+            if (number + 1) % every and number + 1 < budget.passes:
+                continue
+            net.eval()
+            with torch.no_grad():
+                counts = agreement(net, views["validation"].whole_nights())
+            # an undefined macro-F1 is worse than any that is defined
+            score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
+            if best is None or score > best[0]:
+                best = score, deepcopy(net.state_dict())
+        net.load_state_dict(best[1])
+    return net.encoder.eval()
+
+
+def train_pass(
+    net: nn.Module,
+    objective: NightStaging,
+    batches: Any,
+    optimizer: Any,
+    schedule: Any,
+    flags: ScheduleFlags,
+) -> None:
+    """One sweep over the nights: groups of batches, gradients averaged and limited."""
+    net.train()
+    n = len(batches)
+    for step, batch in enumerate(batches):
+        group = min(flags.accumulate, n - step // flags.accumulate * flags.accumulate)
+        loss, _ = objective(net, batch)
+        (loss / group).backward()
+        if (step + 1) % flags.accumulate and step + 1 < n:
+            continue
+        if flags.grad_clip:
+            nn.utils.clip_grad_norm_(net.parameters(), flags.grad_clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
