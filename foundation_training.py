@@ -19,7 +19,13 @@ from datasets.store.store import Store
 from datasets.store.stored_channels import known_channels
 from datasets.store.views import View
 from models.foundation import ROLES
-from training import flags, foundation_arguments, foundation_family, frozen_encoder
+from training import (
+    flags,
+    foundation_arguments,
+    foundation_family,
+    frozen_encoder,
+    pretraining_probe,
+)
 from training.foundation_flags import (
     DEFAULTS,
     FoundationSettings,
@@ -79,6 +85,8 @@ def check(settings: FoundationSettings) -> None:
         raise UserError("--crop_hours takes one number, or two above 0, the smaller first")
     if model.init == "autoencoder" and model.tokeniser == "spectrum":
         raise UserError("--init autoencoder needs a --tokeniser that reads samples")
+    if settings.learning.probe and settings.run.strategy == flags.SHARDED:
+        raise UserError(f"--probe: no process of --strategy {flags.SHARDED} has the whole encoder")
     if settings.run.compile:
         raise UserError("--compile: nights differ in length, and each would be compiled anew")
 
@@ -133,6 +141,9 @@ def pretraining(
     """Describe the training of ``--stage pretrain``."""
     objective = foundation_family.pretraining_objective(settings.objective, built)
     batches = pieces_of(settings, settings.run.seed)
+    validate = partial(foundation_family.validate_loss, objective, pieces_of(settings, seed=0))
+    if settings.learning.probe:
+        validate = partial(pretraining_probe.validate_and_probe, validate, view)
     return TrainingSpec(
         model="foundation_pretraining",
         settings=built,
@@ -140,7 +151,7 @@ def pretraining(
         objective=objective,
         batches=batches,
         next="python foundation_training.py --stage probe",
-        validate=partial(foundation_family.validate_loss, objective, pieces_of(settings, seed=0)),
+        validate=validate,
         selections=LOWEST_LOSS,
         per_step=True,  # the cosine is planned over optimiser steps
         initialise_from_training_data=partial(

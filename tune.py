@@ -41,6 +41,7 @@ class TuneFlags:
     output: Path
     workers: int
     prune: bool
+    grid: bool
     seed: int
 
 
@@ -75,6 +76,12 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
         "--workers", type=positive, default=1, help="processes that share the study"
     )
     add_flag(parser, "--prune", default=True, help="stop trials below the median of their pass")
+    add_flag(
+        parser,
+        "--grid",
+        help="train every combination of a space of choices once, whatever --n_trials; those that "
+        "the script refuses are listed as failed",
+    )
     parser.add_argument("--seed", type=count, default=0, help="seed of the search, not of training")
     flags = settings_from(parser.parse(argv), TuneFlags)
     # a script's name alone is enough, wherever the search is started
@@ -87,16 +94,18 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
 def main(argv: list[str] | None = None) -> None:
     """Search, alone or with further workers, then print the best setting."""
     flags = parse_args(argv)
+    space = search_space.read_space(flags.space)
     wanted = Search(
         script=flags.script,
         fixed=tuple(shlex.split(flags.fixed)),
-        space=search_space.read_space(flags.space),
+        space=space,
         metric=flags.metric,
         maximise=flags.direction == "maximize",
         output=flags.output,
-        n_trials=flags.n_trials,
+        n_trials=len(search_space.combinations(space)) if flags.grid else flags.n_trials,
         prune=flags.prune,
         seed=flags.seed,
+        grid=flags.grid,
     )
     written = [flags.output / name for name in ("best.json", "search.json", "trials.csv")]
     refuse_inputs(written, [flags.space, flags.script, flags.config])

@@ -232,7 +232,7 @@ def benchmark_run(
         rows = list(probe_pretrained.frozen_rows(spaces, flags, views))
         for cohort, view in others.items():
             some = transfer_probes.transferred(
-                spaces, embedders, views, view, flags, run / "embeddings"
+                spaces, embedders, views, view, flags, run / "transfer"
             )
             moved += [{"cohort": cohort} | row for row in some]
     probe_pretrained.write_probes(run, checkpoint, rows)

@@ -32,7 +32,7 @@ def transferred(
     """Rows of the same probes, learned and chosen where ``spaces`` were, tested on ``other``.
 
     ``encoders``: what embeds each of the spaces, in their order. Embeddings of ``other`` lie beside
-    ``folder`` until the rows are made.
+    ``folder``, which need not exist, until the rows are made.
     """
     epochs = epochs_of(other)
     with scratch_beside(folder) as scratch:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.search_space import suggest
+from experiments.search_space import combinations, suggest
 from utils.errors import UserError
 from utils.files import check_file, claim, write_json, write_table
 from utils.json_values import parsed
@@ -49,6 +49,7 @@ class Search:
     n_trials: int
     prune: bool
     seed: int  # of the sampler
+    grid: bool = False  # every combination once, in the place of what the sampler draws
 
 
 class TrialFailedError(Exception):
@@ -59,7 +60,7 @@ def run(search: Search) -> Any:
     """Train the script's defaults once, then settings of the space until there are ``n_trials``.
 
     Raises:
-        UserError: the script refuses its fixed flags.
+        UserError: the script refuses its fixed flags, or a grid of ranges.
     """
     import optuna
     from optuna.study import MaxTrialsCallback
@@ -82,6 +83,9 @@ def run(search: Search) -> Any:
         )
         same_search(study, search)
         abandon_dead(study)
+        if search.grid:
+            for combination in combinations(search.space):
+                study.enqueue_trial(combination, skip_if_exists=True)
     if _DEFAULT not in study.user_attrs:
         value = train(search, {}, None)
         study.set_user_attr(_DEFAULT, value)
@@ -93,14 +97,30 @@ def run(search: Search) -> Any:
         trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
         return train(search, suggest(trial, search.space), trial)
 
-    # the callback counts after a trial, so a complete study would get one more
-    if sum(t.state in done for t in study.trials) < search.n_trials:
+    def stop_after_grid(study: Any, trial: Any) -> None:
+        if search.grid and not waiting(study):
+            study.stop()
+
+    # callbacks count after a trial, so a complete study would get one more
+    is_open = waiting(study) if search.grid else True
+    if is_open and sum(t.state in done for t in study.trials) < search.n_trials:
         study.optimize(
             objective,
             catch=(TrialFailedError,),
-            callbacks=[MaxTrialsCallback(search.n_trials, states=done), report_trial(search)],
+            callbacks=[
+                MaxTrialsCallback(search.n_trials, states=done),
+                report_trial(search),
+                stop_after_grid,
+            ],
         )
     return study
+
+
+def waiting(study: Any) -> bool:
+    """Whether settings that were asked for have not been trained yet."""
+    from optuna.trial import TrialState
+
+    return any(trial.state == TrialState.WAITING for trial in study.trials)
 
 
 def sampler_of(seed: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -66,3 +67,14 @@ def suggest(trial: Any, space: Mapping[str, Any]) -> dict[str, Any]:
         else:
             setting[name] = trial.suggest_float(name, **entry)
     return setting
+
+
+def combinations(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every setting of a space of choices alone.
+
+    Raises:
+        UserError: a range, which has settings without end.
+    """
+    if ranges := [name for name, entry in space.items() if not isinstance(entry, list)]:
+        raise UserError(f"--grid: {', '.join(ranges)} is a range; give a list of choices")
+    return [dict(zip(space, some, strict=True)) for some in product(*space.values())]

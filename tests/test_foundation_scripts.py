@@ -188,12 +188,24 @@ def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, cap
             str(pretrained / "checkpoints" / "best.pt"),
             "--fractions",
             "1.0",
+            "--other_stores",
+            str(role_store.with_name("mesa")),
         ]
     )
     out = capsys.readouterr().out
+    assert "nothing is established by fewer than two subjects" in out.splitlines()[-2]
     assert "latent_space_evaluator.py --runs foundation_pretrain_both_fold4_seed0" in out
     rows = json.loads((pretrained / "evaluation" / "probes.json").read_text())["rows"]
-    assert {row["space"] for row in rows} >= {"pretrained", "random encoder", "band powers"}
+    spaces = ["majority", "band powers", "random encoder", "supervised encoder", "pretrained"]
+    assert list(dict.fromkeys(row["space"] for row in rows)) == spaces
+    moved = json.loads((pretrained / "evaluation" / "transfer.json").read_text())["rows"]
+    assert [(row["space"], row["probe"]) for row in moved] == [
+        (row["space"], row["probe"]) for row in rows
+    ]
+    assert {row["cohort"] for row in moved} == {"synthetic-mesa"}
+    assert all(row["subjects"] == 3 for row in moved)
+    compared = (pretrained / "evaluation" / "differences.csv").read_text()
+    assert compared.count("supervised encoder") == 2 * 4  # both cohorts, four probes
     cleaned = json.loads((pretrained / "evaluation" / "cleaning.json").read_text())["rows"]
     assert [row["role"] for row in cleaned] == ["EOG", "EEG", "SPO2", "ABDO", "all"]
     assert all(row["linear_autoencoder"] is not None for row in cleaned)

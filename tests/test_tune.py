@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,23 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
         tune.main([*toy[:-1], str(tmp_path / "third"), "--metric", "val_f1"])
 
 
+def test_a_grid_is_trained_whole_and_what_cannot_be_is_listed(toy, tmp_path):
+    grid = {"x": [0.1, 0.3], "kind": ["a", "b", "broken"]}
+    (tmp_path / "space.json").write_text(json.dumps(grid))
+    words = [*toy, "--grid", "--prune", "False", "--n_trials", "1"]
+    tune.main(words)
+    rows = table_of(tmp_path / "out")
+    assert {(row["x"], row["kind"]) for row in rows} == set(product(["0.1", "0.3"], grid["kind"]))
+    assert [row["state"] for row in rows if row["kind"] == "broken"] == ["fail", "fail"]
+    summary = json.loads((tmp_path / "out" / "search.json").read_text())
+    assert summary["setting"] == {"x": 0.3, "kind": "b"}
+    tune.main(words)  # nothing left to do
+    assert len(table_of(tmp_path / "out")) == len(rows) == 6
+    (tmp_path / "space.json").write_text(json.dumps({"x": {"low": 0.0, "high": 1.0}}))
+    with pytest.raises(UserError, match="--grid: x is a range"):
+        tune.main([*toy[:-1], str(tmp_path / "other"), "--grid"])
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
@@ -239,5 +257,5 @@ def test_the_spaces_shipped_name_flags_that_exist():
 
     scripts = {"cmt": cmt_training, "foundation": foundation_training}
     for path in (ROOT / "configs" / "tune").glob("*.json"):
-        known = by_flag(scripts[path.stem].parse_args([]))
+        known = by_flag(scripts[path.stem.partition("_")[0]].parse_args([]))
         assert set(search_space.read_space(path)) <= set(known)

@@ -25,6 +25,13 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         help="fine-tune by low-rank updates of so many dimensions (LoRA), the pretrained weights "
         "frozen; 0: all weights (default: {})",
     )
+    add_flag(
+        group,
+        "--probe",
+        default=None,
+        help="probe a pretraining after every pass: val_probe_macro_f1 of a linear probe on the "
+        "validation nights, to compare settings by (default: {})",
+    )
     group.add_argument(
         "--pretrained",
         help="encoder to build on: run folder or checkpoint of --stage pretrain, or none for "

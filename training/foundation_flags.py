@@ -24,7 +24,8 @@ _OF_STAGING = {
 _UPDATES = {"lora_rank": 0}
 _PIECES = {"crop_hours": [0.0]}
 _OF_PRETRAINING = {
-    "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random"
+    "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random",
+    "probe": False,
 }  # fmt: skip
 OF_STAGE = {
     "pretrain": _OF_PRETRAINING | _PIECES,
@@ -39,12 +40,14 @@ DEFAULTS = OF_MODEL | _OF_STAGING | _OF_PRETRAINING | _PIECES | _UPDATES | {"tar
 class FoundationLearningFlags:
     """Stage of the training, staging head, and pretrained encoder: a path, or "none".
 
-    ``lora_rank`` of its low-rank updates; 0 fine-tunes all of it.
+    ``lora_rank`` of its low-rank updates; 0 fine-tunes all of it. ``probe``: also probe a
+    pretraining after every pass.
     """
 
     stage: str
     head: str | None
     lora_rank: int | None
+    probe: bool | None
     pretrained: str | None
 
 
