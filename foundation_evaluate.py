@@ -24,6 +24,7 @@ from datasets.store import splits
 from datasets.store.store import Store
 from evaluation import context_ablation, evaluate_run
 from evaluation import foundation_evaluation as foundation
+from evaluation.context_ablation import Reference
 from evaluation.embed import embedded_spaces, split_views
 from evaluation.evaluate_run import CheckpointFlags
 from evaluation.evaluation_files import EVALUATION
@@ -51,6 +52,7 @@ class CohortFlags(CheckpointFlags):
     """Checkpoint and store, the stores of other cohorts, and the device."""
 
     other_stores: list[str]
+    context_reference: Path | None
     device: str
 
 
@@ -72,7 +74,10 @@ def parse_args(argv: list[str] | None) -> FoundationEvaluation:
     add_how(parser.add_argument_group("results"))
     settings = settings_from(parser.parse(argv), FoundationEvaluation)
     check_draws(settings.reported.seeds, settings.reported.fractions)
-    context_ablation.reaches(settings.reported.contexts)  # refused before the long work
+    contexts = settings.reported.contexts
+    context_ablation.reaches(contexts)  # refused before the long work
+    if settings.evaluated.context_reference is not None and not contexts:
+        raise UserError("--context_reference has no effect without --contexts; take it out")
     return settings
 
 
@@ -105,6 +110,12 @@ def add_which(group: argparse._ArgumentGroup) -> None:
         "--is_best_kappa",
         default=True,
         help="checkpoint of best kappa on the validation subjects; False: of best accuracy",
+    )
+    group.add_argument(
+        "--context_reference",
+        type=Path,
+        help="checkpoint trained at ±10 epochs, by which --contexts are compared with 10 (default: "
+        "the model itself)",
     )
     group.add_argument("--folds", help="fold table (default: the one of training)")
     add_list(
@@ -224,12 +235,38 @@ def report(
     folder = evaluate_run.folder_for(checkpoint, store)
     check_folder(folder, EVALUATION)
     print(f"{checkpoint.path} -> {splits.sizes(store, subjects)}; {about['headline']}")
-    rows = foundation.evaluate(settings.reported, model, view, folder, about)
+    reference = reference_of(settings.evaluated, store, subjects, device)
+    rows = foundation.evaluate(settings.reported, model, view, folder, about, reference)
     for row in rows:
         print(f"  {row['pattern']:<14}kappa {with_interval(of_columns('kappa', row))}")
     print(f"written: {folder}")
     where = {"trained_on": trained_on, "cohort": store.cohort, "crop": "none, untrimmed"}
     return [where | row for row in rows]
+
+
+def reference_of(
+    evaluated: CohortFlags, store: Store, subjects: list[str], device: torch.device
+) -> Reference | None:
+    """The model of --context_reference and the nights as it reads them.
+
+    Raises:
+        UserError: it is no foundation model that stages, or has seen some of the subjects.
+    """
+    path = evaluated.context_reference
+    if path is None:
+        return None
+    checkpoint = load_checkpoint(path)
+    if checkpoint.model != "foundation":
+        raise UserError(f"{path}: a {checkpoint.model}; --context_reference is a model that stages")
+    refuse_seen(
+        checkpoint.training,
+        store.cohort,
+        subjects,
+        where=f"{path}",
+        remedy="train it on the folds that the model was trained on",
+    )
+    view = open_view(checkpoint, store, store.of_subjects(subjects), device)
+    return Reference(checkpoint.run.name, low_rank.merge(load_model(checkpoint)), view)
 
 
 def unseen_subjects(checkpoint: Checkpoint, store: Store) -> list[str]:

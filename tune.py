@@ -79,7 +79,7 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
     add_flag(
         parser,
         "--grid",
-        help="train every combination of a space of choices once, whatever --n_trials; those that "
+        help="train every combination of a space of choices once, up to --n_trials; those that "
         "the script refuses are listed as failed",
     )
     parser.add_argument("--seed", type=count, default=0, help="seed of the search, not of training")
@@ -94,7 +94,9 @@ def parse_args(argv: list[str] | None) -> TuneFlags:
 def main(argv: list[str] | None = None) -> None:
     """Search, alone or with further workers, then print the best setting."""
     flags = parse_args(argv)
-    space = search_space.read_space(flags.space)
+    space, n_trials = search_space.read_space(flags.space), flags.n_trials
+    if flags.grid:
+        n_trials = min(n_trials, len(search_space.combinations(space)))
     wanted = Search(
         script=flags.script,
         fixed=tuple(shlex.split(flags.fixed)),
@@ -102,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         metric=flags.metric,
         maximise=flags.direction == "maximize",
         output=flags.output,
-        n_trials=len(search_space.combinations(space)) if flags.grid else flags.n_trials,
+        n_trials=n_trials,
         prune=flags.prune,
         seed=flags.seed,
         grid=flags.grid,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,14 @@ from utils import metrics
 from utils.errors import UserError
 from utils.figures import save
 from utils.files import write_json, write_table
-from utils.intervals import Figure, columns, of_columns, over_subjects, with_interval
+from utils.intervals import (
+    Figure,
+    columns,
+    difference,
+    of_columns,
+    over_subjects,
+    with_interval,
+)
 from utils.metrics import confusion
 from utils.stages import STAGES
 
@@ -92,21 +100,24 @@ def ablate(
 
 
 def rows_of(
-    counts: Mapping[tuple[str, str], np.ndarray], subjects: Sequence[str]
+    counts: Mapping[tuple[str, str], np.ndarray],
+    subjects: Sequence[str],
+    by_another: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Figures by context, and what they have more than the reference, with intervals by subject.
 
-    ``subjects`` (nights,); the differences are of the same subjects, in pairs.
+    ``subjects`` (nights,); the differences are of the same subjects, in pairs. The reference is the
+    model's own, centred alike, or ``by_another`` model, counts (nights, 5, 5).
     """
     rows = []
     for (centred, name), some in counts.items():
-        reference = counts[centred, str(REFERENCE)]
+        reference = counts[centred, str(REFERENCE)] if by_another is None else by_another
         scored = some.sum(axis=(1, 2)) > 0  # an unscored night has no say
         kept = [who for who, has in zip(subjects, scored, strict=True) if has]
         row: dict[str, Any] = {"context": name, "centred_by": centred, "nights": len(kept)}
         own = over_subjects(some[scored], kept, FIGURES)
         pairs = np.stack([some[scored], reference[scored]], axis=1)
-        more = over_subjects(pairs, kept, {f: _difference(FIGURES[f]) for f in FIGURES})
+        more = over_subjects(pairs, kept, {f: difference(FIGURES[f]) for f in FIGURES})
         for figure in FIGURES:
             row |= columns(figure, own[figure].plain())
         for figure in FIGURES:
@@ -115,32 +126,54 @@ def rows_of(
     return rows
 
 
-def _difference(figure: Figure) -> Figure:
-    """A figure of the first of two sides (…, 2, 5, 5), less that of the second."""
-    return lambda pairs: figure(pairs[..., 0, :, :]) - figure(pairs[..., 1, :, :])
+@dataclass(frozen=True)
+class Reference:
+    """A model that was trained at the reference's length, and the same nights as it reads them."""
+
+    name: str
+    model: Foundation
+    view: View
+
+    def counts(self) -> np.ndarray:
+        """Confusion counts (nights, 5, 5), spectra centred as in its training."""
+        by = ablate(self.model, self.view, {str(REFERENCE): REFERENCE})
+        return next(iter(by.values()))  # by window first
 
 
 def write_contexts(
-    folder: Path, model: Foundation, view: View, wanted: Mapping[str, int], headline: str
-) -> list[dict[str, Any]]:
-    """Write ``context.csv``, ``.json`` and their picture; returns the rows."""
-    rows = rows_of(ablate(model, view, wanted), [night.subject for night in view.nights])
-    about = {"headline": headline, "reference": str(REFERENCE)}
+    folder: Path,
+    model: Foundation,
+    view: View,
+    wanted: Mapping[str, int],
+    headline: str,
+    reference: Reference | None = None,
+) -> None:
+    """Write ``context.csv``, ``.json`` and their picture, and print the rows.
+
+    Without a ``reference`` that is the model itself.
+    """
+    subjects, other = [night.subject for night in view.nights], None
+    if reference is not None:
+        other = reference.counts()
+    rows = rows_of(ablate(model, view, wanted), subjects, other)
+    by = "the model itself" if reference is None else reference.name
+    about = {"headline": headline, "reference": f"±{REFERENCE} epochs by {by}"}
     write_json(folder / "context.json", about | {"rows": rows})
     save(context_figures.draw_contexts(rows, title=headline), folder / "context.png")
     write_table(folder / "context.csv", rows)
-    return rows
+    report(rows, about["reference"])
 
 
-def report(rows: Sequence[Mapping[str, Any]]) -> None:
+def report(rows: Sequence[Mapping[str, Any]], reference: str) -> None:
     """Print what each context has more than the reference, and which comparison is fair."""
-    print(f"context: figures less those of ±{REFERENCE} epochs, paired by subject")
+    print(f"context: figures less those of {reference}, paired by subject")
     for row in rows:
         more = "   ".join(
-            f"{name} {with_interval(of_columns(f'{name}_more', row))}"
-            for name in ("f1_N1", "f1_REM", "kappa")
+            f"{figure} {with_interval(of_columns(f'{figure}_more', row))}"
+            for figure in ("f1_N1", "f1_REM", "kappa")
         )
-        print(f"  ±{row['context']:<6}centred by {row['centred_by']:<8}{more}")
+        name = row["context"] if row["context"] == WHOLE else f"±{row['context']}"
+        print(f"  {name:<7}centred by {row['centred_by']:<8}{more}")
     print(
         "  one model at lengths that training did not show it (--crop_hours) is not itself there: "
         "a fair comparison has a model trained at each length, or at all of them"

@@ -25,6 +25,7 @@ from evaluation import (
     probe_pretrained,
     transfer_probes,
 )
+from evaluation.context_ablation import Reference
 from evaluation.encoder_controls import Control, embed_powers
 from evaluation.evaluation_files import write_evaluation
 from evaluation.probe_pretrained import SUPERVISED, LabelFlags
@@ -68,10 +69,16 @@ def stage_by(
 
 
 def evaluate(
-    flags: ReportFlags, model: nn.Module, view: View, folder: Path, about: dict[str, Any]
+    flags: ReportFlags,
+    model: nn.Module,
+    view: View,
+    folder: Path,
+    about: dict[str, Any],
+    reference: Reference | None = None,
 ) -> list[dict[str, Any]]:
     """Stage, score and export whole nights; then under every pattern of missing roles.
 
+    ``reference`` is what contexts are compared with, if not the model itself.
     Returns the rows of ``missing_roles.csv``.
     """
     present = present_roles(view)
@@ -85,9 +92,7 @@ def evaluate(
         missing_roles.write_missing(folder, rows, about["headline"])
     if flags.contexts:
         wanted = context_ablation.reaches(flags.contexts)
-        context_ablation.report(
-            context_ablation.write_contexts(folder, model, view, wanted, about["headline"])
-        )
+        context_ablation.write_contexts(folder, model, view, wanted, about["headline"], reference)
     if flags.is_interpret:
         explain(
             flags,

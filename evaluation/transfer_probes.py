@@ -15,7 +15,7 @@ from evaluation.probe_pretrained import LabelFlags, Splits
 from probing.embeddings import Embed, epochs_of
 from utils import metrics
 from utils.files import scratch_beside, write_json, write_table
-from utils.intervals import columns, of_columns, over_subjects, with_interval
+from utils.intervals import columns, difference, of_columns, over_subjects, with_interval
 
 _FIGURES = {"macro_f1": metrics.macro_f1, "kappa": metrics.kappa}
 PRETRAINED = "pretrained"
@@ -67,7 +67,7 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         counts = np.array(
             [[_mean_of_seeds(one, name) for one in (mine, row)] for name in names]
         )  # (subjects, 2, 5, 5)
-        more = over_subjects(counts, names, {n: _difference(f) for n, f in _FIGURES.items()})
+        more = over_subjects(counts, names, {n: difference(f) for n, f in _FIGURES.items()})
         about = {key: row[key] for key in keys if key in row} | {"control": row["space"]}
         for name in _FIGURES:
             about |= columns(f"{name}_more", more[name].plain())
@@ -78,10 +78,6 @@ def differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def _mean_of_seeds(row: Mapping[str, Any], subject: str) -> np.ndarray:
     # spaces of one network count as much as those of several
     return np.array(row["per_subject"][subject]) / row["seeds"]
-
-
-def _difference(figure: Any) -> Any:
-    return lambda pairs: figure(pairs[..., 0, :, :]) - figure(pairs[..., 1, :, :])
 
 
 def write_transfer(

@@ -104,6 +104,14 @@ def test_differences_are_paired_and_of_the_reference_zero():
     assert more["kappa_more_high"] - more["kappa_more_low"] < 0.05
 
 
+def test_the_reference_may_be_another_model():
+    reference = np.stack([30 * np.eye(5, dtype=int) + 5] * 8)
+    better = reference + 100 * np.eye(5, dtype=int)
+    counts = {("–", "10"): better, ("–", "whole"): better}
+    for row in rows_of(counts, [f"s{k}" for k in range(8)], reference):
+        assert row["kappa_more"] > 0.1
+
+
 def test_a_night_nobody_scored_counts_for_no_context():
     counts = {("–", "10"): np.stack([10 * np.eye(5, dtype=int), np.zeros((5, 5), int)])}
     (row,) = rows_of(counts, ["a", "b"])

@@ -142,9 +142,12 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
             "--embed",
             "--seeds",
             "0",
+            "--contexts",
+            "1,whole",
         ]
     )
     out = capsys.readouterr().out
+    assert "a fair comparison has a model trained at each length" in out
     assert "trained on synthetic-shhs, untrimmed nights" in out
     run_folder = trained / "foundation_finetune_mlp_fold4_seed0"
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
@@ -160,7 +163,19 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     patterns = [row["pattern"] for row in rows if row["cohort"] == "synthetic-mesa"]
     assert patterns[0] == "all"
     assert {f"without {role}" for role in ("EEG", "EOG")} <= set(patterns)
-    for name in ("evaluation/missing_roles.png", "evaluation_mesa/missing_roles.json"):
+    table = (run_folder / "evaluation_mesa" / "context.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in table[1:]] == ["1", "10", "whole"] * 2
+    # the whole night by windows is the night as it was staged
+    whole = dict(zip(table[0].split(","), table[-1].split(","), strict=True))
+    assert float(whole["kappa"]) == pytest.approx(
+        float(next(row["kappa"] for row in rows if row["cohort"] == "synthetic-mesa"))
+    )
+    for name in (
+        "evaluation/missing_roles.png",
+        "evaluation_mesa/missing_roles.json",
+        "evaluation/context.png",
+        "evaluation/context.pdf",
+    ):
         assert (run_folder / name).stat().st_size > 500
     for explained in (run_folder / "interpretations_mesa", run_folder / "interpretations"):
         (entry,) = check_index(explained)

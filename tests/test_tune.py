@@ -200,7 +200,7 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
 def test_a_grid_is_trained_whole_and_what_cannot_be_is_listed(toy, tmp_path):
     grid = {"x": [0.1, 0.3], "kind": ["a", "b", "broken"]}
     (tmp_path / "space.json").write_text(json.dumps(grid))
-    words = [*toy, "--grid", "--prune", "False", "--n_trials", "1"]
+    words = [*toy, "--grid", "--prune", "False"]
     tune.main(words)
     rows = table_of(tmp_path / "out")
     assert {(row["x"], row["kind"]) for row in rows} == set(product(["0.1", "0.3"], grid["kind"]))

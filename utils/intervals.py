@@ -91,7 +91,8 @@ def over_subjects(
 
     ``parts`` (rows, …) are summed by subject, ``subjects`` has one id per row, and every figure
     maps sums (…, \\*parts.shape[1:]) to values (…), as those of :mod:`utils.metrics` map counts.
-    A paired difference is a figure of both sides' parts, side by side in one row.
+    A paired difference is a figure of both sides' parts, side by side in one row
+    (:func:`difference`).
 
     Subjects without a value of their own (F1 of a stage they never have) have no say in it. Below
     eight the interval is Student's t of the subjects' own values; from eight on BCa, pooled
@@ -117,6 +118,11 @@ def over_subjects(
         for name, (low, high) in zip(some, ends.tolist(), strict=True):
             result[name] = replace(result[name], low=low, high=high, kind=BCA)
     return result
+
+
+def difference(figure: Figure) -> Figure:
+    """A figure of the first of two sides, counts (…, 2, k, k), less that of the second."""
+    return lambda pairs: figure(pairs[..., 0, :, :]) - figure(pairs[..., 1, :, :])
 
 
 def of_values(values: np.ndarray, value: float = np.nan) -> Interval:
