@@ -40,7 +40,8 @@ def draw_contexts(rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
         axes.tick_params(axis="x", rotation=90)
         axes.set_ylim(max(-0.1, axes.get_ylim()[0]), 1.02)
         axes.set_title(label)
-    figure.supxlabel("epochs to either side that the model sees")
+    # at the left: the legend is at the right of it
+    figure.supxlabel("epochs to either side that the model sees", x=0.01, ha="left")
     kappa = of_columns("kappa", rows[0])
     about = f"lines: 95 %, {kappa['interval']}, n = {kappa['subjects']} subjects"
     entitle(figure, f"{title}\n{about}")

@@ -15,7 +15,7 @@ from tests.test_foundation import SHAPES, nights, small
 from utils.errors import UserError
 
 
-class LooksBack:
+class SeesBack:
     """Stages epoch i by what a signal is ``by`` epochs before it; W where that is out of sight."""
 
     def __init__(self, stages: Tensor, by: int) -> None:
@@ -37,7 +37,7 @@ def random_stages() -> Tensor:
 
 
 def test_five_epochs_back_are_in_ten_and_not_in_two(random_stages):
-    windows = LooksBack(random_stages, by=5)
+    windows = SeesBack(random_stages, by=5)
     by = {name: staged(windows, 60, reach) for name, reach in reaches(["2", "60", "whole"]).items()}
     expected = np.concatenate([np.zeros(5), random_stages[:-5]])
     assert (by["2"] == 0).all()
@@ -46,7 +46,7 @@ def test_five_epochs_back_are_in_ten_and_not_in_two(random_stages):
 
 
 def test_who_sees_one_epoch_alone_has_one_answer_at_every_context(random_stages):
-    windows = LooksBack(random_stages, by=0)
+    windows = SeesBack(random_stages, by=0)
     for reach in (0, 1, 7, 10, 200):
         assert (staged(windows, 60, reach) == random_stages.numpy()).all()
 

@@ -91,6 +91,7 @@ ONLY_IN = {
         "utils.figure_style",
         "utils.figures",
         "evaluation.agreement_figures",
+        "evaluation.context_figures",
         "interpret.concept_figures",
         "interpret.counterfactual_figures",
         "interpret.explanation_figures",

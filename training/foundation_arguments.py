@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
 from models.probing_heads import HEADS
 from objectives.denoising import KINDS, TARGETS
@@ -10,7 +10,7 @@ from training.foundation_flags import OF_STAGE
 from utils.arguments import add_flag, add_list, count, not_negative, positive
 
 
-def add_what(group: argparse._ArgumentGroup) -> None:
+def add_what(group: Any) -> None:
     """Add the flags of stage, head and pretrained encoder."""
     group.add_argument(
         "--stage",
@@ -39,7 +39,7 @@ def add_what(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_model(group: argparse._ArgumentGroup) -> None:
+def add_model(group: Any) -> None:
     """Add the flags of a new encoder's sizes."""
     add_flag(
         group, "--published", help="sizes of the published model: 17,299,603 parameters at 125 Hz"
@@ -75,7 +75,7 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_objective(group: argparse._ArgumentGroup) -> None:
+def add_objective(group: Any) -> None:
     """Add the flags of both objectives: pretraining and staging."""
     group.add_argument(
         "--objective",
@@ -114,7 +114,7 @@ def add_objective(group: argparse._ArgumentGroup) -> None:
     )
 
 
-def add_steps(group: argparse._ArgumentGroup) -> None:
+def add_steps(group: Any) -> None:
     """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
     group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
     group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
