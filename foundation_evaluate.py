@@ -114,8 +114,8 @@ def add_which(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--context_reference",
         type=Path,
-        help="checkpoint trained at ±10 epochs, by which --contexts are compared with 10 (default: "
-        "the model itself)",
+        help="checkpoint trained at ±10 epochs (--context 10), which stages what --contexts are "
+        "compared with (default: the model itself)",
     )
     group.add_argument("--folds", help="fold table (default: the one of training)")
     add_list(
@@ -137,8 +137,9 @@ def add_how(group: argparse._ArgumentGroup) -> None:
         default=[],
         help="also stage every epoch by windows of so many epochs to either side, 'whole' for the "
         "night: 0,2,10,60,whole, compared with 10. Between models that were each trained at such a "
-        "length, or one trained at all of them (--crop_hours of foundation_training.py), that is "
-        "fair; a model of whole nights alone is weak at short windows because it never saw any",
+        "length (--context of foundation_training.py), or one trained at all of them "
+        "(--crop_hours), that is fair; a model of whole nights alone is weak at short windows "
+        "because it never saw any",
     )
     group.add_argument("--pictures", type=count, default=20, help="number of recordings to draw")
     add_flag(

@@ -20,6 +20,7 @@ from datasets.store.stored_channels import known_channels
 from datasets.store.views import View
 from models.foundation import ROLES
 from training import (
+    context_validation,
     flags,
     foundation_arguments,
     foundation_family,
@@ -190,7 +191,9 @@ def staging(
         )
         validate = partial(frozen_encoder.validate_encoded, cache)
     else:
-        batches = pieces_of(settings, run.seed)
+        batches, reach = pieces_of(settings, run.seed), settings.objective.context
+        if reach is not None:
+            validate = partial(context_validation.validate_by_windows, reach)
     steps = steps_of(settings.optimiser, batches, view, processes)
     objective = foundation_family.staging_objective(settings.objective, view, encoded=probing)
     return TrainingSpec(

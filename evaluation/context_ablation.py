@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datasets.store.views import View
 from evaluation import context_figures
 from models.foundation import Foundation
-from models.night_windows import NightWindows
+from models.night_windows import NightWindows, staged
 from utils import metrics
 from utils.errors import UserError
 from utils.figures import save
@@ -45,8 +43,6 @@ FIGURES: dict[str, Figure] = {
     "f1_N1": _of_stage("N1"),
     "f1_REM": _of_stage("REM"),
 }
-# logits (w, longest, 5) of windows from epoch starts (w,) up to stops (w,) of a night
-Windows = Callable[[Tensor, Tensor], Tensor]
 
 
 def reaches(contexts: Sequence[str]) -> dict[str, int]:
@@ -62,20 +58,6 @@ def reaches(contexts: Sequence[str]) -> dict[str, int]:
         reach = _ENDLESS if word == WHOLE else int(word)
         wanted[WHOLE if word == WHOLE else str(reach)] = reach
     return dict(sorted(wanted.items(), key=lambda item: item[1]))
-
-
-def staged(windows: Windows, n: int, reach: int) -> np.ndarray:
-    """Stages (n,) of a night's epochs, each by the window of ``reach`` epochs to either side.
-
-    Windows end where the night does; what several epochs share is staged once.
-    """
-    epochs = np.arange(n)
-    spans = np.stack([(epochs - reach).clip(0), (epochs + reach + 1).clip(max=n)], axis=1)
-    distinct, of = np.unique(spans, axis=0, return_inverse=True)
-    of = of.reshape(-1)
-    starts, stops = torch.from_numpy(distinct.astype(np.int64)).T
-    chosen = windows(starts, stops).argmax(dim=-1).cpu().numpy()  # (w, longest)
-    return chosen[of, epochs - distinct[of, 0]]
 
 
 def centrings(model: Foundation) -> dict[str, bool]:
@@ -102,16 +84,19 @@ def ablate(
 def rows_of(
     counts: Mapping[tuple[str, str], np.ndarray],
     subjects: Sequence[str],
-    by_another: np.ndarray | None = None,
+    by_another: Mapping[str, np.ndarray] | None = None,
 ) -> list[dict[str, Any]]:
     """Figures by context, and what they have more than the reference, with intervals by subject.
 
     ``subjects`` (nights,); the differences are of the same subjects, in pairs. The reference is the
-    model's own, centred alike, or ``by_another`` model, counts (nights, 5, 5).
+    model's own, centred alike, or ``by_another`` model, counts (nights, 5, 5) by centring.
     """
     rows = []
+    if by_another is None:
+        by_another = {c: some for (c, name), some in counts.items() if name == str(REFERENCE)}
     for (centred, name), some in counts.items():
-        reference = counts[centred, str(REFERENCE)] if by_another is None else by_another
+        # a model without spectra has one answer, whatever those of the other are centred by
+        reference = by_another.get(centred, next(iter(by_another.values())))
         scored = some.sum(axis=(1, 2)) > 0  # an unscored night has no say
         kept = [who for who, has in zip(subjects, scored, strict=True) if has]
         row: dict[str, Any] = {"context": name, "centred_by": centred, "nights": len(kept)}
@@ -134,10 +119,10 @@ class Reference:
     model: Foundation
     view: View
 
-    def counts(self) -> np.ndarray:
-        """Confusion counts (nights, 5, 5), spectra centred as in its training."""
+    def counts(self) -> dict[str, np.ndarray]:
+        """Confusion counts (nights, 5, 5) by what spectra are centred by."""
         by = ablate(self.model, self.view, {str(REFERENCE): REFERENCE})
-        return next(iter(by.values()))  # by window first
+        return {centred: some for (centred, _), some in by.items()}
 
 
 def write_contexts(
@@ -175,6 +160,6 @@ def report(rows: Sequence[Mapping[str, Any]], reference: str) -> None:
         name = row["context"] if row["context"] == WHOLE else f"±{row['context']}"
         print(f"  {name:<7}centred by {row['centred_by']:<8}{more}")
     print(
-        "  one model at lengths that training did not show it (--crop_hours) is not itself there: "
-        "a fair comparison has a model trained at each length, or at all of them"
+        "  one model at lengths that training did not show it is not itself there: "
+        "a fair comparison has a model trained at each length (--context), or at all of them"
     )

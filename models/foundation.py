@@ -18,8 +18,9 @@ from torch.utils.checkpoint import checkpoint
 from models import low_rank
 from models.base import SleepModel
 from models.dropout import Dropout
+from models.night_pieces import logits_of_pieces
 from models.probing_heads import build_head, by_epoch, masked_mean
-from models.role_layers import Layer, LogSpectrum, ReadPatches, RoleLinear
+from models.role_layers import Encoded, Layer, LogSpectrum, ReadPatches, RoleLinear
 from utils.stages import EPOCH_SECONDS, STAGES
 
 ROLES = ("ECG", "EOG", "EMG", "EEG", "SPO2", "THOR", "ABDO")
@@ -33,13 +34,6 @@ _LARGEST = 10.0  # standard deviations; beyond it is artefact
 _LEARNED_POSITIONS = 4800  # of 6 s: 8 h
 _POSITION_SCALE = 0.3  # of sinusoidal ones beside tokens, to begin with
 _QUIET = 0.02  # of whatever would disturb a linear autoencoder
-
-
-class Encoded(NamedTuple):
-    """Tokens (b, c, q, d) and which of them hold a recording, (b, c, q)."""
-
-    tokens: Tensor
-    valid: Tensor
 
 
 class Reconstruction(NamedTuple):
@@ -327,8 +321,15 @@ class Foundation(SleepModel):
         if lora_rank:  # last, so that the other weights are drawn as without it
             low_rank.add(self.encoder, (self.encoder.local, self.encoder.layers), lora_rank)
 
-    def forward(self, x: Tensor | None, encoded: Encoded | None = None) -> Tensor:
-        """Nights (b, n, c, t), or what the encoder made of them -> logits (b, n, 5)."""
+    def forward(
+        self, x: Tensor | None, encoded: Encoded | None = None, pieces: tuple | None = None
+    ) -> Tensor:
+        """Nights (b, n, c, t), or what the encoder made of them -> logits (b, n, 5).
+
+        ``pieces``: their length and where they begin, by which the layers see the night.
+        """
+        if pieces is not None:
+            return logits_of_pieces(self.encoder, self.head, x, *pieces)
         if encoded is None:
             encoded = self.encode(x)
         per = 1 if self.encoder.merge else self.encoder.patches_per_epoch

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from einops import rearrange
 from torch import Tensor
@@ -9,6 +12,8 @@ from torch import Tensor
 from models.foundation import Foundation
 from models.role_layers import ReadPatches
 
+# logits (w, longest, 5) of windows from epoch starts (w,) up to stops (w,) of a night
+Windows = Callable[[Tensor, Tensor], Tensor]
 _TOKENS_AT_ONCE = 65_536  # 32 MB of width 128
 
 
@@ -62,3 +67,17 @@ class NightWindows:
 def _gathered(part: Tensor, at: Tensor) -> Tensor:
     """Patches ``at`` (w, q) of a night's (1, c, p, d): (w, c, q, d)."""
     return rearrange(part[0][:, at], "c w q d -> w c q d")
+
+
+def staged(windows: Windows, n: int, reach: int) -> np.ndarray:
+    """Stages (n,) of a night's epochs, each by the window of ``reach`` epochs to either side.
+
+    Windows end where the night does; what several epochs share is staged once.
+    """
+    epochs = np.arange(n)
+    spans = np.stack([(epochs - reach).clip(0), (epochs + reach + 1).clip(max=n)], axis=1)
+    distinct, of = np.unique(spans, axis=0, return_inverse=True)
+    of = of.reshape(-1)
+    starts, stops = torch.from_numpy(distinct.astype(np.int64)).T
+    chosen = windows(starts, stops).argmax(dim=-1).cpu().numpy()  # (w, longest)
+    return chosen[of, epochs - distinct[of, 0]]

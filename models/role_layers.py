@@ -23,6 +23,13 @@ _LARGEST = 10.0
 _TOKENS_AT_ONCE = 4096  # where nothing is kept for a gradient
 
 
+class Encoded(NamedTuple):
+    """Tokens (b, c, q, d) and which of them hold a recording, (b, c, q)."""
+
+    tokens: Tensor
+    valid: Tensor
+
+
 class ReadPatches(NamedTuple):
     """Patches by themselves: as samples (b, c, p, d) and as log powers (b, c, p, k), or None."""
 

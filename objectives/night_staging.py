@@ -50,6 +50,7 @@ class NightStaging(Objective):
         role_p: probability that a role is left out of a night; one always stays.
         reads_encoded: batches hold what a frozen encoder made of nights, not signals.
         trim: epochs of wake kept before and after sleep; -1 keeps all. Training only.
+        piece: epochs that the model's layers see at a time, of nights cut at places drawn; 0: all.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class NightStaging(Objective):
         role_p: float = 0.0,
         trim: int = -1,
         reads_encoded: bool = False,
+        piece: int = 0,
     ) -> None:
-        self.reads_encoded = reads_encoded
+        self.reads_encoded, self.piece = reads_encoded, piece
         self.gamma, self.smoothing, self.role_p, self.trim = gamma, smoothing, role_p, trim
         self.weights = None if weights is None else torch.tensor(weights)
 
@@ -73,7 +75,9 @@ class NightStaging(Objective):
         if self.reads_encoded:
             logits = model(None, without_roles(batch.encoded, self.role_p, draws))
         else:
-            logits = model(drop_roles(batch.signals, self.role_p, draws))
+            signals = drop_roles(batch.signals, self.role_p, draws)
+            cut = (self.piece, draws.integers(0, self.piece)) if self.piece else None
+            logits = model(signals) if cut is None else model(signals, None, cut)
         loss = focal_loss(
             logits, stages, gamma=self.gamma, weights=self.weights, smoothing=self.smoothing
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from datasets.store.batches import Batch
 from datasets.store.nights import in_batches
 from evaluation import context_ablation
-from evaluation.context_ablation import reaches, rows_of, staged
-from models.night_windows import NightWindows
+from evaluation.context_ablation import reaches, rows_of
+from models.night_windows import NightWindows, staged
+from objectives.night_staging import NightStaging
 from tests.test_foundation import SHAPES, nights, small
+from training.context_validation import validate_by_windows
 from utils.errors import UserError
 
 
@@ -108,8 +113,57 @@ def test_the_reference_may_be_another_model():
     reference = np.stack([30 * np.eye(5, dtype=int) + 5] * 8)
     better = reference + 100 * np.eye(5, dtype=int)
     counts = {("–", "10"): better, ("–", "whole"): better}
-    for row in rows_of(counts, [f"s{k}" for k in range(8)], reference):
+    for row in rows_of(counts, [f"s{k}" for k in range(8)], {"night": reference}):
         assert row["kappa_more"] > 0.1
+    counts = {("window", "10"): better, ("night", "10"): better}
+    by = {"window": better, "night": reference}  # each with its like
+    rows = rows_of(counts, [f"s{k}" for k in range(8)], by)
+    assert rows[0]["kappa_more"] == 0 and rows[1]["kappa_more"] > 0.1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_training_sees_pieces_as_the_ablation_does(shape):
+    model, x = small(shape, "gru"), nights(2, 9)
+    x[1, 7:] = float("nan")  # a shorter night in the batch
+    with torch.no_grad():
+        logits = model(x, None, (4, torch.tensor([0, 1])))
+        whole = model(x, None, (9, torch.tensor([0, 0])))
+        assert (whole - model(x)).abs().max() < 1e-5
+    assert logits.shape == (2, 9, 5)
+    # of the second night's first piece an epoch is before the night: its positions are others
+    spans = {0: [(0, 4), (4, 8), (8, 9)], 1: [(3, 7)]}
+    for night, own in spans.items():
+        windows = NightWindows(model, x[night, : (9, 7)[night]], by_night=True)
+        for start, stop in own:
+            alone = windows(torch.tensor([start]), torch.tensor([stop]))[0]
+            assert (logits[night, start:stop] - alone).abs().max() < 1e-5
+
+
+def test_it_is_validated_by_as_much_as_it_sees():
+    model, x = small("light"), nights(1, 9)[0]
+    true = model(x[None])[0].argmax(dim=-1)
+    view = SimpleNamespace(whole_nights=lambda rank, n: [("a", x, true)])
+    fabric = SimpleNamespace(
+        global_rank=0, world_size=1, device="cpu", all_reduce=lambda counts, reduce_op: counts
+    )
+    for reach in (20, 0):
+        figures = validate_by_windows(reach, model, model, view, fabric)
+        assert (figures["accuracy"] == 1) == (reach == 20)
+
+
+def test_nights_are_cut_at_places_of_their_own():
+    cuts = []
+
+    def model(signals, encoded, pieces):
+        cuts.append(pieces)
+        return torch.zeros(*signals.shape[:2], 5, requires_grad=True)
+
+    batch = Batch(nights(6, 3), torch.zeros(6, 3, dtype=torch.long), *[np.arange(6)] * 3)
+    for _ in range(2):
+        NightStaging(piece=21)(model, batch)
+    (length, before), again = cuts
+    assert length == 21 and len(before.unique()) > 2 and 0 <= before.min() <= before.max() < 21
+    assert torch.equal(before, again[1])  # by the nights' keys
 
 
 def test_a_night_nobody_scored_counts_for_no_context():

@@ -113,6 +113,7 @@ def test_it_is_fine_tuned_and_resumed_bit_for_bit(
     begun = pretrained / "foundation_pretrain_both_fold4_seed0" / "checkpoints" / "best.pt"
     words = ["--stage", "finetune", "--lora_rank", "2", "--n_epochs", "2", "--batch_size", "2"]
     words += ["--pretrained", str(begun), "--lr", "0.01", "--crop_hours", "0.05,0.2"]
+    words += ["--context", "3"]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(*words, store=role_store, project=whole)
     shown = capsys.readouterr().out
@@ -129,7 +130,7 @@ def test_it_is_fine_tuned_and_resumed_bit_for_bit(
         run(*words, store=role_store, project=stopped)
     monkeypatch.undo()
     run(*words, store=role_store, project=stopped)
-    name = "foundation_finetune_linear_lora2_fold4_seed0/checkpoints/last.pt"
+    name = "foundation_finetune_linear_lora2_context3_fold4_seed0/checkpoints/last.pt"
     one, other = (load_checkpoint(project / name).state for project in (whole, stopped))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
     # the pretrained weights are as they were, and the updates are not

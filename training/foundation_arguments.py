@@ -100,6 +100,12 @@ def add_objective(group: Any) -> None:
         "octave as often. A model stages by as much context as it was trained with "
         "(foundation_evaluate.py --contexts; default: {})",
     )
+    group.add_argument(
+        "--context",
+        type=count,
+        help="fine-tune layers that see no more than so many epochs to either side: every night is "
+        "cut into pieces, and its spectra keep the night's mean taken off (default: all)",
+    )
     group.add_argument("--focal_gamma", type=not_negative, help="focal loss; 0: cross-entropy ({})")
     group.add_argument(
         "--weights", choices=("none", "balanced"), help="stage weights (default: {})"

@@ -149,6 +149,7 @@ def staging_objective(
         role_p=flags.role_dropout,
         trim=flags.trim_wake,
         reads_encoded=encoded,
+        piece=0 if flags.context is None else 2 * flags.context + 1,
     )
 
 

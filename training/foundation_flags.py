@@ -21,7 +21,7 @@ _OF_STAGING = {
     "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,
     "trim_wake": -1, "pretrained": None,
 }  # fmt: skip
-_UPDATES = {"lora_rank": 0}
+_UPDATES = {"lora_rank": 0, "context": None}
 _PIECES = {"crop_hours": [0.0]}
 _OF_PRETRAINING = {
     "objective": "both", "mask_ratio": 0.5, "target": None, "init": "random",
@@ -83,6 +83,7 @@ class FoundationObjectiveFlags:
     focal_gamma: float | None
     weights: str | None
     label_smoothing: float | None
+    context: int | None
     trim_wake: int | None
 
 
@@ -144,4 +145,6 @@ def run_name(settings: FoundationSettings, held_out: Sequence[int]) -> str:
     # the control on random weights has a folder of its own
     start = "_scratch" if what.stage != "pretrain" and what.pretrained == "none" else ""
     start += f"_lora{what.lora_rank}" if what.lora_rank else ""
+    context = settings.objective.context
+    start += f"_context{context}" if context is not None else ""
     return f"foundation_{what.stage}_{kind}{start}_fold{folds}_seed{settings.run.seed}"
