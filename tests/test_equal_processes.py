@@ -200,6 +200,9 @@ def cases() -> dict[str, Case]:
             NightStaging(gamma=2.0, weights=[1, 2, 1, 2, 2], smoothing=0.1, trim=2),
             head="linear",
         ),
+        "nights in pieces": whole_nights(
+            "foundation", NightStaging(role_p=0.3, piece=3), head="linear"
+        ),
         "encoded nights": probe(),
     }
 
