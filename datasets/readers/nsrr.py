@@ -23,7 +23,7 @@ from datasets.readers.discovery import files_below
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
 from datasets.readers.scorings import nsrr_annotations as annotations
-from utils.errors import UserError, unreadable
+from utils.errors import UserError
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
@@ -162,19 +162,6 @@ def excluded(sources: Sequence[Source], listed: Mapping[str, str]) -> dict[str, 
         for pattern, reason in listed.items()
         if fnmatch(source.id, pattern)
     }
-
-
-def is_synthetic(source: Source) -> bool:
-    """Whether a generator wrote the file.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with source.path.open("rb") as file:
-            return b"synthetic" in file.read(168)[88:]  # the EDF header's field on the recording
-    except OSError as error:
-        raise unreadable(source.path, error) from error
 
 
 def read(source: Source) -> Recording:

@@ -18,8 +18,6 @@ from datasets.readers.signal_files import opened
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
-_ANY = 1_000_000  # epochs, more than any file has
-
 
 @dataclass(frozen=True)
 class ScoredNight:
@@ -88,7 +86,7 @@ def stages_of(night: Night, file: AnyFile) -> ScoredNight:
         return ScoredNight(stages, bouts_of(stages), (note,) if note else ())
     epochs, recorded = night.profile.epochs, expert_annotations.recorded_of(file)
     if night.options.salvage:  # a recording that was cut has fewer epochs than its stages
-        epochs = replace(epochs, extra=_ANY)
+        epochs = replace(epochs, extra=None)
     declared = Declared(night.scored, night.stages, epochs.seconds)
     rows = scored_rows.rows_of(declared, recorded)
     rows, notes = stage_words.coded(rows, night.stages.words, night.scored)
