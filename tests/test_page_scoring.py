@@ -268,7 +268,7 @@ def test_nothing_is_asked_for_and_nothing_fails(window, tmp_path):
     assert not [url for url in window.requests() if url.startswith(("http", "ws", "ftp"))]
 
 
-def test_epochs_on_onsets_of_their_own_are_saved_there(window, tmp_path):
+def test_epochs_on_onsets_of_their_own_are_saved_on_them(window, tmp_path):
     """A clock that drifts by 0.2 s per epoch, as MASS has it."""
     given = "D.onsets = Array.from(stages, (_, k) => Math.round(10 * (3.3 + 30.2 * k)) / 10);"
     data, table = window.run(f"{given} return [Array.from(edfBytes('A', 'B')), csvText('A', 'B')]")
