@@ -269,7 +269,7 @@ def choose(
     every = cohort_nights.find(flags.raw_path, cohort, options)
     if lone := [one for one in flags.only if not any(is_wanted(n.id, [one]) for n in every)]:
         raise UserError(f"--only {lone[0]}: no recording is called so")
-    out = cohort_nights.excluded(every, cohort) if flags.exclusions else {}
+    out = cohort_nights.excluded((night.id for night in every), cohort) if flags.exclusions else {}
     if flags.unlabelled == "skip":
         no_file = "no file of stages"
         out = {night.id: no_file for night in every if night.scored is None} | out

@@ -15,6 +15,7 @@ from pathlib import Path
 from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
 from datasets.readers.edf_header import is_synthetic
+from datasets.readers.profiles import cohort_nights, profile
 from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import DTYPES, Settings
@@ -184,8 +185,7 @@ def add_disagreements(group: argparse._ArgumentGroup) -> None:
         help="recordings without annotation: leave them out and list them, or keep them unscored",
     )
     add_flag(group, "--keep_suspect", help="keep nights scored as wake and sleep only")
-    who = "the cohort's documentation calls faulty (nsrr_exclusions.json)"
-    store_flags.add_exclusions(group, who)
+    store_flags.add_exclusions(group, "the cohort's documentation calls faulty (--list_cohorts)")
     store_flags.add_skip_faulty(group)
     store_flags.add_salvage(group)
 
@@ -194,7 +194,9 @@ def main(argv: list[str] | None = None) -> None:
     """Pair the files, leave out faulty recordings, build the store, write the folds."""
     flags = parse_args(argv)
     sources = nsrr.find(flags.raw_path, flags.cohort, options_of(flags))
-    out = nsrr.excluded(sources, nsrr.exclusions(flags.cohort)) if flags.exclusions else {}
+    out = {}
+    if flags.exclusions and flags.cohort in nsrr.COHORTS:
+        out = cohort_nights.excluded((s.id for s in sources), profile.load(flags.cohort))
     if flags.unlabelled == "skip":
         out |= {
             s.id: "no annotation beside it"

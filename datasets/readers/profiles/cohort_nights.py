@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -127,13 +127,10 @@ def is_synthetic(night: Night) -> bool:
     return night.signals.format == "edf" and edf_header.is_synthetic(night.path)
 
 
-def excluded(nights: Sequence[Night], profile: Profile) -> dict[str, str]:
-    """Nights that the profile leaves out, with the reason."""
+def excluded(ids: Iterable[str], profile: Profile) -> dict[str, str]:
+    """Recordings that the profile leaves out, with the reason."""
     return {
-        night.id: one.reason
-        for night in nights
-        for one in profile.exclude
-        if fnmatchcase(night.id.lower(), one.id.lower())
+        name: one.reason for name in ids for one in profile.exclude if is_wanted(name, [one.id])
     }
 
 
