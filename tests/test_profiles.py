@@ -117,6 +117,21 @@ def test_no_profile_at_all(tmp_path):
         profile.load(str(tmp_path / "list.json"))
 
 
+def test_some_nights_keep_their_numbers_among_all(tmp_path):
+    """Of a person whose files name no number, the second night stays the second."""
+    (tmp_path / "raw").mkdir()
+    for name in ("p1a", "p1b", "P2a"):
+        (tmp_path / "raw" / f"{name}.edf").touch()
+    signals = [{"file": "(?P<person>p\\d)[ab]\\.edf", "format": "edf", "case": "lower"}]
+    lab = profile.load(str(declared(tmp_path, signals=signals)))
+    every = cohort_nights.find(tmp_path / "raw", lab)
+    assert [(n.id, n.subject, n.night) for n in every] == [
+        ("p1a", "lab-p1", 1), ("p1b", "lab-p1", 2), ("p2a", "lab-p2", 1),
+    ]  # fmt: skip
+    some = cohort_nights.find(tmp_path / "raw", lab, cohort_nights.Options(only=("P1B",)))
+    assert [(n.id, n.night) for n in some] == [("p1b", 2)]
+
+
 def test_epochs_at_fractions_of_a_second(tmp_path):
     """Off the grid by 10.96 s, none is rounded to it: signals go with their own stages."""
     onsets = 70.96 + 30 * np.arange(len(CODES))

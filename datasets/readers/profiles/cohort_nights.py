@@ -65,13 +65,9 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
     files = _Files(raw_path)
     persons = _Persons(profile.person, files) if files.paths else None
     nights: dict[str, Night] = {}
-    others: list[str] = []
     for path, signals, groups in _signals(files, profile):
         own = profile.of(groups)
         name = filled(own.id, groups, "id")
-        if not is_wanted(name, options.only):
-            others.append(name)
-            continue
         if (other := nights.get(name)) is not None:
             # one recording in several formats is read in the first that the profile has
             if path.parent != other.path.parent or signals == other.signals:
@@ -80,28 +76,40 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
                 continue
         who = {"cohort": profile.name, "who": persons.of(groups, path)}
         subject = filled(profile.person.subject, groups | who, "person.subject")
-        scored, stages = _scored(files, path, groups, own, options.scoring)
+        scored, stages = None, None
+        if is_wanted(name, options.only):
+            scored, stages = _scored(files, path, groups, own, options.scoring)
         number = filled(own.night, groups, "night")
         number = int(number) if re.fullmatch(r"[0-9]{1,4}", number) else 0
         nights[name] = Night(
             name, subject, number, path, signals, scored, stages, own, options, persons.files
         )
-    nights = _without_holters(nights)
-    if not nights:
+    wanted = {name: night for name, night in nights.items() if is_wanted(name, options.only)}
+    wanted = _without_holters(wanted)
+    if not wanted:
+        others = nights if options.only else ()
         raise UserError(f"{raw_path}: {_nothing(raw_path, profile, options.only, others)}")
+    _check_apart(wanted.values())
+    # a person's nights have their numbers among all, whichever are wanted
+    every = nights if options.only else wanted
+    numbered = _numbered([every[name] for name in sorted(every)])
+    return [night for night in numbered if night.id in wanted]
+
+
+def _check_apart(nights: Iterable[Night]) -> None:
+    """Refuse a file of stages that belongs to two recordings."""
     scored: dict[Path, Path] = {}
-    for night in nights.values():
+    for night in nights:
         if night.scored and (other := scored.setdefault(night.scored, night.path)) != night.path:
             raise UserError(
                 f"{night.scored}: scores both {other} and {night.path}; remove one of the two"
             )
-    return _numbered([nights[name] for name in sorted(nights)])
 
 
-def _nothing(raw_path: Path, profile: Profile, only: Sequence[str], others: Sequence[str]) -> str:
+def _nothing(raw_path: Path, profile: Profile, only: Sequence[str], others: Iterable[str]) -> str:
     """What a folder without wanted nights has instead, and what to do."""
-    if others:
-        some = f"{', '.join(sorted(others)[:5])}{' …' * (len(others) > 5)}"
+    if names := sorted(others):
+        some = f"{', '.join(names[:5])}{' …' * (len(names) > 5)}"
         return f"no recording is called {' or '.join(only)}; there are {some}"
     patterns = " or ".join(signals.file for signals in profile.signals)
     what = f"no recording of {profile.name} there ({patterns})"
