@@ -150,13 +150,7 @@ def add_content(group: argparse._ArgumentGroup) -> None:
     )
     store_flags.add_resample(group, 100)
     store_flags.add_dtype(group)
-    add_list(
-        group,
-        "--folds",
-        default=["kfold:5:0"],
-        help="fold tables by subject: kfold:N:seed, usleep:seed, or published ones "
-        "(--list_cohorts)",
-    )
+    store_flags.add_folds(group)
 
 
 def parse_args(argv: list[str] | None) -> PreprocessFlags:

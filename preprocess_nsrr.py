@@ -24,7 +24,6 @@ from datasets.store.summary import report, write_folds
 from utils.arguments import (
     ScriptParser,
     add_flag,
-    add_list,
     command_of,
     count,
     next_command,
@@ -161,7 +160,7 @@ def add_content(group: argparse._ArgumentGroup) -> None:
     """Add the flags of sampling rate, type and fold tables."""
     store_flags.add_resample(group, 125)
     store_flags.add_dtype(group)
-    add_list(group, "--folds", default=["kfold:5:0"], help="fold tables by subject: kfold:N:seed")
+    store_flags.add_folds(group)
 
 
 def add_disagreements(group: argparse._ArgumentGroup) -> None:
@@ -185,7 +184,7 @@ def add_disagreements(group: argparse._ArgumentGroup) -> None:
         help="recordings without annotation: leave them out and list them, or keep them unscored",
     )
     add_flag(group, "--keep_suspect", help="keep nights scored as wake and sleep only")
-    store_flags.add_exclusions(group, "the cohort's documentation calls faulty (--list_cohorts)")
+    store_flags.add_exclusions(group, "the cohort's documentation calls faulty")
     store_flags.add_skip_faulty(group)
     store_flags.add_salvage(group)
 

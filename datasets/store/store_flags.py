@@ -84,7 +84,10 @@ def add_bandpass(group: Any, default: str = "") -> None:
 
 def add_resample(group: Any, rate: int | None = None, kind: type = positive) -> None:
     """Add ``--resample``."""
-    group.add_argument("--resample", type=kind, default=rate, help="rate of all channels in Hz")
+    own = "" if rate else " (default: each its own)"
+    group.add_argument(
+        "--resample", type=kind, default=rate, help=f"rate of all channels in Hz{own}"
+    )
 
 
 def add_dtype(group: Any, *names: str, default: str | None = None) -> None:
@@ -97,6 +100,17 @@ def add_dtype(group: Any, *names: str, default: str | None = None) -> None:
         default=default,
         help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
         f"recorder wrote where nothing is filtered (default: {DTYPES[0]})",
+    )
+
+
+def add_folds(group: Any) -> None:
+    """Add ``--folds`` of any cohort."""
+    add_list(
+        group,
+        "--folds",
+        default=["kfold:5:0"],
+        help="fold tables by subject: kfold:N:seed, usleep:seed, or published ones "
+        "(preprocess.py --list_cohorts)",
     )
 
 
