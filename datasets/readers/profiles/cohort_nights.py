@@ -110,7 +110,8 @@ def _nothing(raw_path: Path, profile: Profile, only: Sequence[str], others: Iter
     """What a folder without wanted nights has instead, and what to do."""
     if names := sorted(others):
         some = f"{', '.join(names[:5])}{' …' * (len(names) > 5)}"
-        return f"no recording is called {' or '.join(only)}; there are {some}"
+        what = f"no recording is called {' or '.join(only)}; there are {some}"
+        return f"{what}: ask for one of these, or name another folder with --raw_path"
     patterns = " or ".join(signals.file for signals in profile.signals)
     what = f"no recording of {profile.name} there ({patterns})"
     demo = f"make synthetic ones with {profile.demo}, " if profile.demo else ""
