@@ -29,6 +29,8 @@ from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
 from evaluation.stagers.stager import Asked, Stager
 from interpret.explain_nights import arrays_of
+from interpret.explanation import INCOMPLETE
+from interpret.integrated_gradients import TOLERANCE
 from interpret.question import Plan, Question
 from interpret.random_weights import with_random_weights
 from interpret.registry import method_named
@@ -181,7 +183,7 @@ def measure(stager: Stager, path: Path, flags: BandFlags) -> dict[str, Any]:
     probabilities = band_orders.without_bands(
         staging(stager, file, label), signals, torch.from_numpy(epochs), classes, changes
     )
-    scores = explained(night, epochs)
+    scores, errors = explained(night, epochs)
     controls = [untrained(night, epochs, flags.seed + k) for k in range(flags.untrained)]
     return {
         "epochs": epochs.tolist(),
@@ -189,6 +191,7 @@ def measure(stager: Stager, path: Path, flags: BandFlags) -> dict[str, Any]:
         "others": others.tolist(),
         "probabilities": dict(zip(PARTS, probabilities.tolist(), strict=True)),
         "scores": plain(scores),
+        "errors": errors,
         "untrained": [plain(one) for one in controls],
         "model_free": plain(band_orders.model_free(signals, fs, epochs, classes)),
     }
@@ -212,18 +215,24 @@ def staging(stager: Stager, file: AnyFile, label: str) -> Callable[[torch.Tensor
     return stage
 
 
-def explained(night: StagedFile, epochs: np.ndarray) -> Scores:
-    """What every method adds to the default's stages by each band, through the parts' reasons."""
+def explained(night: StagedFile, epochs: np.ndarray) -> tuple[Scores, dict[str, list[float]]]:
+    """What every method adds to the default's stages by each band, through the parts' reasons.
+
+    And the completeness error of every method at each epoch, (b,).
+    """
     methods = [method for ones in PARTS.values() for method in ones]
     rows: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    errors: dict[str, list[float]] = {method: [] for method in methods}
     with tempfile.TemporaryDirectory() as scratch:
         wanted = dict.fromkeys(epochs.tolist(), "")
         # those of signals; the parts that explain by features have their own
         for entry in night.write_reasons(Path(scratch), wanted, methods=PARTS[SPECTRA]):
             for method in methods:
-                with np.load(Path(scratch) / entry["methods"][method]["file"]) as arrays:
+                answer = entry["methods"][method]
+                errors[method].append(answer["completeness_error"])
+                with np.load(Path(scratch) / answer["file"]) as arrays:
                     rows[method].append(band_orders.contributions_of(method, arrays))
-    return {method: np.stack(ones) for method, ones in rows.items()}
+    return {method: np.stack(ones) for method, ones in rows.items()}, errors
 
 
 def untrained(night: StagedFile, epochs: np.ndarray, seed: int) -> Scores:
@@ -301,6 +310,8 @@ def section(
         f"{len(nights)} held-out subjects, {n_epochs} epochs, up to {flags.per_stage} of every "
         f"stage of each. `{band_orders.MEASURE}`: mean area of all 120 orders of five bands under "
         "the probability, less that of the method's order; 0 is chance.",
+        "",
+        completeness(nights),
     ]
     for stage in ("all", *STAGES):
         own = [row for row in rows if row["stage"] == stage]
@@ -308,6 +319,17 @@ def section(
             lines += ["", f"## {band_orders.MEASURE}, {stage}", "", *without_model(own), ""]
             lines += table([row for row in own if row["against"]])
     return "\n".join(lines) + "\n"
+
+
+def completeness(nights: Sequence[Mapping[str, Any]]) -> str:
+    """One line: for how many epochs every method's map misses up to 1 % and 5 % of the change."""
+    shares = []
+    for method in nights[0]["errors"]:
+        errors = np.array([error for night in nights for error in night["errors"][method]])
+        within = [f"{100 * (errors <= limit).mean():.0f}" for limit in (TOLERANCE, INCOMPLETE)]
+        shares.append(f"`{method}` {' / '.join(within)} %")
+    limits = f"{100 * TOLERANCE:g} % / {100 * INCOMPLETE:g} %"
+    return f"Shares of the epochs whose map is complete to {limits}: {', '.join(shares)}."
 
 
 def without_model(rows: Sequence[Mapping[str, str]]) -> list[str]:

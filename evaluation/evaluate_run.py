@@ -13,6 +13,7 @@ from evaluation import concept_evaluation, human_scorers
 from evaluation.evaluation_files import EVALUATION, write_evaluation
 from evaluation.night_page import write_page
 from evaluation.stage import load_staging_model, open_view, pick_device, stage
+from evaluation.store_channels import page_writer
 from interpret import concept_run, explained_run, prototypes
 from interpret.explanation_flags import ExplanationFlags
 from interpret.second_look_report import temperature_of
@@ -134,6 +135,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
     check_folder(folder, EVALUATION)
     if settings.explanations.is_interpret:
         check_folder(reasons, explained_run.EXPLANATIONS)
+    pages = page_writer(store, settings.explanations.page_channels)
     if settings.explanations.concepts:
         check_folder(concepts, concept_run.CONCEPTS)
         concept_evaluation.check(settings.explanations, checkpoint, store, subjects, model)
@@ -149,7 +151,7 @@ def evaluate(settings: EvaluationSettings, checkpoint: Checkpoint) -> None:
             human_scorers.write_agreement(folder, nights, evaluated.scorers, store.cohort)
         )
     if settings.explanations.is_interpret:
-        added = added_by_training(model, checkpoint, store, view)
+        added = replace(added_by_training(model, checkpoint, store, view), write_page=pages)
         if evaluated.scorers:
             added = replace(added, scorers=human_scorers.beside(nights, evaluated.scorers))
         explained_run.interpret(settings.explanations, model, view, nights, about, reasons, added)

@@ -1,6 +1,9 @@
-"""What the band powers of an epoch add to its stage: integrated gradients on a night's decibels.
+"""What the band powers of an epoch add to its stage: integrated gradients on its own decibels.
 
-The path leads from a night that stays at the middle of its range to the night as it was.
+The rest of the night comes first: what it makes of an epoch that lies at the middle of the night's
+range. From there a path leads to the epoch as it was, in the night as it was. A path on which the
+whole night changed at once would bend too often for any number of steps: a recurrent network then
+passes from one succession of stages to the next.
 
 Sundararajan et al., Axiomatic Attribution for Deep Networks, ICML 2017.
 """
@@ -18,10 +21,10 @@ from interpret.feature_contributions import FeatureContributions
 
 METHOD = "bands"
 REST = "rest of the night"
-STEPS = 16  # of Gauss and Legendre's rule
-# epochs on either side that the network reads again at every step: half an hour, beyond which a
-# recurrent network remembers little; the completeness error contains what it does
-_REACH = 60
+STEPS = 8  # of Gauss and Legendre's rule
+# epochs on either side that the network reads again at every step: two hours, beyond which a
+# recurrent network remembers little; the completeness error contains what that misses
+_REACH = 240
 _AT_ONCE = 8  # epochs explained together, which bounds the memory
 
 
@@ -36,8 +39,8 @@ def band_contributions(
     """Contributions of ``bands`` to the margin of ``stages`` over ``against`` at ``epochs``, (b,).
 
     ``nets`` are networks as ``models.night_bands``, ``db`` (n, 5) decibels of a night, NaN in gaps;
-    the mean of the networks is explained. The five bands are those of the epoch itself; all that
-    other epochs add is one contribution, ``REST``.
+    the mean of the networks is explained. The five bands are those of the epoch itself; what other
+    epochs add to one at the middle of the night's range is one contribution, ``REST``.
     """
     middle = nets[0].middle(db)  # the same for all networks of a kind
     baseline = torch.where(db.isnan(), db, middle)
@@ -80,36 +83,54 @@ def _of_net(
         at_ends = [net.logits_of(night)[epochs] for night in (baseline, db)]
     rows = torch.arange(len(epochs))
     expected, margin = (logits[rows, stages] - logits[rows, against] for logits in at_ends)
+    features = net.relative(db).detach()
     groups = zip(
         epochs.split(_AT_ONCE), stages.split(_AT_ONCE), against.split(_AT_ONCE), strict=True
     )
     # cuDNN refuses to differentiate a recurrent layer in evaluation mode
     with torch.backends.cudnn.flags(enabled=False):
-        parts = [_integrated(net, db, *group) for group in groups]
-    return torch.cat(parts), expected, margin, at_ends[0].softmax(dim=-1)
+        each = [
+            (_integrated(net, features, *group), _at_middle(net, features, *group))
+            for group in groups
+        ]
+    own, without = (torch.cat(some) for some in zip(*each, strict=True))
+    parts = torch.cat([own, (without - expected)[:, None]], dim=1)
+    return parts, expected, margin, at_ends[0].softmax(dim=-1)
 
 
-def _integrated(net: Any, db: Tensor, epochs: Tensor, stages: Tensor, against: Tensor) -> Tensor:
-    """Integrated gradients of the margins, those of all other epochs in one: (b, 6)."""
+@torch.no_grad()
+def _at_middle(
+    net: Any, features: Tensor, epochs: Tensor, stages: Tensor, against: Tensor
+) -> Tensor:
+    """Margins (b,) where each epoch itself lies at the middle of the night (n, 11)."""
+    rows = torch.arange(len(epochs))
+    nights = features.repeat(len(epochs), 1, 1)
+    nights[rows, epochs, :-1] = 0.0
+    logits = net(nights)[rows, epochs]
+    return logits[rows, stages] - logits[rows, against]
+
+
+def _integrated(
+    net: Any, features: Tensor, epochs: Tensor, stages: Tensor, against: Tensor
+) -> Tensor:
+    """Integrated gradients of the margins by the bands of each epoch (b, 5), others as they are."""
     points, weights = np.polynomial.legendre.leggauss(STEPS)
-    shares = torch.from_numpy((points + 1) / 2).to(db)[None, :, None, None]
-    weights = torch.from_numpy(weights / 2).to(db)[None, :, None, None]
-    length = min(2 * _REACH + 1, len(db))
-    starts = (epochs - _REACH).clamp(0, len(db) - length)
+    shares = torch.from_numpy((points + 1) / 2).to(features)[None, :, None]
+    weights = torch.from_numpy(weights / 2).to(features)[None, :, None]
+    length = min(2 * _REACH + 1, len(features))
+    starts = (epochs - _REACH).clamp(0, len(features) - length)
     members = starts[:, None] + torch.arange(length)
+    rows, places = torch.arange(len(epochs)), epochs - starts
     # decibels about the night's middle, which is 0: the path is straight in them, and what they
     # are relative to stays that of the night itself
-    features = net.relative(db).detach()[members][:, None]  # (b, 1, w, 11)
-    about, gaps = features[..., :-1], features[..., -1:]
-    # (b, steps, w, 10): every epoch's margin has gradients of its own
-    x = (shares * about).requires_grad_()
-    read = torch.cat([x, gaps.expand(-1, STEPS, -1, -1)], dim=-1)
+    about = features[epochs, :-1]
+    # every epoch's margin has gradients of its own: (b, steps, 10)
+    x = (shares * about[:, None]).requires_grad_()
+    read = features[members][:, None].repeat(1, STEPS, 1, 1)  # (b, steps, w, 11)
+    read[rows, :, places, :-1] = x
     logits = net(read.flatten(0, 1)).unflatten(0, x.shape[:2])
-    rows = torch.arange(len(epochs))
-    own = logits[rows, :, epochs - starts]  # (b, steps, 5)
+    own = logits[rows, :, places]  # (b, steps, 5)
     margins = own[rows, :, stages] - own[rows, :, against]
     (gradients,) = torch.autograd.grad(margins.sum(), x)
-    parts = (gradients * weights).sum(dim=1) * about[:, 0]
-    parts = parts.unflatten(2, (2, -1)).sum(dim=2)  # two features of each band: (b, w, 5)
-    here = parts[rows, epochs - starts]
-    return torch.cat([here, (parts.sum(dim=(1, 2)) - here.sum(dim=1))[:, None]], dim=1)
+    parts = (gradients * weights).sum(dim=1) * about
+    return parts.unflatten(1, (2, -1)).sum(dim=1)  # two features of each band

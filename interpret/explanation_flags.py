@@ -36,6 +36,7 @@ class ExplanationFlags:
     specgrad_hz: float
     interpret_bands: bool
     interpret_pictures: int
+    page_channels: list[str]
     n_random: int
     n_untrained: int
     counterfactuals: int
@@ -130,6 +131,13 @@ def add_flags(group: Any) -> None:
     )
     group.add_argument(
         "--interpret_pictures", type=count, default=20, help="epochs drawn per recording"
+    )
+    add_list(
+        group,
+        "--page_channels",
+        default=[],
+        help="labels or roles of the store that a night's page shows beside the channels that the "
+        "model reads",
     )
     group.add_argument(
         "--n_random", type=positive, default=20, help="random orders to compare with"

@@ -31,8 +31,9 @@ METHODS = {
     "bands": (
         "Power of this epoch in five bands, in dB about the middle of the night's range",
         "Every bar is what the power in a band adds to the lead of {stage} over {against}, red for "
-        "it, blue against it; the last one is what all other epochs add. Together they lead from "
-        "{expected:.2f}, in a night that stays at that middle, to {margin:.2f}.",
+        "it, blue against it; the last one is what the rest of the night adds to an epoch at that "
+        "middle. Together they lead from {expected:.2f}, in a night that stays there, to "
+        "{margin:.2f}.",
     ),
 }
 # a derived feature belongs to what it is derived from, so endings are not looked at

@@ -65,6 +65,12 @@ def test_a_network_is_explained_completely(n):
     reasons = band_contributions(nets, db, epochs, np.full(4, 2), np.full(4, 1), BANDS)
     logits = np.mean([net.logits_of(db).detach().numpy() for net in nets], axis=0)
     np.testing.assert_allclose(reasons.margin, logits[epochs, 2] - logits[epochs, 1], atol=1e-5)
-    change = np.abs(reasons.margin - reasons.expected)
-    assert (reasons.error <= 0.02 * change.max()).all()
+    # trained networks bent the path of a whole night so often that no epoch's map was complete
+    assert reasons.error.max() <= 0.01
+    # known answer: the bands lead from the epoch at the middle of the range to the epoch as it is
+    moved = torch.stack([nets[0].relative(db)] * 4)
+    moved[range(4), epochs, :-1] = 0
+    without = np.mean([net(moved)[range(4), epochs].detach().numpy() for net in nets], axis=0)
+    own = reasons.margin - (without[:, 2] - without[:, 1])
+    np.testing.assert_allclose(reasons.contributions[:, :5].sum(axis=1), own, atol=0.02)
     assert (reasons.contributions[1, :5] == 0).all() and np.isnan(reasons.values[1]).all()

@@ -225,7 +225,9 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
         if len(voters.staged) > 33 and not stopped:  # in the second night
             stopped.append(True)
             raise KeyboardInterrupt
-        return {name: np.tile(order, (len(epochs), 1)) for name, order in orders.items()}
+        scores = {name: np.tile(order, (len(epochs), 1)) for name, order in orders.items()}
+        errors = {"specgrad": [0.02] * len(epochs), "treeshap": [0.0] * len(epochs)}
+        return scores, errors
 
     def untrained(night, epochs, seed):
         return {name: np.full((len(epochs), 5), seed) for name in ("specgrad", "ig", "bands")}
@@ -251,6 +253,7 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
     text = page.read_text()
     assert text.startswith(f"# Explanations\n\n| a |\n\n{explanations.BANDS_SECTION}\n")
     assert "2 held-out subjects" in text and "| default-yasa | treeshap |" in text
+    assert "1 % / 5 %: `specgrad` 0 / 100 %, `treeshap` 100 / 100 %." in text
     rows = explanations.read_rows(tmp_path / "explained_bands.csv")
     means = {(r["model"], r["method"]): float(r["mean"]) for r in rows if r["stage"] == "all"}
     # all but one put the bands in their own order, which is that of ties

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import cmt_evaluate
+from datasets.store.views import View
 from evaluation.evaluate_run import added_by_training
 from evaluation.stage import load_staging_model, open_view
 from interpret import explained_run, registry
@@ -132,7 +134,7 @@ def explained(raw, store, tmp_path_factory) -> Path:
     project = tmp_path_factory.mktemp("explained")
     run = train(store, project, "--n_epochs", "1")
     words = ["--is_interpret", "True", "--interpret_select", "3,40", "--n_random", "3"]
-    words += ["--counterfactuals", "1"]
+    words += ["--counterfactuals", "1", "--page_channels", "EMG,EEG2"]
     methods = ["--interpret_methods", "ig,occlusion,attention,rollout", "--pictures", "0"]
     evaluate(store, project, raw, *words, *methods)
     return run / "interpretations"
@@ -155,6 +157,26 @@ def test_every_sample_has_a_folder(explained):
     assert names == arrays | pictures | {"prototypes.png", "prototypes.pdf"}
     for path in explained.rglob("*"):  # valid on every file system
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", path.name)
+
+
+def test_a_page_shows_further_channels_of_the_store(store, explained):
+    """As stored, in their own unit; the model reads EEG and EOG alone."""
+    (page,) = explained.glob("*.html")
+    traces = json.loads(re.search(r'id="trace_data"[^>]*>(.*?)</script>', page.read_text())[1])
+    labels = [store.channels[k].label for k in (0, 2, 3, 1)]
+    assert [one["label"] for one in traces] == labels
+    assert all(one["prepared"] and one["unit"] == "µV" for one in traces)
+    for shown, name in zip(traces[2:], ("EMG", "EEG2"), strict=True):
+        stored = View(store, [page.stem], channels=[name], standardise="none")
+        own = next(stored.whole_nights())[1][7, 0].numpy()
+        codes = np.frombuffer(base64.b64decode(shown["epochs"][7]), np.uint8).reshape(-1, 2)
+        offset, step = (
+            np.frombuffer(base64.b64decode(shown[name]), np.float32)[7]
+            for name in ("offset", "step")
+        )
+        starts = np.floor(np.arange(len(codes)) * len(own) / len(codes)).astype(int)
+        limits = np.minimum.reduceat(own, starts), np.maximum.reduceat(own, starts)
+        np.testing.assert_allclose(offset + step * codes.T, limits, atol=step)
 
 
 def test_arrays_say_what_they_hold(store, explained):
@@ -342,12 +364,13 @@ def test_false_means_false(raw, store, explained, capsys):
         (["--interpret_other_baselines", "zero,black"], "no black; there are auto, training_mean"),
         (["--interpret_methods", "deeplift"], "deeplift has no rule for layer"),
         (["--target_class", "N7"], "--target_class"),
+        (["--page_channels", "ECG"], "--page_channels: .*no channel 'ECG'; it has EEG"),
     ],
 )
 def test_what_cannot_be_explained_is_one_line(raw, store, explained, words, message):
     with pytest.raises(UserError) as refused:
         evaluate(store, explained.parents[1], raw, "--is_interpret", *words, "--pictures", "0")
-    assert message in str(refused.value)
+    assert re.search(message, str(refused.value))
 
 
 def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained):

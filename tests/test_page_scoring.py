@@ -15,6 +15,7 @@ from pathlib import Path
 import edfio
 import mne
 import numpy as np
+import pyedflib
 import pytest
 
 import generate_demo_data
@@ -179,9 +180,9 @@ def check_table(folder: Path, given: list[int], wanted: list[int]) -> None:
 
 
 def check_edf(path: Path, wanted: list[int]) -> None:
-    """As MNE and edfio read it: stages, the author, the recording's start."""
+    """As MNE, edfio and pyedflib read it: stages, the author, the recording's start."""
     words = ("W", "N1", "N2", "N3", "R", "?")
-    for onsets, durations, texts in (by_mne(path), by_edfio(path)):
+    for onsets, durations, texts in (by_mne(path), by_edfio(path), by_pyedflib(path)):
         assert texts[0].startswith(f"Scored by {AUTHOR}, saved 20")
         codes = np.full(len(wanted), -2)
         for onset, seconds, text in zip(onsets[1:], durations[1:], texts[1:], strict=True):
@@ -196,6 +197,12 @@ def check_edf(path: Path, wanted: list[int]) -> None:
 def by_mne(path: Path):
     marks = mne.read_annotations(path)
     return marks.onset, marks.duration, list(marks.description)
+
+
+def by_pyedflib(path: Path):
+    with pyedflib.EdfReader(str(path)) as file:
+        onsets, durations, texts = file.readAnnotations()
+    return onsets, durations.astype(float), list(texts)
 
 
 def by_edfio(path: Path):

@@ -83,7 +83,9 @@ function spectrogram() {
 }
 
 function hours() {
-  const { pen, inner } = panel($("hours"), 18), every = n > 900 ? 120 : n > 240 ? 60 : 10;
+  const { pen, inner } = panel($("hours"), 18);
+  // as many ticks as have room for their labels, on paper as on the screen
+  const every = [10, 20, 60, 120, 240, 480].find(step => step * inner / n >= 48) ?? 960;
   // ticks at whole hours of the clock, where that is known
   const first = D.clock === null ? 0 : (every - (D.clock / EPOCH) % every) % every;
   for (let k = first; k < n; k += every) {

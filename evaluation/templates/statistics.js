@@ -43,7 +43,7 @@ function report() {
   head.lastChild.className = "no_print";
   const both = Array.from(stages.keys()).filter(k => stages[k] >= 0 && D.model[k] >= 0);
   const same = both.filter(k => stages[k] === D.model[k]).length, changed = stages.filter((code, k) => code !== given[k]).length;
-  $("agreement").textContent = changed + " epochs changed. " + same + " of " + both.length + " epochs have the model's stage" +
+  $("agreement").textContent = changed + (changed === 1 ? " epoch changed. " : " epochs changed. ") + same + " of " + both.length + " epochs have the model's stage" +
     (both.length ? " (" + (100 * same / both.length).toFixed(1) + " %)." : ".");
   $("signed").textContent = "Scored by " + ($("author").value.trim() || "nobody yet") + ", " + new Date().toISOString().slice(0, 16).replace("T", " ") +
     " UTC; " + n + " epochs" + (D.start ? " from " + D.start.replace("T", " ") : "") + ".";
