@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -179,6 +180,7 @@ class _Files:
         for path in self.paths:
             self._by_name.setdefault(path.name.lower(), []).append(path)
             self._by_folder.setdefault(path.parent, []).append(path)
+        self._names = sorted(self._by_name)
 
     def named(self, wanted: str, near: Path | None) -> Path | None:
         """The file of a path's end, in the folder ``near`` or else in any.
@@ -191,18 +193,26 @@ class _Files:
         """
         end = wanted.lower().removeprefix("*/")
         name = PurePosixPath(end).name
-        is_anywhere = near is None or wanted.startswith("*/")
-        every = self.paths if is_anywhere else self._by_folder.get(near, [])
-        some = every if "*" in name else self._by_name.get(name, [])
         # names may hold brackets, which are no pattern unless there is a star
         if "*" in name:
+            is_anywhere = near is None or wanted.startswith("*/")
+            some = self._like(name) if is_anywhere else self._by_folder.get(near, [])
             fitting = [p for p in some if fnmatchcase(self._ends[p], f"*/{end}")]
         else:
+            some = self._by_name.get(name, [])
             fitting = [p for p in some if self._ends[p].endswith(f"/{end}")]
         fitting = [path for path in fitting if path.parent == near] or fitting
         if len(fitting) > 1:
             raise UserError(f"{fitting[0]}: and {fitting[1]} could both be {wanted}; remove one")
         return fitting[0] if fitting else None
+
+    def _like(self, pattern: str) -> Iterator[Path]:
+        """Files whose names begin as a pattern does, so that few are compared with it."""
+        begins = re.split(r"[*?[]", pattern)[0]
+        place = bisect_left(self._names, begins)
+        while place < len(self._names) and self._names[place].startswith(begins):
+            yield from self._by_name[self._names[place]]
+            place += 1
 
 
 class _Persons:
