@@ -129,6 +129,7 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "clock": _clock(staged),
         "first_epoch": staged.first_epoch,
         "onsets": np.round(staged.own_onsets, 6).tolist(),
+        "spacing": staged.spacing,
         "stages": STAGES,
         "order": PLOT_ORDER,
         "colours": COLOURS,
