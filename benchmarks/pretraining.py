@@ -42,6 +42,7 @@ from datasets.store.store import Store
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
 from utils.checkpoint import save_checkpoint
+from utils.memory import keep_freed_memory
 
 EPOCHS, BATCH, SAMPLES = 512, 128, 3000
 TEMPERATURE = 0.1  # the default of Contrastive, so that all sides compute the same loss
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--encoders", nargs="+", default=["tinysleepnet", "transformer", "cnn"])
     args = parser.parse_args()
+    keep_freed_memory()  # as every script of ours does
     if args.memory:
         report_memory(args.epochs)
         return
