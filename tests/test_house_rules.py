@@ -59,7 +59,7 @@ ONLY_IN = {
     },
     "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
-        "training.loop", "training.resume", "training.flags", "training.loggers",
+        "training.loop", "training.resume", "training.fabric", "training.loggers",
         "training.precision", "training.sharding",
     },
     "wandb": {"training.loggers"},
