@@ -158,27 +158,30 @@ def make(study: Study, rows: Rows, cells: Sequence[Cell], how: Mapping[str, Any]
         return
     part, seed = lacking[0].part, lacking[0].seed
     print(f"{part}, seed {seed}: {len(lacking)} of {len(cells)} cells to make", flush=True)
-    first, everything = (
-        study.grid.objectives[0],
-        len(study.store.of_subjects(study.split(seed).train)),
-    )
-    # controls take the shape of their encoder, the training nights and the split from a run
-    needed = {
-        (cell.objective, cell.setting, cell.encoder, cell.nights) for cell in lacking if cell.steps
-    }
-    for cell in lacking:
-        if not cell.steps:
-            encoder = cell.encoder or study.grid.encoders[0]
-            needed.add((first.objective, first.name, encoder, everything))
-    train(study, seed, sorted(needed), how)
-    for cell, group in groupby(sorted(lacking), key=without_budget):
-        encoder = cell.encoder or study.grid.encoders[0]
-        of = cell if cell.steps else replace(
-            cell, objective=first.objective, setting=first.name, encoder=encoder,
-            nights=everything, steps=study.grid.steps[-1],
-        )  # fmt: skip
-        path = run_of(study, of) / "checkpoints" / f"step_{of.steps:06d}.pt"
-        probe(study, rows, list(group), load_checkpoint(path))
+    groups = [list(group) for _, group in groupby(sorted(lacking), key=without_budget)]
+    needed = [trained_for(study, group[0]) for group in groups]
+    train(study, seed, sorted(set(map(of_training, needed))), how)
+    for group, cell in zip(groups, needed, strict=True):
+        path = run_of(study, cell) / "checkpoints" / f"step_{cell.steps:06d}.pt"
+        probe(study, rows, group, load_checkpoint(path))
+
+
+def trained_for(study: Study, cell: Cell) -> Cell:
+    """The cell whose training a cell is made from: its own, of a control the first of the grid.
+
+    Controls take the shape of their encoder, the training nights and the split from it.
+    """
+    if cell.steps:
+        return cell
+    first, grid = study.grid.objectives[0], study.grid
+    about = {"objective": first.objective, "setting": first.name, "steps": grid.steps[-1]}
+    about |= {"encoder": cell.encoder or grid.encoders[0], "nights": study.n_nights(cell.seed)}
+    return replace(cell, **about)
+
+
+def of_training(cell: Cell) -> tuple[str, str, str, int]:
+    """What tells the trainings of a seed apart."""
+    return cell.objective, cell.setting, cell.encoder, cell.nights
 
 
 def folder_of(study: Study, setting: Setting, encoder: str, nights: int) -> Path:
@@ -253,7 +256,8 @@ def words_of(study: Study, setting: Setting, cell: Cell) -> list[str]:
 def probe(study: Study, rows: Rows, cells: Sequence[Cell], checkpoint: Checkpoint) -> None:
     """Probe the budgets of one space: ``cells`` that differ in their budget alone."""
     first, grid = cells[0], study.grid
-    nights = study_spaces.open_nights(checkpoint, study.store, study.device, first.part)
+    how = study.device, first.part, first.seed
+    nights = study_spaces.open_nights(checkpoint, study.store, *how)
     if first.objective == SUPERVISED:
         steps, draws = grid.supervised_steps, grid.supervised_draws
         for cell in cells:
@@ -279,13 +283,13 @@ def probe(study: Study, rows: Rows, cells: Sequence[Cell], checkpoint: Checkpoin
             for k, encode in enumerate(encoders)
         ]
         spaces = [study_spaces.scaled(one, nights) for one in raw]
+        if first.steps and first.part == CURVE:  # first: cells are taken for done by their rows
+            of = without_budget(first)
+            rows.measure(of, study_spaces.label_free(net, checkpoint, nights, raw[0]))
         seconds, samples = spent(checkpoint, first.steps)
         for cell in cells:
             made = study_spaces.probe(spaces, nights.labels, cell.budget, grid.draws)
             rows.add(cell, Probed(**made, seconds=seconds, samples=samples))
-        if first.steps and first.part == CURVE:
-            of = without_budget(first)
-            rows.measure(of, study_spaces.label_free(net, checkpoint, nights, raw[0]))
 
 
 def spent(checkpoint: Checkpoint, steps: int) -> tuple[float, int]:

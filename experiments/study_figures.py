@@ -22,8 +22,9 @@ LABELS = {
 def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -> Figure:
     """Macro-F1 against ``axis`` of :data:`LABELS`, a panel per number of labelled subjects.
 
-    ``points`` have ``x``, ``name``, ``panel``, ``is_control``, ``macro_f1``, ``low``, ``high``,
-    ``samples`` and ``minutes``. Controls without an ``x`` are bands, from low to high.
+    ``points`` have ``x`` and its ``tick``, ``y``, ``low``, ``high``, ``name``, ``panel``,
+    ``is_control``, ``samples`` and ``minutes``. Controls without an ``x`` are bands, from low to
+    high.
     """
     panels = list(dict.fromkeys(point["panel"] for point in points))
     figure = new_figure(TWO_COLUMNS, 3.4)
@@ -34,11 +35,11 @@ def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -
         for name in names:
             some = [p for p in points if (p["panel"], p["name"]) == (panel, name)]
             _draw(axes, some, name, styles[name])
-        axes.set_xlabel(LABELS[axis])
         axes.set_title(panel)
         _axes_of_x(axes, [p for p in points if p["panel"] == panel], axis)
     grid[0].set_ylabel("macro-F1, validation subjects")
     handles, labels = grid[-1].get_legend_handles_labels()
+    grid[len(grid) // 2].set_xlabel(LABELS[axis])  # one for all: of each they would overlap
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     entitle(figure, title)
     return figure
@@ -47,16 +48,16 @@ def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -
 def _draw(
     axes: Axes, points: Sequence[Mapping[str, Any]], name: str, style: Mapping[str, Any]
 ) -> None:
-    known = [point for point in points if point["macro_f1"] is not None]
+    known = [point for point in points if point["y"] is not None]
     bands = [point for point in known if point["x"] is None]
     for point in bands:
-        axes.axhline(point["macro_f1"], label=name, **style)
+        axes.axhline(point["y"], label=name, **style)
         if point["low"] is not None:
             axes.axhspan(point["low"], point["high"], color=style["color"], alpha=0.15, lw=0)
     line = sorted((point for point in known if point["x"] is not None), key=lambda p: p["x"])
     if line:
         x = [point["x"] for point in line]
-        axes.plot(x, [point["macro_f1"] for point in line], marker=".", label=name, **style)
+        axes.plot(x, [point["y"] for point in line], marker=".", label=name, **style)
         bars = [point for point in line if point["low"] is not None]
         x, low, high = ([point[key] for point in bars] for key in ("x", "low", "high"))
         if line[0]["is_control"]:
@@ -83,7 +84,8 @@ def _axes_of_x(axes: Axes, points: Sequence[Mapping[str, Any]], axis: str) -> No
     for x in places:
         each = took[x]
         minutes = sum(point["minutes"] for point in each) / len(each)
-        words.append(f"{max(point['samples'] for point in each) / 1000:g}k\n{minutes:.1f}")
+        n = max(point["samples"] for point in each)
+        words.append(f"{n / 1000:.3g}k\n{minutes:.1f}" if n >= 1000 else f"{n}\n{minutes:.1f}")
     above.set_xticks(places, words, color=GREY)
     above.minorticks_off()
-    above.set_xlabel("epochs seen, and minutes (mean)", color=GREY)
+    above.set_xlabel("epochs seen, minutes", color=GREY)

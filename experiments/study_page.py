@@ -24,7 +24,7 @@ from experiments.study_results import (
 from experiments.study_rows import ALL, CONTROLS, CURVE, TABLE, Rows
 from utils import figures
 from utils.files import write_table, write_text
-from utils.intervals import with_interval
+from utils.intervals import T, with_interval
 
 NAME = "pretraining"
 AXES = ("steps", "nights", "budget")
@@ -192,17 +192,21 @@ def _curves(rows: Rows, store: str, folder: Path, overwrite: bool | None) -> lis
     parts = [
         "## Curves\n",
         f"Of validation subjects, on whom settings and steps are chosen: no claim. Seeds {seeds} "
-        "pooled; bands and bars are 95 % intervals over subjects.\n",
+        "pooled; bands and bars are 95 % intervals over subjects, of fewer than 8 those of their "
+        "mean, which is then drawn.\n",
     ]
     for axis in AXES:
         points = curve_points(rows, store, axis)
-        drawn = [one for one in points if axis == "budget" or not _is_extra(one, points)]
+        drawn = points if axis == "budget" else _with_curves(points)
         if len({one["x"] for one in drawn if one["x"] is not None}) < 2:
             continue  # no curve of one point
         stem = folder / f"{NAME}_{axis}"
         table = [{k: v for k, v in one.items() if k not in ("is_control", "tick")} for one in drawn]
         write_table(stem.with_suffix(".csv"), table, overwrite=overwrite)
-        named = [one | {"name": _name(one, drawn), "panel": _panel(one, axis)} for one in drawn]
+        named = [
+            one | {"name": _name(one, drawn), "panel": _panel(one, axis), "y": _height(one)}
+            for one in drawn
+        ]
         n = max(one["subjects"] for one in drawn)
         title = f"Probe against {study_figures.LABELS[axis]}   n = {n} validation subjects"
         picture = study_figures.draw_curves(named, axis, title=title)
@@ -214,27 +218,27 @@ def _curves(rows: Rows, store: str, folder: Path, overwrite: bool | None) -> lis
     return parts
 
 
-def _is_extra(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a control was probed with labels that no point of the curve has."""
-    return point["is_control"] and point["budget"] not in {
-        one["budget"] for one in points if not one["is_control"] and not _is_lone(one, points)
-    }
-
-
-def _is_lone(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether a curve has this one point at its labels."""
-    same = ("objective", "setting", "encoder", "budget")
-    return sum(all(one[k] == point[k] for k in same) for one in points) < 2
+def _with_curves(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Points of the numbers of labels at which some curve has two or more."""
+    groups: dict[tuple, set] = {}
+    for one in points:
+        if not one["is_control"]:
+            key = one["budget"], one["objective"], one["setting"], one["encoder"]
+            groups.setdefault(key, set()).add(one["x"])
+    budgets = {key[0] for key, places in groups.items() if len(places) > 1}
+    return [one for one in points if one["budget"] in budgets]
 
 
 def _name(point: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
     """The name of a curve, with its setting or encoder where there are several."""
-    parts = [point["objective"]]
-    for key in ("setting", "encoder"):
-        several = {one[key] for one in points if one[key]}
-        if point[key] and len(several) > 1:
-            parts.append(point[key])
-    return ", ".join(parts)
+    same = [one for one in points if one["objective"] == point["objective"]]
+    several = [key for key in ("setting", "encoder") if len({one[key] for one in same}) > 1]
+    return ", ".join([point["objective"], *(point[key] for key in several)])
+
+
+def _height(point: Mapping[str, Any]) -> float | None:
+    """What the interval is of: the mean over few subjects, else the pooled figure."""
+    return point["mean_of_subjects" if point["interval"] == T else "macro_f1"]
 
 
 def _panel(point: Mapping[str, Any], axis: str) -> str:

@@ -52,6 +52,10 @@ class Study:
         share = self.grid.val_share
         return splits.split(self.table, self.trained, self.held_out, share=share, seed=seed)
 
+    def n_nights(self, seed: int) -> int:
+        """Nights of all training subjects of a seed."""
+        return len(self.store.of_subjects(self.split(seed).train))
+
     def cell(self, part: str, seed: int, budget: str, **values: Any) -> Cell:
         """A cell of this study; without ``values`` of a space that nothing was trained for."""
         plain = {"objective": POWERS, "setting": "", "encoder": "", "steps": 0, "nights": 0}
@@ -95,7 +99,7 @@ def _plain(value: Any) -> Any:
 def curve_cells(study: Study, seed: int) -> list[Cell]:
     """Cells of the curves of a seed: steps, unlabelled nights, labelled subjects, and controls."""
     grid, known = study.grid, study.split(seed)
-    everything = len(study.store.of_subjects(known.train))
+    everything = study.n_nights(seed)
     budgets = [n for n in grid.budgets if n == ALL or int(n) < len(known.train)]
     table, last = [n for n in grid.table if n in budgets], grid.steps[-1]
     cells = [study.cell(CURVE, seed, budget) for budget in budgets]
@@ -125,7 +129,7 @@ def table_cells(
         for cell in curve_cells(study, seed)
         if cell.budget in study.grid.table
     ]
-    everything = len(study.store.of_subjects(study.split(seed).train))
+    everything = study.n_nights(seed)
     return [
         cell
         for cell in cells
@@ -144,7 +148,7 @@ def selected(study: Study, rows: Rows) -> dict[tuple[str, str], tuple[str, int]]
     """
     scores: dict[tuple[str, str], dict[tuple[str, int], list[float]]] = {}
     for seed in study.seeds:
-        everything = len(study.store.of_subjects(study.split(seed).train))
+        everything = study.n_nights(seed)
         for cell in rows.cells(store=study.identity, part=CURVE, seed=seed, nights=everything):
             if cell.budget in study.grid.table and cell.steps in study.grid.steps:
                 counts = rows.probed[cell].counts.sum(axis=0)

@@ -186,7 +186,9 @@ def curve_points(rows: Rows, store: str, axis: str) -> list[dict[str, Any]]:
                 "tick": budget if axis == "budget" else f"{x:g}",
                 "is_control": is_control,
                 "macro_f1": known["value"],
-                **{k: known[k] for k in ("low", "high", "interval", "subjects")},
+                **{
+                    k: known[k] for k in ("mean_of_subjects", "low", "high", "interval", "subjects")
+                },
                 **{k: known[k] for k in ("minutes", "samples", "seeds")},
             }
         )

@@ -69,8 +69,10 @@ class Nights:
         return Labels(len(subjects), self.target, self.seed)
 
 
-def open_nights(checkpoint: Checkpoint, store: Store, device: torch.device, part: str) -> Nights:
-    """The nights of a run that curves or the final table are about.
+def open_nights(
+    checkpoint: Checkpoint, store: Store, device: torch.device, part: str, seed: int
+) -> Nights:
+    """The nights of a run of this seed that curves or the final table are about.
 
     Raises:
         UserError: the weights that it began with had seen held-out subjects.
@@ -88,11 +90,7 @@ def open_nights(checkpoint: Checkpoint, store: Store, device: torch.device, part
         split: open_view(checkpoint, store, store.of_subjects(subjects[split]), device)
         for split in dict.fromkeys(("train", "validation", target))
     }
-    return Nights(views, target, _seed_of(checkpoint))
-
-
-def _seed_of(checkpoint: Checkpoint) -> int:
-    return int(checkpoint.run.name.rpartition("seed")[2])
+    return Nights(views, target, seed)
 
 
 @contextmanager

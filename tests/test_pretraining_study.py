@@ -13,7 +13,8 @@ import torch
 
 import reproduce_tables
 import ssl_training
-from datasets.band_batches import padded
+from datasets.band_batches import BandSource, padded
+from datasets.band_tables import BandNight
 from datasets.store import splits
 from experiments import band_context, pretraining_study, study_page
 from experiments.study_grid import read_grid
@@ -22,6 +23,7 @@ from experiments.study_rows import CURVE, POWERS, RANDOM, TABLE, Cell, Probed, R
 from objectives.band_augmentation import Draws
 from objectives.masked_bands import MaskedBands, without
 from tests.band_nights import made_up_table
+from training import context_training, train
 from training.context_training import ContextTraining, pretrained, untrained
 from utils.errors import UserError
 
@@ -58,9 +60,18 @@ def study(dreem_cohort, tmp_path_factory) -> tuple[Path, list[str]]:
     words = ["--table", "pretraining", "--grid", str(grid), "--project_path", str(folder / "out")]
     words += ["--data_path", str(dreem_cohort[1].path), "--fold_list", "3,4", "--device", "cpu"]
     words += ["--flags", "--accelerator cpu --logger csv"]
+    read = []
+
+    class View(train.View):
+        def __init__(self, store, recordings, **how) -> None:
+            read.append(len(recordings))
+            super().__init__(store, recordings, **how)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining_study, "run_cells", in_process)
+        patch.setattr(train, "View", View)
         reproduce_tables.main(words)
+    assert read == [1, 1, 2, 1]  # nights that train and that validate, of both trainings
     return folder / "out", words
 
 
@@ -328,20 +339,40 @@ def test_hidden_epochs_read_as_gaps_and_have_the_loss_alone(tmp_path):
     assert bool((none == features).all())
 
 
-def test_masked_prediction_of_sequences_learns_how_nights_go(tmp_path):
-    """Blocks of ten epochs of a stage: an epoch's neighbours tell its powers."""
-    table = made_up_table(tmp_path / "table.npz", n_subjects=8)
-    how = ContextTraining(hidden=8, layers=1, steps=60, batch_size=4)
-    nights = band_context.sequences_of(table, 0)
-    source = nights.source(nights.splits["train"])
-    before, after = untrained(how, 0), pretrained(how, source, 0)
-    same = pretrained(how, source, 0)
-    for one, other in zip(after.parameters(), same.parameters(), strict=True):
-        assert torch.equal(one, other)
-    assert any(
-        not torch.equal(one, other)
-        for one, other in zip(before.parameters(), after.parameters(), strict=True)
-    )
+def nights_of(kind: str, n: int, seed: int) -> BandSource:
+    """Nights of 200 epochs whose powers rise and fall once, or are noise: 10 dB in both."""
+    rng, time = np.random.default_rng(seed), np.arange(200)[:, None, None]
+    nights = []
+    for k in range(n):
+        wave = np.sqrt(2) * np.sin(2 * np.pi * (time / 200 + rng.uniform(size=(1, 1, 5))))
+        db = 10 * (wave if kind == "slow" else rng.normal(size=(200, 1, 5)))
+        nights.append(BandNight(f"n{k}", f"s{k}", db.astype(np.float32), np.zeros(200, np.int8)))
+    return BandSource(tuple(nights), (False,))
+
+
+@pytest.mark.parametrize(("kind", "low", "high"), [("slow", 0.0, 0.5), ("noise", 0.95, 1.2)])
+def test_masked_prediction_learns_what_the_rest_of_a_night_tells(kind, low, high):
+    """Of nights that it has not seen, beside the mean: most of waves, nothing of noise."""
+    how = ContextTraining(hidden=32, layers=1, steps=100, batch_size=4)
+    source, objective = nights_of(kind, 12, 0), MaskedBands()
+    unseen = [(nights_of(kind, 4, 1), k) for k in range(4)]
+    batches = [padded(unseen, seed, torch.device("cpu")) for seed in range(4)]
+
+    def nothing(features, lengths):
+        return torch.zeros_like(features[..., :-1])
+
+    torch.manual_seed(0)
+    predictor = context_training.Predictor(untrained(how, 0), how.hidden)
+    nothing.relative = predictor.relative
+    context_training.fit(predictor, objective, source, how, 0, lambda step: None)
+    with torch.no_grad():
+        loss, of_nothing = (
+            sum(float(objective(model, batch)[0]) for batch in batches)
+            for model in (predictor.eval(), nothing)
+        )
+    assert low <= loss / of_nothing < high
+    one, other = (pretrained(replace(how, steps=2), source, 0).parameters() for _ in range(2))
+    assert all(map(torch.equal, one, other))
 
 
 def test_rows_of_sequences_are_of_subjects_held_out_with_all_their_nights(tmp_path):

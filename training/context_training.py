@@ -36,7 +36,7 @@ class ContextTraining:
     lr: float = 1e-2
 
 
-class _Predictor(nn.Module):
+class Predictor(nn.Module):
     """A context model whose features of hidden epochs are predicted by a linear layer."""
 
     def __init__(self, net: nn.Module, hidden: int) -> None:
@@ -48,6 +48,7 @@ class _Predictor(nn.Module):
         return self.net.relative(db)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Features (b, n, 11), some of them hidden, to what they are without gaps: (b, n, 10)."""
         return self.decoder(self.net.context(features, lengths))
 
 
@@ -62,8 +63,8 @@ def pretrained(how: ContextTraining, source: BandSource, seed: int) -> nn.Module
     """The model after masked prediction on all nights of ``source``; no label is read."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        predictor = _Predictor(untrained(how, seed), how.hidden)
-        _fit(predictor, MaskedBands(), source, how, seed, lambda step: None)
+        predictor = Predictor(untrained(how, seed), how.hidden)
+        fit(predictor, MaskedBands(), source, how, seed, lambda step: None)
     return predictor.net.eval()
 
 
@@ -87,12 +88,12 @@ def supervised(
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _fit(net, BandStaging(), source, how, seed, check)
+        fit(net, BandStaging(), source, how, seed, check)
     net.load_state_dict(best[1])
     return net.eval()
 
 
-def _fit(
+def fit(
     net: nn.Module,
     objective: Callable[..., Any],
     source: BandSource,
@@ -100,6 +101,7 @@ def _fit(
     seed: int,
     check: Callable[[int], None],
 ) -> None:
+    """Take the steps of ``how`` on nights of ``source``; ``check`` is called after each."""
     optimizer = torch.optim.AdamW(net.parameters(), lr=how.lr)
     rates = schedule(optimizer, how.steps, _WARM_UP, "cosine")
     step = 0
