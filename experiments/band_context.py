@@ -76,7 +76,7 @@ def run(
 ) -> None:
     """Add what the table lacks: a row per seed, space, number of labelled subjects and subject."""
     table, how = read_table(path), how or ContextTraining()
-    store = f"{table.cohort}, band powers {sha256(path)[:8]}"
+    store = f"{table.cohort} band powers {sha256(path)[:8]}"
     for seed in seeds:
         nights = sequences_of(table, seed)
         budgets = [n for n in grid.table if n == ALL or int(n) < nights.labels.n_train]

@@ -94,8 +94,8 @@ def _table(rows: Rows, store: str, grid: Grid) -> list[str]:
     seeded = ", ".join(map(str, seeds))
     return [
         "## Held-out subjects\n",
-        f"Macro-F1 with 95 % intervals over held-out subjects, mean over seeds {seeded}. The same "
-        "linear probe of every space, centred and scaled by night.\n",
+        "Macro-F1 with 95 % intervals over held-out subjects, mean over seed(s) "
+        f"{seeded}. The same linear probe of every space, centred and scaled by night.\n",
         lines_of(head, listed),
         *_differences(rows, store, grid, spaces, seeds),
         *_named_pairs(rows, store, grid, spaces, seeds),
@@ -191,7 +191,7 @@ def _curves(rows: Rows, store: str, folder: Path, overwrite: bool | None) -> lis
     seeds = ", ".join(map(str, _seeds(rows, store, CURVE)))
     parts = [
         "## Curves\n",
-        f"Of validation subjects, on whom settings and steps are chosen: no claim. Seeds {seeds} "
+        f"Of validation subjects, on whom settings and steps are chosen: no claim. Seed(s) {seeds} "
         "pooled; bands and bars are 95 % intervals over subjects, of fewer than 8 those of their "
         "mean, which is then drawn.\n",
     ]
@@ -281,7 +281,7 @@ def _of_bands(rows: Rows, grid: Grid) -> list[str]:
             f"## Sequences of band powers: {store}\n",
             "A context model (two recurrent layers over the night) that reads band powers alone, "
             "pretrained to predict hidden stretches of epochs; the same probe of all spaces. "
-            f"Macro-F1 of held-out subjects, both nights of a subject together; seeds "
+            "Macro-F1 of held-out subjects, both nights of a subject together; seed(s) "
             f"{', '.join(map(str, seeds))}. A check of embeddings, of no encoder of signals.\n",
             lines_of(["space", *map(labels, grid.table)], listed),
             lines_of(
