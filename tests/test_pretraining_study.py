@@ -16,6 +16,7 @@ import ssl_training
 from datasets.band_batches import BandSource, padded
 from datasets.band_tables import BandNight
 from datasets.store import splits
+from datasets.store.store import Store
 from experiments import band_context, pretraining_study, study_page
 from experiments.study_grid import read_grid
 from experiments.study_results import Space, correlated, difference, is_ahead, rankings, sign_of
@@ -51,6 +52,12 @@ def in_process(cells, folder, *, at_once, gpus, options) -> None:
             ssl_training.main(words)
 
 
+def split_of(store: Store) -> splits.Split:
+    """Who trains, validates and is held out, of seed 0."""
+    table = splits.find_table(store, None)
+    return splits.split(table, [0, 1, 2], [3, 4], share=0.25, seed=0)
+
+
 @pytest.fixture(scope="module")
 def study(dreem_cohort, tmp_path_factory) -> tuple[Path, list[str]]:
     """Curves and table of a tiny grid on five subjects; folder and command."""
@@ -67,10 +74,20 @@ def study(dreem_cohort, tmp_path_factory) -> tuple[Path, list[str]]:
             read.append(len(recordings))
             super().__init__(store, recordings, **how)
 
+    opened, night = set(), Store.night
+
+    def opening(self, recording):
+        opened.add(recording)
+        return night(self, recording)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretraining_study, "run_cells", in_process)
         patch.setattr(train, "View", View)
+        patch.setattr(Store, "night", opening)
         reproduce_tables.main(words)
+    known = split_of(dreem_cohort[1])
+    kept = dreem_cohort[1].of_subjects([*known.train, *known.validation])
+    assert opened == set(kept)  # without --final no held-out night is so much as opened
     assert read == [1, 1, 2, 1]  # nights that train and that validate, of both trainings
     return folder / "out", words
 
@@ -81,8 +98,7 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     folder, words = study
     monkeypatch.setattr(pretraining_study, "run_cells", in_process)
     store = dreem_cohort[1]
-    table = splits.find_table(store, None)
-    known = splits.split(table, [0, 1, 2], [3, 4], share=0.25, seed=0)
+    known = split_of(store)
     assert (len(known.train), len(known.validation), len(known.held_out)) == (2, 1, 2)
     no_pictures(monkeypatch)
     before = (folder / "pretraining.csv").read_text()
