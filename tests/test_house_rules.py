@@ -59,7 +59,7 @@ ONLY_IN = {
     },
     "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
-        "training.loop", "training.resume", "training.flags", "training.loggers",
+        "training.loop", "training.resume", "training.fabric", "training.loggers",
         "training.precision", "training.sharding",
     },
     "wandb": {"training.loggers"},
@@ -91,6 +91,7 @@ ONLY_IN = {
         "utils.figure_style",
         "utils.figures",
         "evaluation.agreement_figures",
+        "experiments.study_figures",
         "interpret.concept_figures",
         "interpret.counterfactual_figures",
         "interpret.explanation_figures",
@@ -283,7 +284,8 @@ SHARED_FLAGS = (
     "evaluation.band_evaluation", "evaluation.concept_evaluation", "evaluation.evaluate_run",
     "evaluation.foundation_evaluation",
     "interpret.explained_run", "interpret.explanation_flags",
-    "evaluation.probe_pretrained", "training.bands_family", "training.foundation_family",
+    "evaluation.probe_pretrained", "training.bands_family", "training.fabric",
+    "training.foundation_family",
     "training.foundation_flags", "training.frozen_encoder", "training.ssl_family",
     "training.staging_family", "training.train",
 )  # fmt: skip

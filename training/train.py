@@ -18,6 +18,7 @@ from datasets.store.store import Store
 from datasets.store.stored_channels import resampled_line
 from datasets.store.views import Batches, View
 from training import flags
+from training.fabric import start_fabric
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit, seed_dropout
@@ -114,8 +115,9 @@ def train(
     )
     # run.json lists the folds that were used, also those that the flags left to the store
     settings = changed(settings, folds=table.name, val_data_list=held_out)
-    fabric = flags.start_fabric(settings.run)
-    views = views_of(settings.data, store, split, fabric.device, standardise, fs)
+    fabric = start_fabric(settings.run)
+    nights = splits.drawn_nights(store, split.train, settings.data.n_nights, settings.run.seed)
+    views = views_of(settings.data, store, split, nights, fabric.device, standardise, fs)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
     built_on = spec.built_on.path if spec.built_on else None
@@ -218,6 +220,7 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
         minutes=steps.max_minutes,
         per_step=spec.per_step,
         selections=spec.selections,
+        keep_steps=settings.run.keep_steps or (),
     )
 
 
@@ -234,23 +237,24 @@ def views_of(
     data: DataFlags,
     store: Store,
     split: Split,
+    nights: list[str],
     device: torch.device,
     standardise: str,
     fs: float | None,
 ) -> tuple[View, View]:
-    """Nights that train and nights that validate; --select_on test takes the held-out ones."""
+    """The nights that train and those that validate; --select_on test takes the held-out ones."""
     selecting = split.held_out if data.select_on == "test" else split.validation
     return tuple(
         View(
             store,
-            store.of_subjects(subjects),
+            recordings,
             channels=data.channels,
             fs=fs,
             standardise=standardise,
             device=device,
             budget_gb=data.budget_gb,
         )
-        for subjects in (split.train, selecting)
+        for recordings in (nights, store.of_subjects(selecting))
     )
 
 
