@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from torch import nn
 
 from training.loggers import NAMES as LOGGERS
 from utils import devices
@@ -333,18 +332,3 @@ def _strategy(run: RunFlags) -> Any:
     from training.sharding import Sharded
 
     return Sharded(run.devices * run.num_nodes)
-
-
-def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:
-    """Adam with L2 on every parameter, and a rate that falls every ``step_size`` passes."""
-    # not AdamW: in the published recipes the decay is a part of the gradient
-    optimizer = torch.optim.Adam(
-        net.parameters(),
-        lr=optimiser.lr,
-        betas=(optimiser.beta_1, optimiser.beta_2),
-        eps=optimiser.eps,
-        weight_decay=optimiser.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, optimiser.step_size, optimiser.gamma)
-    return optimizer, schedule
