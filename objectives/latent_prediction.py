@@ -82,8 +82,8 @@ class LatentPrediction(Objective):
 
     def state_dict(self) -> dict[str, Any]:
         """The teacher's weights."""
-        return self.teacher.state_dict()
+        return {"teacher": self.teacher.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
-        self.teacher.load_state_dict(state)
+        self.teacher.load_state_dict(state["teacher"])

@@ -226,10 +226,8 @@ def resolve_defaults(settings: PretrainingSettings) -> PretrainingSettings:
 def _of_learning(settings: PretrainingSettings) -> dict[str, Any]:
     """Defaults of the flags that objective and encoder have a use for."""
     what = settings.learning
-    wanted, is_masked = (
-        dict(OF_OBJECTIVE[what.objective]),
-        "masking_type" in OF_OBJECTIVE[what.objective],
-    )
+    wanted = dict(OF_OBJECTIVE[what.objective])
+    is_masked = "masking_type" in wanted
     if what.encoder in ENCODERS:
         wanted |= {"pool": "mean_sd" if is_masked else "mean"}
     if what.encoder in TRANSFORMERS:
