@@ -66,14 +66,17 @@ class Masks:
         low, high = BLOCK_SECONDS
         shortest, longest = math.ceil(low * per_second), math.floor(high * per_second)
         hidden = round(self.ratio * count)
-        # of middling length, and no more than can be kept apart by one visible patch each
-        n = min(round(2 * hidden / (shortest + longest)), count - hidden + 1) if longest else 0
-        if not 0 < n * shortest <= hidden <= n * longest:
-            raise ValueError(
-                f"blocks of {low:g} to {high:g} s, in patches of {self.patch} samples, cannot hide "
-                f"{self.ratio:g} of an epoch of {n_samples} samples"
-            )
-        return n, shortest, longest
+        if hidden and shortest <= longest:
+            fewest = math.ceil(hidden / longest)
+            most = min(hidden // shortest, count - hidden + 1)
+            # of middling length, but not so many that what is visible only keeps them apart
+            n = max(fewest, min(round(2 * hidden / (shortest + longest)), (fewest + most) // 2))
+            if n <= most:
+                return n, shortest, longest
+        raise ValueError(
+            f"blocks of {low:g} to {high:g} s, in patches of {self.patch} samples, cannot hide "
+            f"{self.ratio:g} of an epoch of {n_samples} samples"
+        )
 
     def _blocks(self, count: int, n: int, shortest: int, longest: int, draws: Draws) -> Tensor:
         """Which patches are hidden (b, count): blocks of random lengths at random places."""
