@@ -68,7 +68,8 @@ class Contrastive(TwoViews):
     Args:
         views, chunk: as of :class:`TwoViews`.
         temperature: of NT-Xent.
-        queue: projections of earlier batches that are kept as negatives, two for each epoch.
+        queue: projections of earlier batches that are kept as negatives, two of each epoch; at
+            least so many, as whole batches leave, or else their order would matter.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Contrastive(TwoViews):
         if temperature <= 0:
             raise ValueError(f"temperature {temperature:g}: a number above 0")
         self.temperature, self.queue = temperature, queue
-        self.queued: Tensor | None = None  # (up to ``queue``, d), the oldest first
+        self.queued: list[Tensor] = []  # (n, d) of each batch, the oldest first
 
     def __call__(self, model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """NT-Xent of two views of ``batch.signals`` (b, l, c, t), and no logs.
@@ -94,18 +95,20 @@ class Contrastive(TwoViews):
         if not (self.queue and model.training):
             return nt_xent(one, other, self.temperature), {}
         unit = nn.functional.normalize(in_full(torch.cat([one, other]).detach()), dim=1)
-        before = unit[:0] if self.queued is None else self.queued.to(unit)
-        loss = nt_xent(one, other, self.temperature, before)
-        self.queued = torch.cat([before, gathered(unit)[0]])[-self.queue :]
+        before = [rows.to(unit) for rows in self.queued]  # resumed ones lie on the CPU
+        loss = nt_xent(one, other, self.temperature, torch.cat([unit[:0], *before]))
+        self.queued = [*before, gathered(unit)[0]]
+        while sum(map(len, self.queued[1:])) >= self.queue:
+            del self.queued[0]
         return loss, {}
 
     def state_dict(self) -> dict[str, Any]:
         """The queue."""
-        return {} if self.queued is None else {"queued": self.queued}
+        return {"queued": self.queued} if self.queued else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
-        self.queued = state.get("queued")
+        self.queued = state.get("queued", [])
 
 
 @contextmanager

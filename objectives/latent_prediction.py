@@ -42,13 +42,7 @@ class LatentPrediction(Objective):
         self._encoder: nn.Module | None = None
 
     def attach(self, net: nn.Module, device: torch.device) -> list[nn.Parameter]:
-        """Begin the teacher as a copy of the encoder; it has no weights for the optimiser.
-
-        Raises:
-            ValueError: the encoder makes no tokens.
-        """
-        if not hasattr(net.encoder, "of_patches"):
-            raise ValueError("latents are predicted of tokens, which only a Transformer makes")
+        """Begin the teacher as a copy of the encoder; it has no weights for the optimiser."""
         self._encoder = net.encoder
         self.teacher = deepcopy(net.encoder).requires_grad_(False).to(device).eval()
         return []

@@ -120,8 +120,8 @@ def test_log_power_of_a_sine_and_of_noise():
     assert noise.shape[-1] == 51 and torch.allclose(log_power(-sine, 50), power)
 
 
-class Told(nn.Module):
-    """Predicts what it is told, garbage in some places."""
+class Given(nn.Module):
+    """Predicts what it is given, garbage in some places."""
 
     def __init__(self, power: torch.Tensor, signal: torch.Tensor, garbage_on: str) -> None:
         super().__init__()
@@ -139,16 +139,16 @@ def test_only_hidden_patches_and_samples_count():
     x = batch.signals[:, 0]
     wanted = log_power(x, 50) - batch.night_power[:, :, None]
     objective = MaskedPrediction(masking="block", ratio=0.6, target="both")
-    loss, parts = objective(Told(wanted, x, "visible"), batch)
+    loss, parts = objective(Given(wanted, x, "visible"), batch)
     assert loss == 0 and parts == {"power": 0, "signal": 0}
-    _, parts = objective(Told(wanted, x, "hidden"), batch)
+    _, parts = objective(Given(wanted, x, "hidden"), batch)
     assert parts["power"] > 1e5 and parts["signal"] > 1e5
     # off by 2 in the log, by 3 in the sample: squares, and their sum
-    loss, parts = objective(Told(wanted + 2, x - 3, "visible"), batch)
+    loss, parts = objective(Given(wanted + 2, x - 3, "visible"), batch)
     assert (float(parts["power"]), float(parts["signal"])) == pytest.approx((4, 9), rel=1e-5)
     assert float(loss) == pytest.approx(13, rel=1e-5)
     power = MaskedPrediction(masking="block", ratio=0.6, target="log_power")
-    loss, parts = power(Told(wanted + 2, x - 3, "visible"), batch)
+    loss, parts = power(Given(wanted + 2, x - 3, "visible"), batch)
     assert float(loss) == pytest.approx(4, rel=1e-5) and parts == {}
     with pytest.raises(ValueError, match="whole patches"):
         MaskedPrediction(target="both", masking="fixed_proportion_random")
@@ -293,12 +293,18 @@ def test_a_queue_adds_its_negatives_to_info_nce():
             losses.append(-math.log(math.exp(float(unit[i] @ unit[j]) / 0.5) / sum(exponents)))
         loss, _ = objective(model, batch)
         assert loss.item() == pytest.approx(np.mean(losses), rel=1e-5)
-        queued = [*queued, *unit][-6:]  # the oldest leave it
-        assert torch.allclose(objective.queued, torch.stack(queued), atol=1e-6)
+        queued = [*queued, *unit][-6:]  # the oldest batch leaves it
+        assert torch.allclose(torch.cat(objective.queued), torch.stack(queued), atol=1e-6)
     model.eval()
     without, _ = Contrastive(same, temperature=0.5)(model, batches[0])
     assert objective(model, batches[0])[0] == without  # validation compares from pass to pass
-    assert torch.allclose(objective.queued, torch.stack(queued), atol=1e-6)
+    assert torch.allclose(torch.cat(objective.queued), torch.stack(queued), atol=1e-6)
+    more = Contrastive(same, queue=7)  # whole batches of six
+    kept = []
+    for batch in batches:
+        more(model.train(), batch)
+        kept.append(sum(map(len, more.queued)))
+    assert kept == [6, 12, 12]
 
 
 def test_positives_are_neighbours_where_a_batch_has_them():
@@ -412,7 +418,7 @@ def test_what_objectives_keep_resumes_bit_for_bit(
     assert set(last["objective"]) == kept
     if objective == "hybrid":
         assert rows[0]["train_contrastive_weight"] > 0
-        assert last["objective"]["contrastive"]["queued"].shape == (50, 128)
+        assert last["objective"]["contrastive"]["queued"][0].shape == (32, 128)
     else:  # whose low loss may be a collapse: the last one is the best
         assert load_checkpoint(whole / "checkpoints" / "best.pt").passes == len(rows)
 

@@ -433,8 +433,8 @@ def test_pretraining_reads_training_and_validation_subjects_only(store, tmp_path
 def test_a_pretraining_resumes_bit_for_bit(store, tmp_path):
     from tests.test_training import same_state
 
-    words = ["--encoder", "transformer", "--objective", "hybrid", "--balance", "False"]
-    words += ["--schedule", "step"]  # which goes on as long as one likes
+    words = ["--encoder", "transformer_small", "--objective", "hybrid", "--balance", "False"]
+    words += ["--schedule", "step"]  # which has no length of its own
     whole = pretrain(store, tmp_path / "a", *words, "--n_epochs", "2")
     pretrain(store, tmp_path / "b", *words)
     again = pretrain(store, tmp_path / "b", *words, "--n_epochs", "2")

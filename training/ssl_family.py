@@ -159,15 +159,8 @@ def reading_of(settings: PretrainingSettings) -> Reading:
 def optimiser(
     objective: Any, steps: int, device: torch.device, flags: PretrainingStepFlags, net: nn.Module
 ) -> tuple[Any, Any]:
-    """Adam with L2, and a rate that falls along a cosine of ``steps`` or in steps of passes.
-
-    Raises:
-        UserError: the objective cannot be had with this encoder.
-    """
-    try:
-        objective.attach(net, device)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    """Adam with L2, and a rate that falls along a cosine of ``steps`` or in steps of passes."""
+    objective.attach(net, device)  # which has no weights of its own to train
     if flags.schedule == "step":
         return adam(flags, net)
     optimizer = plain_adam(flags, net)

@@ -74,7 +74,7 @@ NAMES = {
 }  # fmt: skip
 
 
-# what the published files mean where they say nothing
+# what the published files mean where they have no key
 _PUBLISHED_STEPS = {"schedule": "step", "grad_clip": 0.0}
 _PUBLISHED_MASKS = {
     "masking_type": "patch", "masking_ratio": 0.5, "patch_samples": 50, "target": "signal",
@@ -183,7 +183,7 @@ def _flat(value: Mapping[str, Any], before: str = ""):
 
 
 def as_published(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """What a published configuration with these ``flags`` means where it says nothing."""
+    """What a published configuration with these ``flags`` means where it has no key."""
     objective, encoder = flags.get("objective", "contrastive"), flags.get("encoder", "cnn")
     meant: dict[str, Any] = dict(_PUBLISHED_STEPS)
     if objective != "masked":
