@@ -24,7 +24,9 @@ from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive
 from objectives.denoising import Denoising
 from objectives.hybrid import Balance, Hybrid
+from objectives.latent_prediction import LatentPrediction
 from objectives.masked import MaskedPrediction
+from objectives.masks import Masks
 from objectives.night_staging import NightStaging
 from objectives.staging import Staging
 from objectives.vicreg import VicReg
@@ -190,6 +192,20 @@ def cases() -> dict[str, Case]:
         "masked spectrum": ssl(MaskedPrediction(target="log_spectrum"), projection=False),
         "contrastive": ssl(Augmented(contrast, clipping(2.0)), decoder=False),
         "contrastive sleepyco": ssl(Contrastive(views_of("sleepyco")), decoder=False),
+        "latent": Case(
+            partial(
+                models.build,
+                "pretraining",
+                encoder="transformer_small",
+                n_samples=300,
+                n_patches=10,
+                predicts=["latent"],
+                decoder_depth=1,
+                projection=[],
+            ),
+            LatentPrediction(Masks("block", 0.5, 30), decay=0.8),
+            partial(windows_of, nights_of(1, 300), 1, 7),
+        ),
         "contrastive queue": ssl(Contrastive(views_of("benchmark"), queue=20), decoder=False),
         "vicreg": ssl(VicReg(views_of("benchmark")), decoder=False),
         "hybrid": ssl(Hybrid(small, contrast, alpha=0.5)),
