@@ -1,8 +1,8 @@
 """Masked prediction of latents: what a slow copy of the encoder makes of the whole epoch.
 
 data2vec (Baevski et al., ICML 2022), with a decoder that predicts at masked tokens alone as in
-I-JEPA (Assran et al., CVPR 2023), and targets standardised over the batch. Little in the loss
-prevents a collapse, which is why pretraining logs the rank of the validation embeddings.
+I-JEPA (Assran et al., CVPR 2023). Nothing in the loss prevents a collapse to one point, which is
+why pretraining logs the rank of the validation embeddings.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from objectives.draws import Draws
 from objectives.masks import Masks
 from objectives.objective import Objective, in_full
-from utils.collectives import summed, whole_mean
-
-_EPS = 1e-6  # of a variance
+from utils.collectives import whole_mean
 
 
 class LatentPrediction(Objective):
@@ -74,7 +72,7 @@ class LatentPrediction(Objective):
         blocks = self.teacher.of_patches(x, self.layers)
         # or a block's scale would weigh it; by token, as the mean over an epoch tells its stage
         normalised = [nn.functional.layer_norm(in_full(b), b.shape[-1:]) for b in blocks]
-        return standardised(torch.stack(normalised).mean(dim=0))
+        return torch.stack(normalised).mean(dim=0)
 
     def state_dict(self) -> dict[str, Any]:
         """The teacher's weights."""
@@ -83,15 +81,3 @@ class LatentPrediction(Objective):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume from :meth:`state_dict`."""
         self.teacher.load_state_dict(state["teacher"])
-
-
-def standardised(latents: Tensor) -> Tensor:
-    """Latents (n, p, d) less their mean over all processes' epochs, in deviations of each feature.
-
-    The mean is that of each patch: where a patch lies, and what all epochs share, could else be
-    predicted without seeing any.
-    """
-    count = summed(latents.new_tensor(float(len(latents))))
-    centred = latents - summed(latents.sum(dim=0)) / count
-    variance = summed(centred.square().mean(dim=1).sum(dim=0)) / count
-    return centred / (variance + _EPS).sqrt()
