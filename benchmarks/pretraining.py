@@ -64,7 +64,7 @@ def plain_pass(net: nn.Module, optimizer: torch.optim.Optimizer, signals: Tensor
 def batched_pass(net: nn.Module, optimizer, signals: Tensor, objective: Contrastive) -> None:
     """One pass of ours: signals on the device, views drawn for whole batches there."""
     for rows in torch.randperm(len(signals), device=signals.device).split(BATCH):
-        batch = SimpleNamespace(signals=signals[rows][:, None], keys=rows.cpu().numpy())
+        batch = SimpleNamespace(signals=signals[rows][:, None])
         step(optimizer, objective(net, batch)[0])
 
 
