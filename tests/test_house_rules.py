@@ -285,8 +285,9 @@ SHARED_FLAGS = (
     "evaluation.foundation_evaluation",
     "interpret.explained_run", "interpret.explanation_flags",
     "evaluation.probe_pretrained", "training.bands_family", "training.fabric",
-    "training.foundation_family",
-    "training.foundation_flags", "training.frozen_encoder", "training.ssl_family",
+    "training.foundation_family", "training.foundation_flags", "training.frozen_encoder",
+    "training.optimisers", "training.pretraining_nights", "training.ssl_family",
+    "training.ssl_flags",
     "training.staging_family", "training.train",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-from torch import nn
-
 from training.loggers import NAMES as LOGGERS
 from utils.arguments import (
     DEMO_STORE,
@@ -299,18 +296,3 @@ def resolve_shared(settings: _Training, *, divides: bool = False) -> _Training:
     if run.keep_steps is not None and run.keep_steps != sorted(set(run.keep_steps)):
         raise UserError("--keep_steps takes numbers in ascending order, such as 30,100,300")
     return changed(settings, logger="neptune") if run.is_neptune else settings
-
-
-def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:
-    """Adam with L2 on every parameter, and a rate that falls every ``step_size`` passes."""
-    # not AdamW: in the published recipes the decay is a part of the gradient
-    optimizer = torch.optim.Adam(
-        net.parameters(),
-        lr=optimiser.lr,
-        betas=(optimiser.beta_1, optimiser.beta_2),
-        eps=optimiser.eps,
-        weight_decay=optimiser.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, optimiser.step_size, optimiser.gamma)
-    return optimizer, schedule

@@ -29,6 +29,7 @@ from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
 LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
+LAST = {"best": "pass"}  # of trainings whose losses do not compare from pass to pass
 _READ_EVERY = 20  # steps between reads of what lies on a GPU: each read waits for it
 
 
@@ -273,7 +274,8 @@ def finish_pass(
         learner.schedule.step()
     row["steps"] = position.steps
     position.passes, position.step, position.sums = row["pass"], 0, {}
-    scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
+    scored = figures | {"pass": float(position.passes)}
+    scores = {name: _score(scored, figure) for name, figure in plan.selections.items()}
     # even an undefined figure is better than none: every run leaves a best checkpoint
     better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]
     position.best |= {name: scores[name] for name in better}

@@ -22,6 +22,7 @@ from training.fabric import start_fabric
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit, seed_dropout
+from training.optimisers import adam
 from training.resume import Learner, Outputs
 from training.starting_weights import (
     check_same_model,
@@ -63,8 +64,9 @@ class TrainingSpec:
     that group; ``next`` is the command to type afterwards.
     A pass is validated ``checks`` times, and each of these parts counts as a pass of its own.
     ``validate(net, model, view, fabric)`` computes the figures that ``selections`` choose by.
-    ``per_step``: the schedule counts optimiser steps, not passes. ``built_on`` is the checkpoint
-    whose encoder the model has, if it has one: its subjects count as seen.
+    ``per_step``: the schedule counts optimiser steps, not passes. ``n_passes`` where flags do not
+    say it. ``built_on`` is the checkpoint whose encoder the model has, if it has one: its subjects
+    count as seen.
     """
 
     model: str
@@ -75,11 +77,12 @@ class TrainingSpec:
     next: str
     checks: int = 1
     per_step: bool = False
+    n_passes: int | None = None
     built_on: Checkpoint | None = None
     validate: Callable[..., dict[str, float]] | None = None
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
     initialise_from_training_data: Callable[[nn.Module, View], None] = lambda net, view: None
-    optimiser: Callable[..., Any] = flags.adam
+    optimiser: Callable[..., Any] = adam
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
     """Length of the training and size of its steps; each part between validations is a pass."""
     steps = settings.optimiser
     return Plan(
-        n_passes=steps.n_epochs * spec.checks,
+        n_passes=steps.n_epochs * spec.checks if spec.n_passes is None else spec.n_passes,
         patience=steps.patience,
         save_every=settings.run.save_model_freq,
         accumulate=steps.accumulate,
@@ -339,7 +342,8 @@ def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> Non
     figure = spec.selections["best"].removeprefix("-")  # the minus marks: lower is better
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)
-    print(f"best pass {best_pass} of {len(rows)}: {figure} {best[f'val_{figure}']:.3f}")
+    value = "" if figure == "pass" else f": {figure} {best[f'val_{figure}']:.3f}"
+    print(f"best pass {best_pass} of {len(rows)}{value}")
     print(f"curve: {picture}")
     if not spec.next:
         return
