@@ -231,10 +231,7 @@ def train(
 
 def words_of(study: Study, setting: Setting, cell: Cell) -> list[str]:
     """Flags of the training that a cell probes."""
-    grid, known = study.grid, study.split(cell.seed)
-    nights = splits.drawn_nights(study.store, known.train, cell.nights, cell.seed)
-    scored = sum(int((np.asarray(study.store.night(one).stages) >= 0).sum()) for one in nights)
-    per_pass = max(1, scored // grid.batch_size)
+    grid = study.grid
     flags = {
         "data_path": study.store.path,
         "encoder": cell.encoder,
@@ -246,7 +243,7 @@ def words_of(study: Study, setting: Setting, cell: Cell) -> list[str]:
         "batch_size": grid.batch_size,
         "n_nights": cell.nights,
         "keep_steps": ",".join(map(str, grid.steps)),
-        "n_epochs": -(-grid.steps[-1] // per_pass),  # rounded up
+        "n_steps": grid.steps[-1],
         "patience": 0,
     }
     words = [word for name, value in flags.items() for word in (f"--{name}", str(value))]

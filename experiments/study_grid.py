@@ -16,7 +16,8 @@ from utils.files import read_json
 _OURS = {
     "--encoder", "-e", "--fold", "--folds", "--train_data_list", "--val_data_list",
     "--test_data_list", "--val_share", "--seed", "--data_path", "--project_path", "--batch_size",
-    "--n_epochs", "--patience", "--keep_steps", "--n_nights", "--select_on", "--max_minutes",
+    "--n_epochs", "--n_steps", "--patience", "--keep_steps", "--n_nights", "--select_on",
+    "--max_minutes",
 }  # fmt: skip
 
 
