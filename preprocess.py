@@ -16,7 +16,8 @@ from pathlib import Path
 from datasets.readers.profiles import cohort_list, cohort_nights, declared_night, draft, profile
 from datasets.readers.profiles.checked_json import open_fields
 from datasets.readers.profiles.cohort_download import download_cohort
-from datasets.store import folds
+from datasets.readers.profiles.cohort_nights import is_wanted
+from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import DTYPES, Settings
 from datasets.store.protocols import PROTOCOLS
@@ -28,7 +29,6 @@ from utils.arguments import (
     add_list,
     command_of,
     next_command,
-    positive,
     settings_from,
 )
 from utils.errors import UserError, run_script
@@ -102,8 +102,8 @@ def make_parser() -> ScriptParser:
     add_cohort(parser.add_argument_group("cohort"))
     add_content(parser.add_argument_group("content of the store"))
     run = parser.add_argument_group("run")
-    run.add_argument("--jobs", type=int, default=-1, help="processes; -1: one per core")
-    run.add_argument("--dask", metavar="ADDRESS", help="Dask cluster to prepare on instead")
+    store_flags.add_jobs(run)
+    store_flags.add_dask(run)
     return parser
 
 
@@ -114,18 +114,8 @@ def add_cohort(group: argparse._ArgumentGroup) -> None:
         "--raw_path", type=Path, help="folder with its files, also in its subfolders"
     )
     group.add_argument("--save_path", type=Path, help="store's folder (default: data/<cohort>)")
-    add_flag(
-        group,
-        "--download",
-        help="first fetch what is missing into --raw_path, or print the steps to get it",
-    )
-    add_list(
-        group,
-        "--subjects",
-        default=[],
-        help="subjects to download: names, patterns (SN00*), or numbers in the order of names "
-        "(1-3)",
-    )
+    store_flags.add_download(group, "or print the steps to get it")
+    store_flags.add_subjects(group)
     add_list(
         group,
         "--only",
@@ -138,57 +128,29 @@ def add_cohort(group: argparse._ArgumentGroup) -> None:
         help="which of several scorings of a night, by its name in the profile (default: the first "
         "that a night has)",
     )
-    add_flag(
-        group, "--exclusions", default=True, help="leave out recordings that the profile excludes"
-    )
+    store_flags.add_exclusions(group, "the profile excludes")
     group.add_argument(
         "--unlabelled",
         choices=("skip", "refuse"),
         default="skip",
         help="recordings without stages: leave them out and list them, or stop",
     )
-    add_flag(
-        group,
-        "--skip_faulty",
-        help="leave out recordings that cannot be read, and list them, instead of stopping at "
-        "the first",
-    )
-    add_flag(
-        group,
-        "--salvage",
-        help="take the whole records of files that were cut or never closed, with a note",
-    )
+    store_flags.add_skip_faulty(group)
+    store_flags.add_salvage(group)
 
 
 def add_content(group: argparse._ArgumentGroup) -> None:
     """Add the flags that decide the content of the store."""
-    add_list(
-        group,
-        "--roles",
-        default=[],
-        help=f"channels to keep, by role (default: {' '.join(ROLES)}, as far as the profile has "
-        "them)",
-    )
-    add_list(
-        group,
-        "--required",
-        default=["EEG"],
-        help="roles that every recording must have; the others may be absent",
-    )
+    default = f" (default: {' '.join(ROLES)}, as far as the profile has them)"
+    store_flags.add_roles(group, [], default)
     group.add_argument(
         "--protocol",
         choices=[name for name in PROTOCOLS if name != "cmt"],
         help="how much Wake before and after sleep is kept (default: as the profile declares)",
     )
-    group.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
-    group.add_argument("--store_dtype", choices=DTYPES, help="type of samples (default: float32)")
-    add_list(
-        group,
-        "--folds",
-        default=["kfold:5:0"],
-        help="fold tables by subject: kfold:N:seed, usleep:seed, or published ones "
-        "(--list_cohorts)",
-    )
+    store_flags.add_resample(group, 100)
+    store_flags.add_dtype(group)
+    store_flags.add_folds(group)
 
 
 def parse_args(argv: list[str] | None) -> PreprocessFlags:
@@ -200,10 +162,8 @@ def parse_args(argv: list[str] | None) -> PreprocessFlags:
         raise UserError(f"--cohort: name one of {', '.join(profile.names())}, or a profile")
     if flags.raw_path is None:
         raise UserError("--raw_path: name the folder with the cohort's files")
-    if flags.subjects and not flags.download:
-        raise UserError("--subjects is of --download; add that, or leave it out")
-    if flags.jobs == 0:
-        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    store_flags.check_subjects(flags.subjects, flags.download)
+    store_flags.check_jobs(flags.jobs)
     return replace(
         flags,
         roles=[role.upper() for role in flags.roles],
@@ -238,7 +198,7 @@ def main(argv: list[str] | None = None) -> None:
             flags.save_path,
             chosen,
             Reader(declared_night.read),
-            settings=settings_of(flags, cohort),
+            settings=settings_of(flags, cohort, any(map(cohort_nights.is_synthetic, chosen))),
             command=command_of(make_parser(), flags, leave_out=NO_TRACE),
             jobs=flags.jobs,
             # nights that cannot be prepared are added here; without it the store stays open
@@ -279,8 +239,7 @@ def resolve_defaults(flags: PreprocessFlags, cohort: profile.Profile) -> Preproc
         raise UserError(
             f"--roles {', '.join(unknown)}: {cohort.name} has {', '.join(cohort.all_roles)}"
         )
-    if foreign := sorted(set(flags.required) - set(roles)):
-        raise UserError(f"--required {', '.join(foreign)}: not among --roles")
+    store_flags.check_required(flags.required, roles)
     return replace(
         flags,
         cohort=cohort.name,  # a store holds no paths
@@ -296,12 +255,15 @@ def choose(
     """The nights to prepare, and why others are left out.
 
     Raises:
-        UserError: none is left.
+        UserError: none is left, or a pattern of ``--only`` fits none.
     """
-    options = cohort_nights.Options(tuple(flags.roles), flags.scoring, flags.salvage)
+    options = cohort_nights.Options(
+        tuple(flags.roles), flags.scoring, flags.salvage, tuple(flags.only)
+    )
     every = cohort_nights.find(flags.raw_path, cohort, options)
-    every = cohort_nights.only(every, flags.only)
-    out = cohort_nights.excluded(every, cohort) if flags.exclusions else {}
+    if lone := [one for one in flags.only if not any(is_wanted(n.id, [one]) for n in every)]:
+        raise UserError(f"--only {lone[0]}: no recording is called so")
+    out = cohort_nights.excluded((night.id for night in every), cohort) if flags.exclusions else {}
     if flags.unlabelled == "skip":
         no_file = "no file of stages"
         out = {night.id: no_file for night in every if night.scored is None} | out
@@ -312,10 +274,10 @@ def choose(
     return chosen, out
 
 
-def settings_of(flags: PreprocessFlags, cohort: profile.Profile) -> Settings:
+def settings_of(flags: PreprocessFlags, cohort: profile.Profile, synthetic: bool) -> Settings:
     """Settings that decide the content of the store."""
     return Settings(
-        cohort=cohort.name,
+        cohort="synthetic-" * synthetic + cohort.name,
         protocol=flags.protocol,
         channels=tuple(flags.roles),
         fs=float(flags.resample),

@@ -13,17 +13,15 @@ from pathlib import Path
 from datasets.readers import dreem
 from datasets.readers.profiles import profile
 from datasets.readers.profiles.cohort_download import download_cohort
-from datasets.store import folds
+from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, Settings
 from utils.arguments import (
     ScriptParser,
     add_flag,
-    add_list,
     command_of,
     count,
-    positive,
     settings_from,
 )
 from utils.errors import UserError, run_script
@@ -69,9 +67,7 @@ def make_parser() -> ScriptParser:
         default=Path("data/demo/dreem"),
         help="folder with *.h5 files, also in its subfolders, or a zip of them",
     )
-    add_flag(
-        parser, "--download", help="first fetch missing records from Zenodo, 0.9 GB per record"
-    )
+    store_flags.add_download(parser, "0.9 GB per record")
     parser.add_argument(
         "--records", type=count, default=0, help="records to fetch, in order of their ids; 0: all"
     )
@@ -81,27 +77,16 @@ def make_parser() -> ScriptParser:
     parser.add_argument(
         "--version", choices=tuple(FOLDS), default="dodh", help="healthy subjects or patients"
     )
-    add_list(
-        parser,
-        "--channels",
-        default=["EEG", "EOG"],
-        help=f"channels to keep: labels, differences such as EOG1-EOG2, roles "
-        f"({', '.join(dreem.ROLES)}), or 'all'",
-    )
+    store_flags.add_channels(parser, ["EEG", "EOG"], ", ".join(dreem.ROLES))
     parser.add_argument(
         "--preset",
         choices=("dreem",),
         help="prepare as the Dreem papers do: their causal filter, resampling by linear "
         "interpolation, and 900 s of zeros at both ends of each night",
     )
-    add_list(parser, "--bandpass", item=float, help="zero-phase FIR band-pass in Hz, as in 0.3 35")
-    parser.add_argument("--resample", type=positive, default=100, help="rate of all channels in Hz")
-    parser.add_argument(
-        "--store_dtype",
-        choices=DTYPES,
-        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
-        "recorder wrote where nothing is filtered (default: float32)",
-    )
+    store_flags.add_bandpass(parser)
+    store_flags.add_resample(parser, 100)
+    store_flags.add_dtype(parser)
     parser.add_argument(
         "--scorers",
         type=Path,
@@ -113,23 +98,19 @@ def make_parser() -> ScriptParser:
         "--allow_length_mismatch",
         help="accept stages and signals of different length, as starting together",
     )
-    parser.add_argument(
-        "--jobs", type=int, default=-1, help="records prepared at once; -1: one per core"
-    )
+    store_flags.add_jobs(parser)
     return parser
 
 
 def parse_args(argv: list[str] | None) -> DreemFlags:
     """Parse the flags, fill in defaults, and refuse flags that contradict each other."""
     flags = settings_from(make_parser().parse(argv), DreemFlags)
-    if flags.bandpass is not None and len(flags.bandpass) != 2:
-        raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    store_flags.check_bandpass(flags.bandpass)
     if flags.bandpass and flags.preset:
         raise UserError("--preset dreem has a filter of its own; leave out --bandpass")
     if flags.download and flags.raw_path.suffix == ".zip":
         raise UserError("--download fetches records into a folder; --raw_path names a zip")
-    if flags.jobs == 0:
-        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    store_flags.check_jobs(flags.jobs)
     return replace(flags, save_path=flags.save_path or Path("data") / f"dreem-{flags.version}")
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
-from datasets.store import folds
+from datasets.readers.edf_header import is_synthetic
+from datasets.readers.profiles import cohort_nights, profile
+from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.preparation import DTYPES, Settings
 from datasets.store.role_settings import kept_by_role
@@ -22,11 +24,9 @@ from datasets.store.summary import report, write_folds
 from utils.arguments import (
     ScriptParser,
     add_flag,
-    add_list,
     command_of,
     count,
     next_command,
-    positive,
     settings_from,
 )
 from utils.errors import UserError, run_script
@@ -93,8 +93,8 @@ def make_parser() -> ScriptParser:
     add_content(parser.add_argument_group("content of the store"))
     add_disagreements(parser.add_argument_group("where files disagree"))
     run = parser.add_argument_group("run")
-    run.add_argument("--jobs", type=int, default=-1, help="processes; -1: one per core")
-    run.add_argument("--dask", metavar="ADDRESS", help="Dask cluster to prepare on instead")
+    store_flags.add_jobs(run)
+    store_flags.add_dask(run)
     return parser
 
 
@@ -109,10 +109,8 @@ def parse_args(argv: list[str] | None) -> NsrrFlags:
         )
     if known and flags.person:
         raise UserError(f"--person has no effect on {flags.cohort.upper()}; take it out")
-    if flags.jobs == 0:
-        raise UserError("--jobs takes a number of processes, or -1 for one per core")
-    if foreign := sorted(set(flags.required) - set(flags.roles)):
-        raise UserError(f"--required {', '.join(foreign)}: not among --roles")
+    store_flags.check_jobs(flags.jobs)
+    store_flags.check_required(flags.required, flags.roles)
     return flags
 
 
@@ -148,19 +146,8 @@ def add_files(group: argparse._ArgumentGroup) -> None:
         "(default: data/demo/<cohort>)",
     )
     group.add_argument("--save_path", type=Path, help="store's folder (default: data/<cohort>)")
-    add_list(
-        group,
-        "--roles",
-        default=ROLES,
-        help="channels to keep, by role; also EEG_C3, EEG_FRONTAL, EEG_OCCIPITAL, EOG_L, EOG_R, "
-        "and roles of --channel_map",
-    )
-    add_list(
-        group,
-        "--required",
-        default=["EEG"],
-        help="roles that every recording must have; the others may be absent",
-    )
+    others = "EEG_C3, EEG_FRONTAL, EEG_OCCIPITAL, EOG_L, EOG_R, and roles of --channel_map"
+    store_flags.add_roles(group, ROLES, f"; also {others}")
     group.add_argument(
         "--channel_map",
         type=Path,
@@ -171,9 +158,9 @@ def add_files(group: argparse._ArgumentGroup) -> None:
 
 def add_content(group: argparse._ArgumentGroup) -> None:
     """Add the flags of sampling rate, type and fold tables."""
-    group.add_argument("--resample", type=positive, default=125, help="rate of all channels in Hz")
-    group.add_argument("--store_dtype", choices=DTYPES, help="type of samples (default: float32)")
-    add_list(group, "--folds", default=["kfold:5:0"], help="fold tables by subject: kfold:N:seed")
+    store_flags.add_resample(group, 125)
+    store_flags.add_dtype(group)
+    store_flags.add_folds(group)
 
 
 def add_disagreements(group: argparse._ArgumentGroup) -> None:
@@ -197,30 +184,18 @@ def add_disagreements(group: argparse._ArgumentGroup) -> None:
         help="recordings without annotation: leave them out and list them, or keep them unscored",
     )
     add_flag(group, "--keep_suspect", help="keep nights scored as wake and sleep only")
-    add_flag(
-        group,
-        "--exclusions",
-        default=True,
-        help="leave out nights that the cohort's documentation calls faulty (nsrr_exclusions.json)",
-    )
-    add_flag(
-        group,
-        "--skip_faulty",
-        help="leave out recordings that cannot be read, and list them, instead of stopping at "
-        "the first",
-    )
-    add_flag(
-        group,
-        "--salvage",
-        help="take the whole records of files that were cut or never closed, with a note",
-    )
+    store_flags.add_exclusions(group, "the cohort's documentation calls faulty")
+    store_flags.add_skip_faulty(group)
+    store_flags.add_salvage(group)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Pair the files, leave out faulty recordings, build the store, write the folds."""
     flags = parse_args(argv)
     sources = nsrr.find(flags.raw_path, flags.cohort, options_of(flags))
-    out = nsrr.excluded(sources, nsrr.exclusions(flags.cohort)) if flags.exclusions else {}
+    out = {}
+    if flags.exclusions and flags.cohort in nsrr.COHORTS:
+        out = cohort_nights.excluded((s.id for s in sources), profile.load(flags.cohort))
     if flags.unlabelled == "skip":
         out |= {
             s.id: "no annotation beside it"
@@ -233,7 +208,7 @@ def main(argv: list[str] | None = None) -> None:
         raise UserError(f"{flags.raw_path}: nothing left: {reasons}")
     for name in flags.folds:
         check_file(folds.path_of(flags.save_path / "folds", name))
-    settings = settings_of(flags, any(nsrr.is_synthetic(source) for source in chosen))
+    settings = settings_of(flags, any(is_synthetic(source.path) for source in chosen))
     with on_cluster(flags.dask):
         store = build_store(
             flags.save_path,

@@ -11,11 +11,11 @@ import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from datasets.readers import sleepedf
 from datasets.readers.cohort_listing import check_against
-from datasets.readers.profiles import profile
+from datasets.readers.discovery import files_below
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.profiles.cohort_download import download_cohort
-from datasets.store import folds
+from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster
 from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, EQUALISED, ROBUST, Settings, preset_named
@@ -35,6 +35,8 @@ from utils.files import check_file
 from utils.stages import STAGES
 
 DEMO = Path("data/demo/sleepedf")
+# ids of recordings by --study
+STUDIES = {"cassette": ("SC4*",), "telemetry": ("ST7*",), "both": ("SC4*", "ST7*")}
 CMT_BAND = [0.2, 40.0]  # Hz, as published with the cmt protocol
 ANY_COHORT = "kfold:5:0"
 FASTEST_HZ = 10_000
@@ -130,24 +132,14 @@ def add_files(files: argparse._ArgumentGroup) -> None:
     )
     files.add_argument(
         "--study",
-        choices=tuple(sleepedf.STUDIES),
+        choices=tuple(STUDIES),
         default="cassette",
         help="cassette (SC files), telemetry (ST files) or both; published benchmarks use cassette",
     )
-    add_flag(files, "--download", help="first download the recordings into --raw_path (8 GB)")
-    add_list(
-        files,
-        "--subjects",
-        default=[],
-        help="subjects to download: names (SC400), patterns (SC40*), or numbers in the order of "
-        "names (1-3)",
-    )
+    store_flags.add_download(files, "8 GB")
+    store_flags.add_subjects(files)
     add_flag(files, "--verify", help="check the files against SHA256SUMS.txt in --raw_path")
-    add_flag(
-        files,
-        "--salvage",
-        help="take the whole records of files that were cut or never closed, with a note",
-    )
+    store_flags.add_salvage(files)
 
 
 def add_content(what: argparse._ArgumentGroup) -> None:
@@ -159,18 +151,8 @@ def add_content(what: argparse._ArgumentGroup) -> None:
         help="published rule that decides how much Wake before and after sleep is kept",
     )
     add_flag(what, "--keep_all", help="keep whole recordings, whatever the protocol")
-    add_list(
-        what,
-        "--channels",
-        default=["EEG", "EOG"],
-        help="channels to keep: labels or roles (EEG, EEG2, EOG, EMG), or 'all'",
-    )
-    add_list(
-        what,
-        "--bandpass",
-        item=float,
-        help="zero-phase FIR band-pass in Hz, as in 0.3 35; 0.2 40 by default with --protocol cmt",
-    )
+    store_flags.add_channels(what, ["EEG", "EOG"], "EEG, EEG2, EOG, EMG")
+    store_flags.add_bandpass(what, "; 0.2 40 by default with --protocol cmt")
     what.add_argument(
         "--preset",
         type=preset_named,
@@ -178,17 +160,9 @@ def add_content(what: argparse._ArgumentGroup) -> None:
         help="equalised: EEG with an equalised spectrum, for models that stage any recorder; "
         "robust: as RobustSleepNet reads any channels, at 60 Hz",
     )
-    what.add_argument("--resample", type=float, help="new sampling rate of all channels in Hz")
-    what.add_argument(
-        # the former name first, as the commands that stores hold are worded
-        "--dtype",
-        "--store_dtype",
-        dest="store_dtype",
-        choices=DTYPES,
-        default=DTYPES[0],
-        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
-        "recorder wrote where nothing is filtered",
-    )
+    store_flags.add_resample(what, kind=float)
+    # the former name first, as the commands that stores hold are worded
+    store_flags.add_dtype(what, "--dtype", default=DTYPES[0])
     add_list(
         what,
         "--folds",
@@ -201,15 +175,14 @@ def add_content(what: argparse._ArgumentGroup) -> None:
 
 def add_run(run: argparse._ArgumentGroup) -> None:
     """Add the flags on which the content of the store does not depend."""
-    run.add_argument("--jobs", type=int, default=-1, help="processes; -1: one per core")
-    run.add_argument("--dask", metavar="ADDRESS", help="Dask cluster to prepare on instead")
+    store_flags.add_jobs(run)
+    store_flags.add_dask(run)
     run.add_argument("--figures", type=int, default=1, help="nights to draw into <store>/figures")
 
 
 def check(flags: SleepEdfFlags) -> None:
     """Refuse settings that cannot work before any file is touched."""
-    if flags.bandpass is not None and len(flags.bandpass) != 2:
-        raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
+    store_flags.check_bandpass(flags.bandpass)
     if flags.preset == ROBUST and (flags.bandpass or flags.resample not in (None, FS)):
         raise UserError("--preset robust has a filter and 60 Hz; leave out --bandpass, --resample")
     # written so that NaN and infinity are refused too
@@ -217,13 +190,11 @@ def check(flags: SleepEdfFlags) -> None:
         raise UserError(f"--resample takes a rate in Hz above 0, up to {FASTEST_HZ:,}")
     if flags.figures < 0:
         raise UserError("--figures takes a number of nights, from 0")
-    if flags.jobs == 0:
-        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    store_flags.check_jobs(flags.jobs)
     if flags.download and flags.raw_path == DEMO:
         # real and synthetic nights in one folder would become one cohort
         raise UserError("--download: name a --raw_path of its own, apart from the synthetic nights")
-    if flags.subjects and not flags.download:
-        raise UserError("--subjects is of --download; add that, or leave it out")
+    store_flags.check_subjects(flags.subjects, flags.download)
     if flags.subjects and flags.study == "both":
         raise UserError("--subjects: name one --study, since each has subjects of its own")
 
@@ -231,24 +202,22 @@ def check(flags: SleepEdfFlags) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Download if asked for, pair the files, build the store, write the folds, draw nights."""
     flags = parse_args(argv)
+    cohort = profile.load("sleepedf")
     if flags.download:
-        cohort = profile.load("sleepedf")
-        download_cohort(cohort, flags.raw_path, flags.subjects, among=fetched(flags))
-    pairs = sleepedf.find_pairs(
-        flags.raw_path, version=flags.version, study=flags.study, salvage=flags.salvage
-    )
+        download_cohort(cohort, flags.raw_path, flags.subjects, among=wanted(flags))
+    nights = nights_of(flags)
     if flags.verify:
-        check_against(flags.raw_path / "SHA256SUMS.txt", [f for pair in pairs for f in pair.files])
-    tables = make_folds(flags, sorted({pair.subject for pair in pairs}))
+        check_against(flags.raw_path / "SHA256SUMS.txt", [f for n in nights for f in n.files])
+    tables = make_folds(flags, sorted({night.subject for night in nights}))
     # before the long work, not after it
     for table in tables:
         check_file(folds.path_of(flags.save_path / "folds", table.name))
-    settings = settings_of(flags, pairs)
+    settings = settings_of(flags, nights)
     with on_cluster(flags.dask):
         store = build_store(
             flags.save_path,
-            pairs,
-            Reader(sleepedf.read, sleepedf.ROLES),
+            nights,
+            Reader(declared_night.read, cohort.roles),
             settings=settings,
             command=stored_command(flags),
             jobs=flags.jobs,
@@ -259,18 +228,40 @@ def main(argv: list[str] | None = None) -> None:
     draw(store, flags.figures)
 
 
-def fetched(flags: SleepEdfFlags) -> list[str]:
-    """Patterns of the subjects that the flags ask for."""
-    cassette, telemetry = {"2013": "SC4[01]*", "2018": "SC4*"}[flags.version], "ST7*"
-    one = {"cassette": [cassette], "telemetry": [telemetry]}
-    return one.get(flags.study, [cassette, telemetry])
+def wanted(flags: SleepEdfFlags) -> tuple[str, ...]:
+    """Patterns of the ids of the recordings, and of the subjects, that the flags ask for."""
+    of_2013 = {"SC4*": "SC4[01]*"} if flags.version == "2013" else {}
+    return tuple(of_2013.get(one, one) for one in STUDIES[flags.study])
 
 
-def settings_of(flags: SleepEdfFlags, pairs: list[sleepedf.Pair]) -> Settings:
+def nights_of(flags: SleepEdfFlags) -> list[cohort_nights.Night]:
+    """The nights that the flags ask for, each with both files.
+
+    Raises:
+        UserError: there is none, or a PSG or hypnogram alone.
+    """
+    options = cohort_nights.Options(salvage=flags.salvage, only=wanted(flags))
+    nights = cohort_nights.find(flags.raw_path, profile.load("sleepedf"), options)
+    used = {night.scored for night in nights}
+    alone = [(night.path, "hypnogram") for night in nights if night.scored is None]
+    alone += [
+        (path, "PSG")
+        for path in files_below(flags.raw_path)
+        if path not in used
+        and cohort_nights.is_wanted(path.name, [f"{one}-Hypnogram.edf" for one in wanted(flags)])
+    ]
+    if alone:
+        path, partner = min(alone, key=lambda one: one[0].name)
+        others = f" ({len(alone)} nights are unpaired)" if len(alone) > 1 else ""
+        raise UserError(f"{path}: no {partner} file beside it; fetch it or move this away{others}")
+    return nights
+
+
+def settings_of(flags: SleepEdfFlags, nights: list[cohort_nights.Night]) -> Settings:
     """Settings that decide the store's content; a cohort with generated nights is synthetic."""
     cohorts = {"cassette": f"sleepedf-{flags.version}", "telemetry": "sleepedf-telemetry"}
     # by this prefix of the cohort, figures of generated nights are kept apart from real ones
-    synthetic = any(sleepedf.is_synthetic(pair) for pair in pairs)
+    synthetic = any(map(cohort_nights.is_synthetic, nights))
     return Settings(
         cohort="synthetic-" * synthetic + cohorts.get(flags.study, "sleepedf-both"),
         protocol=flags.protocol,

@@ -9,15 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datasets.readers.channels import alternatives
 from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.profiles.cohort_download import download_cohort
-from datasets.store import folds
+from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store
 from datasets.store.descriptions import note_lines
 from datasets.store.preparation import DTYPES, Settings
-from utils.arguments import ScriptParser, add_flag, add_list, command_of, positive, settings_from
-from utils.errors import UserError, run_script
+from utils.arguments import ScriptParser, command_of, settings_from
+from utils.errors import run_script
 from utils.files import check_file
 
 # flags that change no signal or stage, so the command that the store holds leaves them out
@@ -55,57 +54,26 @@ def make_parser() -> ScriptParser:
         default=Path("ucddb"),
         help="folder with the recordings, also in its subfolders",
     )
-    add_flag(parser, "--download", help="first download the recordings into --raw_path")
-    add_list(
-        parser,
-        "--subjects",
-        default=[],
-        help="subjects to download: names (ucddb002), patterns (ucddb00*), or numbers in the order "
-        "of names (1-3)",
-    )
+    store_flags.add_download(parser)
+    store_flags.add_subjects(parser)
     parser.add_argument(
         "--save_path", type=Path, default=Path("data/ucddb"), help="folder of the store"
     )
-    add_list(
-        parser,
-        "--channels",
-        default=["EEG"],
-        help="channels to keep: labels or roles (EEG, EOG, EMG), or 'all'",
-    )
-    add_list(
-        parser,
-        "--bandpass",
-        item=float,
-        help="zero-phase FIR band-pass in Hz, as in 0.3 35; only channels in a unit of voltage are "
-        "filtered",
-    )
-    parser.add_argument("--resample", type=positive, help="new sampling rate of all channels in Hz")
-    parser.add_argument(
-        "--store_dtype",
-        choices=DTYPES,
-        help="type of stored samples; float16 and int16 halve the size, and int16 keeps what the "
-        "recorder wrote where nothing is filtered (default: float32)",
-    )
-    add_flag(
-        parser,
-        "--salvage",
-        help="take the whole records of files that were cut or never closed, with a note",
-    )
-    parser.add_argument(
-        "--jobs", type=int, default=-1, help="nights prepared at once; -1: one per core"
-    )
+    store_flags.add_channels(parser, ["EEG"], "EEG, EOG, EMG")
+    store_flags.add_bandpass(parser)
+    store_flags.add_resample(parser)
+    store_flags.add_dtype(parser)
+    store_flags.add_salvage(parser)
+    store_flags.add_jobs(parser)
     return parser
 
 
 def parse_args(argv: list[str] | None) -> UcddbFlags:
     """Parse the flags and refuse values that cannot work."""
     flags = settings_from(make_parser().parse(argv), UcddbFlags)
-    if flags.bandpass is not None and len(flags.bandpass) != 2:
-        raise UserError("--bandpass takes two frequencies in Hz, such as --bandpass 0.3 35")
-    if flags.subjects and not flags.download:
-        raise UserError("--subjects is of --download; add that, or leave it out")
-    if flags.jobs == 0:
-        raise UserError("--jobs takes a number of processes, or -1 for one per core")
+    store_flags.check_bandpass(flags.bandpass)
+    store_flags.check_subjects(flags.subjects, flags.download)
+    store_flags.check_jobs(flags.jobs)
     return flags
 
 
@@ -130,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     store = build_store(
         flags.save_path,
         nights,
-        Reader(declared_night.read, alternatives("ucddb")),
+        Reader(declared_night.read, ucddb.roles),
         settings=settings,
         command=command_of(make_parser(), flags, leave_out=NO_TRACE),
         jobs=flags.jobs,

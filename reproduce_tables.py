@@ -9,6 +9,7 @@ python reproduce_tables.py --table ssl --seeds 0,1,2 --jobs 2 --gpus 0,1
 python reproduce_tables.py --flags "--max_minutes 5"             # the same limit for every training
 python reproduce_tables.py --stagers yasa physioex-seqsleepnet-eeg   # rows of published stagers
 python reproduce_tables.py --table cross_cohort --stores data/hmc data/cap data/dodh
+python reproduce_tables.py --table pretraining --seeds 0,1,2      # curves of pretraining
 
 After an interruption the same command resumes where it stopped.
 """
@@ -26,7 +27,7 @@ from datasets.store import joined, splits
 from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation.stage import open_view, pick_device
-from experiments import cross_cohort, model_table, stager_rows
+from experiments import cross_cohort, model_table, pretraining_study, stager_rows, study_page
 from experiments.cells import run_cells
 from experiments.reproducing import (
     PRETRAINED,
@@ -35,6 +36,7 @@ from experiments.reproducing import (
     cell_of,
     check_flags,
     check_same_experiment,
+    fold_numbers,
 )
 from training.recipes import RECIPES, recipe_of
 from utils.arguments import (
@@ -52,9 +54,9 @@ from utils.files import check_file, locked
 
 ZOO = ("chambon2018", "deepsleepnet", "epoch_cmt", "seqsleepnet", "sequence_cmt",
        "simplesleepnet", "sleeptransformer", "tinysleepnet")  # fmt: skip
-CROSS = "cross_cohort"
+CROSS, STUDY = "cross_cohort", "pretraining"
 TABLES = {"staging": ZOO, "cmt": ("epoch_cmt", "sequence_cmt"), "ssl": PRETRAINED,
-          CROSS: ("tinysleepnet",)}  # fmt: skip
+          CROSS: ("tinysleepnet",), STUDY: ()}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class TableFlags:
     """Settings of the tables, one field per flag."""
 
     cross: cross_cohort.CrossFlags
+    study: pretraining_study.StudyFlags
 
     table: str
     models: list[str] | None
@@ -150,6 +153,7 @@ def parse_args(argv: list[str] | None) -> TableFlags:
         help="also replace tables that this script did not write",
     )
     cross_cohort.add_flags(parser.add_argument_group("across cohorts (--table cross_cohort)"))
+    pretraining_study.add_flags(parser.add_argument_group("curves (--table pretraining)"))
     asked = settings_from(parser.parse(argv), TableFlags)
     check_flags(asked.flags)
     check_cross(asked)
@@ -172,10 +176,13 @@ def parse_args(argv: list[str] | None) -> TableFlags:
 
 def check_cross(asked: TableFlags) -> None:
     """Refuse flags that have no effect on the table."""
-    cross, is_cross = asked.cross, asked.table == CROSS
-    given = [f"--{name}" for name, value in vars(cross).items() if value]
-    if given and not is_cross:
-        raise UserError(f"{given[0]}: of --table {CROSS}; add that, or leave it out")
+    is_cross = asked.table == CROSS
+    for table, flags in ((CROSS, asked.cross), (STUDY, asked.study)):
+        given = [f"--{name}" for name, value in vars(flags).items() if value]
+        if given and asked.table != table:
+            raise UserError(f"{given[0]}: of --table {table}; add that, or leave it out")
+    if asked.table == STUDY and (asked.models or asked.stagers):
+        raise UserError(f"--table {STUDY}: its --grid names what is compared; leave out --models")
     if is_cross and (asked.stagers or asked.folds or asked.fold_list != ["-1"]):
         raise UserError(
             f"--table {CROSS}: its folds are the cohorts, named by --train and --test; leave out "
@@ -193,12 +200,15 @@ def main(argv: list[str] | None = None) -> None:
     """Run the trainings that are missing, then write and print the table."""
     asked = parse_args(argv)
     # before the long work, not after it
-    for path in model_table.files_of(asked.project_path, asked.table):
+    kind = study_page if asked.table == STUDY else model_table
+    for path in kind.files_of(asked.project_path, asked.table):
         check_file(path, overwrite=asked.overwrite)
     # a second process waits, and then takes the trainings of the first for done
     with locked(asked.project_path):
         if asked.table == CROSS:
             reproduce_across(asked)
+        elif asked.table == STUDY:
+            study_pretraining(asked, Store(asked.data_path))
         else:
             reproduce(asked, Store(asked.data_path))
 
@@ -226,6 +236,19 @@ def reproduce(asked: TableFlags, store: Store) -> None:
     if store.cohort not in model_table.PUBLISHED_AS:
         print(f"{store.cohort} has no published numbers: the table holds ours alone")
     write(asked, rows, f"held-out fold(s) {', '.join(map(str, folds))}")
+
+
+def study_pretraining(asked: TableFlags, store: Store) -> None:
+    """Make the curves of pretraining, then its table, in the process that holds the lock."""
+    table = splits.find_table(store, asked.folds)
+    study = pretraining_study.study_of(
+        asked.study, (store, table), fold_numbers(asked.fold_list, len(table.folds)), asked.seeds,
+        asked.project_path, asked.flags, pick_device(asked.device),
+    )  # fmt: skip
+    how = {"at_once": asked.jobs, "gpus": asked.gpus, "options": submit_options(asked)}
+    page = pretraining_study.run(study, asked.study, how, overwrite=asked.overwrite)
+    print(page.read_text(encoding="utf-8"))
+    print(f"written: {page}")
 
 
 def reproduce_across(asked: TableFlags) -> None:
@@ -285,18 +308,6 @@ def write(asked: TableFlags, rows: list[dict[str, object]], held_out: str) -> No
     )
     print((asked.project_path / f"{asked.table}.md").read_text(encoding="utf-8"))
     print(f"written: {asked.project_path / asked.table}.md, .tex, .csv, .json")
-
-
-def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
-    """Numbers of the folds to hold out in turn, negative ones counted from the last."""
-    if wanted == ["all"]:
-        return list(range(n_folds))
-    try:
-        # indexing a range checks the number and resolves negative ones
-        numbers = [range(n_folds)[int(k)] for k in wanted]
-    except (ValueError, IndexError):
-        raise UserError(f"--fold_list takes 0 to {n_folds - 1}, -1 or 'all'") from None
-    return list(dict.fromkeys(numbers))
 
 
 def rows_of(name: str, asked: TableFlags, store: Store, jobs: list[Job]) -> list[dict[str, object]]:

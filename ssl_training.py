@@ -1,6 +1,7 @@
 """Pretrain an encoder of epochs without labels: masked prediction, contrast, or both.
 
 python ssl_training.py --objective contrastive --encoder cnn          # the demo store
+python ssl_training.py --objective masked --encoder transformer_small --n_steps 2000
 python ssl_training.py --config configs/DLPROJ_pretrain_MP_Transformer_Sleep-EDF-2018.json
 python ssl_training.py --objective hybrid --encoder tinysleepnet --fold all
 """
@@ -15,11 +16,14 @@ import models
 from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.views import Batches, View
+from models.epoch_encoders import POOLINGS
 from objectives.contrast_views import VIEWS
-from objectives.masked import MASKINGS, TARGETS
-from training import flags, ssl_family, staging_family
-from training.loop import LOWEST_LOSS
-from training.ssl_family import PretrainingSettings
+from objectives.masked import TARGETS
+from objectives.masks import MASKINGS
+from training import flags, ssl_family, ssl_flags, staging_family
+from training.loop import LAST, LOWEST_LOSS
+from training.pretraining_nights import Reading, limited
+from training.ssl_flags import PretrainingSettings
 from training.train import TrainingSpec, train
 from utils.arguments import (
     ScriptParser,
@@ -45,20 +49,25 @@ def parse_args(argv: list[str] | None) -> PretrainingSettings:
     add_masked(parser.add_argument_group("masked prediction"))
     add_contrastive(parser.add_argument_group("contrastive learning"))
     flags.add_data(parser.add_argument_group("data"))
-    flags.add_optimiser(parser.add_argument_group("optimiser"))
+    steps = parser.add_argument_group("optimiser")
+    flags.add_optimiser(steps)
+    add_steps(steps)
     flags.add_run(parser.add_argument_group("run"))
-    parser.fill_help(ssl_family.DEFAULTS)
-    # as in the published configurations; gamma 1 keeps the learning rate constant
+    parser.fill_help(ssl_flags.DEFAULTS)
+    # None: depends on the schedule
     parser.set_defaults(
         channels=["EEG"],
-        n_epochs=500,
+        n_epochs=None,
         batch_size=128,
-        patience=10,
-        gamma=1.0,
+        lr=4e-4,
+        grad_clip=1.0,
+        patience=None,
+        step_size=None,
+        gamma=None,
         eps=1e-8,
         train_data_list=None,
     )
-    parser.config_reader = ssl_family.read_config
+    parser.config_reader = ssl_flags.read_config
     settings = flags.resolve_shared(settings_from(parser.parse(argv), PretrainingSettings))
     known = (*models.ENCODERS, *models.names(), *models.backbone_names())
     if (encoder := settings.learning.encoder) not in known:
@@ -66,7 +75,7 @@ def parse_args(argv: list[str] | None) -> PretrainingSettings:
             f"--encoder {encoder}: there are {ssl_family.encoder_names()} and every model of "
             "staging_training.py"
         )
-    settings = ssl_family.resolve_defaults(settings)
+    settings = ssl_flags.resolve_defaults(settings)
     ssl_family.objective_of(settings)  # refuses what it cannot have before any file is touched
     return settings
 
@@ -75,9 +84,11 @@ def add_what(group: argparse._ArgumentGroup) -> None:
     """Add the flags of objective, encoder and fold."""
     group.add_argument(
         "--objective",
-        choices=ssl_family.OBJECTIVES,
+        choices=ssl_flags.OBJECTIVES,
         default="contrastive",
-        help="what is learned; hybrid is the sum of both others",
+        help="masked: log power and samples of what is hidden; latent: its latents by a slow copy; "
+        "contrastive: two views of an epoch alike and unlike all others; vicreg: alike, without "
+        "others; hybrid: masked and contrastive",
     )
     group.add_argument(
         "--encoder",
@@ -95,9 +106,15 @@ def add_what(group: argparse._ArgumentGroup) -> None:
         "signals as stored",
     )
     group.add_argument(
-        "--num_patches", type=positive, help="of the Transformer: tokens per epoch (default: {})"
+        "--num_patches", type=positive, help="of Transformers: tokens per epoch (default: {})"
     )
-    add_flag(group, "--use_cls", default=None, help="of the Transformer: CLS token as latent ({})")
+    add_flag(group, "--use_cls", default=None, help="of Transformers: a CLS token ({})")
+    group.add_argument(
+        "--pool",
+        choices=POOLINGS,
+        help="latent of an epoch: CLS token, mean over tokens, or mean and deviation side by side "
+        "(default: {}; without masks the CLS token, of CNNs the mean)",
+    )
     group.add_argument(
         "--val_check_interval",
         type=count,
@@ -111,21 +128,41 @@ def add_masked(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--masking_type",
         choices=MASKINGS,
-        help="hide patches, a fixed number of samples, or each sample by chance (default: {})",
+        help="hide blocks of patches, 1 to 3 s long, patches, a fixed number of samples, or each "
+        "sample by chance (default: {})",
     )
     group.add_argument(
         "--masking_ratio", type=not_negative, help="share of the signal to hide (default: {})"
     )
-    group.add_argument("--patch_samples", type=positive, help="samples per patch (default: {})")
+    group.add_argument(
+        "--patch_samples",
+        type=positive,
+        help="samples per patch (default: {}, of Transformers a token)",
+    )
     group.add_argument(
         "--loss_on",
         choices=("masked", "visible"),
         help="samples that the loss is on; visible repeats a mistake of published code, whose "
         "encoder saw the samples it had to predict (default: {})",
     )
-    group.add_argument("--target", choices=TARGETS, help="what is predicted (default: {})")
+    group.add_argument(
+        "--target",
+        choices=TARGETS,
+        help="what is predicted: log power of every patch, less its mean over the night, samples, "
+        "or both (default: {})",
+    )
     add_flag(
-        group, "--norm_patches", default=None, help="standardise each target patch (default: {})"
+        group, "--norm_patches", default=None, help="standardise samples by patch (default: {})"
+    )
+    group.add_argument(
+        "--decoder_blocks",
+        type=positive,
+        help="of Transformers: blocks of the decoder (default: {})",
+    )
+    group.add_argument(
+        "--teacher_decay",
+        type=not_negative,
+        help="of latent: share of the slow copy's weights that stays at each batch (default: {})",
     )
 
 
@@ -151,9 +188,49 @@ def add_contrastive(group: argparse._ArgumentGroup) -> None:
         help="epochs computed at a time, so that a large --batch_size fits; 0: all (default: {})",
     )
     group.add_argument(
+        "--neighbours",
+        type=count,
+        help="the second view is of an epoch at most so far along the night; 0: of the same "
+        "(default: {})",
+    )
+    group.add_argument(
+        "--queue",
+        type=count,
+        help="projections of earlier batches kept as negatives (default: {})",
+    )
+    group.add_argument(
         "--alpha_crl",
         type=not_negative,
-        help="weight of the contrastive loss in the hybrid one (default: {})",
+        help="weight of the contrastive loss in the hybrid one, or of its gradient if balanced "
+        "(default: {})",
+    )
+    add_flag(
+        group,
+        "--balance",
+        default=None,
+        help="of hybrid: weight contrast by the norms of both gradients on the encoder (default: "
+        "{})",
+    )
+
+
+def add_steps(group: argparse._ArgumentGroup) -> None:
+    """Add the flags of schedule and length."""
+    group.add_argument(
+        "--n_steps",
+        type=positive,
+        help="optimiser steps, unless --n_epochs ends before (default: "
+        f"{ssl_flags.STEPS}, without --n_epochs)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=ssl_flags.OF_SCHEDULE,
+        help="lr rises, then falls along a cosine of steps to 1 %%, without --patience by default; "
+        "or in steps of passes, with 10 (default: cosine, or step beside --gamma or --step_size)",
+    )
+    group.add_argument(
+        "--warmup",
+        type=not_negative,
+        help="of the cosine: share of the steps in which lr rises (default: {})",
     )
 
 
@@ -169,21 +246,23 @@ def main(argv: list[str] | None = None) -> None:
         return
     settings = choose_fold(settings, numbers)
     # masks, views and decoders are made for 100 Hz, as the encoders are
-    train(settings, settings.learning.normalization, partial(spec_of, settings), ssl_family.FS)
+    train(settings, settings.learning.normalization, partial(spec_of, settings), ssl_flags.FS)
 
 
 def spec_of(
     settings: PretrainingSettings, view: View, held_out: list[int], processes: int
 ) -> TrainingSpec:
     """Describe the pretraining for :func:`training.train.train`."""
-    steps = settings.optimiser
+    learning, steps = settings.learning, settings.optimiser
+    ssl_family.check_patches(settings, view.n_samples)
+    reading = ssl_family.reading_of(settings)
     checks, batches = staging_family.checked_every(
-        settings.learning.val_check_interval,
-        partial(shuffled, steps.batch_size, settings.run.seed),
+        learning.val_check_interval,
+        partial(shuffled, reading, settings.run.seed),
         view,
         processes,
     )
-    ssl_family.check_patches(settings, view.n_samples)
+    length, batches = limited(batches, checks, steps, view, processes)
     objective = ssl_family.objective_of(settings)
     return TrainingSpec(
         model="pretraining",
@@ -192,10 +271,14 @@ def spec_of(
         objective=objective,
         batches=batches,
         checks=checks,
+        per_step=steps.schedule == "cosine",
+        n_passes=length.passes,
         next="python ssl_evaluate.py",
-        validate=partial(ssl_family.validate, objective, steps.batch_size),
-        selections=LOWEST_LOSS,
+        validate=partial(ssl_family.validate, objective, reading),
+        # a copy that all follow into one point is predicted best
+        selections=LAST if learning.objective == "latent" else LOWEST_LOSS,
         initialise_from_training_data=ssl_family.initialise_from_training_data,
+        optimiser=partial(ssl_family.optimiser, objective, length.steps, view.device),
     )
 
 
@@ -220,10 +303,10 @@ def choose_fold(settings: PretrainingSettings, numbers: range) -> PretrainingSet
 
 
 def shuffled(
-    batch_size: int, seed: int, view: View, number: int, rank: int, processes: int
+    reading: Reading, seed: int, view: View, number: int, rank: int, processes: int
 ) -> Batches:
     """Batches of single epochs, shuffled anew in every pass."""
-    return view.epochs(batch_size, seed=[seed, number]).for_process(rank, processes)
+    return reading.epochs(view, seed=[seed, number]).for_process(rank, processes)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from interpret.baselines import AUTO
 from interpret.baselines import NAMES as BASELINES
 from interpret.explanation import INCOMPLETE, Explanation
 from interpret.integrated_gradients import TOLERANCE
-from interpret.question import SPACES, SPECTROGRAM, Plan, Question
+from interpret.question import MOST_STEPS, SPACES, SPECTROGRAM, Plan, Question
 from interpret.registry import method_named
 from interpret.target import EpochTarget
 from training.recipes import recipe_of
@@ -102,6 +102,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--baseline", choices=BASELINES, default=AUTO)
     parser.add_argument("--steps", type=int, default=30, help="of training")
     parser.add_argument("--per_stage", type=int, default=8, help="epochs of every stage")
+    parser.add_argument("--most_steps", type=int, default=MOST_STEPS, help="gradients per epoch")
     args = parser.parse_args(argv)
     print(f"{'model':<20}{'method':<10}{'baseline':<15}{'epochs':>7}{'<= 1 %':>10}{'<= 5 %':>10}"
           f"{'flagged':>9}{'largest':>12}{'s / epoch':>11}")  # fmt: skip
@@ -113,7 +114,12 @@ def main(argv: list[str] | None = None) -> None:
     for name in args.models:
         model, night = trained(name, args.steps)
         classes = model.stage_night(night).argmax(dim=1)[chosen]
-        plan = Plan(tuple(args.methods), baseline=args.baseline, space=args.space)
+        plan = Plan(
+            tuple(args.methods),
+            baseline=args.baseline,
+            space=args.space,
+            most_steps=args.most_steps,
+        )
         question = Question(EpochTarget(model, night), chosen, classes, plan)
         for method in (m for m in map(method_named, args.methods) if m.allows(model)):
             started = time.perf_counter()

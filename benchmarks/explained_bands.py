@@ -22,8 +22,8 @@ import torch
 
 from benchmarks import band_orders
 from benchmarks.explanations import BANDS_SECTION, read_rows, table, without_bands_section
-from datasets.readers import sleepedf
 from datasets.readers.any_file import AnyFile, opened
+from datasets.readers.profiles import cohort_nights, profile
 from datasets.store import folds
 from evaluation.staged_file import StagedFile
 from evaluation.stagers import bundled
@@ -106,20 +106,23 @@ def parse_args(argv: list[str] | None) -> BandFlags:
 def main(argv: list[str] | None = None) -> None:
     """Measure the nights that are not measured yet, one after the other, and write the table."""
     flags = parse_args(argv)
-    pairs, kept = held_out(flags.nights), flags.table.with_name("explained_bands.csv")
+    sources, kept = held_out(flags.nights), flags.table.with_name("explained_bands.csv")
     for path in (kept, flags.table):
         check_file(path)
     with locked(flags.output):
         stager = bundled.load(bundled.DEFAULT, torch.device("cpu"))
         nights = []
-        for number, pair in enumerate(pairs, start=1):
-            place, made_with = flags.output / f"{pair.psg.stem}.json", made_with_of(flags, pair)
+        for number, source in enumerate(sources, start=1):
+            place, made_with = (
+                flags.output / f"{source.path.stem}.json",
+                made_with_of(flags, source),
+            )
             if not place.exists() or read_json(place)["made_with"] != made_with:
                 started = time.perf_counter()
-                measured = {"made_with": made_with, "subject": pair.subject}
-                write_json(place, measured | measure(stager, pair.psg, flags))
+                measured = {"made_with": made_with, "subject": source.subject}
+                write_json(place, measured | measure(stager, source.path, flags))
                 seconds = time.perf_counter() - started
-                print(f"{number} of {len(pairs)}: {pair.psg.stem}, {seconds:.0f} s")
+                print(f"{number} of {len(sources)}: {source.path.stem}, {seconds:.0f} s")
             nights.append(read_json(place))
     rows = [row for part in PARTS for row in rows_of(part, nights)]
     write_table(kept, rows)
@@ -128,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"written: {kept}, {flags.table}")
 
 
-def held_out(folder: Path) -> list[sleepedf.Pair]:
+def held_out(folder: Path) -> list[cohort_nights.Night]:
     """The first night of every subject of the last fold, as benchmarks.explanations holds out.
 
     Raises:
@@ -136,19 +139,20 @@ def held_out(folder: Path) -> list[sleepedf.Pair]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no nights; python -m benchmarks.explanations makes them")
-    pairs = {pair.subject: pair for pair in reversed(sleepedf.find_pairs(folder))}
-    parted = folds.for_few(sorted(pairs))
+    every = cohort_nights.find(folder, profile.load("sleepedf"))
+    sources = {source.subject: source for source in reversed(every)}
+    parted = folds.for_few(sorted(sources))
     if parted is None:
         raise UserError(f"{folder}: nights of one subject, none of whom is held out; make more")
-    return [pairs[subject] for subject in parted.folds[-1].test]
+    return [sources[subject] for subject in parted.folds[-1].test]
 
 
-def made_with_of(flags: BandFlags, pair: sleepedf.Pair) -> dict[str, Any]:
+def made_with_of(flags: BandFlags, source: cohort_nights.Night) -> dict[str, Any]:
     """What decides a night's results; another value of any makes them out of date."""
     return {
         "version": str(VERSION),
         "default": sha256(bundled.BUNDLE),
-        "files": [sha256(file) for file in pair.files],
+        "files": [sha256(file) for file in source.files],
         "per_stage": flags.per_stage,
         "untrained": flags.untrained,
         "seed": flags.seed,

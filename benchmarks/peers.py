@@ -21,7 +21,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial, wraps
 from pathlib import Path
@@ -78,25 +78,25 @@ CASES = (
 )
 
 
-def environment_at(folder: Path) -> Path:
-    """The interpreter of an environment that has the peers; a new folder becomes one.
+def environment_at(folder: Path, packages: Sequence[str] = PEERS) -> Path:
+    """The interpreter of an environment that has the peers' packages; a new folder becomes one.
 
     Raises:
         UserError: the folder holds something else, or pip cannot install into it.
     """
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if not folder.exists() or not any(folder.iterdir()):
-        print(f"{folder}: installing {' and '.join(PEERS)} by pip", file=sys.stderr)
+        print(f"{folder}: installing {' and '.join(packages)} by pip", file=sys.stderr)
         run([sys.executable, "-m", "venv", str(folder)], f"{folder}: cannot make an environment")
         # borrowed from ours: what both need, in the versions that ours has
         pinned = ["--constraint", str(ROOT / "requirements.txt")]
-        pip = [str(python), "-m", "pip", "install", "--quiet", *PEERS, *pinned]
-        run(pip, f"{folder}: pip cannot install {' and '.join(PEERS)}; remove the folder")
-    names = [peer.split("==")[0] for peer in PEERS]
+        pip = [str(python), "-m", "pip", "install", "--quiet", *packages, *pinned]
+        run(pip, f"{folder}: pip cannot install {' and '.join(packages)}; remove the folder")
+    names = [peer.split("==")[0] for peer in packages]
     script = "import sys; from importlib.metadata import version as v; print(*map(v, sys.argv[1:]))"
-    what = f"{folder}: no environment with {' and '.join(PEERS)}; name a new folder"
+    what = f"{folder}: no environment with {' and '.join(packages)}; name a new folder"
     has = run([str(python), "-P", "-c", script, *names], what).split()
-    if has != [peer.split("==")[1] for peer in PEERS]:
+    if has != [peer.split("==")[1] for peer in packages]:
         raise UserError(f"{what}; this has {' and '.join(has)} of them")
     return python
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.side_by_side import one_core, seconds
-from datasets.readers import sleepedf
+from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.scorings.vocabulary import stage_of
 from datasets.store.preparation import Settings, prepare
 from datasets.store.store import write_night
@@ -33,13 +33,13 @@ TARGET = 5.0
 
 
 def plain_mne(
-    pair: sleepedf.Pair, out: Path, *, crops_like_cmt: bool, quick_events: bool = False
+    source: cohort_nights.Night, out: Path, *, crops_like_cmt: bool, quick_events: bool = False
 ) -> None:
     """Load, filter and epoch as published preparation scripts do with MNE, and save."""
     import mne
 
-    raw = mne.io.read_raw_edf(pair.psg, include=list(CHANNELS), preload=True, verbose=False)
-    annotations = mne.read_annotations(pair.hypnogram)
+    raw = mne.io.read_raw_edf(source.path, include=list(CHANNELS), preload=True, verbose=False)
+    annotations = mne.read_annotations(source.scored)
     if crops_like_cmt:
         # 30 min after the onset, not the end, of the last annotation but one, as published;
         # annotations alone are cropped, so the filter sees the whole tape
@@ -81,15 +81,15 @@ def events_with_numpy(annotations, codes: dict[str, int], raw) -> np.ndarray:
     return np.stack((first, np.zeros_like(first), value), axis=1)[inside]
 
 
-def ours(pair: sleepedf.Pair, out: Path, settings: Settings) -> None:
+def ours(source: cohort_nights.Night, out: Path, settings: Settings) -> None:
     """Prepare and store one night with the project's own code."""
-    prepared = prepare(sleepedf.read(pair), settings, sleepedf.ROLES)
-    write_night(out, prepared, settings, pair.files)
+    prepared = prepare(declared_night.read(source), settings, source.profile.roles)
+    write_night(out, prepared, settings, source.files)
 
 
-def check_equal(pair: sleepedf.Pair, out: Path) -> float:
+def check_equal(source: cohort_nights.Night, out: Path) -> float:
     """Largest difference in uV between the two results, whose labels must be the same."""
-    night = read_night(out / pair.id)
+    night = read_night(out / source.id)
     theirs, stages = np.load(out / "signals.npy"), np.load(out / "stages.npy")
     if not np.array_equal(night.stages, stages):
         raise SystemExit("the two sides disagree about the stages")
@@ -102,22 +102,22 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         sleepedf_files.write(folder, draw_night(draw_subject(0, 0, Difficulty(1)), 1), {})
-        pair = sleepedf.find_pairs(folder)[0]
+        source = cohort_nights.find(folder, profile.load("sleepedf"))[0]
         for protocol, band in (("tinysleepnet", None), ("cmt", BAND)):
             settings = Settings("benchmark", protocol, CHANNELS, band)
             is_cmt = protocol == "cmt"
             # as defaults, so that every way keeps the settings of its own round
             ways = {
-                "ours": lambda s=settings: ours(pair, folder, s),
+                "ours": lambda s=settings: ours(source, folder, s),
                 "quick": lambda c=is_cmt: plain_mne(
-                    pair, folder, crops_like_cmt=c, quick_events=True
+                    source, folder, crops_like_cmt=c, quick_events=True
                 ),
-                "mne": lambda c=is_cmt: plain_mne(pair, folder, crops_like_cmt=c),
+                "mne": lambda c=is_cmt: plain_mne(source, folder, crops_like_cmt=c),
             }
             # untimed, for caches and imports; "mne" is last, so its arrays are those compared
             for way in ways.values():
                 way()
-            difference = check_equal(pair, folder)
+            difference = check_equal(source, folder)
             taken = seconds(ways, REPEATS)
             print(
                 f"{protocol}: ours {taken['ours']:.3f} s, plain MNE {taken['mne']:.3f} s: "

@@ -2,39 +2,51 @@
 
 python -m benchmarks.pretraining                  # this machine's processor
 python -m benchmarks.pretraining --device cuda    # a GPU
+python -m benchmarks.pretraining --lightly         # beside a loop of lightly-ssl
 python -m benchmarks.pretraining --memory         # of the scripts that evaluate encoders
 
 Both take the same optimiser steps of the same encoder on the same epochs; the views are the same
-six changes. Memory is the peak of ssl_evaluate.py and of latent_space_evaluator.py on nights that
-share one file of signals, embedded by an untrained encoder.
+six changes. Lightly is no requirement of ours: pip puts it into an environment that borrows this
+one's torch; both loops take turns on one thread, in processor's seconds. Memory is the peak of
+ssl_evaluate.py and of latent_space_evaluator.py on nights that share one file of signals, embedded
+by an untrained encoder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import models
+from benchmarks.peers import borrowing, environment_at
 from benchmarks.side_by_side import peak_mb
 from benchmarks.training import store_of
 from datasets.store import splits
+from datasets.store.batches import keys_of
 from datasets.store.store import Store
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive, nt_xent
 from utils.checkpoint import save_checkpoint
+from utils.memory import keep_freed_memory
 
 EPOCHS, BATCH, SAMPLES = 512, 128, 3000
+TEMPERATURE = 0.1  # the default of Contrastive, so that all sides compute the same loss
+LIGHTLY = ("lightly==1.6.0",)
 _NIGHT = 1000  # epochs
 
 
@@ -57,14 +69,14 @@ def plain_pass(net: nn.Module, optimizer: torch.optim.Optimizer, signals: Tensor
     """One pass of the usual loop: views drawn epoch by epoch while loading."""
     for one, other in DataLoader(OneByOne(signals), BATCH, shuffle=True, drop_last=True):
         both = torch.cat([one, other]).to(device)
-        # 0.1 is the default of Contrastive, so that both sides compute the same loss
-        step(optimizer, nt_xent(*net(both)[0].chunk(2), 0.1))
+        step(optimizer, nt_xent(*net(both)[0].chunk(2), TEMPERATURE))
 
 
 def batched_pass(net: nn.Module, optimizer, signals: Tensor, objective: Contrastive) -> None:
     """One pass of ours: signals on the device, views drawn for whole batches there."""
+    rng = np.random.default_rng(0)
     for rows in torch.randperm(len(signals), device=signals.device).split(BATCH):
-        batch = SimpleNamespace(signals=signals[rows][:, None])
+        batch = SimpleNamespace(signals=signals[rows][:, None], keys=keys_of(rng, len(rows)))
         step(optimizer, objective(net, batch)[0])
 
 
@@ -75,10 +87,15 @@ def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
+def epochs_of() -> Tensor:
+    """Epochs of noise, (n, 1, t)."""
+    return torch.randn(EPOCHS, 1, SAMPLES, generator=torch.Generator().manual_seed(0))
+
+
 def throughput(name: str, device: torch.device) -> tuple[float, float]:
     """Epochs per second of the plain loop and of ours."""
     torch.manual_seed(0)
-    signals = torch.randn(EPOCHS, 1, SAMPLES)
+    signals = epochs_of()
     net = models.build("pretraining", encoder=name, decoder=False).to(device)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     objective, resident = Contrastive(views_of("benchmark")), signals.to(device)
@@ -93,6 +110,40 @@ def throughput(name: str, device: torch.device) -> tuple[float, float]:
             torch.cuda.synchronize()  # kernels are queued, not finished, when Python continues
         rates.append(EPOCHS / (time.perf_counter() - started))
     return tuple(rates)
+
+
+def beside_lightly(environment: Path, encoders: Sequence[str], rounds: int) -> None:
+    """Print epochs per processor's second of lightly's loop and of ours, by encoder."""
+    torch.set_num_threads(1)
+    loop = Path(__file__).with_name("lightly_loop.py")
+    command = [str(environment_at(environment, LIGHTLY)), "-P", "-W", "ignore", str(loop)]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg()[:2])
+    print(f"{LIGHTLY[0]}, one thread, batches of {BATCH}, medians of {rounds}; load {load}")
+    variables = borrowing(OMP_NUM_THREADS="1")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
+    ) as process:
+        for name in encoders:
+            theirs, ours = [], []
+            for _ in range(rounds):
+                process.stdin.write(name + "\n")
+                process.stdin.flush()
+                theirs.append(json.loads(process.stdout.readline()))
+                ours.append(seconds_of_ours(name))
+            lightly, own = (EPOCHS / median(one) for one in (theirs, ours))
+            print(f"{name:<14} lightly {lightly:>8,.1f}   ours {own:>8,.1f}   {own / lightly:.2f}x")
+
+
+def seconds_of_ours(name: str) -> float:
+    """Processor's seconds of a pass of ours that was warmed up."""
+    torch.manual_seed(0)
+    net = models.build("pretraining", encoder=name, decoder=False)
+    optimizer, signals = torch.optim.Adam(net.parameters(), lr=1e-4), epochs_of()
+    objective = Contrastive(views_of("benchmark"), temperature=TEMPERATURE)
+    batched_pass(net, optimizer, signals, objective)
+    started = time.process_time()
+    batched_pass(net, optimizer, signals, objective)
+    return time.process_time() - started
 
 
 def of_views(device: torch.device) -> tuple[float, float]:
@@ -157,12 +208,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--memory", action="store_true", help="only that of evaluating encoders")
+    parser.add_argument("--lightly", action="store_true", help="only beside lightly-ssl")
+    parser.add_argument("--environment", type=Path, help="folder of lightly (default: temporary)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns beside lightly")
     parser.add_argument("--epochs", type=int, nargs="+", default=[50_000, 200_000], help="of it")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--encoders", nargs="+", default=["tinysleepnet", "transformer", "cnn"])
     args = parser.parse_args()
+    keep_freed_memory()  # as every script of ours does
     if args.memory:
         report_memory(args.epochs)
+        return
+    if args.lightly:
+        with tempfile.TemporaryDirectory() as folder:
+            beside_lightly(args.environment or Path(folder), args.encoders, args.rounds)
         return
     device = torch.device(args.device)
     print(f"{device}, {torch.get_num_threads()} threads; epochs per second, batches of {BATCH}")

@@ -83,7 +83,9 @@ def paired_statistics(nights: Sequence[StagedNight]) -> dict[str, np.ndarray]:
 
     Both sides leave out the epochs that the expert did not score.
     """
-    compared = [compare(night.expert, night.stages) for night in nights if _is_scored(night)]
+    compared = [
+        compare(night.expert, night.stages, night.spacing) for night in nights if _is_scored(night)
+    ]
     return {
         name: np.array([night[name][:2] for night in compared]).reshape(-1, 2).T
         for name in STATISTICS

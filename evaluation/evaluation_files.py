@@ -98,7 +98,7 @@ def statistics_rows(nights: Sequence[StagedNight]) -> list[dict[str, Any]]:
         | {"statistic": name, "unit": STATISTICS[name][0]}
         | dict(zip(("expert", "model", "difference"), map(plain, values), strict=True))
         for night in nights
-        for name, values in compare(night.expert, night.stages).items()
+        for name, values in compare(night.expert, night.stages, night.spacing).items()
     ]
 
 

@@ -122,13 +122,14 @@ def listed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def night_data(night: ExplainedNight) -> dict[str, Any]:
     """Stages, probabilities, flags and events of the whole night, for the page's script."""
     staged, n = night.staged, len(night.signals)
-    begins = staged.first_epoch * EPOCH_SECONDS
     return {
         "recording": staged.recording,
         "key": _key(staged),
         "start": staged.start,
         "clock": _clock(staged),
         "first_epoch": staged.first_epoch,
+        "onsets": np.round(staged.own_onsets, 6).tolist(),
+        "spacing": staged.spacing,
         "stages": STAGES,
         "order": PLOT_ORDER,
         "colours": COLOURS,
@@ -143,15 +144,22 @@ def night_data(night: ExplainedNight) -> dict[str, Any]:
         "votes": _votes(staged),
         "events": {
             kind: [
-                [round(float(onset) - begins, 2), round(float(seconds), 2)]
-                for onset, seconds in times
-                if -EPOCH_SECONDS < onset - begins < n * EPOCH_SECONDS
+                [round(float(place), 2), round(float(seconds), 2)]
+                for place, seconds in zip(_places(times[:, 0], staged), times[:, 1], strict=True)
+                if -EPOCH_SECONDS < place < n * EPOCH_SECONDS
             ]
             for kind, times in night.events.items()
         },
         "evidence": night.evidence,
         "definitions": {name: list(about) for name, about in STATISTICS.items()},
     }
+
+
+def _places(seconds: np.ndarray, staged: StagedNight) -> np.ndarray:
+    """Where instants (k,) of the recording lie on the page, epoch after epoch, in s."""
+    onsets = staged.onsets
+    epoch = (np.searchsorted(onsets, seconds, side="right") - 1).clip(0)
+    return EPOCH_SECONDS * epoch + (seconds - onsets[epoch])
 
 
 def spectrogram_data(channels: Sequence[PageChannel], n: int) -> dict[str, Any]:
@@ -182,7 +190,7 @@ def _clock(staged: StagedNight) -> float | None:
     if staged.start is None:
         return None
     begins = datetime.fromisoformat(staged.start)
-    begins += timedelta(seconds=staged.first_epoch * EPOCH_SECONDS)
+    begins += timedelta(seconds=float(staged.onsets[0]))
     return begins.hour * 3600 + begins.minute * 60 + begins.second + begins.microsecond / 1e6
 
 

@@ -16,7 +16,8 @@ from utils.text import shown
 
 def summary(staged: StagedFile) -> dict[str, Any]:
     """Summary of a staged night: sleep statistics, channels, agreement with an expert if any."""
-    values = {key: plain(value) for key, value in sleep_statistics(staged.scored).items()}
+    measured = sleep_statistics(staged.scored, staged.spacing)
+    values = {key: plain(value) for key, value in measured.items()}
     about = {
         "epochs": len(staged.stages),
         "model": staged.headline,
@@ -59,7 +60,9 @@ def agreement(staged: StagedFile) -> dict[str, Any]:
         },
         "f1": dict(zip(STAGES, map(plain, metrics.f1(counts)), strict=True)),
         "confusion": counts.tolist(),
-        "expert_statistics": {k: plain(v) for k, v in sleep_statistics(expert).items()},
+        "expert_statistics": {
+            k: plain(v) for k, v in sleep_statistics(expert, staged.spacing).items()
+        },
     }
 
 

@@ -33,7 +33,7 @@ from utils.files import (
     written_folder,
     written_whole,
 )
-from utils.text import harmless, shown
+from utils.text import shown, unmarked
 
 REASONS, CONFUSION = "interpretations", "confusion.png"  # in a folder of results
 # columns of the summary, and what is in them where nothing is known
@@ -154,9 +154,10 @@ def add_to_summary(path: Path, rows: list[dict[str, Any]], *, overwrite: bool) -
         former: list[dict[str, Any]] = []
         if is_ours(path):
             with path.open(newline="", encoding="utf-8") as file:
-                former = list(csv.DictReader(file))
+                table = csv.DictReader(file)
+                former = [{k: unmarked(cell or "") for k, cell in row.items()} for row in table]
         # a file that was staged again replaces its former row
-        whole = {harmless(shown(row["file"])): row for row in [*former, *rows]}
+        whole = {shown(row["file"]): row for row in [*former, *rows]}
         columns = dict.fromkeys(key for row in (*rows, *former) for key in row)
         # sorted: whichever of several processes came first
         table = [{key: whole[file].get(key) for key in columns} for file in sorted(whole)]

@@ -8,6 +8,7 @@ lights: lights out is the beginning of their first scored epoch, lights on the e
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,7 @@ from utils.stages import EPOCH_SECONDS, STAGES, UNSCORED, YASA_STAGES
 if TYPE_CHECKING:
     from yasa import Hypnogram
 
-_PER_MINUTE = 60 // EPOCH_SECONDS
-_PERSISTENT_REM = 3 * _PER_MINUTE  # epochs
+_PERSISTENT_REM = 3  # minutes
 # name: unit and definition
 STATISTICS = {
     "TIB": (
@@ -53,31 +53,35 @@ def hypnogram(stages: np.ndarray, scorer: str | None = None) -> Hypnogram:
     return yasa.Hypnogram([YASA_STAGES[k] for k in stages], freq="30s", scorer=scorer)
 
 
-def sleep_statistics(stages: np.ndarray) -> dict[str, float]:
+def sleep_statistics(stages: np.ndarray, seconds: float = EPOCH_SECONDS) -> dict[str, float]:
     """Sleep statistics of a hypnogram (n,), named as in :data:`STATISTICS`; NaN where undefined.
 
+    Its epochs begin ``seconds`` apart: windows of 30 s around a scorer's shorter epochs overlap.
     They depend on how much Wake the protocol keeps around the night: TIB, SE, SOL and WASO above
     all. ``WASO_SPT`` and the latencies of REM do not.
     """
+    per_minute = 60 / seconds
     scored = np.flatnonzero(stages != UNSCORED)
     if not len(scored):
         return dict.fromkeys(STATISTICS, float("nan"))
     night = stages[scored[0] : scored[-1] + 1]
     asleep = night > STAGES.index("W")  # unscored is below
-    minutes = {stage: float((night == k).sum()) / _PER_MINUTE for k, stage in enumerate(STAGES)}
-    tst, tib = float(asleep.sum()) / _PER_MINUTE, len(night) / _PER_MINUTE
+    minutes = {stage: float((night == k).sum()) / per_minute for k, stage in enumerate(STAGES)}
+    tst, tib = float(asleep.sum()) / per_minute, len(night) / per_minute
     values = dict.fromkeys(STATISTICS, float("nan")) | minutes
     values |= {"TIB": tib, "TST": tst, "SE": 100 * tst / tib}
     if not tst:  # what begins with sleep is undefined
         return values
     onset, awakening = int(asleep.argmax()), len(night) - int(asleep[::-1].argmax())
     wake, rem = night == STAGES.index("W"), night == STAGES.index("REM")
+    # a whole number of epochs, in spite of rounding
+    persistent = math.ceil(_PERSISTENT_REM * per_minute - 1e-9)
     return values | {
-        "SOL": onset / _PER_MINUTE,
-        "WASO": float(wake[onset:].sum()) / _PER_MINUTE,
-        "WASO_SPT": float(wake[onset:awakening].sum()) / _PER_MINUTE,
-        "REM_latency": (_first_run(rem, 1) - onset) / _PER_MINUTE,
-        "REM_latency_3min": (_first_run(rem, _PERSISTENT_REM) - onset) / _PER_MINUTE,
+        "SOL": onset / per_minute,
+        "WASO": float(wake[onset:].sum()) / per_minute,
+        "WASO_SPT": float(wake[onset:awakening].sum()) / per_minute,
+        "REM_latency": (_first_run(rem, 1) - onset) / per_minute,
+        "REM_latency_3min": (_first_run(rem, persistent) - onset) / per_minute,
         "SFI": _awakenings(stages[scored]) / (tst / 60),
     }
 
@@ -96,9 +100,11 @@ def _awakenings(scored: np.ndarray) -> int:
     return int(((scored[:-1] != wake) & (scored[1:] == wake)).sum())
 
 
-def compare(expert: np.ndarray, model: np.ndarray) -> dict[str, tuple[float, float, float]]:
+def compare(
+    expert: np.ndarray, model: np.ndarray, seconds: float = EPOCH_SECONDS
+) -> dict[str, tuple[float, float, float]]:
     """Sleep statistics as (expert, model, model - expert), over the epochs the expert scored."""
     # else the model would have more sleep by epochs that the expert left out
     masked = np.where(expert == UNSCORED, UNSCORED, model)
-    theirs, ours = sleep_statistics(expert), sleep_statistics(masked)
+    theirs, ours = sleep_statistics(expert, seconds), sleep_statistics(masked, seconds)
     return {name: (theirs[name], ours[name], ours[name] - theirs[name]) for name in STATISTICS}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -100,6 +101,7 @@ def open_view(
             "fit together; train again, or fetch it again"
         )
     check_preset(checkpoint, store)
+    name_other_filter(checkpoint, store)
     return view
 
 
@@ -127,6 +129,31 @@ def check_preset(checkpoint: Checkpoint, store: Store) -> None:
         raise UserError(
             f"{store.path}: equalised by an earlier version; prepare it again in another folder"
         )
+
+
+def name_other_filter(checkpoint: Checkpoint, store: Store) -> None:
+    """Print where the store's signals were filtered otherwise than the checkpoint's nights.
+
+    Not refused, as a cohort may exist in one filter alone; but frequencies that are missing, or
+    that no training night had, change what a model sees.
+    """
+    if checkpoint.training is None or not checkpoint.training.preparation:
+        return
+    own, wanted = (_filter_of(made) for made in (store.settings, checkpoint.training.preparation))
+    if own != wanted:
+        print(
+            f"{store.path}: {own}, the checkpoint's nights {wanted}: figures may suffer from that "
+            "alone"
+        )
+
+
+def _filter_of(preparation: Mapping[str, Any]) -> str:
+    preset, band = preset_named(preparation.get("preset")), preparation.get("bandpass")
+    by = f"prepared by preset {preset}" if preset else ""
+    if not band:
+        return by or "unfiltered"
+    low, high = band
+    return f"{by + ' and ' if by else ''}filtered {low:g}–{high:g} Hz"
 
 
 def stand_ins(store: Store, checkpoint: Checkpoint) -> list[str]:

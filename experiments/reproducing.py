@@ -173,3 +173,15 @@ def cell_of(job: Job, setting: Setting) -> Cell:
         ],
         log=run.with_name(f"{run.name}.log"),
     )
+
+
+def fold_numbers(wanted: list[str], n_folds: int) -> list[int]:
+    """Numbers of the folds to hold out in turn, negative ones counted from the last."""
+    if wanted == ["all"]:
+        return list(range(n_folds))
+    try:
+        # indexing a range checks the number and resolves negative ones
+        numbers = [range(n_folds)[int(k)] for k in wanted]
+    except (ValueError, IndexError):
+        raise UserError(f"--fold_list takes 0 to {n_folds - 1}, -1 or 'all'") from None
+    return list(dict.fromkeys(numbers))

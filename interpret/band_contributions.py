@@ -21,10 +21,10 @@ from interpret.feature_contributions import FeatureContributions
 
 METHOD = "bands"
 REST = "rest of the night"
-STEPS = 12  # of Gauss and Legendre's rule
-# epochs on either side that the network reads again at every step: an hour, beyond which a
+STEPS = 8  # of Gauss and Legendre's rule
+# epochs on either side that the network reads again at every step: two hours, beyond which a
 # recurrent network remembers little; the completeness error contains what that misses
-_REACH = 120
+_REACH = 240
 _AT_ONCE = 8  # epochs explained together, which bounds the memory
 
 

@@ -122,12 +122,7 @@ def amounts_of(
     amounts = {}
     for concept in CONCEPTS:
         if concept.kind in events:
-            covered = event_mask(
-                events[concept.kind],
-                len(night.signals),
-                fs=_FS,
-                first_epoch=night.staged.first_epoch,
-            )
+            covered = event_mask(events[concept.kind], night.staged.onsets, fs=_FS)
             values, unit, known = covered.mean(axis=1) * EPOCH_SECONDS, "s", source
         elif concept.band and concept.role in night.roles:
             values, unit, known = _level(night, concept), "dB", "measured"

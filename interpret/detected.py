@@ -43,10 +43,20 @@ def detect(night: ExplainedNight) -> dict[str, np.ndarray]:
         events_by_kind[kind] = np.zeros((0, 2))
         if events is not None:
             table = events.summary()
-            # yasa counts from the first epoch here, truth files from that of the recording
-            onset = table["Start"].to_numpy() + night.staged.first_epoch * EPOCH_SECONDS
-            events_by_kind[kind] = np.column_stack((onset, table["Duration"].to_numpy()))
+            times = table[["Start", "Duration"]].to_numpy()
+            events_by_kind[kind] = _in_recording(times, night.staged.onsets)
     return events_by_kind
+
+
+def _in_recording(times: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+    """Onset and duration in s (k, 2) of the recording, as truth files have them, of events that
+    yasa counts along epochs one after the other, each with an onset of its own (n,).
+    """
+    epoch = (times[:, 0] // EPOCH_SECONDS).astype(int).clip(max=len(onsets) - 1)
+    onset = onsets[epoch] + (times[:, 0] - EPOCH_SECONDS * epoch)
+    # what epochs with context share is detected in both: the later one has it
+    ends = np.append(onsets[1:], np.inf)[epoch]
+    return np.column_stack((onset, times[:, 1]))[onset < ends]
 
 
 def _stages_of_samples(night: ExplainedNight) -> np.ndarray:

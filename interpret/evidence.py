@@ -71,17 +71,30 @@ def read_events(path: Path, kinds: Sequence[str] = tuple(EVIDENCE)) -> dict[str,
         raise UserError(f"{path}: not a list of events ({error})") from error
 
 
+def epochs_at(seconds: np.ndarray, onsets: np.ndarray) -> np.ndarray:
+    """Numbers of the epochs with ``onsets`` (n,) in s that hold instants (k,): -1 where none does.
+
+    Of epochs that overlap, the last one.
+    """
+    number = np.searchsorted(onsets, seconds, side="right") - 1
+    return np.where(seconds < onsets[number.clip(0)] + EPOCH_SECONDS, number, -1)
+
+
 def event_mask(
-    events: np.ndarray, n_epochs: int, *, fs: float, first_epoch: int, widen: float = 0.0
+    events: np.ndarray, onsets: np.ndarray, *, fs: float, widen: float = 0.0
 ) -> np.ndarray:
-    """Samples within events: bool (n_epochs, fs * 30) of a night that begins at ``first_epoch``."""
-    mask = np.zeros(n_epochs * round(fs * EPOCH_SECONDS), bool)
-    begin = (events[:, 0] - first_epoch * EPOCH_SECONDS - widen) * fs
-    end = begin + (events[:, 1] + 2 * widen) * fs
-    for start, stop in zip(np.round(begin), np.round(end), strict=True):
-        # a night may begin within an event, and a negative index would count from the end
-        mask[max(0, int(start)) : max(0, int(stop))] = True
-    return mask.reshape(n_epochs, -1)
+    """Samples within events: bool (n, fs * 30) of epochs with ``onsets`` (n,) in s."""
+    length = round(fs * EPOCH_SECONDS)
+    mask = np.zeros((len(onsets), length), bool)
+    begins, ends = events[:, 0] - widen, events.sum(axis=1) + widen
+    # an event may reach over several epochs, begin before the first or end after the last
+    first = np.searchsorted(onsets, begins - EPOCH_SECONDS, side="right")
+    last = np.searchsorted(onsets, ends, side="left")
+    for begin, end, *epochs in zip(begins, ends, first, last, strict=True):
+        for epoch in range(*epochs):
+            start, stop = (round((edge - onsets[epoch]) * fs) for edge in (begin, end))
+            mask[epoch, max(0, start) : max(0, stop)] = True
+    return mask
 
 
 def auroc(maps: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -109,15 +122,16 @@ def over_a_second(maps: np.ndarray, fs: float) -> np.ndarray:
 
 
 def agreement(
-    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
+    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, onsets: np.ndarray
 ) -> Mapping[str, np.ndarray]:
     """Score maps (n, t) of the epochs ``rows`` (n,) of a night: one value per epoch and measure.
 
+    ``onsets`` in s are those of all its epochs.
+
     ``auroc`` and ``pointing`` of the map over 1 s; epochs without an event are NaN.
     """
-    n_epochs = int(rows.max()) + 1  # events after the last epoch asked for are cut off
-    mask = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch)[rows]
-    near = event_mask(events, n_epochs, fs=fs, first_epoch=first_epoch, widen=_NEAR_SECONDS)[rows]
+    mask = event_mask(events, onsets, fs=fs)[rows]
+    near = event_mask(events, onsets, fs=fs, widen=_NEAR_SECONDS)[rows]
     present = mask.any(axis=1)  # auroc is NaN elsewhere by itself, pointing is not
     smoothed = over_a_second(maps, fs)
     return {
@@ -127,7 +141,7 @@ def agreement(
 
 
 def values_at(
-    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, first_epoch: int
+    maps: np.ndarray, events: np.ndarray, rows: np.ndarray, *, fs: float, onsets: np.ndarray
 ) -> np.ndarray:
     """Mean of the maps (n, t) of the epochs ``rows`` (n,) over every event (k, 2): (at most k,).
 
@@ -137,12 +151,11 @@ def values_at(
     """
     at, length = {int(epoch): row for row, epoch in enumerate(rows)}, maps.shape[1]
     values = []
-    for onset, duration in events:
-        begin = onset - first_epoch * EPOCH_SECONDS - _NEAR_SECONDS
-        end = begin + duration + 2 * _NEAR_SECONDS
-        epoch = int((begin + end) / 2 // EPOCH_SECONDS)
+    epochs = epochs_at(events[:, 0] + events[:, 1] / 2, onsets).tolist()
+    for (onset, duration), epoch in zip(events, epochs, strict=True):
+        begin, end = onset - _NEAR_SECONDS, onset + duration + _NEAR_SECONDS
         if epoch in at:
-            start, stop = (round((edge - epoch * EPOCH_SECONDS) * fs) for edge in (begin, end))
+            start, stop = (round((edge - onsets[epoch]) * fs) for edge in (begin, end))
             values.append(maps[at[epoch], max(0, start) : min(length, stop)].mean())
     return np.array(values)
 

@@ -81,7 +81,7 @@ def evidence_of(evaluated: Evaluated, explanation: Explanation, reading: Reading
         maps = _maps_in(explanation, band if reading.in_event_band else None).cpu().numpy()
         maps = (np.abs(maps) if reading.size else maps)[rows]
         epochs = evaluated.question.epochs.cpu().numpy()[rows]
-        about = {"fs": night.fs, "first_epoch": night.staged.first_epoch}
+        about = {"fs": night.fs, "onsets": night.staged.onsets}
         scored = agreement(maps[:, night.roles.index(role)], events, epochs, **about)
         result |= {f"{name}_{kind}": (stage, values) for name, values in scored.items()}
         whole = maps.sum(axis=1)

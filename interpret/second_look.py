@@ -15,12 +15,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from interpret.bands import BANDS
+from interpret.evidence import epochs_at
 from interpret.neighbours import nearest
 from utils.files import write_json, write_table
 from utils.metrics import confidence, plain
 from utils.signals import band_powers
 from utils.staged_night import StagedNight
-from utils.stages import EPOCH_SECONDS, STAGES
+from utils.stages import STAGES
 
 # share of epochs in which a scorer gives the stage of the majority of scorers: 1,800 epochs, over
 # 2,500 scorers (Rosenberg & Van Hout, J Clin Sleep Med 2013)
@@ -195,7 +196,7 @@ def _stages_at(staged: StagedNight, k: int) -> dict[str, Any]:
     return {
         "recording": staged.recording,
         "epoch": k,
-        "onset_s": (staged.first_epoch + k) * EPOCH_SECONDS,
+        "onset_s": staged.onsets[k].item(),
         "expert": name(expert, k),
         "model": name(model, k),
         "confused": "/".join(STAGES[code] for code in pair) if len(pair) > 1 else None,
@@ -259,8 +260,8 @@ def _counted(events: Mapping[str, np.ndarray], staged: StagedNight) -> dict[str,
     n = len(staged.probabilities)
     counts = {}
     for kind, some in events.items():
-        number = np.floor(some[:, 0] / EPOCH_SECONDS).astype(int) - staged.first_epoch
-        counts[kind] = np.bincount(number[(number >= 0) & (number < n)], minlength=n)
+        number = epochs_at(some[:, 0], staged.onsets)
+        counts[kind] = np.bincount(number[number >= 0], minlength=n)
     return counts
 
 

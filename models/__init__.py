@@ -14,17 +14,16 @@ from models.base import SleepModel
 from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
-from models.epoch_encoders import EpochStager, build_encoder
+from models.epoch_encoders import ENCODERS, EpochStager, build_encoder
 from models.foundation import Foundation, FoundationPretraining
 from models.night_bands import NightBands
-from models.pretraining import Pretraining, ZooEncoder
+from models.pretraining import Pretraining, ZooEncoder, decoder_for
 from models.robustsleepnet import RobustSleepNet
 from models.seqsleepnet import SeqSleepNet
 from models.simplesleepnet import SimpleSleepNet
 from models.sleeptransformer import SleepTransformer
 from models.tinysleepnet import TinySleepNet
 
-ENCODERS = ("cnn", "cnn_attention", "transformer")
 _BUILDERS = {
     "chambon2018": Chambon2018,
     "cnn": partial(EpochStager, encoder="cnn"),
@@ -96,6 +95,9 @@ def build_pretraining(
     fs: float = 100.0,
     n_samples: int = 3000,
     decoder: bool = True,
+    decoder_depth: int = 8,
+    predicts: Sequence[str] = ("signal",),
+    patch: int = 50,
     projection: Sequence[int] = (512, 128),
     **settings: Any,
 ) -> Pretraining:
@@ -115,9 +117,10 @@ def build_pretraining(
         if channels == "n_channels":
             about["fs"] = fs
         net = ZooEncoder(build(encoder, **about), n_channels, n_samples)
-    return Pretraining(
-        net, n_channels=n_channels, n_samples=n_samples, decoder=decoder, projection=projection
-    )
+    made = None
+    if decoder:
+        made = decoder_for(net, n_channels, n_samples, predicts, patch=patch, depth=decoder_depth)
+    return Pretraining(net, made, projection)
 
 
 def with_defaults(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

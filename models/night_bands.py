@@ -83,13 +83,17 @@ class NightBands(SleepModel):
         ``lengths`` (b,) are the epochs of each night; what follows them is padding, which changes
         no epoch of the night. Without them all nights have n epochs.
         """
+        return self.head(self.dropout(self.context(features, lengths)))
+
+    def context(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What is classified of every epoch in its night: (b, n, 11) -> (b, n, 2 hidden)."""
         back = _reversal(features, lengths)
         for k, (ahead, behind) in enumerate(zip(self.forwards, self.backwards, strict=True)):
             given = self.dropout(features) if k else features
             # padding stands at the end in both directions, where no state has yet to be made
             reverse = behind(_taken(given, back))[0]
             features = torch.cat([ahead(given)[0], _taken(reverse, back)], dim=-1)
-        return self.head(self.dropout(features))
+        return features
 
     def decibels(self, x: Tensor, batch_size: int = 256) -> Tensor:
         """Mean power density of a night's epochs in dB: (n, c, t) -> (n, c, 5), NaN in gaps.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,15 @@ from models.epoch_encoders import (
     PatchEncoder,
 )
 
-_DECODER_DEPTH = 8
+PREDICTED = ("signal", "power", "latent")
+
+
+class Predicted(NamedTuple):
+    """What a decoder predicts: signals (n, c, t), log powers (n, c, p, k), latents (n, p, d)."""
+
+    signal: Tensor | None = None
+    power: Tensor | None = None
+    latent: Tensor | None = None
 
 
 class Pretraining(SleepModel):
@@ -28,34 +37,23 @@ class Pretraining(SleepModel):
 
     Args:
         encoder: a :class:`CnnEncoder`, a :class:`PatchEncoder`, or any module with ``latent``.
-        n_channels, n_samples: of an epoch.
-        decoder: whether to have one.
+        decoder: of :func:`decoder_for`, or none.
         projection: widths after the latent, the last one what contrast compares; empty: none.
     """
 
     def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        n_channels: int = 1,
-        n_samples: int = 3000,
-        decoder: bool = True,
-        projection: Sequence[int] = (512, 128),
+        self, encoder: nn.Module, decoder: nn.Module | None, projection: Sequence[int] = (512, 128)
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        latent_width = encoder.width
-        self.decoder = None
-        if decoder:
-            self.decoder = decoder_for(encoder, n_channels, n_samples, latent_width)
-        self.projection = _projection(latent_width, projection) if projection else nn.Identity()
+        self.encoder, self.decoder = encoder, decoder
+        self.projection = _projection(encoder.width, projection) if projection else nn.Identity()
 
     def forward(
         self, x: Tensor, hidden: Tensor | None = None
-    ) -> tuple[Tensor | None, Tensor | None]:
-        """Epochs (n, c, t) -> what contrast compares (n, k), or a reconstruction (n, c, t).
+    ) -> tuple[Tensor | None, Predicted | None]:
+        """Epochs (n, c, t) -> what contrast compares (n, k), or what is predicted of the epochs.
 
-        With ``hidden`` (n, t) samples are hidden from the encoder and everything is reconstructed;
+        With ``hidden`` (n, t) samples are hidden from the encoder and everything is predicted;
         the Transformer never gets hidden patches as tokens, others see 0 there.
         """
         if hidden is None:
@@ -87,33 +85,72 @@ class ZooEncoder(SleepModel):
 
 
 def decoder_for(
-    encoder: nn.Module, n_channels: int, n_samples: int, latent_width: int
+    encoder: nn.Module,
+    n_channels: int,
+    n_samples: int,
+    predicts: Collection[str] = ("signal",),
+    *,
+    patch: int = 50,
+    depth: int = 8,
 ) -> nn.Module:
-    """The decoder that belongs to an encoder."""
+    """The decoder that belongs to an encoder.
+
+    Args:
+        encoder: what it decodes.
+        n_channels, n_samples: of an epoch.
+        predicts: some of ``signal``, ``power`` (log power of every patch) and, of a
+            :class:`PatchEncoder`, ``latent``.
+        patch: samples of a patch whose power is predicted; of a :class:`PatchEncoder` its own.
+        depth: blocks, of a :class:`PatchEncoder`.
+
+    Raises:
+        ValueError: nothing that this encoder can predict.
+    """
+    can = PREDICTED if isinstance(encoder, PatchEncoder) else PREDICTED[:2]
+    if not predicts or not set(predicts) <= set(can):
+        raise ValueError(f"predicts {', '.join(predicts)}: of this encoder {', '.join(can)}")
     if isinstance(encoder, PatchEncoder):
-        return PatchDecoder(encoder, n_channels)
+        if "power" in predicts and patch != encoder.patch:
+            raise ValueError(f"patch {patch}: the encoder's own have {encoder.patch} samples")
+        return PatchDecoder(encoder, n_channels, predicts, depth)
+    made = n_channels, predicts, patch
     if isinstance(encoder, CnnEncoder):
-        return CnnDecoder(n_channels)
-    return LatentDecoder(latent_width, n_channels, n_samples)
+        return CnnDecoder(*made)
+    return LatentDecoder(encoder.width, n_samples, CnnDecoder(*made))
+
+
+def bins_of(patch: int) -> int:
+    """Frequencies of a frame of two patches of so many samples each."""
+    return patch + 1
 
 
 class PatchDecoder(nn.Module):
-    """Eight blocks over all patches, a mask token in the place of each hidden one."""
+    """Blocks over all patches, a mask token in the place of each hidden one."""
 
-    def __init__(self, encoder: PatchEncoder, n_channels: int) -> None:
+    def __init__(
+        self,
+        encoder: PatchEncoder,
+        n_channels: int,
+        predicts: Collection[str] = ("signal",),
+        depth: int = 8,
+    ) -> None:
         super().__init__()
         self.patch, self.n_patches = encoder.patch, encoder.n_patches
-        self.embed = nn.Linear(WIDTH, WIDTH)
-        self.mask_token = nn.Parameter(0.02 * torch.randn(WIDTH))
+        width, heads = encoder.token_width, encoder.heads
+        self.embed = nn.Linear(width, width)
+        self.mask_token = nn.Parameter(0.02 * torch.randn(width))
         self.register_buffer(
-            "positions", sinusoidal_positions(1 + self.n_patches, WIDTH), persistent=False
+            "positions", sinusoidal_positions(1 + self.n_patches, width), persistent=False
         )
-        self.blocks = nn.Sequential(*(Block() for _ in range(_DECODER_DEPTH)))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.head = nn.Linear(WIDTH, n_channels * self.patch)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        sizes = {"signal": self.patch, "power": bins_of(self.patch)}
+        heads_of = {k: nn.Linear(width, n_channels * n) for k, n in sizes.items() if k in predicts}
+        self.head, self.power_head = heads_of.get("signal"), heads_of.get("power")
+        self.latent_head = nn.Linear(width, width) if "latent" in predicts else None
 
-    def forward(self, encoder: PatchEncoder, x: Tensor, hidden: Tensor) -> Tensor:
-        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder does not see."""
+    def forward(self, encoder: PatchEncoder, x: Tensor, hidden: Tensor) -> Predicted:
+        """Predict epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder does not see."""
         kept = self._kept(hidden)
         if kept is None:
             # samples are hidden, not patches: all patches stay, with zeros in them
@@ -124,11 +161,20 @@ class PatchDecoder(nn.Module):
         tokens = self.mask_token.expand(len(x), self.n_patches, -1).to(seen.dtype)
         n_first = seen.shape[1] - kept.shape[1]
         first, seen = seen[:, :n_first], seen[:, n_first:]
-        tokens = tokens.scatter(1, kept[..., None].expand(-1, -1, WIDTH), seen)
+        tokens = tokens.scatter(1, kept[..., None].expand_as(seen), seen)
         # position 0 is that of the CLS token
         tokens = torch.cat([first, tokens], dim=1) + self.positions[1 - n_first :]
-        predicted = self.head(self.norm(self.blocks(tokens))[:, n_first:])
-        return predicted.unflatten(2, (x.shape[1], self.patch)).transpose(1, 2).flatten(2)
+        decoded = self.norm(self.blocks(tokens))[:, n_first:]
+        signal = power = None
+        if self.head is not None:
+            signal = self._by_channel(self.head(decoded), x.shape[1]).flatten(2)
+        if self.power_head is not None:
+            power = self._by_channel(self.power_head(decoded), x.shape[1])
+        return Predicted(signal, power, self.latent_head and self.latent_head(decoded))
+
+    def _by_channel(self, patches: Tensor, n_channels: int) -> Tensor:
+        """(n, p, c * k) -> (n, c, p, k)."""
+        return patches.unflatten(2, (n_channels, -1)).transpose(1, 2)
 
     def _kept(self, hidden: Tensor) -> Tensor | None:
         """Visible patches (n, k); ``None`` unless equally many whole patches are hidden in each."""
@@ -143,11 +189,16 @@ class PatchDecoder(nn.Module):
 
 
 class CnnDecoder(nn.Module):
-    """The encoder backwards: transposed convolutions where it pools, a plain one at the end."""
+    """The encoder backwards: transposed convolutions where it pools, a plain one at the end.
 
-    def __init__(self, n_channels: int) -> None:
+    Powers are those of patches of ``patch`` samples, by a convolution beside the last one.
+    """
+
+    def __init__(
+        self, n_channels: int, predicts: Collection[str] = ("signal",), patch: int = 50
+    ) -> None:
         super().__init__()
-        widths = CHANNELS[::-1]
+        self.n_channels, widths = n_channels, CHANNELS[::-1]
         layers: list[nn.Module] = []
         for k, width in enumerate(widths):
             layers += [
@@ -162,31 +213,39 @@ class CnnDecoder(nn.Module):
             if k < len(POOLS):
                 pool = POOLS[::-1][k]
                 layers += [nn.ConvTranspose1d(width, widths[k + 1], pool, stride=pool)]
-        self.layers = nn.Sequential(*layers, nn.Conv1d(widths[-1], n_channels, 3, padding=1))
+        last = nn.Conv1d(widths[-1], n_channels, 3, padding=1)
+        self.layers = nn.Sequential(*layers, last if "signal" in predicts else nn.Identity())
+        self.power = None
+        if "power" in predicts:
+            self.power = nn.Conv1d(widths[-1], n_channels * bins_of(patch), patch, stride=patch)
 
-    def upsampled(self, features: Tensor) -> Tensor:
-        """Signals from features: (n, 128, t / 500) -> (n, c, t)."""
-        return self.layers(features)
+    def upsampled(self, features: Tensor) -> Predicted:
+        """Predict epochs by features (n, 128, t / 500)."""
+        features = self.layers[:-1](features)
+        last, power = self.layers[-1], None
+        if self.power is not None:
+            power = self.power(features).unflatten(1, (self.n_channels, -1)).transpose(2, 3)
+        return Predicted(None if isinstance(last, nn.Identity) else last(features), power)
 
-    def forward(self, encoder: CnnEncoder, x: Tensor, hidden: Tensor) -> Tensor:
-        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
+    def forward(self, encoder: CnnEncoder, x: Tensor, hidden: Tensor) -> Predicted:
+        """Predict epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
         return self.upsampled(encoder(x.masked_fill(hidden[:, None], 0.0)))
 
 
 class LatentDecoder(nn.Module):
     """Decoder from one vector per epoch, for encoders that keep nothing else."""
 
-    def __init__(self, width: int, n_channels: int, n_samples: int) -> None:
+    def __init__(self, width: int, n_samples: int, decoder: CnnDecoder) -> None:
         super().__init__()
         steps, left = divmod(n_samples, 500)  # the CNN decoder makes 500 samples of each step
         if left:
             raise ValueError(f"{n_samples} samples per epoch: this decoder makes multiples of 500")
         self.steps = steps
         self.expand = nn.Linear(width, WIDTH * steps)
-        self.decoder = CnnDecoder(n_channels)
+        self.decoder = decoder
 
-    def forward(self, encoder: nn.Module, x: Tensor, hidden: Tensor) -> Tensor:
-        """Reconstruct epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
+    def forward(self, encoder: nn.Module, x: Tensor, hidden: Tensor) -> Predicted:
+        """Predict epochs (n, c, t) whose samples ``hidden`` (n, t) the encoder sees as 0."""
         latent = encoder.latent(x.masked_fill(hidden[:, None], 0.0))
         return self.decoder.upsampled(self.expand(latent).unflatten(1, (WIDTH, self.steps)))
 

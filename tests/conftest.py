@@ -19,7 +19,7 @@ torch.set_num_threads(1)  # tiny models: threads would only wait, the more so on
 
 
 def pytest_addoption(parser):
-    cases = int(os.environ.get("FUZZ_CASES", "2000"))
+    cases = int(os.environ.get("FUZZ_CASES", "800"))
     parser.addoption("--fuzz-cases", type=int, default=cases, help="damaged files to try")
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
 from datetime import date, time
 from pathlib import Path
 
 import edfio
 import numpy as np
+
+from datasets.readers.edf import EdfFile
+from datasets.readers.profiles import cohort_nights, declared_night, profile
+from datasets.readers.recording import Recording
 
 START = (date(1989, 4, 24), time(16, 13))
 TEXTS = {
@@ -86,6 +91,25 @@ def write_pair(
     folder.mkdir(parents=True, exist_ok=True)
     write_hypnogram(folder / f"{name[:7]}C-Hypnogram.edf", bouts)
     return write_psg(folder / f"{name}-PSG.edf", n_epochs, **options)
+
+
+def sleepedf_in(folder: Path, **options) -> list[cohort_nights.Night]:
+    """The nights that the profile of Sleep-EDF has in a folder."""
+    return cohort_nights.find(folder, profile.load("sleepedf"), cohort_nights.Options(**options))
+
+
+def read_sleepedf(folder: Path) -> Recording:
+    """The first of them."""
+    return declared_night.read(sleepedf_in(folder)[0])
+
+
+def beside_a_psg(hypnogram: Path, folder: Path, n_epochs: int) -> Recording:
+    """A hypnogram as it is read beside a recording of so many epochs."""
+    shutil.copy(hypnogram, folder)
+    clock = EdfFile(hypnogram).clock
+    psg = folder / f"{hypnogram.name[:7]}0-PSG.edf"
+    write_psg(psg, n_epochs, {"EEG Fpz-Cz": 1}, start=(clock.date(), clock.time()))
+    return read_sleepedf(folder)
 
 
 def decode(

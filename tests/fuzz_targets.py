@@ -40,7 +40,7 @@ from tests.cohort_files.written import matlab_record, wfdb_notes
 from tests.edf_files import decode, write_hypnogram, write_psg
 from tests.small_store import write_small_store
 from tests.test_checkpoint import FACTS
-from training import ssl_family
+from training import ssl_flags
 from utils import manifest
 from utils.arguments import ScriptParser, add_flag, add_list
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -501,7 +501,7 @@ TARGETS = {
     "folds": Target(write_folds, lambda folder: folds.load(folder / "f.json"), check_folds, True),
     "band table": Target(write_band_table, lambda folder: read_table(folder / "t.npz")),
     "configuration": Target(write_config, read_config, check_config, is_text=True),
-    "published configuration": json_target(_SECTIONS, ssl_family.read_config),
+    "published configuration": json_target(_SECTIONS, ssl_flags.read_config),
     "search space": json_target(_SPACE, search_space.read_space),
     "channel map": json_target({"EEG": ["C4-M1"]}, lambda path: alternatives("shhs", path)),
     "scorer": json_target([0, 1, 2, -1, 4], read_scorers),

@@ -6,10 +6,12 @@ import edfio
 import numpy as np
 import pytest
 
+from datasets.readers.any_file import opened
 from datasets.readers.edf import EdfFile
 from datasets.readers.expert_annotations import find, of_annotations, read
 from evaluation.exports.edf_export import write_edf
 from evaluation.exports.night_tables import write_events, write_predictions
+from evaluation.stagers.stager import Asked, expert_of
 from interpret.epochs_of_interest import choose_epochs
 from tests.edf_files import write_hypnogram, write_psg
 from utils.errors import UserError
@@ -62,6 +64,23 @@ def test_brackets_in_a_name_are_no_pattern(tmp_path):
     assert find(tmp_path / "night[1].edf") is None
     (tmp_path / "night[1].txt").write_text("W\nW\n")
     assert find(tmp_path / "night[1].edf").name == "night[1].txt"
+
+
+@pytest.mark.parametrize("first", ["patient restless", LISTS["night.txt"]])
+def test_a_second_file_of_the_same_name_is_named(recording, tmp_path, first):
+    """A technician's notes beside the expert's stages: neither hides the other in silence."""
+    (tmp_path / "night.txt").write_text(first)
+    (tmp_path / "night.csv").write_text(LISTS["night.csv"])
+    file, notes = opened(recording.path), []
+    path, _ = expert_of(file, Asked(), 10, notes)
+    named = "night.csv: could be the expert's, too; night.txt is read, as --expert names none"
+    assert named in notes
+    assert (path is None) == (first == "patient restless")
+    assert (path is None) == any("no agreement: " in note for note in notes)
+    (tmp_path / "night.txt").unlink()
+    notes = []
+    assert expert_of(file, Asked(), 10, notes)[1].tolist() == PLANTED.tolist()
+    assert not any("could be" in note for note in notes)
 
 
 def test_sleep_edf_pairs_and_lengths(tmp_path):

@@ -55,8 +55,10 @@ def test_what_1_1_withdrew_is_left_out(raw, tmp_path, capsys):
 def test_some_recordings_alone(raw, tmp_path):
     store = prepared("hmc", raw, tmp_path / "store", "--only", "sn*3")
     assert list(store.recordings) == ["SN003"]
-    with pytest.raises(UserError, match="--only SN7: no recording is called so; there are SN001"):
+    with pytest.raises(UserError, match="no recording is called SN7; there are SN001"):
         prepared("hmc", raw, tmp_path / "none", "--only", "SN7")
+    with pytest.raises(UserError, match="--only SN7: no recording is called so"):
+        prepared("hmc", raw, tmp_path / "none", "--only", "SN001", "SN7")
 
 
 def test_an_unknown_word_is_refused(raw, tmp_path):

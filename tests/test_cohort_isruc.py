@@ -43,6 +43,21 @@ def test_the_second_expert(tmp_path):
         prepared("isruc", raw, tmp_path / "other", "--scoring", "expert3")
 
 
+def test_a_night_without_the_first_expert_is_named(tmp_path, capsys):
+    """Stages of another scorer are not taken in silence."""
+    raw = one(tmp_path / "raw")
+    isruc.write_night(raw / PLACE.replace("/1/1", "/2/2"), CODES, isruc.LABELS["I"])
+    (lost,) = (raw / PLACE).parent.glob("1_1*.txt")
+    lost.unlink()
+    store = prepared("isruc", raw, tmp_path / "store")
+    assert store.night("I-1-1").stages.tolist() == isruc.second(CODES)
+    note = "I-1-1: has no scoring of expert1: stages are of expert2"
+    lines = capsys.readouterr().out
+    assert note in lines and "I-2-1: has no" not in lines
+    prepared("isruc", raw, tmp_path / "asked", "--scoring", "expert2")
+    assert note not in capsys.readouterr().out
+
+
 def test_channels_by_place_are_others(tmp_path):
     """The seventh channel is C4-A1 in subgroup I, and F4-M1 in this file of II."""
 

@@ -22,7 +22,8 @@ from models.role_layers import LogSpectrum
 from objectives.similarity import SimilarityStaging
 from objectives.staging import Staging
 from tests.test_training import Recorder, figures_of
-from training import flags, loop
+from training import loop
+from training.fabric import start_fabric
 from training.loop import Plan
 from training.validation import mean_figures
 from utils import devices
@@ -53,7 +54,7 @@ def test_formats_that_a_card_imitates_are_not_chosen(monkeypatch, capabilities, 
     chosen = {}
     monkeypatch.setattr("lightning_fabric.Fabric", lambda **how: chosen.update(how) or Launched())
     run = SimpleNamespace(accelerator="auto", precision="auto", strategy="auto")
-    flags.start_fabric(SimpleNamespace(**vars(run), devices=1, num_nodes=1, seed=0))
+    start_fabric(SimpleNamespace(**vars(run), devices=1, num_nodes=1, seed=0))
     plugin = chosen.get("plugins", SimpleNamespace(precision=chosen.get("precision")))
     assert plugin.precision == expected
 
@@ -79,7 +80,7 @@ def test_fp16_on_a_cpu_is_one_line(store, tmp_path):
 def test_a_mixed_precision_rounds_no_signal():
     """Or training reads noise that evaluation does not: bf16 has steps of 1 µV at 200 µV."""
     flagged = SimpleNamespace(accelerator="cpu", precision="bf16-mixed", strategy="auto")
-    fabric = flags.start_fabric(SimpleNamespace(**vars(flagged), devices=1, num_nodes=1, seed=0))
+    fabric = start_fabric(SimpleNamespace(**vars(flagged), devices=1, num_nodes=1, seed=0))
     seen = []
     net = nn.Linear(4, 4)
     net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

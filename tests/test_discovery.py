@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.readers import discovery, dreem, expert_annotations, nsrr, sleepedf
+from datasets.readers import discovery, dreem, expert_annotations, nsrr
 from datasets.readers.any_file import SUFFIXES
 from datasets.readers.discovery import files_below, is_hidden, named_recordings, recordings_among
 from datasets.readers.profiles import cohort_nights, profile
+from tests.edf_files import sleepedf_in
 from tests.odd_edf import Chan, eeg, note, write_odd
 from utils.errors import UserError
 
@@ -139,7 +140,7 @@ def test_every_store_finds_its_files_so(tmp_path):
         for name in ("SC4001E0-PSG.edf", "SC4001EC-Hypnogram.edf", "shhs1-200001.EDF", "a.H5"):
             (folder / name).write_bytes(b"x")
             (folder / f"._{name}").write_bytes(b"x")
-    assert [pair.id for pair in sleepedf.find_pairs(raw)] == ["SC4001E0"]
+    assert [pair.id for pair in sleepedf_in(raw)] == ["SC4001E0"]
     sources = nsrr.find(raw, "shhs", nsrr.Options({}, ()))
     assert [source.id for source in sources] == ["shhs1-200001"]
     assert [record.id for record in dreem.find_records(raw)] == ["a"]
@@ -149,7 +150,7 @@ def test_every_store_finds_its_files_so(tmp_path):
     assert [record.id for record in dreem.find_records(tmp_path / "dodh.ZIP")] == ["a", "b"]
 
 
-@pytest.mark.parametrize("finder", [sleepedf.find_pairs, dreem.find_records])
+@pytest.mark.parametrize("finder", [sleepedf_in, dreem.find_records])
 def test_a_folder_that_does_not_exist_is_one_line(tmp_path, finder):
     with pytest.raises(UserError, match="absent"):
         finder(tmp_path / "absent")

@@ -18,14 +18,18 @@ import models
 from datasets.store.batches import Batch, Windows, listed_windows
 from datasets.store.nights import NightBatches, in_batches
 from models.foundation import Encoded
+from models.pretraining import Predicted
 from objectives.augmentation import AUGMENTATIONS, Augmented, clipping, composed
 from objectives.contrast_views import views_of
 from objectives.contrastive import Contrastive
 from objectives.denoising import Denoising
-from objectives.hybrid import Hybrid
+from objectives.hybrid import Balance, Hybrid
+from objectives.latent_prediction import LatentPrediction
 from objectives.masked import MaskedPrediction
+from objectives.masks import Masks
 from objectives.night_staging import NightStaging
 from objectives.staging import Staging
+from objectives.vicreg import VicReg
 from tests.together import join_group, run_together
 from training.foundation_family import freeze_unused
 from training.frozen_encoder import EncodedBatch
@@ -77,7 +81,7 @@ class Tiny(nn.Module):
         super().__init__()
         from models.batch_norm import BatchNorm, ChannelBatchNorm
 
-        self.body = nn.Sequential(nn.Conv1d(1, 6, 10, stride=10), ChannelBatchNorm(6), nn.ReLU())
+        self.encoder = nn.Sequential(nn.Conv1d(1, 6, 10, stride=10), ChannelBatchNorm(6), nn.ReLU())
         self.projection = None
         if projection:
             layers = nn.Linear(6, 8), BatchNorm(8), nn.ReLU(), nn.Linear(8, 8)
@@ -86,8 +90,8 @@ class Tiny(nn.Module):
 
     def forward(self, x: Tensor, hidden: Tensor | None = None):
         if hidden is None:
-            return self.projection(self.body(x).mean(dim=-1)), None
-        return None, self.decoder(self.body(x.masked_fill(hidden[:, None], 0.0)))
+            return self.projection(self.encoder(x).mean(dim=-1)), None
+        return None, Predicted(self.decoder(self.encoder(x.masked_fill(hidden[:, None], 0.0))))
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,24 @@ def cases() -> dict[str, Case]:
         "masked spectrum": ssl(MaskedPrediction(target="log_spectrum"), projection=False),
         "contrastive": ssl(Augmented(contrast, clipping(2.0)), decoder=False),
         "contrastive sleepyco": ssl(Contrastive(views_of("sleepyco")), decoder=False),
+        "latent": Case(
+            partial(
+                models.build,
+                "pretraining",
+                encoder="transformer_small",
+                n_samples=300,
+                n_patches=10,
+                predicts=["latent"],
+                decoder_depth=1,
+                projection=[],
+            ),
+            LatentPrediction(Masks("block", 0.5, 30), decay=0.8),
+            partial(windows_of, nights_of(1, 300), 1, 7),
+        ),
+        "contrastive queue": ssl(Contrastive(views_of("benchmark"), queue=20), decoder=False),
+        "vicreg": ssl(VicReg(views_of("benchmark")), decoder=False),
         "hybrid": ssl(Hybrid(small, contrast, alpha=0.5)),
+        "hybrid balanced": ssl(Hybrid(small, contrast, balance=Balance(every=2))),
         **{
             f"denoising {kind}": whole_nights("foundation_pretraining", Denoising(kind))
             for kind in ("both", "masked", "denoise")
@@ -229,6 +250,7 @@ def trained(case: Case, fabric: Any, steps: int) -> tuple[list[float], dict[str,
     torch.manual_seed(0)
     net = case.net().double()
     case.freeze(net)
+    case.objective.attach(net, fabric.device)
     chosen = [p for p in net.parameters() if p.requires_grad]
     # not Adam, which makes steps of one size of gradients that are 0 but for rounding
     model, optimizer = fabric.setup(net, torch.optim.SGD(chosen, lr=0.02, momentum=0.9))

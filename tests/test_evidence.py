@@ -9,7 +9,15 @@ from sklearn.metrics import roc_auc_score
 
 import models
 from interpret.attention_maps import night_attention, spread
-from interpret.evidence import agreement, auroc, event_mask, pointing, read_events
+from interpret.evidence import (
+    agreement,
+    auroc,
+    epochs_at,
+    event_mask,
+    pointing,
+    read_events,
+    values_at,
+)
 from interpret.faithfulness import (
     curves,
     random_scores,
@@ -40,11 +48,30 @@ def test_auroc_is_scikit_learns():
 
 def test_events_land_on_their_samples():
     events = np.array([[60.5, 1.0], [89.5, 1.0], [10.0, 1.0]])
-    mask = event_mask(events, 2, fs=10, first_epoch=2)
+    mask = event_mask(events, np.array([60, 90]), fs=10)
     assert np.flatnonzero(mask[0]).tolist() == [*range(5, 15), *range(295, 300)]
     assert np.flatnonzero(mask[1]).tolist() == list(range(5))
-    wide = event_mask(events[:1], 2, fs=10, first_epoch=2, widen=0.5)
+    wide = event_mask(events[:1], np.array([60, 90]), fs=10, widen=0.5)
     assert np.flatnonzero(wide[0]).tolist() == list(range(20))
+
+
+def test_events_land_in_epochs_on_onsets_of_their_own():
+    """A clock that drifts by 0.5 s per epoch, then windows that share 10 s."""
+    events = np.array([[31.0, 1.0], [61.5, 1.0], [30.2, 0.2]])
+    drifting = event_mask(events, np.array([0.0, 30.5, 61.0]), fs=10)
+    assert [np.flatnonzero(row).tolist() for row in drifting] == [
+        [], [*range(5, 15)], [*range(5, 15)],
+    ]  # fmt: skip
+    shared = event_mask(np.array([[25.0, 1.0]]), np.array([0.0, 20.0]), fs=10)
+    assert [np.flatnonzero(row).tolist() for row in shared] == [
+        [*range(250, 260)], [*range(50, 60)],
+    ]  # fmt: skip
+    maps = np.arange(900.0).reshape(3, 300)
+    values = values_at(maps, events[1:2], np.arange(3), fs=10, onsets=np.array([0, 30.5, 61.0]))
+    assert values.tolist() == [maps[2, 2:18].mean()]
+    assert epochs_at(np.array([-1, 30.2, 30.6, 91.5]), np.array([0, 30.5, 61.0])).tolist() == [
+        -1, -1, 1, -1,
+    ]  # fmt: skip
 
 
 def test_pointing():
@@ -58,7 +85,7 @@ def test_random_maps_are_at_chance():
     n = 1500
     events = np.stack([np.arange(n) * 30 + rng.uniform(0, 28, n), np.full(n, 1.0)], axis=1)
     maps = rng.standard_normal((n, 3000))
-    scores = agreement(maps, events, np.arange(n), fs=100, first_epoch=0)
+    scores = agreement(maps, events, np.arange(n), fs=100, onsets=30 * np.arange(n))
     assert np.nanmean(scores["auroc"]) == pytest.approx(0.5, abs=0.02)
 
 
@@ -80,7 +107,7 @@ def test_a_spindle_detector_points_at_spindles():
         np.array(events),
         rows.numpy(),
         fs=100,
-        first_epoch=0,
+        onsets=30 * np.arange(8),
     )
     for name in ("auroc", "pointing"):
         assert np.mean(scores[name]) > 0.9, name

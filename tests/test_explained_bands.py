@@ -16,6 +16,7 @@ from datasets.readers.any_file import opened
 from evaluation.stagers.band_reasons import BandReasons
 from evaluation.stagers.stager import Asked
 from interpret.bands import components
+from tests.edf_files import sleepedf_in
 from tests.stand_in import StandIn
 from utils.errors import UserError
 from utils.staged_night import Vote
@@ -234,7 +235,7 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
     monkeypatch.setattr(explained_bands.bundled, "load", lambda *_: voters)
     monkeypatch.setattr(explained_bands, "explained", explained)
     monkeypatch.setattr(explained_bands, "untrained", untrained)
-    pairs = explained_bands.sleepedf.find_pairs(night_files[0].parent)
+    pairs = sleepedf_in(night_files[0].parent)
     assert explained_bands.held_out(night_files[0].parent) == pairs[1:]
     monkeypatch.setattr(explained_bands, "held_out", lambda folder: pairs)
     page = tmp_path / "explanations.md"

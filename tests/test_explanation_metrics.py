@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from datasets.synthetic.night import draw_night
 from datasets.synthetic.subject import Difficulty, draw_subject
 from interpret import explanation_figures
 from interpret.baselines import baselines_of
-from interpret.detected import detect
+from interpret.detected import _in_recording, detect
+from interpret.evidence import event_mask
 from interpret.explained_night import ExplainedNight
 from interpret.random_weights import layers_from_head, with_random_weights
 from interpret.registry import explain
@@ -157,6 +159,27 @@ def test_yasa_finds_what_was_planted(rendered):
     for kind, share in (("spindle", 0.6), ("slow_wave", 0.7), ("rem", 0.7)):
         assert len(events[kind]) >= 10
         assert overlapping(events[kind], rendered.events[kind]) > share, kind
+
+
+def test_yasa_places_events_where_epochs_lie(rendered):
+    """On a clock that drifts by 0.1 s per epoch, 24 s in two hours."""
+    counted, n = detect(rendered), len(rendered.signals)
+    onsets = 3.0 + 30.1 * np.arange(n)
+    drifting = detect(replace(rendered, staged=replace(rendered.staged, own_onsets=onsets)))
+    for kind, events in counted.items():
+        expected = events[:, 0] + 3.0 + 0.1 * (events[:, 0] // 30)
+        np.testing.assert_allclose(drifting[kind][:, 0], expected, atol=1e-9)
+        assert drifting[kind][:, 1].tolist() == events[:, 1].tolist()
+        # so that each marks the samples in which it was detected
+        assert (
+            event_mask(drifting[kind], onsets, fs=100)[2:, 100:-100]
+            == event_mask(events, rendered.staged.onsets, fs=100)[2:, 100:-100]
+        ).all()
+
+
+def test_what_epochs_with_context_share_is_one_event():
+    times = np.array([[5.0, 1.0], [25.0, 1.0], [35.0, 1.0]])  # the last two are one
+    assert _in_recording(times, np.array([0.0, 20.0])).tolist() == [[5.0, 1.0], [25.0, 1.0]]
 
 
 def test_without_a_unit_only_spindles_are_detected(rendered):

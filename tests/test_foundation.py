@@ -24,7 +24,8 @@ from objectives.denoising import Denoising, corrupt, dropped_roles, hide, mean_s
 from objectives.draws import Draws
 from objectives.night_staging import NightStaging, drop_roles, focal_loss, trimmed
 from probing.linear_autoencoder import LinearAutoencoder
-from training.foundation_family import begin_linear, linear_autoencoders, optimiser, schedule
+from training.foundation_family import begin_linear, linear_autoencoders, optimiser
+from training.optimisers import schedule
 from utils.metrics import kappa
 
 FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120

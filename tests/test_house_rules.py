@@ -59,7 +59,7 @@ ONLY_IN = {
     },
     "pandas": {"evaluation.agreement_report", "utils.staged_night"},
     "lightning_fabric": {
-        "training.loop", "training.resume", "training.flags", "training.loggers",
+        "training.loop", "training.resume", "training.fabric", "training.loggers",
         "training.precision", "training.sharding",
     },
     "wandb": {"training.loggers"},
@@ -92,6 +92,7 @@ ONLY_IN = {
         "utils.figures",
         "evaluation.agreement_figures",
         "evaluation.context_figures",
+        "experiments.study_figures",
         "interpret.concept_figures",
         "interpret.counterfactual_figures",
         "interpret.explanation_figures",
@@ -284,9 +285,10 @@ SHARED_FLAGS = (
     "evaluation.band_evaluation", "evaluation.concept_evaluation", "evaluation.evaluate_run",
     "evaluation.foundation_evaluation",
     "interpret.explained_run", "interpret.explanation_flags",
-    "evaluation.probe_pretrained", "training.bands_family", "training.foundation_family",
-    "training.foundation_arguments", "training.foundation_flags", "training.frozen_encoder",
-    "training.ssl_family", "training.staging_family", "training.train",
+    "evaluation.probe_pretrained", "training.bands_family", "training.fabric",
+    "training.foundation_arguments", "training.foundation_family", "training.foundation_flags",
+    "training.frozen_encoder", "training.optimisers", "training.pretraining_nights",
+    "training.ssl_family", "training.ssl_flags", "training.staging_family", "training.train",
 )  # fmt: skip
 FLAG_ADDERS = {"add_argument", "add_flag", "add_list"}
 

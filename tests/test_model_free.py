@@ -235,7 +235,7 @@ def test_means_by_subject():
 def test_values_of_events_and_pairs_by_hand():
     maps = np.tile(np.arange(3000.0), (2, 1))
     events = np.array([(63.25, 1.5), (89.75, 0.25), (300.0, 1.0), (59.5, 1.5)])
-    about = {"fs": 100, "first_epoch": 2}
+    about = {"fs": 100, "onsets": np.array([60, 90])}
     values = values_at(maps, events, np.array([0, 1]), **about)
     # from 3 to 5 s; its end alone; none of a third epoch; begun before the first
     assert values.tolist() == [399.5, (2950 + 2999) / 2, (0 + 124) / 2]

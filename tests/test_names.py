@@ -26,7 +26,7 @@ from utils import figures
 from utils.arguments import nearest, next_command, pairs
 from utils.errors import UserError, run_script
 from utils.files import write_json, write_table
-from utils.text import harmless, shown
+from utils.text import harmless, shown, unmarked
 
 EEG = [("EEG Fpz-Cz", "EEG")]
 
@@ -104,11 +104,13 @@ def test_what_is_printed_is_text(text, printed):
     [
         ("=cmd()", "'=cmd()"), ("@sum", "'@sum"), ("+x", "'+x"), ("-x", "'-x"), ("\tx", "'\tx"),
         ("-0.5", "-0.5"), ("+1e-3", "+1e-3"), ("-.5", "-.5"), ("-inf", "-inf"), ("N2", "N2"),
-        ("", ""), (None, None), (-3, -3), ("a=b", "a=b"),
+        ("", ""), (None, None), (-3, -3), ("a=b", "a=b"), ("'a", "'a"), ("'=a", "''=a"),
+        ("''+a", "'''+a"), ("'-5", "'-5"),
     ],
 )  # fmt: skip
 def test_no_cell_is_a_formula(tmp_path, cell, written):
     assert harmless(cell) == written
+    assert cell is None or unmarked(str(written)) == str(cell)
     write_table(tmp_path / "t.csv", [{"a": cell}])
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         assert next(csv.DictReader(file))["a"] == str("" if written is None else written)

@@ -12,6 +12,7 @@ import generate_demo_data
 import preprocess_nsrr
 from datasets.readers import nsrr
 from datasets.readers.channels import alternatives
+from datasets.readers.profiles import profile
 from datasets.readers.scorings import nsrr_annotations
 from datasets.store.filters import butterworth_sections, filter_sections
 from datasets.store.store import Store
@@ -365,7 +366,10 @@ def test_faulty_and_excluded_nights_are_left_out_by_name(one_night, tmp_path, mo
     for number in range(3):
         one_night("shhs", number)
     corrupt(tmp_path, "200002-nsrr.xml", lambda b: b[:300])
-    monkeypatch.setattr(nsrr, "exclusions", lambda cohort: {"shhs?-200003": "a reason"})
+    value = json.loads((profile.FOLDER / "shhs.json").read_text())
+    value["exclude"] = [{"id": "shhs?-200003", "reason": "a reason"}]
+    (tmp_path / "shhs.json").write_text(json.dumps(value))
+    monkeypatch.setattr(profile, "FOLDER", tmp_path)
     flags = ["--cohort", "shhs", "--raw_path", str(tmp_path), "--resample", "25", "--roles", "EEG"]
     with pytest.raises(UserError, match="not readable as XML"):
         preprocess_nsrr.main([*flags, "--save_path", str(tmp_path / "a"), "--jobs", "1"])
@@ -377,11 +381,11 @@ def test_faulty_and_excluded_nights_are_left_out_by_name(one_night, tmp_path, mo
 
 
 def test_the_lists_shipped_name_recordings_of_their_cohort():
-    listed = json.loads(nsrr.EXCLUSIONS.read_text())
-    assert sum(len(v) for k, v in listed.items() if k != "source") >= 16
-    for cohort in set(listed) - {"source"}:
-        for pattern in listed[cohort]:
-            nsrr.key_of(cohort, pattern.replace("*", "1"))
+    counts = {}
+    for cohort in nsrr.COHORTS:
+        listed = profile.load(cohort).exclude
+        counts[cohort] = len([nsrr.key_of(cohort, one.id.replace("*", "1")) for one in listed])
+    assert counts == {"shhs": 0, "mesa": 2, "mros": 11, "wsc": 2, "apples": 1}
     for cohort in nsrr.COHORTS:
         assert set(preprocess_nsrr.ROLES) <= set(alternatives(cohort))
 

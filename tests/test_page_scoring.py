@@ -273,3 +273,16 @@ def test_nothing_is_asked_for_and_nothing_fails(window, tmp_path):
     window.run("document.querySelector('[data-save=tsv]').click()")
     assert [line for line in window.log("browser") if line["level"] == "SEVERE"] == []
     assert not [url for url in window.requests() if url.startswith(("http", "ws", "ftp"))]
+
+
+def test_epochs_on_onsets_of_their_own_are_saved_on_them(window, tmp_path):
+    """A clock that drifts by 0.2 s per epoch, as MASS has it."""
+    given = "D.onsets = Array.from(stages, (_, k) => Math.round(10 * (3.3 + 30.2 * k)) / 10);"
+    data, table = window.run(f"{given} return [Array.from(edfBytes('A', 'B')), csvText('A', 'B')]")
+    rows = list(csv.DictReader(table.splitlines()))
+    expected = [3.3 + 30.2 * k for k in range(len(rows))]
+    assert [float(row["onset_s"]) for row in rows] == pytest.approx(expected)
+    path = tmp_path / "own.edf"
+    path.write_bytes(bytes(data))
+    for onsets, durations, _ in (by_mne(path), by_edfio(path)):
+        assert onsets[1:] == pytest.approx(expected) and set(durations[1:]) == {30}

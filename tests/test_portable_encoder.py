@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ import models
 from datasets.store import splits
 from evaluation import embed
 from evaluation.probe_pretrained import row_of, write_probes
-from evaluation.stagers.portable_encoder import WEIGHTS, load_encoder
+from evaluation.stagers.portable_encoder import WEIGHTS, load_encoder, save_encoder
 from probing import probes
 from probing.probes import Labelled
 from utils.checkpoint import load_checkpoint, save_checkpoint
@@ -96,6 +97,21 @@ def test_a_recording_is_embedded_as_its_night_in_the_store(run, exported, store,
         encoder.encode(path, night=(5, len(z) + 1))
     with pytest.raises(UserError, match="no channel"):
         encoder.encode(path, channels={"EEG": "C9-M7"})
+
+
+@pytest.mark.parametrize(("pool", "width"), [("cls", 64), ("mean", 64), ("mean_sd", 128)])
+def test_what_is_exported_is_read_as_what_is_probed(run, tmp_path, pool, width):
+    checkpoint = load_checkpoint(run / "checkpoints" / "best.pt")
+    settings = {"encoder": "transformer_small", "n_patches": 30, "pool": pool}
+    settings |= {"predicts": ["signal", "power"], "patch": 100, "decoder_depth": 2}
+    net = models.build("pretraining", **settings).eval()
+    checkpoint = replace(checkpoint, settings=settings, state=net.state_dict())
+    save_encoder(checkpoint, tmp_path / WEIGHTS)
+    x = torch.randn(3, 1, 3000)
+    with torch.no_grad():
+        z = load_encoder(tmp_path, "cpu")._encoder.latent(x)
+        assert torch.equal(z, embed.encoder_of(checkpoint).encoder.latent(x))
+    assert z.shape == (3, width)
 
 
 def test_what_mne_has_opened_is_embedded_too(exported, raw):

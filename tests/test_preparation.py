@@ -9,22 +9,24 @@ import numpy as np
 import pytest
 
 from datasets.readers.channels import choose, role_of
+from datasets.readers.profiles import profile
+from datasets.readers.profiles.declared_night import read
 from datasets.readers.recording import Signal
-from datasets.readers.sleepedf import ROLES, find_pairs, read
 from datasets.store.filters import bandpass_taps, filter_zero_phase, resample
 from datasets.store.preparation import Settings, channel_moments, prepare
-from tests.edf_files import write_pair
+from tests.edf_files import read_sleepedf, sleepedf_in, write_pair
 from utils.errors import UserError
 
 BOUTS = [("W", 65), ("1", 2), ("2", 6), ("R", 3), ("W", 64), ("?", 9)]
 N_EPOCHS = 140
+ROLES = profile.load("sleepedf").roles
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     folder = tmp_path_factory.mktemp("night")
     truth = write_pair(folder, BOUTS, N_EPOCHS)
-    return find_pairs(folder)[0], truth
+    return sleepedf_in(folder)[0], truth
 
 
 def settings(**changes) -> Settings:
@@ -93,7 +95,7 @@ def test_no_transient_at_epoch_borders(tmp_path):
     # a filter applied per epoch leaves one every 30 s; on a smooth signal ours leaves none
     pair_truth = write_pair(tmp_path, [("W", 3), ("2", 5), ("W", 3)], 11)
     del pair_truth
-    recording = read(find_pairs(tmp_path)[0])
+    recording = read_sleepedf(tmp_path)
     slow = 100 * np.sin(2 * np.pi * 1.013 * np.arange(33_000) / 100)
     smooth = Signal(100, "uV", 330, lambda a, b: slow[round(a * 100) : round(b * 100)])
     recording = replace(recording, signals={"EEG Fpz-Cz": smooth})
@@ -104,7 +106,7 @@ def test_no_transient_at_epoch_borders(tmp_path):
 
 def test_millivolts_become_microvolts(tmp_path):
     truth = write_pair(tmp_path, [("W", 2), ("2", 2)], 4, unit="mV", limit=0.192)
-    prepared = prepare(read(find_pairs(tmp_path)[0]), settings(channels=("EEG",)), ROLES)
+    prepared = prepare(read_sleepedf(tmp_path), settings(channels=("EEG",)), ROLES)
     assert prepared.channels[0].unit == "uV"
     expected = 1000 * truth["EEG Fpz-Cz"]
     np.testing.assert_allclose(prepared.signals[100.0].ravel(), expected, rtol=1e-6)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 
 import edfio
 import numpy as np
 import pytest
 
+from datasets.readers.expert_annotations import is_export
 from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.readers.profiles.own_onsets import placed
 from datasets.readers.profiles.profile import Epochs
@@ -17,7 +19,10 @@ from datasets.readers.scorings import nsrr_annotations
 from datasets.readers.scorings.scoring import Row
 from datasets.store.protocols import PROTOCOLS
 from evaluation.exports.edf_export import write_edf
+from evaluation.exports.exported_stages import counted_codes_of
 from evaluation.exports.night_tables import write_predictions
+from evaluation.exports.text_exports import write_annot, write_eannot, write_snooz
+from evaluation.exports.xml_exports import write_nsrr, write_profusion
 from tests.cohort_files.written import assert_stages, edf, prepared, telling
 from utils.errors import UserError
 from utils.staged_night import StagedNight
@@ -112,6 +117,21 @@ def test_no_profile_at_all(tmp_path):
         profile.load(str(tmp_path / "list.json"))
 
 
+def test_some_nights_keep_their_numbers_among_all(tmp_path):
+    """Of a person whose files name no number, the second night stays the second."""
+    (tmp_path / "raw").mkdir()
+    for name in ("p1a", "p1b", "P2a"):
+        (tmp_path / "raw" / f"{name}.edf").touch()
+    signals = [{"file": "(?P<person>p\\d)[ab]\\.edf", "format": "edf", "case": "lower"}]
+    lab = profile.load(str(declared(tmp_path, signals=signals)))
+    every = cohort_nights.find(tmp_path / "raw", lab)
+    assert [(n.id, n.subject, n.night) for n in every] == [
+        ("p1a", "lab-p1", 1), ("p1b", "lab-p1", 2), ("p2a", "lab-p2", 1),
+    ]  # fmt: skip
+    some = cohort_nights.find(tmp_path / "raw", lab, cohort_nights.Options(only=("P1B",)))
+    assert [(n.id, n.night) for n in some] == [("p1b", 2)]
+
+
 def test_epochs_at_fractions_of_a_second(tmp_path):
     """Off the grid by 10.96 s, none is rounded to it: signals go with their own stages."""
     onsets = 70.96 + 30 * np.arange(len(CODES))
@@ -145,6 +165,31 @@ def test_exports_of_epochs_on_their_own_onsets_lie_where_these_are(tmp_path):
     notes = edfio.read_edf(write_edf(tmp_path / "p1.edf", staged)).annotations
     assert [note.onset for note in notes[:12]] == pytest.approx(onsets, abs=1e-3)
     assert staged.annotations().onset[:12] == pytest.approx(onsets, abs=1e-3)
+    write_annot(tmp_path / "p1.annot", staged)
+    lines = (tmp_path / "p1.annot").read_text().splitlines()[-len(night.stages) :]
+    assert [float(line.split("\t")[3]) for line in lines[:12]] == pytest.approx(onsets, abs=1e-3)
+    write_snooz(tmp_path / "p1.tsv", staged)
+    lines = (tmp_path / "p1.tsv").read_text().splitlines()[2:]
+    assert [float(line.split("\t")[2]) for line in lines[:12]] == pytest.approx(onsets, abs=1e-3)
+    write_nsrr(tmp_path / "p1-nsrr.xml", staged)
+    starts = re.findall("<Start>(.*)</Start>", (tmp_path / "p1-nsrr.xml").read_text())[1:]
+    assert [float(start) for start in starts[:12]] == pytest.approx(onsets, abs=1e-3)
+    assert all(is_export(tmp_path / name) for name in ("p1.annot", "p1.tsv", "p1-nsrr.xml"))
+
+
+def test_formats_that_count_epochs_have_the_stage_of_the_nearest(tmp_path):
+    """On a clock that drifts by 2 s per epoch; the recording's seventh is half of two of them."""
+    onsets = 4.0 + 32.0 * np.arange(10)
+    codes = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+    staged = StagedNight("p", "p", np.eye(5)[codes], codes, own_onsets=onsets, seconds=340.0)
+    # starts 4, 36, 68, 100, 132, 164, 196, 228, 260, 292 of epochs at 0, 30, …, 300
+    assert counted_codes_of(staged) == [0, 1, 2, 3, 4, 0, -1, 1, 2, 3, 4]
+    write_eannot(tmp_path / "p.eannot", staged)
+    words = (tmp_path / "p.eannot").read_text().split()
+    assert " ".join(words) == "W N1 N2 N3 R W ? N1 N2 N3 R"
+    write_profusion(tmp_path / "p-profusion.xml", staged)
+    read = nsrr_annotations.read_profusion(tmp_path / "p-profusion.xml").tolist()
+    assert read == counted_codes_of(staged) and is_export(tmp_path / "p-profusion.xml")
 
 
 def test_twenty_second_epochs_get_context(tmp_path):

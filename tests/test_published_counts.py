@@ -37,7 +37,7 @@ WORDS = {
 def counted(cohort: Profile, folder: Path, *, exclusions: bool) -> Expected:
     """What a folder has of a cohort: scored recordings, persons, and scored epochs if published."""
     nights = cohort_nights.find(folder, cohort)
-    out = cohort_nights.excluded(nights, cohort) if exclusions else {}
+    out = cohort_nights.excluded((night.id for night in nights), cohort) if exclusions else {}
     nights = [night for night in nights if night.id not in out and night.scored is not None]
     epochs = None
     if cohort.expect.epochs is not None:

@@ -10,22 +10,20 @@ import numpy as np
 import pytest
 
 from datasets.readers.edf import EdfFile
-from datasets.readers.recording import Recording, stages_from_bouts
-from datasets.readers.sleepedf import read_bouts
 from datasets.store.protocols import PROTOCOLS
 from datasets.store.store import Store
 from tests.conftest import prepare
+from tests.edf_files import beside_a_psg
 from utils.errors import UserError
 from utils.stages import stage_counts
 
 
 @pytest.mark.parametrize("protocol", ["tinysleepnet", "deepsleepnet", "cmt"])
-def test_sc4001_keeps_841_epochs(real_data, protocol):
-    bouts = read_bouts(EdfFile(real_data / "sleep_edf" / "SC4001EC-Hypnogram.edf"))
-    stages = stages_from_bouts(bouts, 2650)  # the whole recording has 2,650 epochs of signal
-    night = Recording("SC4001E0", "SC400", 1, {}, bouts, stages, None)
+def test_sc4001_keeps_841_epochs(real_data, tmp_path, protocol):
+    hypnogram = real_data / "sleep_edf" / "SC4001EC-Hypnogram.edf"
+    night = beside_a_psg(hypnogram, tmp_path, 2650)  # as many as the whole recording has
     assert PROTOCOLS[protocol](night) == (961, 1802)
-    counts = stage_counts(stages[961:1802])
+    counts = stage_counts(night.stages[961:1802])
     assert counts == {"W": 188, "N1": 58, "N2": 250, "N3": 220, "REM": 125, "unscored": 0}
 
 

@@ -13,7 +13,7 @@ import pytest
 from datasets.readers.edf import EdfFile
 from datasets.store.robust_scaling import BAND_HZ, FS, prepare_robustly, robust_scale
 from datasets.store.store import Store
-from evaluation.stage import check_preset
+from evaluation.stage import check_preset, name_other_filter
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.checkpoint import Checkpoint, Training
@@ -92,6 +92,25 @@ def test_a_store_of_another_scale_is_refused(store):
         check_preset(robust, store)
     facts = facts | {"preparation": {"bandpass": [0.3, 40.0]}}
     check_preset(replace(robust, training=Training(facts)), store)  # a filter may differ
+
+
+@pytest.mark.parametrize(
+    ("trained", "has", "line"),
+    [
+        ({"bandpass": [0.3, 40.0]}, {"bandpass": None}, "s: unfiltered, the checkpoint's nights "
+         "filtered 0.3–40 Hz: figures may suffer from that alone\n"),
+        ({"bandpass": [0.3, 35]}, {"bandpass": [0.3, 35.0]}, ""),
+        ({"preset": "dreem"}, {}, "s: unfiltered, the checkpoint's nights prepared by preset "
+         "dreem: figures may suffer from that alone\n"),
+        ({}, {"bandpass": [0.3, 35.0]}, ""),  # of old checkpoints nothing is known
+    ],
+)  # fmt: skip
+def test_another_filter_is_named(trained, has, line, capsys):
+    """Was: weights of one band evaluated on signals of another, in silence."""
+    training = Training({"cohort": "x", "command": "", "subjects": {}, "preparation": trained})
+    one = Checkpoint(Path("e.pt"), "seqsleepnet", {}, (), 100.0, "none", {}, training)
+    name_other_filter(one, SimpleNamespace(path="s", settings=has))
+    assert capsys.readouterr().out == line
 
 
 def test_an_earlier_equalisation_is_refused(store):

@@ -91,7 +91,7 @@ def test_without_data_it_prints_the_one_command(tmp_path):
         (["--bandpass", "0.3,60"], "band-pass 0.3-60 Hz"),
         (["--verify"], "SHA256SUMS.txt"),
         (["--download", "--raw_path", "data/demo/sleepedf"], "--raw_path of its own"),
-        (["--study", "telemetry"], "no Sleep-EDF telemetry recordings"),
+        (["--study", "telemetry"], "no recording is called ST7*; there are SC4001E0: ask for"),
         (["--dask", "moon://here"], "--dask"),
     ],
 )

@@ -15,7 +15,8 @@ from torch.distributed.tensor import DTensor
 import foundation_training
 import models
 import staging_training
-from training import flags, resume
+from training import resume
+from training.fabric import start_fabric
 from training.sharding import Sharded, clip_norm, load_whole, optimiser_state_of, weights_of
 from utils.errors import UserError
 
@@ -160,4 +161,4 @@ def test_what_cannot_be_divided_is_refused(main, words, message):
 def test_fp16_is_refused_with_divided_weights():
     run = SimpleNamespace(accelerator="cuda", strategy="fsdp", precision="16-mixed", devices=2)
     with pytest.raises(UserError, match="not in 16-mixed; choose --precision 32-true"):
-        flags.start_fabric(run)
+        start_fabric(run)

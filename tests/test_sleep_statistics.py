@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.coverage import DOCS
 from evaluation.sleep_statistics import STATISTICS, compare, hypnogram, sleep_statistics
+from utils.staged_night import StagedNight
 
 W, N1, N2, N3, REM, UNSCORED = 0, 1, 2, 3, 4, -1
 
@@ -43,6 +44,19 @@ def test_a_whole_night():
         }
     )
     assert list(made) == list(STATISTICS)
+
+
+def test_epochs_of_20_seconds_are_counted_as_such():
+    """Was: windows of 30 s around a scorer's epochs of 20 s made a night 1.5 times as long."""
+    codes = night((W, 9), (N2, 30), (REM, 8), (N2, 3), (REM, 9), (W, 6))
+    onsets = 20.0 * np.arange(len(codes)) - 5
+    staged = StagedNight("n", "s", np.eye(5)[codes], codes, own_onsets=onsets.tolist())
+    assert staged.spacing == 20
+    made = sleep_statistics(codes, staged.spacing)
+    assert (made["TIB"], made["SOL"], made["N2"], made["WASO"]) == pytest.approx((65 / 3, 3, 11, 2))
+    # three minutes are nine of these epochs
+    assert made["REM_latency"] == 10 and made["REM_latency_3min"] == pytest.approx(41 / 3)
+    assert StagedNight("n", "s", np.eye(5)[codes], codes).spacing == 30
 
 
 def test_unscored_epochs_are_never_sleep():

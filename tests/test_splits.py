@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -76,3 +77,20 @@ def test_cmt5_is_preferred(tmp_path):
         splits.find_table(stored(tmp_path), "none")
     with pytest.raises(UserError, match="no fold tables"):
         splits.find_table(stored(tmp_path / "b"), None)
+
+
+def test_nights_are_drawn_so_that_fewer_are_among_more():
+    nights = [f"S{k}N{n}" for k in range(4) for n in (1, 2)]
+    store = SimpleNamespace(of_subjects=lambda names: [n for n in nights if n[:2] in names])
+    subjects = ["S0", "S1", "S3"]
+    everything = splits.drawn_nights(store, subjects, None, 0)
+    assert everything == [n for n in nights if n[:2] != "S2"]
+    for seed in range(5):
+        drawn = [splits.drawn_nights(store, subjects, n, seed) for n in range(1, 7)]
+        assert [len(each) for each in drawn] == list(range(1, 7))
+        assert all(set(few) < set(more) for few, more in pairwise(drawn))
+        assert all(each == sorted(each) for each in drawn) and drawn[-1] == everything
+    firsts = {tuple(splits.drawn_nights(store, subjects, 1, seed)) for seed in range(20)}
+    assert len(firsts) > 1
+    with pytest.raises(UserError, match="--n_nights 7: the training subjects have 6"):
+        splits.drawn_nights(store, subjects, 7, 0)

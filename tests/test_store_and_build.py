@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import preprocess_ucddb
 import utils.files
-from datasets.readers.sleepedf import find_pairs
-from datasets.readers.sleepedf import read as read_pair
+from datasets.readers.profiles import declared_night
 from datasets.store import splits
 from datasets.store.store import Store
 from tests.conftest import prepare
-from tests.edf_files import write_pair
+from tests.edf_files import sleepedf_in, write_pair, write_psg
 from tests.listing import names
 from utils import manifest
 from utils.errors import UserError, run_script
@@ -47,21 +47,40 @@ def test_what_is_on_disk(store, raw):
     assert store.of_subjects(["SC402", "SC400"]) == ["SC4001E0", "SC4002E0", "SC4021G0", "SC4022G0"]
     with (store.path / "recordings.csv").open() as file:
         rows = list(csv.DictReader(file))
-    for row, pair in zip(rows, find_pairs(raw), strict=True):
+    for row, pair in zip(rows, sleepedf_in(raw), strict=True):
         night = store.night(row["recording"])
-        truth = read_pair(pair)
+        truth = declared_night.read(pair)
         np.testing.assert_array_equal(
             night.stages, truth.stages[night.first_epoch : night.first_epoch + night.n_epochs]
         )
         assert night.signals().shape == (night.n_epochs, 3, 3000)
         assert night.signals(1.0).shape == (night.n_epochs, 1, 30)
-        assert row["source"] == pair.psg.name
-        assert row["sha256"] == hashlib.sha256(pair.psg.read_bytes()).hexdigest()
+        assert row["source"] == pair.path.name
+        assert row["sha256"] == hashlib.sha256(pair.path.read_bytes()).hexdigest()
         assert int(row["unscored"]) == (night.stages == -1).sum() > 0
         assert sum(int(row[s]) for s in ("W", "N1", "N2", "N3", "REM", "unscored")) == int(
             row["n_epochs"]
         )
         assert night.start.startswith("19")
+
+
+def test_ids_that_a_spreadsheet_would_compute_stay_themselves(tmp_path):
+    """As in a table of formulas, so in the store: marked in the file, and read back as they are."""
+    ids = ["=cmd()", "+a", "@b", "-c", "'=d", "'e", "-5"]
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ids:
+        write_psg(raw / f"{name}.edf", 2, {"C3A2": 128})
+        (raw / f"{name}_stage.txt").write_text("0\n2\n")
+    words = ["--raw_path", str(raw), "--save_path", str(tmp_path / "store"), "--jobs", "1"]
+    preprocess_ucddb.main(words)
+    store = Store(tmp_path / "store")
+    assert sorted(store.recordings) == sorted(ids) == store.subjects
+    assert all(store.night(name).stages.tolist() == [0, 1] for name in ids)
+    with (tmp_path / "store" / "recordings.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert [cell for cell in cells if cell[:1] in "=+@" and cell] == []
+    assert cells.count("'=cmd()") == 2 and cells.count("'=cmd().edf") == 1
 
 
 def test_the_description_holds_how_it_was_made(store):

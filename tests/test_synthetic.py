@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import generate_demo_data
-from datasets.readers.sleepedf import find_pairs, read
+from datasets.readers.profiles.declared_night import read
 from datasets.synthetic.artefacts import DERIVATIONS
 from datasets.synthetic.background import coloured_noise
 from datasets.synthetic.events import coverage
@@ -26,6 +26,7 @@ from datasets.synthetic.recorders import ODD_NIGHTS, odd_night
 from datasets.synthetic.streams import stream
 from datasets.synthetic.subject import Difficulty, draw_subject
 from datasets.synthetic.timeline import SLOTS, SPECIALS
+from tests.edf_files import read_sleepedf, sleepedf_in
 from utils.errors import UserError
 from utils.signals import band_powers
 
@@ -262,13 +263,13 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 
 def test_files_are_read_by_mne_without_a_warning(raw):
-    for pair in find_pairs(raw):
+    for pair in sleepedf_in(raw):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             for include in (["EEG Fpz-Cz", "EEG Pz-Oz", "EOG horizontal"], ["EMG submental"]):
-                loaded = mne.io.read_raw_edf(pair.psg, include=include, verbose=False)
+                loaded = mne.io.read_raw_edf(pair.path, include=include, verbose=False)
                 loaded.load_data(verbose=False)
-            annotations = mne.read_annotations(pair.hypnogram)
+            annotations = mne.read_annotations(pair.scored)
         assert set(annotations.description) >= {"Sleep stage W", "Sleep stage ?"}
         ours = read(pair)
         volts = loaded.get_data()[0]
@@ -278,7 +279,7 @@ def test_files_are_read_by_mne_without_a_warning(raw):
 
 
 def test_samples_equal_the_rendered_ones_within_one_step(raw):
-    pair = find_pairs(raw)[0]
+    pair = sleepedf_in(raw)[0]
     recording = read(pair)
     night = draw_night(draw_subject(0, 0, Difficulty(1)), 1, hours=0.7)
     for name, low, high in zip(DERIVATIONS, (-192, -197, -1009), (192, 196, 1009), strict=True):
@@ -294,7 +295,7 @@ def test_headers_are_those_of_the_real_tapes(raw):
     assert head[8:16] == b"X X X X "
     assert head[192:236].strip() == b""  # plain EDF, not EDF+
     assert head[184:192].strip() == b"2048"
-    recording = read(find_pairs(raw)[0])
+    recording = read_sleepedf(raw)
     assert {k: (s.fs, s.unit) for k, s in recording.signals.items()} == {
         "EEG Fpz-Cz": (100, "uV"),
         "EEG Pz-Oz": (100, "uV"),
@@ -309,14 +310,14 @@ def test_headers_are_those_of_the_real_tapes(raw):
 
 
 def test_the_cohort_has_every_quirk(raw):
-    psgs = [p.psg for p in find_pairs(raw)]
+    psgs = [p.path for p in sleepedf_in(raw)]
     durations = [float(p.read_bytes()[244:252]) for p in psgs]
     assert durations == [30, 30, 30, 30, 60]
     assert len({p.name[6] for p in psgs}) == 3, "recorders E, F and G"
-    texts = b"".join(p.hypnogram.read_bytes() for p in find_pairs(raw))
+    texts = b"".join(p.scored.read_bytes() for p in sleepedf_in(raw))
     for text in (b"stage 3", b"stage 4", b"stage ?", b"Movement time"):
         assert text in texts
-    recording = read(find_pairs(raw)[0])
+    recording = read_sleepedf(raw)
     assert recording.bouts[-1].first + recording.bouts[-1].length > len(recording.stages)
 
 
@@ -370,7 +371,7 @@ def test_another_seed_in_the_same_folder_replaces_the_cohort(tmp_path):
     for seed in range(4):
         options = ["--output", str(tmp_path), "--profile", "tiny", "--jobs", "1"]
         generate_demo_data.main([*options, "--seed", str(seed)])
-        assert len(find_pairs(tmp_path)) == 2
+        assert len(sleepedf_in(tmp_path)) == 2
 
 
 def test_the_generator_refuses_folders_of_others(tmp_path):

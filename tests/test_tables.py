@@ -266,11 +266,11 @@ def test_models_are_sorted_and_missing_figures_are_dashes(tmp_path):
 
 
 def test_folds_and_models_are_checked():
-    assert reproduce_tables.fold_numbers(["all"], 3) == [0, 1, 2]
-    assert reproduce_tables.fold_numbers(["-1", "0", "2"], 3) == [2, 0]
+    assert reproducing.fold_numbers(["all"], 3) == [0, 1, 2]
+    assert reproducing.fold_numbers(["-1", "0", "2"], 3) == [2, 0]
     for wrong in (["3"], ["x"]):
         with pytest.raises(UserError, match="--fold_list takes 0 to 2"):
-            reproduce_tables.fold_numbers(wrong, 3)
+            reproducing.fold_numbers(wrong, 3)
     with pytest.raises(UserError, match="there are chambon2018"):
         reproduce_tables.parse_args(["--models", "chambon"])
     with pytest.raises(UserError, match="masked_cnn: not of --table staging"):

@@ -446,3 +446,45 @@ def test_a_night_shorter_than_a_window_is_left_out_of_training_only(tmp_path, ca
     about = json.loads(next((tmp_path / "r").glob("*/run.json")).read_text())
     said = "left out, shorter than 5 epochs: SC4021E0" in capsys.readouterr().out
     assert said == ("SC402" in about["subjects"]["train"])
+
+
+def test_kept_steps_end_the_training_and_survive_an_interruption(tmp_path):
+    """Weights after steps 2 and 5 of passes of four, the same where step 3 was interrupted."""
+    plan, states = Plan(10, keep_steps=(2, 5)), {}
+    for name, stop in (("whole", None), ("interrupted", 3)):
+        recorder = Recorder(tmp_path / name, n_batches=4)
+        calls = []
+
+        def loss(model, batch, calls=calls, stop=stop):
+            calls.append(len(calls) + 1)
+            if calls[-1] == stop:
+                signal.raise_signal(signal.SIGINT)
+            return Staging()(model, batch)
+
+        recorder.learner.objective = Called(loss)
+        if stop:
+            with pytest.raises(KeyboardInterrupt):
+                recorder.fit(plan, figures_of(0.1))
+            assert len(calls) == 3
+        position = recorder.fit(plan, figures_of(0.1, 0.2))
+        assert (position.steps, position.passes, len(calls)) == (5, 2, 5)
+        assert recorder.fit(plan, []).steps == 5  # nothing is left to do
+        kept = sorted((tmp_path / name / "checkpoints").glob("step_*.pt"))
+        assert [path.stem for path in kept] == ["step_000002", "step_000005"]
+        states[name] = [load_checkpoint(path).state for path in kept]
+        assert [row["steps"] for row in Run(tmp_path / name).rows()] == [4, 5]
+    for one, other in zip(states["whole"], states["interrupted"], strict=True):
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    early, late = states["whole"]
+    assert not all(torch.equal(early[key], late[key]) for key in early)
+
+
+class Called(Staging):
+    """Staging by a function of model and batch."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.function = function
+
+    def __call__(self, model, batch):
+        return self.function(model, batch)

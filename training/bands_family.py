@@ -25,7 +25,7 @@ from datasets.band_tables import (
 from datasets.store.splits import Split, fingerprint
 from datasets.store.store import Store
 from objectives.band_staging import BandStaging
-from training import flags
+from training.fabric import start_fabric
 from training.flags import RunFlags, TrainingSettings
 from training.foundation_family import optimiser
 from training.foundation_flags import ScheduleFlags
@@ -250,7 +250,7 @@ def spec_of(settings: BandSettings, batches: Callable[[int], BandBatches]) -> Tr
 
 def train_bands(settings: BandSettings, sources: Sequence[SplitTable]) -> Run:
     """Train on the sources in the run's folder, resuming what it holds; draw the curve."""
-    fabric = flags.start_fabric(settings.run)
+    fabric = start_fabric(settings.run)
     training = [source.source(source.split.train) for source in sources]
     seed, size = settings.run.seed, settings.optimiser.batch_size
 

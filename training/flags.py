@@ -1,16 +1,12 @@
-"""Flags that the training scripts share, and the Fabric and the optimiser made from them."""
+"""Flags that the training scripts share, and the optimiser made from them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import torch
-from torch import nn
+from typing import Any, TypeVar
 
 from training.loggers import NAMES as LOGGERS
-from utils import devices
 from utils.arguments import (
     DEMO_STORE,
     add_flag,
@@ -21,9 +17,6 @@ from utils.arguments import (
     positive,
 )
 from utils.errors import UserError
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
 
 RESULTS = Path("results")
 SHARDED = "fsdp"  # --strategy
@@ -41,6 +34,7 @@ class DataFlags:
     val_data_list: list[int] | None
     channels: list[str] | None
     val_share: float
+    n_nights: int | None
     select_on: str
     budget_gb: float | None
 
@@ -77,6 +71,7 @@ class RunFlags:
     resume: bool
     model_path: Path | None
     save_model_freq: int
+    keep_steps: list[int] | None
     seed: int
     accelerator: str
     devices: int
@@ -140,6 +135,12 @@ def add_data(group: Any) -> None:
         type=not_negative,
         default=0.1,
         help="share of the training subjects who only validate, if the fold table names none",
+    )
+    group.add_argument(
+        "--n_nights",
+        type=positive,
+        help="train on so many nights of the training subjects, drawn by the seed: those of a "
+        "smaller number are among those of a larger one (default: all)",
     )
     group.add_argument(
         "--select_on",
@@ -215,6 +216,13 @@ def add_run(group: Any) -> None:
         default=50,
         help="passes between checkpoints that are kept beside the best and the last one",
     )
+    add_list(
+        group,
+        "--keep_steps",
+        item=positive,
+        help="optimiser steps after which weights are kept as checkpoints/step_000030.pt, …; "
+        "training ends with the last of them",
+    )
     group.add_argument("--seed", type=count, default=0, help="seed of weights, order and dropout")
     group.add_argument(
         "--accelerator", default="auto", help="kind of device to train on: auto, cpu, cuda or mps"
@@ -285,66 +293,6 @@ def resolve_shared(settings: _Training, *, divides: bool = False) -> _Training:
         for name, beta in (("beta_1", optimiser.beta_1), ("beta_2", optimiser.beta_2)):
             if beta >= 1:
                 raise UserError(f"--{name} takes a number below 1")
+    if run.keep_steps is not None and run.keep_steps != sorted(set(run.keep_steps)):
+        raise UserError("--keep_steps takes numbers in ascending order, such as 30,100,300")
     return changed(settings, logger="neptune") if run.is_neptune else settings
-
-
-def start_fabric(run: RunFlags) -> Fabric:
-    """Start Lightning Fabric on the requested devices, all processes launched and seeded.
-
-    Raises:
-        UserError: devices or a strategy that this machine does not have.
-    """
-    from lightning_fabric import Fabric
-
-    from training.precision import of_fabric
-
-    kind = devices.kind_of(run.accelerator)
-    precision = devices.precision_of(kind) if run.precision == "auto" else run.precision
-    if precision == "16-mixed" and kind == "cpu":
-        raise UserError("--precision 16-mixed: a CPU has no such numbers; leave the flag out")
-    if precision == "16-mixed" and run.strategy == SHARDED:
-        # Fabric scales no losses of divided weights
-        raise UserError("--strategy fsdp: not in 16-mixed; choose --precision 32-true")
-    try:
-        fabric = Fabric(
-            accelerator=run.accelerator,
-            strategy=_strategy(run),
-            devices=run.devices,
-            num_nodes=run.num_nodes,
-            **of_fabric(precision, kind),
-        )
-    # Fabric raises any of these for devices that are missing and for names it does not know
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise UserError(
-            f"--accelerator {run.accelerator} --devices {run.devices} --strategy "
-            f"{run.strategy}: {error}"
-        ) from error
-    # matrix products in TF32 where a GPU has it: fewer digits than float32, but much faster
-    torch.set_float32_matmul_precision("high")
-    fabric.launch()
-    torch.manual_seed(run.seed)
-    return fabric
-
-
-def _strategy(run: RunFlags) -> Any:
-    """Fabric's name of a strategy, or the one that divides the weights."""
-    if run.strategy != SHARDED:
-        return run.strategy
-    from training.sharding import Sharded
-
-    return Sharded(run.devices * run.num_nodes)
-
-
-def adam(optimiser: OptimiserFlags, net: nn.Module) -> tuple[Any, Any]:
-    """Adam with L2 on every parameter, and a rate that falls every ``step_size`` passes."""
-    # not AdamW: in the published recipes the decay is a part of the gradient
-    optimizer = torch.optim.Adam(
-        net.parameters(),
-        lr=optimiser.lr,
-        betas=(optimiser.beta_1, optimiser.beta_2),
-        eps=optimiser.eps,
-        weight_decay=optimiser.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(optimizer, optimiser.step_size, optimiser.gamma)
-    return optimizer, schedule

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from training.foundation_flags import (
     ScheduleFlags,
     asked,
 )
+from training.optimisers import schedule
 from training.staging_family import balanced
 from training.validation import mean_figures
 from utils.checkpoint import Checkpoint, load_checkpoint, refuse_seen
@@ -35,7 +35,6 @@ from utils.errors import UserError
 from utils.runs import newest_run
 from utils.stages import EPOCH_SECONDS
 
-_LOWEST_RATE = 0.01  # of the highest, where the schedule ends
 _EPOCHS_PER_HOUR = 120
 
 
@@ -271,25 +270,6 @@ def _decays(name: str, parameter: Tensor) -> bool:
     """Matrices decay; biases, gains and offsets do not, also where every role has its own."""
     own = name.split(".")[-1]
     return parameter.dim() > 1 and not own.startswith(("bias", "gain", "offset"))
-
-
-def schedule(optimizer: Any, steps: int, warmup: float, kind: str) -> Any:
-    """Learning rates of ``steps`` optimiser steps: a warm-up, then a cosine or a constant.
-
-    The cosine ends at 1 % of the highest rate.
-    """
-    rising = max(1, round(warmup * steps))
-
-    def factor(step: int) -> float:
-        if step < rising:
-            return (step + 1) / rising  # never 0, which would waste the first step
-        if kind == "constant":
-            return 1.0
-        # the last of steps 0 … steps - 1 has the lowest rate; the scheduler asks for one more
-        done = min(1.0, (step - rising + 1) / max(1, steps - rising))
-        return _LOWEST_RATE + (1 - _LOWEST_RATE) * 0.5 * (1 + math.cos(math.pi * done))
-
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def validate_loss(

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from utils.errors import UserError
 
 SELECTIONS = {"best": "kappa", "best_accuracy": "accuracy"}  # checkpoint: figure it is best by
 LOWEST_LOSS = {"best": "-loss"}  # the minus is for figures that are better when lower
+LAST = {"best": "pass"}  # of trainings whose losses do not compare from pass to pass
 _READ_EVERY = 20  # steps between reads of what lies on a GPU: each read waits for it
 
 
@@ -45,7 +47,8 @@ class Batches(Protocol):
 class Plan:
     """How long to train and how to step; 0 turns ``patience``, ``grad_clip``, ``minutes`` off.
 
-    ``per_step``: the schedule counts optimiser steps, not passes.
+    ``per_step``: the schedule counts optimiser steps, not passes. Weights are kept after each of
+    ``keep_steps``, ascending, and training ends with the last of them.
     """
 
     n_passes: int
@@ -56,13 +59,19 @@ class Plan:
     minutes: float = 0.0
     per_step: bool = False
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
+    keep_steps: Sequence[int] = ()
+
+    def out_of_steps(self, position: Position) -> bool:
+        """Whether the last step that is to be kept is done."""
+        return bool(self.keep_steps) and position.steps >= self.keep_steps[-1]
 
     def done(self, position: Position) -> bool:
         """Whether to stop: all passes done, none better for ``patience`` passes, or out of time."""
         waited = position.passes - position.best_pass
         late = self.minutes and position.total_seconds >= 60 * self.minutes
         patient = not (self.patience and waited >= self.patience)
-        return position.passes >= self.n_passes or not patient or bool(late)
+        over = position.passes >= self.n_passes or self.out_of_steps(position)
+        return over or not patient or bool(late)
 
 
 def fit(
@@ -83,7 +92,8 @@ def fit(
     with Interruption() as interruption:
         while not plan.done(position):
             coming = batches(position.passes)
-            if not train_pass(fabric, learner, coming, position, plan, interruption):
+            keep = partial(keep_step, fabric, learner, position, outputs)
+            if not train_pass(fabric, learner, coming, position, plan, interruption, keep):
                 save_last(fabric, learner, position, outputs)
                 raise KeyboardInterrupt
             figures = dict(validate())
@@ -107,8 +117,13 @@ def train_pass(
     position: Position,
     plan: Plan,
     interruption: Interruption,
+    keep: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Train the rest of one pass; False if it was interrupted between two steps."""
+    """Train the rest of one pass; False if it was interrupted between two steps.
+
+    ``keep`` is called after each step whose weights are to be kept; the last of these ends the
+    pass.
+    """
     learner.model.train()
     # a resumed pass counts the seconds it took before
     started, n_steps = time.monotonic() - position.seconds, len(batches)
@@ -134,7 +149,11 @@ def train_pass(
             # once for every batch of the group: the sum is divided by the number of batches
             sums["grad_norm"] = sums.get("grad_norm", _scalar(fabric)) + group * norm
         # only here can a pass resume: accumulated gradients are not saved
-        position.step = step + 1
+        position.step, position.steps = step + 1, position.steps + 1
+        if position.steps in plan.keep_steps:
+            keep()
+        if plan.out_of_steps(position):
+            break
         if position.step < n_steps and _agreed(
             fabric, interruption.wanted, step // plan.accumulate
         ):
@@ -143,7 +162,15 @@ def train_pass(
     bar.close()
     position.sums = {name: value.item() for name, value in sums.items()}
     position.seconds = time.monotonic() - started
-    return position.step == n_steps
+    return position.step == n_steps or plan.out_of_steps(position)
+
+
+def keep_step(fabric: Fabric, learner: Learner, position: Position, outputs: Outputs) -> None:
+    """Keep the weights as they are after this optimiser step of the whole training."""
+    state = weights_of(learner.net)  # by all processes, which may hold parts of it
+    if fabric.is_global_zero:
+        kept = {**outputs.description, "state": state, "pass": position.passes}
+        save_checkpoint(outputs.run.checkpoint(f"step_{position.steps:06d}"), kept)
 
 
 def _bar(fabric: Fabric, batches: Batches, position: Position, plan: Plan) -> tqdm:
@@ -245,8 +272,10 @@ def finish_pass(
     row |= {f"val_{name}": value for name, value in figures.items()}
     if not plan.per_step:
         learner.schedule.step()
+    row["steps"] = position.steps
     position.passes, position.step, position.sums = row["pass"], 0, {}
-    scores = {name: _score(figures, figure) for name, figure in plan.selections.items()}
+    scored = figures | {"pass": float(position.passes)}
+    scores = {name: _score(scored, figure) for name, figure in plan.selections.items()}
     # even an undefined figure is better than none: every run leaves a best checkpoint
     better = [name for name in scores if scores[name] > position.best.get(name, -float("inf"))]
     position.best |= {name: scores[name] for name in better}

@@ -33,11 +33,13 @@ class Learner:
 class Position:
     """How far training has come: passes done, steps of the unfinished pass and their sums.
 
-    ``seconds`` were spent on the unfinished pass, ``total_seconds`` on those done.
+    ``seconds`` were spent on the unfinished pass, ``total_seconds`` on those done; ``steps`` are
+    those of the optimiser in all passes.
     """
 
     passes: int = 0
     step: int = 0
+    steps: int = 0
     best: dict[str, float] = field(default_factory=dict)
     best_pass: int = 0
     sums: dict[str, float] = field(default_factory=dict)

@@ -18,9 +18,11 @@ from datasets.store.store import Store
 from datasets.store.stored_channels import resampled_line
 from datasets.store.views import Batches, View
 from training import flags
+from training.fabric import start_fabric
 from training.flags import DataFlags, OptimiserFlags, RunFlags, StepFlags, TrainingSettings
 from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit, seed_dropout
+from training.optimisers import adam
 from training.resume import Learner, Outputs
 from training.starting_weights import (
     check_same_model,
@@ -62,8 +64,9 @@ class TrainingSpec:
     that group; ``next`` is the command to type afterwards.
     A pass is validated ``checks`` times, and each of these parts counts as a pass of its own.
     ``validate(net, model, view, fabric)`` computes the figures that ``selections`` choose by.
-    ``per_step``: the schedule counts optimiser steps, not passes. ``built_on`` is the checkpoint
-    whose encoder the model has, if it has one: its subjects count as seen.
+    ``per_step``: the schedule counts optimiser steps, not passes. ``n_passes`` where flags do not
+    say it. ``built_on`` is the checkpoint whose encoder the model has, if it has one: its subjects
+    count as seen.
     """
 
     model: str
@@ -74,11 +77,12 @@ class TrainingSpec:
     next: str
     checks: int = 1
     per_step: bool = False
+    n_passes: int | None = None
     built_on: Checkpoint | None = None
     validate: Callable[..., dict[str, float]] | None = None
     selections: Mapping[str, str] = field(default_factory=lambda: SELECTIONS)
     initialise_from_training_data: Callable[[nn.Module, View], None] = lambda net, view: None
-    optimiser: Callable[..., Any] = flags.adam
+    optimiser: Callable[..., Any] = adam
 
 
 @dataclass(frozen=True)
@@ -114,8 +118,9 @@ def train(
     )
     # run.json lists the folds that were used, also those that the flags left to the store
     settings = changed(settings, folds=table.name, val_data_list=held_out)
-    fabric = flags.start_fabric(settings.run)
-    views = views_of(settings.data, store, split, fabric.device, standardise, fs)
+    fabric = start_fabric(settings.run)
+    nights = splits.drawn_nights(store, split.train, settings.data.n_nights, settings.run.seed)
+    views = views_of(settings.data, store, split, nights, fabric.device, standardise, fs)
     spec = spec_of(views[0], held_out, fabric.world_size)
     run = Run(data.project_path / spec.run)
     built_on = spec.built_on.path if spec.built_on else None
@@ -210,7 +215,7 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
     """Length of the training and size of its steps; each part between validations is a pass."""
     steps = settings.optimiser
     return Plan(
-        n_passes=steps.n_epochs * spec.checks,
+        n_passes=steps.n_epochs * spec.checks if spec.n_passes is None else spec.n_passes,
         patience=steps.patience,
         save_every=settings.run.save_model_freq,
         accumulate=steps.accumulate,
@@ -218,6 +223,7 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
         minutes=steps.max_minutes,
         per_step=spec.per_step,
         selections=spec.selections,
+        keep_steps=settings.run.keep_steps or (),
     )
 
 
@@ -234,23 +240,24 @@ def views_of(
     data: DataFlags,
     store: Store,
     split: Split,
+    nights: list[str],
     device: torch.device,
     standardise: str,
     fs: float | None,
 ) -> tuple[View, View]:
-    """Nights that train and nights that validate; --select_on test takes the held-out ones."""
+    """The nights that train and those that validate; --select_on test takes the held-out ones."""
     selecting = split.held_out if data.select_on == "test" else split.validation
     return tuple(
         View(
             store,
-            store.of_subjects(subjects),
+            recordings,
             channels=data.channels,
             fs=fs,
             standardise=standardise,
             device=device,
             budget_gb=data.budget_gb,
         )
-        for subjects in (split.train, selecting)
+        for recordings in (nights, store.of_subjects(selecting))
     )
 
 
@@ -313,11 +320,9 @@ def announce(
     flags_of_data: DataFlags, data: TrainingData, name: str, net: nn.Module, run: Run
 ) -> None:
     """Print model, run folder and sizes of the split."""
-    n_parameters, n_trained = (
-        sum(p.numel() for p in net.parameters() if p.requires_grad or not trained)
-        for trained in (False, True)
-    )
-    share = "" if n_trained == n_parameters else f", {n_trained:,} of them trained"
+    n_parameters = sum(p.numel() for p in net.parameters())
+    n_frozen = sum(p.numel() for p in net.parameters() if not p.requires_grad)
+    share = f", {n_parameters - n_frozen:,} of them trained" if n_frozen else ""
     print(f"{name}, {n_parameters:,} parameters{share} -> {run.path}")
     for part, subjects in asdict(data.split).items():
         print(f"  {part.replace('_', ' '):<11}{splits.sizes(data.store, subjects)}")
@@ -339,7 +344,8 @@ def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> Non
     figure = spec.selections["best"].removeprefix("-")  # the minus marks: lower is better
     picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
     best = next(row for row in rows if row["pass"] == best_pass)
-    print(f"best pass {best_pass} of {len(rows)}: {figure} {best[f'val_{figure}']:.3f}")
+    value = "" if figure == "pass" else f": {figure} {best[f'val_{figure}']:.3f}"
+    print(f"best pass {best_pass} of {len(rows)}{value}")
     print(f"curve: {picture}")
     if not spec.next:
         return

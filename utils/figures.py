@@ -305,21 +305,25 @@ def close(figure: Figure) -> None:
     plt.close(figure)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, *, overwrite: bool | None = None) -> Path:
     """Write a PNG for the screen and beside it a PDF for print; returns the path of the PNG."""
-    save_as(figure, path.with_suffix(".pdf"))
+    save_as(figure, path.with_suffix(".pdf"), overwrite=overwrite)
     figure.set_layout_engine("none")  # laid out once: it takes as long as drawing
-    return save_as(figure, path)
+    return save_as(figure, path, overwrite=overwrite)
 
 
-def save_as(figure: Figure, path: Path) -> Path:
+def save_as(figure: Figure, path: Path, *, overwrite: bool | None = None) -> Path:
     """Write a PNG or a PDF, whole or not at all; figures are not registered anywhere: none leaks.
 
     A PDF holds its letters' fonts, and no date: the same figure makes the same bytes.
     """
     kind = path.suffix[1:]
     about = {"dpi": _SCREEN} if kind == "png" else {"metadata": {"CreationDate": None}}
-    with written_whole(path) as temporary, style(), warnings.catch_warnings():
+    with (
+        written_whole(path, overwrite=overwrite) as temporary,
+        style(),
+        warnings.catch_warnings(),
+    ):
         # names of recordings may hold letters that the font lacks
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
         figure.savefig(temporary, format=kind, **about)

@@ -20,6 +20,7 @@ from typing import Any
 from utils.errors import UserError
 from utils.json_values import value_in
 from utils.locks import SOFT_SUFFIX, SUFFIX, locked
+from utils.text import unmarked
 
 NAME = ".sleep-staging.json"
 _PROGRAM = "sleep-staging"
@@ -261,7 +262,7 @@ def _evaluated(folder: Path) -> set[str]:
     if not table.is_file():
         return set()
     with table.open(newline="", encoding="utf-8") as file:
-        return {row.get("recording", "") for row in csv.DictReader(file)}
+        return {unmarked(row.get("recording") or "") for row in csv.DictReader(file)}
 
 
 def _whole(where: str) -> str:

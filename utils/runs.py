@@ -31,7 +31,8 @@ from utils.json_values import parsed
 
 _EVENTS = "tensorboard/events.out.tfevents.*"
 _RESULTS = ("evaluation*", "interpretations*", "embeddings", "encoded")  # folders beside them
-_OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+")  # others are a user's copies
+# others are copies of a user
+_OWN_CHECKPOINT = re.compile(r"last|best|best_accuracy|pass_\d+|step_\d+")
 # what may differ when a run is resumed: how long, where its files are, what is written beside
 FREE = {
     "n_epochs",

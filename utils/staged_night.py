@@ -70,6 +70,11 @@ class StagedNight:
         return np.array(self.own_onsets) if len(self.own_onsets) else counted
 
     @property
+    def spacing(self) -> float:
+        """Seconds from one epoch to the next: less than 30 where a scorer's epochs are shorter."""
+        return float(np.median(np.diff(self.onsets))) if len(self.own_onsets) > 1 else EPOCH_SECONDS
+
+    @property
     def stages(self) -> np.ndarray:
         """The most probable stage of every epoch, int8 (n,), whatever its signal."""
         return self.probabilities.argmax(axis=1).astype(np.int8)
@@ -159,7 +164,7 @@ class StagedNight:
             start += pandas.Timedelta(seconds=float(self.onsets[0]))
         return yasa.Hypnogram(
             [YASA_STAGES[k] for k in self.scored],
-            freq=f"{EPOCH_SECONDS}s",
+            freq=f"{round(self.spacing)}s",
             start=start,
             scorer="model",
             # YASA asks for rows that sum to 1 more closely than single precision does

@@ -17,6 +17,17 @@ def shown(text: object) -> str:
 
 def harmless(cell: Any) -> Any:
     """A cell of a table, so marked that no spreadsheet computes it: ``'=cmd()``."""
-    if not isinstance(cell, str) or not cell.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return cell
-    return cell if _NUMBER.fullmatch(cell) else f"'{cell}"
+    return f"'{cell}" if isinstance(cell, str) and _is_marked(cell) else cell
+
+
+def unmarked(cell: str) -> str:
+    """The cell of which :func:`harmless` made this one."""
+    return cell[1:] if cell.startswith("'") and _is_marked(cell[1:]) else cell
+
+
+def _is_marked(cell: str) -> bool:
+    """Whether a cell could be computed, or reads as one that was marked."""
+    if cell.startswith("'"):
+        return _is_marked(cell[1:])
+    is_formula = cell.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return is_formula and not _NUMBER.fullmatch(cell)

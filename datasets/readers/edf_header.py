@@ -29,6 +29,20 @@ _SIGNAL_FIELDS = (
 )  # fmt: skip
 
 
+def is_synthetic(path: Path) -> bool:
+    """Whether an EDF names a generator as the recording's equipment.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            recording = file.read(168)[88:].split()  # the header's field on the recording
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return b"synthetic" in recording
+
+
 class Header:
     """The fields of a header that reading depends on, each checked on its own.
 

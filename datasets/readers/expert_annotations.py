@@ -44,6 +44,16 @@ def find(edf: Path) -> Path | None:
     return next((path for path in _beside(edf) if not is_export(path)), None)
 
 
+def others_beside(edf: Path, read: Path) -> list[Path]:
+    """Further files that could be the expert's, beside a recording of which ``read`` was taken.
+
+    A scoring often lies there in several formats, each called one; but ``n.txt`` and ``n.csv`` have
+    nothing but the recording's name, and one of them may be a technician's notes.
+    """
+    several = [path for path in _beside(edf) if path != read and not is_export(path)]
+    return [path for path in several if path.stem == read.stem == edf.stem]
+
+
 def exports_beside(edf: Path) -> list[Path]:
     """Files beside a recording whose stages a program wrote, and which are no expert's."""
     return [path for path in _beside(edf) if is_export(path)]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +22,10 @@ from datasets.readers.discovery import files_below
 from datasets.readers.edf import EdfFile
 from datasets.readers.recording import Recording, bouts_of, stages_from_bouts, whole_epochs
 from datasets.readers.scorings import nsrr_annotations as annotations
-from utils.errors import UserError, unreadable
-from utils.json_values import value_in
+from utils.errors import UserError
 from utils.stages import EPOCH_SECONDS, UNSCORED
 
 COHORTS = ("shhs", "mesa", "mros", "wsc", "apples")
-EXCLUSIONS = Path(__file__).parents[1] / "cohorts" / "nsrr_exclusions.json"
 _SUSPECT_SLEEP = 240  # epochs of sleep, two hours, in which one kind alone is no staging
 # subject (person) and visit in the stem of an EDF; the file itself may end in "-nsrr"
 _STEMS = {
@@ -147,34 +144,6 @@ def find(raw_path: Path, cohort: str, options: Options) -> list[Source]:
             f"synthetic ones with generate_demo_data.py --format nsrr --cohort {cohort}"
         )
     return [sources[name] for name in sorted(sources)]
-
-
-def exclusions(cohort: str) -> dict[str, str]:
-    """Patterns of recording ids that the cohort's own documentation calls faulty, and why."""
-    return value_in(EXCLUSIONS).get(cohort, {})
-
-
-def excluded(sources: Sequence[Source], listed: Mapping[str, str]) -> dict[str, str]:
-    """Recordings among ``sources`` that a list of patterns excludes, with the reason."""
-    return {
-        source.id: reason
-        for source in sources
-        for pattern, reason in listed.items()
-        if fnmatch(source.id, pattern)
-    }
-
-
-def is_synthetic(source: Source) -> bool:
-    """Whether a generator wrote the file.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    try:
-        with source.path.open("rb") as file:
-            return b"synthetic" in file.read(168)[88:]  # the EDF header's field on the recording
-    except OSError as error:
-        raise unreadable(source.path, error) from error
 
 
 def read(source: Source) -> Recording:

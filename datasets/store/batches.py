@@ -21,6 +21,7 @@ class Batch:
     ``nights`` (b,) numbers the view's recordings, ``first`` (b,) is each window's first epoch,
     ``keys`` (b,) are what random changes of each window are drawn by. A ``stand_in`` keeps a
     process in step for which the batch has no window: it adds nothing to loss and gradient.
+    ``night_power`` (b, c, k) is what objectives that ask for it are given of each window's night.
     """
 
     signals: Tensor
@@ -29,6 +30,7 @@ class Batch:
     first: np.ndarray
     keys: np.ndarray | None = None
     stand_in: bool = False
+    night_power: Tensor | None = None
 
 
 class Windows(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 from utils.files import safe_name
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, LONGEST_SECONDS
-from utils.text import shown
+from utils.text import shown, unmarked
 
 _FASTEST_HZ = 1e5
 _MOST_EPOCHS = 2 * LONGEST_SECONDS // EPOCH_SECONDS  # with those that a preset pads
@@ -83,6 +83,8 @@ def table_rows(path: Path) -> dict[str, dict[str, str]]:
                 recording, n_epochs = row.get("recording"), row.get("n_epochs") or ""
                 if not recording or not row.get("subject") or None in row or None in row.values():
                     raise ValueError(f"row {len(rows) + 1} is incomplete")
+                row = {name: unmarked(value) for name, value in row.items()}
+                recording = row["recording"]
                 if not (n_epochs.isascii() and n_epochs.isdecimal() and len(n_epochs) < 9):
                     raise ValueError(f"{recording!r} has {n_epochs[:20]!r} epochs")
                 if recording in rows:

@@ -126,6 +126,25 @@ def split(
     return Split([s for s in pool if s not in validation], sorted(validation), reported)
 
 
+def drawn_nights(
+    store: Store, subjects: Sequence[str], n_nights: int | None, seed: int
+) -> list[str]:
+    """Recordings of these subjects: all, or ``n_nights`` drawn by ``seed``, in their order.
+
+    Those of a smaller number are among those of a larger one.
+
+    Raises:
+        UserError: the subjects have fewer nights.
+    """
+    recordings = store.of_subjects(subjects)
+    if n_nights is None:
+        return recordings
+    if n_nights > len(recordings):
+        raise UserError(f"--n_nights {n_nights}: the training subjects have {len(recordings)}")
+    order = np.random.default_rng(seed).permutation(len(recordings))
+    return [recordings[k] for k in sorted(order[:n_nights])]
+
+
 def fingerprint(store: Store) -> list[str]:
     """Checksums that tell two stores apart: their description and their table of recordings."""
     return [sha256(store.path / name) for name in ("dataset.json", "recordings.csv")]

@@ -34,6 +34,7 @@ from utils.errors import UserError
 from utils.files import sha256, write_array, write_json, write_text, written_folder
 from utils.json_values import value_in
 from utils.stages import EPOCH_SECONDS, STAGES, stage_counts
+from utils.text import harmless
 from utils.version import VERSION
 
 FORMAT_VERSION = 1
@@ -238,7 +239,8 @@ def finish(path: Path, settings: Settings, command: str) -> Store:
     # one end of line on every system, so that a store has the same bytes everywhere
     writer = csv.DictWriter(table, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    # ids come from names of files, which a spreadsheet could take for a formula
+    writer.writerows({name: harmless(value) for name, value in row.items()} for row in rows)
     write_text(path / "recordings.csv", table.getvalue())
     description = {
         "format": FORMAT_VERSION,

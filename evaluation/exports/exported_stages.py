@@ -2,14 +2,16 @@
 
 Formats count epochs from the source recording's first second, so that what lies before the first
 epoch staged here, and whole epochs after the last one, are unscored. A last epoch that is cut short
-is in none of them.
+is in none of them. Epochs on onsets of their own keep these wherever a format has onsets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
+
+import numpy as np
 
 from datasets.readers.scorings import own_exports
 from utils.staged_night import StagedNight
@@ -24,11 +26,32 @@ def codes_of(night: StagedNight) -> list[int]:
 
     Of epochs on onsets of their own, which are no epochs of the recording, those alone.
     """
+    return [code for _, code in epochs_of(night)]
+
+
+def epochs_of(night: StagedNight) -> Iterator[tuple[float, int]]:
+    """Onset in s and code of every epoch of :func:`codes_of`."""
     if len(night.own_onsets):
-        return night.scored.tolist()
+        yield from zip(night.onsets.tolist(), night.scored.tolist(), strict=True)
+        return
     codes = [UNSCORED] * night.first_epoch + night.scored.tolist()
     whole = int((night.seconds or 0) / EPOCH_SECONDS + 1e-9)
-    return codes + [UNSCORED] * (whole - len(codes))
+    for number, code in enumerate(codes + [UNSCORED] * (whole - len(codes))):
+        yield EPOCH_SECONDS * number, code
+
+
+def counted_codes_of(night: StagedNight) -> list[int]:
+    """As :func:`codes_of`, for formats that count epochs from the start and know no onsets.
+
+    A counted epoch has the stage of the nearest one staged, of which it holds more than half.
+    """
+    if not len(night.own_onsets):
+        return codes_of(night)
+    onsets, end = night.onsets, night.seconds or float(night.onsets[-1]) + EPOCH_SECONDS
+    counted = EPOCH_SECONDS * np.arange(int(end / EPOCH_SECONDS + 1e-9))
+    apart = np.abs(onsets - counted[:, None])
+    stages = np.where(apart.min(axis=1) < EPOCH_SECONDS / 2, night.scored[apart.argmin(axis=1)], -1)
+    return stages.tolist()
 
 
 def bouts_of(night: StagedNight) -> Iterator[tuple[float, int, int]]:
@@ -37,8 +60,7 @@ def bouts_of(night: StagedNight) -> Iterator[tuple[float, int, int]]:
     Epochs on onsets of their own do not add up to bouts.
     """
     if len(night.own_onsets):
-        for onset, code in zip(night.onsets.tolist(), night.scored.tolist(), strict=True):
-            yield onset, EPOCH_SECONDS, code
+        yield from ((onset, EPOCH_SECONDS, code) for onset, code in epochs_of(night))
         return
     epoch = 0
     for code, bout in groupby(codes_of(night)):
@@ -47,9 +69,12 @@ def bouts_of(night: StagedNight) -> Iterator[tuple[float, int, int]]:
         epoch += length
 
 
-def mark_of(night: StagedNight) -> str:
-    """Words that keep an export, until somebody edits it, from being taken for an expert's."""
-    equipment, additional = own_exports.edf_fields(codes_of(night))
+def mark_of(codes: Sequence[int]) -> str:
+    """Words that keep an export, until somebody edits it, from being taken for an expert's.
+
+    ``codes`` are those in the file.
+    """
+    equipment, additional = own_exports.edf_fields(codes)
     return " ".join((equipment, *additional))
 
 

@@ -10,6 +10,7 @@ from evaluation.exports.exported_stages import (
     UNKNOWN_START,
     bouts_of,
     codes_of,
+    counted_codes_of,
     mark_of,
     seconds_of,
     start_of,
@@ -27,8 +28,9 @@ _NSRR_CONCEPTS = (
 
 def write_profusion(path: Path, night: StagedNight) -> None:
     """Write Profusion's ``CMPStudyConfig``: R&K's number of every epoch, 9 where unscored."""
-    stages = [f"\t\t<SleepStage>{RK_CODES[code]}</SleepStage>" for code in codes_of(night)]
-    _write(path, night, [
+    codes = counted_codes_of(night)
+    stages = [f"\t\t<SleepStage>{RK_CODES[code]}</SleepStage>" for code in codes]
+    _write(path, codes, [
         "<CMPStudyConfig>", f"\t<EpochLength>{EPOCH_SECONDS}</EpochLength>", "\t<StepChannels/>",
         "\t<ScoredEventSettings/>", "\t<ScoredEvents/>", "\t<SleepStages>", *stages,
         "\t</SleepStages>", "\t<Montage/>", "</CMPStudyConfig>",
@@ -43,7 +45,7 @@ def write_nsrr(path: Path, night: StagedNight) -> None:
     def event(kind: str, concept: str, onset: float, seconds: float, more: Sequence[str]) -> list:
         return [
             "<ScoredEvent>", kind, f"<EventConcept>{concept}</EventConcept>",
-            f"<Start>{onset:.1f}</Start>", f"<Duration>{seconds:.10g}</Duration>", *more,
+            f"<Start>{_decimal(onset)}</Start>", f"<Duration>{seconds:.10g}</Duration>", *more,
             "</ScoredEvent>",
         ]  # fmt: skip
 
@@ -51,11 +53,16 @@ def write_nsrr(path: Path, night: StagedNight) -> None:
     for onset, seconds, code in bouts_of(night):
         kind = "<EventType>Stages|Stages</EventType>"
         lines += event(kind, _NSRR_CONCEPTS[code], onset, seconds, ())
-    _write(path, night, [
+    _write(path, codes_of(night), [
         "<PSGAnnotation>", f"<SoftwareVersion>sleep-staging {VERSION}</SoftwareVersion>",
         f"<EpochLength>{EPOCH_SECONDS}</EpochLength>", "<ScoredEvents>", *lines, "</ScoredEvents>",
         "</PSGAnnotation>",
     ])  # fmt: skip
+
+
+def _decimal(seconds: float) -> str:
+    """Seconds with a decimal, as NSRR's files have them, or as many as there are."""
+    return str(round(float(seconds), 6))
 
 
 def write_edfbrowser(path: Path, night: StagedNight) -> None:
@@ -73,9 +80,9 @@ def write_edfbrowser(path: Path, night: StagedNight) -> None:
             f"<duration>{seconds}</duration>",
             f"<description>Sleep stage {EDF_STAGES[code]}</description>", "</annotation>",
         ]  # fmt: skip
-    _write(path, night, ["<annotationlist>", *lines, "</annotationlist>"])
+    _write(path, codes_of(night), ["<annotationlist>", *lines, "</annotationlist>"])
 
 
-def _write(path: Path, night: StagedNight, lines: Sequence[str]) -> None:
-    head = ['<?xml version="1.0" encoding="UTF-8"?>', f"<!-- {mark_of(night)} -->"]
+def _write(path: Path, codes: Sequence[int], lines: Sequence[str]) -> None:
+    head = ['<?xml version="1.0" encoding="UTF-8"?>', f"<!-- {mark_of(codes)} -->"]
     write_text(path, "\n".join([*head, *lines]) + "\n")

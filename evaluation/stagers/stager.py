@@ -233,6 +233,9 @@ def expert_of(
         passed_over = expert_annotations.exports_beside(file.path)
         notes += [f"{one.name}: stages of a program, not taken for an expert's"
                   for one in passed_over]  # fmt: skip
+        others = expert_annotations.others_beside(file.path, path) if path else []
+        notes += [f"{one.name}: could be the expert's, too; {path.name} is read, as --expert names "
+                  "none" for one in others]  # fmt: skip
     assumed: list[str] = []
     try:
         if path is None:

@@ -4,11 +4,11 @@ const EDF_WORDS = [...D.stages.slice(0, 4), "R"];
 const MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"];
 const RECORD = 61440;  // bytes: no data record may be longer
 
-// Runs of one stage: [first epoch, epochs, code].
+// Runs of one stage: [first epoch, epochs, code]; epochs on onsets of their own make none.
 function bouts() {
   const runs = [];
   for (let k = 0; k < n; k++) {
-    if (k && stages[k] === stages[k - 1]) runs.at(-1)[1]++; else runs.push([k, 1, stages[k]]);
+    if (k && !D.onsets.length && stages[k] === stages[k - 1]) runs.at(-1)[1]++; else runs.push([k, 1, stages[k]]);
   }
   return runs;
 }
@@ -16,7 +16,7 @@ function bouts() {
 function annotations(author, at) {
   const note = ["+0\x14Scored by " + author + ", saved " + at + "\x14\0"];
   return note.concat(bouts().map(([first, length, code]) =>
-    "+" + (D.first_epoch + first) * EPOCH + "\x15" + length * EPOCH + "\x14Sleep stage " + (EDF_WORDS[code] ?? "?") + "\x14\0"));
+    "+" + onsetOf(first) + "\x15" + length * EPOCH + "\x14Sleep stage " + (EDF_WORDS[code] ?? "?") + "\x14\0"));
 }
 
 // Data records that begin with the time they keep, filled up to one length.

@@ -1,5 +1,5 @@
 // Files of the stages in use, with their author and the time: csv, EDF+, BIDS events.
-const onsetOf = k => (D.first_epoch + k) * EPOCH;
+const onsetOf = k => D.onsets.length ? D.onsets[k] : (D.first_epoch + k) * EPOCH;
 const spelt = code => code < 0 ? "?" : D.stages[code];
 
 // A cell that no spreadsheet computes and no separator cuts.

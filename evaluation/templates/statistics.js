@@ -1,5 +1,5 @@
 // Sleep statistics of the stages in use, defined as in all other outputs, and the printed head.
-const minutes = epochs => epochs * EPOCH / 60;
+const minutes = epochs => epochs * D.spacing / 60;
 
 function statistics(codes) {
   const scored = Array.from(codes.keys()).filter(k => codes[k] >= 0), values = {};
@@ -24,7 +24,7 @@ function statistics(codes) {
   for (let k = 1; k < known.length; k++) awakenings += known[k - 1] !== 0 && known[k] === 0;
   return Object.assign(values, {
     SOL: minutes(onset), WASO: wake(onset), WASO_SPT: wake(onset, awakening), REM_latency: minutes(rem(1) - onset),
-    REM_latency_3min: minutes(rem(6) - onset), SFI: awakenings / (values.TST / 60),
+    REM_latency_3min: minutes(rem(Math.ceil(180 / D.spacing - 1e-9)) - onset), SFI: awakenings / (values.TST / 60),
   });
 }
 

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from datasets.readers import edf_header
 from datasets.readers.discovery import files_below, recordings_among
 from datasets.readers.profiles.profile import Person, Profile, SignalFiles, StageFiles
 from datasets.readers.scorings.decoding import text_of
 from datasets.readers.signal_files import parts_beside
 from utils.errors import UserError
 
+_CASES = {"": str, "upper": str.upper, "lower": str.lower}
 SIGNAL = "{signal}"  # stages that are in the recording itself
 
 
 @dataclass(frozen=True)
 class Options:
-    """How nights are read: roles to match (all labels if none), a scoring by name, cut files."""
+    """Roles to match (all labels if none), a scoring by name, whether cut files are read, and
+    patterns (``*``) of the only ids that are taken.
+    """
 
     roles: tuple[str, ...] = ()
     scoring: str = ""
     salvage: bool = False
+    only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,12 +60,11 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
     """Every night of a cohort below a folder, by id; those without stages have none.
 
     Raises:
-        UserError: there is none, two have one id, or the table of persons lacks one.
+        UserError: there is none, two have one id or one file of stages, or the table of persons
+            lacks one.
     """
-    if not raw_path.is_dir():
-        raise UserError(f"{raw_path}: no such folder; name that of {profile.name} by --raw_path")
     files = _Files(raw_path)
-    persons = _Persons(profile.person, files)
+    persons = _Persons(profile.person, files) if files.paths else None
     nights: dict[str, Night] = {}
     for path, signals, groups in _signals(files, profile):
         own = profile.of(groups)
@@ -72,45 +77,70 @@ def find(raw_path: Path, profile: Profile, options: Options = Options()) -> list
                 continue
         who = {"cohort": profile.name, "who": persons.of(groups, path)}
         subject = filled(profile.person.subject, groups | who, "person.subject")
-        scored, stages = _scored(files, path, groups, own, options.scoring)
+        scored, stages = None, None
+        if is_wanted(name, options.only):
+            scored, stages = _scored(files, path, groups, own, options.scoring)
         number = filled(own.night, groups, "night")
         number = int(number) if re.fullmatch(r"[0-9]{1,4}", number) else 0
         nights[name] = Night(
             name, subject, number, path, signals, scored, stages, own, options, persons.files
         )
-    nights = _without_holters(nights)
-    if not nights:
-        patterns = " or ".join(signals.file for signals in profile.signals)
-        raise UserError(
-            f"{raw_path}: no recording of {profile.name} there ({patterns}); {profile.page}"
-        )
-    return _numbered([nights[name] for name in sorted(nights)])
+    wanted = {name: night for name, night in nights.items() if is_wanted(name, options.only)}
+    wanted = _without_holters(wanted)
+    if not wanted:
+        others = nights if options.only else ()
+        raise UserError(f"{raw_path}: {_nothing(raw_path, profile, options.only, others)}")
+    _check_apart(wanted.values())
+    # a person's nights have their numbers among all, whichever are wanted
+    every = nights if options.only else wanted
+    numbered = _numbered([every[name] for name in sorted(every)])
+    return [night for night in numbered if night.id in wanted]
 
 
-def only(nights: Sequence[Night], wanted: Sequence[str]) -> list[Night]:
-    """Nights whose id fits one of the patterns (``*``), all of them without any.
+def _check_apart(nights: Iterable[Night]) -> None:
+    """Refuse a file of stages that belongs to two recordings."""
+    scored: dict[Path, Path] = {}
+    for night in nights:
+        if night.scored and (other := scored.setdefault(night.scored, night.path)) != night.path:
+            raise UserError(
+                f"{night.scored}: scores both {other} and {night.path}; remove one of the two"
+            )
+
+
+def _nothing(raw_path: Path, profile: Profile, only: Sequence[str], others: Iterable[str]) -> str:
+    """What a folder without wanted nights has instead, and what to do."""
+    if names := sorted(others):
+        some = f"{', '.join(names[:5])}{' …' * (len(names) > 5)}"
+        what = f"no recording is called {' or '.join(only)}; there are {some}"
+        return f"{what}: ask for one of these, or name another folder with --raw_path"
+    patterns = " or ".join(signals.file for signals in profile.signals)
+    what = f"no recording of {profile.name} there ({patterns})"
+    demo = f"make synthetic ones with {profile.demo}, " if profile.demo else ""
+    fetch = "--download" if profile.download else profile.page
+    return (
+        f"{what if raw_path.is_dir() else 'no such folder'}; {demo}fetch the real ones "
+        f"({fetch}), or name another folder with --raw_path"
+    )
+
+
+def is_wanted(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a name fits one of some patterns (``*``), without regard to case; all, if none."""
+    return not patterns or any(fnmatchcase(name.lower(), one.lower()) for one in patterns)
+
+
+def is_synthetic(night: Night) -> bool:
+    """Whether a generator names itself in the recording.
 
     Raises:
-        UserError: a pattern that fits none.
+        UserError: it cannot be read.
     """
-    fitting = {
-        pattern: [n for n in nights if fnmatchcase(n.id.lower(), pattern.lower())]
-        for pattern in wanted
-    }
-    if lone := [pattern for pattern, some in fitting.items() if not some]:
-        some = ", ".join(night.id for night in nights[:5])
-        raise UserError(f"--only {lone[0]}: no recording is called so; there are {some} …")
-    chosen = {night.id for some in fitting.values() for night in some}
-    return [night for night in nights if not wanted or night.id in chosen]
+    return night.signals.format == "edf" and edf_header.is_synthetic(night.path)
 
 
-def excluded(nights: Sequence[Night], profile: Profile) -> dict[str, str]:
-    """Nights that the profile leaves out, with the reason."""
+def excluded(ids: Iterable[str], profile: Profile) -> dict[str, str]:
+    """Recordings that the profile leaves out, with the reason."""
     return {
-        night.id: one.reason
-        for night in nights
-        for one in profile.exclude
-        if fnmatchcase(night.id.lower(), one.id.lower())
+        name: one.reason for name in ids for one in profile.exclude if is_wanted(name, [one.id])
     }
 
 
@@ -142,35 +172,47 @@ class _Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.paths = {path: path.relative_to(root).as_posix() for path in files_below(root)}
+        files = files_below(root) if root.is_dir() else []
+        self.paths = {path: path.relative_to(root).as_posix() for path in files}
+        self._ends = {path: f"/{end.lower()}" for path, end in self.paths.items()}
         self._by_name: dict[str, list[Path]] = {}
         self._by_folder: dict[Path, list[Path]] = {}
         for path in self.paths:
             self._by_name.setdefault(path.name.lower(), []).append(path)
             self._by_folder.setdefault(path.parent, []).append(path)
+        self._names = sorted(self._by_name)
 
     def named(self, wanted: str, near: Path | None) -> Path | None:
         """The file of a path's end, in the folder ``near`` or else in any.
 
-        A name with ``*`` is looked for in that folder alone, or in all without one.
+        A name with ``*`` is looked for in that folder alone, or in all if there is none or the
+        path begins with ``*/``.
 
         Raises:
             UserError: there are several.
         """
-        end = wanted.lower()
+        end = wanted.lower().removeprefix("*/")
         name = PurePosixPath(end).name
-        every = self.paths if near is None else self._by_folder.get(near, [])
-        some = every if "*" in name else self._by_name.get(name, [])
         # names may hold brackets, which are no pattern unless there is a star
-        ends = {p: f"/{self.paths[p].lower()}" for p in some}
         if "*" in name:
-            fitting = [p for p, one in ends.items() if fnmatchcase(one, f"*/{end}")]
+            is_anywhere = near is None or wanted.startswith("*/")
+            some = self._like(name) if is_anywhere else self._by_folder.get(near, [])
+            fitting = [p for p in some if fnmatchcase(self._ends[p], f"*/{end}")]
         else:
-            fitting = [p for p, one in ends.items() if one.endswith(f"/{end}")]
+            some = self._by_name.get(name, [])
+            fitting = [p for p in some if self._ends[p].endswith(f"/{end}")]
         fitting = [path for path in fitting if path.parent == near] or fitting
         if len(fitting) > 1:
             raise UserError(f"{fitting[0]}: and {fitting[1]} could both be {wanted}; remove one")
         return fitting[0] if fitting else None
+
+    def _like(self, pattern: str) -> Iterator[Path]:
+        """Files whose names begin as a pattern does, so that few are compared with it."""
+        begins = re.split(r"[*?[]", pattern)[0]
+        place = bisect_left(self._names, begins)
+        while place < len(self._names) and self._names[place].startswith(begins):
+            yield from self._by_name[self._names[place]]
+            place += 1
 
 
 class _Persons:
@@ -221,8 +263,10 @@ def _signals(files: _Files, profile: Profile) -> Iterator[tuple[Path, SignalFile
     for path, relative in files.paths.items():
         for one, pattern in patterns:
             if match := pattern.fullmatch(relative):
-                groups = {name: value or "" for name, value in match.groupdict().items()}
-                yield path, one, {"stem": path.stem, **groups, **one.groups}
+                groups = {"stem": path.stem, **match.groupdict(default="")}
+                spelt = _CASES[one.case]
+                groups = {name: spelt(value) for name, value in groups.items()}
+                yield path, one, groups | one.groups
                 break
 
 

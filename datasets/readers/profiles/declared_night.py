@@ -18,8 +18,6 @@ from datasets.readers.signal_files import opened
 from utils.errors import UserError
 from utils.stages import UNSCORED
 
-_ANY = 1_000_000  # epochs, more than any file has
-
 
 @dataclass(frozen=True)
 class ScoredNight:
@@ -42,6 +40,7 @@ def read(night: Night) -> Recording:
     scored = stages_of(night, file)
     if (scored.stages == UNSCORED).all():
         raise UserError(f"{night.scored}: scores no epoch of {night.path.name}; check the pair")
+    notes = [*file.notes, *notes, *_of_another_scorer(night), *scored.notes]
     return Recording(
         id=night.id,
         subject=night.subject,
@@ -50,10 +49,18 @@ def read(night: Night) -> Recording:
         bouts=scored.bouts,
         stages=scored.stages,
         start=file.start,
-        note="; ".join(dict.fromkeys([*file.notes, *notes, *scored.notes])) or None,
+        note="; ".join(dict.fromkeys(notes)) or None,
         derivations=derivations,
         onsets=scored.onsets,
     )
+
+
+def _of_another_scorer(night: Night) -> list[str]:
+    """A note where nobody asked for a scoring, and the first of the profile is not there."""
+    usual, own = night.profile.stages[0].name, night.stages.name
+    if night.options.scoring or own == usual:
+        return []
+    return [f"has no scoring of {usual}: stages are of {own}, unlike those of other nights"]
 
 
 def _signals(night: Night, file: AnyFile) -> tuple[dict | FileSignals, dict[str, str], list[str]]:
@@ -88,7 +95,7 @@ def stages_of(night: Night, file: AnyFile) -> ScoredNight:
         return ScoredNight(stages, bouts_of(stages), (note,) if note else ())
     epochs, recorded = night.profile.epochs, expert_annotations.recorded_of(file)
     if night.options.salvage:  # a recording that was cut has fewer epochs than its stages
-        epochs = replace(epochs, extra=_ANY)
+        epochs = replace(epochs, extra=None)
     declared = Declared(night.scored, night.stages, epochs.seconds)
     rows = scored_rows.rows_of(declared, recorded)
     rows, notes = stage_words.coded(rows, night.stages.words, night.scored)

@@ -59,9 +59,9 @@ def _bouts(rows: Coded, path: Path, *, is_exact: bool) -> tuple[Bout, ...]:
     """The scorer's own bouts, or none if rows do not fill whole epochs.
 
     Raises:
-        UserError: they have to, and do not.
+        UserError: they have to, and do not, or overlap.
     """
-    bouts = []
+    bouts, scored_until = [], 0
     for row, code in rows:
         first, length = (round(t / EPOCH_SECONDS) for t in (row.onset, row.seconds))
         apart = max(abs(row.onset - 30 * first), abs(row.seconds - 30 * length))
@@ -72,6 +72,12 @@ def _bouts(rows: Coded, path: Path, *, is_exact: bool) -> tuple[Bout, ...]:
                 f"{path}: {row.word!r} at {row.onset:g} s for {row.seconds:g} s does not fill "
                 "whole 30 s epochs; correct the file"
             )
+        if first < scored_until and is_exact:
+            raise UserError(
+                f"{path}: {row.word!r} at {row.onset:g} s begins before the stage above it ends; "
+                "correct the file"
+            )
+        scored_until = first + length
         bouts.append(Bout(first, length, code))
     return tuple(bouts)
 
@@ -98,11 +104,13 @@ def _of_ends(rows: Coded, epochs: Epochs, recorded: Recorded, path: Path) -> Seq
     n_signal = int(recorded.seconds / length + 1e-9)
     n_stages = math.ceil(max(row.onset + row.seconds for row, _ in rows) / length - 1e-6)
     extra, missing = n_stages - n_signal, n_signal - n_stages
-    if extra > epochs.extra or (epochs.missing is not None and missing > epochs.missing):
+    most = (math.inf if most is None else most for most in (epochs.extra, epochs.missing))
+    if any(one > limit for one, limit in zip((extra, missing), most, strict=True)):
         allowed = f"extra {epochs.extra}" if extra > 0 else f"missing {epochs.missing}"
         raise UserError(
             f"{path}: {n_stages} stages for the {n_signal} epochs of {recorded.name}, and the "
             f"profile allows {allowed}; they are not one night, or of other epochs than "
             f"{length:g} s"
         )
-    return [f"{n_stages} stages for {n_signal} epochs"] if extra else []
+    is_noted = extra and epochs.extra is not None
+    return [f"{n_stages} stages for {n_signal} epochs"] if is_noted else []

@@ -52,7 +52,7 @@ def placed(
     inside = (onsets >= -TOLERANCE) & (onsets + EPOCH_SECONDS <= seconds + TOLERANCE)
     lost = ~inside & (stages != UNSCORED)
     late = int((lost & (onsets > 0)).sum())
-    if late > epochs.extra:
+    if epochs.extra is not None and late > epochs.extra:
         raise UserError(
             f"{path}: scores {late} epochs after the signal's end, which the profile allows "
             f"{epochs.extra} of (epochs.extra)"

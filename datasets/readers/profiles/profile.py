@@ -36,7 +36,8 @@ class SignalFiles:
     Of a recording that lies in a folder in several formats, the first that is declared is read.
     ``gaps``: recordings with pauses (EDF+D) are read, epochs in a pause being unscored. ``rate``
     (Hz) and ``unit`` are of arrays that name none (``mat``). ``groups`` are set for templates as if
-    the path had them, where one thing is spelt in several ways.
+    the path had them, where one thing is spelt in several ways. ``case``: what the groups of a path
+    are spelt in, capitals or small letters, so that one person in both stays one.
     """
 
     file: str
@@ -45,6 +46,7 @@ class SignalFiles:
     rate: float | None = None
     unit: str = ""
     groups: Mapping[str, str] = field(default_factory=dict)
+    case: Literal["", "upper", "lower"] = ""
 
     def __post_init__(self) -> None:
         check_pattern("file", self.file)
@@ -80,8 +82,9 @@ class Words:
 class StageFiles:
     """Files of stages: a template of their paths, their format, and what is in them.
 
-    ``file`` may be ``{signal}``, where the stages are in the recording itself. ``name`` tells
-    several scorings of one night apart; the first whose file exists is read.
+    ``file`` may be ``{signal}``, where the stages are in the recording itself. A name with ``*`` is
+    looked for beside the recording, and one that begins with ``*/`` below the whole folder.
+    ``name`` tells several scorings of one night apart; the first whose file exists is read.
 
     * ``edf+``: annotations. ``wfdb``: notes of an annotation file.
     * ``table``: rows of ``separator``, with ``columns``, which are ``word``, ``onset``,
@@ -135,13 +138,13 @@ class Epochs:
     are counted from the signal's start, or each lies on its own onset (``stages``), as fractions of
     a second or a scorer's clock have them; ``exact`` refuses stages that do not fill epochs from
     the start. ``extra``, ``missing``: most epochs that stages may be longer than the signal, or
-    shorter (any number, unless declared).
+    shorter; ``null``: any number. Where ``extra`` is any, no note is made of other ends.
     """
 
     seconds: float = EPOCH_SECONDS
     context: float = 0.0
     grid: Literal["signal", "exact", "stages"] = "signal"
-    extra: int = 1
+    extra: int | None = 1
     missing: int | None = None
 
     def __post_init__(self) -> None:
@@ -210,8 +213,9 @@ class Profile:
     ``id`` and ``night`` are templates of a recording's id and of the number of a person's night.
     ``roles``: labels for every role, best first, as ``A``, ``A - B``, ``A + B``, or ``- A`` for one
     of opposite sign. ``protocol``: what is kept of the Wake around the night, unless asked for.
-    ``folds``: names of published fold tables. A profile with a ``download`` and neither signals,
-    stages nor roles is of a cohort that can be fetched, and whose files are not declared yet.
+    ``folds``: names of published fold tables. ``demo``: the command that makes synthetic nights.
+    A profile with a ``download`` and neither signals, stages nor roles is of a cohort that can be
+    fetched, and whose files are not declared yet.
     """
 
     schema: Literal[1]
@@ -234,6 +238,7 @@ class Profile:
     protocol: Literal["keep_all", "tinysleepnet", "deepsleepnet"] = "keep_all"
     folds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    demo: str = ""
     download: Download | None = None
 
     def __post_init__(self) -> None:
