@@ -32,8 +32,9 @@ from training.foundation_flags import ScheduleFlags
 from training.loggers import open_logger
 from training.loop import fit
 from training.resume import Learner, Outputs
+from training.run_report import report
 from training.starting_weights import facts_of_start, starting_checkpoint
-from training.train import VALIDATED, TrainingSpec, build, finish, plan_of, recorded
+from training.train import VALIDATED, TrainingSpec, build, plan_of, recorded
 from utils import metrics
 from utils.errors import UserError
 from utils.files import locked, refuse_inputs, sha256
@@ -273,7 +274,7 @@ def train_bands(settings: BandSettings, sources: Sequence[SplitTable]) -> Run:
             return figures_of(net, [night for nights in selecting for night in nights])
 
         position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
-        finish(settings.data, run, position.best_pass, spec)
+        report(settings.data, run, position.best_pass, spec.selections["best"], spec.next)
     return run
 
 

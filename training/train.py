@@ -24,6 +24,7 @@ from training.loggers import open_logger
 from training.loop import SELECTIONS, Plan, fit, seed_dropout
 from training.optimisers import adam
 from training.resume import Learner, Outputs
+from training.run_report import report
 from training.starting_weights import (
     check_same_model,
     facts_of_start,
@@ -32,11 +33,11 @@ from training.starting_weights import (
     starting_checkpoint,
 )
 from utils import metrics
-from utils.arguments import DEMO_STORE, by_flag, changed, next_command
+from utils.arguments import by_flag, changed
 from utils.checkpoint import Checkpoint
 from utils.checkpoint_fields import KEPT
 from utils.errors import UserError
-from utils.files import refuse_inputs, write_table
+from utils.files import refuse_inputs
 from utils.locks import locked_alone
 from utils.runs import Run, command
 from utils.staged_night import agreement
@@ -155,7 +156,7 @@ def fit_run(
 
     position = fit(fabric, learner, batches, validate, plan_of(settings, spec), outputs)
     if fabric.is_global_zero:
-        finish(settings.data, run, position.best_pass, spec)
+        report(settings.data, run, position.best_pass, spec.selections["best"], spec.next)
 
 
 def learner_of(settings: TrainingSettings, spec: TrainingSpec, fabric: Any, net: nn.Module):
@@ -330,26 +331,3 @@ def announce(
         print(f"  {resampled_line(view.stored_fs, view.fs, name)}")
     if flags_of_data.select_on == "test":
         print("  selecting on the held-out subjects: the figures will be too good")
-
-
-def finish(data: DataFlags, run: Run, best_pass: int, spec: TrainingSpec) -> None:
-    """Write the learning curve as a table and a picture, and print the next command."""
-    from utils.figures import draw_curve, save
-
-    rows = run.rows()
-    if not rows:
-        print("nothing trained: --n_epochs 0")
-        return
-    write_table(run.path / "metrics.csv", rows)
-    figure = spec.selections["best"].removeprefix("-")  # the minus marks: lower is better
-    picture = save(draw_curve(rows, title=run.path.name), run.path / "curve.png")
-    best = next(row for row in rows if row["pass"] == best_pass)
-    value = "" if figure == "pass" else f": {figure} {best[f'val_{figure}']:.3f}"
-    print(f"best pass {best_pass} of {len(rows)}{value}")
-    print(f"curve: {picture}")
-    if not spec.next:
-        return
-    # flags at their defaults are left out of the command that is printed
-    where = [] if data.project_path == flags.RESULTS else ["--project_path", data.project_path]
-    stored = [] if data.data_path == DEMO_STORE else ["--data_path", data.data_path]
-    print(next_command(*spec.next.split(), *where, *stored))
