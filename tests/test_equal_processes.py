@@ -1,4 +1,4 @@
-"""One, two and three processes train the same: ten steps of every objective, to eight digits."""
+"""One, two and three processes train the same: six steps of every objective, to eight digits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from training.loop import Plan, train_pass
 from training.resume import Learner, Position
 from training.validation import mean_figures
 
-STEPS, PROCESSES = 10, (1, 2, 3)
+STEPS, PROCESSES = 6, (1, 2, 3)
 NIGHTS = {"roles": ("EEG", "EOG"), "fs": 10.0, "d_model": 8, "n_heads": 2, "dim_feedforward": 8,
           "local_layers": 1, "layers": 1, "dropout": 0.0}  # fmt: skip
 

@@ -133,8 +133,8 @@ def test_one_changed_weight_of_any_tensor_is_noticed(name, channels):
         if tensor.endswith("F2_filtbank.W"):  # outside its triangle a filter has no weight
             candidates = weights.state[tensor.replace(".W", ".S")].flatten().nonzero()[:, 0]
         places = candidates[torch.randint(len(candidates), (PLACES,), generator=draw)].tolist()
-        effects = [effect_of(weights, tensor, place, x, expected) for place in places]
-        assert max(effects) > 2 * TOLERANCE, f"{tensor} at {places}: {effects}"
+        effects = (effect_of(weights, tensor, place, x, expected) for place in places)
+        assert any(effect > 2 * TOLERANCE for effect in effects), f"{tensor} at {places}"
 
 
 def effect_of(weights: Weights, tensor: str, place: int, x: Tensor, expected: Tensor) -> float:

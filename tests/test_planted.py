@@ -37,6 +37,8 @@ def summary_of(folder: Path, only: str) -> dict[tuple[str, str, str], dict]:
     chosen = ["--interpret_recordings", "0", "--interpret_select", "per_stage:30"]
     methods = ["--interpret_methods", "ig,specgrad,attention", "--interpret_bands", "False"]
     none = ["--interpret_pictures", "0", "--pictures", "0", "--device", "cpu", "--n_random", "5"]
+    # where a map points, not how exactly it sums up, is measured
+    none += ["--ig_most_steps", "200", "--interpret_other_baselines", "zero"]
     truth = ["--truth_path", str(folder / "raw")]
     cmt_evaluate.main([*paths, "--is_interpret", *chosen, *methods, *none, *truth])
     path = folder / "results" / "cmt_seq_fold4" / "interpretations" / "faithfulness.json"

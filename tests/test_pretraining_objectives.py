@@ -404,7 +404,7 @@ def pretrain(store, project, *words: str):
 def test_what_objectives_keep_resumes_bit_for_bit(
     store, tmp_path, monkeypatch, objective, words, kept
 ):
-    monkeypatch.setattr("training.train.finish", lambda *args: None)  # no curve is drawn
+    monkeypatch.setattr("training.train.report", lambda *args: None)  # no curve is drawn
     # the schedule is that of the whole training, interrupted after its first part
     words = ["--objective", objective, "--n_steps", "4", "--val_check_interval", "2", *words]
     whole = pretrain(store, tmp_path / "a", *words)

@@ -41,11 +41,11 @@ def project(store, tmp_path_factory) -> Path:
     """Two pretrained Transformers of one fold, evaluated; the first with everything."""
     folder = tmp_path_factory.mktemp("ssl")
     paths = ["--data_path", str(store.path), "--project_path", str(folder)]
-    pretrain(store, folder, "--encoder", "transformer", "--objective", "masked")
+    pretrain(store, folder, "--encoder", "transformer_small", "--objective", "masked")
     before = checkpoints(folder)
     ssl_evaluate.main([*paths, *QUICK, "--context"])
     assert checkpoints(folder) == before  # nothing that follows touches the encoder
-    pretrain(store, folder, "--encoder", "transformer", "--objective", "contrastive")
+    pretrain(store, folder, "--encoder", "transformer_small", "--objective", "contrastive")
     ssl_evaluate.main([*paths, *QUICK, "--tuned", "False", "--runs", "ssl_contrastive*"])
     return folder
 
@@ -82,8 +82,8 @@ def test_every_row_that_honesty_asks_for(project):
     with (project / "ssl_benchmark.csv").open() as file:
         over_runs = list(csv.DictReader(file))
     assert {r["configuration"] for r in over_runs} == {
-        "ssl_masked_transformer",
-        "ssl_contrastive_transformer",
+        "ssl_masked_transformer_small",
+        "ssl_contrastive_transformer_small",
     }
     assert all(r["runs"] == "1" and r["kappa_sd"] in ("0.0", "") for r in over_runs)
     by_name = {(r["space"], r["probe"]): r for r in rows if r["labels"] == "all"}
@@ -203,7 +203,7 @@ def test_a_row_of_the_table_pools_subjects(project):
     assert rows[0]["epochs"] == 2 * counts.sum()
     assert rows[0]["kappa"] == pytest.approx(float(metrics.kappa(counts)))
     assert rows[0]["kappa"] == pytest.approx(kept["kappa"])
-    assert rows[0]["parameters"] == 1_196_544
+    assert rows[0]["parameters"] == 153_408
     assert "30 min of Wake" in rows[0]["data"]
 
 
@@ -534,6 +534,6 @@ def test_embeddings_and_probes_of_other_weights_are_not_reported(project, tmp_pa
         latent_space_evaluator.main(["--project_path", str(copy), "--maps", "False"])
     with probe_pretrained.summarise(copy).open() as file:
         assert {row["configuration"] for row in csv.DictReader(file)} == {
-            "ssl_contrastive_transformer"
+            "ssl_contrastive_transformer_small"
         }
     assert f"left out: {run.name}" in capsys.readouterr().out
