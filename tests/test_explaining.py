@@ -325,17 +325,9 @@ def test_every_method_stands_beside_the_best_without_a_model(explained):
 
 
 def test_no_figure_stays_open_and_the_flag_takes_a_value(raw, store, explained):
-    words = [
-        "--is_interpret",
-        "True",
-        "--interpret_select",
-        "5",
-        "--n_random",
-        "1",
-        "--pictures",
-        "0",
-    ]
-    evaluate(store, explained.parents[1], raw, *words, "--pictures", "0")
+    words = ["--is_interpret", "True", "--interpret_select", "5", "--n_random", "1"]
+    cheap = ["--n_untrained", "1", "--interpret_methods", "ig,attention", "--pictures", "0"]
+    evaluate(store, explained.parents[1], raw, *words, *cheap)
     assert plt.get_fignums() == []
     index = json.loads((explained / "index.json").read_text())
     assert [entry["epoch"] for entry in index["explanations"]] == [5]
@@ -376,6 +368,7 @@ def test_what_cannot_be_explained_is_one_line(raw, store, explained, words, mess
 def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained):
     words = ["--is_interpret", "--target_class", "true", "--interpret_select", "all"]
     cheap = ["--interpret_methods", "saliency", "--n_random", "1", "--pictures", "0"]
+    cheap += ["--n_untrained", "1", "--interpret_bands", "False"]
     night = next(iter(json.loads((explained / "index.json").read_text())["explanations"]))
     recording = night["recording"]
     stages = np.array(store.night(recording).stages)
