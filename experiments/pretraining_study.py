@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -152,18 +153,32 @@ def about(study: Study) -> str:
 
 
 def make(study: Study, rows: Rows, cells: Sequence[Cell], how: Mapping[str, Any]) -> None:
-    """Train what the lacking ones of ``cells`` need, all of one seed, then probe them."""
+    """Make the lacking ones of ``cells``, all of one seed.
+
+    As many trainings as run at once are probed when they have ended, so that an interruption
+    costs no more than these; those of the most nights come first.
+    """
     lacking = rows.lacking(cells)
     if not lacking:
         return
     part, seed = lacking[0].part, lacking[0].seed
     print(f"{part}, seed {seed}: {len(lacking)} of {len(cells)} cells to make", flush=True)
-    groups = [list(group) for _, group in groupby(sorted(lacking), key=without_budget)]
-    needed = [trained_for(study, group[0]) for group in groups]
-    train(study, seed, sorted(set(map(of_training, needed))), how)
-    for group, cell in zip(groups, needed, strict=True):
-        path = run_of(study, cell) / "checkpoints" / f"step_{cell.steps:06d}.pt"
-        probe(study, rows, group, load_checkpoint(path))
+    groups = defaultdict(list)
+    for _, group in groupby(sorted(lacking), key=without_budget):
+        same = list(group)
+        needed = trained_for(study, same[0])
+        groups[of_training(needed)].append((same, needed))
+    order = sorted(groups, key=lambda training: (-training[-1], training))
+    for some in batched(order, how["at_once"]):
+        train(study, seed, some, how)
+        for same, needed in (one for training in some for one in groups[training]):
+            path = run_of(study, needed) / "checkpoints" / f"step_{needed.steps:06d}.pt"
+            probe(study, rows, same, load_checkpoint(path))
+
+
+def batched(items: Sequence[Any], n: int) -> list[Sequence[Any]]:
+    """``items`` in parts of at most ``n``."""
+    return [items[k : k + n] for k in range(0, len(items), n)]
 
 
 def trained_for(study: Study, cell: Cell) -> Cell:
