@@ -81,7 +81,7 @@ def test_the_only_evidence_is_pointed_at(explained, request):
     only, rows = explained
     if only == "spindle":
         why = "maps of N2's logit do not point at spindles"
-        request.applymarker(pytest.mark.xfail(strict=False, reason=why))
+        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     for method in ("ig", "specgrad"):
         own, untrained = (
             rows[name, f"auroc_{only}", "N2"]["mean"]
