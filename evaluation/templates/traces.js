@@ -127,12 +127,12 @@ function traces() {
 function howDrawn() {
   const bands = {};
   for (const trace of TRACES) {
-    const how = trace.band ? trace.band.map(short).join("–") + " Hz" : trace.prepared ? "as the model's nights are prepared" : "unfiltered";
+    const how = trace.prepared ? "as the store's nights are prepared" : "as recorded, " + (trace.band ? trace.band.map(short).join("–") + " Hz" : "unfiltered");
     (bands[how] ??= []).push(trace.label);
   }
   const cut = TRACES.filter(trace => trace.cut !== null);
   const filtered = Object.entries(bands).map(([how, labels]) => labels.join(", ") + ": " + how).join("; ");
-  $("how").textContent = "As recorded, " + filtered + "; least and largest sample of each of " +
+  $("how").textContent = filtered + "; least and largest sample of each of " +
     Math.max(...TRACES.map(trace => bytes(trace.epochs[0]).length / 2)).toLocaleString("en") + " columns. What is larger than a row is cut off at its edge" +
     (cut.length ? ", and beyond ±" + cut.map(trace => short(trace.cut) + " " + (trace.unit || "") + " (" + trace.label + ")").join(", ±") : "") + "." +
     (TRACES.some(trace => trace.lines) ? " Dashed lines in EEG: ±37.5 µV." : "") +
