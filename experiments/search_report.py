@@ -1,4 +1,4 @@
-"""What a search has found: its trials as a table, the best setting as a file, and pictures."""
+"""The report of a search: its trials as a table, the best setting as a file, and pictures."""
 
 from __future__ import annotations
 

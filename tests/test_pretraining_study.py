@@ -96,6 +96,9 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     assert len(rows.cells(objective="contrastive")) == 6 and len(rows.probed) == 12
     assert {metric for _, metric in rows.measured} >= {"rank_me", "uniformity", "lidar"}
     assert "Not read yet" in (folder / "pretraining.md").read_text()
+    # what controls are of is kept, for encoders that are trained later
+    read = json.loads((folder / "pretraining.json").read_text())["read"]
+    assert [one["encoder"] for one in read.values()] == list(read) == ["chambon2018"]
 
     reproduce_tables.main([*words, "--final"])
     rows = Rows(folder / "pretraining.csv")

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+import ssl_training
 from datasets.store import splits
 from experiments import study_spaces
+from experiments.pretraining_study import GRID as GRID_SHIPPED
 from experiments.study_grid import read_grid
 from experiments.study_plan import (
     Study,
@@ -25,6 +29,7 @@ from experiments.study_rows import ALL, POWERS, RANDOM, TABLE, Probed, Rows
 from probing.probes import Labelled
 from probing.probes import Probed as Staged
 from tests.study_tables import GRID, counts_of
+from training import ssl_family
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import write_json
@@ -105,6 +110,18 @@ def test_encoders_beside_one_control_are_read_alike(planned):
     ):
         with pytest.raises(UserError, match=f"another {name} than other encoders transformer"):
             check_same_reading(planned, "transformer", of(**changed))
+
+
+def test_the_settings_shipped_are_flags_and_read_alike(planned):
+    write_json(planned.decided, {})
+    grid, view = read_grid(GRID_SHIPPED), SimpleNamespace(columns=[0], fs=100.0, n_samples=3000)
+    for encoder, one in product(grid.encoders, grid.objectives):
+        settings = ssl_training.parse_args([*one.words, "--encoder", encoder])
+        assert settings.learning.objective == one.objective
+        built = ssl_family.settings_of(settings, view)
+        channels, scaling = (("EEG", "EEG"),), settings.learning.normalization
+        made = Checkpoint(Path(one.name), "pretraining", built, channels, 100.0, scaling, {})
+        check_same_reading(planned, encoder, made)
 
 
 def test_one_network_and_several_learn_from_the_same_labels(monkeypatch):
