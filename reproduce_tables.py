@@ -156,7 +156,7 @@ def parse_args(argv: list[str] | None) -> TableFlags:
     pretraining_study.add_flags(parser.add_argument_group("curves (--table pretraining)"))
     asked = settings_from(parser.parse(argv), TableFlags)
     check_flags(asked.flags)
-    check_cross(asked)
+    check_table_flags(asked)
     submit_options(asked)  # refuses what is no pair
     default = () if asked.stagers else TABLES[asked.table]
     # each once: two trainings at the same time would share a folder
@@ -174,7 +174,7 @@ def parse_args(argv: list[str] | None) -> TableFlags:
     return asked
 
 
-def check_cross(asked: TableFlags) -> None:
+def check_table_flags(asked: TableFlags) -> None:
     """Refuse flags that have no effect on the table."""
     is_cross = asked.table == CROSS
     for table, flags in ((CROSS, asked.cross), (STUDY, asked.study)):
@@ -183,6 +183,8 @@ def check_cross(asked: TableFlags) -> None:
             raise UserError(f"{given[0]}: of --table {table}; add that, or leave it out")
     if asked.table == STUDY and (asked.models or asked.stagers):
         raise UserError(f"--table {STUDY}: its --grid names what is compared; leave out --models")
+    if asked.study.band_table and not asked.study.final:
+        raise UserError("--band_table: reads held-out subjects; add --final, or leave it out")
     if is_cross and (asked.stagers or asked.folds or asked.fold_list != ["-1"]):
         raise UserError(
             f"--table {CROSS}: its folds are the cohorts, named by --train and --test; leave out "

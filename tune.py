@@ -18,7 +18,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments import search, search_space
+from experiments import search, search_report, search_space
 from experiments.search import Search
 from utils.arguments import ScriptParser, add_flag, count, next_command, positive, settings_from
 from utils.errors import UserError, run_script
@@ -109,7 +109,7 @@ def main(argv: list[str] | None = None) -> None:
         seed=flags.seed,
         grid=flags.grid,
     )
-    written = [flags.output / name for name in ("best.json", "search.json", "trials.csv")]
+    written = [flags.output / name for name in search.FILES]
     refuse_inputs(written, [flags.space, flags.script, flags.config])
     others = []
     if flags.workers > 1:
@@ -126,7 +126,7 @@ def main(argv: list[str] | None = None) -> None:
         process.wait()
     if os.environ.get("TUNE_WORKER"):  # only the process that was started by hand reports
         return
-    summary = search.report(wanted, study)
+    summary = search_report.report(wanted, study)
     print(
         f"best {flags.metric} {summary['best']:.4f}, with the script's defaults "
         f"{summary['default']:.4f}"

@@ -113,10 +113,8 @@ def main(argv: list[str] | None = None) -> None:
         stager = bundled.load(bundled.DEFAULT, torch.device("cpu"))
         nights = []
         for number, source in enumerate(sources, start=1):
-            place, made_with = (
-                flags.output / f"{source.path.stem}.json",
-                made_with_of(flags, source),
-            )
+            place = flags.output / f"{source.path.stem}.json"
+            made_with = made_with_of(flags, source)
             if not place.exists() or read_json(place)["made_with"] != made_with:
                 started = time.perf_counter()
                 measured = {"made_with": made_with, "subject": source.subject}

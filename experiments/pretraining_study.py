@@ -32,6 +32,7 @@ from experiments.reproducing import ROOT
 from experiments.study_grid import Setting, read_grid, refuse_ours
 from experiments.study_plan import (
     Study,
+    check_same_reading,
     check_same_study,
     check_selection,
     curve_cells,
@@ -82,8 +83,8 @@ def add_flags(group: Any) -> None:
     group.add_argument(
         "--band_table",
         type=Path,
-        help="table of band powers of real nights: a context model is pretrained on their "
-        "sequences and probed beside its controls, too",
+        help="with --final, table of band powers of real nights: a context model is pretrained on "
+        "their sequences and probed beside its controls, too",
     )
 
 
@@ -119,7 +120,7 @@ def run(study: Study, flags: StudyFlags, how: Mapping[str, Any], *, overwrite: b
     alone, also when nothing was lacking.
     """
     rows = Rows(study.root / f"{study_page.NAME}.csv", overwrite=overwrite)
-    check_same_study(study, overwrite=overwrite)
+    check_same_study(study, rows, overwrite=overwrite)
     for seed in study.seeds:
         make(study, rows, curve_cells(study, seed), how)
     if flags.final:
@@ -173,7 +174,9 @@ def make(study: Study, rows: Rows, cells: Sequence[Cell], how: Mapping[str, Any]
         train(study, seed, some, how)
         for same, needed in (one for training in some for one in groups[training]):
             path = run_of(study, needed) / "checkpoints" / f"step_{needed.steps:06d}.pt"
-            probe(study, rows, same, load_checkpoint(path))
+            checkpoint = load_checkpoint(path)
+            check_same_reading(study, needed.encoder, checkpoint)
+            probe(study, rows, same, checkpoint)
 
 
 def batched(items: Sequence[Any], n: int) -> list[Sequence[Any]]:

@@ -13,8 +13,7 @@ import socket
 import sqlite3
 import sys
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,14 +23,15 @@ import numpy as np
 
 from experiments.search_space import combinations, suggest
 from utils.errors import UserError
-from utils.files import check_file, claim, write_json, write_table
+from utils.files import check_file, claim
 from utils.json_values import parsed
 from utils.locks import alive, locked
 from utils.processes import started
 from utils.version import VERSION
 
+FILES = ("trials.csv", "best.json", "search.json")  # of the report
 _POLL_SECONDS = 0.1
-_DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
+DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
 _REPEATED = "repeats"  # attribute of a trial: the number of the killed one that it stands for
 _STUDY = "search"
 
@@ -62,9 +62,47 @@ def run(search: Search) -> Any:
     Raises:
         UserError: the script refuses its fixed flags, or a grid of ranges.
     """
-    import optuna
     from optuna.study import MaxTrialsCallback
     from optuna.trial import TrialState
+
+    study = begin(search)
+    if DEFAULT not in study.user_attrs:
+        value = train(search, {}, None)
+        study.set_user_attr(DEFAULT, value)
+        print(f"the script's defaults: {search.metric} {value:.4f}")
+    done = (TrialState.COMPLETE, TrialState.PRUNED)
+
+    def objective(trial: Any) -> float:
+        # by which abandon_dead() can tell trials that were killed
+        trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
+        return train(search, suggest(trial, search.space), trial)
+
+    def stop_after_grid(study: Any, trial: Any) -> None:
+        if search.grid and not waiting(study):
+            study.stop()
+
+    # callbacks count after a trial, so a complete study would get one more
+    is_open = not search.grid or waiting(study)
+    if is_open and sum(t.state in done for t in study.trials) < search.n_trials:
+        study.optimize(
+            objective,
+            catch=(TrialFailedError,),
+            callbacks=[
+                MaxTrialsCallback(search.n_trials, states=done),
+                report_trial(search),
+                stop_after_grid,
+            ],
+        )
+    return study
+
+
+def begin(search: Search) -> Any:
+    """The study of the folder, made if it is not there; a grid's settings wait in it.
+
+    Raises:
+        UserError: a folder of somebody else's files or of another search, or a grid of ranges.
+    """
+    import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database = search.output / "study.db"
@@ -86,33 +124,6 @@ def run(search: Search) -> Any:
         if search.grid:
             for combination in combinations(search.space):
                 study.enqueue_trial(combination, skip_if_exists=True)
-    if _DEFAULT not in study.user_attrs:
-        value = train(search, {}, None)
-        study.set_user_attr(_DEFAULT, value)
-        print(f"the script's defaults: {search.metric} {value:.4f}")
-    done = (TrialState.COMPLETE, TrialState.PRUNED)
-
-    def objective(trial: Any) -> float:
-        # by which abandon_dead() can tell trials that were killed
-        trial.set_user_attr("worker", [socket.gethostname(), os.getpid()])
-        return train(search, suggest(trial, search.space), trial)
-
-    def stop_after_grid(study: Any, trial: Any) -> None:
-        if search.grid and not waiting(study):
-            study.stop()
-
-    # callbacks count after a trial, so a complete study would get one more
-    is_open = waiting(study) if search.grid else True
-    if is_open and sum(t.state in done for t in study.trials) < search.n_trials:
-        study.optimize(
-            objective,
-            catch=(TrialFailedError,),
-            callbacks=[
-                MaxTrialsCallback(search.n_trials, states=done),
-                report_trial(search),
-                stop_after_grid,
-            ],
-        )
     return study
 
 
@@ -151,12 +162,12 @@ def sampler_of(seed: int) -> Any:
 
 
 def own_database(search: Search) -> None:
-    """Claim the study's database, and check that :func:`report` overwrites nothing foreign.
+    """Claim the study's database, and check that the report will overwrite nothing foreign.
 
     Raises:
         UserError: the folder holds a file of such a name that no search wrote.
     """
-    for name in ("trials.csv", "best.json", "search.json"):
+    for name in FILES:
         check_file(search.output / name)
     path = search.output / "study.db"
     # also ours by its content, where a list of our files lacks it
@@ -272,7 +283,7 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
 def folder_of(setting: Mapping[str, Any]) -> str:
     """Name of a setting's folder, the same for the same setting."""
     text = json.dumps(setting, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12] if setting else _DEFAULT
+    return hashlib.sha256(text.encode()).hexdigest()[:12] if setting else DEFAULT
 
 
 def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
@@ -287,73 +298,3 @@ def rows_of(folder: Path, metric: str) -> list[tuple[int, float | None]]:
             if metric in row:
                 figures.append((int(row.get("pass", len(figures) + 1)), row[metric]))
     return figures
-
-
-def report(search: Search, study: Any) -> dict[str, Any]:
-    """Write ``trials.csv``, ``best.json`` (a ``--config``), ``search.json`` and pictures.
-
-    Raises:
-        UserError: no trial was completed.
-    """
-    from optuna.trial import TrialState
-
-    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
-    if not complete:
-        raise UserError(f"{search.output}: no trial was completed; see trials/*/log.txt there")
-    names = list(search.space)
-    write_table(
-        search.output / "trials.csv",
-        [
-            {
-                "trial": t.number,
-                "state": t.state.name.lower(),
-                search.metric: t.value,
-                **{name: t.params.get(name) for name in names},
-                "folder": folder_of(t.params),
-            }
-            for t in study.trials
-        ],
-    )
-    best = study.best_trial
-    write_json(search.output / "best.json", best.params)
-    summary = {
-        "script": search.script.name,
-        "fixed": list(search.fixed),
-        "metric": search.metric,
-        "default": study.user_attrs[_DEFAULT],
-        "best": best.value,
-        "setting": best.params,
-        "trials": {
-            state.name.lower(): sum(t.state == state for t in study.trials) for state in TrialState
-        },
-    }
-    write_json(search.output / "search.json", summary)
-    draw(study, search.output, len(complete))
-    return summary
-
-
-def draw(study: Any, folder: Path, n_complete: int) -> list[Path]:
-    """Draw history, importances, slices and parallel coordinates with Optuna."""
-    from optuna.visualization import matplotlib as plots
-
-    from utils.figures import close, save
-
-    wanted: Sequence[tuple[str, Any]] = [
-        ("history", plots.plot_optimization_history),
-        ("slices", plots.plot_slice),
-        ("parallel", plots.plot_parallel_coordinate),
-    ]
-    # importances compare parameters over several trials
-    if n_complete > 3 and len(study.best_trial.params) > 1:
-        wanted = [*wanted, ("importances", plots.plot_param_importances)]
-    written = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "experimental" until further notice
-        for name, plot in wanted:
-            axes = plot(study)
-            # Optuna returns one axes or an array of them
-            figure = np.atleast_1d(axes).flat[0].figure
-            figure.set_size_inches(10, 5)
-            written.append(save(figure, folder / f"{name}.png"))
-            close(figure)
-    return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,9 +17,13 @@ from datasets.store.store import Store
 from experiments.study_grid import Grid
 from experiments.study_rows import ALL, CURVE, POWERS, RANDOM, SUPERVISED, TABLE, Cell, Rows
 from utils import metrics
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import read_json, sha256, write_json
 from utils.version import VERSION
+
+# settings of what pretraining discards; all others decide how an encoder reads an epoch
+_DISCARDED = {"decoder", "predicts", "projection", "patch", "decoder_depth"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,11 @@ class Study:
         return f"{self.store.cohort} {sha256(self.store.path / 'recordings.csv')[:8]}"
 
     @property
+    def decided(self) -> Path:
+        """The file of what decides the rows."""
+        return self.root / "pretraining.json"
+
+    @property
     def trained(self) -> list[int]:
         """Numbers of the folds that train."""
         return [k for k in range(len(self.table.folds)) if k not in self.held_out]
@@ -62,13 +72,18 @@ class Study:
         return Cell(self.identity, part, seed=seed, budget=budget, **plain | values)
 
 
-def check_same_study(study: Study, *, overwrite: bool | None) -> None:
+def check_same_study(study: Study, rows: Rows, *, overwrite: bool | None) -> None:
     """Refuse a folder whose rows came about otherwise; seeds, nights, settings may be added.
 
     Raises:
-        UserError: naming what differs.
+        UserError: naming what differs, or rows that nothing tells the origin of.
     """
-    path, grid = study.root / "pretraining.json", study.grid
+    path, grid = study.decided, study.grid
+    if rows.probed and not path.exists():
+        raise UserError(
+            f"{path}: missing, so nobody knows what the rows of {rows.path} are of; put it back, "
+            "or choose another --project_path"
+        )
     fixed = ("steps", "draws", "val_share", "batch_size", "supervised_steps", "supervised_draws")
     asked = {
         "store": study.identity,
@@ -89,7 +104,29 @@ def check_same_study(study: Study, *, overwrite: bool | None) -> None:
             f"{path}: the rows beside it are of another {', '.join(differing)}; choose another "
             "--project_path, or another name for a changed setting"
         )
-    write_json(path, asked | {"words": words}, overwrite=overwrite)
+    write_json(path, known | asked | {"words": words}, overwrite=overwrite)
+
+
+def check_same_reading(study: Study, encoder: str, checkpoint: Checkpoint) -> None:
+    """Refuse a run whose encoder is built or read otherwise than that of the others of its name.
+
+    One random encoder and one supervised one stand beside all of them: a latent pooled otherwise,
+    or of other channels, would be compared with a control that is not its own.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    known = read_json(study.decided)
+    asked = {k: _plain(v) for k, v in checkpoint.settings.items() if k not in _DISCARDED}
+    asked |= {"channels": checkpoint.labels, "normalization": checkpoint.standardise}
+    read = known.setdefault("read", {}).setdefault(encoder, asked)
+    if differing := sorted(k for k in read | asked if read.get(k) != asked.get(k)):
+        raise UserError(
+            f"{checkpoint.path}: another {', '.join(differing)} than other encoders "
+            f"{encoder} of {study.root}, so their controls are not its own; name one in the words "
+            "of all settings, in another --project_path"
+        )
+    write_json(study.decided, known)
 
 
 def _plain(value: Any) -> Any:
@@ -144,18 +181,17 @@ def table_cells(
 def selected(study: Study, rows: Rows) -> dict[tuple[str, str], tuple[str, int]]:
     """The setting and the steps of each objective and encoder, chosen on validation subjects.
 
-    By macro-F1, mean over the seeds and the budgets of the final table; of equals the first.
+    By macro-F1, mean over the seeds and the budgets of the final table, of trainings on all
+    unlabelled nights; of equals the first of the grid.
     """
-    scores: dict[tuple[str, str], dict[tuple[str, int], list[float]]] = {}
+    scores: dict = defaultdict(lambda: defaultdict(list))
     for seed in study.seeds:
         everything = study.n_nights(seed)
-        for cell in rows.cells(store=study.identity, part=CURVE, seed=seed, nights=everything):
-            if cell.budget in study.grid.table and cell.steps in study.grid.steps:
-                counts = rows.probed[cell].counts.sum(axis=0)
-                of = scores.setdefault((cell.objective, cell.encoder), {})
-                of.setdefault((cell.setting, cell.steps), []).append(
-                    float(metrics.macro_f1(counts))
-                )
+        for cell in curve_cells(study, seed):
+            if cell.steps and cell.nights == everything and cell.budget in study.grid.table:
+                macro_f1 = metrics.macro_f1(rows.probed[cell].counts.sum(axis=0))
+                of = scores[cell.objective, cell.encoder]
+                of[cell.setting, cell.steps].append(float(macro_f1))
     return {key: max(of, key=lambda one: np.mean(of[one])) for key, of in scores.items()}
 
 

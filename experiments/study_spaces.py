@@ -27,7 +27,7 @@ from probing import probes
 from probing.embeddings import Embed, epochs_of
 from probing.latent_report import LABEL_FREE, Space
 from probing.probes import Labelled
-from training.fine_tuning import tune
+from training import fine_tuning
 from utils import metrics
 from utils.checkpoint import Checkpoint, refuse_seen
 from utils.files import scratch_beside
@@ -163,10 +163,11 @@ def supervised(
     for k in range(draws):
         rows = nights.labels.rows_of(train, budget, k)
         start = untrained(1000 * nights.seed + k).encoder
-        staged.append(tune(start, data, rows, steps, 1000 * nights.seed + k).stages)
+        tuned = fine_tuning.tune(start, data, rows, steps, 1000 * nights.seed + k)
+        staged.append(tuned.stages)
     made = counted(data["held_out"].labelled, staged)
-    n = encoder_controls.fine_tuning.BATCH * steps
-    return Probed(**made, seconds=(perf_counter() - begun) / draws, samples=n)
+    seconds = (perf_counter() - begun) / draws
+    return Probed(**made, seconds=seconds, samples=fine_tuning.BATCH * steps)
 
 
 def label_free(

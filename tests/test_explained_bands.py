@@ -212,8 +212,10 @@ class Voters:
         )
 
 
-def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch):
-    voters, stopped = Voters(), []
+@pytest.fixture
+def bench(night_files, tmp_path, monkeypatch):
+    """The command on two nights, by voters and explanations that are known; its first page."""
+    voters, sources = Voters(), sleepedf_in(night_files[0].parent)
     orders = {
         "specgrad": [5, 4, 3, 2, 1],
         "ig": [1, 2, 3, 4, 5],
@@ -222,9 +224,6 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
     }
 
     def explained(night, epochs):
-        if len(voters.staged) > 33 and not stopped:  # in the second night
-            stopped.append(True)
-            raise KeyboardInterrupt
         scores = {name: np.tile(order, (len(epochs), 1)) for name, order in orders.items()}
         errors = {"specgrad": [0.02] * len(epochs), "treeshap": [0.0] * len(epochs)}
         return scores, errors
@@ -232,29 +231,53 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
     def untrained(night, epochs, seed):
         return {name: np.full((len(epochs), 5), seed) for name in ("specgrad", "ig", "bands")}
 
+    assert explained_bands.held_out(night_files[0].parent) == sources[1:]
     monkeypatch.setattr(explained_bands.bundled, "load", lambda *_: voters)
     monkeypatch.setattr(explained_bands, "explained", explained)
     monkeypatch.setattr(explained_bands, "untrained", untrained)
-    pairs = sleepedf_in(night_files[0].parent)
-    assert explained_bands.held_out(night_files[0].parent) == pairs[1:]
-    monkeypatch.setattr(explained_bands, "held_out", lambda folder: pairs)
+    monkeypatch.setattr(explained_bands, "held_out", lambda folder: sources)
     page = tmp_path / "explanations.md"
     explanations.write_text(page, "# Explanations\n\n| a |\n")
     words = ["--nights", str(night_files[0].parent), "--output", str(tmp_path / "out")]
     words += ["--table", str(page), "--untrained", "2"]
-    with pytest.raises(KeyboardInterrupt):
-        explained_bands.main(words)
-    first, second = (path.stem for path in night_files)
-    assert voters.staged == [first] * 33 + [second] * 33
-    assert page.read_text() == "# Explanations\n\n| a |\n"
-    voters.staged.clear()
-    explained_bands.main(words)
-    assert voters.staged == [second] * 33
+    names = [path.stem for path in night_files]
+    return SimpleNamespace(voters=voters, sources=sources, page=page, words=words, names=names)
+
+
+def test_the_command_goes_on_where_it_stopped(bench, monkeypatch):
+    (first, second), staged, before = bench.names, bench.voters.staged, bench.page.read_text()
+
+    def interrupted(night, epochs, explained=explained_bands.explained):
+        if len(staged) > 33:  # in the second night
+            raise KeyboardInterrupt
+        return explained(night, epochs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(explained_bands, "explained", interrupted)
+        explained_bands.main(bench.words)
+    assert staged == [first] * 33 + [second] * 33
+    assert bench.page.read_text() == before
+    staged.clear()
+    explained_bands.main(bench.words)
+    assert staged == [second] * 33
+    # the same again stages nothing and changes nothing, another seed measures anew
+    staged.clear()
+    text = bench.page.read_text()
+    explained_bands.main(bench.words)
+    assert not staged and bench.page.read_text() == text
+    monkeypatch.setattr(explained_bands, "held_out", lambda folder: bench.sources[:1])
+    explained_bands.main([*bench.words, "--seed", "1"])
+    assert staged == [first] * 33
+
+
+def test_the_page_keeps_what_it_had_and_has_every_order(bench):
+    page, head = bench.page, bench.page.read_text()
+    explained_bands.main(bench.words)
     text = page.read_text()
-    assert text.startswith(f"# Explanations\n\n| a |\n\n{explanations.BANDS_SECTION}\n")
+    assert text.startswith(f"{head}\n{explanations.BANDS_SECTION}\n")
     assert "2 held-out subjects" in text and "| default-yasa | treeshap |" in text
     assert "1 % / 5 %: `specgrad` 0 / 100 %, `treeshap` 100 / 100 %." in text
-    rows = explanations.read_rows(tmp_path / "explained_bands.csv")
+    rows = explanations.read_rows(page.with_name("explained_bands.csv"))
     means = {(r["model"], r["method"]): float(r["mean"]) for r in rows if r["stage"] == "all"}
     # all but one put the bands in their own order, which is that of ties
     assert means["default-spectra", "specgrad"] == means["default-bands", "bands"]
@@ -262,16 +285,9 @@ def test_the_command_goes_on_where_it_stopped(night_files, tmp_path, monkeypatch
     assert means["default-spectra", "ig"] != means["default-spectra", "specgrad"] != 0
     assert "" not in {row["ahead"] for row in rows if row["method"] == "ig"}
     assert {row["against"] for row in rows if row["method"] in band_orders.MODEL_FREE} == {""}
-    # the same again stages nothing and changes nothing, another seed measures anew
-    voters.staged.clear()
-    explained_bands.main(words)
-    assert not voters.staged and page.read_text() == text
     # a new page of the other benchmark keeps the section
     explanations.write_text(page, "# New\n" + explanations.bands_section(page))
-    assert page.read_text() == text.replace("# Explanations\n\n| a |\n", "# New\n")
-    monkeypatch.setattr(explained_bands, "held_out", lambda folder: pairs[:1])
-    explained_bands.main([*words, "--seed", "1"])
-    assert voters.staged == [first] * 33
+    assert page.read_text() == text.replace(head, "# New\n")
 
 
 def test_a_method_is_ahead_where_it_beats_the_best_order_without_a_model():

@@ -72,7 +72,7 @@ ONLY_IN = {
         "probing.probes", "probing.latent_report", "probing.latent_maps",
         "evaluation.stagers.yasa_trees",
     },
-    "optuna": {"experiments.search"},
+    "optuna": {"experiments.search", "experiments.search_report"},
     "submitit": {"experiments.cells"},
     "umap": {"probing.latent_maps"},
     "filelock": {"utils.locks"},

@@ -24,24 +24,10 @@ from experiments.study_rows import CURVE, POWERS, RANDOM, TABLE, Cell, Probed, R
 from objectives.band_augmentation import Draws
 from objectives.masked_bands import MaskedBands, without
 from tests.band_nights import made_up_table
+from tests.study_tables import GRID, STORE, counts_of, rows_of
 from training import context_training, train
 from training.context_training import ContextTraining, pretrained, untrained
 from utils.errors import UserError
-
-GRID = {
-    "objectives": {"contrastive": {"plain": "--objective contrastive"}},
-    "encoders": ["chambon2018"],
-    "steps": [1, 2],
-    "nights": [1],
-    "budgets": [1, "all"],
-    "table": [1, "all"],
-    "pairs": [["contrastive", "random encoder"]],
-    "draws": 2,
-    "val_share": 0.25,
-    "batch_size": 8,
-    "supervised_steps": 1,
-    "supervised_draws": 1,
-}
 
 
 def in_process(cells, folder, *, at_once, gpus, options) -> None:
@@ -110,6 +96,9 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     assert len(rows.cells(objective="contrastive")) == 6 and len(rows.probed) == 12
     assert {metric for _, metric in rows.measured} >= {"rank_me", "uniformity", "lidar"}
     assert "Not read yet" in (folder / "pretraining.md").read_text()
+    # what controls are of is kept, for encoders that are trained later
+    read = json.loads((folder / "pretraining.json").read_text())["read"]
+    assert [one["encoder"] for one in read.values()] == list(read) == ["chambon2018"]
 
     reproduce_tables.main([*words, "--final"])
     rows = Rows(folder / "pretraining.csv")
@@ -192,7 +181,7 @@ def is_of(line: str, cell: Cell) -> bool:
 
 
 def test_another_way_of_making_rows_is_refused(study, tmp_path):
-    _, words = study
+    folder, words = study
     grid = tmp_path / "grid.json"
     changed = {"contrastive": {"plain": "--objective contrastive --temperature 0.2"}}
     for other, message in (
@@ -208,33 +197,14 @@ def test_another_way_of_making_rows_is_refused(study, tmp_path):
             reproduce_tables.main([*words, "--grid", str(grid)])
     with pytest.raises(UserError, match="--final: of --table pretraining"):
         reproduce_tables.parse_args(["--final"])
+    with pytest.raises(UserError, match="--band_table: reads held-out subjects; add --final"):
+        reproduce_tables.parse_args([*words, "--band_table", "table.npz"])
+    (tmp_path / "pretraining.csv").write_bytes((folder / "pretraining.csv").read_bytes())
+    with pytest.raises(UserError, match=r"pretraining.json: missing, so nobody knows what"):
+        reproduce_tables.main([*words, "--project_path", str(tmp_path), "--overwrite"])
 
 
 # from a table made by hand ----------------------------------------------------------------------
-
-STORE = "synthetic 00000000"
-
-
-def counts_of(right: int, wrong: int) -> np.ndarray:
-    """N2 and REM, ``right`` epochs of each and ``wrong`` taken for the other: F1 is their share."""
-    counts = np.zeros((5, 5), int)
-    counts[2, 2] = counts[4, 4] = right
-    counts[2, 4] = counts[4, 2] = wrong
-    return counts
-
-
-def rows_of(path: Path, rights: dict[str, list[int]], n: int = 12, seeds=(0, 1)) -> Rows:
-    """Every space's subjects have ``rights`` of ten epochs right, subject after subject."""
-    rows = Rows(path)
-    for seed in seeds:
-        for objective, right in rights.items():
-            each = [right[k % len(right)] for k in range(n)]
-            encoder = "" if objective == POWERS else "cnn"
-            steps = 0 if objective in (POWERS, RANDOM) else 30
-            cell = Cell(STORE, TABLE, objective, "", encoder, seed, steps, 9, "1")
-            counts = np.stack([counts_of(k, 10 - k) for k in each])
-            rows.add(cell, Probed(tuple(f"s{k:02}" for k in range(n)), counts, 1, 2.0, 100))
-    return rows
 
 
 def test_differences_and_ahead_are_what_they_are_by_hand(tmp_path):

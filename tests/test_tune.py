@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import tune
-from experiments import search, search_space
+from experiments import search, search_report, search_space
 from utils.arguments import by_flag
 from utils.errors import UserError
 
@@ -138,7 +138,7 @@ def test_a_search_that_is_continued_draws_what_one_would_have_drawn(toy, tmp_pat
     settings = [[(trial.params, trial.state) for trial in study.trials] for study in studies]
     assert settings[0] == settings[1]
     for asked, study in zip((other, whole), studies, strict=True):
-        search.report(asked, study)
+        search_report.report(asked, study)
     results = [
         {path.name: path.read_bytes() for end in ("png", "csv") for path in folder.glob(f"*.{end}")}
         for folder in (tmp_path / "out", tmp_path / "whole")
