@@ -109,7 +109,7 @@ class MaskedPrediction(Objective):
 def log_power(x: Tensor, patch: int) -> Tensor:
     """Log power of every patch and frequency: (n, c, t) -> (n, c, t / patch, patch + 1).
 
-    Of a Hann window of two patches around each patch, mirrored at the ends of the epoch; 9 % of
+    Of a Hann window of two patches around each patch, mirrored at the ends of the epoch; 8 % of
     the window's energy lies outside of the patch. White noise of deviation 1 has power 1.
     """
     x = in_full(x)  # not every device transforms half precision

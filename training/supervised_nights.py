@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,8 +13,8 @@ import models
 from datasets.store.views import View
 from objectives.night_staging import NightStaging
 from training import foundation_family
-from training.foundation_flags import ScheduleFlags
-from utils import metrics
+from training.flags import ScheduleFlags
+from training.validation import BestWeights
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import read_json
@@ -79,19 +77,15 @@ def supervised_encoder(
         )
         objective = NightStaging(role_p=budget.role_dropout)
         every = max(1, budget.passes // _CHECKS)
-        best: tuple[float, dict[str, Any]] | None = None
+        best = BestWeights(net)
         for number in range(budget.passes):
             train_pass(net, objective, batches(train, number, 0, 1), optimizer, schedule, flags)
             if (number + 1) % every and number + 1 < budget.passes:
                 continue
             net.eval()
             with torch.no_grad():
-                counts = agreement(net, views["validation"].whole_nights())
-            # an undefined macro-F1 is worse than any that is defined
-            score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
-            if best is None or score > best[0]:
-                best = score, deepcopy(net.state_dict())
-        net.load_state_dict(best[1])
+                best.validated(agreement(net, views["validation"].whole_nights()), number + 1)
+        best.restore()
     return net.encoder.eval()
 
 
