@@ -37,16 +37,21 @@ def pretrained(role_store, tmp_path_factory):
 
 def test_the_budget_is_that_of_the_best_pass(pretrained, tmp_path):
     checkpoint = load_checkpoint(pretrained / "checkpoints" / "best.pt")
-    budget = budget_of(checkpoint)
-    assert budget.passes == checkpoint.passes in (1, 2)
+    budget = budget_of(checkpoint, 6)
+    assert budget.steps == 3 * checkpoint.passes and checkpoint.passes in (1, 2)
     assert budget.crop_hours == [0.05, 0.2] and budget.role_dropout == 0.2
     assert (budget.optimiser.batch_size, budget.optimiser.lr) == (2, 1e-3)
     (tmp_path / "checkpoints").mkdir()
     moved = tmp_path / "checkpoints" / "best.pt"
     moved.write_bytes(checkpoint.path.read_bytes())
+    flags = json.loads((pretrained / "run.json").read_text())["settings"]
+    for few in ({"n_nights": 2}, {"keep_steps": [1]}):  # not all the nights, not a whole pass
+        (tmp_path / "run.json").write_text(json.dumps({"settings": flags | few}))
+        one = budget_of(load_checkpoint(moved), 6)
+        assert one.steps == (checkpoint.passes if "n_nights" in few else 1)
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"lr": 1}}))
     with pytest.raises(UserError, match="add --supervised False"):
-        budget_of(load_checkpoint(moved))
+        budget_of(load_checkpoint(moved), 6)
 
 
 def test_the_supervised_encoder_takes_as_many_steps_and_shares_spectra(
@@ -65,10 +70,9 @@ def test_the_supervised_encoder_takes_as_many_steps_and_shares_spectra(
     monkeypatch.setattr(torch.optim.AdamW, "step", step)
     state = torch.get_rng_state()
     trained = supervised_nights.supervised_encoder(
-        checkpoint, like, views, NightBudget([0.1], 0.2, 3, SCHEDULE), seed=0
+        checkpoint, like, views, NightBudget([0.1], 0.2, 9, SCHEDULE), seed=0
     )
-    n_nights = len(views["train"].nights)
-    assert len(steps) == 3 * -(-n_nights // 2)
+    assert len(views["train"].nights) == 6 and len(steps) == 9
     assert steps[-1] == pytest.approx(1e-5)  # the schedule ends with them
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(trained.spectrum.sd, like.spectrum.sd)
