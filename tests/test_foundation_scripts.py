@@ -21,6 +21,8 @@ import foundation_training
 import generate_demo_data
 import preprocess_nsrr
 from datasets.store.store import Store
+from evaluation.context_ablation import Reference, reaches, write_contexts
+from evaluation.stage import load_model
 from objectives.denoising import Denoising
 from probing import embeddings
 from tests.index_schema import check_index
@@ -186,6 +188,38 @@ def test_the_whole_night_by_windows_is_the_night_as_it_was_staged(evaluated):
         assert float(row["kappa"]) == pytest.approx(staged)
     for name in ("evaluation/context.png", "evaluation/context.pdf"):
         assert (run_folder / name).stat().st_size > 500
+
+
+def test_contexts_are_compared_with_the_model_that_is_named(trained, role_store, tmp_path):
+    store, cpu = Store(role_store), torch.device("cpu")
+    best = {kind: trained / f"foundation_{kind}_fold4_seed0/checkpoints/best.pt"
+            for kind in ("finetune_mlp", "probe_linear", "pretrain_both")}  # fmt: skip
+    checkpoint = load_checkpoint(best["finetune_mlp"])
+    subjects = checkpoint.training.subjects
+
+    def named(kind: str, who: list[str]) -> Reference:
+        flags = SimpleNamespace(context_reference=best[kind])
+        return foundation_evaluate.reference_of(flags, store, who, cpu)
+
+    reference = named("probe_linear", subjects["held_out"])
+    about = {}
+    for name, model in (("own", load_model(checkpoint)), ("theirs", reference.model)):
+        (tmp_path / name).mkdir()
+        write_contexts(tmp_path / name, model, reference.view, reaches(["1"]), "", reference)
+        about[name] = json.loads((tmp_path / name / "context.json").read_text())
+    assert about["own"]["reference"] == "±10 epochs by foundation_probe_linear_fold4_seed0"
+    own, theirs = (about[name]["rows"] for name in about)
+    assert [row["context"] for row in own] == ["1", "10"] * 2
+    at_ten = {row["centred_by"]: row for row in theirs if row["context"] == "10"}
+    assert all(row["kappa_more"] == 0 for row in at_ten.values())
+    assert any(row["kappa_more"] for row in own)
+    for row in own:
+        less = row["kappa"] - at_ten[row["centred_by"]]["kappa"]
+        assert row["kappa_more"] == pytest.approx(less)
+    with pytest.raises(UserError, match="--context_reference is a model that stages"):
+        named("pretrain_both", subjects["held_out"])
+    with pytest.raises(UserError, match="train it on the folds that the model was trained on"):
+        named("probe_linear", subjects["train"])
 
 
 def test_nights_are_explained_by_roles_and_attention(evaluated, role_store):
