@@ -38,7 +38,7 @@ def parse_args(argv: list[str] | None) -> tuple[BandSettings, bool]:
     )
     add_data(parser.add_argument_group("data"))
     add_model(parser.add_argument_group("model and objective"))
-    add_steps(parser.add_argument_group("optimiser"))
+    flags.add_adamw(parser.add_argument_group("optimiser"), lr=1e-2, over="the largest source")
     flags.add_run(parser.add_argument_group("run"))
     args = parser.parse(argv)
     settings = resolve_defaults(flags.resolve_shared(settings_from(args, BandSettings)))
@@ -93,32 +93,6 @@ def add_model(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--label_smoothing", type=not_negative, default=0.0, help="share of a label given to all"
-    )
-
-
-def add_steps(group: argparse._ArgumentGroup) -> None:
-    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
-    group.add_argument("--n_epochs", type=count, default=50, help="passes over the largest source")
-    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
-    group.add_argument("--lr", type=not_negative, default=1e-2, help="highest learning rate")
-    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
-    group.add_argument(
-        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
-    )
-    group.add_argument(
-        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
-    )
-    group.add_argument(
-        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
-    )
-    group.add_argument(
-        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
-    )
-    group.add_argument(
-        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
-    )
-    group.add_argument(
-        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
     )
 
 

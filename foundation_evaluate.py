@@ -288,8 +288,8 @@ def unseen_subjects(checkpoint: Checkpoint, store: Store) -> list[str]:
 
 
 def name_of(store: Store, known: Collection[str]) -> str:
-    """The cohort of a store, or its folder where another store of that cohort is known."""
-    return store.cohort if store.cohort not in known else store.path.resolve().name
+    """The cohort of a store, or its path where another store of that cohort is known."""
+    return store.cohort if store.cohort not in known else str(store.path.resolve())
 
 
 def own_store(evaluated: CohortFlags, checkpoint: Checkpoint) -> Store:

@@ -27,10 +27,10 @@ from training import (
     frozen_encoder,
     pretraining_probe,
 )
+from training.flags import ScheduleFlags
 from training.foundation_flags import (
     DEFAULTS,
     FoundationSettings,
-    ScheduleFlags,
     resolve_defaults,
     run_name,
 )
@@ -54,7 +54,7 @@ def parse_args(argv: list[str] | None) -> FoundationSettings:
     )
     foundation_arguments.add_objective(parser.add_argument_group("objective"))
     flags.add_data(parser.add_argument_group("data"))
-    foundation_arguments.add_steps(parser.add_argument_group("optimiser"))
+    flags.add_adamw(parser.add_argument_group("optimiser"), lr=1e-3, over="the training nights")
     flags.add_run(parser.add_argument_group("run"))
     parser.fill_help(DEFAULTS)
     parser.set_defaults(channels=None)  # main() takes them from the store or the pretrained model

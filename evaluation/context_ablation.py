@@ -89,14 +89,15 @@ def rows_of(
     """Figures by context, and what they have more than the reference, with intervals by subject.
 
     ``subjects`` (nights,); the differences are of the same subjects, in pairs. The reference is the
-    model's own, centred alike, or ``by_another`` model, counts (nights, 5, 5) by centring.
+    model's own, centred alike, or ``by_another`` model, counts (nights, 5, 5) by centring; where
+    that one is not centred alike, it is centred by the night, as ``--context`` trains it.
     """
     rows = []
     if by_another is None:
         by_another = {c: some for (c, name), some in counts.items() if name == str(REFERENCE)}
     for (centred, name), some in counts.items():
-        # a model without spectra has one answer, whatever those of the other are centred by
-        reference = by_another.get(centred, next(iter(by_another.values())))
+        # one of the two may have no spectra, and so one answer however the other is centred
+        reference = next(by_another[c] for c in (centred, "night", "–") if c in by_another)
         scored = some.sum(axis=(1, 2)) > 0  # an unscored night has no say
         kept = [who for who, has in zip(subjects, scored, strict=True) if has]
         row: dict[str, Any] = {"context": name, "centred_by": centred, "nights": len(kept)}

@@ -82,24 +82,30 @@ def supervised(
     return SingleEpochs(net.encoder).eval()
 
 
-def budget(run: Path, checkpoint: Checkpoint, n_epochs: int) -> int:
-    """Steps with labels that see as many epochs as pretraining saw up to its best pass.
+def budget(run: Path, checkpoint: Checkpoint, view: View) -> int:
+    """Steps with labels that see about as many epochs as pretraining saw up to its best pass.
 
-    ``n_epochs`` of the training subjects; in a run that is validated more often than once per sweep
-    over them, the parts count as passes.
+    ``view`` holds the nights of the training subjects, of which pretraining may have had some
+    alone. In a run that is validated more often than once per sweep over them, the parts count as
+    passes; its last pass may have ended with the last step of the training.
 
     Raises:
         UserError: the run's ``run.json`` is missing or lacks its flags.
     """
     try:
         flags = read_json(run / "run.json")["settings"]
-        every, batch_size = int(flags["val_check_interval"]), int(flags["batch_size"])
+        every, n_nights = int(flags["val_check_interval"]), flags.get("n_nights")
+        batch_size, group = int(flags["batch_size"]), int(flags["accumulate"])
+        ends = [flags.get("n_steps"), *(flags.get("keep_steps") or [])[-1:]]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"{run / 'run.json'}: has no settings of ssl_training.py; add --tuned False"
         ) from error
+    n_epochs = view.n_epochs * (1.0 if n_nights is None else n_nights / len(view.nights))
     parts = max(1, round(n_epochs / batch_size / every)) if every else 1
-    return max(1, round((checkpoint.passes or 1) * n_epochs / parts / fine_tuning.BATCH))
+    seen = (checkpoint.passes or 1) * n_epochs / parts
+    most = [steps * group * batch_size for steps in ends if steps is not None]
+    return max(1, round(min([seen, *most]) / fine_tuning.BATCH))
 
 
 def embed_powers(view: View, path: Path) -> Rows:

@@ -225,7 +225,7 @@ def benchmark_run(
     }
     controls: dict[str, Control] = {}
     if flags.supervised:
-        budget = supervised_nights.budget_of(checkpoint)
+        budget = supervised_nights.budget_of(checkpoint, len(views["train"].nights))
         trained = supervised_nights.supervised_encoder(
             checkpoint, net.encoder, views, budget, flags.seeds[0]
         )

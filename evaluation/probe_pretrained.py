@@ -87,7 +87,7 @@ def evaluate(
     }
     labels = {s: tuning_data(view, checkpoint) for s, view in views.items()}
     if flags.tuned:
-        steps, seed = budget(run, checkpoint, views["train"].n_epochs), flags.seeds[0]
+        steps, seed = budget(run, checkpoint, views["train"]), flags.seeds[0]
         trained = supervised(untrained(seed=seed), labels, steps, seed)
         others[SUPERVISED] = lambda split, path: embed.embed(trained, views[split], path, clip=clip)
     with embed.embedded_spaces(run, checkpoint, views, encoders, flags.seeds, others) as spaces:

@@ -113,12 +113,15 @@ def test_the_reference_may_be_another_model():
     reference = np.stack([30 * np.eye(5, dtype=int) + 5] * 8)
     better = reference + 100 * np.eye(5, dtype=int)
     counts = {("–", "10"): better, ("–", "whole"): better}
-    for row in rows_of(counts, [f"s{k}" for k in range(8)], {"night": reference}):
+    # without spectra: compared with the other as it was trained, centred by the night
+    for row in rows_of(counts, [f"s{k}" for k in range(8)], {"window": better, "night": reference}):
         assert row["kappa_more"] > 0.1
     counts = {("window", "10"): better, ("night", "10"): better}
     by = {"window": better, "night": reference}  # each with its like
     rows = rows_of(counts, [f"s{k}" for k in range(8)], by)
     assert rows[0]["kappa_more"] == 0 and rows[1]["kappa_more"] > 0.1
+    rows = rows_of(counts, [f"s{k}" for k in range(8)], {"–": reference})
+    assert all(row["kappa_more"] > 0.1 for row in rows)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

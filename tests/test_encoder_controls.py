@@ -126,17 +126,25 @@ def test_rows_scaled_by_night_are_read_like_any(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("every", "expected"),
-    [(0, round(4 * 1000 / 64)), (2, round(4 * 1000 / 4 / 64))],
-    ids=["by pass", "four validations per pass"],
+    ("given", "seen"),
+    [
+        ({}, 4 * 1000),
+        ({"val_check_interval": 2}, 4 * 1000 / 4),
+        ({"n_nights": 2}, 4 * 200),
+        ({"n_steps": 3, "accumulate": 2}, 3 * 2 * 128),
+        ({"n_steps": 500, "keep_steps": [1, 4]}, 4 * 128),
+    ],
+    ids=["by pass", "four validations per pass", "two of ten nights", "three steps", "kept steps"],
 )
-def test_a_supervised_encoder_sees_as_many_epochs_as_pretraining(tmp_path, every, expected):
-    flags = {"val_check_interval": every, "batch_size": 128}
-    (tmp_path / "run.json").write_text(json.dumps({"settings": flags}))
-    assert budget(tmp_path, checkpoint_of(), 1000) == expected
+def test_a_supervised_encoder_sees_as_many_epochs_as_pretraining(tmp_path, given, seen):
+    """Was: whole passes over all nights, however few steps and nights pretraining had."""
+    flags = {"val_check_interval": 0, "batch_size": 128, "accumulate": 1, "n_steps": None}
+    view = SimpleNamespace(n_epochs=1000, nights=[None] * 10)
+    (tmp_path / "run.json").write_text(json.dumps({"settings": flags | given}))
+    assert budget(tmp_path, checkpoint_of(), view) == round(seen / 64)
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match=r"run\.json: has no settings of ssl_training\.py"):
-        budget(tmp_path, checkpoint_of(), 1000)
+        budget(tmp_path, checkpoint_of(), view)
 
 
 class Loudness(nn.Module):

@@ -7,7 +7,10 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +21,9 @@ import foundation_training
 import generate_demo_data
 import preprocess_nsrr
 from datasets.store.store import Store
+from evaluation.context_ablation import Reference, reaches, write_contexts
+from evaluation.stage import load_model
+from objectives.denoising import Denoising
 from probing import embeddings
 from tests.index_schema import check_index
 from tests.test_nothing_lost import refused
@@ -105,11 +111,9 @@ def test_steps_taken_are_steps_planned(trained):
     assert last.progress["schedule"]["_last_lr"][0] == pytest.approx(1e-5)
 
 
-def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    words = ["--n_epochs", "2", "--batch_size", "1", *TINY, "--crop_hours", "0.1"]
-    run(*words, store=role_store, project=whole)
-    original, calls = foundation_family.Denoising.__call__, []
+def interrupted(monkeypatch, objective: type, *words: str, store: Path, project: Path) -> None:
+    """Train, stop at the fifth batch as if killed, and train again by the same command."""
+    original, calls = objective.__call__, []
 
     def interrupt(self, model, batch):
         calls.append(1)
@@ -117,39 +121,42 @@ def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
             raise MemoryError
         return original(self, model, batch)
 
-    monkeypatch.setattr(foundation_family.Denoising, "__call__", interrupt)
+    monkeypatch.setattr(objective, "__call__", interrupt)
     with pytest.raises(MemoryError):
-        run(*words, store=role_store, project=stopped)
+        run(*words, store=store, project=project)
     monkeypatch.undo()
-    run(*words, store=role_store, project=stopped)
+    run(*words, store=store, project=project)
+
+
+def test_interrupted_is_uninterrupted(role_store, tmp_path, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    words = ["--n_epochs", "2", "--batch_size", "1", *TINY, "--crop_hours", "0.1"]
+    run(*words, store=role_store, project=whole)
+    interrupted(monkeypatch, Denoising, *words, store=role_store, project=stopped)
     name = "foundation_pretrain_both_fold4_seed0/checkpoints/last.pt"
     one, other = (load_checkpoint(project / name).state for project in (whole, stopped))
     assert all(torch.equal(value, other[key]) for key, value in one.items())
 
 
-def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, role_store, capsys):
-    foundation_evaluate.main(
-        [
-            "--data_path",
-            str(role_store),
-            "--project_path",
-            str(trained),
-            "--is_interpret",
-            "--model_path",
-            str(trained / "foundation_finetune_mlp_fold4_seed0/checkpoints/best.pt"),
-            "--other_stores",
-            str(role_store.with_name("mesa")),
-            "--embed",
-            "--seeds",
-            "0",
-            "--contexts",
-            "1,whole",
-        ]
-    )
-    out = capsys.readouterr().out
-    assert "a fair comparison has a model trained at each length" in out
-    assert "trained on synthetic-shhs, untrimmed nights" in out
+@pytest.fixture(scope="module")
+def evaluated(trained, role_store) -> tuple[Path, str]:
+    """The folder of a fine-tuned run, evaluated on two stores, and what that printed."""
     run_folder = trained / "foundation_finetune_mlp_fold4_seed0"
+    words = ["--data_path", str(role_store), "--other_stores", str(role_store.with_name("mesa"))]
+    words += ["--project_path", str(trained), "--is_interpret", "--embed", "--seeds", "0"]
+    words += ["--model_path", str(run_folder / "checkpoints" / "best.pt"), "--contexts", "1,whole"]
+    with redirect_stdout(StringIO()) as out:
+        foundation_evaluate.main(words)
+    return run_folder, out.getvalue()
+
+
+def cohort_rows(run_folder: Path) -> list[dict]:
+    return list(csv.DictReader((run_folder / "cohorts.csv").read_text().splitlines()))
+
+
+def test_evaluation_scores_every_labelled_epoch_under_missing_roles(evaluated, role_store):
+    run_folder, out = evaluated
+    assert "trained on synthetic-shhs, untrimmed nights" in out
     metrics = json.loads((run_folder / "evaluation" / "metrics.json").read_text())
     held_out = load_checkpoint(run_folder / "checkpoints" / "best.pt").training.subjects
     store = Store(role_store)
@@ -158,25 +165,65 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
         for r in store.of_subjects(held_out["held_out"])
     )
     assert metrics["epochs"] == labelled  # F7: nothing is trimmed
-    rows = list(csv.DictReader((run_folder / "cohorts.csv").read_text().splitlines()))
+    rows = cohort_rows(run_folder)
     assert {row["cohort"] for row in rows} == {"synthetic-shhs", "synthetic-mesa"}
     patterns = [row["pattern"] for row in rows if row["cohort"] == "synthetic-mesa"]
     assert patterns[0] == "all"
     assert {f"without {role}" for role in ("EEG", "EOG")} <= set(patterns)
+    for name in ("evaluation/missing_roles.png", "evaluation_mesa/missing_roles.json"):
+        assert (run_folder / name).stat().st_size > 500
+    arrays = embeddings.load(run_folder / "embeddings")
+    assert arrays["held_out"]["z"].shape[1] == 4 * 16
+
+
+def test_the_whole_night_by_windows_is_the_night_as_it_was_staged(evaluated):
+    run_folder, out = evaluated
+    assert "a fair comparison has a model trained at each length" in out
     table = (run_folder / "evaluation_mesa" / "context.csv").read_text().splitlines()
     contexts = list(csv.DictReader(table))
     assert [row["context"] for row in contexts] == ["1", "10", "whole"] * 2
-    # the whole night by windows is the night as it was staged
+    rows = cohort_rows(run_folder)
     staged = next(float(row["kappa"]) for row in rows if row["cohort"] == "synthetic-mesa")
     for row in contexts[2::3]:
         assert float(row["kappa"]) == pytest.approx(staged)
-    for name in (
-        "evaluation/missing_roles.png",
-        "evaluation_mesa/missing_roles.json",
-        "evaluation/context.png",
-        "evaluation/context.pdf",
-    ):
+    for name in ("evaluation/context.png", "evaluation/context.pdf"):
         assert (run_folder / name).stat().st_size > 500
+
+
+def test_contexts_are_compared_with_the_model_that_is_named(trained, role_store, tmp_path):
+    store, cpu = Store(role_store), torch.device("cpu")
+    best = {kind: trained / f"foundation_{kind}_fold4_seed0/checkpoints/best.pt"
+            for kind in ("finetune_mlp", "probe_linear", "pretrain_both")}  # fmt: skip
+    checkpoint = load_checkpoint(best["finetune_mlp"])
+    subjects = checkpoint.training.subjects
+
+    def named(kind: str, who: list[str]) -> Reference:
+        flags = SimpleNamespace(context_reference=best[kind])
+        return foundation_evaluate.reference_of(flags, store, who, cpu)
+
+    reference = named("probe_linear", subjects["held_out"])
+    about = {}
+    for name, model in (("own", load_model(checkpoint)), ("theirs", reference.model)):
+        (tmp_path / name).mkdir()
+        write_contexts(tmp_path / name, model, reference.view, reaches(["1"]), "", reference)
+        about[name] = json.loads((tmp_path / name / "context.json").read_text())
+    assert about["own"]["reference"] == "±10 epochs by foundation_probe_linear_fold4_seed0"
+    own, theirs = (about[name]["rows"] for name in about)
+    assert [row["context"] for row in own] == ["1", "10"] * 2
+    at_ten = {row["centred_by"]: row for row in theirs if row["context"] == "10"}
+    assert all(row["kappa_more"] == 0 for row in at_ten.values())
+    assert any(row["kappa_more"] for row in own)
+    for row in own:
+        less = row["kappa"] - at_ten[row["centred_by"]]["kappa"]
+        assert row["kappa_more"] == pytest.approx(less)
+    with pytest.raises(UserError, match="--context_reference is a model that stages"):
+        named("pretrain_both", subjects["held_out"])
+    with pytest.raises(UserError, match="train it on the folds that the model was trained on"):
+        named("probe_linear", subjects["train"])
+
+
+def test_nights_are_explained_by_roles_and_attention(evaluated, role_store):
+    run_folder, _ = evaluated
     for explained in (run_folder / "interpretations_mesa", run_folder / "interpretations"):
         (entry,) = check_index(explained)
         assert set(entry["methods"]) == {"role_importance", "role_attention"}
@@ -184,9 +231,16 @@ def test_evaluation_scores_every_labelled_epoch_under_missing_roles(trained, rol
     recording = next(explained.glob("*_roles.csv")).name.removesuffix("_roles.csv")
     assert (explained / f"{recording}_attention.png").read_bytes()[:4] == b"\x89PNG"
     with np.load(explained / f"{recording}_attention.npz") as file:
-        assert file["time"].shape[2] == int(store.recordings[recording]["n_epochs"])
-    arrays = embeddings.load(run_folder / "embeddings")
-    assert arrays["held_out"]["z"].shape[1] == 4 * 16
+        assert file["time"].shape[2] == int(Store(role_store).recordings[recording]["n_epochs"])
+
+
+def test_a_second_store_of_a_cohort_is_named_by_its_path():
+    """Was: by its folder, which may be the first one's cohort, whose rows were then lost."""
+    stores = [SimpleNamespace(cohort="mesa", path=Path(p)) for p in ("/a/mesa", "/b/mesa", "/c/x")]
+    known: dict[str, str] = {}
+    for store in stores:
+        known[foundation_evaluate.name_of(store, known)] = store
+    assert list(known) == ["mesa", "/b/mesa", "/c/x"]
 
 
 def test_pretrained_encoders_are_probed_beside_controls(trained, role_store, capsys):

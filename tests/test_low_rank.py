@@ -12,7 +12,7 @@ from models import low_rank
 from models.foundation import ROLES
 from objectives.night_staging import NightStaging
 from tests.test_foundation import SMALL, count, nights
-from tests.test_foundation_scripts import TINY, run
+from tests.test_foundation_scripts import TINY, interrupted, run
 from training.foundation_family import initialise_from_training_data
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
@@ -117,19 +117,7 @@ def test_it_is_fine_tuned_and_resumed_bit_for_bit(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(*words, store=role_store, project=whole)
     shown = capsys.readouterr().out
-    original, calls = NightStaging.__call__, []
-
-    def interrupt(self, model, batch):
-        calls.append(1)
-        if len(calls) == 5:
-            raise MemoryError
-        return original(self, model, batch)
-
-    monkeypatch.setattr(NightStaging, "__call__", interrupt)
-    with pytest.raises(MemoryError):
-        run(*words, store=role_store, project=stopped)
-    monkeypatch.undo()
-    run(*words, store=role_store, project=stopped)
+    interrupted(monkeypatch, NightStaging, *words, store=role_store, project=stopped)
     name = "foundation_finetune_linear_lora2_context3_fold4_seed0/checkpoints/last.pt"
     one, other = (load_checkpoint(project / name).state for project in (whole, stopped))
     assert all(torch.equal(value, other[key]) for key, value in one.items())

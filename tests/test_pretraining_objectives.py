@@ -457,6 +457,8 @@ def test_a_training_ends_with_its_last_step():
         (["--schedule", "cosine", "--gamma", "0.5"], "--gamma has no effect"),
         (["--schedule", "step", "--warmup", "0.5"], "--warmup has no effect"),
         (["--objective", "hybrid", "--compile"], "add --balance False"),
+        (["--keep_steps", "30,10"], "--keep_steps takes numbers in ascending order"),
+        (["--keep_steps", "10,10"], "--keep_steps takes numbers in ascending order"),
         (["--objective", "masked", "--masking_type", "patch", "--target", "log_power",
           "--norm_patches"], "norm_patches has no effect"),
     ],

@@ -26,15 +26,15 @@ from datasets.store.splits import Split, fingerprint
 from datasets.store.store import Store
 from objectives.band_staging import BandStaging
 from training.fabric import start_fabric
-from training.flags import RunFlags, TrainingSettings
+from training.flags import RunFlags, ScheduleFlags, TrainingSettings
 from training.foundation_family import optimiser
-from training.foundation_flags import ScheduleFlags
 from training.loggers import open_logger
 from training.loop import fit
 from training.resume import Learner, Outputs
 from training.run_report import report
 from training.starting_weights import facts_of_start, starting_checkpoint
-from training.train import VALIDATED, TrainingSpec, build, plan_of, recorded
+from training.train import TrainingSpec, build, plan_of, recorded
+from training.validation import VALIDATED
 from utils import metrics
 from utils.errors import UserError
 from utils.files import locked, refuse_inputs, sha256

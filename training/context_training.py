@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,8 @@ from models.night_bands import N_FEATURES
 from objectives.band_staging import BandStaging
 from objectives.masked_bands import MaskedBands
 from training.bands_family import MODEL, probabilities_of
-from training.foundation_family import schedule
+from training.optimisers import schedule
+from training.validation import BestWeights
 from utils import metrics
 
 _CHECKS = 6  # validations of a training with labels
@@ -72,24 +72,19 @@ def supervised(
     how: ContextTraining, source: BandSource, validation: Sequence[BandNight], seed: int
 ) -> nn.Module:
     """The model trained to stage the nights of ``source``; the best of six on ``validation``."""
-    best: tuple[float, dict[str, Tensor]] | None = None
     net = untrained(how, seed)
+    best = BestWeights(net)
     every = max(1, how.steps // _CHECKS)
 
     def check(step: int) -> None:
-        nonlocal best
-        if step % every and step != how.steps:
-            return
-        counts = sum(metrics.confusion(one.stages, stages_of(net, one)) for one in validation)
-        # an undefined macro-F1 is worse than any that is defined
-        score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
-        if best is None or score > best[0]:
-            best = score, deepcopy(net.state_dict())
+        if step % every == 0 or step == how.steps:
+            counts = sum(metrics.confusion(one.stages, stages_of(net, one)) for one in validation)
+            best.validated(counts, step)
 
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         fit(net, BandStaging(), source, how, seed, check)
-    net.load_state_dict(best[1])
+    best.restore()
     return net.eval()
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from datasets.store.views import View
 from models.night_windows import NightWindows, staged
-from training.train import VALIDATED
+from training.validation import agreement_figures
 from utils import metrics
 
 
@@ -23,5 +22,4 @@ def validate_by_windows(
     for _, signals, expert in view.whole_nights(fabric.global_rank, fabric.world_size):
         stages = staged(NightWindows(net, signals, by_night=True), len(expert), reach)
         counts += metrics.confusion(expert.cpu().numpy(), stages)
-    total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
-    return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}
+    return agreement_figures(counts, fabric)

@@ -15,6 +15,7 @@ from datasets.store.batches import Windows
 from datasets.store.views import View
 from probing.probes import Labelled, Probed
 from probing.row_files import moments
+from training.validation import BestWeights
 from utils import metrics
 from utils.stages import STAGES
 
@@ -111,7 +112,7 @@ def _fit(
     if rows is not None:
         chosen = torch.from_numpy(rows)[train.stages[rows] >= 0]
     optimizer = torch.optim.Adam(groups, weight_decay=1e-4)
-    best: tuple[float, int, dict] | None = None
+    best = BestWeights(net)
     every = max(1, steps // _CHECKS)
     for step in range(1, steps + 1):
         net.train()
@@ -125,13 +126,9 @@ def _fit(
         if step % every and step != steps:
             continue
         predicted = _stage(net, validation).argmax(axis=1)
-        counts = metrics.confusion(validation.stages.numpy(), predicted)
-        # an undefined macro-F1 is worse than any that is defined
-        score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
-        if best is None or score > best[0]:
-            best = score, step, deepcopy(net.state_dict())
-    net.load_state_dict(best[2])
-    return f"step {best[1]} of {steps}"
+        best.validated(metrics.confusion(validation.stages.numpy(), predicted), step)
+    best.restore()
+    return f"step {best.at} of {steps}"
 
 
 @torch.no_grad()
@@ -166,7 +163,7 @@ def context_probe(
         torch.manual_seed(seed)
         net = _Context(train.z.shape[1])
         optimizer = torch.optim.Adam(net.parameters(), lr=2e-3)
-        best: tuple[float, int, dict] | None = None
+        best = BestWeights(net)
         for number in range(1, passes + 1):
             net.train()
             for z, stages in nights("train"):
@@ -178,14 +175,12 @@ def context_probe(
             with torch.no_grad():
                 predicted = torch.cat([net(z).argmax(dim=1) for z, _ in nights("validation")])
             counts = metrics.confusion(splits["validation"].stages, predicted.numpy())
-            score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
-            if best is None or score > best[0]:
-                best = score, number, deepcopy(net.state_dict())
-        net.load_state_dict(best[2])
+            best.validated(counts, number)
+        best.restore()
         with torch.no_grad():
             each = [net(z).softmax(dim=1) for z, _ in nights("held_out")]
         probabilities = torch.cat(each).numpy()
-    return Probed(probabilities.argmax(axis=1), probabilities, f"pass {best[1]} of {passes}")
+    return Probed(probabilities.argmax(axis=1), probabilities, f"pass {best.at} of {passes}")
 
 
 class _Context(nn.Module):

@@ -65,6 +65,14 @@ class OptimiserFlags(StepFlags):
 
 
 @dataclass(frozen=True)
+class ScheduleFlags(StepFlags):
+    """AdamW, its schedule by optimiser steps, and when to stop."""
+
+    schedule: str
+    warmup: float
+
+
+@dataclass(frozen=True)
 class RunFlags:
     """Devices, precision, seed, resuming and logs."""
 
@@ -191,6 +199,35 @@ def add_optimiser(group: Any) -> None:
         default=20,
         help="passes without a better validation figure (kappa; in pretraining the loss) before "
         "training stops; 0: never",
+    )
+
+
+def add_adamw(group: Any, *, lr: float, over: str) -> None:
+    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training.
+
+    ``lr`` is the default; ``over`` is what one pass goes through.
+    """
+    group.add_argument("--n_epochs", type=count, default=50, help=f"passes over {over}")
+    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
+    group.add_argument("--lr", type=not_negative, default=lr, help="highest learning rate")
+    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
+    group.add_argument(
+        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
+    )
+    group.add_argument(
+        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
+    )
+    group.add_argument(
+        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
+    )
+    group.add_argument(
+        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
+    )
+    group.add_argument(
+        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
+    )
+    group.add_argument(
+        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
     )
 
 

@@ -118,29 +118,3 @@ def add_objective(group: Any) -> None:
         type=int,
         help="train on so many epochs of Wake around sleep, validate on all; -1: all (default: {})",
     )
-
-
-def add_steps(group: Any) -> None:
-    """Add the flags of AdamW, its schedule by optimiser steps, and the end of training."""
-    group.add_argument("--n_epochs", type=count, default=50, help="passes over the training nights")
-    group.add_argument("--batch_size", type=positive, default=4, help="nights per batch")
-    group.add_argument("--lr", type=not_negative, default=1e-3, help="highest learning rate")
-    group.add_argument("--weight_decay", type=not_negative, default=0.01, help="decay of matrices")
-    group.add_argument(
-        "--schedule", choices=("cosine", "constant"), default="cosine", help="rate after warm-up"
-    )
-    group.add_argument(
-        "--warmup", type=not_negative, default=0.1, help="share of the steps in which lr rises"
-    )
-    group.add_argument(
-        "--grad_clip", type=not_negative, default=1.0, help="largest gradient norm; 0: no limit"
-    )
-    group.add_argument(
-        "--accumulate", type=positive, default=1, help="batches per step, gradients averaged"
-    )
-    group.add_argument(
-        "--max_minutes", type=not_negative, default=0.0, help="begin no pass after it; 0: no limit"
-    )
-    group.add_argument(
-        "--patience", type=count, default=0, help="stop after so many passes without gain; 0: never"
-    )

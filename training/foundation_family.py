@@ -18,13 +18,13 @@ from objectives.denoising import Denoising, corrupt
 from objectives.draws import Draws
 from objectives.night_staging import NightStaging
 from probing.linear_autoencoder import LinearAutoencoder
+from training.flags import ScheduleFlags
 from training.foundation_flags import (
     DEFAULTS,
     OF_MODEL,
     FoundationModelFlags,
     FoundationObjectiveFlags,
     FoundationSettings,
-    ScheduleFlags,
     asked,
 )
 from training.optimisers import schedule

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from training.flags import StepFlags, TrainingSettings
+from training.flags import ScheduleFlags, TrainingSettings
 from utils.arguments import by_flag, changed
 from utils.errors import UserError
 
@@ -85,14 +85,6 @@ class FoundationObjectiveFlags:
     label_smoothing: float | None
     context: int | None
     trim_wake: int | None
-
-
-@dataclass(frozen=True)
-class ScheduleFlags(StepFlags):
-    """AdamW, its schedule by optimiser steps, and when to stop."""
-
-    schedule: str
-    warmup: float
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from datasets.store.store import Store
 from datasets.store.views import View
 from models.foundation import Encoded
 from probing.embeddings import fingerprint
-from training.train import VALIDATED
+from training.validation import agreement_figures
 from utils import metrics
 from utils.files import write_arrays
 from utils.stages import UNSCORED
@@ -97,19 +97,14 @@ def validate_encoded(
     cache: Any, net: nn.Module, model: Any, view: View, fabric: Any
 ) -> dict[str, float]:
     """Agreement of a head with the expert on whole, untrimmed nights of a frozen encoder."""
-    nights, counts = cache(view), 0
+    nights, counts = cache(view), np.zeros((5, 5), np.int64)
     net.eval()
     with torch.no_grad():
         for number in range(fabric.global_rank, len(nights), fabric.world_size):
             batch = nights.read([Piece(number, 0, int(view.lengths[number]))])
             staged = net(None, batch.encoded).argmax(dim=-1)
-            counts = counts + metrics.confusion(
-                batch.stages[0].cpu().numpy(), staged[0].cpu().numpy()
-            )
-    # a process has no night where there are fewer nights than processes
-    counts = np.zeros((5, 5), np.int64) if isinstance(counts, int) else counts
-    total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
-    return {name: float(metrics.SUMMARIES[name](total.cpu().numpy())) for name in VALIDATED}
+            counts += metrics.confusion(batch.stages[0].cpu().numpy(), staged[0].cpu().numpy())
+    return agreement_figures(counts, fabric)
 
 
 def cache_folder(run: Path, encoder: nn.Module, store: Path) -> Path:

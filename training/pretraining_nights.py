@@ -77,7 +77,7 @@ def neighbours(first: np.ndarray, lengths: np.ndarray, reach: int, keys: np.ndar
     """An epoch at most ``reach`` from each of ``first`` (b,), in nights of ``lengths`` (b,) epochs.
 
     Drawn by key, from the epoch itself and those of both sides; beyond an end of the night it is
-    the one as far away on the other side, or else the last.
+    the one as far away on the other side, or where there is none the night's first or last.
     """
     device = torch.device("cpu")
     away = Draws(keys, "neighbours", device).integers(-reach, reach + 1).numpy()

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 from dataclasses import dataclass, fields
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -15,8 +13,8 @@ import models
 from datasets.store.views import View
 from objectives.night_staging import NightStaging
 from training import foundation_family
-from training.foundation_flags import ScheduleFlags
-from utils import metrics
+from training.flags import ScheduleFlags
+from training.validation import BestWeights
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import read_json
@@ -27,16 +25,18 @@ _CHECKS = 6  # validations per training
 
 @dataclass(frozen=True)
 class NightBudget:
-    """What a pretraining was given up to its best pass: pieces of nights, passes, optimiser."""
+    """What a pretraining was given up to its best pass: pieces of nights, steps, optimiser."""
 
     crop_hours: list[float]
     role_dropout: float
-    passes: int
+    steps: int
     optimiser: ScheduleFlags
 
 
-def budget_of(checkpoint: Checkpoint) -> NightBudget:
+def budget_of(checkpoint: Checkpoint, n_nights: int) -> NightBudget:
     """The budget of a run of ``foundation_training.py``, whose nights the control reads alike.
+
+    ``n_nights`` of the training subjects, of which pretraining may have had some alone.
 
     Raises:
         UserError: the run's ``run.json`` is missing or lacks its flags.
@@ -46,12 +46,20 @@ def budget_of(checkpoint: Checkpoint) -> NightBudget:
         flags = read_json(path)["settings"]
         optimiser = ScheduleFlags(**{one.name: flags[one.name] for one in fields(ScheduleFlags)})
         crop, dropout = flags["crop_hours"], flags["role_dropout"]
+        n_nights, last = flags.get("n_nights") or n_nights, flags.get("keep_steps")
     except (KeyError, TypeError) as error:
         raise UserError(
             f"{path}: has no settings of foundation_training.py; add --supervised False"
         ) from error
     hours = crop if isinstance(crop, list) else [crop]  # a number in runs of before
-    return NightBudget(hours, dropout, checkpoint.passes or 1, optimiser)
+    steps = (checkpoint.passes or 1) * steps_per_pass(n_nights, optimiser)
+    return NightBudget(hours, dropout, min(steps, last[-1]) if last else steps, optimiser)
+
+
+def steps_per_pass(n_nights: int, optimiser: ScheduleFlags) -> int:
+    """Optimiser steps of a sweep over nights, of each of which a batch has one piece."""
+    n_batches = -(-n_nights // optimiser.batch_size)
+    return -(-n_batches // optimiser.accumulate)
 
 
 def supervised_encoder(
@@ -63,7 +71,8 @@ def supervised_encoder(
 ) -> nn.Module:
     """An encoder with the statistics of spectra of ``like``, trained with a linear head.
 
-    The weights are the best of a few validations, by macro-F1 of the validation nights.
+    It takes the steps of the budget, rounded to whole passes. The weights are the best of a few
+    validations, by macro-F1 of the validation nights.
     """
     train, flags = views["train"], budget.optimiser
     # the caller's random state stays as it is, whatever is drawn in between
@@ -73,25 +82,22 @@ def supervised_encoder(
         if like.spectrum is not None:
             net.encoder.spectrum.load_state_dict(like.spectrum.state_dict())
         batches = foundation_family.pieces_of(budget.crop_hours, flags.batch_size, seed)
-        per_pass = -(-len(batches(train, 0, 0, 1)) // flags.accumulate)
+        per_pass = steps_per_pass(len(train.nights), flags)
+        passes = max(1, round(budget.steps / per_pass))
         optimizer, schedule = foundation_family.optimiser(
-            budget.passes * per_pass, lambda net: None, flags, net
+            passes * per_pass, lambda net: None, flags, net
         )
         objective = NightStaging(role_p=budget.role_dropout)
-        every = max(1, budget.passes // _CHECKS)
-        best: tuple[float, dict[str, Any]] | None = None
-        for number in range(budget.passes):
+        every = max(1, passes // _CHECKS)
+        best = BestWeights(net)
+        for number in range(passes):
             train_pass(net, objective, batches(train, number, 0, 1), optimizer, schedule, flags)
-            if (number + 1) % every and number + 1 < budget.passes:
+            if (number + 1) % every and number + 1 < passes:
                 continue
             net.eval()
             with torch.no_grad():
-                counts = agreement(net, views["validation"].whole_nights())
-            # an undefined macro-F1 is worse than any that is defined
-            score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
-            if best is None or score > best[0]:
-                best = score, deepcopy(net.state_dict())
-        net.load_state_dict(best[1])
+                best.validated(agreement(net, views["validation"].whole_nights()), number + 1)
+        best.restore()
     return net.encoder.eval()
 
 

@@ -32,7 +32,7 @@ from training.starting_weights import (
     lacks_scaling,
     starting_checkpoint,
 )
-from utils import metrics
+from training.validation import agreement_figures
 from utils.arguments import by_flag, changed
 from utils.checkpoint import Checkpoint
 from utils.checkpoint_fields import KEPT
@@ -42,7 +42,6 @@ from utils.locks import locked_alone
 from utils.runs import Run, command
 from utils.staged_night import agreement
 
-VALIDATED = ("kappa", "accuracy", "macro_f1")
 # flags that change no result, or whose effect the other flags hold: a resumed run may change them
 NOT_SETTINGS = {
     "config",
@@ -230,11 +229,8 @@ def plan_of(settings: TrainingSettings, spec: TrainingSpec) -> Plan:
 
 def staged(net: nn.Module, model: Any, view: View, fabric: Any) -> dict[str, float]:
     """Agreement of a staging model with the expert, over the nights of all processes."""
-    # each process stages other nights; counts add up, kappa would not
     nights = view.whole_nights(fabric.global_rank, fabric.world_size)
-    counts = torch.from_numpy(agreement(net, nights, fabric.autocast)).to(fabric.device)
-    counts = fabric.all_reduce(counts, reduce_op="sum").cpu().numpy()
-    return {name: float(metrics.SUMMARIES[name](counts)) for name in VALIDATED}
+    return agreement_figures(agreement(net, nights, fabric.autocast), fabric)
 
 
 def views_of(

@@ -1,14 +1,49 @@
-"""Losses over the validation nights, shared among processes."""
+"""Losses and agreement over the validation nights, and the weights that have the best."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from utils import metrics
 from utils.devices import widest
+
+VALIDATED = ("kappa", "accuracy", "macro_f1")
+
+
+class BestWeights:
+    """The weights that a network had where macro-F1 in validation was highest, the first of equals.
+
+    ``at`` is the step or pass of that validation.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net, self._score, self.at = net, -np.inf, 0
+        self._state: dict[str, Any] = {}
+
+    def validated(self, counts: np.ndarray, at: int) -> None:
+        """Keep the weights if these confusion counts (5, 5) are the best so far."""
+        # an undefined macro-F1 is worse than any that is defined
+        score = float(np.nan_to_num(metrics.macro_f1(counts), nan=-1.0))
+        if score > self._score:
+            self._score, self.at, self._state = score, at, deepcopy(self._net.state_dict())
+
+    def restore(self) -> None:
+        """Give the network the weights that were kept."""
+        self._net.load_state_dict(self._state)
+
+
+def agreement_figures(counts: np.ndarray, fabric: Any) -> dict[str, float]:
+    """Agreement with the expert by the confusion counts (5, 5) of all processes together."""
+    # counts add up, kappa would not
+    total = fabric.all_reduce(torch.from_numpy(counts).to(fabric.device), reduce_op="sum")
+    total = total.cpu().numpy()
+    return {name: float(metrics.SUMMARIES[name](total)) for name in VALIDATED}
 
 
 def mean_figures(
