@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import nsrr
-from datasets.readers.channels import alternatives
 from datasets.readers.edf_header import is_synthetic
+from datasets.readers.known_channels import alternatives
 from datasets.readers.profiles import cohort_nights, profile
 from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster

@@ -11,7 +11,7 @@ import pytest
 import generate_demo_data
 import preprocess_nsrr
 from datasets.readers import nsrr
-from datasets.readers.channels import alternatives
+from datasets.readers.known_channels import alternatives
 from datasets.readers.profiles import profile
 from datasets.readers.scorings import nsrr_annotations
 from datasets.store.filters import butterworth_sections, filter_sections

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import Alternatives, assessed, choose, role_of
+from datasets.readers.channels import assessed, choose, role_of
 from datasets.readers.incoming import kind_of
+from datasets.readers.known_channels import Alternatives
 from datasets.readers.missing import mended
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.equalisation import equalise
