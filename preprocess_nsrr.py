@@ -86,7 +86,7 @@ def make_parser() -> ScriptParser:
     """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn recordings of an NSRR cohort into a data store whose channels are named by role.",
-        "After an interruption the same command continues; finished nights are not prepared again.",
+        store_flags.RESUMES,
         script=__file__,
     )
     add_files(parser.add_argument_group("files"))

@@ -75,7 +75,8 @@ class Settings:
     at both ends of a night; "equalised" is the spectral equalisation of EEG; "robust" prepares for
     RobustSleepNet, whose signals have no unit and 60 Hz. ``kept`` describes by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
-    is required, may be absent. ``profile`` is a hash of what a cohort's profile declares.
+    is required, may be absent. ``profile`` is a hash of what a cohort's profile declares,
+    and the scoring that was asked for.
     """
 
     cohort: str
