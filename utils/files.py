@@ -153,13 +153,14 @@ def claim(path: Path, *, just_made: bool = False) -> Path:
 
 
 def finish(claimed: Path, target: Path) -> None:
-    """Give a claimed file, once it is complete, the name ``target``.
+    """Give a claimed file, once it is complete, the name ``target``; interrupted, it has its own.
 
     Raises:
         UserError: a file of somebody else has that name.
     """
-    with written_whole(target) as temporary:
-        claimed.replace(temporary)
+    with locked(target):
+        check_file(target)
+        _publish(claimed, target, "", None)
     manifest.update(claimed.parent, claimed.name, None)
 
 
