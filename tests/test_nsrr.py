@@ -201,7 +201,9 @@ def test_an_absent_role_is_kept_as_absent(cohorts, tmp_path, capsys):
     assert np.isnan(night.mean[1])
     assert np.isnan(night.signals()[:, 1]).all()
     assert np.isfinite(night.signals()[:, 0]).all()
-    with pytest.raises(UserError, match="no channel for the required PLETH"):
+    with pytest.raises(
+        UserError, match=r"no channel for the required PLETH among .*ECG.* with --channel_map"
+    ):
         preprocess_nsrr.main(
             [
                 "--cohort",

@@ -140,6 +140,8 @@ def test_a_wrong_stage_is_named(tmp_path):
         ({"columns": {"word": 1}}, "columns: names no column for both"),
         ({"columns": {"onset": 1, "word": 2, "until": 3}}, "columns.until: known are word"),
         ({"separator": ""}, "separator: is empty"),
+        ({"words": {"map": {}}}, "words.map: names no word"),
+        ({"words": {"map": {"S1": "N1", "s1": "W"}}}, "words.map: names a word twice"),
         ({"format": "masks"}, "rate: is missing; masks"),
         ({"format": "masks", "rate": 0}, "rate: is 0, not above 0"),
         ({"format": "list", "seconds": -5}, "seconds: is -5, not above 0"),
@@ -320,6 +322,19 @@ def test_stages_that_last_no_time_are_refused(tmp_path, rows, grid):
     path = declared(tmp_path, stages=stages, epochs={"grid": grid})
     with pytest.raises(UserError, match=r"p1.txt: no stage in it lasts until another one"):
         prepared(path, tmp_path / "raw", tmp_path / "store")
+
+
+def test_two_stages_of_one_instant_are_refused(tmp_path):
+    """Each lasts until the next: one of them would have no time, and nobody would know."""
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"lasts": "until_next"}])
+    scored.write_text("0\t0\tW\n60\t0\t1\n60\t0\t1\n90\t0\t?\n90\t0\t2\n")  # no contradiction
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert store.night("p1").stages.tolist() == [0, 0, 1, *[2] * 9]
+    scored.write_text("0\t0\tW\n60\t0\t1\n60\t0\t2\n")
+    with pytest.raises(UserError, match=r"p1.txt: two stages at 60 s"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
 
 
 def test_another_scoring_of_one_file_is_not_taken_for_the_first(tmp_path):

@@ -211,9 +211,11 @@ def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, .
     for role in settings.channels:
         kept = settings.kept[role]
         if role not in recording.signals and kept.required:
+            among = f" among {', '.join(recording.labels)}" if recording.labels else ""
+            where = "with --channel_map" if settings.profile is None else "in the profile's roles"
             raise UserError(
-                f"{recording.id}: no channel for the required {role}; take it out of --required, "
-                "or name what stands for it with --channel_map"
+                f"{recording.id}: no channel for the required {role}{among}; take it out of "
+                f"--required, or name what stands for it {where}"
             )
         edges = (kept.low, kept.high)
         band = None if edges == (None, None) else edges

@@ -82,6 +82,8 @@ class Words:
     def __post_init__(self) -> None:
         if not self.map:
             raise FieldError("map", "names no word")
+        if len({word.casefold() for word in self.map}) < len(self.map):
+            raise FieldError("map", "names a word twice, as case makes no difference")
 
 
 @dataclass(frozen=True)

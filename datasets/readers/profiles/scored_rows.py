@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -235,14 +236,17 @@ def with_lengths(stages: Coded, declared: Declared, seconds: float) -> Coded:
 
     Raises:
         UserError: a row has no length of its own, and the profile does not tell how long it lasts;
-            a row ends before it begins; or none lasts until the next, as all begin at one instant
-            or at the signal's end.
+            a row ends before it begins; of those that last until the next, two stages begin at
+            one instant, or none begins before the signal's end.
     """
     ordered = sorted(stages, key=lambda one: one[0].onset)
     lasts = declared.stages.lasts
     if lasts == "epoch":
         return [(replace(row, seconds=declared.epoch), code) for row, code in ordered]
     if lasts == "until_next":
+        for (row, code), (other, its) in pairwise(ordered):
+            if row.onset == other.onset and code != its and UNSCORED not in (code, its):
+                raise UserError(f"{declared.path}: two stages at {row.onset:g} s; correct the file")
         ends = [row.onset for row, _ in ordered[1:]] + [max(seconds, ordered[-1][0].onset)]
         lasting = [
             (replace(row, seconds=end - row.onset), code)
