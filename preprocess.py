@@ -86,7 +86,7 @@ def make_parser() -> ScriptParser:
     """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn the recordings of a declared cohort into a data store.",
-        "After an interruption the same command continues; finished nights are not prepared again.",
+        store_flags.RESUMES,
         script=__file__,
     )
     add_flag(
@@ -283,7 +283,8 @@ def settings_of(flags: PreprocessFlags, cohort: profile.Profile, synthetic: bool
         fs=float(flags.resample),
         dtype=flags.store_dtype or DTYPES[0],
         kept=kept_by_role(flags.roles, flags.required),
-        profile=cohort.digest,
+        # scorings of one file differ in nothing else
+        profile=" ".join(filter(None, (cohort.digest, flags.scoring))),
     )
 
 

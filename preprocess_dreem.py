@@ -58,7 +58,7 @@ def make_parser() -> ScriptParser:
     """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn recordings of the Dreem Open Datasets into a data store.",
-        "After an interruption the same command continues; finished nights are not prepared again.",
+        store_flags.RESUMES,
         script=__file__,
     )
     parser.add_argument(

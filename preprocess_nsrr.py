@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets.readers import nsrr
-from datasets.readers.channels import alternatives
 from datasets.readers.edf_header import is_synthetic
+from datasets.readers.known_channels import alternatives
 from datasets.readers.profiles import cohort_nights, profile
 from datasets.store import folds, store_flags
 from datasets.store.build import Reader, build_store, on_cluster
@@ -86,7 +86,7 @@ def make_parser() -> ScriptParser:
     """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn recordings of an NSRR cohort into a data store whose channels are named by role.",
-        "After an interruption the same command continues; finished nights are not prepared again.",
+        store_flags.RESUMES,
         script=__file__,
     )
     add_files(parser.add_argument_group("files"))

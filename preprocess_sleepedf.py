@@ -90,7 +90,7 @@ def make_parser() -> ScriptParser:
     """Make the parser with all flags; ``--help`` documents them."""
     parser = ScriptParser(
         "Turn a folder of Sleep-EDF recordings into a data store.",
-        "After an interruption the same command continues; finished nights are not prepared again.",
+        store_flags.RESUMES,
         script=__file__,
     )
     add_files(parser.add_argument_group("files"))

@@ -17,8 +17,9 @@ import torch
 from scipy import signal
 
 from datasets.readers.any_file import AnyFile
-from datasets.readers.channels import known_names, role_of
+from datasets.readers.channels import role_of
 from datasets.readers.incoming import are_numbers, believed_unit, is_waveform, kind_of
+from datasets.readers.known_channels import known_names
 from datasets.readers.recording import TO_MICROVOLT, FileSignals, Signal
 from datasets.readers.wishes import MatchedChannel, named
 from interpret.detected import SOURCE, detect

@@ -24,8 +24,8 @@ import torch
 from datasets.band_tables import read_table
 from datasets.readers import dreem, expert_annotations, partial_night
 from datasets.readers.any_file import opened
-from datasets.readers.channels import alternatives
 from datasets.readers.edf import EdfFile
+from datasets.readers.known_channels import alternatives
 from datasets.readers.profiles import profile
 from datasets.readers.scorings import nsrr_annotations
 from datasets.readers.wfdb_file import WfdbFile, notes_of

@@ -7,11 +7,8 @@ import pytest
 
 from datasets.readers import dreem
 from datasets.readers.channels import (
-    COHORTS,
-    alternatives,
     choose,
     first_of,
-    known_names,
     match,
     named,
     normalised,
@@ -19,6 +16,7 @@ from datasets.readers.channels import (
     role_of,
 )
 from datasets.readers.edf import EdfFile
+from datasets.readers.known_channels import COHORTS, alternatives, known_names
 from datasets.readers.recording import FileSignals, Signal
 from tests.edf_files import write_psg
 from utils.errors import UserError

@@ -58,6 +58,15 @@ def test_the_usual_numbers_are_others(tmp_path):
         assert_stages(store, FIRST, expected[FIRST])
 
 
+def test_labels_that_are_not_known_are_named(tmp_path):
+    """Which these are was in none of our sources: the message lists what the file has."""
+    eesm.write(tmp_path / "raw", "eesm23")
+    path = changed("eesm23", tmp_path, lambda profile: profile["roles"].update(EEG=["E57 - E100"]))
+    listed = r"required EEG among M1, C3, EMGc, C4, EOGl, EOGr; .* in the profile's roles$"
+    with pytest.raises(UserError, match=listed):
+        prepared(path, tmp_path / "raw", tmp_path / "store")
+
+
 def test_unknown_words_are_refused(tmp_path):
     eesm.write(tmp_path / "raw", "eesm23")
     path = next((tmp_path / "raw").rglob("*_events.tsv"))

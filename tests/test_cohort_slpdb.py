@@ -26,15 +26,18 @@ def test_stages_and_signals(raw, tmp_path, capsys):
     assert "3 of 18 recordings, 2 of 16 persons" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("lasts", ["until_next", "row"])
-def test_a_note_is_of_the_following_30_s_alone(raw, tmp_path, lasts):
-    def otherwise(profile):
-        profile["stages"][0]["lasts"] = lasts
+def lasting(folder, lasts):
+    """The profile with notes that last otherwise."""
+    return changed("slpdb", folder, lambda profile: profile["stages"][0].update(lasts=lasts))
 
-    with pytest.raises((UserError, AssertionError)):
-        path = changed("slpdb", tmp_path, otherwise)
-        store = prepared(path, raw, tmp_path / "store", "--only", "slp01a")
+
+def test_a_note_is_of_the_following_30_s_alone(raw, tmp_path):
+    path = lasting(tmp_path, "until_next")
+    store = prepared(path, raw, tmp_path / "store", "--only", "slp01a")
+    with pytest.raises(AssertionError):
         assert_stages(store, "slp01a", NIGHTS["slp01a"])
+    with pytest.raises(UserError, match=r"slp01a.st: 'W HA' at 0.004 s has no length"):
+        prepared(lasting(tmp_path, "row"), raw, tmp_path / "other", "--only", "slp01a")
 
 
 def test_a_note_is_not_of_the_30_s_before_it(raw, tmp_path):

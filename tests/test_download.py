@@ -283,6 +283,19 @@ def test_files_fetched_otherwise_are_used_where_they_are(server, tmp_path):
     assert [path for path, _ in server.asked] == [SUMS]
 
 
+def test_files_of_one_name_in_several_folders_do_not_replace_each_other(tmp_path):
+    """As a person's folder may have it: p1/night.edf is not where p2/night.edf belongs."""
+    files = {f"{FOLDER}/p{n}/night.edf": RNG.bytes(500) for n in (1, 2)}
+    server = CohortServer(files | {SUMS: checksums(files, FOLDER)})
+    nights = toy(server, files=(r"(?P<subject>p\d)/night\.edf",), subjects=2)
+    download_cohort(nights, tmp_path, ["p1"])
+    download_cohort(nights, tmp_path, ["p2"])
+    server.stop()
+    for n in (1, 2):
+        path = f"p{n}/night.edf"
+        assert (tmp_path / path).read_bytes() == files[f"{FOLDER}/{path}"]
+
+
 def test_a_damaged_file_of_the_user_stays_and_nothing_is_fetched(server, tmp_path):
     place = tmp_path / "mine" / "n2.edf"
     place.parent.mkdir()
@@ -337,6 +350,9 @@ def test_the_second_address_is_used_where_the_first_has_no_list(server, tmp_path
     addresses = (f"{server.url}/mirror", f"{server.url}/{FOLDER}")
     download_cohort(toy(server, addresses=addresses), tmp_path)
     assert all(is_whole(tmp_path, path) for path in ALL)
+    (tmp_path / "rec/n2.edf").unlink()
+    download_cohort(toy(server, addresses=addresses), tmp_path)  # resumed by the kept list
+    assert is_whole(tmp_path, "rec/n2.edf")
     refused("mirror/SHA256SUMS.txt: .*404", toy(server, addresses=addresses[:1]), tmp_path / "b")
     server.stop()
     refused("Connection refused.*try again later", toy(server), tmp_path / "c")

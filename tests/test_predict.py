@@ -20,8 +20,9 @@ import generate_demo_data
 import predict
 import staging_training
 from datasets.quality import quality_flags
-from datasets.readers.channels import known_names, match
+from datasets.readers.channels import match
 from datasets.readers.edf import EdfFile
+from datasets.readers.known_channels import known_names
 from datasets.readers.recording import Signal
 from evaluation.stagers.scaling import standardised
 from tests.edf_files import write_discontinuous, write_psg

@@ -65,7 +65,26 @@ def test_every_profile_is_in_order(name):
     one = profile.load(name)
     assert one.name == name
     assert one.protocol in PROTOCOLS
-    assert one.digest == profile.load(name).digest
+
+
+@pytest.mark.parametrize(
+    ("change", "is_same"),
+    [
+        ({"title": "Other", "notes": ["a"], "cite": ["b"], "expect": {"persons": 3}}, True),
+        ({"exclude": [{"id": "p1", "reason": "c"}], "protocol": "tinysleepnet"}, True),
+        ({"epochs": {"seconds": 30, "extra": 1}, "night": "", "id": "{stem}"}, True),
+        ({"epochs": {"extra": 2}}, False),
+        ({"roles": {"EEG": ["C3"]}}, False),
+        ({"stages": [SIMPLE["stages"][0] | {"words": {"map": {"W": "N1"}}}]}, False),
+        ({"signals": [SIMPLE["signals"][0] | {"gaps": True}]}, False),
+        ({"person": {"key": "{stem}"}}, False),
+        ({"variants": [{"when": {"person": "p2"}, "roles": {"EEG": ["C3"]}}]}, False),
+    ],
+)
+def test_the_digest_is_of_what_stores_hold(tmp_path, change, is_same):
+    """Fields that are printed change none, nor do those that repeat a default."""
+    usual = profile.load(str(declared(tmp_path))).digest
+    assert (profile.load(str(declared(tmp_path, **change))).digest == usual) == is_same
 
 
 @pytest.mark.parametrize(
@@ -88,6 +107,16 @@ def test_every_profile_is_in_order(name):
         ({"roles": {"EEG": [1]}}, r"roles.EEG\[0\]: is 1, not a text"),
         ({"epochs": {"seconds": True}}, "epochs.seconds: is True, not a number"),
         ({"epochs": {"seconds": 20, "context": 4}}, "epochs.context: makes epochs of 28 s"),
+        ({"epochs": {"seconds": 0}}, "epochs.seconds: is 0, not above 0"),
+        ({"epochs": {"seconds": 20, "grid": "stages"}}, "epochs.context: makes epochs of 20 s"),
+        (
+            {"epochs": {"seconds": 20, "context": 5, "grid": "exact"}},
+            "epochs.grid: is exact; epochs with context",
+        ),
+        (
+            {"variants": [{"when": {"sit": "x"}, "epochs": {}}]},
+            r"variants\[0\].when.sit: no pattern has such a group",
+        ),
         ({"epochs": []}, r"epochs: is \[\], not an object of fields"),
         ({"expect": {"epochs": 1.5}}, "expect.epochs: is 1.5, not a whole number"),
     ],
@@ -102,6 +131,26 @@ def test_a_wrong_stage_is_named(tmp_path):
     stages = [SIMPLE["stages"][0] | {"words": {"map": {"W": "wake"}}}]
     with pytest.raises(UserError, match=r"stages\[0\].words.map.W: is 'wake'; choose from W, N1"):
         profile.load(str(declared(tmp_path, stages=stages)))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": {"onset": 0, "word": 1}}, "columns.onset: is no number of a column, from 1"),
+        ({"columns": {"word": 1}}, "columns: names no column for both"),
+        ({"columns": {"onset": 1, "word": 2, "until": 3}}, "columns.until: known are word"),
+        ({"separator": ""}, "separator: is empty"),
+        ({"words": {"map": {}}}, "words.map: names no word"),
+        ({"words": {"map": {"S1": "N1", "s1": "W"}}}, "words.map: names a word twice"),
+        ({"format": "masks"}, "rate: is missing; masks"),
+        ({"format": "masks", "rate": 0}, "rate: is 0, not above 0"),
+        ({"format": "list", "seconds": -5}, "seconds: is -5, not above 0"),
+    ],
+)
+def test_files_of_stages_that_cannot_be_read_are_named(tmp_path, change, message):
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | change])
+    with pytest.raises(UserError, match=rf"stages\[0\]\.{message}"):
+        profile.load(str(path))
 
 
 def test_no_profile_at_all(tmp_path):
@@ -250,6 +299,57 @@ def test_lines_of_one_epoch_have_to_agree(tmp_path):
     scored.write_text("\n".join(["[Hypnogram]", "W", *lines]))
     with pytest.raises(UserError, match="stages 1, W in the 30 s from 60 s, which are one epoch"):
         prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+def test_lines_of_20_s_are_placed_by_their_time(tmp_path):
+    """Three of them are two epochs: none is stretched to an epoch or made one with the next."""
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    of_20_s = [letter for pair in ("WW", "12", "33", "2R", "RW", "12") for letter in
+               (pair[0], pair[1], pair[1])]  # fmt: skip
+    (tmp_path / "raw" / "p1.txt").write_text("\n".join(of_20_s))
+    stages = {"file": "{stem}.txt", "format": "list", "seconds": 20, "words": WORDS}
+    path = declared(tmp_path, stages=[stages])
+    # of each pair the first has 20 of 30 s
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+
+
+@pytest.mark.parametrize("rows", ["360\t0\tW\n", "30\t0\t?\n390\t0\tW\n"])
+@pytest.mark.parametrize("grid", ["signal", "stages"])
+def test_stages_that_last_no_time_are_refused(tmp_path, rows, grid):
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    (tmp_path / "raw" / "p1.txt").write_text(rows)
+    stages = [SIMPLE["stages"][0] | {"lasts": "until_next"}]
+    path = declared(tmp_path, stages=stages, epochs={"grid": grid})
+    with pytest.raises(UserError, match=r"p1.txt: no stage in it lasts until another one"):
+        prepared(path, tmp_path / "raw", tmp_path / "store")
+
+
+def test_two_stages_of_one_instant_are_refused(tmp_path):
+    """Each lasts until the next: one of them would have no time, and nobody would know."""
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    path = declared(tmp_path, stages=[SIMPLE["stages"][0] | {"lasts": "until_next"}])
+    scored.write_text("0\t0\tW\n60\t0\t1\n60\t0\t1\n90\t0\t?\n90\t0\t2\n")  # no contradiction
+    store = prepared(path, tmp_path / "raw", tmp_path / "store")
+    assert store.night("p1").stages.tolist() == [0, 0, 1, *[2] * 9]
+    scored.write_text("0\t0\tW\n60\t0\t1\n60\t0\t2\n")
+    with pytest.raises(UserError, match=r"p1.txt: two stages at 60 s"):
+        prepared(path, tmp_path / "raw", tmp_path / "other")
+
+
+def test_another_scoring_of_one_file_is_not_taken_for_the_first(tmp_path):
+    """Both are columns of a table, so that the files of a finished night are the same."""
+    write(tmp_path / "raw", CODES, 30.0 * np.arange(len(CODES)), 30)
+    scored = tmp_path / "raw" / "p1.txt"
+    scored.write_text("\n".join(f"{row}\tR" for row in scored.read_text().splitlines()))
+    first = SIMPLE["stages"][0]
+    second = first | {"name": "b", "columns": {"onset": 1, "duration": 2, "word": 4}}
+    path = declared(tmp_path, stages=[first | {"name": "a"}, second])
+    assert_stages(prepared(path, tmp_path / "raw", tmp_path / "store"), "p1", CODES)
+    with pytest.raises(UserError, match=r"other settings \(profile\)"):
+        prepared(path, tmp_path / "raw", tmp_path / "store", "--scoring", "b")
+    store = prepared(path, tmp_path / "raw", tmp_path / "other", "--scoring", "b")
+    assert store.night("p1").stages.tolist() == [4] * len(CODES)
 
 
 @pytest.mark.parametrize("broken", ["30.x\t30\tW", "a lone cell"])

@@ -18,6 +18,7 @@ import pytest
 from datasets.readers import remote_file
 from datasets.readers.remote_file import BROKEN, OtherFile, RemoteFile, Unreachable, fetch_checked
 from tests.listing import names
+from utils import files
 from utils.errors import UserError
 from utils.files import claim, is_ours, write_text
 
@@ -142,6 +143,19 @@ def test_a_killed_attempt_is_resumed(server, target):
     leave_part(target, DATA[:123_456])
     fetch(server, target)
     assert server.starts == [123_456] and names(target.parent) == [target.name]
+
+
+def interrupted(path: Path) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_was_interrupted_at_its_very_end_is_not_fetched_again(server, target, monkeypatch):
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(files, "sha256", interrupted)
+        fetch(server, target)
+    assert names(target.parent) == ["weights.pt.part"]
+    assert fetch(server, target).read_bytes() == DATA and is_ours(target)
+    assert server.starts == [0] and names(target.parent) == ["weights.pt"]
 
 
 def test_a_part_that_is_whole_needs_no_server(server, target):

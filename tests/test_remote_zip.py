@@ -178,6 +178,22 @@ def test_damaged_bytes_are_not_kept(server, folder, tmp_path):
     assert names(out) == ["aa.h5", "bb.h5"]
 
 
+def test_files_of_the_user_count_by_their_bytes(server, folder, tmp_path):
+    """A fetch that another program broke off may have the length of the whole."""
+    out = tmp_path / "raw"
+    out.mkdir()
+    whole = (folder / "aa.h5").read_bytes()
+    (out / "aa.h5").write_bytes(whole)
+    before = server.sent
+    download(out, server.url, subjects=["1"])
+    assert server.sent - before < 2**17  # the list alone
+    half = len(whole) // 2
+    (out / "aa.h5").write_bytes(whole[:half] + bytes(len(whole) - half))
+    with pytest.raises(UserError, match=r"aa\.h5: is there already.*remove it"):
+        download(out, server.url)
+    assert names(out) == ["aa.h5"]  # and nothing else was fetched
+
+
 def test_servers_that_cannot_are_one_line(server, tmp_path):
     with pytest.raises(UserError, match="404"):
         download(tmp_path / "raw", server.url, "dodo")

@@ -65,7 +65,7 @@ def test_cassette_and_telemetry_of_one_number_are_two_subjects(tmp_path):
     assert ids_taken(tmp_path, "--study", "both") == ["SC4011E0", "ST7011J0"]
 
 
-def test_a_hypnogram_in_another_folder_is_ids_taken(tmp_path):
+def test_a_hypnogram_may_lie_in_another_folder(tmp_path):
     touch_pair(tmp_path / "a", "SC4011E0")
     (tmp_path / "b").mkdir()
     (tmp_path / "a" / "SC4011EC-Hypnogram.edf").rename(tmp_path / "b" / "SC4011EC-Hypnogram.edf")

@@ -24,10 +24,13 @@ from utils.errors import UserError
 from utils.json_values import value_in
 from utils.locks import SOFT_SUFFIX, SUFFIX, alive, locked
 from utils.manifest import OLD_TEMPORARY, REPLACED, UNFINISHED, Entry, is_ours, sha256
-from utils.outputs import is_safe, refuse_inputs, safe_name
+from utils.outputs import check_file, check_folder, is_safe, refuse_inputs, safe_name
 from utils.text import harmless
 
-__all__ = ["is_ours", "is_safe", "locked", "refuse_inputs", "safe_name", "sha256"]
+__all__ = [
+    "check_file", "check_folder", "is_ours", "is_safe", "locked", "refuse_inputs", "safe_name",
+    "sha256",
+]  # fmt: skip
 
 
 @contextmanager
@@ -107,52 +110,6 @@ def written_folder(target: Path, what: str) -> Iterator[Path]:
             raise
 
 
-def check_file(target: Path, what: str = "", *, overwrite: bool | None = None) -> None:
-    """Refuse to write where a file of somebody else stands.
-
-    ``overwrite`` is the user's choice; None where there is no such flag.
-
-    Raises:
-        UserError: naming the file and what to do.
-    """
-    if target.is_dir():
-        raise UserError(f"{target}: a folder is there, so no file of that name can be written")
-    if overwrite or not os.path.lexists(target) or is_ours(target, what):
-        return
-    flag = "" if overwrite is None else ", or add --overwrite"
-    raise UserError(
-        f"{target}: is there already, and this program did not write it or it was changed since; "
-        f"move it away or choose another name{flag}"
-    )
-
-
-def check_folder(target: Path, what: str) -> None:
-    """Refuse to replace a folder that is not wholly ours and of the same kind.
-
-    Raises:
-        UserError: naming a file in it and what to do.
-    """
-    if not os.path.lexists(target):
-        return
-    if target.is_symlink() and not target.resolve().is_relative_to(target.parent.resolve()):
-        raise UserError(f"{target}: a link out of its folder; name {target.resolve()} instead")
-    if not target.is_dir():
-        raise UserError(f"{target}: a file is there, so no folder of that name can be written")
-    foreign = next(manifest.strangers(target), None)
-    if foreign is not None:
-        raise UserError(
-            f"{target}: holds {foreign.relative_to(target)}, which this program did not write or "
-            "which was changed since, so the folder is not replaced; move that file away or choose "
-            "another output"
-        )
-    holds_files = any(names for _, _, names in os.walk(target))
-    if holds_files and (kind := manifest.read(target).what) != what:
-        raise UserError(
-            f"{target}: holds other files of this program{f' ({kind})' if kind else ''}, which "
-            f"the {what} does not replace; choose another output"
-        )
-
-
 def remove_ours(path: Path) -> None:
     """Delete a file that this program wrote; one of somebody else is left."""
     if not path.exists():
@@ -196,13 +153,14 @@ def claim(path: Path, *, just_made: bool = False) -> Path:
 
 
 def finish(claimed: Path, target: Path) -> None:
-    """Give a claimed file, once it is complete, the name ``target``.
+    """Give a claimed file, once it is complete, the name ``target``; interrupted, it has its own.
 
     Raises:
         UserError: a file of somebody else has that name.
     """
-    with written_whole(target) as temporary:
-        claimed.replace(temporary)
+    with locked(target):
+        check_file(target)
+        _publish(claimed, target, "", None)
     manifest.update(claimed.parent, claimed.name, None)
 
 

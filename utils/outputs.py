@@ -1,11 +1,14 @@
-"""Names of outputs: fit for files, and never those of inputs."""
+"""Where outputs may be written: never over inputs, or over files of somebody else."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from utils import manifest
 from utils.errors import UserError
+from utils.manifest import is_ours
 
 
 def refuse_inputs(outputs: Iterable[Path], inputs: Iterable[Path | None]) -> None:
@@ -52,3 +55,49 @@ def safe_name(name: str, source: Path | str) -> str:
     if not is_safe(name):
         raise UserError(f"{source}: {name!r} cannot be the name of results; rename it")
     return name
+
+
+def check_file(target: Path, what: str = "", *, overwrite: bool | None = None) -> None:
+    """Refuse to write where a file of somebody else stands.
+
+    ``overwrite`` is the user's choice; None where there is no such flag.
+
+    Raises:
+        UserError: naming the file and what to do.
+    """
+    if target.is_dir():
+        raise UserError(f"{target}: a folder is there, so no file of that name can be written")
+    if overwrite or not os.path.lexists(target) or is_ours(target, what):
+        return
+    flag = "" if overwrite is None else ", or add --overwrite"
+    raise UserError(
+        f"{target}: is there already, and this program did not write it or it was changed since; "
+        f"move it away or choose another name{flag}"
+    )
+
+
+def check_folder(target: Path, what: str) -> None:
+    """Refuse to replace a folder that is not wholly ours and of the same kind.
+
+    Raises:
+        UserError: naming a file in it and what to do.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_symlink() and not target.resolve().is_relative_to(target.parent.resolve()):
+        raise UserError(f"{target}: a link out of its folder; name {target.resolve()} instead")
+    if not target.is_dir():
+        raise UserError(f"{target}: a file is there, so no folder of that name can be written")
+    foreign = next(manifest.strangers(target), None)
+    if foreign is not None:
+        raise UserError(
+            f"{target}: holds {foreign.relative_to(target)}, which this program did not write or "
+            "which was changed since, so the folder is not replaced; move that file away or choose "
+            "another output"
+        )
+    holds_files = any(names for _, _, names in os.walk(target))
+    if holds_files and (kind := manifest.read(target).what) != what:
+        raise UserError(
+            f"{target}: holds other files of this program{f' ({kind})' if kind else ''}, which "
+            f"the {what} does not replace; choose another output"
+        )

@@ -27,7 +27,6 @@ def unmarked(cell: str) -> str:
 
 def _is_marked(cell: str) -> bool:
     """Whether a cell could be computed, or reads as one that was marked."""
-    if cell.startswith("'"):
-        return _is_marked(cell[1:])
-    is_formula = cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    return is_formula and not _NUMBER.fullmatch(cell)
+    bare = cell.lstrip("'")
+    is_formula = bare.startswith(("=", "+", "-", "@", "\t", "\r"))
+    return is_formula and not _NUMBER.fullmatch(bare)

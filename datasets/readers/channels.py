@@ -1,8 +1,8 @@
 """Matching of channels: which signals of a file fulfil the wish of a user or a cohort.
 
 A difference is the first minus the second, both of one rate and unit: eye movements, of opposite
-sign on the two sides, add up. ``datasets/cohorts/`` lists by cohort and role what to take, best
-first, in tables of channels and in profiles; every signal is assessed on its way
+sign on the two sides, add up. What known cohorts call theirs is in
+:mod:`datasets.readers.known_channels`; every signal is assessed on its way
 (:mod:`datasets.readers.incoming`).
 """
 
@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 from datasets.readers.electrodes import normalised, site_rank
 from datasets.readers.incoming import (
@@ -24,22 +23,17 @@ from datasets.readers.incoming import (
     is_waveform,
     kind_of,
 )
+from datasets.readers.known_channels import Alternatives, known_names
 from datasets.readers.recording import FileSignals, Signal, SignalFile
 from datasets.readers.wishes import MatchedChannel, cuts_of, first_of, named, parts_of
 from utils.errors import UserError
-from utils.json_values import value_in
 
 ALL = "all"
-COHORTS = Path(__file__).parents[1] / "cohorts"
-# of names that fit equally well, those of the earlier table are tried first
-_TABLES = ("sleepedf", "dreem", "ucddb", "nsrr")
 # patterns of normalised labels of eyes and chin, best first
 _LABEL_PATTERNS = {
     "EOG": (r"e[12]$", r"[lr]oc", r"left.?eye|right.?eye", r"e[12](?!\d)", r"[hvlr]eog|auge"),
     "EMG": (r"chin", r"submental", r"kinn|menton"),
 }
-
-Alternatives = Mapping[str, Sequence[str]]
 
 _PLAIN = re.compile(r"eeg(\d{0,3}|[lr]|left|right|sec|ch\d+|kanal\d+)")
 
@@ -234,71 +228,6 @@ def can_be_staged(labels: Sequence[str]) -> bool:
 def _known_labels(role: str) -> tuple[str, ...]:
     names = known_names(())[role]
     return tuple(part for name in names for part in (name, *name.split(" - ")))
-
-
-def alternatives(cohort: str, extra: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """Labels and differences for every role of a cohort, those of the file ``extra`` first.
-
-    Raises:
-        UserError: ``extra`` is not ``{"ROLE": ["label", "A - B", …], …}``.
-    """
-    own = _tables().get(cohort, {})
-    if extra is None:
-        return own
-    try:
-        given = value_in(extra)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{extra}: not a channel map ({error})") from error
-    if not _is_channel_map(given):
-        raise UserError(f'{extra}: not a channel map such as {{"EEG": ["C4-M1", "C3-M2"]}}')
-    # the cohort's own labels stay, behind those given
-    return own | {role: (*labels, *own.get(role, ())) for role, labels in given.items()}
-
-
-def known_names(present: Iterable[str]) -> dict[str, list[str]]:
-    """Labels and differences of every cohort read here, by role.
-
-    The cohort whose names fit most of the labels ``present`` comes first: one name, such as EEG 2,
-    is not the same electrode everywhere.
-    """
-    spelt = {normalised(label) for label in present}
-
-    def fits(table: Alternatives) -> int:
-        # a difference is in a file as its two channels, so both count
-        parts = {
-            normalised(part)
-            for labels in table.values()
-            for label in labels
-            for part in (label, *label.split(" - "))
-        }
-        return len(parts & spelt)
-
-    names: dict[str, list[str]] = {}
-    for table in sorted(_tables().values(), key=fits, reverse=True):
-        for role, labels in table.items():
-            names.setdefault(role, []).extend(labels)
-    return {role: list(dict.fromkeys(labels)) for role, labels in names.items()}
-
-
-def _tables() -> dict[str, dict[str, tuple[str, ...]]]:
-    """Labels and differences by cohort and role, from every file of them."""
-    tables = {}
-    for name in _TABLES:
-        path = COHORTS / "profiles" / f"{name}.json"
-        if path.is_file():
-            cohorts = {name: value_in(path)["roles"]}
-        else:  # of several cohorts, or of one that no profile declares
-            cohorts = value_in(COHORTS / f"{name}_channels.json")
-        for cohort, roles in cohorts.items():
-            tables[cohort] = {role: tuple(labels) for role, labels in roles.items()}
-    return tables
-
-
-def _is_channel_map(given: object) -> bool:
-    return isinstance(given, dict) and all(
-        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-        for labels in given.values()
-    )
 
 
 def _look_like(role: str, file: SignalFile) -> list[str]:

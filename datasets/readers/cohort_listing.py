@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,11 +23,11 @@ from datasets.readers.remote_file import (
     persistently,
     text_at,
 )
-from datasets.readers.remote_zip import fetch, members
+from datasets.readers.remote_zip import checksum_of, fetch, members
 from datasets.readers.scorings.xml_file import parsed
 from utils import manifest
 from utils.errors import UserError
-from utils.files import safe_name, sha256, write_text
+from utils.files import safe_name, sha256, written_whole
 
 CHECKSUMS = "SHA256SUMS.txt"
 _SUM = re.compile(r"([0-9a-f]{64}) [ *]?(\S.*)")  # PhysioNet has one blank, sha256sum two
@@ -99,8 +99,17 @@ class ZipMember:
     member: zipfile.ZipInfo
 
     def is_here(self, target: Path) -> bool:
-        """Whether ``target`` is there; its checksum was verified before it got this name."""
-        return target.is_file() and target.stat().st_size == self.member.file_size
+        """Whether ``target`` has the member's bytes; what was checked as it came is not reread."""
+        if not target.is_file():
+            return False
+        size = target.stat().st_size
+        entry = manifest.read(target.parent).files.get(target.name)
+        if size == self.member.file_size and (
+            (entry and entry.bytes == size) or checksum_of(target) == self.member.CRC
+        ):
+            return True
+        check_replaceable(target)
+        return False
 
     def left(self, target: Path) -> int:
         """Compressed bytes that are still to be fetched."""
@@ -117,7 +126,7 @@ class ZipMember:
 
 
 def listed_physionet(
-    addresses: Iterable[str], folder: Path, wanted: Callable[[str], bool]
+    addresses: Sequence[str], folder: Path, wanted: Callable[[str], bool]
 ) -> list[Listed]:
     """Files of a PhysioNet project, which has a list of checksums; that is kept in ``folder``.
 
@@ -128,12 +137,17 @@ def listed_physionet(
     """
     kept = folder / CHECKSUMS
     if kept.is_file():
-        address, text = next(iter(addresses)), kept.read_text(encoding="utf-8", errors="replace")
+        text = kept.read_text(encoding="utf-8", errors="replace")
         sums = checksums_in(text, kept)
+        entry = manifest.read(folder).files.get(CHECKSUMS)
+        came_from = entry.origin[0] if entry and entry.origin else ""
+        address = came_from if came_from in addresses else addresses[0]
     else:
         address, text = _first_with_list(addresses)
         sums = checksums_in(text, f"{address}/{CHECKSUMS}")
-        write_text(kept, text)
+        # which address has the files is asked once: resumed, they come from the same
+        with written_whole(kept, origin=(address, "", "")) as temporary:
+            temporary.write_bytes(text.encode())
     return [
         WebFile(path, f"{address}/{quote(path)}", sha256=digest)
         for path, digest in sums.items()
@@ -180,7 +194,7 @@ def safe_path(path: str, where: Path | str) -> str:
     return path
 
 
-def listed_openneuro(addresses: Iterable[str], wanted: Callable[[str], bool]) -> list[Listed]:
+def listed_openneuro(addresses: Sequence[str], wanted: Callable[[str], bool]) -> list[Listed]:
     """Files of a data set in a public bucket, ``https://HOST/BUCKET/DATA_SET``.
 
     The bucket lists sizes and, of files that were sent in one piece, MD5 (their ``ETag``).
@@ -188,17 +202,15 @@ def listed_openneuro(addresses: Iterable[str], wanted: Callable[[str], bool]) ->
     Raises:
         UserError: no answer, or what came is no listing.
     """
-    for address in addresses:
-        bucket, _, name = address.rpartition("/")
-        try:
-            return [
-                WebFile(path, f"{bucket}/{quote(f'{name}/{path}')}", size, md5=digest)
-                for path, size, digest in _keys(bucket, f"{name}/")
-                if wanted(path)
-            ]
-        except (*BROKEN, ParseError, ValueError) as error:
-            raise UserError(f"--download: {bucket}: cannot be listed ({error})") from error
-    return []
+    bucket, _, name = addresses[0].rpartition("/")
+    try:
+        return [
+            WebFile(path, f"{bucket}/{quote(f'{name}/{path}')}", size, md5=digest)
+            for path, size, digest in _keys(bucket, f"{name}/")
+            if wanted(path)
+        ]
+    except (*BROKEN, ParseError, ValueError) as error:
+        raise UserError(f"--download: {bucket}: cannot be listed ({error})") from error
 
 
 def _keys(bucket: str, prefix: str) -> Iterator[tuple[str, int, str]]:
@@ -228,13 +240,13 @@ def _tag(element: Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def listed_zip(addresses: Iterable[str], wanted: Callable[[str], bool]) -> list[Listed]:
+def listed_zip(addresses: Sequence[str], wanted: Callable[[str], bool]) -> list[Listed]:
     """Members of a zip on a server.
 
     Raises:
         UserError: no answer, or no zip.
     """
-    url = next(iter(addresses))
+    url = addresses[0]
     try:
         remote = RemoteFile(url)
     except BROKEN as error:

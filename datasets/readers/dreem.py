@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import alternatives
 from datasets.readers.consensus import aligned, all_of, scored_window
 from datasets.readers.discovery import files_below, is_hidden
 from datasets.readers.hdf5_file import attribute, numbers_at, opened
+from datasets.readers.known_channels import alternatives
 from datasets.readers.recording import (
     Recording,
     Signal,

@@ -174,6 +174,7 @@ def read(source: Source) -> Recording:
         start=file.start,
         note="; ".join(notes) or None,
         derivations={role: one.derivation for role, one in present.items()},
+        labels=[channel.label for channel in file.channels],
     )
 
 

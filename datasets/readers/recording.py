@@ -70,8 +70,9 @@ class Recording:
     ``bouts`` keep the source's own order and grouping, which one published protocol needs;
     ``stages`` (int8, one per whole epoch of signal) is what everything else uses. ``note`` is
     what a reader had to change; ``derivations`` which channels of the file a signal is made of,
-    where signals are named by role. ``onsets`` (n,) in s are those of 30 s windows that do not
-    follow each other from the signal's start: a scorer's own epochs, or shorter ones with context.
+    where signals are named by role, and ``labels`` those of the whole file. ``onsets`` (n,) in s
+    are those of 30 s windows that do not follow each other from the signal's start: a scorer's own
+    epochs, or shorter ones with context.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Recording:
     note: str | None = None
     derivations: Mapping[str, str] = field(default_factory=dict)
     onsets: np.ndarray | None = None
+    labels: Sequence[str] = ()
 
 
 class LabelledChannel(Protocol):

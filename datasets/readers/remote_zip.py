@@ -49,9 +49,6 @@ def fetch(
             somebody else's file of that name is there.
     """
     target = folder / safe_name(Path(member.filename).name, remote.url)
-    # its checksum was verified before the file got this name
-    if target.exists() and target.stat().st_size == member.file_size:
-        return target
     check_file(target)
     # compressed bytes are gathered, since a broken download can be continued with them
     part = claim(target.with_name(target.name + ".part"))
@@ -105,6 +102,15 @@ def _unpack(member: zipfile.ZipInfo, part: Path, target: Path) -> None:
             file.write(data)
     if size != member.file_size or checksum != member.CRC:
         raise ValueError("its checksum is another")
+
+
+def checksum_of(path: Path) -> int:
+    """The checksum of a file as zips have it (CRC-32)."""
+    checksum = 0
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            checksum = zlib.crc32(piece, checksum)
+    return checksum
 
 
 def _pieces(source: BinaryIO, opener: Any) -> Iterator[bytes]:

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.readers.channels import Alternatives, assessed, choose, role_of
+from datasets.readers.channels import assessed, choose, role_of
 from datasets.readers.incoming import kind_of
+from datasets.readers.known_channels import Alternatives
 from datasets.readers.missing import mended
 from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
 from datasets.store.equalisation import equalise
@@ -74,7 +75,8 @@ class Settings:
     at both ends of a night; "equalised" is the spectral equalisation of EEG; "robust" prepares for
     RobustSleepNet, whose signals have no unit and 60 Hz. ``kept`` describes by
     role how channels are kept that are named by role: each has a filter of its own and, unless it
-    is required, may be absent. ``profile`` is a hash of what a cohort's profile declares.
+    is required, may be absent. ``profile`` is a hash of what a cohort's profile declares,
+    and the scoring that was asked for.
     """
 
     cohort: str
@@ -209,9 +211,11 @@ def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, .
     for role in settings.channels:
         kept = settings.kept[role]
         if role not in recording.signals and kept.required:
+            among = f" among {', '.join(recording.labels)}" if recording.labels else ""
+            where = "with --channel_map" if settings.profile is None else "in the profile's roles"
             raise UserError(
-                f"{recording.id}: no channel for the required {role}; take it out of --required, "
-                "or name what stands for it with --channel_map"
+                f"{recording.id}: no channel for the required {role}{among}; take it out of "
+                f"--required, or name what stands for it {where}"
             )
         edges = (kept.low, kept.high)
         band = None if edges == (None, None) else edges

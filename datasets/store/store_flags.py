@@ -9,6 +9,10 @@ from datasets.store.preparation import DTYPES
 from utils.arguments import add_flag, add_list, positive
 from utils.errors import UserError
 
+RESUMES = (
+    "After an interruption the same command continues; finished nights are not prepared again."
+)
+
 
 def add_download(group: Any, size: str = "") -> None:
     """Add ``--download``; ``size`` is how much that fetches."""

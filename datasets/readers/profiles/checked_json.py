@@ -55,6 +55,13 @@ def check_pattern(name: str, pattern: str) -> None:
         raise FieldError(name, f"{pattern!r} is not a regular expression ({error})") from error
 
 
+def check_positive(**numbers: float | None) -> None:
+    """Refuse, by its field, a length or rate that is 0 or less."""
+    for name, number in numbers.items():
+        if number is not None and number <= 0:
+            raise FieldError(name, f"is {number:g}, not above 0")
+
+
 def open_fields(value: Any, place: str = "") -> list[str]:
     """Places of all values that are still ``?``."""
     if isinstance(value, dict):

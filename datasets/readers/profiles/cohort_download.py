@@ -65,7 +65,7 @@ def download_cohort(
     files = _of(among, way, _whole(cohort, _listed(way, folder), folder))
     chosen = _chosen(way, files, subjects)
     folder.mkdir(parents=True, exist_ok=True)
-    in_place = _places(folder, chosen)
+    in_place = _places(folder, chosen, files)
     missing = with_sizes([f for f in chosen if not f.is_here(in_place[f.path])])
     _check_room(folder, [(file, in_place[file.path]) for file in missing])
     n_bytes = sum(file.left(in_place[file.path]) for file in missing)
@@ -167,11 +167,15 @@ def wanted_subjects(words: Sequence[str], known: Sequence[str]) -> list[str]:
     return [name for name in known if not words or name in taken]
 
 
-def _places(folder: Path, files: Sequence[Listed]) -> dict[str, Path]:
-    """Where each file is or will be: at its path, or where one of its name is in another folder."""
-    elsewhere = {path.name: path for path in files_below(folder)}
+def _places(folder: Path, chosen: Sequence[Listed], files: Sequence[Listed]) -> dict[str, Path]:
+    """Where each chosen file is or will be: at its path, or where one of its name is elsewhere.
+
+    What lies at the path of another of the server's ``files`` is that one, and none of this name.
+    """
+    own = {folder / file.path for file in files}
+    elsewhere = {path.name: path for path in files_below(folder) if path not in own}
     places = {}
-    for file in files:
+    for file in chosen:
         place = folder / file.path
         places[file.path] = place if place.exists() else elsewhere.get(place.name, place)
     return places

@@ -247,7 +247,7 @@ class _Persons:
         key = filled(self.person.key, groups, "person.key")
         if not self.person.table:
             return key
-        # numbers may be written with leading zeros in one of the two
+        # numbers may be written with leading zeros in the path, and without them in the table
         who = self.rows.get(key) or self.rows.get(key.lstrip("0"))
         if not who:
             raise UserError(f"{path}: {self.files[0].name} has no {self.person.row} {key}; fetch "

@@ -52,6 +52,7 @@ def read(night: Night) -> Recording:
         note="; ".join(dict.fromkeys(notes)) or None,
         derivations=derivations,
         onsets=scored.onsets,
+        labels=[channel.label for channel in file.channels],
     )
 
 

@@ -16,7 +16,13 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.readers.profiles.checked_json import FieldError, check_pattern, made_from, open_fields
+from datasets.readers.profiles.checked_json import (
+    FieldError,
+    check_pattern,
+    check_positive,
+    made_from,
+    open_fields,
+)
 from datasets.readers.profiles.download import Download
 from utils.errors import UserError
 from utils.json_values import value_in
@@ -76,6 +82,8 @@ class Words:
     def __post_init__(self) -> None:
         if not self.map:
             raise FieldError("map", "names no word")
+        if len({word.casefold() for word in self.map}) < len(self.map):
+            raise FieldError("map", "names a word twice, as case makes no difference")
 
 
 @dataclass(frozen=True)
@@ -128,6 +136,13 @@ class StageFiles:
             raise FieldError("columns", "names no column for both word and onset")
         if unknown := set(self.columns) - {"word", "onset", "duration", "end"}:
             raise FieldError(f"columns.{min(unknown)}", "known are word, onset, duration, end")
+        if low := [name for name, one in self.columns.items() if isinstance(one, int) and one < 1]:
+            raise FieldError(f"columns.{low[0]}", "is no number of a column, from 1")
+        if not self.separator:
+            raise FieldError("separator", "is empty")
+        if self.format == "masks" and self.rate is None:
+            raise FieldError("rate", "is missing; masks do not name it")
+        check_positive(seconds=self.seconds, rate=self.rate)
 
 
 @dataclass(frozen=True)
@@ -148,11 +163,13 @@ class Epochs:
     missing: int | None = None
 
     def __post_init__(self) -> None:
+        check_positive(seconds=self.seconds)
         whole = self.seconds + 2 * self.context
-        if self.context and whole != EPOCH_SECONDS:
+        # windows on onsets of their own would otherwise hold a part of their neighbours unseen
+        if (self.context or self.grid == "stages") and whole != EPOCH_SECONDS:
             raise FieldError("context", f"makes epochs of {whole:g} s, not of {EPOCH_SECONDS} s")
         if self.context and self.grid != "stages":
-            raise FieldError("grid", "is signal; epochs with context need stages")
+            raise FieldError("grid", f"is {self.grid}; epochs with context need stages")
 
 
 @dataclass(frozen=True)
@@ -247,6 +264,10 @@ class Profile:
         missing = [name for name in ("signals", "stages", "roles") if not vars(self)[name]]
         if missing and not (self.download and len(missing) == 3):
             raise FieldError(missing[0], "is empty or missing")
+        groups = {g for s in self.signals for g in (*re.compile(s.file).groupindex, *s.groups)}
+        for k, variant in enumerate(self.variants):
+            if unknown := sorted(set(variant.when) - groups - {"stem"}):  # it would never apply
+                raise FieldError(f"variants[{k}].when.{unknown[0]}", "no pattern has such a group")
 
     def of(self, groups: Mapping[str, str]) -> Profile:
         """The profile for a night whose path has these groups."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from datasets.readers.scorings.scoring import Recorded, Row, Text
 from datasets.readers.scorings.stage_tables import cells_of, name_of
 from datasets.readers.scorings.times import number_of
 from utils.errors import UserError
+from utils.stages import UNSCORED
 
 _MOST_PREAMBLE = 200  # lines before a table's header
 
@@ -85,7 +88,8 @@ def _of_list(declared: Declared, recorded: Recorded) -> list[Row]:
     while lines and not lines[-1]:
         lines.pop()
     each = declared.stages.seconds or declared.epoch
-    n = max(1, round(declared.epoch / each))
+    n = round(declared.epoch / each)
+    n = n if n and math.isclose(n * each, declared.epoch) else 1  # else lines are placed by time
     rows = []
     for k in range(0, len(lines), n):
         several = set(lines[k : k + n])
@@ -231,22 +235,38 @@ def with_lengths(stages: Coded, declared: Declared, seconds: float) -> Coded:
     ``seconds`` is the signal's length, at which a last one ends that lasts until the next.
 
     Raises:
-        UserError: a row has no length of its own, and the profile does not tell how long it lasts.
+        UserError: a row has no length of its own, and the profile does not tell how long it lasts;
+            a row ends before it begins; of those that last until the next, two stages begin at
+            one instant, or none begins before the signal's end.
     """
     ordered = sorted(stages, key=lambda one: one[0].onset)
     lasts = declared.stages.lasts
     if lasts == "epoch":
         return [(replace(row, seconds=declared.epoch), code) for row, code in ordered]
     if lasts == "until_next":
+        for (row, code), (other, its) in pairwise(ordered):
+            if row.onset == other.onset and code != its and UNSCORED not in (code, its):
+                raise UserError(f"{declared.path}: two stages at {row.onset:g} s; correct the file")
         ends = [row.onset for row, _ in ordered[1:]] + [max(seconds, ordered[-1][0].onset)]
-        return [
+        lasting = [
             (replace(row, seconds=end - row.onset), code)
             for (row, code), end in zip(ordered, ends, strict=True)
             if end > row.onset
         ]
+        if all(code == UNSCORED for _, code in lasting):
+            raise UserError(
+                f"{declared.path}: no stage in it lasts until another one or the signal's end at "
+                f"{seconds:g} s; it is of another recording, or was cut"
+            )
+        return lasting
     if lone := [row for row, _ in ordered if row.seconds is None]:
         raise UserError(
             f"{declared.path}: {lone[0].word!r} at {lone[0].onset:g} s has no length; declare "
             '"lasts": "epoch" or "until_next" in the profile'
+        )
+    if backwards := [row for row, _ in ordered if row.seconds <= 0]:
+        raise UserError(
+            f"{declared.path}: {backwards[0].word!r} at {backwards[0].onset:g} s lasts "
+            f"{backwards[0].seconds:g} s; correct it, or the profile's columns"
         )
     return ordered
