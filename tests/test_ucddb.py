@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import preprocess
 import preprocess_ucddb
 from datasets.readers.profiles import cohort_nights, declared_night, profile
 from datasets.store.store import Store
@@ -94,6 +95,29 @@ def test_a_recording_alone_is_refused(night):
 def test_impossible_flags_are_one_line(night, words):
     with pytest.raises(UserError, match=words[0]):
         preprocess_ucddb.main(["--raw_path", str(night), *words])
+
+
+@pytest.mark.parametrize("script", [preprocess_ucddb, preprocess])
+def test_a_blank_unit_of_unknown_gain_is_kept_and_said(night, script, capsys):
+    truth = write_psg(night / "ucddb002.rec", 9, {"C3A2": 128}, unit="", limit=1e5)
+    words = ["--raw_path", str(night), "--save_path", str(night / "store"), "--jobs", "1"]
+    named = ["--cohort", "ucddb", "--resample", "128"] if script is preprocess else []
+    script.main([*words, *named])
+    store = Store(night / "store")
+    assert [c.unit for c in store.channels if c.role == "EEG"] == [""]
+    said = capsys.readouterr().out
+    assert "EEG (C3A2) has no unit that anybody knows, and is kept as it is" in said
+    if script is preprocess_ucddb:  # the other filters by role
+        stored = np.array(store.night("ucddb002").signals()).ravel()
+        np.testing.assert_allclose(stored, truth["C3A2"], rtol=1e-6)
+
+
+def test_the_real_night_becomes_a_store(real_data, tmp_path):
+    words = ["--raw_path", str(real_data / "ucddb"), "--save_path", str(tmp_path / "store")]
+    preprocess_ucddb.main([*words, "--jobs", "1"])
+    store = Store(tmp_path / "store")
+    assert list(store.recordings) == ["ucddb018"]
+    assert store.channels[0].unit == ""
 
 
 def test_the_real_night(real_data):

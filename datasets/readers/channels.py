@@ -24,7 +24,7 @@ from datasets.readers.incoming import (
     kind_of,
 )
 from datasets.readers.known_channels import Alternatives, known_names
-from datasets.readers.recording import FileSignals, Signal, SignalFile
+from datasets.readers.recording import UNKNOWN_UNIT, FileSignals, Signal, SignalFile
 from datasets.readers.wishes import MatchedChannel, cuts_of, first_of, named, parts_of
 from utils.errors import UserError
 
@@ -86,13 +86,17 @@ def role_of(label: str, roles: Alternatives) -> str:
     return next((role_by_label[name] for name in candidates if name in role_by_label), label)
 
 
-def find_role(file: SignalFile, role: str, wanted: Sequence[str]) -> MatchedChannel | None:
+def find_role(
+    file: SignalFile, role: str, wanted: Sequence[str], *, blank: str = ""
+) -> MatchedChannel | None:
     """The channel of a role: the first of ``wanted`` that the file has, ``None`` without one.
+
+    ``blank``: what a blank unit is declared to be, as in ``FileSignals``.
 
     Raises:
         UserError: its values are no voltages in any unit, or its unit is none of voltages.
     """
-    one = _first_fit(wanted, FileSignals(file), role, file.notes, strict=True)
+    one = _first_fit(wanted, FileSignals(file, blank), role, file.notes, strict=True)
     return None if one is None else _with_unit(one, role, file.path, strict=True)
 
 
@@ -252,18 +256,21 @@ def _with_unit(
 ) -> MatchedChannel:
     """Voltages have the unit in which they can be; belts have arbitrary ones.
 
-    ``strict`` refuses an EEG that is none in any unit, and units that are no voltages.
+    ``strict`` refuses an EEG that is none in any unit, and units that are no voltages, but for one
+    that a profile declares to be unknown.
     """
     signal, kind = channel.signal, kind_of(role)
     if not kind:
         return replace(channel, signal=replace(signal, unit="%" if role == "SPO2" else "a.u."))
     if not is_waveform(signal, role) and signal.unit:
         return channel
-    named = signal.unit
+    named, what = signal.unit, f"{role} ({channel.derivation})"
+    if strict and named == UNKNOWN_UNIT:
+        note = f"{what} has no unit that anybody knows, and is kept as it is"
+        return replace(channel, note="; ".join(filter(None, [channel.note, note])), is_sized=False)
     unit, why = believed_unit(signal, kind)
     if not why:
         return replace(channel, signal=replace(signal, unit=unit))
-    what = f"{role} ({channel.derivation})"
     if strict and "no voltage" in why:
         raise UserError(f"{where}: {what} is in {named!r}; voltages are in nV, uV, mV, V")
     if strict and kind == "EEG" and (not unit or (not named and unit != "uV")):

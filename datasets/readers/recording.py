@@ -16,6 +16,7 @@ from utils.stages import EPOCH_SECONDS, UNSCORED
 
 # factors of units in lower case
 TO_MICROVOLT = {"nv": 1e-3, "uv": 1.0, "µv": 1.0, "mv": 1e3, "v": 1e6}
+UNKNOWN_UNIT = "unknown"  # of signals whose gain nobody knows, as a cohort's profile declares
 Scale = tuple[float, float]  # gain and offset: a value is (a recorder's integer + offset) * gain
 # signs of Unicode: both letters mu, nV, uV and mV
 _SIGNS = {0xB5: "\u03bc", 0x33B5: "nV", 0x33B6: "uV", 0x33B7: "mV"}
@@ -118,17 +119,17 @@ class FileSignals(Mapping[str, Signal]):
     """Every channel of a file by label, still in the file.
 
     A channel that occurs twice or cannot be read is refused when it is looked up, not before:
-    it matters to nobody who does not ask for it.
+    it matters to nobody who does not ask for it. ``blank`` is the unit of channels that name none.
     """
 
-    def __init__(self, file: SignalFile) -> None:
-        self._file = file
+    def __init__(self, file: SignalFile, blank: str = "") -> None:
+        self._file, self._blank = file, blank
         # in file order, each once: a file may repeat a label
         self._labels = tuple(dict.fromkeys(channel.label for channel in file.channels))
 
     def __getitem__(self, label: str) -> Signal:
         channel = self._file.channel(label)
-        unit = unit_named(channel.unit)
+        unit = unit_named(channel.unit) or self._blank
         read = partial(self._file.read, label)
         return Signal(channel.fs, unit, self._file.seconds, read, channel.scale)
 

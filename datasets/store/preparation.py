@@ -17,7 +17,7 @@ from datasets.readers.channels import assessed, choose, role_of
 from datasets.readers.incoming import kind_of
 from datasets.readers.known_channels import Alternatives
 from datasets.readers.missing import mended
-from datasets.readers.recording import TO_MICROVOLT, Recording, Signal
+from datasets.readers.recording import TO_MICROVOLT, UNKNOWN_UNIT, Recording, Signal
 from datasets.store.equalisation import equalise
 from datasets.store.filters import (
     bandpass_taps,
@@ -106,7 +106,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class StoredChannel:
-    """One channel of a store: its label and role, unit, rate in Hz and band in Hz."""
+    """One channel of a store: its label and role, unit ("" if nobody knows), rate, band in Hz."""
 
     label: str
     role: str
@@ -219,7 +219,9 @@ def _by_role(recording: Recording, settings: Settings) -> tuple[StoredChannel, .
             )
         edges = (kept.low, kept.high)
         band = None if edges == (None, None) else edges
-        channels.append(StoredChannel(role, role, kept.unit, settings.fs, band))
+        is_known = role not in recording.signals or recording.signals[role].unit != UNKNOWN_UNIT
+        unit = kept.unit if is_known else ""
+        channels.append(StoredChannel(role, role, unit, settings.fs, band))
     if not recording.signals:
         raise UserError(f"{recording.id}: none of {', '.join(settings.channels)} is there")
     return tuple(channels)
@@ -234,6 +236,7 @@ def _describe(label: str, role: str, recording: Recording, settings: Settings) -
             "--resample"
         )
     unit = "uV" if signal.unit.lower() in TO_MICROVOLT else signal.unit
+    unit = "" if unit == UNKNOWN_UNIT else unit
     band = settings.bandpass if _is_filtered(role, signal, settings) else None
     return StoredChannel(label, role, unit, fs, band)
 
@@ -275,7 +278,8 @@ def _continuous(
         samples = _equalised(signal, start, stop, settings)
         return _cut(samples, 0, stop - start, channel.fs)
     if channel.label in (settings.kept or {}):
-        return _as_role(signal, start, stop, settings.kept[channel.label], settings.fs)
+        samples = _as_role(signal, settings.kept[channel.label], settings.fs)
+        return _cut(samples, start * EPOCH_SECONDS * settings.fs, stop - start, settings.fs)
     taps = _taps(channel, signal, settings)
     new_fs = channel.fs
     reach = resample_reach_seconds(signal.fs, new_fs)
@@ -302,13 +306,11 @@ def _cut(samples: np.ndarray, first: float, n_epochs: int, fs: float) -> np.ndar
     return np.pad(kept, (0, n - len(kept)), "edge")
 
 
-def _as_role(
-    signal: Signal, start: int, stop: int, kept: RolePreprocessing, fs: float
-) -> np.ndarray:
-    """Samples filtered at their own rate over the whole night, then resampled."""
+def _as_role(signal: Signal, kept: RolePreprocessing, fs: float) -> np.ndarray:
+    """The night's samples, filtered at their own rate and then resampled."""
     # the whole of it, since a Butterworth filter has no end to its reach
     samples = signal.read(0, signal.seconds)
-    if kept.unit == "uV":
+    if kept.unit == "uV" and signal.unit != UNKNOWN_UNIT:
         samples = samples * TO_MICROVOLT[signal.unit.lower()]
     try:
         sections = butterworth_sections(kept.low, kept.high, signal.fs)
@@ -316,8 +318,7 @@ def _as_role(
         raise UserError(f"{error}; leave the channel out") from error
     if sections is not None:
         samples = filter_sections(samples, sections)
-    samples = resample(samples, signal.fs, fs)
-    return _cut(samples, start * EPOCH_SECONDS * fs, stop - start, fs)
+    return resample(samples, signal.fs, fs)
 
 
 def _equalised(signal: Signal, start: int, stop: int, settings: Settings) -> np.ndarray:

@@ -67,12 +67,12 @@ def _of_another_scorer(night: Night) -> list[str]:
 def _signals(night: Night, file: AnyFile) -> tuple[dict | FileSignals, dict[str, str], list[str]]:
     """Signals by role and what they are made of, or all of the file by label."""
     if not night.options.roles:
-        return FileSignals(file), {}, []
-    matched = {
-        role: one
+        return FileSignals(file, night.signals.unit), {}, []
+    by_role = {
+        role: find_role(file, role, night.profile.roles.get(role, ()), blank=night.signals.unit)
         for role in night.options.roles
-        if (one := find_role(file, role, night.profile.roles.get(role, ()))) is not None
     }
+    matched = {role: one for role, one in by_role.items() if one is not None}
     return (
         {role: one.signal for role, one in matched.items()},
         {role: one.derivation for role, one in matched.items()},

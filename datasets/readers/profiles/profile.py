@@ -41,7 +41,8 @@ class SignalFiles:
 
     Of a recording that lies in a folder in several formats, the first that is declared is read.
     ``gaps``: recordings with pauses (EDF+D) are read, epochs in a pause being unscored. ``rate``
-    (Hz) and ``unit`` are of arrays that name none (``mat``). ``groups`` are set for templates as if
+    (Hz) is of arrays that name none (``mat``), ``unit`` of channels that name none, of any format:
+    a voltage, or ``unknown`` where nobody knows the gain. ``groups`` are set for templates as if
     the path had them, where one thing is spelt in several ways. ``case``: what the groups of a path
     are spelt in, capitals or small letters, so that one person in both stays one.
     """
@@ -50,7 +51,7 @@ class SignalFiles:
     format: Literal["edf", "wfdb", "h5", "mne", "mat"]
     gaps: bool = False
     rate: float | None = None
-    unit: str = ""
+    unit: Literal["", "V", "mV", "uV", "nV", "unknown"] = ""
     groups: Mapping[str, str] = field(default_factory=dict)
     case: Literal["", "upper", "lower"] = ""
 
