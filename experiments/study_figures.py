@@ -38,9 +38,12 @@ def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -
         axes.set_title(panel)
         _axes_of_x(axes, [p for p in points if p["panel"] == panel], axis)
     grid[0].set_ylabel("macro-F1, validation subjects")
-    handles, labels = grid[-1].get_legend_handles_labels()
+    drawn: dict[str, Any] = {}  # a panel may lack one: not every space has every number of labels
+    for axes in grid:
+        handles, labels = axes.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
     grid[len(grid) // 2].set_xlabel(LABELS[axis])  # one for all: of each they would overlap
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=3)
     entitle(figure, title)
     return figure
 
