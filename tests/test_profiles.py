@@ -20,7 +20,7 @@ from datasets.readers.scorings.scoring import Row
 from datasets.store.protocols import PROTOCOLS
 from evaluation.exports.edf_export import write_edf
 from evaluation.exports.exported_stages import counted_codes_of
-from evaluation.exports.night_tables import write_predictions
+from evaluation.exports.night_tables import write_events, write_predictions
 from evaluation.exports.text_exports import write_annot, write_eannot, write_snooz
 from evaluation.exports.xml_exports import write_nsrr, write_profusion
 from tests.cohort_files.written import assert_stages, edf, prepared, telling
@@ -239,6 +239,28 @@ def test_formats_that_count_epochs_have_the_stage_of_the_nearest(tmp_path):
     write_profusion(tmp_path / "p-profusion.xml", staged)
     read = nsrr_annotations.read_profusion(tmp_path / "p-profusion.xml").tolist()
     assert read == counted_codes_of(staged) and is_export(tmp_path / "p-profusion.xml")
+
+
+def test_exports_of_shorter_epochs_are_of_these_and_not_of_their_context(tmp_path):
+    """Twenty seconds each, without gaps; windows with context would overlap by ten."""
+    codes = np.array([0, 1, 2, 3, 4, 0])
+    windows = 20.0 * np.arange(6) + 15  # epochs at 20, 40, …, each with 5 s before and after it
+    staged = StagedNight("p", "p", np.eye(5)[codes], codes, own_onsets=windows, seconds=200.0)
+    begins = [20.0, 40.0, 60.0, 80.0, 100.0, 120.0]
+    made = staged.annotations()
+    assert made.onset.tolist() == begins and set(made.duration) == {20.0}
+    notes = edfio.read_edf(write_edf(tmp_path / "p.edf", staged)).annotations
+    assert [(note.onset, note.duration) for note in notes[:6]] == [(one, 20) for one in begins]
+    write_annot(tmp_path / "p.annot", staged)
+    lines = [line.split("\t") for line in (tmp_path / "p.annot").read_text().splitlines()[-6:]]
+    assert [(float(line[3]), line[4]) for line in lines] == [(one, "+20") for one in begins]
+    rows = list(csv.DictReader(write_predictions(tmp_path / "p.csv", staged).read_text().split()))
+    assert [float(row["onset_s"]) for row in rows] == begins
+    events = write_events(tmp_path / "p_events.tsv", staged, "model")
+    rows = list(csv.DictReader(events.read_text().splitlines(), delimiter="\t"))
+    assert [(float(row["onset"]), float(row["duration"])) for row in rows] == [
+        (one, 20) for one in begins
+    ]
 
 
 def test_twenty_second_epochs_get_context(tmp_path):

@@ -75,6 +75,17 @@ class StagedNight:
         return float(np.median(np.diff(self.onsets))) if len(self.own_onsets) > 1 else EPOCH_SECONDS
 
     @property
+    def length(self) -> float:
+        """Seconds that a stage is of: 30, of a scorer's shorter epochs theirs."""
+        return min(EPOCH_SECONDS, round(self.spacing))  # a clock that drifts makes none shorter
+
+    @property
+    def begins(self) -> np.ndarray:
+        """Seconds (n,) to what each stage is of: without the context that makes it 30 s long."""
+        context = (EPOCH_SECONDS - self.length) / 2
+        return self.onsets + context if context else self.onsets
+
+    @property
     def stages(self) -> np.ndarray:
         """The most probable stage of every epoch, int8 (n,), whatever its signal."""
         return self.probabilities.argmax(axis=1).astype(np.int8)
@@ -152,7 +163,7 @@ class StagedNight:
 
         names = [f"Sleep stage {EDF_STAGES[k]}" for k in self.scored]
         origin = [{"origin": MADE_BY_A_MODEL} for _ in names]
-        return mne.Annotations(self.onsets, float(EPOCH_SECONDS), names, extras=origin)
+        return mne.Annotations(self.begins, float(self.length), names, extras=origin)
 
     def hypnogram(self) -> Any:
         """The night as a ``yasa.Hypnogram``, with the probabilities in its ``proba``."""
@@ -161,7 +172,7 @@ class StagedNight:
 
         start = pandas.Timestamp(self.start) if self.start else None
         if start is not None:
-            start += pandas.Timedelta(seconds=float(self.onsets[0]))
+            start += pandas.Timedelta(seconds=float(self.begins[0]))
         return yasa.Hypnogram(
             [YASA_STAGES[k] for k in self.scored],
             freq=f"{round(self.spacing)}s",

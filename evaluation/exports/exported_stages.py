@@ -32,7 +32,7 @@ def codes_of(night: StagedNight) -> list[int]:
 def epochs_of(night: StagedNight) -> Iterator[tuple[float, int]]:
     """Onset in s and code of every epoch of :func:`codes_of`."""
     if len(night.own_onsets):
-        yield from zip(night.onsets.tolist(), night.scored.tolist(), strict=True)
+        yield from zip(night.begins.tolist(), night.scored.tolist(), strict=True)
         return
     codes = [UNSCORED] * night.first_epoch + night.scored.tolist()
     whole = int((night.seconds or 0) / EPOCH_SECONDS + 1e-9)
@@ -54,13 +54,13 @@ def counted_codes_of(night: StagedNight) -> list[int]:
     return stages.tolist()
 
 
-def bouts_of(night: StagedNight) -> Iterator[tuple[float, int, int]]:
+def bouts_of(night: StagedNight) -> Iterator[tuple[float, float, int]]:
     """Onset and length in s, and code, of every bout of the source recording.
 
     Epochs on onsets of their own do not add up to bouts.
     """
     if len(night.own_onsets):
-        yield from ((onset, EPOCH_SECONDS, code) for onset, code in epochs_of(night))
+        yield from ((onset, night.length, code) for onset, code in epochs_of(night))
         return
     epoch = 0
     for code, bout in groupby(codes_of(night)):

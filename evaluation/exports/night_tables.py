@@ -11,7 +11,7 @@ from evaluation.exports.exported_stages import seconds_of
 from utils.files import write_json, write_table
 from utils.metrics import confidence
 from utils.staged_night import StagedNight
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, STAGES, UNSCORED
+from utils.stages import EDF_STAGES, STAGES, UNSCORED
 
 # what BIDS asks for beside a table of events
 _COLUMNS = {
@@ -51,7 +51,7 @@ _COLUMNS = {
 
 def _epochs(night: StagedNight) -> Iterable[tuple[int, float, str, str | None]]:
     """Number, onset in seconds of the source, model's and expert's stage of every epoch."""
-    rows = zip(night.onsets.tolist(), night.scored, night.expert, strict=True)
+    rows = zip(night.begins.tolist(), night.scored, night.expert, strict=True)
     for k, (onset, stage, expert) in enumerate(rows):
         # an epoch without a signal has no stage, as in EDF+
         model = STAGES[stage] if stage >= 0 else EDF_STAGES[UNSCORED]
@@ -120,7 +120,7 @@ def write_events(path: Path, night: StagedNight, source: str) -> Path:
     rows = [
         {
             "onset": onset,
-            "duration": EPOCH_SECONDS,
+            "duration": night.length,
             "trial_type": stage,
             "probability": f"{night.probabilities[k].max():.4f}",
             **marks[k],

@@ -7,7 +7,7 @@ from pathlib import Path
 from evaluation.exports.exported_stages import codes_of, counted_codes_of, epochs_of, mark_of
 from utils.files import write_json, write_table, write_text
 from utils.staged_night import StagedNight
-from utils.stages import EDF_STAGES, EPOCH_SECONDS, RK_CODES
+from utils.stages import EDF_STAGES, RK_CODES
 
 # what Luna's annot calls a class is described in a line of its own
 _CLASSES = ("wake", "NREM 1", "NREM 2", "NREM 3", "REM sleep", "unscored")
@@ -19,7 +19,7 @@ def write_annot(path: Path, night: StagedNight) -> None:
     classes = zip(EDF_STAGES, _CLASSES, strict=True)
     head = [f"# {name} | {words}, {mark}" for name, words in classes]
     rows = [
-        f"{EDF_STAGES[code]}\t.\t.\t{onset:.10g}\t+{EPOCH_SECONDS}\t."
+        f"{EDF_STAGES[code]}\t.\t.\t{onset:.10g}\t+{night.length}\t."
         for onset, code in epochs_of(night)
     ]
     columns = "class\tinstance\tchannel\tstart\tstop\tmeta"
@@ -41,7 +41,7 @@ def write_snooz(path: Path, night: StagedNight) -> None:
     origin = {"group": "sleep-staging", "name": mark, "start_sec": 0, "duration_sec": 0}
     stages = [
         {"group": "stage", "name": RK_CODES[code], "start_sec": f"{onset:.10g}",
-         "duration_sec": EPOCH_SECONDS}
+         "duration_sec": night.length}
         for onset, code in epochs_of(night)
     ]  # fmt: skip
     write_table(path, [row | {"channels": "[]"} for row in (origin, *stages)], delimiter="\t")
