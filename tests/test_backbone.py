@@ -156,6 +156,7 @@ def test_models_without_images_are_left_out_and_vision_transformers_say_why(nigh
         grad_cam(EpochTarget(Imageless(1, 2), night), some, some)
 
 
+@pytest.mark.slow
 def test_trained_evaluated_and_explained(store, raw, tmp_path):
     run = train(store, tmp_path, "mobilenet_v3_small")
     words = [

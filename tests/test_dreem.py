@@ -235,6 +235,7 @@ def test_the_generated_layout_is_dreems(dreem_raw):
     assert starts == 4
 
 
+@pytest.mark.slow
 def test_from_the_layout_to_an_explanation_by_the_same_scripts(dreem_cohort, tmp_path):
     raw, store = dreem_cohort
     assert store.cohort == "synthetic-dodh"

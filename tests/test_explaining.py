@@ -380,6 +380,7 @@ def test_the_true_stage_is_explained_on_scored_epochs_only(raw, store, explained
     assert all(e["explained"] == e["expert"] for e in entries)
 
 
+@pytest.mark.slow
 def test_all_held_out_nights_are_explained_one_in_memory_at_a_time(
     raw, store, tmp_path, monkeypatch
 ):

@@ -319,7 +319,8 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         )
 
 
-@pytest.mark.parametrize("strategy", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_share_a_pass(role_store, tmp_path, strategy):
     script = Path(foundation_training.__file__)
     words = [

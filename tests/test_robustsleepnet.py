@@ -292,6 +292,7 @@ UNSEEN = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_published_weight_is_seen_but_for_saturated_units(tmp_path):
     net = converted(published_file("0dfcee73"), tmp_path / "ours.pt")
     changes = effects(net, drawn(net))

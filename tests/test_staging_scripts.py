@@ -72,7 +72,9 @@ def test_trained_and_evaluated(store, project, name):
     assert checkpoint.standardise == RECIPES[name].standardise
 
 
-@pytest.mark.parametrize("name", ["chambon2018", "tinysleepnet", "seqsleepnet"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("chambon2018", marks=pytest.mark.slow), "tinysleepnet", "seqsleepnet"]
+)
 def test_explained_by_the_same_interface(store, raw, project, name):
     words = [
         "--is_interpret",
