@@ -183,8 +183,6 @@ def check_table_flags(asked: TableFlags) -> None:
             raise UserError(f"{given[0]}: of --table {table}; add that, or leave it out")
     if asked.table == STUDY and (asked.models or asked.stagers):
         raise UserError(f"--table {STUDY}: its --grid names what is compared; leave out --models")
-    if asked.study.band_table and not asked.study.final:
-        raise UserError("--band_table: reads held-out subjects; add --final, or leave it out")
     if is_cross and (asked.stagers or asked.folds or asked.fold_list != ["-1"]):
         raise UserError(
             f"--table {CROSS}: its folds are the cohorts, named by --train and --test; leave out "

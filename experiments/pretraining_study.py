@@ -52,6 +52,7 @@ from experiments.study_rows import (
 )
 from utils.arguments import add_flag
 from utils.checkpoint import Checkpoint, load_checkpoint
+from utils.errors import UserError
 from utils.files import read_json, safe_name
 from utils.runs import Run
 
@@ -65,6 +66,10 @@ class StudyFlags:
     grid: Path | None
     final: bool
     band_table: Path | None
+
+    def __post_init__(self) -> None:
+        if self.band_table and not self.final:
+            raise UserError("--band_table: reads held-out subjects; add --final, or leave it out")
 
 
 def add_flags(group: Any) -> None:

@@ -13,7 +13,8 @@ from datasets.readers.profiles import profile
 from datasets.readers.profiles.declared_night import read
 from datasets.readers.recording import Signal
 from datasets.store.filters import bandpass_taps, filter_zero_phase, resample
-from datasets.store.preparation import Settings, channel_moments, prepare
+from datasets.store.moments import channel_moments
+from datasets.store.preparation import Settings, prepare
 from tests.edf_files import read_sleepedf, sleepedf_in, write_pair
 from utils.errors import UserError
 

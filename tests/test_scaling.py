@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.store.preparation import channel_moments
+from datasets.store.moments import channel_moments
 from datasets.store.protocols import MARGIN, around_most_sleep
 from evaluation.stagers.scaling import scaled_and_staged
 from utils.checkpoint import Checkpoint, Training

@@ -28,7 +28,8 @@ import numpy as np
 from datasets.readers.recording import Scale
 from datasets.store import descriptions
 from datasets.store.integers import INTEGERS, recorded_scale, to_integers, to_values
-from datasets.store.preparation import PreparedNight, Settings, channel_moments, preset_named
+from datasets.store.moments import channel_moments
+from datasets.store.preparation import PreparedNight, Settings, preset_named
 from datasets.store.stored_night import Night, channel_of, read_night, remake, signals_name
 from utils.errors import UserError
 from utils.files import sha256, write_array, write_json, write_text, written_folder

@@ -10,7 +10,8 @@ import numpy as np
 
 from datasets.readers.wishes import parts_of
 from datasets.store.filters import resample_epochs
-from datasets.store.preparation import StoredChannel, channel_moments
+from datasets.store.moments import channel_moments
+from datasets.store.preparation import StoredChannel
 from datasets.store.store import Store
 from datasets.store.stored_night import Night, remake
 from utils.errors import UserError

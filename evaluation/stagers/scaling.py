@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.store.preparation import channel_moments
+from datasets.store.moments import channel_moments
 from datasets.store.protocols import KEEP_ALL, around_most_sleep
 from utils.checkpoint import Checkpoint
 from utils.checkpoint_fields import KEPT
