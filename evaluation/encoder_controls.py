@@ -15,7 +15,7 @@ from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation.stage import load_staging_model, open_view
 from interpret.random_weights import with_random_weights
-from probing.embeddings import write_z
+from probing.embeddings import Embed, write_z
 from probing.probes import hand_made
 from probing.row_files import Rows, scale_of
 from training import fine_tuning
@@ -127,17 +127,26 @@ def published(
     Raises:
         UserError: the store lacks its channels, or its epochs cannot be encoded one by one.
     """
-    model = load_staging_model(published)
-    if not (model.stages_epochs and model.separable):
-        raise UserError(f"{published.path}: its epochs cannot be encoded one by one")
-    model.to(device).eval()
-    subjects = checkpoint.training.subjects
+    encode, subjects = published_encoder(published, device), checkpoint.training.subjects
 
     def embed(split: str, path: Path) -> Rows:
         view = open_view(published, store, store.of_subjects(subjects[split]), device)
-        return write_z(path, partial(encode_night, model), view)
+        return encode(view, path)
 
     return embed
+
+
+def published_encoder(published: Checkpoint, device: torch.device) -> Embed:
+    """How somebody else's encoder embeds a view that was opened as it reads signals.
+
+    Raises:
+        UserError: its epochs cannot be encoded one by one.
+    """
+    model = load_staging_model(published)
+    if not (model.stages_epochs and model.separable):
+        raise UserError(f"{published.path}: its epochs cannot be encoded one by one")
+    encode = partial(encode_night, model.to(device).eval())
+    return lambda view, path: write_z(path, encode, view)
 
 
 def encode_night(model: nn.Module, signals: Tensor, batch_size: int = 512) -> Tensor:

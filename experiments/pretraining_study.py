@@ -24,7 +24,8 @@ from datasets.store import splits
 from datasets.store.folds import FoldTable
 from datasets.store.store import Store
 from evaluation import embed
-from evaluation.encoder_controls import embed_powers
+from evaluation.encoder_controls import embed_powers, published_encoder
+from evaluation.stagers import catalogue
 from experiments import band_context, study_page, study_spaces
 from experiments.cells import Cell as Command
 from experiments.cells import run_cells
@@ -43,6 +44,7 @@ from experiments.study_rows import (
     ALL,
     CURVE,
     POWERS,
+    PUBLISHED,
     RANDOM,
     SUPERVISED,
     Cell,
@@ -126,6 +128,9 @@ def run(study: Study, flags: StudyFlags, how: Mapping[str, Any], *, overwrite: b
     """
     rows = Rows(study.root / f"{study_page.NAME}.csv", overwrite=overwrite)
     check_same_study(study, rows, overwrite=overwrite)
+    lacking = rows.lacking(cell for seed in study.seeds for cell in curve_cells(study, seed))
+    for objective in sorted({cell.objective for cell in lacking}):
+        published_of(objective)  # weights that are not here are missed before hours of training
     for seed in study.seeds:
         make(study, rows, curve_cells(study, seed), how)
     if flags.final:
@@ -277,7 +282,8 @@ def probe(study: Study, rows: Rows, cells: Sequence[Cell], checkpoint: Checkpoin
     """Probe the budgets of one space: ``cells`` that differ in their budget alone."""
     first, grid = cells[0], study.grid
     how = study.device, first.part, first.seed
-    nights = study_spaces.open_nights(checkpoint, study.store, *how)
+    other = published_of(first.objective)
+    nights = study_spaces.open_nights(checkpoint, study.store, *how, read_by=other or checkpoint)
     if first.objective == SUPERVISED:
         steps, draws = grid.supervised_steps, grid.supervised_draws
         for cell in cells:
@@ -285,7 +291,9 @@ def probe(study: Study, rows: Rows, cells: Sequence[Cell], checkpoint: Checkpoin
             rows.add(cell, study_spaces.supervised(checkpoint, nights, cell.budget, steps, n))
         return
     net = embed.encoder_of(checkpoint)
-    if first.objective == POWERS:
+    if other is not None:
+        encoders = [published_encoder(other, study.device)]
+    elif first.objective == POWERS:
         encoders = [embed_powers]
     elif first.objective == RANDOM:
         untrained = study_spaces.untrained_of(checkpoint, nights)
@@ -310,6 +318,16 @@ def probe(study: Study, rows: Rows, cells: Sequence[Cell], checkpoint: Checkpoin
         for cell in cells:
             made = study_spaces.probe(spaces, nights.labels, cell.budget, grid.draws)
             rows.add(cell, Probed(**made, seconds=seconds, samples=samples))
+
+
+def published_of(objective: str) -> Checkpoint | None:
+    """The weights of the published encoder that a row is about, if it is about one.
+
+    Raises:
+        UserError: no such encoder, or its weights are not here.
+    """
+    name = objective.removeprefix(PUBLISHED)
+    return None if name == objective else catalogue.published_checkpoint(name)
 
 
 def spent(checkpoint: Checkpoint, steps: int) -> tuple[float, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from experiments.study_rows import ALL, CONTROLS
+from experiments.study_rows import ALL, CONTROLS, PUBLISHED, is_control
 from utils.errors import UserError
 from utils.files import read_json
 
@@ -34,6 +34,7 @@ class Setting:
 class Grid:
     """A study; of several settings of an objective validation subjects choose one.
 
+    ``published`` are encoders of others, by name, that are read beside them.
     ``steps`` are those of the optimiser at which weights are probed, ``nights`` numbers of
     unlabelled nights beside all of them, ``budgets`` numbers of labelled subjects beside all,
     ``table`` those of them in the final table. ``draws`` of labelled subjects are one figure;
@@ -41,6 +42,7 @@ class Grid:
     """
 
     objectives: tuple[Setting, ...]
+    published: tuple[str, ...]
     encoders: tuple[str, ...]
     steps: tuple[int, ...]
     nights: tuple[int, ...]
@@ -84,6 +86,7 @@ def _grid(raw: dict[str, Any]) -> Grid:
     ]
     values = {
         "objectives": tuple(settings),
+        "published": tuple(map(str, raw["published"])),
         "encoders": tuple(map(str, raw["encoders"])),
         "budgets": tuple(map(str, raw["budgets"])),
         "table": tuple(map(str, raw["table"])),
@@ -109,9 +112,10 @@ def refuse_ours(words: Sequence[str], where: str) -> None:
 def _check(grid: Grid, path: Path) -> None:
     for setting in grid.objectives:
         refuse_ours(setting.words, f"{path}: {setting.name}")
-        if setting.objective in CONTROLS:
+        if is_control(setting.objective):
             raise UserError(f"{path}: {setting.objective} is a control; name the objective")
     names = {setting.objective for setting in grid.objectives} | set(CONTROLS)
+    names |= {f"{PUBLISHED}{name}" for name in grid.published}
     if unknown := [one for pair in grid.pairs for one in pair if one not in names]:
         raise UserError(f"{path}: pairs: no objective or control {unknown[0]!r}")
     counted = [n for n in grid.budgets if n != ALL]

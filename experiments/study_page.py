@@ -21,7 +21,7 @@ from experiments.study_results import (
     sign_of,
     spaces_of,
 )
-from experiments.study_rows import ALL, CONTROLS, CURVE, TABLE, Rows
+from experiments.study_rows import ALL, CONTROLS, CURVE, TABLE, Rows, is_control
 from utils import figures
 from utils.files import write_table, write_text
 from utils.intervals import T, with_interval
@@ -108,7 +108,7 @@ def _differences(
 ) -> list[str]:
     listed = []
     for space in spaces:
-        if space.objective in CONTROLS:
+        if is_control(space.objective):
             continue
         for budget in grid.table:
             both = [

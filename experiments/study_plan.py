@@ -15,7 +15,17 @@ from datasets.store import splits
 from datasets.store.folds import FoldTable
 from datasets.store.store import Store
 from experiments.study_grid import Grid
-from experiments.study_rows import ALL, CURVE, POWERS, RANDOM, SUPERVISED, TABLE, Cell, Rows
+from experiments.study_rows import (
+    ALL,
+    CURVE,
+    POWERS,
+    PUBLISHED,
+    RANDOM,
+    SUPERVISED,
+    TABLE,
+    Cell,
+    Rows,
+)
 from utils import metrics
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
@@ -139,7 +149,8 @@ def curve_cells(study: Study, seed: int) -> list[Cell]:
     everything = study.n_nights(seed)
     budgets = [n for n in grid.budgets if n == ALL or int(n) < len(known.train)]
     table, last = [n for n in grid.table if n in budgets], grid.steps[-1]
-    cells = [study.cell(CURVE, seed, budget) for budget in budgets]
+    plain = [POWERS, *(f"{PUBLISHED}{name}" for name in grid.published)]
+    cells = [study.cell(CURVE, seed, budget, objective=one) for one in plain for budget in budgets]
     for encoder in grid.encoders:
         for control in (RANDOM, SUPERVISED):
             about = {"objective": control, "encoder": encoder}

@@ -16,6 +16,7 @@ from experiments.study_rows import (
     TABLE,
     Cell,
     Rows,
+    is_control,
     without_budget,
 )
 from probing.latent_report import correlations
@@ -42,13 +43,11 @@ def spaces_of(rows: Rows, store: str, controls: Sequence[str]) -> list[Space]:
     """The rows of the final table of a store, the controls first, in their order."""
     cells = rows.cells(store=store, part=TABLE)
     spaces = {Space(cell.objective, cell.encoder) for cell in cells}
-    order = list(controls)
+    places = {objective: k for k, objective in enumerate(controls)}
+    last = len(places)
     return sorted(
         spaces,
-        key=lambda one: (
-            order.index(one.objective) if one.objective in order else len(order),
-            one,
-        ),
+        key=lambda one: (places.get(one.objective, last), not is_control(one.objective), one),
     )
 
 

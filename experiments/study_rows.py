@@ -18,6 +18,12 @@ CURVE, TABLE = "curve", "table"  # of validation subjects, of held-out ones
 ALL = "all"  # labelled subjects
 RANDOM, POWERS, SUPERVISED = "random encoder", "band powers", "supervised"
 CONTROLS = (RANDOM, POWERS, SUPERVISED)
+PUBLISHED = "published: "  # controls by name: encoders of others
+
+
+def is_control(objective: str) -> bool:
+    """Whether a row is what pretraining is compared with."""
+    return objective in CONTROLS or objective.startswith(PUBLISHED)
 
 
 @dataclass(frozen=True, order=True)

@@ -70,9 +70,17 @@ class Nights:
 
 
 def open_nights(
-    checkpoint: Checkpoint, store: Store, device: torch.device, part: str, seed: int
+    checkpoint: Checkpoint,
+    store: Store,
+    device: torch.device,
+    part: str,
+    seed: int,
+    *,
+    read_by: Checkpoint,
 ) -> Nights:
     """The nights of a run of this seed that curves or the final table are about.
+
+    Signals are prepared as ``read_by`` has them, which may be somebody else's encoder.
 
     Raises:
         UserError: the weights that it began with had seen held-out subjects.
@@ -87,7 +95,7 @@ def open_nights(
         remedy="begin with weights that have not",
     )
     views = {
-        split: open_view(checkpoint, store, store.of_subjects(subjects[split]), device)
+        split: open_view(read_by, store, store.of_subjects(subjects[split]), device)
         for split in dict.fromkeys(("train", "validation", target))
     }
     return Nights(views, target, seed)

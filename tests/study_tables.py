@@ -10,6 +10,7 @@ from experiments.study_rows import POWERS, RANDOM, TABLE, Cell, Probed, Rows
 
 GRID = {
     "objectives": {"contrastive": {"plain": "--objective contrastive"}},
+    "published": [],
     "encoders": ["chambon2018"],
     "steps": [1, 2],
     "nights": [1],

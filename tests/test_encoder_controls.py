@@ -177,7 +177,7 @@ def test_the_supervised_encoder_is_trained_and_its_start_is_not():
 def test_published_encoders_are_named_as_published():
     for name in ("physioex-chambon", "robustsleepnet"):
         with pytest.raises(
-            UserError, match=f"--published {name}: there are .*physioex-chambon-eeg"
+            UserError, match=f"published encoder {name}: there are .*physioex-chambon-eeg"
         ):
             catalogue.published_checkpoint(name)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import models
 import reproduce_tables
 import ssl_training
 from datasets.band_batches import BandSource, padded
@@ -27,6 +30,7 @@ from tests.band_nights import made_up_table
 from tests.study_tables import GRID, STORE, counts_of, rows_of
 from training import context_training, train
 from training.context_training import ContextTraining, pretrained, untrained
+from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 
 
@@ -44,12 +48,31 @@ def split_of(store: Store) -> splits.Split:
     return splits.split(table, [0, 1, 2], [3, 4], share=0.25, seed=0)
 
 
+def of_others(store: Store, name: str) -> Checkpoint:
+    """Somebody's encoder, of windows of three epochs."""
+    if name != "another":
+        raise UserError(f"{name}: its weights are not here")
+    eeg = store.channels[0]
+    state = models.build("chambon2018", fs=eeg.fs).state_dict()
+    channels = ((eeg.label, eeg.role),)
+    return Checkpoint(Path(name), "chambon2018", {"fs": eeg.fs}, channels, eeg.fs, "night", state)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def published(dreem_cohort) -> Iterator[None]:
+    """Weights of one published encoder, from nowhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        others = partial(of_others, dreem_cohort[1])
+        patch.setattr(pretraining_study.catalogue, "published_checkpoint", others)
+        yield
+
+
 @pytest.fixture(scope="module")
 def study(dreem_cohort, tmp_path_factory) -> tuple[Path, list[str]]:
     """Curves and table of a tiny grid on five subjects; folder and command."""
     folder = tmp_path_factory.mktemp("study")
     grid = folder / "grid.json"
-    grid.write_text(json.dumps(GRID))
+    grid.write_text(json.dumps(GRID | {"published": ["another"]}))
     words = ["--table", "pretraining", "--grid", str(grid), "--project_path", str(folder / "out")]
     words += ["--data_path", str(dreem_cohort[1].path), "--fold_list", "3,4", "--device", "cpu"]
     words += ["--flags", "--accelerator cpu --logger csv"]
@@ -92,8 +115,9 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     rows = Rows(folder / "pretraining.csv")
     assert {cell.part for cell in rows.probed} == {CURVE}
     assert {s for one in rows.probed.values() for s in one.subjects} == set(known.validation)
-    # steps 1 and 2 with both budgets, one night with both, and three controls
-    assert len(rows.cells(objective="contrastive")) == 6 and len(rows.probed) == 12
+    # steps 1 and 2 with both budgets, one night with both, and four controls
+    assert len(rows.cells(objective="contrastive")) == 6 and len(rows.probed) == 14
+    assert len(rows.cells(objective="published: another", encoder="", steps=0)) == 2
     assert {metric for _, metric in rows.measured} >= {"rank_me", "uniformity", "lidar"}
     assert "Not read yet" in (folder / "pretraining.md").read_text()
     # what controls are of is kept, for encoders that are trained later
@@ -104,7 +128,7 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     rows = Rows(folder / "pretraining.csv")
     final = {cell: rows.probed[cell] for cell in rows.cells(part=TABLE)}
     assert {s for one in final.values() for s in one.subjects} == set(known.held_out)
-    assert len(final) == 8 and len(rows.probed) == 20
+    assert len(final) == 10 and len(rows.probed) == 24
     assert set(before.splitlines()) <= set((folder / "pretraining.csv").read_text().splitlines())
     scored = sum(int((store.night(n).stages >= 0).sum()) for n in store.of_subjects(known.held_out))
     for cell, one in final.items():
@@ -189,6 +213,8 @@ def test_another_way_of_making_rows_is_refused(study, tmp_path):
         (GRID | {"objectives": changed}, "of another contrastive: plain"),
         (GRID | {"objectives": {"a": {"b": "--seed 3"}}}, "b: the study sets --seed"),
         (GRID | {"depth": 3}, "nothing reads depth"),
+        (GRID | {"published": ["lost"]}, "lost: its weights are not here"),
+        (GRID | {"objectives": {"published: a": {"b": ""}}}, "published: a is a control"),
         (GRID | {"table": [2]}, "table is part of budgets"),
         (GRID | {"pairs": [["contrastive", "luck"]]}, "no objective or control 'luck'"),
     ):
@@ -209,6 +235,7 @@ def test_another_way_of_making_rows_is_refused(study, tmp_path):
 
 def test_differences_and_ahead_are_what_they_are_by_hand(tmp_path):
     rights = {RANDOM: [5, 7], POWERS: [6, 8], "masked": [7, 9], "contrastive": [5, 9]}
+    rights |= {"published: other": [9, 9]}
     rows = rows_of(tmp_path / "pretraining.csv", rights)
     masked, contrastive = Space("masked", "cnn"), Space("contrastive", "cnn")
     random, powers = Space(RANDOM, "cnn"), Space(POWERS, "")
@@ -230,9 +257,10 @@ def test_differences_and_ahead_are_what_they_are_by_hand(tmp_path):
     assert page.count("**ahead**") == 1
     table = page.partition("## Held-out subjects")[2]
     first = [line.split(" | ")[0] for line in table.splitlines() if line.startswith("| ")][2:]
-    assert first[:4] == [
+    assert first[:5] == [
         "| random encoder, cnn",
         "| band powers",
+        "| published: other, cnn",
         "| contrastive, cnn",
         "| masked, cnn",
     ]

@@ -156,7 +156,7 @@ def published_checkpoint(name: str) -> Checkpoint:
     """
     known = [one for one, about in table()["stagers"].items() if len(about["files"]) == 1]
     if name not in known:
-        raise UserError(f"--published {name}: there are {', '.join(known)}")
+        raise UserError(f"published encoder {name}: there are {', '.join(known)}")
     return converted(files_of(name)[0], name)
 
 
