@@ -159,7 +159,7 @@ def about(study: Study) -> str:
         f"{study.store.cohort}, folds {study.table.name}, fold "
         f"{', '.join(map(str, study.held_out))} held out. Of seed {study.seeds[0]}: {parts}. "
         "Written by `reproduce_tables.py --table pretraining` from `pretraining.csv` alone; the "
-        "rule is `pretraining_rule.md`.\n"
+        "rule is `results/pretraining_rule.md`.\n"
     )
 
 
