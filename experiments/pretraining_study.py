@@ -155,6 +155,8 @@ def about(study: Study) -> str:
         )
     }
     parts = "; ".join(f"{size} {name}" for name, size in sizes.items())
+    if splits.own_validation(study.table, study.trained, study.held_out):
+        parts += "; the folds name who validates, the same for every seed (`val_share` is not used)"
     return (
         f"{study.store.cohort}, folds {study.table.name}, fold "
         f"{', '.join(map(str, study.held_out))} held out. Of seed {study.seeds[0]}: {parts}. "

@@ -16,6 +16,7 @@ import ssl_training
 from datasets.store import splits
 from experiments import study_spaces
 from experiments.pretraining_study import GRID as GRID_SHIPPED
+from experiments.pretraining_study import about
 from experiments.study_grid import read_grid
 from experiments.study_plan import (
     Study,
@@ -75,6 +76,14 @@ def test_validation_subjects_select_by_the_mean_of_trainings_on_all_nights(plann
         ("supervised", "", 0, 0),
     }  # fmt: skip
     assert {c.budget for c in cells} == {"1", ALL}
+
+
+def test_the_page_says_where_seeds_draw_nobody(planned):
+    """Was in silence: 8 validation subjects of the folds, where the grid has a share of 30."""
+    words = "the folds name who validates, the same for every seed"
+    assert words not in about(planned)
+    one = replace(planned, held_out=(4,))
+    assert one.split(0).validation == one.split(1).validation and words in about(one)
 
 
 def test_held_out_subjects_are_read_for_one_selection(planned):

@@ -115,15 +115,22 @@ def split(
             f"folds {table.name}: the training folds hold {len(pool)} subject(s); selecting a "
             "checkpoint needs one more, to validate on"
         )
-    # only then are the table's own validation subjects those of the published split
-    whole = len(held_out) == 1 and len(train) == len(table.folds) - 1
-    if whole and table.folds[held_out[0]].val:
+    if own_validation(table, train, held_out):
         validation = set(table.folds[held_out[0]].val)
     else:
         # at least one validates, but the last one trains
         n = min(max(1, round(share * len(pool))), len(pool) - 1)
         validation = set(np.random.default_rng(seed).choice(pool, n, replace=False).tolist())
     return Split([s for s in pool if s not in validation], sorted(validation), reported)
+
+
+def own_validation(table: FoldTable, train: Sequence[int], held_out: Sequence[int]) -> bool:
+    """Whether the table's own validation subjects are used, the same for every seed.
+
+    Only where one fold is held out and all others train are they those of the published split.
+    """
+    whole = len(held_out) == 1 and len(train) == len(table.folds) - 1
+    return whole and bool(table.folds[held_out[0]].val)
 
 
 def drawn_nights(
