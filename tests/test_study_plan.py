@@ -78,7 +78,7 @@ def test_validation_subjects_select_by_the_mean_of_trainings_on_all_nights(plann
     assert {c.budget for c in cells} == {"1", ALL}
 
 
-def test_the_page_says_where_seeds_draw_nobody(planned):
+def test_the_page_reports_that_the_folds_validate(planned):
     """Was in silence: 8 validation subjects of the folds, where the grid has a share of 30."""
     words = "the folds name who validates, the same for every seed"
     assert words not in about(planned)
