@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from utils.figure_style import GREY, TWO_COLUMNS, entitle, in_style, line_styles, new_figure
+from utils.figure_style import (
+    GREY,
+    TWO_COLUMNS,
+    entitle,
+    in_style,
+    lines_of,
+    new_figure,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,12 +36,11 @@ def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -
     panels = list(dict.fromkeys(point["panel"] for point in points))
     figure = new_figure(TWO_COLUMNS, 3.4)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    names = list(dict.fromkeys(point["name"] for point in points))
-    styles = dict(zip(names, line_styles(len(names)), strict=True))
+    styles = _styles(points)
     for axes, panel in zip(grid, panels, strict=True):
-        for name in names:
+        for name, style in styles.items():
             some = [p for p in points if (p["panel"], p["name"]) == (panel, name)]
-            _draw(axes, some, name, styles[name])
+            _draw(axes, some, name, style)
         axes.set_title(panel)
         _axes_of_x(axes, [p for p in points if p["panel"] == panel], axis)
     grid[0].set_ylabel("macro-F1, validation subjects")
@@ -46,6 +52,15 @@ def draw_curves(points: Sequence[Mapping[str, Any]], axis: str, *, title: str) -
     figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=3)
     entitle(figure, title)
     return figure
+
+
+def _styles(points: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Colour and dashes of each name: curves have colours, controls are grey."""
+    named = {point["name"]: point["is_control"] for point in points}
+    curves = [name for name, is_control in named.items() if not is_control]
+    controls = [name for name, is_control in named.items() if is_control]
+    greys = {name: look | {"color": GREY} for name, look in lines_of(controls).items()}
+    return lines_of(curves) | greys
 
 
 def _draw(

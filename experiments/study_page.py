@@ -21,7 +21,7 @@ from experiments.study_results import (
     sign_of,
     spaces_of,
 )
-from experiments.study_rows import ALL, CONTROLS, CURVE, TABLE, Rows, is_control
+from experiments.study_rows import ALL, CONTROLS, CURVE, PUBLISHED, TABLE, Rows, is_control
 from utils import figures
 from utils.files import write_table, write_text
 from utils.intervals import T, with_interval
@@ -173,7 +173,7 @@ def _rankings(
             "; ".join(f"seed {k}: {_text(known)}" for k, known in one["differences"].items()),
             "agree" if one["agree"] else "**disagree**",
         ]
-        for one in ranked
+        for one in sorted(ranked, key=lambda one: one["agree"])  # what disagrees comes first
     ]
     n = sum(one["agree"] for one in ranked)
     return [
@@ -189,19 +189,25 @@ def _curves(rows: Rows, store: str, folder: Path, overwrite: bool | None) -> lis
     if not rows.cells(store=store, part=CURVE):
         return []
     seeds = ", ".join(map(str, _seeds(rows, store, CURVE)))
+    published = any(cell.objective.startswith(PUBLISHED) for cell in rows.probed)
     parts = [
         "## Curves\n",
         f"Of validation subjects, on whom settings and steps are chosen: no claim. Seed(s) {seeds} "
         "pooled; bands and bars are 95 % intervals over subjects, of fewer than 8 those of their "
-        "mean, which is then drawn.\n",
+        "mean, which is then drawn."
+        + " Published encoders are among the numbers alone." * published
+        + "\n",
     ]
     for axis in AXES:
         points = curve_points(rows, store, axis)
-        drawn = points if axis == "budget" else _with_curves(points)
+        of_curves = points if axis == "budget" else _with_curves(points)
+        drawn = [one for one in of_curves if not one["objective"].startswith(PUBLISHED)]
         if len({one["x"] for one in drawn if one["x"] is not None}) < 2:
             continue  # no curve of one point
         stem = folder / f"{NAME}_{axis}"
-        table = [{k: v for k, v in one.items() if k not in ("is_control", "tick")} for one in drawn]
+        table = [
+            {k: v for k, v in one.items() if k not in ("is_control", "tick")} for one in of_curves
+        ]
         write_table(stem.with_suffix(".csv"), table, overwrite=overwrite)
         named = [
             one | {"name": _name(one, drawn), "panel": _panel(one, axis), "y": _height(one)}
