@@ -160,7 +160,7 @@ def about(study: Study) -> str:
     return (
         f"{study.store.cohort}, folds {study.table.name}, fold "
         f"{', '.join(map(str, study.held_out))} held out. Of seed {study.seeds[0]}: {parts}. "
-        "Written by `reproduce_tables.py --table pretraining` from `pretraining.csv` alone; the "
+        "Written by `reproduce_tables.py --table pretraining` from the CSV beside it alone; the "
         "rule is `results/pretraining_rule.md`.\n"
     )
 

@@ -34,7 +34,9 @@ _PAIR_HEAD = ("pair", "labels", "difference", "interval")
 
 def files_of(folder: Path, name: str = NAME) -> list[Path]:
     """Paths of the files that the study writes, of the table ``name``."""
-    names = [f"{name}{ending}" for ending in (".csv", "_metrics.csv", ".json", ".md")]
+    names = [
+        f"{name}{ending}" for ending in (".csv", "_curves.csv", "_metrics.csv", ".json", ".md")
+    ]
     curves = [f"{name}_{axis}.{end}" for axis in AXES for end in ("csv", "png", "pdf")]
     return [folder / one for one in (*names, *curves)]
 

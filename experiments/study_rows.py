@@ -80,7 +80,7 @@ _OF_METRIC = (*(one.name for one in fields(Cell)), "metric", "value")
 
 
 class Rows:
-    """The cells of a table in a file, and the label-free metrics in another beside it.
+    """Cells of held-out subjects in a file; beside it those of curves, and label-free metrics.
 
     Whatever is added is on the disk at once, whole, so that an interrupted study loses one cell.
 
@@ -90,22 +90,16 @@ class Rows:
 
     def __init__(self, path: Path, *, overwrite: bool | None = None) -> None:
         self.path, self._overwrite = path, overwrite
+        self.curves_path = path.with_name(f"{path.stem}_curves.csv")
         self.metrics_path = path.with_name(f"{path.stem}_metrics.csv")
         self.probed: dict[Cell, Probed] = {}
         self.measured: dict[tuple[Cell, str], float] = {}
-        for cell, rows in _grouped(_read(path, _COLUMNS), path).items():
-            subjects = tuple(row["subject"] for row in rows)
-            if len(set(subjects)) < len(subjects):
-                raise UserError(f"{path}: a subject has two rows in {_named(cell)}; remove one")
-            counts = np.stack([_counts(row["counts"], path) for row in rows])
-            about = rows[0]
-            self.probed[cell] = Probed(
-                subjects,
-                counts,
-                int(about["draws"]),
-                float(about["seconds"]),
-                int(about["samples"]),
-            )
+        for part in (TABLE, CURVE):
+            of = self._path_of(part)
+            for cell, rows in _grouped(_read(of, _COLUMNS), of).items():
+                if cell.part != part:
+                    raise UserError(f"{of}: rows of {cell.part!r} do not belong here; move them")
+                self.probed[cell] = _probed(cell, rows, of)
         for cell, rows in _grouped(_read(self.metrics_path, _OF_METRIC), self.metrics_path).items():
             for row in rows:
                 value = float(row["value"]) if row["value"] else float("nan")
@@ -115,8 +109,13 @@ class Rows:
         """Write the rows of a cell, which must be new."""
         assert cell not in self.probed, f"{cell} was probed already"
         self.probed[cell] = probed
-        rows = [row for one in sorted(self.probed) for row in _rows_of(one, self.probed[one])]
-        write_table(self.path, rows, overwrite=self._overwrite)
+        rows = [
+            row for one in self.cells(part=cell.part) for row in _rows_of(one, self.probed[one])
+        ]
+        write_table(self._path_of(cell.part), rows, overwrite=self._overwrite)
+
+    def _path_of(self, part: str) -> Path:
+        return self.curves_path if part == CURVE else self.path
 
     def measure(self, cell: Cell, metrics: Mapping[str, float]) -> None:
         """Write the label-free metrics of a cell."""
@@ -134,6 +133,15 @@ class Rows:
     def lacking(self, cells: Iterable[Cell]) -> list[Cell]:
         """Those of ``cells`` that were not probed yet."""
         return [cell for cell in cells if cell not in self.probed]
+
+
+def _probed(cell: Cell, rows: Sequence[Mapping[str, str]], path: Path) -> Probed:
+    subjects, about = tuple(row["subject"] for row in rows), rows[0]
+    if len(set(subjects)) < len(subjects):
+        raise UserError(f"{path}: a subject has two rows in {_named(cell)}; remove one")
+    counts = np.stack([_counts(row["counts"], path) for row in rows])
+    took = float(about["seconds"]), int(about["samples"])
+    return Probed(subjects, counts, int(about["draws"]), *took)
 
 
 def _rows_of(cell: Cell, probed: Probed) -> list[dict[str, Any]]:

@@ -33,6 +33,8 @@ from training.context_training import ContextTraining, pretrained, untrained
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 
+CURVES = "pretraining_curves.csv"
+
 
 def in_process(cells, folder, *, at_once, gpus, options) -> None:
     """Trainings without processes of their own, which take seconds to begin."""
@@ -111,7 +113,7 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     known = split_of(store)
     assert (len(known.train), len(known.validation), len(known.held_out)) == (2, 1, 2)
     no_pictures(monkeypatch)
-    before = (folder / "pretraining.csv").read_text()
+    before = (folder / CURVES).read_bytes()
     rows = Rows(folder / "pretraining.csv")
     assert {cell.part for cell in rows.probed} == {CURVE}
     assert {s for one in rows.probed.values() for s in one.subjects} == set(known.validation)
@@ -129,7 +131,7 @@ def test_curves_are_of_validation_subjects_and_the_table_of_held_out_ones(
     final = {cell: rows.probed[cell] for cell in rows.cells(part=TABLE)}
     assert {s for one in final.values() for s in one.subjects} == set(known.held_out)
     assert len(final) == 10 and len(rows.probed) == 24
-    assert set(before.splitlines()) <= set((folder / "pretraining.csv").read_text().splitlines())
+    assert (folder / CURVES).read_bytes() == before
     scored = sum(int((store.night(n).stages >= 0).sum()) for n in store.of_subjects(known.held_out))
     for cell, one in final.items():
         assert one.counts.sum() == one.draws * scored, cell
@@ -144,23 +146,25 @@ def test_the_same_command_again_makes_what_is_lacking_alone(study, monkeypatch):
     folder, words = study
     no_pictures(monkeypatch)
     monkeypatch.setattr(pretraining_study, "run_cells", lambda cells, *_, **how: cells and 1 / 0)
-    names = ("pretraining.csv", "pretraining_metrics.csv", "pretraining_steps.csv")
+    names = (CURVES, "pretraining_metrics.csv", "pretraining_steps.csv")
     before = [(folder / name).read_bytes() for name in names]
     with monkeypatch.context() as patch:
         patch.setattr(pretraining_study, "probe", None)
         reproduce_tables.main(words)
     assert [(folder / name).read_bytes() for name in names] == before
-    lost = without_a_cell(folder / "pretraining.csv", folder / "pretraining.csv")
+    lost = without_a_cell(folder / CURVES, folder / CURVES)
     reproduce_tables.main([*words, "--overwrite"])
     again = Rows(folder / "pretraining.csv")
     assert len(again.probed[lost].subjects) == 1
     # all but what a clock decides is as it was
-    assert timeless(folder / "pretraining.csv") == timeless(before[0])
+    assert timeless(folder / CURVES) == timeless(before[0])
 
 
 def without_a_cell(path: Path, target: Path) -> Cell:
     """Write a table without the one row of the last steps' first cell, which is returned."""
-    lost = Rows(path).cells(objective="contrastive", part=CURVE, steps=2)[0]
+    lost = Rows(path.with_name("pretraining.csv")).cells(
+        objective="contrastive", part=CURVE, steps=2
+    )[0]
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if not is_of(line, lost)]
     assert len(kept) == len(lines) - 1  # the one validation subject
@@ -182,7 +186,7 @@ def test_on_a_fresh_checkout_one_training_is_run_again(study, tmp_path, monkeypa
     out.mkdir()
     for name in ("pretraining_metrics.csv", "pretraining.json"):
         (out / name).write_bytes((folder / name).read_bytes())
-    without_a_cell(folder / "pretraining.csv", out / "pretraining.csv")
+    without_a_cell(folder / CURVES, out / CURVES)
 
     def run_cells(cells, *given, **how):
         trained.extend(cell.name for cell in cells)
@@ -194,7 +198,7 @@ def test_on_a_fresh_checkout_one_training_is_run_again(study, tmp_path, monkeypa
         reproduce_tables.main(words)
     reproduce_tables.main([*words, "--overwrite"])
     assert len(trained) == 1
-    assert timeless(out / "pretraining.csv") == timeless(folder / "pretraining.csv")
+    assert timeless(out / CURVES) == timeless(folder / CURVES)
 
 
 def is_of(line: str, cell: Cell) -> bool:
@@ -225,7 +229,7 @@ def test_another_way_of_making_rows_is_refused(study, tmp_path):
         reproduce_tables.parse_args(["--final"])
     with pytest.raises(UserError, match="--band_table: reads held-out subjects; add --final"):
         reproduce_tables.parse_args([*words, "--band_table", "table.npz"])
-    (tmp_path / "pretraining.csv").write_bytes((folder / "pretraining.csv").read_bytes())
+    (tmp_path / CURVES).write_bytes((folder / CURVES).read_bytes())
     with pytest.raises(UserError, match=r"pretraining.json: missing, so nobody knows what"):
         reproduce_tables.main([*words, "--project_path", str(tmp_path), "--overwrite"])
 
@@ -314,6 +318,7 @@ def test_damaged_tables_are_one_line(tmp_path):
         (text.replace("subject", "person", 1), "not a table of this study"),
         (text.replace(",s01,", ",s01,x,", 1), "not a table of this study"),
         (text.replace("5 0 0 0 0 0", "5 0 0 0 0 -3", 1), "are not 25 numbers"),
+        (text.replace(",table,", ",curve,"), "rows of 'curve' do not belong here"),
     ):
         bad = tmp_path / "bad.csv"
         bad.write_text(wrong)
