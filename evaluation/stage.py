@@ -164,7 +164,7 @@ def stand_ins(store: Store, checkpoint: Checkpoint) -> list[str]:
     chosen = []
     for label, role in checkpoint.channels:
         chosen.append(label if label in present else role)
-        if label not in present:
+        if label not in present and label != role:  # published weights name roles alone
             print(f"{store.path}: no channel {label!r}, taking its first {role}")
     return chosen
 
