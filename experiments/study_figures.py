@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from utils.figure_style import (
-    GREY,
-    TWO_COLUMNS,
-    entitle,
-    in_style,
-    lines_of,
-    new_figure,
-)
+from utils.figure_style import GREY, TWO_COLUMNS, entitle, in_style, lines_of, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,7 +20,7 @@ from datasets.band_batches import BandSource, padded
 from datasets.band_tables import BandNight
 from datasets.store import splits
 from datasets.store.store import Store
-from experiments import band_context, pretraining_study, study_page
+from experiments import band_context, pretraining_study, study_figures, study_page
 from experiments.study_grid import read_grid
 from experiments.study_results import Space, correlated, difference, is_ahead, rankings, sign_of
 from experiments.study_rows import CURVE, POWERS, RANDOM, TABLE, Cell, Probed, Rows
@@ -32,6 +32,7 @@ from training import context_training, train
 from training.context_training import ContextTraining, pretrained, untrained
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
+from utils.figure_style import GREY
 
 CURVES = "pretraining_curves.csv"
 
@@ -208,8 +209,9 @@ def is_of(line: str, cell: Cell) -> bool:
     )
 
 
-def test_another_way_of_making_rows_is_refused(study, tmp_path):
+def test_another_way_of_making_rows_is_refused(study, tmp_path, monkeypatch):
     folder, words = study
+    monkeypatch.setattr(pretraining_study, "make", None)  # before anything is trained or probed
     grid = tmp_path / "grid.json"
     changed = {"contrastive": {"plain": "--objective contrastive --temperature 0.2"}}
     for other, message in (
@@ -295,6 +297,23 @@ def text_of(rows: Rows, folder: Path) -> str:
     path = folder / "grid.json"
     path.write_text(json.dumps(GRID | {"table": [1], "pairs": []}))
     return study_page.write(rows, STORE, read_grid(path), "By hand.\n", overwrite=None).read_text()
+
+
+def test_no_curve_has_the_colour_of_another_or_of_a_control():
+    """Was: nine lines of seven colours, contrast in that of its random encoder."""
+    point = {"panel": "", "y": 0.5, "low": None, "high": None, "samples": 1, "minutes": 1.0}
+    curves, controls = [f"objective {k}" for k in range(6)], [RANDOM, POWERS, "supervised"]
+    about = [(name, name in controls) for name in sorted([*curves, *controls])]
+    points = [
+        point | {"name": name, "is_control": is_control, "x": None if is_control else x, "tick": x}
+        for name, is_control in about
+        for x in (10, 20)
+    ]
+    drawn = study_figures.draw_curves(points, "steps", title="")
+    lines = {line.get_label(): line for line in drawn.axes[0].get_lines()}
+    colours = {lines[name].get_color() for name in curves}
+    assert len(colours) == len(curves) and GREY not in colours
+    assert {lines[name].get_color() for name in controls} == {GREY}
 
 
 def test_label_free_metrics_are_correlated_over_checkpoints(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 from datasets.readers.edf import EdfFile
 from datasets.store.robust_scaling import BAND_HZ, FS, prepare_robustly, robust_scale
 from datasets.store.store import Store
-from evaluation.stage import check_preset, name_other_filter
+from evaluation.stage import check_preset, name_other_filter, stand_ins
 from tests.conftest import prepare
 from tests.edf_files import write_pair
 from utils.checkpoint import Checkpoint, Training
@@ -111,6 +111,15 @@ def test_another_filter_is_named(trained, has, line, capsys):
     one = Checkpoint(Path("e.pt"), "seqsleepnet", {}, (), 100.0, "none", {}, training)
     name_other_filter(one, SimpleNamespace(path="s", settings=has))
     assert capsys.readouterr().out == line
+
+
+def test_a_role_that_stands_for_a_label_is_named(capsys):
+    """Was: published weights, which name roles alone, missed a channel called EEG."""
+    store = SimpleNamespace(path="s", channels=[SimpleNamespace(label="EEG Fpz-Cz")])
+    channels = (("EEG", "EEG"), ("EEG Fpz-Cz", "EEG"), ("EEG C3-A2", "EEG"))
+    one = Checkpoint(Path("e.pt"), "seqsleepnet", {}, channels, 100.0, "none", {})
+    assert stand_ins(store, one) == ["EEG", "EEG Fpz-Cz", "EEG"]
+    assert capsys.readouterr().out == "s: no channel 'EEG C3-A2', taking its first EEG\n"
 
 
 def test_an_earlier_equalisation_is_refused(store):
