@@ -127,10 +127,10 @@ def run(study: Study, flags: StudyFlags, how: Mapping[str, Any], *, overwrite: b
     alone, also when nothing was lacking.
     """
     rows = Rows(study.root / f"{study_page.NAME}.csv", overwrite=overwrite)
-    check_same_study(study, rows, overwrite=overwrite)
     lacking = rows.lacking(cell for seed in study.seeds for cell in curve_cells(study, seed))
     for objective in sorted({cell.objective for cell in lacking}):
-        published_of(objective)  # weights that are not here are missed before hours of training
+        published_of(objective)  # weights that are not here are missed before anything is written
+    check_same_study(study, rows, overwrite=overwrite)
     for seed in study.seeds:
         make(study, rows, curve_cells(study, seed), how)
     if flags.final:

@@ -231,6 +231,12 @@ def test_another_way_of_making_rows_is_refused(study, tmp_path, monkeypatch):
         reproduce_tables.parse_args(["--final"])
     with pytest.raises(UserError, match="--band_table: reads held-out subjects; add --final"):
         reproduce_tables.parse_args([*words, "--band_table", "table.npz"])
+    grid.write_text(json.dumps(GRID | {"published": ["lost"]}))
+    with pytest.raises(UserError, match="lost: its weights are not here"):
+        reproduce_tables.main(
+            [*words, "--grid", str(grid), "--project_path", str(tmp_path / "new")]
+        )
+    assert not list((tmp_path / "new").rglob("pretraining*"))  # nothing half-written
     (tmp_path / CURVES).write_bytes((folder / CURVES).read_bytes())
     with pytest.raises(UserError, match=r"pretraining.json: missing, so nobody knows what"):
         reproduce_tables.main([*words, "--project_path", str(tmp_path), "--overwrite"])
