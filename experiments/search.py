@@ -32,6 +32,7 @@ from utils.version import VERSION
 FILES = ("trials.csv", "best.json", "search.json")  # of the report
 _POLL_SECONDS = 0.1
 DEFAULT = "default"  # attribute of the study, and folder of the setting without any flag
+WHY = "why"  # attribute of a trial that failed
 _REPEATED = "repeats"  # attribute of a trial: the number of the killed one that it stands for
 _STUDY = "search"
 
@@ -104,7 +105,7 @@ def begin(search: Search) -> Any:
     """
     import optuna
 
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # report_trial() tells of failed trials
     database = search.output / "study.db"
     with locked(database):  # workers that begin together make one study
         own_database(search)
@@ -225,7 +226,8 @@ def report_trial(search: Search) -> Any:
     """A callback that prints one line after every trial."""
 
     def print_trial(study: Any, trial: Any) -> None:
-        value = "" if trial.value is None else f"{search.metric} {trial.value:.4f}"
+        failed = trial.user_attrs.get(WHY, "")
+        value = failed if trial.value is None else f"{search.metric} {trial.value:.4f}"
         words = " ".join(
             f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in trial.params.items()
         )
@@ -276,7 +278,10 @@ def train(search: Search, setting: Mapping[str, Any], trial: Any | None) -> floa
         why = f"{search.script.name} ended with {process.returncode}: {log[-1]}"
         if not values and not process.returncode:
             why = f"{search.script.name} wrote no {search.metric} into metrics.jsonl"
-        raise UserError(why) if trial is None else TrialFailedError(why)
+        if trial is None:
+            raise UserError(why)
+        trial.set_user_attr(WHY, why)
+        raise TrialFailedError(why)
     return max(values) if search.maximise else min(values)
 
 

@@ -197,7 +197,7 @@ def test_broken_settings_are_left_behind_and_broken_defaults_refused(toy, tmp_pa
         tune.main([*toy[:-1], str(tmp_path / "third"), "--metric", "val_f1"])
 
 
-def test_a_grid_is_trained_whole_and_what_cannot_be_is_listed(toy, tmp_path):
+def test_a_grid_is_trained_whole_and_what_cannot_be_is_listed(toy, tmp_path, capfd):
     grid = {"x": [0.1, 0.3], "kind": ["a", "b", "broken"]}
     (tmp_path / "space.json").write_text(json.dumps(grid))
     words = [*toy, "--grid", "--prune", "False"]
@@ -205,6 +205,9 @@ def test_a_grid_is_trained_whole_and_what_cannot_be_is_listed(toy, tmp_path):
     rows = table_of(tmp_path / "out")
     assert {(row["x"], row["kind"]) for row in rows} == set(product(["0.1", "0.3"], grid["kind"]))
     assert [row["state"] for row in rows if row["kind"] == "broken"] == ["fail", "fail"]
+    printed = "".join(capfd.readouterr())
+    assert printed.count("toy.py ended with 1: error: broken") == 2  # and no traceback
+    assert "Traceback" not in printed
     summary = json.loads((tmp_path / "out" / "search.json").read_text())
     assert summary["setting"] == {"x": 0.3, "kind": "b"}
     tune.main(words)  # nothing left to do
