@@ -18,7 +18,7 @@ from datasets.store import splits
 from datasets.store.store import Store
 from datasets.store.stored_channels import known_channels
 from datasets.store.views import View
-from models.foundation import ROLES
+from models.foundation import ROLES, encoder_settings
 from training import (
     context_validation,
     flags,
@@ -70,7 +70,7 @@ def check(settings: FoundationSettings) -> None:
     Raises:
         UserError: naming the flag.
     """
-    objective, model = settings.objective, settings.model
+    objective = settings.objective
     shares = {
         "role_dropout": objective.role_dropout,
         "label_smoothing": objective.label_smoothing,
@@ -84,8 +84,6 @@ def check(settings: FoundationSettings) -> None:
         len(crop) not in (1, 2) or (len(crop) == 2 and not 0 < crop[0] < crop[1])
     ):
         raise UserError("--crop_hours takes one number, or two above 0, the smaller first")
-    if model.init == "autoencoder" and model.tokeniser == "spectrum":
-        raise UserError("--init autoencoder needs a --tokeniser that reads samples")
     if settings.learning.probe and settings.run.strategy == flags.SHARDED:
         raise UserError(f"--probe: no process of --strategy {flags.SHARDED} has the whole encoder")
     if settings.run.compile:
@@ -124,9 +122,7 @@ def spec_of(
 ) -> TrainingSpec:
     """Describe the training of --stage for :func:`training.train.train`."""
     if pretrained is not None:  # its head, where it has one, is that of --head
-        # what --stage adds to an encoder is not of it
-        own = ("head", "lora_rank")
-        built = {name: value for name, value in pretrained.settings.items() if name not in own}
+        built = encoder_settings(pretrained.settings)
         built["recompute"] = settings.model.recompute  # changes no result
     else:
         built = foundation_family.model_settings(settings.model, view)
@@ -141,13 +137,20 @@ def pretraining(
 ) -> TrainingSpec:
     """Describe the training of ``--stage pretrain``."""
     objective = foundation_family.pretraining_objective(settings.objective, built)
+    if settings.model.init == "autoencoder" and "spectrum" in (
+        built["tokeniser"],
+        objective.target,
+    ):
+        raise UserError(
+            "--init autoencoder reads and predicts samples: --tokeniser both --target both does"
+        )
     batches = pieces_of(settings, settings.run.seed)
     validate = partial(foundation_family.validate_loss, objective, pieces_of(settings, seed=0))
     if settings.learning.probe:
         validate = partial(pretraining_probe.validate_and_probe, validate, view)
     return TrainingSpec(
         model="foundation_pretraining",
-        settings=built,
+        settings=built | {"target": objective.target},
         run=name,
         objective=objective,
         batches=batches,

@@ -23,8 +23,11 @@ def cleaning(net: nn.Module, views: Mapping[str, View], seed: int = 0) -> list[d
 
     The linear one is fitted to the training nights in closed form, role by role, with as many
     dimensions as the model's tokens have; both clean the same corrupted held-out patches. Their
-    difference has its interval over subjects; the row ``all`` is of all samples together.
+    difference has its interval over subjects; the row ``all`` is of all samples together. A model
+    that predicts no samples cleans none: it has no rows.
     """
+    if net.head is None:
+        return []
     roles = net.encoder.roles
     errors = squared_errors(net, views, seed)
     subjects = [night.subject for night in views["held_out"].nights]
@@ -89,6 +92,9 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 def report(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the errors by role, and whether the linear autoencoder is beaten over all of them."""
+    if not rows:
+        print("no error of cleaning: the encoder predicted no samples (--target both would)")
+        return
     print("error of cleaning corrupted held-out nights (1: the mean of every channel)")
     for row in rows:
         model, linear, untouched = (

@@ -34,6 +34,7 @@ from interpret import role_importance
 from interpret.explain_nights import explain_nights
 from interpret.explained_run import EXPLANATIONS
 from interpret.index import Entry
+from models.foundation import encoder_settings
 from objectives.denoising import dropped_roles
 from objectives.draws import Draws
 from probing import embeddings
@@ -162,9 +163,7 @@ def random_encoder(checkpoint: Checkpoint, like: nn.Module, seed: int) -> nn.Mod
     """The same encoder with random weights, but with the pretrained one's statistics of spectra."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        # of a model that stages: the head is no setting of pretraining
-        staging = ("head", "lora_rank")
-        settings = {k: v for k, v in checkpoint.settings.items() if k not in staging}
+        settings = encoder_settings(checkpoint.settings)
         fresh = models.build("foundation_pretraining", **settings).encoder.eval()
     # statistics of the training nights scale its input: a control differs in weights alone
     if fresh.spectrum is not None:
@@ -247,8 +246,9 @@ def benchmark_run(
         compared += transfer_probes.differences(moved)
     write_table(folder / "differences.csv", compared)
     cleaned = cleaning.cleaning(net, views)
-    write_table(folder / "cleaning.csv", cleaned)
-    write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
+    if cleaned:
+        write_table(folder / "cleaning.csv", cleaned)
+        write_json(folder / "cleaning.json", {"about": about, "rows": cleaned})
     probe_pretrained.report(run, rows)
     transfer_probes.report(compared)
     cleaning.report(cleaned)

@@ -15,7 +15,8 @@ from models.chambon import Chambon2018
 from models.cmt import EpochCMT, SequenceCMT
 from models.deepsleepnet import DeepSleepNet
 from models.epoch_encoders import ENCODERS, EpochStager, build_encoder
-from models.foundation import Foundation, FoundationPretraining
+from models.foundation import Foundation
+from models.foundation_pretraining import FoundationPretraining
 from models.night_bands import NightBands
 from models.pretraining import Pretraining, ZooEncoder, decoder_for
 from models.robustsleepnet import RobustSleepNet

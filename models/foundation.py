@@ -7,8 +7,8 @@ gaps, absent roles. Whatever is NaN is masked everywhere, so it changes nothing 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from einops import rearrange
@@ -33,17 +33,8 @@ PUBLISHED = {
 _LARGEST = 10.0  # standard deviations; beyond it is artefact
 _LEARNED_POSITIONS = 4800  # of 6 s: 8 h
 _POSITION_SCALE = 0.3  # of sinusoidal ones beside tokens, to begin with
-_QUIET = 0.02  # of whatever would disturb a linear autoencoder
-
-
-class Reconstruction(NamedTuple):
-    """Predicted and true patches as samples (b, c, p, s) and as spectra (b, c, p, k)."""
-
-    samples: Tensor
-    spectra: Tensor | None
-    true_samples: Tensor
-    true_spectra: Tensor | None
-    valid: Tensor
+# settings of what is made around an encoder: heads, updates
+_AROUND = ("head", "lora_rank", "target")
 
 
 class FoundationEncoder(nn.Module):
@@ -81,7 +72,7 @@ class FoundationEncoder(nn.Module):
         merge: bool = True,
         mixing: Literal["roles", "none"] = "roles",
         positions: Literal["sinusoidal", "learned"] = "sinusoidal",
-        tokeniser: Literal["linear", "spectrum", "both"] = "both",
+        tokeniser: Literal["linear", "spectrum", "both"] = "spectrum",
         affine: bool = False,
         dropout: float = 0.1,
         recompute: Literal["none", "feedforward", "layers"] = "feedforward",
@@ -240,67 +231,9 @@ class FoundationEncoder(nn.Module):
         return rearrange(time, "c k n -> k c n"), across
 
 
-class FoundationPretraining(SleepModel):
-    """The encoder with what pretraining adds: a token for what is hidden, a head for every role."""
-
-    def __init__(self, **settings) -> None:
-        super().__init__()
-        self.encoder = FoundationEncoder(**settings)
-        n, d = len(self.encoder.roles), self.encoder.d_model
-        self.head = RoleLinear(n, d, self.encoder.n_samples)
-        spectrum = self.encoder.spectrum
-        self.spectral_head = RoleLinear(n, d, spectrum.n_bins) if spectrum else None
-        self.hidden = nn.Parameter(torch.zeros(d)) if spectrum else None
-
-    def forward(self, clean: Tensor, seen: Tensor, hidden: Tensor | None = None) -> Reconstruction:
-        """Reconstruction of ``clean`` (b, c, t) from ``seen``, a corrupted or equal copy of it.
-
-        Patches of ``hidden`` (b, c, p) are not shown to the model.
-        """
-        true, valid = self.encoder.patches(clean)
-        patches, _ = self.encoder.patches(seen)
-        # or the night's mean spectrum, which is taken off each patch, would hold hidden ones
-        shown = valid if hidden is None else valid & ~hidden
-        tokens = self.encoder.tokens(patches, shown)
-        if hidden is not None:
-            blank = tokens.new_zeros(()) if self.hidden is None else self.hidden.to(tokens.dtype)
-            tokens = torch.where(hidden[..., None], blank, tokens)
-        _, each = self.encoder.body(tokens, valid)
-        spectral = self.spectral_head is not None
-        return Reconstruction(
-            samples=self.head(each),
-            spectra=self.spectral_head(each) if spectral else None,
-            true_samples=true,
-            true_spectra=self.encoder.spectrum(true, valid) if spectral else None,
-            valid=valid,
-        )
-
-    def divided_parts(self) -> list[nn.Module]:
-        """The transformer's layers, which hold nearly all weights."""
-        return [*self.encoder.local, *self.encoder.layers]
-
-    @torch.no_grad()
-    def begin_linear(self, inward: Tensor, outward: Tensor, mean: Tensor) -> None:
-        """Begin as a linear autoencoder of every role, to which layers add nothing yet.
-
-        ``inward`` (c, s, d), ``outward`` (c, d, s), ``mean`` (c, s).
-        """
-        self.encoder.linear.weight.copy_(inward)
-        self.encoder.linear.bias.zero_()
-        self.head.weight.copy_(outward)
-        self.head.bias.copy_(mean)
-        for layer in (*self.encoder.local, *self.encoder.layers):
-            # residual branches that end in zeros leave their layer the identity
-            branches = [layer.time.out, layer.ff[2]]
-            branches += [layer.across.out] if layer.across is not None else []
-            for branch in branches:
-                branch.weight.zero_()
-                branch.bias.zero_()
-        if self.encoder.of_spectrum is not None:
-            self.encoder.of_spectrum.weight.mul_(_QUIET)
-            self.encoder.of_spectrum.bias.zero_()
-        if self.encoder.position_scale is not None:
-            self.encoder.position_scale.fill_(_QUIET)
+def encoder_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the encoder alone, out of those of a model that was made around it."""
+    return {name: value for name, value in settings.items() if name not in _AROUND}
 
 
 class Foundation(SleepModel):

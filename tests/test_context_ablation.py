@@ -184,7 +184,7 @@ def test_contexts_are_numbers_or_the_night_and_hold_the_reference():
 
 
 def test_spectra_alone_have_two_ways_to_be_centred():
-    assert list(context_ablation.centrings(small("spectra"))) == ["window", "night"]
+    assert list(context_ablation.centrings(small("light"))) == ["window", "night"]
     assert list(context_ablation.centrings(small("published"))) == ["–"]
 
 

@@ -214,7 +214,12 @@ def cases() -> dict[str, Case]:
             f"denoising {kind}": whole_nights("foundation_pretraining", Denoising(kind))
             for kind in ("both", "masked", "denoise")
         },
-        "denoising signals": whole_nights("foundation_pretraining", Denoising(target="signal")),
+        "denoising signals": whole_nights(
+            "foundation_pretraining", Denoising(target="signal"), target="signal"
+        ),
+        "denoising spectra": whole_nights(
+            "foundation_pretraining", Denoising(target="spectrum"), target="spectrum"
+        ),
         "nights": whole_nights("foundation", NightStaging(role_p=0.3), head="linear"),
         "nights focal": whole_nights(
             "foundation",

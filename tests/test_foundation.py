@@ -16,8 +16,8 @@ from models.foundation import (
     ROLES,
     Foundation,
     FoundationEncoder,
-    FoundationPretraining,
 )
+from models.foundation_pretraining import FoundationPretraining
 from models.probing_heads import HEADS
 from models.role_layers import Layer, LogSpectrum
 from objectives.denoising import Denoising, corrupt, dropped_roles, hide, mean_square
@@ -32,7 +32,7 @@ FS, T = 20.0, 600  # a small rate: 30 s are 600 samples, a patch 120
 SMALL = {"fs": FS, "d_model": 32, "n_heads": 2, "dim_feedforward": 48, "layers": 2}
 SHAPES = {
     "light": {}, "apart": {"mixing": "none"}, "fine": {"merge": False},
-    "spectra": {"tokeniser": "spectrum"}, "half": {"patch_seconds": 15.0},
+    "samples": {"tokeniser": "both"}, "half": {"patch_seconds": 15.0},
     "published": PUBLISHED | SMALL,
 }  # fmt: skip
 
@@ -73,6 +73,18 @@ def test_published_parameter_counts():
     assert count(staging.head.gru) == 47_210_496
     assert count(staging) == 63_922_212
     assert count(models.build("foundation_pretraining")) < 3.1e6
+
+
+@pytest.mark.parametrize("target", ["signal", "spectrum", "both"])
+def test_only_what_is_predicted_has_a_head(target):
+    net = FoundationPretraining(**SMALL, target=target).eval()
+    assert (net.head is None) == (target == "spectrum")
+    assert (net.spectral_head is None) == (target == "signal")
+    x = nights(1, 2)
+    loss, parts = Denoising(target=target)(net, Batch(x, None, None, None, np.arange(1)))
+    loss.backward()
+    assert set(parts) == ({"signal", "spectrum"} if target == "both" else {target})
+    assert all(p.grad is not None for p in net.parameters())  # several processes need that
 
 
 def test_unknown_heads_and_patches_that_do_not_fit():
@@ -171,7 +183,7 @@ def test_recomputed_gradients_are_the_same():
         torch.manual_seed(0)
         model = models.build("foundation", **SMALL, recompute=how, dropout=0.0, head="gru").train()
         model(nights(1, 4)).sum().backward()
-        gradients.append(model.encoder.linear.weight.grad.clone())
+        gradients.append(model.encoder.of_spectrum.weight.grad.clone())
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
     assert torch.allclose(gradients[0], gradients[2], atol=1e-6)
 
@@ -241,7 +253,9 @@ def test_focal_loss():
 
 def test_decay_pulls_weights_alone():
     torch.manual_seed(0)
-    net = models.build("foundation_pretraining", **SMALL, affine=True, positions="learned")
+    net = models.build(
+        "foundation_pretraining", **SMALL, tokeniser="both", affine=True, positions="learned"
+    )
     for parameter in net.parameters():  # many begin at 0, which no decay would move
         nn.init.ones_(parameter)
         parameter.grad = torch.zeros_like(parameter)

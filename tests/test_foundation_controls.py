@@ -15,6 +15,7 @@ from datasets.store.store import Store
 from datasets.store.views import View
 from evaluation import cleaning, transfer_probes
 from evaluation.embed import split_views
+from models.foundation_pretraining import FoundationPretraining
 from tests.test_foundation_scripts import TINY, run
 from training import supervised_nights
 from training.flags import ScheduleFlags
@@ -205,3 +206,10 @@ def test_the_best_weights_are_the_first_of_the_highest_macro_f1():
     only.validated(nothing, 7)  # an undefined figure is better than none
     only.restore()
     assert only.at == 7
+
+
+def test_what_predicts_no_samples_cleans_none(capsys):
+    net = FoundationPretraining(d_model=8, n_heads=2, target="spectrum")
+    assert cleaning.cleaning(net, {}) == []
+    cleaning.report([])
+    assert "predicted no samples" in capsys.readouterr().out

@@ -301,6 +301,8 @@ def test_what_cannot_be_is_one_line(trained, role_store, tmp_path):
         run("--mask_ratio", "1.5", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="linear computes no spectra"):
         run("--tokeniser", "linear", "--target", "spectrum", store=role_store, project=tmp_path)
+    with pytest.raises(UserError, match="reads and predicts samples"):
+        run("--init", "autoencoder", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="do not fill 30 s"):
         run("--patch_seconds", "7", store=role_store, project=tmp_path)
     with pytest.raises(UserError, match="--role_dropout takes a share below 1"):

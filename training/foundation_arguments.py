@@ -58,14 +58,16 @@ def add_model(group: Any) -> None:
         "--positions", choices=("sinusoidal", "learned"), help="of tokens; learned: up to 8 h ({})"
     )
     group.add_argument(
-        "--tokeniser", choices=("both", "linear", "spectrum"), help="samples, spectra or both ({})"
+        "--tokeniser",
+        choices=("both", "linear", "spectrum"),
+        help="what is read of a patch: samples (linear), log spectra or both (default: {})",
     )
     group.add_argument("--dropout", type=not_negative, help="dropout probability (default: {})")
     group.add_argument(
         "--init",
         choices=("random", "autoencoder"),
         help="first weights of a pretraining; autoencoder: the best linear autoencoder of the "
-        "training nights (default: {})",
+        "training nights, with --tokeniser both (default: {})",
     )
     group.add_argument(
         "--recompute",
@@ -85,7 +87,9 @@ def add_objective(group: Any) -> None:
     group.add_argument(
         "--mask_ratio", type=not_negative, help="share of the patches to hide (default: {})"
     )
-    group.add_argument("--target", choices=TARGETS, help="prediction for a patch (default: {})")
+    group.add_argument(
+        "--target", choices=TARGETS, help="what is predicted of a patch (default: {})"
+    )
     group.add_argument(
         "--role_dropout",
         type=not_negative,

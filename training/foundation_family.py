@@ -233,16 +233,12 @@ def corrupted_nights(net: nn.Module, view: View) -> Iterator[tuple[Tensor, Tenso
 
 
 def freeze_unused(objective: Denoising, net: nn.Module) -> None:
-    """Freeze the parts that an objective does not reach.
+    """Freeze the token for what is hidden where an objective hides nothing.
 
     Training on several processes fails if a trainable parameter gets no gradient.
     """
     if objective.kind == "denoise" and net.hidden is not None:
         net.hidden.requires_grad_(False)
-    if objective.target == "signal" and net.spectral_head is not None:
-        net.spectral_head.requires_grad_(False)
-    if objective.target == "spectrum":
-        net.head.requires_grad_(False)
 
 
 def optimiser(

@@ -14,8 +14,8 @@ from utils.errors import UserError
 # given: so a flag that was given in vain can be refused.
 OF_MODEL = {
     "patch_seconds": 6.0, "d_model": 128, "n_heads": 4, "dim_feedforward": 512, "local_layers": 2,
-    "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal", "tokeniser": "both",
-    "dropout": 0.1,
+    "layers": 4, "merge": True, "mixing": "roles", "positions": "sinusoidal",
+    "tokeniser": "spectrum", "dropout": 0.1,
 }  # fmt: skip
 _OF_STAGING = {
     "head": "linear", "focal_gamma": 0.0, "weights": "none", "label_smoothing": 0.0,

@@ -11,6 +11,7 @@ from torch import nn
 
 import models
 from datasets.store.views import View
+from models.foundation import encoder_settings
 from objectives.night_staging import NightStaging
 from training import foundation_family
 from training.flags import ScheduleFlags
@@ -78,7 +79,7 @@ def supervised_encoder(
     # the caller's random state stays as it is, whatever is drawn in between
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = models.build("foundation", **checkpoint.settings).to(train.device)
+        net = models.build("foundation", **encoder_settings(checkpoint.settings)).to(train.device)
         if like.spectrum is not None:
             net.encoder.spectrum.load_state_dict(like.spectrum.state_dict())
         batches = foundation_family.pieces_of(budget.crop_hours, flags.batch_size, seed)
