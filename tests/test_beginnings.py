@@ -55,7 +55,7 @@ def test_a_probe_is_not_resumed_on_another_encoder(probed, role_store, tmp_path)
     words = {"store": role_store, "project": project}
     run("--stage", "probe", "--n_epochs", "2", **words)  # the same encoder: resumed
     raw = load_tensors(best(project, PRETRAINED))
-    raw["state"]["encoder.linear.weight"] += 1  # as by another --init
+    raw["state"]["encoder.of_spectrum.weight"] += 1  # as by another --init
     save_checkpoint(best(project, PRETRAINED), raw)
     before = (project / PROBE / "checkpoints" / "last.pt").read_bytes()
     with pytest.raises(UserError, match="begun with other weights than those given now"):
