@@ -398,7 +398,7 @@ def pretrain(store, project, *words: str):
     ("objective", "words", "kept"),
     [
         ("latent", [], {"teacher"}),
-        ("hybrid", ["--queue", "50"], {"balance", "contrastive"}),
+        ("hybrid", ["--queue", "50", "--precision", "bf16-mixed"], {"balance", "contrastive"}),
     ],
 )
 def test_what_objectives_keep_resumes_bit_for_bit(

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.interruption import Interruption
+from training.precision import gradients_may_be_measured
 from training.resume import Learner, Outputs, Position, resume, save_last
 from training.sharding import clip_norm, weights_of
 from utils.checkpoint import save_checkpoint
@@ -136,7 +137,8 @@ def train_pass(
         last_of_group = step % plan.accumulate == plan.accumulate - 1 or step == n_steps - 1
         # processes exchange gradients per optimiser step, not per batch
         with fabric.no_backward_sync(learner.model, enabled=not last_of_group):
-            loss, logs = learner.objective(learner.model, batch)
+            with gradients_may_be_measured():
+                loss, logs = learner.objective(learner.model, batch)
             fabric.backward(loss / group)
         # detached, or the losses that wait would keep their graphs in memory
         losses.add(loss.detach(), f"pass {position.passes + 1}, step {step + 1}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from lightning_fabric import wrappers
 from lightning_fabric.plugins import MixedPrecision
 
 
@@ -23,3 +26,17 @@ def of_fabric(precision: str, kind: str) -> dict[str, Any]:
     if precision.endswith("-mixed"):
         return {"plugins": WholeInputs(precision, kind)}
     return {"precision": precision}
+
+
+@contextmanager
+def gradients_may_be_measured() -> Iterator[None]:
+    """Let an objective take gradients that train nothing, such as norms to balance losses by.
+
+    In mixed precision Fabric refuses whatever its own ``backward`` did not begin, since that might
+    have to be scaled. It has no public switch for a gradient that is only looked at.
+    """
+    before, wrappers._in_fabric_backward = wrappers._in_fabric_backward, True
+    try:
+        yield
+    finally:
+        wrappers._in_fabric_backward = before
